@@ -1,0 +1,34 @@
+"""Any learner, taught by any teacher.
+
+The names below are imported when they are first used, so that `import didact` costs nothing.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Batch": "didact.types",
+    "Budget": "didact.loop",
+    "Cost": "didact.types",
+    "Examples": "didact.types",
+    "Method": "didact.types",
+    "Output": "didact.types",
+    "Term": "didact.types",
+    "Terms": "didact.types",
+    "Verdict": "didact.types",
+    "fit": "didact.loop",
+}
+
+__all__ = ["__version__", *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'didact' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,93 @@
+"""The few exceptions that didact raises on purpose, and the checks that raise them.
+
+Every message reads as a sentence: what is wrong, with the field and its value; what would work.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class DidactError(Exception):
+    """Anything that didact refuses or gives up on; the command line prints it without a traceback."""
+
+
+class ConfigError(DidactError, ValueError):
+    """An option, or a combination of options, that cannot work."""
+
+
+class DataError(DidactError, ValueError):
+    """Data that cannot be learned from as it is."""
+
+
+class TeacherError(DidactError, ValueError):
+    """A teacher that cannot be loaded, or does not fit the data or the method."""
+
+
+class CheckpointError(DidactError):
+    """A checkpoint that is missing, broken or of another run."""
+
+
+class RunError(DidactError):
+    """A run that cannot go on: its directory is in use, its disk is full, its loss is not finite."""
+
+
+class MissingExtraError(DidactError, ImportError):
+    """A part needs a package that is not installed; the message names the extra that brings it."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs the package {package!r}. Install it with: pip install 'didact[{extra}]'")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Say which known names are near a mistyped one, as the end of an error message.
+
+    Args:
+        word: what was given.
+        known: the names that would work.
+
+    Returns:
+        A sentence: the nearest names where there are any, all of them otherwise.
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
+    if close:
+        return f"Did you mean {' or '.join(close)}?"
+    return f"Known: {', '.join(names) or 'none'}."
+
+
+def check_range(
+    field: str,
+    value: float,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+) -> None:
+    """Raise `ConfigError` unless a number lies within the bounds that are given.
+
+    Args:
+        field: the name of the option, for the message.
+        value: what was given; NaN never passes.
+        above: exclusive lower bound.
+        at_least: inclusive lower bound.
+        below: exclusive upper bound.
+        at_most: inclusive upper bound.
+    """
+    bounds = [
+        (above, "above", lambda v, b: v > b),
+        (at_least, "at least", lambda v, b: v >= b),
+        (below, "below", lambda v, b: v < b),
+        (at_most, "at most", lambda v, b: v <= b),
+    ]
+    given = [(bound, words, holds) for bound, words, holds in bounds if bound is not None]
+    if value != value or not all(holds(value, bound) for bound, _, holds in given):
+        wanted = " and ".join(f"{words} {bound:g}" for bound, words, _ in given)
+        raise ConfigError(f"{field} is {value!r}, but must be {wanted or 'a number'}.")
+
+
+def check_choice(field: str, value: str, known: Iterable[str]) -> None:
+    """Raise `ConfigError` unless a word is one of those known; the message offers the nearest."""
+    names = list(known)
+    if value not in names:
+        raise ConfigError(f"{field} is {value!r}, which is not known. {nearest(value, names)}")
