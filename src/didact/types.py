@@ -20,8 +20,14 @@ IGNORE = -100
 Task = Literal["classification", "regression"]
 Modality = Literal["table", "image", "text"]
 Level = Literal["ok", "warn", "pause", "roll_back", "stop"]
+LEAST_COUNT = 1e-12
+"""What a count of zero is taken for where something is divided by it."""
 LEVELS: tuple[Level, ...] = ("ok", "warn", "pause", "roll_back", "stop")
 """What a monitor can ask for, from the mildest to the most drastic."""
+
+
+LOWER_IS_BETTER = frozenset({"nll", "ece", "rmse", "mae", "teacher_kl", "teacher_rmse"})
+"""The figures of which less is better; of every other, more is."""
 
 
 def is_labelled(label: Tensor) -> Tensor:
@@ -282,12 +288,24 @@ class Term:
         """The same term with its weight multiplied."""
         return Term(self.sum, self.count, self.weight * weight)
 
-    def mean(self, count: Tensor | float | None = None) -> Tensor:
-        """The sum over the count (or over a given, global count); 0 where the count is 0."""
+    def mean(self) -> Tensor:
+        """The sum over the count; 0 where the count is 0."""
+        return self.sum * self.seed() / self.weight if self.weight else self.sum * 0.0
+
+    def seed(self, count: Tensor | float | None = None) -> Tensor:
+        """The derivative of the total loss with respect to the sum: weight over count.
+
+        Args:
+            count: the global count, where this term covers only a part of what the optimizer step sees.
+
+        Returns:
+            Scalar on the sum's device. Finite where the count is 0, since the sum's own derivative is 0 there.
+        """
         count = self.count if count is None else count
         if isinstance(count, Tensor):
-            return self.sum / torch.where(count > 0, count, 1)
-        return self.sum / count if count else self.sum * 0.0
+            seed = count.clamp_min(LEAST_COUNT).reciprocal()
+            return seed if self.weight == 1.0 else seed * self.weight
+        return self.sum.new_full((), self.weight / max(count, LEAST_COUNT))
 
 
 class Terms(dict[str, Term]):
@@ -297,23 +315,22 @@ class Terms(dict[str, Term]):
     number however the batch was cut: into micro-batches, with padding, or over processes.
     """
 
-    def total(self, counts: Mapping[str, Tensor | float] | None = None) -> Tensor:
-        """The weighted sum of the terms' means.
+    def total(self) -> Tensor:
+        """The weighted sum of the terms' means: a differentiable scalar."""
+        return torch.stack([term.sum * term.seed() for term in self.values()]).sum()
+
+    def backward(self, counts: Mapping[str, Tensor | float] | None = None) -> None:
+        """Add the gradient of the total to the parameters.
+
+        Starting from the sums, each with weight over count as its gradient, saves the divisions and additions of
+        `total` in the graph.
 
         Args:
             counts: global counts by term, where the batch is only a part of what the optimizer step sees.
-
-        Returns:
-            Scalar, differentiable.
         """
-        parts = []
-        for name, term in self.items():
-            mean = term.mean(None if counts is None else counts[name])
-            parts.append(mean if term.weight == 1.0 else mean * term.weight)
-        total = parts[0]
-        for part in parts[1:]:
-            total = total + part
-        return total
+        terms = [(name, term) for name, term in self.items() if term.sum.requires_grad]
+        seeds = [term.seed(None if counts is None else counts[name]) for name, term in terms]
+        torch.autograd.backward([term.sum for _, term in terms], seeds)
 
 
 @runtime_checkable
@@ -336,6 +353,10 @@ class Learner(Protocol):
         """Answer a batch."""
         ...
 
+    def tap(self, *names: str) -> None:
+        """Put the outputs of these parts of it into `Output.features` from now on."""
+        ...
+
 
 class Teacher(Protocol):
     """Whatever knows something about a batch. A frozen teacher has no `state_dict`, a changing one is `Stateful`."""
@@ -345,6 +366,10 @@ class Teacher(Protocol):
 
     def signal(self, batch: Batch, attempt: Rollout | None = None) -> Signal:
         """Answer a batch, or judge an attempt at it."""
+        ...
+
+    def tap(self, *names: str) -> None:
+        """Answer with `Features` of these parts from now on; a `TeacherError` where the teacher has none."""
         ...
 
 
@@ -410,6 +435,10 @@ class Method:
     """
 
     learner: Any
+    step: int = 0
+    """Optimizer steps done; kept by the loop."""
+    fraction: float = 0.0
+    """Share of the budget that is used, in [0, 1]; kept by the loop, for whatever is ramped up or switched."""
     views: ClassVar[Mapping[str, Literal["weak", "strong"]]] = {}
     """Augmented views that the batches must carry, by name, with how much augmentation each gets."""
     unlabelled: ClassVar[bool] = False
@@ -498,6 +527,8 @@ class Examples:
     """For a table: what each block of `x`'s columns is; empty otherwise."""
     texts: tuple[str, ...] = ()
     """For text: the N strings."""
+    vocabulary: int = 0
+    """For text: how many token ids there are, V; 0 otherwise."""
     name: str = ""
     """Where they came from, for people."""
 

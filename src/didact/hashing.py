@@ -1,0 +1,82 @@
+"""Stable identities: 64-bit hashes of contents, and keyed hashes of ids that stand for chance.
+
+A content is hashed with BLAKE2b, once, while data are loaded. Whatever is "drawn" for an example afterwards (its split,
+whether it keeps its label) is a keyed hash of its id: a function of the id, the seed and a purpose, and so independent
+of the order and number of the other examples. That hash is the finaliser of SplitMix64 (Steele, Lea and Flood 2014),
+computed on int64 tensors, whose products wrap around modulo 2^64.
+"""
+
+from collections.abc import Iterable
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def of_bytes(contents: Iterable[Any]) -> Tensor:
+    """Hash contents by their bytes, with BLAKE2b to 8 bytes each.
+
+    Args:
+        contents: N bytes objects or contiguous arrays.
+
+    Returns:
+        int64 [N], over the whole range of int64.
+    """
+    digests = b"".join(blake2b(content, digest_size=8).digest() for content in contents)
+    return torch.from_numpy(np.frombuffer(digests, dtype="<i8").astype(np.int64))
+
+
+def of_strings(strings: Iterable[str]) -> Tensor:
+    """Hash strings by their UTF-8 bytes; int64 [N]."""
+    return of_bytes(string.encode(errors="replace") for string in strings)
+
+
+def of_rows(rows: Tensor | np.ndarray[Any, Any]) -> Tensor:
+    """Hash every row of an array by its bytes.
+
+    Zeros of either sign are the same, and so are all NaNs; the data type counts.
+
+    Args:
+        rows: [N, ...], N rows of at least one element.
+
+    Returns:
+        int64 [N].
+    """
+    array = rows.numpy() if isinstance(rows, Tensor) else rows
+    if array.dtype.kind == "f":
+        array = np.where(np.isnan(array), np.array(np.nan, array.dtype), array + np.array(0, array.dtype))
+    return of_bytes(np.ascontiguousarray(array).reshape(len(array), -1))
+
+
+def keyed(ids: Tensor, seed: int, purpose: str) -> Tensor:
+    """Hash ids with a key: another seed or purpose gives hashes that have nothing to do with these.
+
+    Args:
+        ids: int64, any shape.
+        seed: any integer.
+        purpose: what the hash decides.
+
+    Returns:
+        int64, shaped as `ids`; uniform over the whole range for distinct ids.
+    """
+    salt = int.from_bytes(blake2b(f"{purpose}:{seed}".encode(), digest_size=8).digest(), "little", signed=True)
+    return mix(mix(ids) ^ salt)
+
+
+def uniform(ids: Tensor, seed: int, purpose: str) -> Tensor:
+    """A number in [0, 1) for every id, from its keyed hash; float64, shaped as `ids`."""
+    return shifted(keyed(ids, seed, purpose), 11).double() * 2.0**-53
+
+
+def shifted(bits: Tensor, by: int) -> Tensor:
+    """Shift int64 right by 1 to 63 and fill with zeros; torch's own shift of a signed number fills with its sign."""
+    return (bits >> by) & ((1 << (64 - by)) - 1)
+
+
+def mix(bits: Tensor) -> Tensor:
+    """The finaliser of SplitMix64: a bijection of int64 in which each bit of the input moves half of the output's."""
+    bits = (bits ^ shifted(bits, 30)) * (0xBF58476D1CE4E5B9 - 2**64)
+    bits = (bits ^ shifted(bits, 27)) * (0x94D049BB133111EB - 2**64)
+    return bits ^ shifted(bits, 31)

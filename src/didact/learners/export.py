@@ -1,0 +1,279 @@
+"""Writing a learner out: as safetensors that didact reads again, as ONNX, or as a Hugging Face directory."""
+
+import contextlib
+import copy
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from didact.errors import CheckpointError, ConfigError, DidactError, MissingExtraError, check_choice
+from didact.learners.module import ModuleLearner, _logits_of, _Tap
+from didact.types import Column, Examples
+
+TOLERANCE = 1e-4
+"""How far ONNX may be from torch: absolute for outputs up to 1, relative beyond."""
+
+_FORMATS = ("safetensors", "onnx", "hf")
+
+
+def export(
+    learner: ModuleLearner,
+    destination: str | Path,
+    *,
+    to: Literal["safetensors", "onnx", "hf"],
+    examples: Examples,
+    spec: str | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a learner to a file or directory; what is there already is replaced only once all is well.
+
+    Args:
+        learner: left as it is.
+        destination: a file for safetensors and ONNX, whose suffix is added where it has none; a directory for `hf`.
+        to: `safetensors`: weights, with what is needed to build the learner again. `onnx`: a graph from the inputs to
+            `logits` [B, C] (`prediction` [B, 1] for a regression) with any batch size, checked against torch. `hf`: a
+            directory that `from_pretrained` reads, for learners that came from one.
+        examples: any that have the kind, shape and classes of those that it was taught on.
+        spec: what `learners.build` makes the learner from; None for a module of one's own.
+        config: further facts to keep in the file, as JSON.
+
+    Returns:
+        The path that was written.
+
+    Raises:
+        ConfigError: a format that isn't known, or not for this learner.
+        DidactError: the ONNX graph can't be made, or doesn't compute the same.
+        MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
+    """
+    check_choice("to", to, _FORMATS)
+    path = Path(destination)
+    if to == "hf":
+        return _to_hugging_face(learner, path, examples)
+    path = path if path.suffix else path.with_suffix(f".{to}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    facts = {**describe(examples), "spec": spec, "config": dict(config or {})}
+    try:
+        (_to_safetensors if to == "safetensors" else _to_onnx)(learner, partial, examples, facts)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def describe(examples: Examples) -> dict[str, Any]:
+    """What a learner has to know of the data, ready for JSON: task, modality, shape, classes, columns, vocabulary."""
+    return {
+        "task": examples.task,
+        "modality": examples.modality,
+        "shape": list(examples.shape),
+        "classes": list(examples.classes),
+        "columns": [asdict(column) for column in examples.columns],
+        "vocabulary": examples.vocabulary,
+    }
+
+
+def blank(description: Mapping[str, Any]) -> Examples:
+    """Two empty examples of the kind that `describe` told of."""
+    shape = description["shape"]
+    if description["modality"] == "text":
+        inputs = {name: torch.ones(2, *shape, dtype=torch.int64) for name in ("input_ids", "attention_mask")}
+    else:
+        inputs = {"x": torch.zeros(2, *shape)}
+    return Examples(
+        tensors={**inputs, "id": torch.arange(2)},
+        task=description["task"],
+        modality=description["modality"],
+        classes=tuple(description["classes"]),
+        columns=tuple(Column(c["name"], tuple(c["categories"])) for c in description["columns"]),
+        vocabulary=description["vocabulary"],
+    )
+
+
+def load(path: str | Path) -> tuple[ModuleLearner, Examples]:
+    """Build a learner again from safetensors that `export` wrote.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        The learner, in evaluation mode on the CPU; and two empty examples that tell its shape and classes.
+
+    Raises:
+        CheckpointError: the file is missing, broken, not of didact, or of a learner without a spec.
+    """
+    from didact.learners.build import build
+
+    tensors, facts = read(path)
+    like, spec = blank(facts), facts["spec"]
+    if spec is None:
+        raise CheckpointError(
+            f"{path} holds the weights of a module of your own; build that, and load the tensors of read(path) into it."
+        )
+    learner = build(spec, like)
+    try:
+        learner.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} doesn't hold the weights of {spec!r}: {error}. Export it again.") from error
+    return learner.eval(), like
+
+
+def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and facts in safetensors that `export` wrote.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        Tensors by name, as `learner.state_dict()`; and `describe`'s facts, with `spec` and `config`.
+
+    Raises:
+        CheckpointError: the file is missing, broken or not of didact.
+    """
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except Exception as error:
+        raise CheckpointError(f"{path} can't be read as safetensors: {error}. Export it again.") from error
+    if "didact" not in metadata:
+        raise CheckpointError(f"{path} doesn't say what model it is of; give a file that didact export wrote.")
+    return tensors, json.loads(metadata["didact"])
+
+
+def _to_safetensors(learner: ModuleLearner, path: Path, _examples: Examples, facts: dict[str, Any]) -> None:
+    from safetensors.torch import save_file
+
+    # Clones, as safetensors refuses tensors that share memory.
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in learner.state_dict().items()}
+    save_file(state, path, metadata={"format": "pt", "didact": json.dumps(facts)})
+
+
+def _to_hugging_face(learner: ModuleLearner, path: Path, examples: Examples) -> Path:
+    from didact.learners import huggingface
+
+    if not isinstance(learner.module, huggingface.TextClassifier | huggingface.ImageClassifier):
+        raise ConfigError(
+            f"to is 'hf', but the learner is a {type(learner.module).__name__}, no Hugging Face model; 'safetensors' "
+            "and 'onnx' would work."
+        )
+    path.mkdir(parents=True, exist_ok=True)
+    huggingface.save(learner.module, path, examples.classes)
+    return path
+
+
+class _Answering(nn.Module):
+    """Named inputs in, logits out: a copy of a learner without taps, on the CPU, in evaluation mode."""
+
+    def __init__(self, learner: ModuleLearner) -> None:
+        super().__init__()
+        self.module = copy.deepcopy(learner.module).cpu().eval().requires_grad_(False)
+        for part in self.module.modules():
+            for hooks in (part._forward_hooks, part._forward_pre_hooks):
+                for key in [key for key, hook in hooks.items() if isinstance(hook, _Tap)]:
+                    del hooks[key]
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        result = self.module(next(iter(inputs.values()))) if len(inputs) == 1 else self.module(**inputs)
+        return result if isinstance(result, Tensor) else _logits_of(result)
+
+
+def _to_onnx(learner: ModuleLearner, path: Path, examples: Examples, facts: dict[str, Any]) -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        try:
+            __import__(package)
+        except ImportError as error:
+            raise MissingExtraError(package, "foreign", "Exporting to ONNX") from error
+    model = _Answering(learner)
+    inputs = _probe(learner, examples, 3)
+    shapes = {name: _dynamic(name) for name in inputs}
+    answer = "prediction" if examples.task == "regression" else "logits"
+    with _quiet():
+        try:
+            program = torch.onnx.export(
+                model,
+                kwargs={"inputs": inputs},
+                dynamo=True,
+                verbose=False,
+                input_names=list(inputs),
+                output_names=[answer],
+                dynamic_shapes={"inputs": shapes},
+            )
+        except Exception as error:
+            # What torch says itself is advice to its developers; what happened is in the cause.
+            reason = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
+            raise DidactError(
+                f"The learner can't be turned into ONNX: {reason[0].rstrip('. ')}. 'safetensors' would work."
+            ) from error
+    assert program is not None
+    program.model.metadata_props.update(didact=json.dumps(facts), classes=json.dumps(facts["classes"]))
+    program.save(str(path), external_data=False)
+    _check_onnx(path, model, _probe(learner, examples, 5))
+
+
+def _dynamic(name: str) -> dict[int, Any]:
+    """The batch size may be any; so may the length of a text, where the model allows it."""
+    dims = {0: torch.export.Dim.DYNAMIC}
+    return {**dims, 1: torch.export.Dim.AUTO} if name in ("input_ids", "attention_mask") else dims
+
+
+def _probe(learner: ModuleLearner, examples: Examples, size: int) -> dict[str, Tensor]:
+    """Random inputs that look like the examples."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (size, *examples.shape)
+    if examples.modality == "text":
+        lengths = torch.randint(1, shape[1] + 1, (size, 1), generator=generator)
+        known = {
+            "input_ids": torch.randint(0, max(examples.vocabulary, 2), shape, generator=generator),
+            "attention_mask": (torch.arange(shape[1]) < lengths).long(),
+        }
+    else:
+        known = {"x": torch.rand(shape, generator=generator)}
+    wanted = learner.inputs or tuple(known)
+    if not set(wanted) <= set(known):
+        raise ConfigError(
+            f"to is 'onnx', but the learner takes {', '.join(wanted)}, of which only {', '.join(known)} can be "
+            "exported; 'safetensors' would work."
+        )
+    return {name: known[name] for name in wanted}
+
+
+def _check_onnx(path: Path, model: nn.Module, inputs: dict[str, Tensor]) -> None:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    known = {part.name for part in session.get_inputs()}
+    given = {name: tensor.numpy() for name, tensor in inputs.items() if name in known}
+    answer = torch.from_numpy(session.run(None, given)[0])
+    with torch.no_grad():
+        wanted = model(inputs)
+    apart = float(((answer - wanted).abs() / wanted.abs().clamp(min=1.0)).max())
+    if not apart <= TOLERANCE:
+        raise DidactError(
+            f"The ONNX graph differs from the learner by {apart:.2g}, more than {TOLERANCE:g}, so that it was not "
+            "kept; 'safetensors' would work."
+        )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter from printing, for as long as this lasts; its failures are raised all the same."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,355 @@
+"""Hugging Face classification models for text and images, as learners and as teachers.
+
+Nothing is unpickled and no code that comes with a model is run: weights are read from safetensors alone.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from didact.errors import ConfigError, MissingExtraError, check_range
+from didact.learners.module import ModuleLearner
+from didact.learners.preprocess import ImagePreprocess
+from didact.types import Examples
+
+_INPUTS = {"text": ("input_ids", "attention_mask"), "image": ("x",)}
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A model that comes with everything that it needs."""
+
+    learner: ModuleLearner
+    classes: tuple[str, ...]
+    """Its own class names, in the order of its outputs; empty where it has none beyond numbers, or for a regression."""
+    tokenizer: "Tokenizer | None"
+    """For text, its own tokenizer."""
+
+
+class TextClassifier(nn.Module):
+    """A Hugging Face model for sequence classification, called with tensors and answering with one.
+
+    Args:
+        model: of `AutoModelForSequenceClassification`.
+        source: the directory or hub name that it came from, which also has its tokenizer.
+    """
+
+    def __init__(self, model: nn.Module, source: str) -> None:
+        super().__init__()
+        self.model, self.source = model, source
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """int64 [B, T] twice, to logits [B, C]."""
+        return self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+
+
+class ImageClassifier(nn.Module):
+    """A Hugging Face model for image classification, with its image processor in front.
+
+    Args:
+        model: of `AutoModelForImageClassification`.
+        processor: what the model's `preprocessor_config.json` says.
+        source: the directory or hub name that it came from.
+    """
+
+    def __init__(self, model: nn.Module, processor: dict[str, Any], source: str) -> None:
+        super().__init__()
+        self.model, self.processor, self.source = model, processor, source
+        channels = int(getattr(model.config, "num_channels", None) or len(processor.get("image_mean") or "RGB"))
+        self.preprocess = ImagePreprocess(processor, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images [B, channels, H, W] in [0, 1], of any size, to logits [B, C]."""
+        return self.model(pixel_values=self.preprocess(x)).logits
+
+
+class Tokenizer:
+    """A Hugging Face tokenizer, as `sources.load` takes one.
+
+    Args:
+        name: directory or hub name.
+        max_length: the longest sequence, in tokens; longer texts are cut. Lowered to what the model can take.
+        multiple: lengths are padded up to a multiple of this, where `max_length` is one.
+
+    Raises:
+        ConfigError: no tokenizer there, or one without a token to pad with.
+        MissingExtraError: transformers is not installed.
+    """
+
+    def __init__(self, name: str, *, max_length: int = 128, multiple: int = 8) -> None:
+        check_range("max_length", max_length, at_least=1)
+        transformers = _transformers()
+        self.name = name
+        with _explained(name, "tokenizer"):
+            self.tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+        if self.tokenizer.pad_token is None:
+            if self.tokenizer.eos_token is None:
+                raise ConfigError(
+                    f"The tokenizer of {name!r} has neither a padding nor an end token; give it a pad_token."
+                )
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+        self.max_length = min(max_length, _longest(name, self.tokenizer))
+        self.multiple = multiple if self.max_length % multiple == 0 else None
+
+    @property
+    def vocabulary(self) -> int:
+        """How many token ids there are."""
+        return len(self.tokenizer)
+
+    def __len__(self) -> int:
+        """The size of the vocabulary."""
+        return self.vocabulary
+
+    def __call__(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """Encode texts.
+
+        Args:
+            texts: N strings.
+
+        Returns:
+            `input_ids` and `attention_mask` (1 where there is a token), int64 [N, T], where T is the longest of these,
+            padded up to a multiple.
+        """
+        encoded = self.tokenizer(
+            list(texts),
+            truncation=True,
+            max_length=self.max_length,
+            padding=True,
+            pad_to_multiple_of=self.multiple,
+            return_tensors="pt",
+        )
+        return {name: encoded[name] for name in _INPUTS["text"]}
+
+
+def tokenizer_of(name: str, *, max_length: int = 128, multiple: int = 8) -> Tokenizer:
+    """The tokenizer of a model; see `Tokenizer` for arguments and errors."""
+    return Tokenizer(name, max_length=max_length, multiple=multiple)
+
+
+def load_teacher(name: str, examples: Examples, *, max_length: int = 128) -> Pretrained:
+    """Load a finished classifier as it is.
+
+    Args:
+        name: directory or hub name; its weights must be safetensors.
+        examples: what it will teach on: text or images.
+        max_length: for its tokenizer.
+
+    Returns:
+        The model in evaluation mode, with its own class names (to be aligned with the data's) and tokenizer.
+
+    Raises:
+        ConfigError: a model that is missing, is no classifier, is pickled, or has no head for these data.
+        MissingExtraError: transformers is not installed.
+    """
+    model, config = _load(name, examples.modality, {})
+    outputs = len(examples.classes) if examples.task == "classification" else 1
+    if config.num_labels != outputs:
+        raise ConfigError(
+            f"The model {name!r} has {config.num_labels} outputs ({_shown(config)}), but the data need {outputs} "
+            f"({', '.join(examples.classes) or 'a regression'}). Give a model that was fine-tuned on these."
+        )
+    tokenizer = tokenizer_of(name, max_length=max_length) if examples.modality == "text" else None
+    classes = _class_names(config) if examples.task == "classification" else ()
+    return Pretrained(_learner(model, name, examples.modality).eval(), classes, tokenizer)
+
+
+def load_student(name: str, examples: Examples) -> ModuleLearner:
+    """Load a model to be taught, with a head for the data's classes.
+
+    The head is kept where it has the data's classes in their order, or as many without names; otherwise it is drawn
+    anew from torch's global generator.
+
+    Args:
+        name: directory or hub name; its weights must be safetensors.
+        examples: what it will be taught on: text (encoded with this model's tokenizer) or images.
+
+    Returns:
+        A learner on the CPU, in float32.
+
+    Raises:
+        ConfigError: a model that is missing or pickled, or text that was encoded with another tokenizer.
+        MissingExtraError: transformers is not installed.
+    """
+    config = _config(name)
+    regression = examples.task == "regression"
+    outputs = 1 if regression else len(examples.classes)
+    own = _class_names(config)
+    keep = config.num_labels == outputs and (regression or not own or own == examples.classes)
+    names = {} if regression else {"id2label": dict(enumerate(examples.classes))}
+    names |= {"label2id": {c: i for i, c in enumerate(examples.classes)}} if names else {}
+    changes = {"num_labels": outputs, **names, "problem_type": "regression" if regression else None}
+    model, config = _load(name, examples.modality, changes)
+    if not keep:
+        _draw_head(model, outputs, getattr(config, "initializer_range", 0.02))
+    vocabulary = getattr(config, "vocab_size", None)
+    if examples.modality == "text" and vocabulary is not None and examples.vocabulary > vocabulary:
+        raise ConfigError(
+            f"The data are encoded with a vocabulary of {examples.vocabulary} tokens, but {name!r} knows {vocabulary}; "
+            "load the data with this model's own tokenizer."
+        )
+    return _learner(model, name, examples.modality)
+
+
+def save(classifier: TextClassifier | ImageClassifier, destination: str | Path, classes: Sequence[str]) -> None:
+    """Write a Hugging Face directory that `from_pretrained` reads: weights, label names, tokenizer or image processor.
+
+    Args:
+        classifier: from `ModuleLearner.module`.
+        destination: a directory; made where it is missing.
+        classes: names of the outputs; empty for a regression.
+
+    Raises:
+        ConfigError: the tokenizer is no longer where the model came from.
+    """
+    model: Any = classifier.model
+    if classes:
+        model.config.id2label = dict(enumerate(classes))
+        model.config.label2id = {name: i for i, name in enumerate(classes)}
+    with _quiet():
+        model.save_pretrained(destination)
+    if isinstance(classifier, TextClassifier):
+        with _quiet():
+            tokenizer_of(classifier.source).tokenizer.save_pretrained(destination)
+    else:
+        path = Path(destination) / "preprocessor_config.json"
+        path.write_text(json.dumps(classifier.processor, indent=2) + "\n", encoding="utf-8")
+
+
+def _learner(model: nn.Module, name: str, modality: str) -> ModuleLearner:
+    module = TextClassifier(model, name) if modality == "text" else ImageClassifier(model, _processor(name), name)
+    return ModuleLearner(module, inputs=_INPUTS[modality])
+
+
+def _load(name: str, modality: str, changes: dict[str, Any]) -> tuple[Any, Any]:
+    """The model in float32 and its configuration; a head is drawn anew only where `changes` are asked for."""
+    if modality not in _INPUTS:
+        raise ConfigError(
+            f"{name!r} is a Hugging Face model, but the data are a {modality}; it needs text or images. For a table, "
+            "mlp:64,64 or transformer:2x64 would work."
+        )
+    _check_weights(name)
+    transformers = _transformers()
+    auto = (
+        transformers.AutoModelForSequenceClassification
+        if modality == "text"
+        else transformers.AutoModelForImageClassification
+    )
+    with _explained(name, "model"), _quiet():
+        model, info = auto.from_pretrained(
+            name, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=bool(changes), **changes
+        )
+    missing = sorted(info["missing_keys"])
+    if missing and not changes:
+        raise ConfigError(
+            f"The model {name!r} lacks weights of a classifier ({', '.join(missing[:3])}), so that it would answer at "
+            "random; give a model that was fine-tuned for classification."
+        )
+    if modality == "text" and model.config.pad_token_id is None:
+        model.config.pad_token_id = _padding_id(name)
+    # Weights that were saved in half precision are taught in float32, as any other learner's.
+    return model.float(), model.config
+
+
+def _draw_head(model: nn.Module, outputs: int, deviation: float) -> None:
+    heads = [part for part in model.modules() if isinstance(part, nn.Linear) and part.out_features == outputs]
+    if heads:
+        nn.init.normal_(heads[-1].weight, std=deviation)
+        if heads[-1].bias is not None:
+            nn.init.zeros_(heads[-1].bias)
+
+
+def _config(name: str) -> Any:
+    with _explained(name, "model"):
+        return _transformers().AutoConfig.from_pretrained(name)
+
+
+def _class_names(config: Any) -> tuple[str, ...]:
+    """The configuration's class names in the order of outputs; empty where they are only `LABEL_0` and so on."""
+    names = config.id2label or {}
+    ordered = tuple(str(names[i]) for i in sorted(names))
+    return () if ordered == tuple(f"LABEL_{i}" for i in range(len(ordered))) else ordered
+
+
+def _shown(config: Any) -> str:
+    names = _class_names(config)
+    return ", ".join(names[:12]) + (" and more" if len(names) > 12 else "") if names else "without names"
+
+
+def _check_weights(name: str) -> None:
+    """Raise `ConfigError` for a directory without safetensors; from the hub, transformers itself takes nothing else."""
+    path = Path(name)
+    if not path.is_dir() or any(path.glob("*.safetensors")):
+        return
+    pickled = sorted(p.name for suffix in ("*.bin", "*.pt", "*.pth", "*.ckpt") for p in path.glob(suffix))
+    if pickled:
+        raise ConfigError(
+            f"{name!r} holds its weights in {pickled[0]}, a pickle, which can run any code when it is opened, and is "
+            "refused. Where you trust it, load the model yourself and save it again with save_pretrained, which writes "
+            "model.safetensors."
+        )
+    raise ConfigError(f"{name!r} holds no *.safetensors; save the model there with save_pretrained.")
+
+
+def _padding_id(name: str) -> int:
+    return tokenizer_of(name).tokenizer.pad_token_id
+
+
+def _longest(name: str, tokenizer: Any) -> int:
+    """The longest sequence that a tokenizer's model can take."""
+    if tokenizer.model_max_length < 1_000_000:
+        return tokenizer.model_max_length
+    try:
+        return int(getattr(_config(name), "max_position_embeddings", 0)) or 1_000_000
+    except ConfigError:
+        # A tokenizer may lie alone, without a model to ask.
+        return 1_000_000
+
+
+def _processor(name: str) -> dict[str, Any]:
+    transformers = _transformers()
+    with _explained(name, "image processor (preprocessor_config.json)"):
+        path = transformers.utils.cached_file(name, "preprocessor_config.json")
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def _transformers() -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise MissingExtraError("transformers", "llm", "A Hugging Face model") from error
+    return transformers
+
+
+@contextlib.contextmanager
+def _explained(name: str, what: str) -> Iterator[None]:
+    """Turn transformers' errors about a missing or unreadable file into a sentence."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ConfigError(
+            f"The {what} of {name!r} can't be loaded: {lines[0].rstrip('. ')}. Give a directory that save_pretrained "
+            "wrote, or a name on the hub."
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from printing progress bars and remarks about new heads, for as long as this lasts."""
+    logging = _transformers().utils.logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(50)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,139 @@
+"""Any `nn.Module` as a learner: what it is fed, what is tapped inside it, and where its head is."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from didact.errors import ConfigError, DataError
+from didact.types import Batch, Output
+
+
+class _Tap:
+    """A forward hook that keeps what came out of a module.
+
+    An object rather than a closure, so that a deep copy of a learner gets taps of its own.
+    """
+
+    def __init__(self, store: dict[str, Tensor], name: str) -> None:
+        self.store, self.name = store, name
+
+    def __call__(self, _module: nn.Module, _args: tuple[Any, ...], result: Any) -> None:
+        self.store[self.name] = result if isinstance(result, Tensor) else result[0]
+
+
+class _HeadTap(_Tap):
+    """A forward pre-hook that keeps what a module was given."""
+
+    def __call__(self, _module: nn.Module, args: tuple[Any, ...], _result: Any = None) -> None:
+        self.store[self.name] = args[0]
+
+
+HIDDEN = "hidden"
+"""The tap that stands for what the head is given, whatever the modules of a net are called."""
+
+
+class ModuleLearner(nn.Module):
+    """Teach any module, unchanged.
+
+    Args:
+        module: takes the inputs and returns logits [B, C] (or [B, 1] for a regression): as a tensor, as a mapping with
+            `logits`, or as an object with a `logits` attribute, as Hugging Face models do.
+        inputs: the batch's tensors that the module is given. A single one is passed by position, several by keyword. By
+            default `x`, or `input_ids` with `attention_mask` where the batch has no `x`.
+        taps: names of submodules (as in `module.named_modules()`) whose outputs are kept in `Output.features`, or
+            `hidden` for what the head is given.
+        head: name of the last linear layer; `auto` takes the last `nn.Linear` of the module, None says there is none.
+
+    Raises:
+        ConfigError: a tap or a head that the module does not have; the message lists candidates.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        inputs: Sequence[str] | None = None,
+        taps: Sequence[str] = (),
+        head: str | None = "auto",
+    ) -> None:
+        super().__init__()
+        self.module = module
+        self.inputs = None if inputs is None else tuple(inputs)
+        self.taps: tuple[str, ...] = ()
+        self._store: dict[str, Tensor] = {}
+        self._head_name = self._find_head(head)
+        if self.head is not None:
+            self.head.register_forward_pre_hook(_HeadTap(self._store, ""))
+        self.tap(*taps)
+
+    def _find_head(self, head: str | None) -> str | None:
+        linears = [name for name, part in self.module.named_modules() if isinstance(part, nn.Linear)]
+        if head == "auto":
+            return linears[-1] if linears else None
+        if head is not None and head not in linears:
+            raise ConfigError(f"head is {head!r}, but the module's linear layers are: {', '.join(linears) or 'none'}.")
+        return head
+
+    @property
+    def head(self) -> nn.Linear | None:
+        """The last linear layer, whose input is `Output.hidden`; None where there is none."""
+        if self._head_name is None:
+            return None
+        head = self.module.get_submodule(self._head_name)
+        assert isinstance(head, nn.Linear)
+        return head
+
+    def candidates(self) -> list[str]:
+        """Names of what can be tapped: `hidden`, where there is a head, and the submodules."""
+        names = [name for name, _ in self.module.named_modules() if name]
+        return [HIDDEN, *names] if self.head is not None else names
+
+    def tap(self, *names: str) -> None:
+        """Keep the outputs of these submodules in `Output.features` from now on.
+
+        Raises:
+            ConfigError: there is no such submodule; the message lists those there are, the nearest first.
+        """
+        known = self.candidates()
+        for name in names:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=len(known), cutoff=0.0)
+                shown = ", ".join(near[:12]) + (f" and {len(near) - 12} more" if len(near) > 12 else "")
+                raise ConfigError(
+                    f"tap is {name!r}, which the model does not have. It has: {shown or 'no submodules'}."
+                )
+            if name in self.taps:
+                continue
+            if name != HIDDEN:
+                self.module.get_submodule(name).register_forward_hook(_Tap(self._store, name))
+            self.taps = (*self.taps, name)
+
+    def forward(self, batch: Batch) -> Output:
+        """Answer a batch: logits [B, C], features of the taps, and what the head was given [B, D]."""
+        result = self._call(batch)
+        logits = result if isinstance(result, Tensor) else _logits_of(result)
+        hidden = self._store.pop("", None)
+        features: dict[str, Tensor] = {}
+        for name in self.taps:
+            tapped = hidden if name == HIDDEN else self._store.pop(name)
+            assert tapped is not None
+            features[name] = tapped
+        return Output(logits, features, hidden if hidden is not None and hidden.ndim == 2 else None)
+
+    def _call(self, batch: Batch) -> Any:
+        names = self.inputs or (("x",) if "x" in batch else ("input_ids", "attention_mask"))
+        if len(names) == 1:
+            return self.module(batch[names[0]])
+        return self.module(**{name: batch[name] for name in names})
+
+
+def _logits_of(result: Any) -> Tensor:
+    logits = result.get("logits") if isinstance(result, Mapping) else getattr(result, "logits", None)
+    if not isinstance(logits, Tensor):
+        raise DataError(
+            f"The model returned {type(result).__name__}, which holds no logits; a learner's module must return a "
+            "tensor [B, C], or something with `logits`."
+        )
+    return logits

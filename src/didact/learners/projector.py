@@ -1,0 +1,37 @@
+"""Bringing a student's features to the shape of a teacher's."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from didact.errors import ConfigError
+
+
+def projector(student: Sequence[int], teacher: Sequence[int], *, seed: int = 0) -> nn.Module:
+    """A linear map from a student's features to the shape of a teacher's, freshly initialised.
+
+    Vectors [D] are joined by a linear layer, also token by token for [T, D]; maps [C, H, W] by an unpadded convolution
+    whose kernel makes the heights and widths agree (Romero et al. 2015, FitNets, section 2.2).
+
+    Args:
+        student: the shape of the student's features, without the batch.
+        teacher: the shape of the teacher's.
+        seed: the only source of randomness of the weights.
+
+    Raises:
+        ConfigError: no such map joins the two shapes.
+    """
+    student, teacher = tuple(student), tuple(teacher)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if len(student) == len(teacher) in (1, 2) and student[:-1] == teacher[:-1]:
+            return nn.Linear(student[-1], teacher[-1])
+        if len(student) == len(teacher) == 3 and student[1] >= teacher[1] and student[2] >= teacher[2]:
+            kernel = (student[1] - teacher[1] + 1, student[2] - teacher[2] + 1)
+            return nn.Conv2d(student[0], teacher[0], kernel)
+    raise ConfigError(
+        f"The student's features have the shape {list(student)} and the teacher's {list(teacher)}, which no projector "
+        "joins; tap other modules, such that both are vectors, or both tokens of one length, or both maps of which the "
+        "student's is at least as high and wide."
+    )

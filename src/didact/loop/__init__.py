@@ -1,0 +1,20 @@
+"""The one loop: fit, its budget, its optimizer, its checkpoints and its run directory."""
+
+from didact.loop.budget import Budget
+from didact.loop.checkpoint import load_checkpoint, load_latest, read_checkpoint, save_checkpoint
+from didact.loop.fitting import fit
+from didact.loop.optimizer import OptimizerConfig
+from didact.loop.result import FitResult
+from didact.loop.run import RunDirectory
+
+__all__ = [
+    "Budget",
+    "FitResult",
+    "OptimizerConfig",
+    "RunDirectory",
+    "fit",
+    "load_checkpoint",
+    "load_latest",
+    "read_checkpoint",
+    "save_checkpoint",
+]

@@ -1,0 +1,172 @@
+"""Checkpoints that survive whatever happens while they are written.
+
+A checkpoint is a directory: `tensors.safetensors`, `state.json` (everything that is not a tensor) and `manifest.json`
+(the checksums of both). It is written under another name, flushed to the disk, and only then renamed. Nothing is ever
+unpickled.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from didact.errors import CheckpointError
+
+TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
+_TENSOR_KEY = "__tensor__"
+
+
+def save_checkpoint(directory: Path, state: Mapping[str, Any]) -> None:
+    """Write a state, all of it or nothing.
+
+    Args:
+        directory: the checkpoint's directory; replaced if it is there.
+        state: nested string- or integer-keyed mappings and lists of tensors, numbers, strings, booleans and None.
+
+    Raises:
+        CheckpointError: a value that cannot be written, named by its place in the state.
+        OSError: the disk is full or not writable; what was there before is untouched.
+    """
+    tensors: dict[str, Tensor] = {}
+    plain = _pack(state, "", tensors)
+    partial = directory.with_name(f".{directory.name}.partial-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        try:
+            save_file(_unshare(tensors), partial / TENSORS)
+        except SafetensorError as error:
+            raise OSError(f"writing {partial / TENSORS} failed: {error}") from error
+        (partial / STATE).write_text(json.dumps(plain))
+        sums = {name: _checksum(partial / name) for name in (TENSORS, STATE)}
+        (partial / MANIFEST).write_text(json.dumps(sums))
+        for name in (TENSORS, STATE, MANIFEST, "."):
+            _flush(partial / name)
+        if directory.exists():
+            shutil.rmtree(directory)
+        partial.rename(directory)
+        _flush(directory.parent)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def read_checkpoint(directory: Path) -> dict[str, Any]:
+    """Read a state back, after comparing its checksums.
+
+    Raises:
+        CheckpointError: it is missing, truncated or altered; the message names the file.
+    """
+    try:
+        sums = json.loads((directory / MANIFEST).read_text())
+        for name in (TENSORS, STATE):
+            if _checksum(directory / name) != sums[name]:
+                raise CheckpointError(f"The checkpoint {directory} is broken: {name} is not what was written.")
+        tensors = load_file(directory / TENSORS)
+        return _unpack(json.loads((directory / STATE).read_text()), tensors)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise CheckpointError(f"The checkpoint {directory} is broken: {error}.") from error
+
+
+def list_checkpoints(folder: Path, prefix: str = "step") -> list[Path]:
+    """The numbered checkpoints in a folder, the newest first; `prefix` is "step", or "best" for the best of a run."""
+    return sorted(folder.glob(f"{prefix}-*"), reverse=True)
+
+
+def load_latest(folder: Path) -> tuple[dict[str, Any], Path, list[str]]:
+    """Read the newest checkpoint that is whole.
+
+    Returns:
+        The state, its directory, and a sentence for each newer checkpoint that was broken.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    complaints: list[str] = []
+    for directory in list_checkpoints(folder):
+        try:
+            return read_checkpoint(directory), directory, complaints
+        except CheckpointError as error:
+            complaints.append(str(error))
+    detail = " ".join(complaints) or "It has none yet."
+    raise CheckpointError(f"There is no checkpoint to go on from in {folder}. {detail}")
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint from its own directory, or the newest whole one from a folder of them.
+
+    Raises:
+        CheckpointError: there is none, it is broken, or it is not a didact checkpoint at all.
+    """
+    if path.is_file():
+        raise CheckpointError(
+            f"{path} is a file, but a didact checkpoint is a directory with {TENSORS} and {STATE}; "
+            "pickled checkpoints are never read, because reading one can run anything."
+        )
+    return read_checkpoint(path) if (path / MANIFEST).exists() else load_latest(path)[0]
+
+
+def prune(folder: Path, keep: int, prefix: str = "step") -> None:
+    """Delete all but the newest `keep` numbered checkpoints, and what interrupted writes left behind."""
+    for directory in list_checkpoints(folder, prefix)[keep:]:
+        shutil.rmtree(directory, ignore_errors=True)
+    for partial in folder.glob(".*.partial-*"):
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _pack(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        tensors[place] = value
+        return {_TENSOR_KEY: place}
+    if isinstance(value, Mapping):
+        # JSON has string keys only; optimizers number their parameters.
+        keys = {k: f"#{k}" if isinstance(k, int) else k for k in value}
+        return {key: _pack(value[k], f"{place}/{key}", tensors) for k, key in keys.items()}
+    if isinstance(value, list | tuple):
+        return [_pack(item, f"{place}/{i}", tensors) for i, item in enumerate(value)]
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise CheckpointError(f"The state's {place} is a {type(value).__name__}, which a checkpoint cannot hold.")
+
+
+def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(value, list):
+        return [_unpack(item, tensors) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if _TENSOR_KEY in value:
+        return tensors[value[_TENSOR_KEY]]
+    return {int(k[1:]) if k[:1] == "#" else k: _unpack(item, tensors) for k, item in value.items()}
+
+
+def _unshare(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous CPU tensors, none sharing memory with another, as safetensors wants them."""
+    seen: set[int] = set()
+    apart: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        plain = tensor.detach().to("cpu").contiguous()
+        if plain.untyped_storage().data_ptr() in seen:
+            plain = plain.clone()
+        seen.add(plain.untyped_storage().data_ptr())
+        apart[name] = plain
+    return apart
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

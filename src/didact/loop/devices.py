@@ -1,0 +1,45 @@
+"""Where a run computes, and in what precision."""
+
+import contextlib
+import resource
+import sys
+from typing import Literal
+
+import torch
+
+from didact.errors import ConfigError, check_choice
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name; `auto` is the GPU where there is one.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device is {name!r}, which is not there; auto or cpu would work.") from error
+    return device
+
+
+def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Run matrix products in bfloat16 where asked for; `auto` asks for it on a GPU that has it."""
+    check_choice("precision", precision, ("auto", "float32", "bfloat16"))
+    auto = precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+    if precision == "bfloat16" or auto:
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the most that the device had allocated, or the highest resident memory of the process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,442 @@
+"""The one loop: batches from a source, a loss from a method, steps, verdicts, checkpoints."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from didact.errors import CheckpointError, ConfigError
+from didact.loop import checkpoint as ckpt
+from didact.loop.budget import Budget
+from didact.loop.devices import Precision, autocast, peak_memory
+from didact.loop.generators import generator_states, set_generator_states
+from didact.loop.guard import Guard
+from didact.loop.optimizer import OptimizerConfig, OptimizerFactory
+from didact.loop.progress import ProgressLine
+from didact.loop.recorder import Recorder, merge
+from didact.loop.result import FitResult
+from didact.loop.run import RunDirectory
+from didact.types import (
+    LEVELS,
+    LOWER_IS_BETTER,
+    Batch,
+    Cost,
+    Method,
+    Monitor,
+    Output,
+    Source,
+    Stateful,
+    Terms,
+    Verdict,
+    Window,
+)
+
+PROBE_SIZE = 128
+PROBE_WINDOWS = 10
+"""Monitors may probe the learner in every so manieth window."""
+CHECKPOINT_SECONDS = 60.0
+"""How often a run is saved where `checkpoint_every` does not say."""
+MAX_ROLL_BACKS = 3
+ROLL_BACK_FACTOR = 0.5
+"""What the learning rate is multiplied by at each roll-back."""
+
+
+@dataclass(slots=True)
+class Cadence:
+    """Steps between readings, evaluations and checkpoints."""
+
+    log: int
+    evaluate: int | None
+    checkpoint: int | None
+
+
+class Engine:
+    """The state of a run, and what is done with it."""
+
+    precision: Precision
+    micro_batch: int | None
+    keep: int
+    evaluate: Callable[[Any], Mapping[str, float]] | None
+    best_metric: str
+    probe: Batch | None
+    cadence: Cadence
+
+    def __init__(
+        self,
+        method: Method,
+        source: Source,
+        budget: Budget,
+        optimizer: OptimizerConfig | OptimizerFactory,
+        monitors: Sequence[Monitor],
+        device: torch.device,
+        clip_norm: float | None,
+        directory: RunDirectory | None,
+    ) -> None:
+        self.method, self.source, self.budget, self.monitors = method.to(device), source, budget, monitors
+        self.device, self.directory = device, directory
+        self.parameters = method.parameters()
+        config = optimizer if isinstance(optimizer, OptimizerConfig) else None
+        self.schedule = config.factor if config is not None else None
+        self.optimizer = config.build(self.parameters) if config is not None else optimizer(self.parameters)  # pyright: ignore[reportCallIssue]
+        self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.guard = Guard(self.parameters, self.optimizer, clip_norm)
+        self.recorder = Recorder()
+        self.teachers = method.teachers()
+        self.cost = Cost(labels=source.labels)
+        self.windows = 0
+        self.rate_factor = 1.0
+        self.roll_backs = 0
+        self.result = FitResult(status="done", reason="The budget is used up.", cost=self.cost)
+        self.saved_step, self.saved_time = 0, time.monotonic()
+        self.judged_step = -1
+        self.line = ProgressLine(False, "")
+        self.flops: dict[tuple[int, ...], int] = {}
+
+    # ---- the loop
+
+    def go(self, line: ProgressLine, stop: threading.Event) -> FitResult:
+        """Take steps until the budget is used up, or something ends the run."""
+        for module in self.method.modules().values():
+            module.train()
+        self.line = line
+        if self.cost.steps == 0 and self.directory is not None and not self.save():
+            return self.result
+        if self.cost.steps == 0 and self.evaluate is not None:
+            self.judge()
+        limit = self.budget
+        ended = False
+        clock = time.perf_counter()
+        batches = iter(self.source)
+        while not ended and (fraction := limit.fraction(self.cost, self.source.epoch_size)) < 1.0:
+            batch = next(batches)
+            if self.device.type != "cpu":
+                batch = batch.to(self.device)
+            if self.probe is None:
+                self.probe = Batch({k: t[:PROBE_SIZE].clone() for k, t in batch.check().items()})
+            admitted = self.step(batch, fraction)
+            now = time.perf_counter()
+            self.cost.seconds += now - clock
+            clock = now
+            if not admitted or self.cost.steps % self.cadence.log == 0:
+                ended = self.look(admitted)
+            if not ended:
+                ended = self.keep_house(stop)
+            line.update(fraction, self.cost.examples)
+        return self.finish()
+
+    def step(self, batch: Batch, fraction: float) -> bool:
+        """One optimizer step; False when it was not taken because a number was not finite."""
+        if self.schedule is not None:
+            factor = self.schedule(fraction) * self.rate_factor
+            for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
+                group["lr"] = rate * factor
+        self.method.step, self.method.fraction = self.cost.steps, fraction
+        terms = self.counted_gradients(batch)
+        norm, admitted = self.guard.admit(terms)
+        self.recorder.add(terms, norm)
+        if admitted:
+            self.optimizer.step()
+        # As optimizer.zero_grad does, without its profiling, which costs a fiftieth of a small net's step.
+        for parameter in self.parameters:
+            parameter.grad = None
+        if not admitted:
+            return False
+        self.method.after_step()
+        cost = self.cost
+        cost.steps += 1
+        cost.examples += batch.size
+        if self.teachers:
+            cost.teacher_calls = sum(teacher.cost.teacher_calls for teacher in self.teachers)
+            cost.teacher_tokens = sum(teacher.cost.teacher_tokens for teacher in self.teachers)
+        if "attention_mask" in batch:
+            cost.student_tokens += batch["attention_mask"].numel()
+        return True
+
+    def counted_gradients(self, batch: Batch) -> Terms:
+        """The gradients of a batch, its floating-point operations counted where its shape is a new one."""
+        shape = next(iter(batch.values())).shape
+        flops = self.flops.get(shape)
+        if flops is not None:
+            self.cost.flops += flops
+            return self.gradients(batch)
+        with FlopCounterMode(display=False) as counter:
+            found = self.gradients(batch)
+        self.flops[shape] = counter.get_total_flops()
+        self.cost.flops += self.flops[shape]
+        return found
+
+    def gradients(self, batch: Batch) -> Terms:
+        """Compute the loss of a batch and its gradient, in one piece or in several."""
+        if self.micro_batch is None or batch.size <= self.micro_batch:
+            with autocast(self.precision, self.device):
+                terms = self.method.loss(batch)
+            terms.backward()
+            return terms
+        counts = self.method.counts(batch)
+        parts = []
+        for part in batch.split(self.micro_batch):
+            with autocast(self.precision, self.device):
+                parts.append(self.method.loss(part))
+            parts[-1].backward(counts)
+        merged = merge(parts)
+        if self.cost.steps == 0:
+            self.check_counts(counts, merged)
+        return merged
+
+    def check_counts(self, expected: Mapping[str, Tensor | float], found: Terms) -> None:
+        """Refuse to cut batches for a method whose counts are not what it says beforehand; waits for the device."""
+        for name, term in found.items():
+            if float(expected[name]) != float(term.count):
+                raise ConfigError(
+                    f"micro_batch is {self.micro_batch}, but the term {name!r} counted {float(term.count):g} where "
+                    f"{float(expected[name]):g} were expected (a teacher that abstains?), so that a cut batch would be "
+                    "weighed wrongly; leave micro_batch out."
+                )
+
+    # ---- looking
+
+    def look(self, admitted: bool) -> bool:
+        """Read the figures of the window, ask the monitors, and act on what they say; True ends the run."""
+        halted = not admitted or self.guard.halted()
+        losses, norms = self.recorder.read()
+        if self.guard.halted():
+            # The device left the weights alone from the first bad step on; those steps were not taken.
+            self.cost.steps -= int((~torch.isfinite(losses["total"] + norms)).long().cumsum(0).count_nonzero())
+        self.cost.peak_memory = max(self.cost.peak_memory, peak_memory(self.device))
+        self.note(
+            {
+                "seconds": round(self.cost.seconds, 3),
+                "examples": self.cost.examples,
+                "lr": self.optimizer.param_groups[0]["lr"],
+                "grad_norm": _last_mean(norms),
+                **{f"loss/{name}": _last_mean(values) for name, values in losses.items()},
+            }
+        )
+        figures = {name: _last_mean(values) for name, values in losses.items() if name == "total" or len(losses) > 2}
+        self.line.update(self.budget.fraction(self.cost, self.source.epoch_size), self.cost.examples, figures)
+        if self.result.status == "paused":
+            return True
+        probing = self.windows % PROBE_WINDOWS == 0 and not halted
+        self.windows += 1
+        window = Window(
+            step=self.cost.steps,
+            losses=losses,
+            grad_norm=norms,
+            finite=not halted,
+            probe=_once(self.answer_probe) if probing else None,
+        )
+        verdicts = [monitor.observe(window) for monitor in self.monitors]
+        if halted and not any(v.level in ("pause", "roll_back", "stop") for v in verdicts):
+            reason = f"At step {self.cost.steps} the loss or its gradient was not finite; the weights were not changed."
+            verdicts.append(Verdict("stop", "loop", float(self.cost.steps), reason))
+        return self.act([v for v in verdicts if v.level != "ok"])
+
+    def answer_probe(self) -> Output:
+        """The delivered learner's answer on the probe batch, in evaluation mode."""
+        learner = self.method.delivered
+        was_training = learner.training
+        learner.eval()
+        with torch.no_grad():
+            assert self.probe is not None
+            output = learner(self.probe)
+        learner.train(was_training)
+        return output
+
+    def act(self, verdicts: list[Verdict]) -> bool:
+        """Do what the most drastic verdict asks for; True ends the run."""
+        for verdict in verdicts:
+            self.result.verdicts.append((self.cost.steps, verdict))
+            if self.directory is not None:
+                self.directory.verdict({"step": self.cost.steps, **asdict(verdict)})
+            self.line.say(f"step {self.cost.steps}: {verdict.monitor}: {verdict.reason}")
+        worst = max(verdicts, key=lambda verdict: LEVELS.index(verdict.level), default=None)
+        if worst is None or worst.level in ("ok", "warn"):
+            return False
+        if worst.level == "roll_back" and self.roll_backs < MAX_ROLL_BACKS and self.roll_back():
+            return False
+        self.result.status = "paused" if worst.level == "pause" else "stopped"
+        self.result.reason = worst.reason
+        return True
+
+    def roll_back(self) -> bool:
+        """Take the weights and the optimizer back to the newest checkpoint, and halve the learning rate.
+
+        The source goes on where it is, so that the batches that led here are not met again in the same state.
+        """
+        assert self.directory is not None
+        try:
+            state, path, _ = ckpt.load_latest(self.directory.checkpoints)
+        except CheckpointError:
+            return False
+        self.method.load_state_dict(state["method"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.guard.reset()
+        self.roll_backs += 1
+        self.rate_factor *= ROLL_BACK_FACTOR
+        self.line.say(f"Rolled back to {path.name}; the learning rate is {self.rate_factor:g} of what it would be.")
+        return True
+
+    # ---- keeping
+
+    def keep_house(self, stop: threading.Event) -> bool:
+        """Evaluate and save when it is time; True ends the run."""
+        step, every = self.cost.steps, self.cadence
+        if every.evaluate is not None and step % every.evaluate == 0:
+            self.judge()
+        if stop.is_set():
+            self.result.status, self.result.reason = "interrupted", "A signal asked the run to end."
+            return True
+        if self.directory is None or step == self.saved_step or not self.save_is_due():
+            return False
+        # Monitors see everything up to a checkpoint before it is written.
+        ended = len(self.recorder) > 0 and self.look(True)
+        return not self.save() or ended
+
+    def save_is_due(self) -> bool:
+        """Whether it is time for a checkpoint."""
+        if self.cadence.checkpoint is None:
+            return time.monotonic() - self.saved_time > CHECKPOINT_SECONDS
+        return self.cost.steps % self.cadence.checkpoint == 0
+
+    def judge(self) -> None:
+        """Evaluate the delivered learner, and keep it if it is the best so far."""
+        assert self.evaluate is not None
+        self.judged_step = self.cost.steps
+        figures = dict(self.evaluate(self.method.delivered))
+        self.note({f"eval/{name}": value for name, value in figures.items()})
+        if self.best_metric not in figures:
+            raise ConfigError(
+                f"best_metric is {self.best_metric!r}, but the evaluation gives {', '.join(figures) or 'nothing'}."
+            )
+        sign = -1.0 if self.best_metric in LOWER_IS_BETTER else 1.0
+        best = self.result.best
+        if not best or sign * figures[self.best_metric] > sign * best[self.best_metric]:
+            self.result.best = {**figures, "step": self.cost.steps}
+            if self.directory is not None:
+                self.write("best")
+
+    def save(self) -> bool:
+        """Write a checkpoint; False pauses the run because it could not be written."""
+        saved = self.write("step")
+        self.saved_step, self.saved_time = self.cost.steps, time.monotonic()
+        return saved
+
+    def write(self, prefix: str) -> bool:
+        """Write the whole state as a checkpoint of that kind; False when the disk did not take it."""
+        assert self.directory is not None
+        folder = self.directory.checkpoints
+        try:
+            ckpt.save_checkpoint(folder / f"{prefix}-{self.cost.steps:010d}", self.state())
+            ckpt.prune(folder, self.keep if prefix == "step" else 1, prefix)
+            return True
+        except OSError as error:
+            self.pause(f"The checkpoint of step {self.cost.steps} could not be written ({error})")
+            return False
+
+    def note(self, figures: Mapping[str, Any]) -> None:
+        """Add figures to the history, and to the run's directory."""
+        record = {"step": self.cost.steps, **{k: v if _finite(v) else None for k, v in figures.items()}}
+        self.result.history.append(record)
+        if self.directory is not None:
+            try:
+                self.directory.log(record)
+            except OSError as error:
+                self.pause(f"The figures of step {self.cost.steps} could not be written ({error})")
+
+    def pause(self, trouble: str) -> None:
+        """End the run because the disk did not take something."""
+        assert self.directory is not None
+        self.result.status = "paused"
+        self.result.reason = (
+            f"{trouble}; the checkpoints in {self.directory.checkpoints} are intact. "
+            f"Make room, then go on with: didact resume {self.directory.path}"
+        )
+
+    def finish(self) -> FitResult:
+        """Read what is left, evaluate, and save."""
+        if len(self.recorder):
+            self.look(True)
+        if self.result.status == "done" and self.evaluate is not None and self.judged_step != self.cost.steps:
+            self.judge()
+        if self.directory is not None and self.cost.steps != self.saved_step and not self.guard.halted():
+            self.save()
+        self.cost.peak_memory = max(self.cost.peak_memory, peak_memory(self.device))
+        for module in self.method.modules().values():
+            module.eval()
+        return self.result
+
+    # ---- state
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a resumed run needs."""
+        return {
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "source": _state_of(self.source),
+            "monitors": {type(monitor).__name__: _state_of(monitor) for monitor in self.monitors},
+            "cost": self.cost.as_dict(),
+            "teacher_costs": [teacher.cost.as_dict() for teacher in self.teachers],
+            "generators": generator_states(self.device),
+            "windows": self.windows,
+            "rate_factor": self.rate_factor,
+            "roll_backs": self.roll_backs,
+            "best": self.result.best,
+        }
+
+    def resume(self) -> None:
+        """Take back the newest whole checkpoint of the run."""
+        assert self.directory is not None
+        state, path, complaints = ckpt.load_latest(self.directory.checkpoints)
+        try:
+            self.method.load_state_dict(state["method"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            for teacher, kept in zip(self.teachers, state["teacher_costs"], strict=True):
+                teacher.cost = Cost(**kept)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise CheckpointError(f"The checkpoint {path} is of another model or method: {error}") from error
+        _restore(self.source, state["source"])
+        for monitor in self.monitors:
+            # A run may be resumed with other monitors than it began with; they change nothing that is learned.
+            _restore(monitor, state["monitors"].get(type(monitor).__name__))
+        self.cost = self.result.cost = Cost(**state["cost"])
+        set_generator_states(state["generators"], self.device)
+        self.windows, self.rate_factor, self.roll_backs = state["windows"], state["rate_factor"], state["roll_backs"]
+        self.result.best = state["best"]
+        self.saved_step = self.cost.steps
+        self.directory.rewind(self.cost.steps)
+        self.result.history = self.directory.records("metrics.jsonl")
+        for complaint in complaints:
+            self.act([Verdict("warn", "checkpoint", float(self.cost.steps), f"{complaint} {path.name} is used.")])
+
+
+def _state_of(part: object) -> Any:
+    return part.state_dict() if isinstance(part, Stateful) else None
+
+
+def _restore(part: object, state: Any) -> None:
+    if isinstance(part, Stateful) and state is not None:
+        part.load_state_dict(state)
+
+
+def _last_mean(values: Tensor) -> float:
+    return values.nanmean().item() if len(values) else float("nan")
+
+
+def _finite(value: Any) -> bool:
+    return not isinstance(value, float) or (value == value and abs(value) != float("inf"))
+
+
+def _once(compute: Callable[[], Output]) -> Callable[[], Output]:
+    found: list[Output] = []
+
+    def answer() -> Output:
+        if not found:
+            found.append(compute())
+        return found[0]
+
+    return answer

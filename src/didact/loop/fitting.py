@@ -1,0 +1,158 @@
+"""Teaching a learner, from Python: one function."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from didact.errors import ConfigError, check_range
+from didact.loop.budget import Budget
+from didact.loop.devices import Precision, find_device
+from didact.loop.engine import Cadence, Engine
+from didact.loop.generators import seeded
+from didact.loop.optimizer import OptimizerConfig, OptimizerFactory
+from didact.loop.progress import ProgressLine
+from didact.loop.result import FitResult
+from didact.loop.run import RunDirectory
+from didact.types import Batch, Method, Monitor, Source
+
+
+def fit(
+    method: Method,
+    source: Source,
+    *,
+    budget: Budget,
+    optimizer: OptimizerConfig | OptimizerFactory | None = None,
+    monitors: Sequence[Monitor] | None = None,
+    evaluate: Callable[[Any], Mapping[str, float]] | None = None,
+    evaluate_every: int | None = None,
+    best_metric: str = "accuracy",
+    probe: Batch | None = None,
+    run: Path | str | RunDirectory | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    precision: Precision = "auto",
+    micro_batch: int | None = None,
+    clip_norm: float | None = None,
+    log_every: int = 50,
+    checkpoint_every: int | None = None,
+    keep: int = 3,
+    resume: bool = False,
+    progress: bool = True,
+) -> FitResult:
+    """Teach `method.learner` until the budget is used up.
+
+    Args:
+        method: what the loss is; its parts are moved to the device and trained in place.
+        source: where batches come from.
+        budget: where to end.
+        optimizer: its settings, or a function from parameters to an optimizer; by default AdamW with a cosine schedule.
+        monitors: what watches; by default those of `didact.health.default_monitors`.
+        evaluate: from the learner that the method delivers to figures by name.
+        evaluate_every: steps between evaluations; by default only at the end.
+        best_metric: the figure of `evaluate` that decides which checkpoint is the best.
+        probe: up to 128 examples on which monitors look at the learner; by default from the first batch.
+        run: directory for figures and checkpoints; without one nothing is written.
+        seed: of the global generators (dropout and the like) while the run goes on; the caller's are given back.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`.
+        precision: `auto` computes matrix products in bfloat16 on a GPU that has it; `float32`, `bfloat16`.
+        micro_batch: cut each batch into parts of at most this many examples, to save memory; the gradient is the same.
+        clip_norm: the largest norm that the gradient may have.
+        log_every: steps between readings of the losses, which is also how often monitors look.
+        checkpoint_every: steps between checkpoints; by default one a minute. There is always one at the end.
+        keep: how many checkpoints to keep, besides the best.
+        resume: go on from the newest whole checkpoint of `run`, to the bit as if there had been no stop.
+        progress: show a progress bar, where the terminal is one.
+
+    Returns:
+        What became of it. The learner has been trained in place.
+
+    Raises:
+        ConfigError: settings that cannot work together.
+        RunError: the run's directory is in use or already holds a run.
+        CheckpointError: there is nothing to resume from, or it is of another architecture.
+    """
+    check_range("log_every", log_every, at_least=1)
+    check_range("keep", keep, at_least=1)
+    if clip_norm is not None:
+        check_range("clip_norm", clip_norm, above=0.0)
+    if monitors is None:
+        from didact.health import default_monitors
+
+        monitors = default_monitors()
+    if evaluate_every is not None:
+        check_range("evaluate_every", evaluate_every, at_least=1)
+        if evaluate is None:
+            raise ConfigError(f"evaluate_every is {evaluate_every}, but there is no `evaluate` to call.")
+    _check(method, source, budget, monitors, run, micro_batch, resume)
+    place = find_device(device)
+    directory = RunDirectory(run, fresh=not resume) if isinstance(run, str | Path) else run
+    try:
+        with seeded(seed, place), _on_signal() as stop:
+            loop = Engine(method, source, budget, optimizer or OptimizerConfig(), monitors, place, clip_norm, directory)
+            loop.precision, loop.micro_batch, loop.keep = precision, micro_batch, keep
+            loop.evaluate, loop.best_metric, loop.probe = evaluate, best_metric, probe
+            loop.cadence = Cadence(log_every, evaluate_every, checkpoint_every)
+            if resume:
+                loop.resume()
+            with ProgressLine(progress, type(method).__name__) as line:
+                return loop.go(line, stop)
+    finally:
+        if directory is not None and directory is not run:
+            directory.close()
+
+
+def _check(
+    method: Method,
+    source: Source,
+    budget: Budget,
+    monitors: Sequence[Monitor],
+    run: object,
+    micro_batch: int | None,
+    resume: bool,
+) -> None:
+    """Refuse what cannot work before anything is computed."""
+    name = type(method).__name__
+    budget.check_source(source.epoch_size, source.labels)
+    if not method.parameters():
+        raise ConfigError(f"{name} has nothing to train: no parameter of its modules requires a gradient.")
+    if resume and run is None:
+        raise ConfigError("resume is set, but run is None; name the directory of the run to go on with.")
+    rolling = [type(m).__name__ for m in monitors if getattr(m, "action", None) == "roll_back"]
+    if rolling and run is None:
+        raise ConfigError(f"{rolling[0]} asks to roll back, which needs checkpoints; give the run a directory.")
+    if micro_batch is not None:
+        check_range("micro_batch", micro_batch, at_least=1)
+        if method.couples_examples:
+            raise ConfigError(
+                f"micro_batch is {micro_batch}, but {name} compares the examples of a batch with each other, "
+                "so that the batch cannot be cut; leave micro_batch out and choose a smaller batch."
+            )
+        if type(method).counts is Method.counts:
+            raise ConfigError(
+                f"micro_batch is {micro_batch}, but {name} has no `counts`, without which a cut batch would be "
+                "weighed wrongly; leave micro_batch out, or define counts(batch)."
+            )
+
+
+@contextlib.contextmanager
+def _on_signal() -> Iterator[threading.Event]:
+    """An event that is set by Ctrl-C or a request to terminate; a second one is not waited for."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def ask(number: int, _frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

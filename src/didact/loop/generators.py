@@ -1,0 +1,48 @@
+"""The global random generators that user code may draw from: torch's, Python's and NumPy's."""
+
+import contextlib
+import random
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed them all, and give the caller's states back at the end."""
+    before = generator_states(device)
+    try:
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        yield
+    finally:
+        set_generator_states(before, device)
+
+
+def generator_states(device: torch.device) -> dict[str, Any]:
+    """Their states, as tensors, numbers and strings."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state()
+    version, words, gauss_next = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        "python": {"version": version, "words": torch.tensor(words), "gauss": gauss_next},
+        "numpy": {
+            "kind": str(kind),
+            "keys": torch.from_numpy(np.asarray(keys).astype("int64")),
+            "rest": [position, has_gauss, gauss],
+        },
+    }
+
+
+def set_generator_states(states: Mapping[str, Any], device: torch.device) -> None:
+    """Take back what `generator_states` gave."""
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
+    python, kept = states["python"], states["numpy"]
+    random.setstate((python["version"], tuple(python["words"].tolist()), python["gauss"]))
+    np.random.set_state((kept["kind"], kept["keys"].numpy().astype("uint32"), *kept["rest"]))

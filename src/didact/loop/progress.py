@@ -1,0 +1,70 @@
+"""The line that a person watches while a run goes on."""
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+REFRESH_SECONDS = 0.2
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.fields['rate']:,.0f} ex/s", style="dim")
+
+
+class ProgressLine:
+    """A progress bar with rate, time left, losses and verdicts; silent where the terminal is not one.
+
+    Args:
+        enabled: False shows nothing.
+        description: what stands in front.
+    """
+
+    def __init__(self, enabled: bool, description: str) -> None:
+        self._console = Console(file=sys.stderr)
+        self._shown = enabled and self._console.is_terminal
+        self._next = 0.0
+        self._started: tuple[float, int] | None = None
+        self._bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=18),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeRemainingColumn(compact=True),
+            _Rate(),
+            TextColumn("{task.fields[figures]}", style="cyan"),
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            disable=not self._shown,
+        )
+        self._task = self._bar.add_task(description, total=1.0, rate=0.0, figures="")
+
+    def __enter__(self) -> "ProgressLine":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def update(self, fraction: float, examples: int, figures: Mapping[str, float] | None = None) -> None:
+        """Move on to a fraction of the budget, with the examples seen so far and the latest figures."""
+        now = time.monotonic()
+        if not self._shown or (now < self._next and figures is None):
+            return
+        self._next = now + REFRESH_SECONDS
+        self._started = self._started or (now, examples)
+        since, before = self._started
+        fields: dict[str, Any] = {"rate": (examples - before) / max(now - since, 1e-9)}
+        if figures is not None:
+            fields["figures"] = " ".join(f"{name} {value:.3g}" for name, value in figures.items())
+        self._bar.update(self._task, completed=min(fraction, 1.0), refresh=True, **fields)
+
+    def say(self, sentence: str) -> None:
+        """Print a sentence above the bar."""
+        if self._shown:
+            self._bar.console.print(sentence, style="yellow", highlight=False)

@@ -1,0 +1,30 @@
+"""What became of a run."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from didact.types import Cost, Verdict
+
+Status = Literal["done", "interrupted", "paused", "stopped"]
+
+
+@dataclass(slots=True, kw_only=True)
+class FitResult:
+    """What became of a run."""
+
+    status: Status
+    """`done` when the budget was used up, `interrupted` by a signal, `paused` or `stopped` by a verdict."""
+    reason: str
+    """The same in a sentence."""
+    cost: Cost
+    verdicts: list[tuple[int, Verdict]] = field(default_factory=list)
+    """Everything that monitors said other than ok, with the step."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """The records of `metrics.jsonl`."""
+    best: dict[str, float] = field(default_factory=dict)
+    """The evaluation that was best, with its `step`; empty where nothing was evaluated."""
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps taken."""
+        return self.cost.steps

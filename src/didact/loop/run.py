@@ -1,0 +1,117 @@
+"""A run's directory: its lock, its figures as they come, and its checkpoints."""
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from didact.errors import RunError
+
+
+class RunDirectory:
+    """Open a directory for a run, and keep every other process out of it while this one lives.
+
+    Args:
+        path: made if it is not there.
+        fresh: refuse a directory that already holds a run.
+        tensorboard: also write the figures for TensorBoard, where it is installed.
+
+    Raises:
+        RunError: a live run uses the directory, or it already holds one.
+    """
+
+    def __init__(self, path: Path | str, *, fresh: bool = False, tensorboard: bool = True) -> None:
+        self.path = Path(path)
+        if fresh and (self.path / "metrics.jsonl").exists():
+            raise RunError(
+                f"The directory {self.path} already holds a run; choose another, "
+                f"or go on with it: didact resume {self.path}"
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = _take_lock(self.path / "lock")
+        self._tensorboard = tensorboard
+        self._writer: Any = None
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of its checkpoints."""
+        return self.path / "checkpoints"
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Append figures to `metrics.jsonl` (and TensorBoard): a flat mapping with `step`."""
+        self._append("metrics.jsonl", record)
+        writer = self._board(record["step"])
+        if writer is not None:
+            for name, value in record.items():
+                if isinstance(value, int | float) and name != "step":
+                    writer.add_scalar(name, value, record["step"])
+
+    def verdict(self, record: Mapping[str, Any]) -> None:
+        """Append a monitor's verdict to `verdicts.jsonl`."""
+        self._append("verdicts.jsonl", record)
+
+    def records(self, name: str) -> list[dict[str, Any]]:
+        """Read a file of records back; empty where it is not there."""
+        path = self.path / name
+        return read_records(path) if path.exists() else []
+
+    def rewind(self, step: int) -> None:
+        """Drop figures from after `step`, which a resumed run will write again."""
+        for name in ("metrics.jsonl", "verdicts.jsonl"):
+            kept = [record for record in self.records(name) if record["step"] <= step]
+            partial = self.path / f".{name}.partial"
+            partial.write_text("".join(json.dumps(record) + "\n" for record in kept))
+            partial.replace(self.path / name)
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        self._lock.close()
+
+    def _append(self, name: str, record: Mapping[str, Any]) -> None:
+        with (self.path / name).open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def _board(self, step: int) -> Any:
+        if self._tensorboard and self._writer is None:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:
+                self._tensorboard = False
+            else:
+                self._writer = SummaryWriter(str(self.path / "tensorboard"), purge_step=step)
+        return self._writer
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Read a file of one JSON object a line; a last line that was cut off is left out."""
+    records = []
+    for line in path.read_text().splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return records
+
+
+def _take_lock(path: Path) -> TextIO:
+    # The kernel lets go of an flock when its process dies, however it dies.
+    file = path.open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        file.close()
+        raise RunError(
+            f"The directory {path.parent} is in use by a live run (process {holder}); "
+            "wait for it, stop it, or choose another directory."
+        ) from None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file

@@ -1,0 +1,97 @@
+"""Divergences between a student's and a teacher's distributions over classes.
+
+All of them take the student's logits and the teacher's log-probabilities, already at the temperature given
+(`target_log_probs` makes them from any signal), and multiply by the temperature squared, so that gradients keep their
+size when it changes (Hinton et al. 2015, section 2). P is the teacher, Q the student.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from didact.errors import ConfigError, check_range
+from didact.losses._weigh import weigh
+from didact.types import Term
+
+
+def forward_kl(
+    logits: Tensor, teacher_log_probs: Tensor, *, temperature: float = 1.0, trust: Tensor | None = None
+) -> Term:
+    """KL(P || Q): the student must cover whatever the teacher finds likely.
+
+    Args:
+        logits: float [B, C], the student's.
+        teacher_log_probs: float [B, C], finite, at the same temperature.
+        temperature: above 0; divides the student's logits.
+        trust: float [B] in [0, 1].
+
+    Returns:
+        The sum over examples of temperature² · KL in nats; 0 or more.
+    """
+    log_probs = _student_log_probs(logits, temperature)
+    # The same sum as F.kl_div's, which costs a temporary less than writing it out.
+    divergence = F.kl_div(log_probs, teacher_log_probs, reduction="none", log_target=True).sum(-1)
+    return weigh(divergence * temperature**2, trust)
+
+
+def reverse_kl(
+    logits: Tensor, teacher_log_probs: Tensor, *, temperature: float = 1.0, trust: Tensor | None = None
+) -> Term:
+    """KL(Q || P): the student must stay where the teacher finds it likely.
+
+    Arguments and result as for `forward_kl`.
+    """
+    log_probs = _student_log_probs(logits, temperature)
+    divergence = F.kl_div(teacher_log_probs, log_probs, reduction="none", log_target=True).sum(-1)
+    return weigh(divergence * temperature**2, trust)
+
+
+def jensen_shannon(
+    logits: Tensor,
+    teacher_log_probs: Tensor,
+    *,
+    beta: float = 0.5,
+    continuous: bool = True,
+    temperature: float = 1.0,
+    trust: Tensor | None = None,
+) -> Term:
+    """The generalised Jensen-Shannon divergence between the forward (beta 0) and the reverse (beta 1) KL.
+
+    As written by Agarwal et al. (2024, GKD): JSD_b = b KL(P || M) + (1 - b) KL(Q || M), with M = b P + (1 - b) Q. It
+    falls to 0 as b goes to either end, although the ends are meant to be the two KLs. The continuous form divides it by
+    b (1 - b), tends to KL(P || Q) at 0 and to KL(Q || P) at 1, and is defined there.
+
+    Args:
+        logits: float [B, C], the student's.
+        teacher_log_probs: float [B, C], finite, at the same temperature.
+        beta: in [0, 1]; strictly between for the form as written.
+        continuous: divide by beta (1 - beta). In float32 the quotient loses digits below about 1e-3 from an end.
+        temperature: above 0.
+        trust: float [B] in [0, 1].
+
+    Raises:
+        ConfigError: beta out of range.
+    """
+    check_range("beta", beta, at_least=0.0, at_most=1.0)
+    if beta in (0.0, 1.0):
+        if not continuous:
+            raise ConfigError(
+                f"beta is {beta:g}, where the divergence as written is 0 for all distributions; "
+                "choose beta strictly between 0 and 1, or the continuous form."
+            )
+        divergence = reverse_kl if beta else forward_kl
+        return divergence(logits, teacher_log_probs, temperature=temperature, trust=trust)
+    log_probs = _student_log_probs(logits, temperature)
+    mixture = torch.logaddexp(teacher_log_probs + math.log(beta), log_probs + math.log1p(-beta))
+    of_teacher = F.kl_div(mixture, teacher_log_probs, reduction="none", log_target=True).sum(-1)
+    of_student = F.kl_div(mixture, log_probs, reduction="none", log_target=True).sum(-1)
+    divergence = beta * of_teacher + (1.0 - beta) * of_student
+    scale = temperature**2 / (beta * (1.0 - beta) if continuous else 1.0)
+    return weigh(divergence * scale, trust)
+
+
+def _student_log_probs(logits: Tensor, temperature: float) -> Tensor:
+    check_range("temperature", temperature, above=0.0)
+    return F.log_softmax(logits.float() / temperature, -1)

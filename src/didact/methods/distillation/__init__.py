@@ -1,0 +1,1 @@
+"""Distillation between models."""

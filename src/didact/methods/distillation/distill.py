@@ -1,0 +1,62 @@
+"""Distilling the Knowledge in a Neural Network (Hinton, Vinyals & Dean 2015).
+
+The student matches the teacher's class probabilities, both softened by a temperature, on labelled and unlabelled
+examples alike; where there is a label, it also fits that. The soft loss is multiplied by the temperature squared, so
+that its gradient keeps its size when the temperature changes (section 2).
+
+Departures: the two losses are weighed `alpha` and 1 - `alpha`, where the paper gives no formula for its "weighted
+average"; the label loss is averaged over the labelled examples only. For a regression, which the paper does not treat,
+the student fits the teacher's predictions by squared error.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from didact.errors import check_range
+from didact.losses import imitate, label_loss
+from didact.types import Batch, Learner, Method, Teacher, Terms, is_labelled
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options of `distill`."""
+
+    temperature: float = 4.0  # softens the probabilities of both; 1 leaves them as they are
+    alpha: float = 0.9  # weight of the teacher's term; the labels' term gets the rest
+
+    def __post_init__(self) -> None:
+        check_range("temperature", self.temperature, above=0.0)
+        check_range("alpha", self.alpha, at_least=0.0, at_most=1.0)
+
+
+class Distill(Method):
+    """Match a teacher's softened probabilities.
+
+    Args:
+        config: the options.
+        learner: the student.
+        teacher: one that gives logits, class probabilities, class labels, or numbers for a regression.
+    """
+
+    unlabelled = True
+    tasks = ("classification", "regression")
+
+    def __init__(self, config: Config, learner: Learner, teacher: Teacher) -> None:
+        self.config = config
+        self.learner = learner
+        self.teacher = teacher
+
+    def loss(self, batch: Batch) -> Terms:
+        """`teacher`: softened forward KL over all examples; `label`: the plain loss over those that have a label."""
+        signal = self.teacher.signal(batch)
+        logits = self.learner(batch).logits
+        alpha = self.config.alpha
+        return Terms(
+            teacher=imitate(logits, signal, temperature=self.config.temperature).weighted(alpha),
+            label=label_loss(logits, batch["label"]).weighted(1.0 - alpha),
+        )
+
+    def counts(self, batch: Batch) -> dict[str, Tensor | float]:
+        """All examples for the teacher (that abstains nowhere), the labelled ones for the labels."""
+        return {"teacher": batch.size, "label": is_labelled(batch["label"]).sum()}

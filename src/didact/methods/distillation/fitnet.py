@@ -1,0 +1,82 @@
+"""FitNets: Hints for Thin Deep Nets (Romero et al. 2015).
+
+First the student learns, up to its guided layer and through a regressor, to predict a layer of the teacher (the hint);
+then the whole student is distilled.
+
+Departures: both stages share one optimizer and one schedule, the first taking `hint_share` of the budget; the hint loss
+is averaged over the features' elements, not summed; the teacher's weight stays `alpha` in the second stage, where the
+paper lets it fall. By default the guided layer and the hint are what the heads are given, where the paper takes middle
+layers.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from didact.errors import check_range
+from didact.learners import HIDDEN, projector
+from didact.losses import feature_mse, imitate, label_loss
+from didact.types import Batch, Features, Learner, Method, Teacher, Terms, is_labelled
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options of `fitnet`."""
+
+    student_tap: str = HIDDEN  # the student's guided layer, by module name; "hidden" is what its head is given
+    teacher_tap: str = HIDDEN  # the teacher's hint layer, by module name; "hidden" is what its head is given
+    hint_share: float = 0.3  # share of the budget that goes into the first stage
+    temperature: float = 4.0  # softens the probabilities of both in the second stage
+    alpha: float = 0.9  # weight of the teacher's term in the second stage; the labels' term gets the rest
+
+    def __post_init__(self) -> None:
+        check_range("hint_share", self.hint_share, at_least=0.0, below=1.0)
+        check_range("temperature", self.temperature, above=0.0)
+        check_range("alpha", self.alpha, at_least=0.0, at_most=1.0)
+
+
+class FitNet(Method):
+    """Fit a hint layer, then distil.
+
+    Args:
+        config: the options.
+        learner: the student, with taps.
+        teacher: one with features.
+        sample: a few examples, to find the shapes of the features.
+        seed: of the regressor's initial weights.
+    """
+
+    unlabelled = True
+
+    def __init__(self, config: Config, learner: Learner, teacher: Teacher, sample: Batch, seed: int = 0) -> None:
+        self.config = config
+        self.learner = learner
+        self.teacher = teacher
+        learner.tap(config.student_tap)
+        teacher.tap(config.teacher_tap)
+        guided = learner(sample).features[config.student_tap]
+        self.regressor = projector(
+            guided.shape[1:], self.signal(sample).features[config.teacher_tap].shape[1:], seed=seed
+        )
+
+    def signal(self, batch: Batch) -> Features:
+        """The teacher's features and logits."""
+        signal = self.teacher.signal(batch)
+        assert isinstance(signal, Features)
+        return signal
+
+    def loss(self, batch: Batch) -> Terms:
+        """First `hint`; then `teacher` and `label`, as in `distill`."""
+        config = self.config
+        signal, output = self.signal(batch), self.learner(batch)
+        if self.fraction < config.hint_share:
+            guided = self.regressor(output.features[config.student_tap])
+            return Terms(hint=feature_mse(guided, signal.features[config.teacher_tap], trust=signal.trust))
+        return Terms(
+            teacher=imitate(output.logits, signal, temperature=config.temperature).weighted(config.alpha),
+            label=label_loss(output.logits, batch["label"]).weighted(1.0 - config.alpha),
+        )
+
+    def counts(self, batch: Batch) -> dict[str, Tensor | float]:
+        """All examples for the teacher, the labelled ones for the labels."""
+        return {"hint": batch.size, "teacher": batch.size, "label": is_labelled(batch["label"]).sum()}

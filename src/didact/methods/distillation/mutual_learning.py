@@ -1,0 +1,71 @@
+"""Deep Mutual Learning (Zhang, Xiang, Hospedales & Lu 2018).
+
+Several students learn at once, each from the labels and from what the others predict (forward KL from each peer to it,
+averaged over the peers). No teacher is needed. As in the paper's semi-supervised extension, examples without a label
+take part in the KL only.
+
+Departures: the students take their steps at the same time on the same predictions, where the paper lets one after the
+other see the updated predictions of those before it; one optimizer holds them all. The first student is delivered.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from didact.errors import check_range
+from didact.losses import imitate, label_loss
+from didact.types import Batch, Learner, Logits, Method, Terms, is_labelled
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options of `mutual_learning`."""
+
+    students: int = 2  # how many learn together, the delivered one included
+    peer: str = ""  # spec of the other students, such as mlp:64,64; the same as the learner's by default
+    weight: float = 1.0  # weight of what the peers say against what the labels say
+    temperature: float = 1.0  # softens the probabilities in what the peers say
+
+    def __post_init__(self) -> None:
+        check_range("students", self.students, at_least=2)
+        check_range("weight", self.weight, at_least=0.0)
+        check_range("temperature", self.temperature, above=0.0)
+
+
+class MutualLearning(Method):
+    """Let a cohort of students teach each other.
+
+    Args:
+        config: the options.
+        learner: the student that is delivered.
+        spawn: makes another student from a spec ("" for the learner's own), initialised anew at each call.
+    """
+
+    unlabelled = True
+
+    def __init__(self, config: Config, learner: Learner, spawn: Callable[[str], nn.Module]) -> None:
+        self.config = config
+        self.learner = learner
+        self.peers = nn.ModuleList(spawn(config.peer) for _ in range(config.students - 1))
+
+    def loss(self, batch: Batch) -> Terms:
+        """For each student i: `label_i`, and `peer_i_j` for what each other student j says."""
+        config = self.config
+        logits = [student(batch).logits for student in (self.learner, *self.peers)]
+        weight = config.weight / len(self.peers)
+        terms = Terms()
+        for i, mine in enumerate(logits):
+            terms[f"label_{i}"] = label_loss(mine, batch["label"])
+            for j, other in enumerate(logits):
+                if i != j:
+                    said = Logits(logits=other.detach())
+                    terms[f"peer_{i}_{j}"] = imitate(mine, said, temperature=config.temperature).weighted(weight)
+        return terms
+
+    def counts(self, batch: Batch) -> dict[str, Tensor | float]:
+        """All examples for the peers, the labelled ones for the labels."""
+        labelled = is_labelled(batch["label"]).sum()
+        students = range(self.config.students)
+        pairs = {f"peer_{i}_{j}": batch.size for i in students for j in students if i != j}
+        return {**pairs, **{f"label_{i}": labelled for i in students}}

@@ -1,0 +1,1 @@
+"""Learning from few labels and many examples without."""

@@ -1,0 +1,75 @@
+"""Mean teachers are better role models (Tarvainen & Valpola 2017).
+
+The teacher is the exponential moving average of the student's weights. Both see an example under augmentations of their
+own, and the student is pulled towards the teacher's probabilities (mean squared error) on all examples, and towards the
+labels where there are any. The teacher is what is delivered.
+
+Departures: the consistency weight rises along the paper's curve exp(-5 (1 - t)^2) over a share of the budget; the
+average's decay rises as min(decay, (1 + n) / (10 + n)) over steps n instead of in two phases; no learning-rate ramp.
+"""
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from didact.errors import check_range
+from didact.losses import label_loss, probability_mse
+from didact.teachers import EmaTeacher
+from didact.types import Batch, Learner, Logits, Method, Terms, is_labelled
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options of `mean_teacher`."""
+
+    ema_decay: float = 0.99  # how much of the average stays at each step
+    weight: float = 50.0  # of the consistency term, once it is ramped up
+    ramp_up: float = 0.4  # share of the budget over which that weight rises
+
+    def __post_init__(self) -> None:
+        check_range("ema_decay", self.ema_decay, above=0.0, below=1.0)
+        check_range("weight", self.weight, at_least=0.0)
+        check_range("ramp_up", self.ramp_up, at_least=0.0, at_most=1.0)
+
+
+class MeanTeacher(Method):
+    """Teach a student by the average of its own past.
+
+    Args:
+        config: the options.
+        learner: the student.
+    """
+
+    unlabelled = True
+    views = {"first": "weak", "second": "weak"}  # noqa: RUF012
+
+    def __init__(self, config: Config, learner: Learner) -> None:
+        self.config = config
+        self.learner = learner
+        self.teacher = EmaTeacher(learner, decay=config.ema_decay)
+
+    @property
+    def delivered(self) -> Learner:
+        """The average."""
+        return self.teacher.learner
+
+    def loss(self, batch: Batch) -> Terms:
+        """`label` over the labelled examples, `consistency` over all of them."""
+        signal = self.teacher.signal(batch.view("second"))
+        logits = self.learner(batch.view("first")).logits
+        assert isinstance(signal, Logits)
+        missing = 1.0 - min(1.0, self.fraction / self.config.ramp_up) if self.config.ramp_up else 0.0
+        weight = self.config.weight * math.exp(-5.0 * missing**2)
+        return Terms(
+            label=label_loss(logits, batch["label"]),
+            consistency=probability_mse(logits, signal.logits.softmax(-1)).weighted(weight),
+        )
+
+    def after_step(self) -> None:
+        """Move the average."""
+        self.teacher.update(self.learner)
+
+    def counts(self, batch: Batch) -> dict[str, Tensor | float]:
+        """The labelled examples for the labels, all of them for the consistency."""
+        return {"label": is_labelled(batch["label"]).sum(), "consistency": batch.size}

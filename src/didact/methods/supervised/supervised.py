@@ -1,0 +1,49 @@
+"""Plain training on the labels: the baseline that every other method must beat.
+
+The learner minimises the cross-entropy of the labels, or the squared error of a regression. Examples without a label
+are left out.
+
+Departures: none; there is no paper.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from didact.errors import check_range
+from didact.losses import label_loss
+from didact.types import Batch, Learner, Method, Terms, is_labelled
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options of `supervised`."""
+
+    label_smoothing: float = 0.0  # share of each label's probability that is spread over all classes
+
+    def __post_init__(self) -> None:
+        check_range("label_smoothing", self.label_smoothing, at_least=0.0, below=1.0)
+
+
+class Supervised(Method):
+    """Train on labels.
+
+    Args:
+        config: the options.
+        learner: the student.
+    """
+
+    tasks = ("classification", "regression")
+
+    def __init__(self, config: Config, learner: Learner) -> None:
+        self.config = config
+        self.learner = learner
+
+    def loss(self, batch: Batch) -> Terms:
+        """`label`: cross-entropy or squared error over the examples that have a label."""
+        logits = self.learner(batch).logits
+        return Terms(label=label_loss(logits, batch["label"], label_smoothing=self.config.label_smoothing))
+
+    def counts(self, batch: Batch) -> dict[str, Tensor | float]:
+        """The number of labels."""
+        return {"label": is_labelled(batch["label"]).sum()}

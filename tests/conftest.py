@@ -1,0 +1,85 @@
+"""What many tests need: a small planted problem, and methods ready to run on it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from didact.types import IGNORE, Batch, Examples, Method
+
+
+def planted(size: int = 96, classes: int = 3, *, seed: int = 0, labelled: float = 1.0) -> Examples:
+    """Points around `classes` centres in four dimensions; a share of them labelled."""
+    generator = torch.Generator().manual_seed(seed)
+    label = torch.arange(size) % classes
+    x = torch.eye(4)[label % 4] * 2.0 + torch.randn(size, 4, generator=generator) * 0.7
+    kept = torch.rand(size, generator=generator) < labelled
+    return Examples(
+        tensors={"x": x, "label": torch.where(kept, label, IGNORE), "id": torch.arange(size) + 1000},
+        task="classification",
+        modality="table",
+        classes=tuple("abcdefgh"[:classes]),
+        name="planted",
+    )
+
+
+def net(width: int = 8, *, classes: int = 3, seed: int = 0, dropout: float = 0.0) -> nn.Module:
+    """A small net for `planted`, initialised from a seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, classes))
+
+
+METHODS = ("supervised", "distill", "fitnet", "mutual_learning", "mean_teacher")
+
+
+def make_method(name: str, *, seed: int = 0, dropout: float = 0.0) -> Method:
+    """One of the built-in methods with a small learner, and a teacher where it needs one."""
+    from didact.learners import ModuleLearner
+    from didact.methods.distillation import distill, fitnet, mutual_learning
+    from didact.methods.semi_supervised import mean_teacher
+    from didact.methods.supervised import supervised
+    from didact.teachers import FrozenTeacher
+
+    learner = ModuleLearner(net(seed=seed, dropout=dropout))
+    teacher = FrozenTeacher(ModuleLearner(net(16, seed=99)))
+    sample = planted(8).batch()
+    makers: dict[str, Callable[[], Method]] = {
+        "supervised": lambda: supervised.Supervised(supervised.Config(), learner),
+        "distill": lambda: distill.Distill(distill.Config(), learner, teacher),
+        "fitnet": lambda: fitnet.FitNet(fitnet.Config(), learner, teacher, sample),
+        "mutual_learning": lambda: mutual_learning.MutualLearning(
+            mutual_learning.Config(), learner, lambda _spec: ModuleLearner(net(seed=seed + 1, dropout=dropout))
+        ),
+        "mean_teacher": lambda: mean_teacher.MeanTeacher(mean_teacher.Config(), learner),
+    }
+    return makers[name]()
+
+
+def weights(method: Method) -> dict[str, torch.Tensor]:
+    """Everything that training changes, flattened by name, copied."""
+    found = {}
+    for part, state in method.state_dict().items():
+        flat = state.get("learner", state) if isinstance(state, dict) else state
+        found.update({f"{part}.{key}": value.clone() for key, value in flat.items() if isinstance(value, torch.Tensor)})
+    return found
+
+
+@pytest.fixture
+def problem() -> Examples:
+    """`planted` with its defaults."""
+    return planted()
+
+
+@pytest.fixture
+def batch(problem: Examples) -> Batch:
+    """All of `planted` as one batch."""
+    return problem.batch()
+
+
+@pytest.fixture
+def run_directory(tmp_path: Path) -> Path:
+    """A directory that is not there yet."""
+    return tmp_path / "run"
