@@ -1,0 +1,25 @@
+"""Sources: where examples come from, how they are split, and how they become batches."""
+
+from didact.sources.arrays import from_tensors
+from didact.sources.batches import BatchSource
+from didact.sources.imputing import fill, fill_values, impute
+from didact.sources.loading import load
+from didact.sources.splitting import Duplicate, Splits, duplicates, fingerprint, keep_labels, split
+from didact.sources.text import ByteTokenizer, add_view
+
+__all__ = [
+    "BatchSource",
+    "ByteTokenizer",
+    "Duplicate",
+    "Splits",
+    "add_view",
+    "duplicates",
+    "fill",
+    "fill_values",
+    "fingerprint",
+    "from_tensors",
+    "impute",
+    "keep_labels",
+    "load",
+    "split",
+]

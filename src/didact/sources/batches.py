@@ -1,0 +1,114 @@
+"""Batches from examples in memory."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from didact import hashing
+from didact.curricula import Uniform
+from didact.errors import ConfigError, DataError, check_range
+from didact.sources.augment import Strength, augmenter
+from didact.types import Batch, Curriculum, Examples, Stateful, is_labelled
+
+_INPUTS = ("x", "input_ids", "attention_mask")
+
+
+class BatchSource:
+    """An endless stream of batches, gathered and augmented as whole tensors.
+
+    `Stateful`: the state is that after the batch given last, so that a stream which takes it back goes on to the bit.
+
+    Args:
+        examples: N examples; every tensor of theirs is in the batches.
+        batch_size: at most N.
+        seed: the only source of randomness: of the order (with the default curriculum) and of the augmentation.
+        curriculum: which examples come next; `Uniform` by default.
+        views: augmented views by name, with how much each gets; the inputs of the view `strong` are `strong.x` (or
+            `strong.input_ids` and `strong.attention_mask`). They are made from the plain inputs.
+        augment: how much the plain inputs get.
+        drop_last: leave out batches that are smaller than `batch_size`, as the last of a pass may be.
+
+    Raises:
+        ConfigError: a batch size, strength, curriculum or name of a view that cannot work.
+        DataError: inputs that are not finite.
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        *,
+        batch_size: int,
+        seed: int = 0,
+        curriculum: Curriculum | None = None,
+        views: Mapping[str, Strength] | None = None,
+        augment: Strength = "none",
+        drop_last: bool = False,
+    ) -> None:
+        examples.batch().check()
+        _check(examples, batch_size, views or {})
+        self.examples, self.batch_size, self.drop_last = examples, batch_size, drop_last
+        self.curriculum = Uniform(examples.size, seed) if curriculum is None else curriculum
+        if not isinstance(self.curriculum, Stateful):
+            raise ConfigError(
+                f"curriculum is a {type(self.curriculum).__name__}, which has no state_dict, so that a run could not "
+                "be resumed; give it state_dict and load_state_dict."
+            )
+        self.epoch_size = examples.size
+        self.labels = int(is_labelled(examples.tensors["label"]).sum()) if "label" in examples.tensors else 0
+        self._changes = [(f"{name}.", augmenter(examples, strength)) for name, strength in (views or {}).items()]
+        plain = augmenter(examples, augment)
+        if augment != "none":
+            self._changes.append(("", plain))
+        self._generator = torch.Generator().manual_seed(int(hashing.keyed(torch.tensor(0), seed, "augment")))
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Go on from the present state, without end."""
+        sample, size, drop_last, changes = self.curriculum.sample, self.batch_size, self.drop_last, self._changes
+        columns = tuple(self.examples.tensors.items())
+        while True:
+            index = sample(size)
+            if drop_last and len(index) < size:
+                continue
+            tensors = {name: tensor.index_select(0, index) for name, tensor in columns}
+            if changes:
+                self._augment(tensors)
+            yield Batch(tensors)
+
+    def _augment(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Add the views, then change the plain inputs."""
+        plain = {name: tensors[name] for name in _INPUTS if name in tensors}
+        for prefix, change in self._changes:
+            for name, tensor in change(plain, self._generator).items():
+                tensors[prefix + name] = tensor
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the curriculum and that of the generator of the augmentation (uint8)."""
+        assert isinstance(self.curriculum, Stateful)
+        return {"curriculum": dict(self.curriculum.state_dict()), "generator": self._generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+        """Take back what `state_dict` gave; raises `CheckpointError` where the data are of another size."""
+        assert isinstance(self.curriculum, Stateful)
+        self.curriculum.load_state_dict(state["curriculum"])
+        self._generator.set_state(state["generator"])
+
+
+def _check(examples: Examples, batch_size: int, views: Mapping[str, Strength]) -> None:
+    check_range("batch_size", batch_size, at_least=1)
+    if batch_size > examples.size:
+        raise ConfigError(
+            f"batch_size is {batch_size}, but there are only {examples.size} examples; use at most {examples.size}."
+        )
+    for name in views:
+        if not name or "." in name or any(key.startswith(f"{name}.") for key in examples.tensors):
+            raise ConfigError(
+                f"views has the name {name!r}, which is empty, has a dot, or names a view of the data; use another."
+            )
+    x = examples.tensors.get("x")
+    if x is not None and not bool(x.isfinite().all()):
+        row = int((~x.isfinite()).flatten(1).any(1).nonzero()[0])
+        raise DataError(
+            f"The inputs are not finite in row {row + 1} of the examples; fill missing values with sources.impute, "
+            "computed on the training rows."
+        )

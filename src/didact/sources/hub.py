@@ -1,0 +1,88 @@
+"""Hugging Face data sets: by name, from a folder of files, or as `save_to_disk` left them."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+from didact.errors import DataError, nearest
+from didact.sources import encoding, images, tables, targets
+from didact.sources.ids import ids_of
+from didact.sources.optional import need
+from didact.sources.request import Request
+from didact.types import Examples
+
+
+def load(name: str, request: Request) -> Examples:
+    """Read a Hugging Face data set.
+
+    A column of images makes images of it, else it is a table or text. Where the target declares its class names, as a
+    `ClassLabel` does, their order is kept, and -1 is unlabelled.
+
+    Args:
+        name: of a data set on the hub, or a directory.
+        request: the options of `sources.load`.
+
+    Returns:
+        The examples of one split.
+
+    Raises:
+        DataError: the data set cannot be had, has several splits and none is chosen, or cannot be learned from.
+        MissingExtraError: datasets is not installed.
+    """
+    datasets = need("datasets", "data", f"Reading hf:{name}")
+    data = _one_split(datasets, _open(datasets, name, request.split), name, request.split)
+    pictures = [column for column, feature in data.features.items() if isinstance(feature, datasets.Image)]
+    rest = data.remove_columns(pictures)
+    frame = tables.from_arrow(rest.with_format("arrow")[:])
+    wanted = (request.target,) if request.target else targets.NAMES
+    declared = [tuple(rest.features[c].names) for c in wanted if hasattr(rest.features.get(c), "names")]
+    classes = declared[0] if len(declared) == 1 else ()
+    if not pictures or request.text_column is not None:
+        return encoding.encode(frame, request, name=name, classes=classes)
+    if len(pictures) > 1:
+        raise DataError(f"{name} has several columns of images: {', '.join(pictures)}; remove all but one.")
+    cells = data.cast_column(pictures[0], datasets.Image(decode=False))[pictures[0]]
+    return _images(cells, frame, request, name=name, classes=classes)
+
+
+def _open(datasets: Any, name: str, split: str | None) -> Any:
+    path = Path(name)
+    saved = any((path / file).is_file() for file in ("dataset_dict.json", "state.json"))
+    try:
+        return datasets.load_from_disk(name) if saved else datasets.load_dataset(name, split=split)
+    except Exception as error:  # the library raises many kinds, its own and those of the network
+        reason = str(error).strip().split("\n")[0]
+        raise DataError(f"hf:{name} (split {split or 'not given'}) cannot be loaded: {reason}") from error
+
+
+def _one_split(datasets: Any, data: Any, name: str, split: str | None) -> Any:
+    if isinstance(data, datasets.Dataset):
+        return data
+    if split is None:
+        if len(data) != 1:
+            raise DataError(f"hf:{name} has the splits {', '.join(data)}; choose one with split (--split).")
+        return next(iter(data.values()))
+    if split not in data:
+        raise DataError(f"hf:{name} has no split {split!r}. {nearest(split, data)}")
+    return data[split]
+
+
+def _images(cells: Any, frame: Any, request: Request, *, name: str, classes: tuple[str, ...]) -> Examples:
+    label, classes, task = encoding.encode_target(frame, request, name=name, classes=classes)[1:]
+    ids = None if request.id_column is None else ids_of(encoding.objects(frame[request.id_column]), request.id_column)
+    items = ((f"row {row + 1}", _source(cell)) for row, cell in enumerate(cells))
+    x, contents, kept = images.stack(items, image_size=request.image_size, skip_bad=request.skip_bad)
+    return Examples(
+        tensors={"x": x, "label": label[kept], "id": contents if ids is None else ids[kept]},
+        task=task,
+        modality="image",
+        classes=classes,
+        name=name,
+    )
+
+
+def _source(cell: Any) -> Any:
+    """The bytes or the path of an image that is stored as either; an empty one cannot be read."""
+    if cell is not None and cell.get("bytes") is None and cell.get("path"):
+        return cell["path"]
+    return io.BytesIO((cell or {}).get("bytes") or b"")

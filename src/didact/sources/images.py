@@ -1,0 +1,172 @@
+"""Images from files, one folder a class."""
+
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from didact import hashing
+from didact.errors import DataError, check_range, nearest
+from didact.sources import targets
+from didact.sources.optional import need
+from didact.sources.request import Request, Size
+from didact.types import Examples
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+"""The files in a folder that are taken for images; others are left alone."""
+_SPLITS = {"train", "val", "validation", "test"}
+
+
+def load_folder(path: Path, request: Request) -> Examples:
+    """Read a folder that has one folder of images for each class.
+
+    Args:
+        path: the folder; or one that has such folders for `train`, `val`, `validation` or `test`.
+        request: the options of `sources.load`.
+
+    Returns:
+        Images; the classes are the folders' names, sorted (by value where all are numbers).
+
+    Raises:
+        DataError: fewer than two classes, a class without images, unreadable images, or different sizes.
+        MissingExtraError: pillow is not installed.
+    """
+    path, folders = _choose_split(path, request.split)
+    names = list(folders)
+    classes = [names[i] for i in targets.sort_names(names)]
+    files = [[p for p in sorted(folders[c].rglob("*")) if p.suffix.lower() in SUFFIXES] for c in classes]
+    if len(classes) < 2 or not all(files):
+        empty = [name for name, inside in zip(classes, files, strict=True) if not inside]
+        raise DataError(
+            f"{path} must have a folder of images for each of at least two classes, but it has "
+            f"{', '.join(classes) or 'none'}{f', and none in {empty[0]}' if empty else ''}."
+        )
+    paths = [file for inside in files for file in inside]
+    items = ((str(p.relative_to(path)), p) for p in paths)
+    x, ids, kept = stack(items, image_size=request.image_size, skip_bad=request.skip_bad)
+    label = torch.repeat_interleave(torch.tensor([len(inside) for inside in files]))[kept]
+    _refuse_emptied(label, classes)
+    return Examples(
+        tensors={"x": x, "label": label, "id": ids},
+        task="classification",
+        modality="image",
+        classes=tuple(classes),
+        name=path.name,
+    )
+
+
+def _choose_split(path: Path, split: str | None) -> tuple[Path, dict[str, Path]]:
+    """The folder that holds the classes, and these."""
+    folders = {p.name: p for p in sorted(path.iterdir()) if p.is_dir() and not p.name.startswith(".")}
+    if split is not None:
+        if split not in folders:
+            raise DataError(f"{path} has no folder for split {split!r}. {nearest(split, folders)}")
+        return _choose_split(folders[split], None)
+    if folders and set(folders) <= _SPLITS:
+        raise DataError(f"{path} holds the splits {', '.join(folders)}; choose one with split (--split).")
+    return path, folders
+
+
+def _refuse_emptied(label: Tensor, classes: list[str]) -> None:
+    for number, count in enumerate(label.bincount(minlength=len(classes)).tolist()):
+        if not count:
+            raise DataError(f"None of the images of the class {classes[number]!r} can be read; replace them.")
+
+
+def stack(
+    items: Iterable[tuple[str, Any]], *, image_size: Size | None, skip_bad: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Read images into one tensor.
+
+    Args:
+        items: name, and path or open file, of each.
+        image_size: to which they are resized; where None, they must all have the first one's size.
+        skip_bad: leave unreadable ones out, with a warning that names and counts them.
+
+    Returns:
+        float32 [N, C, H, W] in [0, 1], with one channel where all are gray, else three; ids of their pixels, before any
+        resizing, int64 [N]; and which of the items these are, int64 [N].
+
+    Raises:
+        DataError: unreadable images, or different sizes.
+        MissingExtraError: pillow is not installed.
+    """
+    size = _checked(image_size)
+    arrays, ids, kept, bad = [], [], [], []
+    for position, (name, source) in enumerate(items):
+        image = _open(source)
+        if image is None:
+            bad.append(name)
+            continue
+        if size is None:
+            size = image.height, image.width
+        if image_size is None and size != (image.height, image.width):
+            raise DataError(
+                f"The image {name} is {image.height} by {image.width} pixels (height by width), but the first is "
+                f"{size[0]} by {size[1]}; give image_size (--image-size), to which all are resized."
+            )
+        ids.append(_identity(image))
+        arrays.append(_resized(image, size))
+        kept.append(position)
+    _report(bad, len(kept) + len(bad), skip_bad)
+    return _to_tensor(arrays), hashing.of_bytes(ids), torch.tensor(kept)
+
+
+def _checked(image_size: Size | None) -> tuple[int, int] | None:
+    if image_size is None:
+        return None
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    for side in size:
+        check_range("image_size", side, at_least=1)
+    return size
+
+
+def _open(source: Any) -> Any:
+    """A gray ("L") or colour ("RGB") image, upright; None if it cannot be read."""
+    image_module, ops = need("PIL.Image", "vision", "Reading images", "pillow"), need("PIL.ImageOps", "vision", "")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", image_module.DecompressionBombWarning)
+            with image_module.open(source) as image:
+                image = ops.exif_transpose(image)
+                return _plain(image, image_module)
+    except (OSError, ValueError, SyntaxError, image_module.DecompressionBombError, Warning):
+        return None
+
+
+def _plain(image: Any, image_module: Any) -> Any:
+    if image.mode.startswith("I"):  # pillow would cut 16 bits off at 255 instead of scaling them
+        return image_module.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+    return image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
+
+
+def _identity(image: Any) -> bytes:
+    return f"{image.mode}{image.size}".encode() + image.tobytes()
+
+
+def _resized(image: Any, size: tuple[int, int]) -> np.ndarray[Any, Any]:
+    height, width = size
+    if (image.width, image.height) != (width, height):
+        image = image.resize((width, height))
+    array = np.asarray(image)
+    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+
+def _to_tensor(arrays: list[np.ndarray[Any, Any]]) -> Tensor:
+    channels = max(len(array) for array in arrays)
+    stacked = np.stack([np.broadcast_to(array, (channels, *array.shape[1:])) for array in arrays])
+    return torch.from_numpy(stacked).float() / 255
+
+
+def _report(bad: list[str], total: int, skip_bad: bool) -> None:
+    if not bad:
+        return
+    named = f"{len(bad)} of {total} images cannot be read: {', '.join(bad[:5])}{', ...' if len(bad) > 5 else ''}"
+    if len(bad) == total or not skip_bad:
+        remedy = "replace them" if len(bad) == total else "replace them, or leave them out with skip_bad (--skip-bad)"
+        raise DataError(f"{named}; {remedy}.")
+    warnings.warn(f"{named}; they are left out.", stacklevel=2)

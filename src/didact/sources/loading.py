@@ -1,0 +1,109 @@
+"""One entrance for data of every kind."""
+
+from pathlib import Path
+
+from didact.errors import ConfigError, DataError, nearest
+from didact.sources import arrays, encoding, hub, images, tables
+from didact.sources.request import Impute, Request, Size
+from didact.sources.text import ByteTokenizer, Tokenizer
+from didact.types import Examples, Task
+
+_PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".npy")
+
+
+def load(
+    path: str | Path,
+    *,
+    target: str | None = None,
+    id_column: str | None = None,
+    text_column: str | None = None,
+    task: Task | None = None,
+    impute: Impute | None = None,
+    skip_bad: bool = False,
+    image_size: Size | None = None,
+    tokenizer: Tokenizer | None = None,
+    max_length: int = 128,
+    split: str | None = None,
+) -> Examples:
+    """Load examples from files.
+
+    Columns of numbers are taken as they are; columns of strings with few distinct values become 0/1 columns in sorted
+    order; a single column of free text makes the data text. Rows without a target are unlabelled. Ids are hashes of the
+    id column, or else of the inputs as they were given, so that they survive another order and added rows; equal rows
+    then have equal ids, and can never be split apart.
+
+    Args:
+        path: a `.csv`, `.tsv`, `.parquet`, `.jsonl` or `.npz` file; a folder with a folder of images for each class; or
+            `hf:` and the name or directory of a Hugging Face data set.
+        target: the column (or array) to be predicted; where None, the one called label, target or y.
+        id_column: what names each row, every one differently.
+        text_column: the only column to learn from, as text.
+        task: inferred where None: strings, booleans and integers of at most 50 distinct values are classes.
+        impute: let missing values through as NaN; after splitting, `sources.impute` fills them from training rows.
+            Without it they are refused.
+        skip_bad: leave out images that cannot be read, with a warning, instead of refusing the data.
+        image_size: a side in pixels, or height and width, to which images are resized.
+        tokenizer: takes N strings and gives `input_ids` and `attention_mask` [N, T]; by default a `ByteTokenizer`.
+        max_length: longest text in tokens for the default tokenizer.
+        split: which part of a Hugging Face data set, or of a folder with train, validation and test.
+
+    Returns:
+        The examples.
+
+    Raises:
+        DataError: the file cannot be read, or cannot be learned from as it is; the message names the place and the
+            remedy.
+        ConfigError: an option that means nothing for these data.
+        MissingExtraError: a package that these data need is not installed.
+    """
+    request = Request(
+        tokenizer=tokenizer or ByteTokenizer(max_length),
+        target=target,
+        id_column=id_column,
+        text_column=text_column,
+        task=task,
+        impute=impute,
+        skip_bad=skip_bad,
+        image_size=image_size,
+        split=split,
+    )
+    if str(path).startswith("hf:"):
+        return hub.load(str(path).removeprefix("hf:"), request)
+    return _load_path(Path(path), request)
+
+
+def _load_path(path: Path, request: Request) -> Examples:
+    if path.is_dir():
+        _refuse_options(path, request, "a folder of images", "target", "id_column", "text_column", "impute")
+        return images.load_folder(path, request)
+    _refuse_options(path, request, "a file", "split", "image_size")
+    return _load_file(path, request)
+
+
+def _load_file(path: Path, request: Request) -> Examples:
+    if not path.is_file():
+        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise DataError(f"There is no file or folder {str(path)!r}. {nearest(path.name, siblings[:1000])}")
+    if path.suffix in tables.SUFFIXES:
+        return encoding.encode(tables.read(path), request, name=path.name)
+    if path.suffix == ".npz":
+        _refuse_options(path, request, "a file of arrays", "text_column")
+        return arrays.load_npz(path, request)
+    if path.suffix in _PICKLES:
+        raise DataError(
+            f"{path.name} may hold pickled Python objects, which didact never loads, as they can run code; save arrays "
+            "with numpy.savez, or a table as CSV or Parquet."
+        )
+    raise DataError(
+        f"{path.name} is of an unknown kind; didact reads {', '.join((*tables.SUFFIXES, '.npz'))}, folders of images, "
+        "and hf:NAME."
+    )
+
+
+def _refuse_options(path: Path, request: Request, kind: str, *fields: str) -> None:
+    for field in fields:
+        if getattr(request, field) is not None:
+            raise ConfigError(
+                f"{field} is {getattr(request, field)!r}, but {path.name} is {kind}, for which it means nothing; leave "
+                f"out {field}."
+            )

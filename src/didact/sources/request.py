@@ -1,0 +1,34 @@
+"""What a user asks for when loading data."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from didact.errors import check_choice
+from didact.sources.text import Tokenizer
+from didact.types import Task
+
+Impute = Literal["mean", "median", "most_frequent"]
+Size = int | tuple[int, int]
+"""A side in pixels, or height and width."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The options of `sources.load`, which describes them."""
+
+    tokenizer: Tokenizer
+    target: str | None = None
+    id_column: str | None = None
+    text_column: str | None = None
+    task: Task | None = None
+    impute: Impute | None = None
+    skip_bad: bool = False
+    image_size: Size | None = None
+    split: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse words that mean nothing."""
+        if self.task is not None:
+            check_choice("task", self.task, ("classification", "regression"))
+        if self.impute is not None:
+            check_choice("impute", self.impute, ("mean", "median", "most_frequent"))

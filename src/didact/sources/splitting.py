@@ -1,0 +1,192 @@
+"""Who belongs to which split, who keeps its label, and who is in two splits at once."""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from didact import hashing
+from didact.errors import ConfigError, DataError, check_range
+from didact.types import IGNORE, Examples, is_labelled
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """Three sets of examples that share none."""
+
+    train: Examples
+    """To learn from."""
+    validation: Examples
+    """To choose and to watch; may be empty."""
+    test: Examples
+    """For the final figures."""
+
+    def __iter__(self) -> Iterator[tuple[str, Examples]]:
+        """Each split with its name."""
+        return iter((("train", self.train), ("validation", self.validation), ("test", self.test)))
+
+    def map(self, change: Callable[[Examples], Examples]) -> "Splits":
+        """The same change made to each split."""
+        return Splits(change(self.train), change(self.validation), change(self.test))
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """The same inputs in two splits, so that what was learned from one is no evidence on the other."""
+
+    splits: tuple[str, str]
+    """The names of the splits."""
+    ids: tuple[int, int]
+    """The first such example's id in either."""
+
+    def __str__(self) -> str:
+        """A sentence for people."""
+        return f"{self.splits[0]} (id {self.ids[0]}) and {self.splits[1]} (id {self.ids[1]}) have the same inputs."
+
+
+def split(examples: Examples, *, validation: float = 0.1, test: float = 0.2, seed: int = 0) -> Splits:
+    """Split by a keyed hash of each example's id, never by position.
+
+    An example's split depends on its id, the seed and the fractions alone, so that neither another order nor added rows
+    move it. The sizes are therefore random, with the fractions as their means. Examples with the same id stay together.
+
+    Args:
+        examples: N of them.
+        validation: fraction in [0, 1).
+        test: fraction in [0, 1); the two add up to less than 1.
+        seed: any integer.
+
+    Returns:
+        The three splits, each in the order of `examples`.
+
+    Raises:
+        ConfigError: fractions out of range.
+        DataError: a split that should not be empty is, or a class is labelled in training only, or not in training.
+    """
+    for field, fraction in (("validation", validation), ("test", test), ("validation + test", validation + test)):
+        check_range(field, fraction, at_least=0, below=1)
+    chance = hashing.uniform(examples.tensors["id"], seed, "split")
+    in_test, held_out = chance < test, chance < test + validation
+    splits = Splits(examples.select(~held_out), examples.select(held_out & ~in_test), examples.select(in_test))
+    wanted = {"train": 1.0, "validation": validation, "test": test}
+    for name, part in splits:
+        if wanted[name] and not part.size:
+            raise DataError(
+                f"The split {name} is empty: its fraction of {examples.size} examples is {wanted[name]:g}. Give more "
+                "examples, a larger fraction, or another seed."
+            )
+    if examples.task == "classification":
+        _refuse_lonely_classes(splits)
+    return splits
+
+
+def _refuse_lonely_classes(splits: Splits) -> None:
+    classes = splits.train.classes
+    counts = torch.stack([_class_counts(part.tensors["label"], len(classes)) for _, part in splits])
+    lonely = (counts[0] > 0) ^ (counts[1:] > 0).any(0)
+    if lonely.any() and splits.validation.size + splits.test.size:
+        number = int(lonely.nonzero()[0])
+        found = zip(("train", "validation", "test"), counts[:, number].tolist(), strict=True)
+        where = " and ".join(f"{name} ({count})" for name, count in found if count)
+        raise DataError(
+            f"The class {classes[number]!r} has labelled examples only in {where}, so that it cannot be both learned "
+            "and tested. Give more examples of it, remove it, or try another seed."
+        )
+
+
+def _class_counts(label: Tensor, classes: int) -> Tensor:
+    return label[label != IGNORE].bincount(minlength=classes)
+
+
+def keep_labels(examples: Examples, count: int, *, seed: int = 0) -> Examples:
+    """Hide all labels but some, stratified by class.
+
+    Seats are given as by Sainte-Laguë's method (highest averages with the divisors 1, 3, 5, ...) after one for each
+    class, so that the classes keep their shares and a larger count keeps all that a smaller one kept. Within a class,
+    and in a regression, those with the smallest keyed hash of their id keep theirs.
+
+    Args:
+        examples: with at least `count` labels.
+        count: how many labels are kept; at least the number of classes that occur.
+        seed: any integer.
+
+    Returns:
+        The same examples with the other labels `IGNORE` or NaN.
+
+    Raises:
+        ConfigError: a count that is too large or too small.
+    """
+    label = examples.tensors["label"]
+    labelled = is_labelled(label).nonzero()[:, 0]
+    if count > len(labelled):
+        raise ConfigError(f"labels is {count}, but only {len(labelled)} examples are labelled; ask for fewer.")
+    present = examples.task == "classification" and label[labelled].unique().numel()
+    if count < max(present, 1):
+        raise ConfigError(f"labels is {count}, but must be at least {max(present, 1)}, so that every class has one.")
+    key = hashing.keyed(examples.tensors["id"][labelled], seed, "keep_labels").numpy()
+    known = label[labelled].numpy()
+    priority = _seats(known, key) if present else np.zeros(len(known))
+    kept = labelled[torch.from_numpy(np.lexsort((known, key, priority))[:count].copy())]
+    hidden = torch.full_like(label, torch.nan if label.is_floating_point() else IGNORE)
+    return examples.with_tensors(label=hidden.index_copy(0, kept, label[kept]))
+
+
+def _seats(known: np.ndarray, key: np.ndarray) -> np.ndarray:
+    """When each example's turn comes, smallest first: float64 [N]; -1 for the first of each class."""
+    order = np.lexsort((key, known))
+    _, start, count = np.unique(known[order], return_index=True, return_counts=True)
+    rank = np.arange(len(known)) - np.repeat(start, count)
+    turn = np.where(rank == 0, -1.0, (2 * rank + 1) / np.repeat(count, count))
+    priority = np.empty(len(known))
+    priority[order] = turn
+    return priority
+
+
+def contents(examples: Examples) -> Tensor:
+    """Hashes of the inputs alone, whatever the ids are; int64 [N]."""
+    return hashing.of_rows(examples.tensors["x" if "x" in examples.tensors else "input_ids"])
+
+
+def duplicates(splits: Splits) -> list[Duplicate]:
+    """Find inputs that lie in more than one split.
+
+    `split` keeps examples with equal ids together, and equal inputs have equal ids unless the ids came from a column;
+    there, and in splits that were made by hand, the same example may leak from training into the test.
+
+    Args:
+        splits: to be checked.
+
+    Returns:
+        One for every pair of splits and every input that both have.
+    """
+    hashed = {name: contents(part).numpy() for name, part in splits if part.size}
+    parts = dict(splits)
+    found = []
+    for first, second in itertools.combinations(hashed, 2):
+        _, left, right = np.intersect1d(hashed[first], hashed[second], return_indices=True)
+        ids = zip(parts[first].tensors["id"][left].tolist(), parts[second].tensors["id"][right].tolist(), strict=True)
+        found.extend(Duplicate((first, second), pair) for pair in ids)
+    return found
+
+
+def fingerprint(examples: Examples) -> str:
+    """A hash of the whole data set that no other order of the examples changes.
+
+    Args:
+        examples: any.
+
+    Returns:
+        32 hexadecimal digits, from the ids, inputs, labels, classes, columns and task.
+    """
+    label = hashing.of_rows(examples.tensors["label"])
+    rows = torch.stack([examples.tensors["id"], contents(examples), label], 1)
+    columns = [(column.name, column.categories) for column in examples.columns]
+    kind = json.dumps([examples.task, examples.modality, examples.shape, examples.classes, columns])
+    digest = hashlib.blake2b(kind.encode(), digest_size=16)
+    digest.update(hashing.of_rows(rows).sort().values.numpy().tobytes())
+    return digest.hexdigest()
