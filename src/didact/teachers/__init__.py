@@ -1,0 +1,35 @@
+"""Teachers: whatever knows something about a batch, from a frozen model to deliberately bad controls."""
+
+from didact.teachers.base import BaseTeacher
+from didact.teachers.cached import CachedTeacher
+from didact.teachers.classes import align, check_classes, suspicious_order
+from didact.teachers.committee import Committee, skill_weights
+from didact.teachers.controls import AdversarialTeacher, NoisyTeacher, RandomTeacher
+from didact.teachers.ema import EmaTeacher, LaggingTeacher
+from didact.teachers.estimator import EstimatorTeacher, load_skops
+from didact.teachers.files import PICKLED, check_not_pickled
+from didact.teachers.frozen import FrozenTeacher
+from didact.teachers.onnx_file import OnnxTeacher
+from didact.teachers.peers import PeerTeacher
+
+__all__ = [
+    "PICKLED",
+    "AdversarialTeacher",
+    "BaseTeacher",
+    "CachedTeacher",
+    "Committee",
+    "EmaTeacher",
+    "EstimatorTeacher",
+    "FrozenTeacher",
+    "LaggingTeacher",
+    "NoisyTeacher",
+    "OnnxTeacher",
+    "PeerTeacher",
+    "RandomTeacher",
+    "align",
+    "check_classes",
+    "check_not_pickled",
+    "load_skops",
+    "skill_weights",
+    "suspicious_order",
+]

@@ -1,0 +1,125 @@
+"""A cache in front of a teacher."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from didact.errors import ConfigError
+from didact.teachers.base import BaseTeacher
+from didact.types import Batch, Cost, Rollout, Signal, Stateful
+
+
+class CachedTeacher(BaseTeacher):
+    """Asks a teacher only about examples that it wasn't asked about before; calls saved are not counted as cost.
+
+    An answer is kept by the example's id, so it must depend on the example alone: a teacher that looks at an augmented
+    view sees other inputs every epoch and is refused, and so is any that changes while teaching; a source whose plain
+    inputs are augmented must not be used with a cache. An attempt to judge is passed on, past the cache.
+
+    Args:
+        teacher: a frozen one.
+        cache: `get(ids) -> (hit bool [B], Signal | None)`, whose signal has B rows where all are hits, and
+            `put(ids, signal)`.
+        view: name of the view of the batch that is handed on, where the batch has that view (another tokenizer's, say).
+        augmented: names of the views that are drawn anew each time.
+
+    Raises:
+        ConfigError: the teacher looks at an augmented view, or changes with training.
+    """
+
+    kind = "a cached teacher"
+
+    def __init__(
+        self,
+        teacher: Any,
+        cache: Any,
+        *,
+        view: str | None = None,
+        augmented: Iterable[str] = ("weak", "strong"),
+    ) -> None:
+        super().__init__(view=view)
+        names = set(augmented)
+        for looked_at in (view, getattr(teacher, "view", None)):
+            if looked_at in names:
+                raise ConfigError(
+                    f"view is {looked_at!r}, which is augmented anew each time, so that its answers can't be cached. "
+                    "Let the teacher look at the plain inputs, or leave out the cache."
+                )
+        if not getattr(teacher, "frozen", True):
+            raise ConfigError(
+                f"teacher is a {type(teacher).__name__}, which changes while teaching, so that its answers can't be "
+                "cached. Cache a frozen teacher, or leave out the cache."
+            )
+        self.teacher, self.cache = teacher, cache
+        self.hits = 0
+        """How many examples were answered from the cache."""
+
+    @property
+    def cost(self) -> Cost:
+        """What the teacher's own answers have cost."""
+        return self.teacher.cost
+
+    @cost.setter
+    def cost(self, cost: Cost) -> None:
+        self.teacher.cost = cost
+
+    def tap(self, *names: str) -> None:
+        """Forward to the teacher; do it before the first answer is cached."""
+        self.teacher.tap(*names)
+
+    def candidates(self) -> list[str]:
+        """Those of the teacher."""
+        return self.teacher.candidates()
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the teacher and the cache where they can be moved, in place."""
+        for part in (self.teacher, self.cache):
+            if callable(getattr(part, "to", None)):
+                part.to(device)
+        return self
+
+    @torch.no_grad()
+    def signal(self, batch: Batch, attempt: Rollout | None = None) -> Signal:
+        """The teacher's signal, from the cache where it is there."""
+        if attempt is not None:
+            return self.teacher.signal(self._look(batch), attempt)
+        ids = batch["id"]
+        hit, signal = self.cache.get(ids)
+        missing = (~hit).nonzero()[:, 0]
+        self.hits += batch.size - missing.numel()
+        if signal is not None and not missing.numel():
+            return signal
+        asked = self._look(batch).select(missing.to(ids.device))
+        fresh = self.teacher.signal(asked)
+        self.cache.put(asked["id"], fresh)
+        # Read back rather than merged, so that a cache that rounds gives the same answer the first time as later.
+        kept, signal = self.cache.get(ids)
+        return signal if signal is not None and bool(kept.all()) else _merged(signal, missing, fresh)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of the teacher and of the cache, where they have one, and the number of hits."""
+        parts = {"teacher": self.teacher, "cache": self.cache}
+        state = {name: part.state_dict() for name, part in parts.items() if isinstance(part, Stateful)}
+        return {**state, "hits": self.hits}
+
+    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+        """Take back what `state_dict` gave."""
+        for name, part in (("teacher", self.teacher), ("cache", self.cache)):
+            if isinstance(part, Stateful):
+                part.load_state_dict(state[name])
+        self.hits = int(state["hits"])
+
+
+def _merged(signal: Any, missing: Tensor, fresh: Any) -> Any:
+    """A cached signal with the fresh rows put in at the positions `missing`, for ids that the cache won't keep."""
+    if signal is None:
+        return fresh
+    if isinstance(signal, Tensor):
+        return signal.index_copy(0, missing, fresh.to(signal.device))
+    if isinstance(signal, Mapping):
+        return {name: _merged(part, missing, fresh[name]) for name, part in signal.items()}
+    parts = {f.name: _merged(getattr(signal, f.name), missing, getattr(fresh, f.name)) for f in fields(signal)}
+    return type(signal)(**parts)

@@ -1,0 +1,182 @@
+"""A scikit-learn-style estimator as a teacher."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from didact.errors import MissingExtraError, TeacherError
+from didact.teachers.base import BaseTeacher, reordered
+from didact.teachers.classes import align, check_count
+from didact.teachers.files import check_not_pickled
+from didact.teachers.tables import check_columns, matrix, table
+from didact.teachers.trees import CHECKED_TYPES, check_trees
+from didact.types import Batch, Column, Labels, Rollout, Task
+
+
+class EstimatorTeacher(BaseTeacher):
+    """Anything with `predict_proba` (or `predict`, for a regression), fitted elsewhere.
+
+    It computes on the CPU; its answers go where the batch is.
+
+    Args:
+        estimator: a fitted estimator. Where it has `classes_`, they are aligned with the data's. Where it has
+            `feature_names_in_`, it is given a DataFrame with these columns, decoded from `x`; otherwise `x` itself,
+            flattened, which must have `n_features_in_` columns.
+        classes: the data's class names, in the order of the label numbers; empty for a regression.
+        columns: what each block of `x`'s columns is, for data that are a table.
+        task: `classification` or `regression`.
+        view: name of the view of the batch that it looks at, where the batch has that view.
+
+    Raises:
+        TeacherError: an estimator that cannot answer, or doesn't fit the data's classes or columns.
+    """
+
+    kind = "an estimator"
+
+    def __init__(
+        self,
+        estimator: Any,
+        *,
+        classes: Sequence[str] = (),
+        columns: Sequence[Column] = (),
+        task: Task = "classification",
+        view: str | None = None,
+    ) -> None:
+        super().__init__(view=view)
+        self.estimator, self.classes, self.columns, self.task = estimator, tuple(classes), tuple(columns), task
+        self._predict = _answering(estimator, task)
+        self._order = None
+        if task == "classification" and getattr(estimator, "classes_", None) is not None:
+            self._order = align(_own_classes(estimator), classes)
+        self._names = [str(name) for name in getattr(estimator, "feature_names_in_", ())]
+        if self._names:
+            check_columns(self._names, self.columns)
+        elif self.columns:
+            self._check_width(sum(column.width for column in self.columns))
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        classes: Sequence[str] = (),
+        columns: Sequence[Column] = (),
+        task: Task = "classification",
+        trust: Sequence[str] = (),
+        view: str | None = None,
+    ) -> Self:
+        """Load an estimator that was saved with `skops.io.dump`.
+
+        Args:
+            path: of a `.skops` file.
+            classes: see the class.
+            columns: see the class.
+            task: see the class.
+            trust: full names of types in the file to be trusted beyond those of scikit-learn, NumPy and SciPy that
+                skops knows to be harmless. Decision trees are trusted after a check of their nodes.
+            view: see the class.
+
+        Raises:
+            TeacherError: a pickle (never opened), a file that is no estimator, or one with types that aren't trusted.
+            MissingExtraError: skops or scikit-learn is not installed.
+        """
+        estimator = load_skops(path, trust=trust)
+        return cls(estimator, classes=classes, columns=columns, task=task, view=view)
+
+    def signal(self, batch: Batch, attempt: Rollout | None = None) -> Labels:
+        """Answer a batch.
+
+        Returns:
+            `Labels` of probabilities float32 [B, C] in the data's class order, or of targets float32 [B].
+
+        Raises:
+            TeacherError: the batch or the estimator's answer has another shape than it must have.
+        """
+        seen = self._look(batch)
+        x = matrix(seen)
+        if self._names:
+            x = table(x, self._names, self.columns)
+        else:
+            self._check_width(x.shape[1])
+        answer = self._checked(self._predict(x), batch.size)
+        self._count(seen)
+        labels = torch.from_numpy(np.ascontiguousarray(answer, dtype=np.float32))
+        return Labels(labels=reordered(labels, self._order).to(batch["id"].device))
+
+    def _checked(self, answer: Any, size: int) -> np.ndarray:
+        if isinstance(answer, list):
+            raise TeacherError("The estimator answers several targets at once; fit one on a single target.")
+        answer = np.asarray(answer)
+        if self.task == "regression":
+            answer = answer.reshape(size, -1)
+            if answer.shape[1] != 1:
+                raise TeacherError(f"The estimator predicts {answer.shape[1]} targets; fit one on a single target.")
+            answer = answer[:, 0]
+        else:
+            check_count(answer.shape[-1], self.classes, self.kind)
+        if not np.isfinite(answer).all():
+            raise TeacherError(
+                "The estimator's answer is not finite on some examples; check that it was fitted on data like these."
+            )
+        return answer
+
+    def _check_width(self, width: int) -> None:
+        fitted = getattr(self.estimator, "n_features_in_", width)
+        if fitted != width:
+            raise TeacherError(
+                f"The estimator was fitted on {fitted} features, but an example has {width} numbers. Fit it on the "
+                "same columns, in the same encoding; or on a DataFrame with named columns, which are then matched."
+            )
+
+
+def load_skops(path: str | Path, *, trust: Sequence[str] = ()) -> Any:
+    """Load what `skops.io.dump` saved; see `EstimatorTeacher.load` for arguments and errors."""
+    path = check_not_pickled(path)
+    if path.suffix.lower() != ".skops":
+        raise TeacherError(
+            f'{path} is no .skops file. Save the estimator with skops.io.dump(model, "teacher.skops"), or convert it '
+            "to ONNX."
+        )
+    try:
+        import skops.io
+    except ImportError as error:
+        raise MissingExtraError("skops", "foreign", "A teacher in a .skops file") from error
+    try:
+        unknown = set(skops.io.get_untrusted_types(file=path))
+    except Exception as error:
+        raise TeacherError(f"{path} can't be read as a .skops file: {error}. Save the estimator again.") from error
+    refused = sorted(unknown - set(trust) - set(CHECKED_TYPES))
+    if refused:
+        raise TeacherError(
+            f"{path} holds types that aren't trusted: {', '.join(refused)}. Where you trust who made the file, pass "
+            "their names as trust=[...]."
+        )
+    try:
+        estimator = skops.io.load(path, trusted=sorted(unknown))
+    except Exception as error:
+        raise TeacherError(f"{path} can't be loaded: {type(error).__name__}: {error}. Save it again.") from error
+    check_trees(estimator)
+    return estimator
+
+
+def _answering(estimator: Any, task: Task) -> Any:
+    wanted = "predict_proba" if task == "classification" else "predict"
+    answer = getattr(estimator, wanted, None)
+    if callable(answer):
+        return answer
+    remedy = (
+        "Fit one that has, or wrap it in sklearn.calibration.CalibratedClassifierCV."
+        if task == "classification"
+        else "Fit a regressor."
+    )
+    raise TeacherError(f"The teacher is a {type(estimator).__name__}, which has no {wanted}. {remedy}")
+
+
+def _own_classes(estimator: Any) -> list[object]:
+    own = estimator.classes_
+    if isinstance(own, list) and own and isinstance(own[0], np.ndarray):
+        raise TeacherError("The estimator answers several targets at once; fit one on a single target.")
+    return list(np.asarray(own).tolist())

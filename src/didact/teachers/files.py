@@ -1,0 +1,55 @@
+"""Which files are never opened: everything that would have to be unpickled."""
+
+import zipfile
+from pathlib import Path
+
+from didact.errors import TeacherError
+
+PICKLED = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".ckpt")
+"""Suffixes of files that are pickles, or hold some."""
+
+_TORCH = (".pt", ".pth", ".bin", ".ckpt")
+
+
+def check_not_pickled(path: str | Path) -> Path:
+    """Refuse a file that could only be read by unpickling it, whatever its suffix; the file is not opened otherwise.
+
+    Args:
+        path: of a file.
+
+    Returns:
+        The path.
+
+    Raises:
+        TeacherError: there is no such file; or it is a pickle, has a pickle's suffix, or is an archive of `torch.save`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise TeacherError(f"{path} is not a file. Give the path of a .skops, .onnx or .safetensors file.")
+    if path.suffix.lower() in PICKLED or _begins_as_pickle(path) or _is_torch_archive(path):
+        raise TeacherError(
+            f"{path} is a pickle, which can run any code when it is opened, and is refused. {_remedy(path)}"
+        )
+    return path
+
+
+def _begins_as_pickle(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(2)
+    return len(start) == 2 and start[0] == 0x80 and start[1] in range(2, 6)
+
+
+def _is_torch_archive(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith((".pkl", ".pickle")) for name in archive.namelist())
+
+
+def _remedy(path: Path) -> str:
+    if path.suffix.lower() in _TORCH or _is_torch_archive(path):
+        return (
+            "Where you trust it, load it yourself and save its weights with "
+            'safetensors.torch.save_file(model.state_dict(), "model.safetensors"), or the model as ONNX.'
+        )
+    return 'Where you trust it, load it yourself and save it again with skops.io.dump(model, "teacher.skops").'

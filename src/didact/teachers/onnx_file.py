@@ -1,0 +1,256 @@
+"""An ONNX file as a teacher."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from didact.errors import MissingExtraError, TeacherError
+from didact.teachers.base import BaseTeacher, reordered
+from didact.teachers.classes import align, check_count
+from didact.teachers.files import check_not_pickled
+from didact.types import Batch, Labels, Logits, Rollout, Task
+
+_TYPES = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(float16)": np.float16,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+}
+
+
+class OnnxTeacher(BaseTeacher):
+    """A model in an ONNX file, run by onnxruntime on the CPU; its answers go where the batch is.
+
+    A graph with one input is given `x`, in the shape that the graph declares (flattened where that has two dimensions);
+    a graph whose inputs are named as tensors of the batch (`input_ids`, `attention_mask`) is given those. The answer is
+    the output named `probabilities` or `logits`, else the only one of shape [B, C]; a ZipMap at the end, as skl2onnx
+    puts there, is taken off. Class names, from the file's metadata (`classes`, a JSON list) or the ZipMap, are aligned
+    with the data's.
+
+    Args:
+        path: of an `.onnx` file.
+        classes: the data's class names, in the order of the label numbers; empty for a regression.
+        task: `classification` or `regression`.
+        output: name of the output to take, where it can't be told.
+        order: int64 [C], as for `FrozenTeacher`, where the file has no class names.
+        view: name of the view of the batch that it looks at, where the batch has that view.
+
+    Raises:
+        TeacherError: no ONNX file, one that onnxruntime can't run, or one that doesn't fit the data.
+        MissingExtraError: onnxruntime or onnx is not installed.
+    """
+
+    kind = "an ONNX model"
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        classes: Sequence[str] = (),
+        task: Task = "classification",
+        output: str | None = None,
+        order: Tensor | None = None,
+        view: str | None = None,
+    ) -> None:
+        super().__init__(view=view)
+        self.path, self.classes, self.task = check_not_pickled(path), tuple(classes), task
+        self._session, own = _opened(self.path)
+        self._check_inputs()
+        self._output = self._pick_output(output)
+        self._order = self._find_order(own) if order is None else order
+        self._soft: bool | None = None
+
+    def signal(self, batch: Batch, attempt: Rollout | None = None) -> Labels | Logits:
+        """Answer a batch.
+
+        Returns:
+            `Labels` of probabilities float32 [B, C] where the rows of the first answer sum to 1, else `Logits`;
+            `Labels` float32 [B] for a regression.
+
+        Raises:
+            TeacherError: the batch doesn't fit the graph, or the answer the data.
+        """
+        seen = self._look(batch)
+        try:
+            answer = self._session.run([self._output.name], self._feed(seen))[0]
+        except TeacherError:
+            raise
+        except Exception as error:
+            raise TeacherError(f"{self.path} failed on a batch of {batch.size}: {_first_line(error)}.") from error
+        self._count(seen)
+        scores = torch.from_numpy(np.asarray(answer, dtype=np.float32)).to(batch["id"].device)
+        if self.task == "regression":
+            return Labels(labels=self._targets(scores, batch.size))
+        check_count(scores.shape[-1] if scores.ndim == 2 else 1, self.classes, self.kind)
+        if self._soft is None:
+            self._soft = bool(((scores.sum(-1) - 1).abs() < 1e-3).all() and (scores >= 0).all())
+        scores = reordered(scores, self._order)
+        return Labels(labels=scores) if self._soft else Logits(logits=scores)
+
+    def _targets(self, answer: Tensor, size: int) -> Tensor:
+        if answer.numel() != size:
+            raise TeacherError(
+                f"{self.path} answers {list(answer.shape)} to a batch of {size}; a regression needs one number each."
+            )
+        return answer.reshape(size)
+
+    def _feed(self, batch: Batch) -> dict[str, np.ndarray]:
+        inputs = self._session.get_inputs()
+        if len(inputs) == 1 and "x" in batch:
+            return {inputs[0].name: _cast(self._shaped(batch["x"], inputs[0].shape), inputs[0].type)}
+        if not all(part.name in batch for part in inputs):
+            raise TeacherError(
+                f"{self.path} has the inputs {', '.join(part.name for part in inputs)}, but the batch has "
+                f"{', '.join(sorted(batch))}. A graph needs one input, for x, or inputs named as the batch's tensors."
+            )
+        return {part.name: _cast(batch[part.name], part.type) for part in inputs}
+
+    def _shaped(self, x: Tensor, declared: list[Any] | None) -> Tensor:
+        """`x` [B, ...] in the shape that the graph declares, where that can be had."""
+        dims = list(declared or [None, *x.shape[1:]])
+        if isinstance(dims[0], int) and dims[0] != len(x):
+            raise TeacherError(
+                f"{self.path} takes batches of exactly {dims[0]}, but was given {len(x)} examples. Export it with a "
+                "dynamic batch size."
+            )
+        rest = dims[1:]
+        static = [d for d in rest if isinstance(d, int)]
+        if len(dims) == x.ndim:
+            fits = all(not isinstance(d, int) or d == n for d, n in zip(rest, x.shape[1:], strict=True))
+        elif len(static) == len(rest):
+            fits = math.prod(static) == math.prod(x.shape[1:])
+            x = x.reshape(len(x), *static) if fits else x
+        else:
+            fits, x = len(dims) == 2, x.flatten(1)
+        if not fits:
+            shown = ", ".join(str(d) if isinstance(d, int) else "any" for d in rest)
+            raise TeacherError(
+                f"{self.path} takes inputs of shape [{shown}], but an example is {list(x.shape[1:])}. Give data of "
+                "that shape (images are [channels, height, width]), or export the model for these."
+            )
+        return x
+
+    def _check_inputs(self) -> None:
+        for part in self._session.get_inputs():
+            if part.type not in _TYPES:
+                raise TeacherError(
+                    f"{self.path} has the input {part.name!r} of {part.type}, but can be given numbers only. Convert "
+                    "the part of the model that comes after the encoding of its columns, or give it as a .skops file."
+                )
+
+    def _pick_output(self, name: str | None) -> Any:
+        outputs = self._session.get_outputs()
+        by_name = {part.name: part for part in outputs}
+        known = ", ".join(by_name)
+        if name is not None:
+            if name not in by_name:
+                raise TeacherError(f"output is {name!r}, but {self.path} has: {known}.")
+            return by_name[name]
+        for usual in ("probabilities", "logits"):
+            if usual in by_name and self.task == "classification":
+                return by_name[usual]
+        numbers = [part for part in outputs if part.type in ("tensor(float)", "tensor(double)", "tensor(float16)")]
+        if self.task == "classification":
+            numbers = [part for part in numbers if len(part.shape or ()) == 2]
+        if len(numbers) != 1:
+            raise TeacherError(
+                f"{self.path} has the outputs {known}, of which {len(numbers)} could be the answer. Name one as "
+                "output=, or export the model with one of shape [B, classes] named 'logits' or 'probabilities'."
+            )
+        return numbers[0]
+
+    def _find_order(self, own: "_Names") -> Tensor | None:
+        if self.task == "regression":
+            return None
+        count = (self._output.shape or [None])[-1]
+        if isinstance(count, int):
+            check_count(count, self.classes, self.kind)
+        if own.sure:
+            return align(own.sure, self.classes)
+        try:
+            return align(own.likely, self.classes) if own.likely else None
+        except TeacherError:
+            # Labels inside a graph are often only numbers by which it looks up its real ones.
+            return None
+
+
+class _Names:
+    """Class names found in a file: those that name the answer's columns for sure, and those that likely do."""
+
+    def __init__(self, sure: Sequence[object] = (), likely: Sequence[object] = ()) -> None:
+        self.sure, self.likely = sure, likely
+
+
+def _opened(path: Path) -> tuple[Any, _Names]:
+    try:
+        import onnx
+        import onnxruntime
+    except ImportError as error:
+        raise MissingExtraError(error.name or "onnxruntime", "foreign", "A teacher in an ONNX file") from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = torch.get_num_threads()
+    # Its threads would otherwise spin between batches, on the cores that the student computes on.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        graph = onnx.load(str(path), load_external_data=False)
+        own = _class_names(graph)
+        # From the path where the graph is as it was, so that weights kept beside the file are found.
+        source = graph.SerializeToString() if _without_zipmap(graph) else str(path)
+        session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise TeacherError(
+            f"{path} can't be run by onnxruntime: {_first_line(error)}. Export the model again with standard "
+            "operators, and keep the files of its weights beside it."
+        ) from error
+    return session, own
+
+
+def _class_names(graph: Any) -> _Names:
+    for entry in graph.metadata_props:
+        if entry.key == "classes":
+            return _Names(sure=json.loads(entry.value))
+    likely: Sequence[object] = ()
+    for node in graph.graph.node:
+        labels = _labels(node)
+        if labels and node.op_type == "ZipMap":
+            return _Names(sure=labels)
+        likely = labels or likely
+    return _Names(likely=likely)
+
+
+def _labels(node: Any) -> list[object]:
+    for attribute in node.attribute:
+        if attribute.name in ("classlabels_strings", "classlabels_int64s", "classlabels_ints"):
+            return [name.decode() for name in attribute.strings] or list(attribute.ints)
+    return []
+
+
+def _without_zipmap(graph: Any) -> bool:
+    """Take the ZipMaps off the end of a graph, in place; return whether there were any."""
+    from onnx import TensorProto, helper
+
+    zipmaps = [node for node in graph.graph.node if node.op_type == "ZipMap"]
+    for node in zipmaps:
+        graph.graph.node.remove(node)
+        outputs = [out for out in graph.graph.output if out.name != node.output[0]]
+        raw = helper.make_tensor_value_info(node.input[0], TensorProto.FLOAT, [None, len(_labels(node))])
+        del graph.graph.output[:]
+        graph.graph.output.extend([*outputs, raw])
+    return bool(zipmaps)
+
+
+def _cast(tensor: Tensor, declared: str) -> np.ndarray:
+    return np.ascontiguousarray(tensor.detach().cpu().numpy(), dtype=_TYPES[declared])
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__).rstrip(". ")

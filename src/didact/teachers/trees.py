@@ -1,0 +1,92 @@
+"""Checks of decision trees that came out of a file.
+
+scikit-learn follows the node indices of a fitted tree without checking them, so that a file with false ones could read
+memory that isn't the tree's. skops leaves that to its user; with these checks, forests can be loaded without asking.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from didact.errors import TeacherError
+
+CHECKED_TYPES = (
+    "sklearn.tree._tree.Tree",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+)
+"""Types that skops doesn't trust for the reason above, and that `check_trees` makes safe."""
+
+
+def check_trees(estimator: object) -> None:
+    """Check every decision tree inside a loaded estimator.
+
+    Raises:
+        TeacherError: a tree's nodes point outside of it or of its features, or its owner has other features.
+    """
+    for part in _parts(estimator):
+        if hasattr(part, "tree_"):
+            _check_tree(part.tree_, part.n_features_in_)
+        elif hasattr(part, "_predictors"):
+            for predictor in _parts(part._predictors):
+                if hasattr(predictor, "nodes"):
+                    _check_predictor(predictor.nodes, part.n_features_in_)
+        elif _shares_features(part):
+            for member in np.asarray(part.estimators_, dtype=object).ravel():
+                _require(member.n_features_in_ == part.n_features_in_)
+
+
+def _shares_features(part: Any) -> bool:
+    """Whether it hands its own matrix to its trees unchecked."""
+    from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
+    from sklearn.ensemble._forest import BaseForest
+
+    return isinstance(part, BaseForest | GradientBoostingClassifier | GradientBoostingRegressor)
+
+
+def _check_tree(tree: Any, features: int) -> None:
+    inner = tree.children_left != -1
+    _require(tree.n_features == features)
+    _check_nodes(tree.children_left, tree.children_right, tree.feature, inner, features)
+
+
+def _check_predictor(nodes: np.ndarray, features: int) -> None:
+    inner = nodes["is_leaf"] == 0
+    # Categorical nodes index bit sets too; there is no need for them here, as didact encodes categories itself.
+    _require(not nodes["is_categorical"].any())
+    _check_nodes(nodes["left"], nodes["right"], nodes["feature_idx"], inner, features)
+
+
+def _check_nodes(left: np.ndarray, right: np.ndarray, feature: np.ndarray, inner: np.ndarray, features: int) -> None:
+    count = len(left)
+    _require(count > 0)
+    for child in (left.astype(np.int64), right.astype(np.int64)):
+        # A child comes after its parent, so that following children always ends.
+        _require(bool((child[inner] > np.flatnonzero(inner)).all() and (child[inner] < count).all()))
+    _require(bool((feature[inner] >= 0).all() and (feature[inner] < features).all()))
+
+
+def _require(holds: bool) -> None:
+    if not holds:
+        raise TeacherError(
+            "A decision tree in the file is broken: its nodes point outside the tree or its features, or it splits on "
+            "categories of its own. Save the teacher again, or convert it to ONNX."
+        )
+
+
+def _parts(root: object) -> Iterator[Any]:
+    """Everything that an object is made of, each once, itself first."""
+    seen: set[int] = set()
+    waiting = [root]
+    while waiting:
+        part = waiting.pop()
+        if id(part) in seen or isinstance(part, str | bytes | int | float | type):
+            continue
+        seen.add(id(part))
+        yield part
+        if isinstance(part, Mapping):
+            waiting.extend(part.values())
+        elif isinstance(part, Sequence | set | frozenset) or (isinstance(part, np.ndarray) and part.dtype == object):
+            waiting.extend(part.ravel() if isinstance(part, np.ndarray) else part)
+        elif hasattr(part, "__dict__"):
+            waiting.extend(vars(part).values())
