@@ -1,0 +1,30 @@
+"""How good a learner is: predictions, metrics, probes, cheap baselines, and the comparison of arms over seeds."""
+
+from didact.evaluation.baselines import baseline, baseline_predictions, baselines_for
+from didact.evaluation.comparison import ArmResult, Comparison, Finding, compare
+from didact.evaluation.intervals import Estimate, estimate
+from didact.evaluation.measures import agreement, confusion, diagnostics, merge_diagnostics, metrics, reliability
+from didact.evaluation.predictions import Predictions, predict
+from didact.evaluation.probes import knn_probe, linear_probe
+
+__all__ = [
+    "ArmResult",
+    "Comparison",
+    "Estimate",
+    "Finding",
+    "Predictions",
+    "agreement",
+    "baseline",
+    "baseline_predictions",
+    "baselines_for",
+    "compare",
+    "confusion",
+    "diagnostics",
+    "estimate",
+    "knn_probe",
+    "linear_probe",
+    "merge_diagnostics",
+    "metrics",
+    "predict",
+    "reliability",
+]

@@ -1,0 +1,237 @@
+"""Figures that say how good predictions are. Arithmetic is in float64."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from didact.errors import ConfigError
+from didact.evaluation.predictions import Predictions
+from didact.types import Features, Labels, Logits, Signal, is_labelled
+
+BINS = 15
+"""How many confidence bins the calibration error has, as in Guo et al. (2017)."""
+
+_CLASSES_AT_ONCE = 64
+
+
+def metrics(predictions: Predictions) -> dict[str, float]:
+    """Score predictions; examples without a label are left out.
+
+    For a classification: `accuracy` in [0, 1]; `nll`, the mean negative log-likelihood in nats; `ece`, the expected
+    calibration error in [0, 1] (Guo et al., "On calibration of modern neural networks", ICML 2017, equation 3; 15
+    bins); `macro_f1` in [0, 1], over the classes that occur among the labels or the answers; `auroc` in [0, 1], of the
+    second class where there are two, else the mean of each class against the rest, and absent where a class has no
+    label.
+    For a regression: `r2` (absent where all labels are equal), `rmse` and `mae` in the labels' unit.
+
+    Raises:
+        DataError: no example has a label.
+        RunError: an answer is not finite.
+    """
+    known = predictions.labelled()
+    if known.task == "regression":
+        return _regression(known.logits.double()[:, 0], known.labels.double())
+    return _classification(known.logits.double(), known.labels)
+
+
+def _regression(answers: Tensor, labels: Tensor) -> dict[str, float]:
+    errors = answers - labels
+    spread = (labels - labels.mean()).square().sum()
+    found = {"rmse": float(errors.square().mean().sqrt()), "mae": float(errors.abs().mean())}
+    return {"r2": float(1 - errors.square().sum() / spread), **found} if spread > 0 else found
+
+
+def _classification(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    found = {
+        "accuracy": float((logits.argmax(1) == labels).double().mean()),
+        "nll": float(F.cross_entropy(logits, labels)),
+        "ece": _calibration_error(_bins(logits, labels, BINS)),
+        "macro_f1": _macro_f1(_confusion(logits, labels)),
+    }
+    if labels.bincount(minlength=logits.shape[1]).all() and logits.shape[1] > 1:
+        found["auroc"] = _auroc(logits, labels)
+    return found
+
+
+def confusion(predictions: Predictions) -> Tensor:
+    """Count the answers of each class.
+
+    Returns:
+        int64 [C, C]; the row is the label, the column the answer.
+    """
+    known = predictions.labelled()
+    return _confusion(known.logits, known.labels)
+
+
+def _confusion(logits: Tensor, labels: Tensor) -> Tensor:
+    classes = logits.shape[1]
+    return (labels * classes + logits.argmax(1)).bincount(minlength=classes**2).reshape(classes, classes)
+
+
+def _macro_f1(confusion_CC: Tensor) -> float:
+    hits = confusion_CC.diagonal().double()
+    occurring = (confusion_CC.sum(0) + confusion_CC.sum(1)).double()
+    present = occurring > 0
+    return float((2 * hits[present] / occurring[present]).mean())
+
+
+def reliability(predictions: Predictions, *, bins: int = BINS) -> list[dict[str, float]]:
+    """How often the learner is right, by how sure it is.
+
+    The confidence is the probability of the answer; the bins are (0, 1/M], (1/M, 2/M] ... of equal width.
+
+    Returns:
+        One mapping for each bin that is not empty: `low` and `high` (its edges), `count`, `confidence` (mean) and
+        `accuracy`.
+    """
+    known = predictions.labelled()
+    counts, confidence, accuracy = _bins(known.logits.double(), known.labels, bins)
+    return [
+        {
+            "low": i / bins,
+            "high": (i + 1) / bins,
+            "count": int(counts[i]),
+            "confidence": float(confidence[i]),
+            "accuracy": float(accuracy[i]),
+        }
+        for i in counts.nonzero()[:, 0].tolist()
+    ]
+
+
+def _bins(logits: Tensor, labels: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Counts, mean confidence and accuracy for each bin, [M] each; 0 in an empty bin."""
+    confidence, answers = logits.softmax(1).max(1)
+    edges = torch.arange(1, bins, dtype=torch.float64) / bins
+    index = torch.bucketize(confidence, edges)
+    counts = index.bincount(minlength=bins).double()
+    sums = torch.zeros(2, bins, dtype=torch.float64)
+    sums.index_add_(1, index, torch.stack((confidence, (answers == labels).double())))
+    means = sums / counts.clamp_min(1)
+    return counts, means[0], means[1]
+
+
+def _calibration_error(binned: tuple[Tensor, Tensor, Tensor]) -> float:
+    counts, confidence, accuracy = binned
+    return float((counts / counts.sum() * (accuracy - confidence).abs()).sum())
+
+
+def _auroc(logits: Tensor, labels: Tensor) -> float:
+    """Area under the ROC curve, from the rank sum of Mann and Whitney; ties count half."""
+    if logits.shape[1] == 2:
+        return float(_rank_areas((logits[:, 1] - logits[:, 0])[None], (labels == 1)[None]))
+    scores = logits.log_softmax(1).T
+    areas = [
+        _rank_areas(scores[start : start + _CLASSES_AT_ONCE], labels == classes[:, None])
+        for start in range(0, len(scores), _CLASSES_AT_ONCE)
+        for classes in [torch.arange(start, min(start + _CLASSES_AT_ONCE, len(scores)))]
+    ]
+    return float(torch.cat(areas).mean())
+
+
+def _rank_areas(scores_CN: Tensor, positive_CN: Tensor) -> Tensor:
+    scores = scores_CN.contiguous()
+    ordered = scores.sort(1).values
+    below = torch.searchsorted(ordered, scores)
+    up_to = torch.searchsorted(ordered, scores, right=True)
+    ranks = (below + up_to + 1).double() / 2
+    count = positive_CN.sum(1).double()
+    excess = (ranks * positive_CN).sum(1) - count * (count + 1) / 2
+    return excess / (count * (scores.shape[1] - count))
+
+
+def agreement(predictions: Predictions, teacher: Predictions | Signal) -> dict[str, float]:
+    """How closely a student follows its teacher, whether the teacher is right or not.
+
+    Args:
+        predictions: the student's answers to N examples.
+        teacher: the teacher's answers to the same examples in the same order: predictions, or a signal of `Logits`,
+            `Features` with logits, or `Labels`. Examples on which it abstains (trust 0, no label) are left out.
+
+    Returns:
+        For a classification `teacher_agreement`, how often both give the same answer, in [0, 1], and where the teacher
+        gives probabilities `teacher_kl`, the mean of KL(teacher || student) in nats. For a regression `teacher_rmse`.
+
+    Raises:
+        ConfigError: the teacher's answers are of another number or kind, or it abstains on every example.
+    """
+    answers, probabilistic, kept = _answers(predictions, teacher)
+    if answers.shape[0] != predictions.size:
+        raise ConfigError(
+            f"The teacher answered {answers.shape[0]} examples and the student {predictions.size}; give both the same."
+        )
+    if not kept.any():
+        raise ConfigError("The teacher abstains on every example, so there is nothing to agree with.")
+    student, answers = predictions.logits[kept].double(), answers[kept]
+    if predictions.task == "regression":
+        return {"teacher_rmse": float((student[:, 0] - answers.reshape(-1)).square().mean().sqrt())}
+    if not probabilistic:
+        return {"teacher_agreement": float((student.argmax(1) == answers).double().mean())}
+    if answers.shape != student.shape:
+        raise ConfigError(f"The teacher knows {answers.shape[1]} classes and the student {student.shape[1]}.")
+    same = (student.argmax(1) == answers.argmax(1)).double().mean()
+    divergence = F.kl_div(student.log_softmax(1), answers, reduction="batchmean")
+    return {"teacher_agreement": float(same), "teacher_kl": float(divergence)}
+
+
+def _answers(predictions: Predictions, teacher: Predictions | Signal) -> tuple[Tensor, bool, Tensor]:
+    """The teacher's probabilities [N, C], values [N] or classes [N]; whether the first; bool [N], where it spoke."""
+    regression = predictions.task == "regression"
+    if isinstance(teacher, Labels):
+        answers, trust = teacher.labels.cpu(), teacher.trust
+        spoke = is_labelled(answers) if answers.ndim == 1 else torch.ones(len(answers), dtype=torch.bool)
+        probabilistic = answers.ndim == 2 and not regression
+        answers = answers.double() if probabilistic else answers
+    elif isinstance(teacher, Predictions | Logits) or (isinstance(teacher, Features) and teacher.logits is not None):
+        logits = teacher.logits
+        assert logits is not None
+        trust = None if isinstance(teacher, Predictions) else teacher.trust
+        answers, probabilistic = logits.detach().cpu().double(), not regression
+        answers = answers.softmax(1) if probabilistic else answers
+        spoke = torch.ones(len(answers), dtype=torch.bool)
+    else:
+        raise ConfigError(f"A teacher's {type(teacher).__name__} cannot be agreed with; give its logits or labels.")
+    return answers, probabilistic, spoke if trust is None else spoke & (trust.cpu() > 0)
+
+
+def diagnostics(predictions: Predictions, *, points: int = 400) -> dict[str, Any]:
+    """What the report draws of predictions, ready for JSON.
+
+    Args:
+        predictions: of a classification or a regression.
+        points: at most so many (label, answer) pairs of a regression, evenly spread over the labels' order.
+
+    Returns:
+        For a classification `classes`, `confusion` (lists of counts) and `reliability` (as that function gives it);
+        for a regression `actual` and `predicted`.
+    """
+    if predictions.task == "classification":
+        classes = list(predictions.classes) or [str(i) for i in range(predictions.logits.shape[1])]
+        counts = confusion(predictions).tolist()
+        return {"classes": classes, "confusion": counts, "reliability": reliability(predictions)}
+    known = predictions.labelled()
+    order = known.labels.argsort()
+    order = order[torch.linspace(0, known.size - 1, min(points, known.size)).round().long()]
+    return {"actual": known.labels[order].tolist(), "predicted": known.logits[order, 0].tolist()}
+
+
+def merge_diagnostics(found: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """Pool the `diagnostics` of several seeds: counts add up, bins are averaged by their counts, pairs are joined."""
+    if not found or "confusion" not in found[0]:
+        keys = ("actual", "predicted")
+        return {key: [v for one in found for v in one[key]] for key in keys if found and key in found[0]}
+    total = torch.stack([torch.tensor(one["confusion"]) for one in found]).sum(0).tolist()
+    return {"classes": found[0]["classes"], "confusion": total, "reliability": _merge_bins(found)}
+
+
+def _merge_bins(found: list[Mapping[str, Any]]) -> list[dict[str, float]]:
+    merged: dict[float, dict[str, float]] = {}
+    for one in (row for each in found for row in each["reliability"]):
+        into = merged.setdefault(one["low"], {**one, "count": 0, "confidence": 0.0, "accuracy": 0.0})
+        count = into["count"] + one["count"]
+        for key in ("confidence", "accuracy"):
+            into[key] += (one[key] - into[key]) * one["count"] / count
+        into["count"] = count
+    return [merged[low] for low in sorted(merged)]

@@ -1,0 +1,102 @@
+"""A learner's answers to a whole set of examples."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from didact.errors import DataError, RunError
+from didact.types import Examples, Learner, Task, is_labelled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predictions:
+    """What a learner answered, beside what is true."""
+
+    logits: Tensor
+    """float32 or float64 [N, C] on the CPU: class scores, or [N, 1] predicted values of a regression."""
+    labels: Tensor
+    """int64 [N] with `IGNORE`, or float [N] with NaN, on the CPU."""
+    task: Task
+    classes: tuple[str, ...] = ()
+    """Names of the classes, in the order of the label numbers; empty for a regression."""
+
+    @property
+    def size(self) -> int:
+        """The number of examples, N."""
+        return self.labels.shape[0]
+
+    def labelled(self) -> "Predictions":
+        """Only the examples whose answer is known.
+
+        Raises:
+            DataError: none is.
+            RunError: an answer is not finite, so that no metric of it would mean anything.
+        """
+        known = is_labelled(self.labels)
+        kept = Predictions(logits=self.logits[known], labels=self.labels[known], task=self.task, classes=self.classes)
+        if not kept.size:
+            raise DataError(f"None of the {self.size} examples has a label, so nothing can be scored.")
+        wrong = int((~kept.logits.isfinite()).any(1).sum())
+        if wrong:
+            raise RunError(
+                f"The learner's answers to {wrong} of {kept.size} examples are not finite, so it cannot be scored; "
+                "train with a lower learning rate or with clip_norm."
+            )
+        return kept
+
+
+def predict(learner: Learner, examples: Examples, *, batch_size: int = 1024) -> Predictions:
+    """Ask a learner about every example, in order.
+
+    It answers in evaluation mode and under `torch.inference_mode`, on the device where its parameters are; afterwards
+    each of its modules is in the mode that it was in. The random generators are left as they were.
+
+    Args:
+        learner: what is asked; may be any callable from a batch to an `Output`.
+        examples: N of them.
+        batch_size: how many are asked at once, at least 1; makes no difference but in memory and time.
+
+    Raises:
+        DataError: there are no examples.
+    """
+    if not examples.size:
+        raise DataError("There are no examples to predict.")
+    device = _device_of(learner)
+    with _asking(learner, device):
+        parts = [
+            learner(examples.batch(slice(start, start + batch_size)).to(device)).logits
+            for start in range(0, examples.size, batch_size)
+        ]
+    # Outside of inference mode, so that the result is an ordinary tensor.
+    return Predictions(
+        logits=torch.cat(parts).float().cpu(),
+        labels=examples.tensors["label"].cpu(),
+        task=examples.task,
+        classes=examples.classes,
+    )
+
+
+def _device_of(learner: Learner) -> torch.device:
+    """Where a learner lives: the device of its first parameter or buffer, the CPU for one without."""
+    if isinstance(learner, nn.Module):
+        for tensor in (*learner.parameters(), *learner.buffers()):
+            return tensor.device
+    return torch.device("cpu")
+
+
+@contextmanager
+def _asking(learner: Learner, device: torch.device) -> Iterator[None]:
+    """Evaluation and inference mode, with modes and generators put back at the end."""
+    modes = [(module, module.training) for module in learner.modules()] if isinstance(learner, nn.Module) else []
+    generators = [device] if device.type == "cuda" else []
+    try:
+        for module, _ in modes:
+            module.training = False
+        with torch.inference_mode(), torch.random.fork_rng(generators):
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -1,0 +1,311 @@
+"""The report: one HTML file that holds everything it shows and asks the network for nothing."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from didact.errors import DataError, MissingExtraError
+from didact.evaluation import charts, phrases, sections, wording
+from didact.evaluation.comparison import Comparison
+from didact.evaluation.measures import diagnostics as diagnostics_of
+from didact.evaluation.measures import merge_diagnostics
+from didact.evaluation.predictions import Predictions
+
+_PERCENTAGES = ("eval/accuracy", "eval/macro_f1", "eval/auroc")
+_ONE = "answers"
+
+
+def write_comparison_report(
+    path: str | Path,
+    comparison: Comparison,
+    *,
+    config: Mapping[str, Any] | None = None,
+    curves: Mapping[str, Sequence[charts.History]] | None = None,
+    diagnostics: Mapping[str, sections.Diagnostics] | None = None,
+    verdicts: Mapping[str, sections.Verdicts] | None = None,
+) -> Path:
+    """Write the report of a comparison.
+
+    Args:
+        path: the HTML file; its folder is made where it is not there.
+        comparison: what is reported.
+        config: the resolved configuration, versions, fingerprint of the data and commit; mappings in it are groups.
+        curves: by arm, the records of `metrics.jsonl` of each seed.
+        diagnostics: by arm, as `evaluation.diagnostics` gives it; by default those of the results, pooled over seeds.
+        verdicts: by arm, what monitors said: records of `verdicts.jsonl`, or pairs of a step and a `Verdict`.
+
+    Returns:
+        The path.
+
+    Raises:
+        MissingExtraError: jinja2 or plotly is not installed.
+    """
+    config = config or {}
+    pooled = pool_diagnostics(comparison) if diagnostics is None else diagnostics
+    words = comparison.sentence()
+    first, rest = _first_sentence(words)
+    seeds = f"{len(comparison.seeds)} seed{'s' if len(comparison.seeds) > 1 else ''}"
+    page = {
+        "kind": "Comparison",
+        "facts": [fact for fact in (sections.find(config, "data"), seeds, f"{len(comparison.arms)} arms") if fact],
+        "headline": first,
+        "lead": rest,
+        "comparison": comparison,
+        "metric_heading": phrases.heading(comparison.metric),
+        "arms": sections.arms_table(comparison),
+        "forests": _forests(comparison),
+        "metrics": sections.metrics_table(comparison),
+        "costs": sections.costs_table({arm: comparison.cost(arm) for arm in comparison.arms}),
+        "cost_note": sections.budget_note(comparison),
+        "curves": _arm_curves(comparison, curves or {}),
+        **_answers(pooled, _shown_arms(comparison), charts.arm_colours(comparison)),
+        "monitors": sections.monitors_table(verdicts or {}),
+        "watched": verdicts is not None,
+        "configuration": sections.configuration(config),
+    }
+    return _write(path, page)
+
+
+def write_run_report(
+    path: str | Path,
+    *,
+    config: Mapping[str, Any],
+    metrics_history: charts.History,
+    verdicts: sections.Verdicts,
+    result: Mapping[str, Any],
+    diagnostics: Predictions | sections.Diagnostics | None = None,
+) -> Path:
+    """Write the report of one run.
+
+    Args:
+        path: the HTML file; its folder is made where it is not there.
+        config: what `config.json` holds; mappings in it are groups.
+        metrics_history: the records of `metrics.jsonl`.
+        verdicts: the records of `verdicts.jsonl`, or pairs of a step and a `Verdict`.
+        result: what `result.json` holds. Read are `reason`; the final figures, `metrics` on the test examples or else
+            `best`; the `teacher`'s figures; `cost` and `teacher_cost`; `parameters`; `notes`. Each may be missing.
+        diagnostics: the predictions on the test examples, or what `evaluation.diagnostics` makes of them.
+
+    Returns:
+        The path.
+
+    Raises:
+        MissingExtraError: jinja2 or plotly is not installed.
+    """
+    drawn = diagnostics_of(diagnostics) if isinstance(diagnostics, Predictions) else diagnostics or {}
+    headline, lead = _run_words(config, result)
+    facts = [fact for key in ("method", "data", "learner") if (fact := sections.find(config, key))]
+    if result.get("parameters"):
+        facts.append(f"{wording.number(result['parameters'], 0)} parameters")
+    page = {
+        "kind": "Run",
+        "facts": facts,
+        "headline": headline,
+        "lead": lead,
+        "comparison": None,
+        "tiles": _tiles(_final_figures(result)),
+        "notes": [*result.get("notes", ()), *_teacher_note(result)],
+        "beside": _beside_teacher(result),
+        "costs": _run_costs(result),
+        "cost_note": "",
+        "curves": _run_curves(metrics_history),
+        **_answers({_ONE: drawn}, [_ONE], {_ONE: charts.colour(1)}),
+        "monitors": sections.monitors_table({"": verdicts}),
+        "watched": True,
+        "configuration": sections.configuration(config),
+    }
+    return _write(path, page)
+
+
+def read_run(run: str | Path) -> dict[str, Any]:
+    """Read a run's directory as the keyword arguments of `write_run_report`.
+
+    Files that are not there yet are read as empty; a last line that was cut off is left out. `diagnostics.json` is read
+    where there is one.
+
+    Raises:
+        DataError: the directory holds no `config.json`, so it is no run.
+    """
+    run = Path(run)
+    if not (run / "config.json").exists():
+        raise DataError(f"{run} is no run: it holds no config.json. Give the directory that a run was told to write.")
+
+    def lines(name: str) -> list[Any]:
+        found = (run / name).read_text().splitlines() if (run / name).exists() else []
+        return [record for record in map(_parsed, found) if record is not None]
+
+    def document(name: str) -> Any:
+        return (_parsed((run / name).read_text()) if (run / name).exists() else None) or {}
+
+    return {
+        "config": document("config.json"),
+        "metrics_history": lines("metrics.jsonl"),
+        "verdicts": lines("verdicts.jsonl"),
+        "result": document("result.json"),
+        "diagnostics": document("diagnostics.json") or None,
+    }
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return None
+
+
+def pool_diagnostics(comparison: Comparison) -> dict[str, sections.Diagnostics]:
+    """The diagnostics of every arm whose results carry them, pooled over the seeds."""
+    pooled = {
+        arm: merge_diagnostics([result.diagnostics for result in results])
+        for arm, results in comparison.results.items()
+        if all(result.diagnostics for result in results)
+    }
+    return {arm: found for arm, found in pooled.items() if found}
+
+
+def _shown_arms(comparison: Comparison) -> list[str]:
+    """The best arm beside the reference: those whose confusions are shown."""
+    others = [arm for arm in comparison.arms if arm != comparison.reference]
+    pick = max if comparison.higher_is_better else min
+    return [*([pick(others, key=comparison.mean)] if others else []), comparison.reference]
+
+
+def _forests(comparison: Comparison) -> list[dict[str, Any]]:
+    found = [{"title": "Each seed, and the mean with its 95% interval", "figure": charts.seeds_chart(comparison)}]
+    if len(comparison.arms) > 1:
+        title = f"Difference to {comparison.reference}, seed by seed"
+        found.append({"title": title, "figure": charts.differences_chart(comparison)})
+    return found
+
+
+def _arm_curves(comparison: Comparison, curves: Mapping[str, Sequence[charts.History]]) -> list[dict[str, Any]]:
+    colours = charts.arm_colours(comparison)
+    wanted = [
+        ("On the validation examples", f"eval/{comparison.metric}", phrases.heading(comparison.metric), False),
+        ("Training loss", "loss/total", "loss", True),
+    ]
+    found = [
+        {"title": title, "figure": charts.arms_curve(key, curves, colours, axis, log=log)}
+        for title, key, axis, log in wanted
+    ]
+    return [one for one in found if one["figure"]]
+
+
+def _run_curves(history: charts.History) -> list[dict[str, Any]]:
+    keys = list(dict.fromkeys(key for record in history for key in record))
+    losses = [key for key in keys if key.startswith("loss/")]
+    others = [key for key in keys if key.startswith("eval/") and key not in (*_PERCENTAGES, "eval/ece")]
+    wanted: list[tuple[str, list[str], str, bool]] = [
+        ("Training loss", losses, "loss", True),
+        ("On the validation examples", list(_PERCENTAGES), "%", False),
+        *((f"Validation {wording.name_of(key)}", [key], phrases.heading(key), False) for key in others[:2]),
+        ("Norm of the gradient", ["grad_norm"], "norm", True),
+        ("Learning rate", ["lr"], "learning rate", False),
+    ]
+    found = [
+        {"title": title, "figure": charts.run_curve(names, history, axis, log=log)}
+        for title, names, axis, log in wanted
+    ]
+    return [one for one in found if one["figure"]]
+
+
+def _answers(
+    found: Mapping[str, sections.Diagnostics], shown: Sequence[str], colours: Mapping[str, str]
+) -> dict[str, Any]:
+    """The page's parts about single answers: calibration, confusion, and predicted against actual values."""
+    bins = {arm: one["reliability"] for arm, one in found.items() if one.get("reliability")}
+    pairs = {arm: found[arm] for arm in reversed(shown) if found.get(arm, {}).get("actual")}
+    tables = [sections.confusion_table(arm, found.get(arm, {})) for arm in shown]
+    return {
+        "calibration": charts.calibration_chart(bins, colours) if bins else None,
+        "scatter": charts.scatter_chart(pairs, colours) if pairs else None,
+        "confusions": [table for table in tables if table],
+    }
+
+
+def _final_figures(result: Mapping[str, Any]) -> dict[str, float]:
+    figures = result.get("metrics") or result.get("best") or {}
+    return {k: v for k, v in figures.items() if isinstance(v, int | float) and k != "step"}
+
+
+def _beside_teacher(result: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The student's figures and the teacher's in one table; None without a teacher."""
+    student, teacher = _final_figures(result), result.get("teacher") or {}
+    if not set(student) & set(teacher):
+        return None
+    return sections.figures_table({"student": student, "teacher": teacher})
+
+
+def _teacher_note(result: Mapping[str, Any]) -> list[str]:
+    """How much the student agrees with its teacher, as a sentence, where that is known."""
+    found = result.get("teacher") or {}
+    if "teacher_agreement" not in found:
+        return []
+    said = f"The student gives the teacher's answer to {100 * found['teacher_agreement']:.1f}% of the test examples"
+    far = f"; its divergence from the teacher is {found['teacher_kl']:.3g} nats" if "teacher_kl" in found else ""
+    return [f"{said}{far}."]
+
+
+def _run_costs(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What teaching the student cost, and training the teacher where that was done here."""
+    costs, teacher = {"the student": result.get("cost") or {}}, result.get("teacher_cost") or {}
+    return sections.costs_table({**costs, "the teacher": teacher} if any(teacher.values()) else costs)
+
+
+def _tiles(figures: Mapping[str, float]) -> list[tuple[str, str, str]]:
+    """Name, value and unit of each final figure."""
+    return [(wording.name_of(k), wording.figure(k, value), wording.unit_of(k)) for k, value in figures.items()]
+
+
+def _run_words(config: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[str, str]:
+    """What came of a run, in a sentence, and how it ended."""
+    figures, method = _final_figures(result), sections.find(config, "method") or "The run"
+    steps = (result.get("cost") or {}).get("steps") or result.get("steps")
+    after = f" after {wording.number(steps, 0)} steps" if steps else ""
+    lead = str(result.get("reason") or "")
+    if not figures:
+        return f"{method} has no final figures{after}.", lead or "The run has not ended, or nothing evaluated it."
+    metric = next((key for key in ("accuracy", "r2") if key in figures), next(iter(figures)))
+    unit = "%" if wording.is_percent(metric) else f" {wording.unit_of(metric)}".rstrip()
+    where = "test" if result.get("metrics") else "validation"
+    value = f"{wording.figure(metric, figures[metric])}{unit} {wording.name_of(metric)}"
+    return f"{method} reaches {value} on the {where} examples{after}.", lead
+
+
+def _first_sentence(words: str) -> tuple[str, str]:
+    first, dot, rest = words.partition(". ")
+    return (first + "." if dot else first), rest
+
+
+def _write(path: str | Path, page: Mapping[str, Any]) -> Path:
+    """Fill the template in, with plotly's script where the page has a chart."""
+    try:
+        from jinja2 import Environment, StrictUndefined
+    except ImportError:
+        raise MissingExtraError("jinja2", "report", "A report") from None
+    try:
+        from plotly.offline import get_plotlyjs
+    except ImportError:
+        raise MissingExtraError("plotly", "report", "A report") from None
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"figure_json": _script_json, "breakable": _breakable}
+    template = environment.from_string(files("didact.evaluation").joinpath("report.html").read_text(encoding="utf-8"))
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(template.render(page, plotly_js=get_plotlyjs()), encoding="utf-8")
+    return path
+
+
+def _breakable(name: str) -> Any:
+    """A name that a narrow page may break after an underscore, a comma or an equals sign."""
+    from markupsafe import Markup, escape
+
+    return Markup("<wbr>").join(map(escape, re.split(r"(?<=[_,=])", name)))
+
+
+def _script_json(figure: charts.Figure) -> str:
+    """JSON that can stand in a script element: nothing in it can end the element or open a comment."""
+    return json.dumps(figure, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c").replace("&", "\\u0026")

@@ -1,0 +1,165 @@
+"""The report's tables, as rows of words; nothing here is escaped, the template does that."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from didact.evaluation import phrases, wording
+from didact.evaluation.charts import arm_colours
+from didact.evaluation.comparison import Comparison
+from didact.types import LEVELS, Cost, Verdict
+
+Diagnostics = Mapping[str, Any]
+Verdicts = Sequence[Mapping[str, Any] | tuple[int, Verdict]]
+
+_LARGEST_MATRIX = 20
+"""With more classes than this, the pairs that are confused most are listed instead."""
+
+_PAIRS = 15
+
+_LISTED = 30
+"""At most so many elements of a list are shown among the configuration."""
+
+
+def arms_table(comparison: Comparison) -> list[dict[str, Any]]:
+    """One row an arm: name, colour, mean, difference, interval and finding."""
+    colours = arm_colours(comparison)
+    rows = []
+    for arm in comparison.arms:
+        row = {"arm": arm, "colour": colours[arm], "finding": comparison.finding(arm)}
+        row["mean"] = phrases.mean_text(comparison.metric, comparison.summary(arm))
+        row["difference"] = row["interval"] = ""
+        if arm != comparison.reference:
+            difference = comparison.difference(arm)
+            row["difference"] = wording.figure(comparison.metric, difference.mean, like=difference.half, sign=True)
+            row["interval"] = phrases.interval_text(comparison.metric, difference)
+        rows.append(row)
+    return rows
+
+
+def metrics_table(comparison: Comparison) -> dict[str, Any]:
+    """All metrics of all arms: `columns` and `rows` of (arm, cells)."""
+    names = comparison.metrics
+    cells = {arm: [phrases.mean_text(name, comparison.summary(arm, name)) for name in names] for arm in comparison.arms}
+    return {"columns": [phrases.heading(name) for name in names], "rows": list(cells.items())}
+
+
+def costs_table(costs: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    """What each arm cost, on the axes where some arm spent something: `columns` and `rows` of (arm, cells)."""
+    axes = [axis for axis in Cost().as_dict() if any(cost.get(axis) for cost in costs.values())]
+    rows = [(arm, [wording.cost_figure(axis, cost.get(axis, 0)) for axis in axes]) for arm, cost in costs.items()]
+    return {"columns": [wording.name_of(axis) for axis in axes], "rows": rows}
+
+
+def figures_table(figures: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    """Figures of single runs, on the metrics that the first has: `columns` and `rows` of (name, cells)."""
+    names = list(next(iter(figures.values())))
+    rows = [
+        (who, [wording.figure(name, found[name]) if name in found else "\u2013" for name in names])
+        for who, found in figures.items()
+    ]
+    return {"columns": [phrases.heading(name) for name in names], "rows": rows}
+
+
+def budget_note(comparison: Comparison) -> str:
+    """Whether the arms spent the same on what matters: labels and steps."""
+    same, notes = [], []
+    for axis in ("labels", "steps"):
+        spent = [comparison.cost(arm)[axis] for arm in comparison.arms]
+        low, high = (wording.cost_figure(axis, end(filter(None, spent), default=0)) for end in (min, max))
+        if all(spent) and low == high:
+            same.append(f"{low} {axis}")
+        elif any(spent) and low == high:
+            notes.append(f"Those that used {axis} used {low} each.")
+        elif any(spent):
+            notes.append(f"The arms did not use the same number of {axis} ({low} to {high}).")
+    return " ".join([*([f"Every arm used {wording.listing(same)}."] if same else []), *notes])
+
+
+def monitors_table(verdicts: Mapping[str, Verdicts]) -> list[dict[str, Any]]:
+    """What the monitors objected to, one row for each arm, monitor and level: how often, when, and the last reason."""
+    rows: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for arm, found in verdicts.items():
+        for step, verdict in map(_as_pair, found):
+            if verdict["level"] == "ok":
+                continue
+            key = (arm, verdict["monitor"], verdict["level"])
+            row = rows.setdefault(key, {"arm": arm, **verdict, "times": 0, "first": step})
+            row.update(verdict, times=row["times"] + 1, last=step)
+    return sorted(rows.values(), key=lambda row: -LEVELS.index(row["level"]))
+
+
+def _as_pair(verdict: Mapping[str, Any] | tuple[int, Verdict]) -> tuple[int, dict[str, Any]]:
+    if isinstance(verdict, tuple):
+        step, said = verdict
+        return step, {"level": said.level, "monitor": said.monitor, "reason": said.reason}
+    return verdict["step"], {key: verdict[key] for key in ("level", "monitor", "reason")}
+
+
+def confusion_table(name: str, diagnostics: Diagnostics) -> dict[str, Any] | None:
+    """A confusion matrix with a shade for each cell, or the pairs confused most where there are many classes.
+
+    Returns:
+        `name`, `classes` and either `rows` of (class, cells) or `pairs`; None where there is no matrix.
+    """
+    counts = diagnostics.get("confusion")
+    if not counts:
+        return None
+    classes = diagnostics["classes"]
+    if len(classes) > _LARGEST_MATRIX:
+        return {"name": name, "classes": classes, "pairs": _confused_pairs(counts, classes)}
+    rows = []
+    for i, (label, row) in enumerate(zip(classes, counts, strict=True)):
+        total = sum(row) or 1
+        cells = [{"count": n, "share": n / total, "right": i == j} for j, n in enumerate(row)]
+        rows.append((label, cells))
+    return {"name": name, "classes": classes, "rows": rows}
+
+
+def _confused_pairs(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> list[dict[str, Any]]:
+    pairs = [
+        {"label": classes[i], "answer": classes[j], "count": n, "share": f"{100 * n / sum(row):.0f}%"}
+        for i, row in enumerate(counts)
+        for j, n in enumerate(row)
+        if n and i != j
+    ]
+    return sorted(pairs, key=lambda pair: -pair["count"])[:_PAIRS]
+
+
+def configuration(config: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """A nested configuration as titled groups of (name, value): what is a mapping at the top is a group."""
+    groups = {"Run": [(str(key), plain(value)) for key, value in config.items() if not isinstance(value, Mapping)]}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            title = str(key).replace("_", " ")
+            groups[title[:1].upper() + title[1:]] = list(_flat(value))
+    return [(title, rows) for title, rows in groups.items() if rows]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        rows += _flat(value, f"{name}.") if isinstance(value, Mapping) and value else [(name, plain(value))]
+    return rows
+
+
+def plain(value: Any) -> str:
+    """A value of a configuration in words."""
+    if value is None or (isinstance(value, Mapping | Sequence) and not value):
+        return "\u2013"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        more = f" and {len(value) - _LISTED} more" if len(value) > _LISTED else ""
+        return ", ".join(map(plain, value[:_LISTED])) + more
+    return str(value)
+
+
+def find(config: Mapping[str, Any], key: str) -> str | None:
+    """The value of a key of a nested configuration that is no mapping, the outermost; None where it is nowhere."""
+    if config.get(key) is not None and not isinstance(config[key], Mapping):
+        return plain(config[key])
+    inner = (find(value, key) for value in config.values() if isinstance(value, Mapping))
+    return next((value for value in inner if value is not None), None)

@@ -1,0 +1,64 @@
+"""A loss or gradient that is no longer a number."""
+
+import math
+from typing import Any, final
+
+from didact.health._actions import check_action
+from didact.types import Level, Verdict, Window
+
+
+@final
+class NonFinite:
+    """Objects when a loss term or the gradient is NaN or infinite.
+
+    The loop halts such a step before the optimizer sees it; this monitor says what should happen next, and which term
+    it was. Its figure is the number of loss terms that are not finite.
+
+    Args:
+        action: what to ask for.
+    """
+
+    name = "NonFinite"
+
+    def __init__(self, *, action: Level = "stop") -> None:
+        self.action: Level = check_action(self.name, action)
+
+    def observe(self, window: Window) -> Verdict:
+        """Look at the window's losses; costs one pass over the total while all is well."""
+        total = window.losses["total"]
+        if window.finite and bool(total.isfinite().all()):
+            return Verdict("ok", self.name, 0.0, "Every loss and gradient is finite.")
+        culprits = _culprits(window)
+        return Verdict(self.action, self.name, float(len(culprits)), _reason(window, culprits))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: every window is judged by itself."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        """Take back what `state_dict` gave."""
+
+
+def _culprits(window: Window) -> dict[str, float]:
+    """The terms that are not finite in the step where the total first was not, with their values.
+
+    Where the total is finite so are the terms that count: a term that had nothing to count in a step is NaN too.
+    """
+    bad = (~window.losses["total"].isfinite()).nonzero()
+    if not bad.numel():
+        return {}
+    step = int(bad[0])
+    values = {name: float(losses[step]) for name, losses in window.losses.items() if name != "total"}
+    return {name: value for name, value in values.items() if not math.isfinite(value)}
+
+
+def _reason(window: Window, culprits: dict[str, float]) -> str:
+    """Name what is not finite, the most specific thing that is known."""
+    when = f"after {window.step} optimizer steps"
+    if culprits:
+        values = ", ".join(f"{name!r} is {value}" for name, value in culprits.items())
+        return f"The loss term {values} {when}; a lower learning rate or clip_norm usually helps."
+    total = window.losses["total"]
+    if not total.isfinite().all():
+        return f"The total loss is {float(total[~total.isfinite()][0])} {when}, though each of its terms is finite."
+    return f"The gradient is not finite {when}, though the losses are; clip_norm or a lower learning rate may help."

@@ -1,0 +1,79 @@
+"""Predictions that are all the same class."""
+
+import math
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from didact.errors import check_range
+from didact.health._actions import check_action
+from didact.types import Level, Verdict, Window
+
+
+def prediction_entropies(logits: Tensor) -> tuple[float, float]:
+    """How varied the predictions are over examples, and how undecided each of them is.
+
+    Args:
+        logits: [N, C] or [..., C], at least two classes.
+
+    Returns:
+        The entropy of the mean prediction, and the mean entropy of a prediction: both in [0, 1], where 1 is the entropy
+        of C equally probable classes (log C nats). The first is never below the second. NaN where a logit is NaN.
+    """
+    probs = logits.detach().flatten(0, -2).to("cpu", torch.float64).softmax(-1)
+    scale = math.log(probs.shape[-1])
+    of_mean = torch.special.entr(probs.mean(0)).sum()
+    mean_of = torch.special.entr(probs).sum(-1).mean()
+    return float(of_mean) / scale, float(mean_of) / scale
+
+
+@final
+class PredictionEntropy:
+    """Objects when the probe's answers are all (nearly) the same class.
+
+    The figure is the entropy of the mean prediction over that of uniform answers: 1 when the answers are spread evenly
+    over the classes, 0 when every one is the same class with certainty. In a window that is not for probing it is the
+    last one known.
+
+    Args:
+        action: what to ask for.
+        minimum: the least figure, in [0, 1]. Data that are nearly all of one class want a lower one: a class with a
+            share of 99% in two gives 0.08.
+    """
+
+    name = "PredictionEntropy"
+
+    def __init__(self, *, action: Level = "warn", minimum: float = 0.05) -> None:
+        self.action: Level = check_action(self.name, action)
+        check_range("PredictionEntropy(minimum=...)", minimum, at_least=0, at_most=1)
+        self.minimum = minimum
+        self._last = 0.0
+
+    def observe(self, window: Window) -> Verdict:
+        """Measure the entropies where the window can be probed."""
+        if window.probe is None:
+            return Verdict("ok", self.name, self._last, "This window was not probed.")
+        logits = window.probe().logits
+        if logits.shape[-1] < 2:
+            return Verdict("ok", self.name, self._last, "The learner has one output, so there are no classes.")
+        varied, undecided = prediction_entropies(logits)
+        if math.isnan(varied):
+            return Verdict(self.action, self.name, self._last, "The predictions hold values that are not numbers.")
+        self._last = varied
+        figures = (
+            f"the mean prediction has {varied:.1%} of the entropy of uniform answers, a single one {undecided:.1%}"
+        )
+        if varied < self.minimum:
+            favourite = int(logits.detach().flatten(0, -2).softmax(-1).mean(0).argmax())
+            reason = f"Nearly every answer is class number {favourite}: {figures}."
+            return Verdict(self.action, self.name, varied, reason)
+        return Verdict("ok", self.name, varied, f"The answers are varied: {figures}.")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The last figure."""
+        return {"last": self._last}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        """Take back what `state_dict` gave."""
+        self._last = float(state["last"])

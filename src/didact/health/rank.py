@@ -1,0 +1,107 @@
+"""A representation that collapses into a few directions."""
+
+import math
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from didact.errors import check_range
+from didact.health._actions import check_action
+from didact.types import Level, Output, Verdict, Window
+
+_NEEDED = 0.5
+"""The rank that a classifier may always end with, as a fraction of its classes less one."""
+
+
+def effective_rank(hidden: Tensor) -> float:
+    """How many directions a representation really uses.
+
+    The exponential of the entropy of the normalised singular values of the centred matrix (Roy and Vetterli, "The
+    effective rank: a measure of effective dimensionality", EUSIPCO 2007). The singular values are the square roots of
+    the eigenvalues of the smaller Gram matrix, in float64; those that rounding of the input's type alone can cause are
+    left out.
+
+    Args:
+        hidden: [N, D] or [N, ...], floating point.
+
+    Returns:
+        Between 1 and min(N - 1, D); 0.0 where all rows are the same; NaN where a value is not finite.
+    """
+    rows = hidden.detach().flatten(1)
+    resolution = torch.finfo(rows.dtype).eps
+    rows = rows.to("cpu", torch.float64)
+    floor = resolution * float(rows.norm())
+    if not math.isfinite(floor):
+        return math.nan
+    rows = rows - rows.mean(0)
+    gram = rows @ rows.T if rows.shape[0] < rows.shape[1] else rows.T @ rows
+    eigenvalues = torch.linalg.eigvalsh(gram)
+    own_rounding = torch.finfo(torch.float64).eps * gram.shape[0] * max(float(eigenvalues[-1]), 0.0)
+    singular = eigenvalues[eigenvalues > max(floor**2, own_rounding)].sqrt()
+    if not singular.numel():
+        return 0.0
+    share = singular / singular.sum()
+    return float(torch.special.entr(share).sum().exp())
+
+
+@final
+class EffectiveRank:
+    """Objects when the probe's hidden states use too few directions, or far fewer than they did before.
+
+    A classifier that fits its training data ends with one direction fewer than it has classes (neural collapse: Papyan,
+    Han and Donoho, PNAS 2020), a little less where the classes are of unequal size, so a rank of at least half of that
+    is never called a collapse. The figure is the effective rank, the last one known where a window is not for probing.
+
+    Args:
+        action: what to ask for.
+        minimum: the least rank, as a fraction of the greatest possible, min(N, D); in [0, 1].
+        collapse: the least rank, as a fraction of the highest seen in this run; in [0, 1].
+    """
+
+    name = "EffectiveRank"
+
+    def __init__(self, *, action: Level = "warn", minimum: float = 0.02, collapse: float = 0.2) -> None:
+        self.action: Level = check_action(self.name, action)
+        check_range("EffectiveRank(minimum=...)", minimum, at_least=0, at_most=1)
+        check_range("EffectiveRank(collapse=...)", collapse, at_least=0, at_most=1)
+        self.minimum, self.collapse = minimum, collapse
+        self._highest = 0.0
+        self._last = 0.0
+
+    def observe(self, window: Window) -> Verdict:
+        """Measure the rank where the window can be probed."""
+        if window.probe is None:
+            return Verdict("ok", self.name, self._last, "This window was not probed.")
+        output = window.probe()
+        if output.hidden is None:
+            return Verdict("ok", self.name, self._last, "The learner shows no hidden states, so there is no rank.")
+        return self._judge(output, output.hidden)
+
+    def _judge(self, output: Output, hidden: Tensor) -> Verdict:
+        rank = effective_rank(hidden)
+        if math.isnan(rank):
+            return Verdict(self.action, self.name, self._last, "The hidden states hold values that are not finite.")
+        limit = min(hidden.shape[0], hidden[0].numel())
+        highest = self._highest = max(self._highest, rank)
+        self._last = rank
+        found = f"The hidden states use {rank:.1f} of {limit} directions"
+        if rank == 0.0:
+            return Verdict(self.action, self.name, rank, "The hidden states are the same for every example.")
+        if rank >= _NEEDED * (output.logits.shape[-1] - 1):
+            return Verdict("ok", self.name, rank, f"{found}.")
+        if rank < self.minimum * limit:
+            reason = f"{found}, under {self.minimum:.0%} of them: the representation has collapsed."
+            return Verdict(self.action, self.name, rank, reason)
+        if rank < self.collapse * highest:
+            reason = f"{found}, and used {highest:.1f} before: the representation is collapsing."
+            return Verdict(self.action, self.name, rank, reason)
+        return Verdict("ok", self.name, rank, f"{found}.")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The highest rank of the run and the last one."""
+        return {"highest": self._highest, "last": self._last}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        """Take back what `state_dict` gave."""
+        self._highest, self._last = float(state["highest"]), float(state["last"])
