@@ -1,0 +1,100 @@
+"""The nouns: batches, terms, examples, errors."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conftest import planted
+from didact.errors import ConfigError, DataError, MissingExtraError, check_choice, check_range, nearest
+from didact.types import IGNORE, Batch, Term, Terms, is_labelled
+
+
+def test_a_batch_checks_itself():
+    assert planted(4).batch().check().size == 4
+    with pytest.raises(DataError, match="no tensor 'id'"):
+        Batch({"x": torch.zeros(2)}).check()
+    with pytest.raises(DataError, match="must be int64"):
+        Batch({"id": torch.zeros(2)}).check()
+    with pytest.raises(DataError, match=r"'x' has shape \[3\].*2 rows"):
+        Batch({"id": torch.arange(2), "x": torch.zeros(3)}).check()
+
+
+def test_a_missing_tensor_or_view_is_named():
+    batch = Batch({"id": torch.arange(2), "x": torch.zeros(2), "weak.x": torch.ones(2)})
+    with pytest.raises(DataError, match=r"no tensor 'y'; it has id, weak.x, x"):
+        batch["y"]
+    with pytest.raises(DataError, match="no view 'strong'; it has weak"):
+        batch.view("strong")
+    assert batch.view("weak")["x"].tolist() == [1.0, 1.0]
+    assert "weak.x" not in batch.view("weak")
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 20), st.integers(1, 25))
+def test_splitting_keeps_every_example_in_order(size, parts):
+    batch = Batch({"id": torch.arange(size), "x": torch.rand(size, 2)})
+    pieces = batch.split(parts)
+    assert torch.equal(torch.cat([p["id"] for p in pieces]), batch["id"])
+    assert all(p.size <= parts for p in pieces)
+
+
+def test_selecting_by_mask_and_by_position():
+    examples = planted(6)
+    mask = examples.tensors["label"] == 1
+    assert examples.select(mask).tensors["label"].tolist() == [1, 1]
+    assert examples.select(torch.tensor([3, 0])).tensors["id"].tolist() == [1003, 1000]
+    assert examples.batch().select(mask)["id"].tolist() == [1001, 1004]
+
+
+def test_missing_targets():
+    assert is_labelled(torch.tensor([0, IGNORE, 2])).tolist() == [True, False, True]
+    assert is_labelled(torch.tensor([0.0, float("nan")])).tolist() == [True, False]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=12), st.integers(1, 12), st.floats(0.1, 4))
+def test_any_cut_gives_the_same_total_and_gradient(values, size, weight):
+    def gradient(cuts):
+        x = torch.tensor(values, dtype=torch.float64, requires_grad=True)
+        count = {"a": torch.tensor(len(values))}
+        for part in x.split(cuts):
+            Terms(a=Term((part**3).sum(), torch.tensor(len(part)), weight)).backward(count)
+        assert x.grad is not None
+        return x.grad
+
+    torch.testing.assert_close(gradient(len(values)), gradient(size), rtol=1e-6, atol=1e-9)
+
+
+def test_terms_without_a_gradient_are_left_out_of_the_backward_pass():
+    x = torch.ones(2, requires_grad=True)
+    Terms(a=Term(x.sum(), 2), constant=Term(torch.tensor(3.0), 1)).backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [0.5, 0.5]
+
+
+def test_errors_say_what_would_work():
+    with pytest.raises(ConfigError, match=r"alpha is 2, but must be at least 0 and at most 1\."):
+        check_range("alpha", 2, at_least=0, at_most=1)
+    with pytest.raises(ConfigError, match="alpha is nan"):
+        check_range("alpha", float("nan"), above=0)
+    with pytest.raises(ConfigError, match="Did you mean cosine"):
+        check_choice("schedule", "cosne", ["cosine", "linear"])
+    assert nearest("zzz", ["b", "a"]) == "Known: a, b."
+    assert "pip install 'didact[report]'" in str(MissingExtraError("plotly", "report", "The report"))
+
+
+def test_importing_didact_does_not_import_torch():
+    code = "import sys, didact; assert 'torch' not in sys.modules; didact.Batch; assert 'torch' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_unknown_public_name_is_an_attribute_error():
+    import didact
+
+    with pytest.raises(AttributeError, match="no attribute 'fti'"):
+        _ = didact.fti
+    assert "fit" in dir(didact)
