@@ -15,10 +15,14 @@ _HOMES = {
     "Examples": "didact.types",
     "Method": "didact.types",
     "Output": "didact.types",
+    "RunConfig": "didact.experiment",
     "Term": "didact.types",
     "Terms": "didact.types",
     "Verdict": "didact.types",
+    "compare": "didact.experiment",
     "fit": "didact.loop",
+    "resume": "didact.experiment",
+    "run": "didact.experiment",
 }
 
 __all__ = ["__version__", *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -256,7 +256,8 @@ class Cost:
     steps: int = 0
     """Optimizer steps."""
     flops: int = 0
-    """Floating-point operations of matrix products and convolutions in training; 0 where not counted."""
+    """Floating-point operations of the matrix products and convolutions of the student's training, counted once for
+    each shape of a batch; without those of teachers."""
     seconds: float = 0.0
     """Wall-clock time of training, without evaluation of the finished student."""
     peak_memory: int = 0
@@ -443,6 +444,8 @@ class Method:
     """Augmented views that the batches must carry, by name, with how much augmentation each gets."""
     unlabelled: ClassVar[bool] = False
     """Whether it learns from examples without a label too."""
+    labelled_share: ClassVar[float | None] = None
+    """Which share of a batch should have labels where they are rare; None takes examples as they come."""
     tasks: ClassVar[tuple[Task, ...]] = ("classification",)
     """The tasks that it can be used for."""
     couples_examples: ClassVar[bool] = False

@@ -270,6 +270,16 @@ def test_flops_are_counted_by_hand(problem):
     assert result.cost.flops == 96 * (2 * (2 * (4 * 8 + 8 * 3)) + 2 * 8 * 3)
 
 
+def test_flops_leave_the_teacher_out(problem):
+    flops = [
+        fit(
+            make_method(name), BatchSource(problem, batch_size=20), budget=Budget(steps=5), device="cpu", **QUIET
+        ).cost.flops
+        for name in ("supervised", "distill")
+    ]
+    assert flops[0] == flops[1] > 0
+
+
 def test_clipping_bounds_the_step(problem):
     options = {"optimizer": lambda p: torch.optim.SGD(p, lr=1.0), "device": "cpu", **QUIET}
     method = supervised()

@@ -82,7 +82,9 @@ def _from_factory(spec: str, examples: Examples) -> nn.Module:
     try:
         factory = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"learner is {spec!r}, which cannot be imported: {error}. {nearest(module_name, KINDS)}") from error
+        raise ConfigError(
+            f"learner is {spec!r}, which cannot be imported: {error}. {nearest(module_name, KINDS)}"
+        ) from error
     offered = {
         "shape": examples.shape,
         "outputs": outputs_of(examples),

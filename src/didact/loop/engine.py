@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from didact.errors import CheckpointError, ConfigError
 from didact.loop import checkpoint as ckpt
 from didact.loop.budget import Budget
 from didact.loop.devices import Precision, autocast, peak_memory
+from didact.loop.flops import count_flops
 from didact.loop.generators import generator_states, set_generator_states
 from didact.loop.guard import Guard
 from didact.loop.optimizer import OptimizerConfig, OptimizerFactory
@@ -164,9 +164,7 @@ class Engine:
         if flops is not None:
             self.cost.flops += flops
             return self.gradients(batch)
-        with FlopCounterMode(display=False) as counter:
-            found = self.gradients(batch)
-        self.flops[shape] = counter.get_total_flops()
+        found, self.flops[shape] = count_flops(lambda: self.gradients(batch), self.teachers)
         self.cost.flops += self.flops[shape]
         return found
 

@@ -42,6 +42,7 @@ class MeanTeacher(Method):
     """
 
     unlabelled = True
+    labelled_share = 0.25
     views = {"first": "weak", "second": "weak"}  # noqa: RUF012
 
     def __init__(self, config: Config, learner: Learner) -> None:

@@ -1,0 +1,191 @@
+"""What methods there are: found by their path, described without importing them.
+
+A method is a file `didact/methods/<family>/<name>.py` that holds a frozen dataclass `Config` and exactly one subclass
+of `didact.types.Method`. Nothing is registered. A user's own method is named by its module (`package.module`) or its
+file (`path/to/method.py`). Listing and describing read the files as text, so that they cost no import of torch.
+"""
+
+import ast
+import dataclasses
+import importlib
+import importlib.util
+import sys
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from didact.errors import ConfigError, nearest
+from didact.options import Option, convert, parse, read_options
+
+METHODS = Path(__file__).parent / "methods"
+"""Where the methods live, one folder a family."""
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """A method, as its file describes it; the file is imported when `config_type` or `method_type` is first read."""
+
+    name: str
+    family: str
+    """The folder it lies in; `yours` for a method from elsewhere."""
+    module: str
+    """The importable name, or the file's path where it has none."""
+    path: Path
+    title: str
+    """The first line of its docstring."""
+    description: str
+    """The whole docstring."""
+    options: tuple[Option, ...]
+
+    @cached_property
+    def _module(self) -> types.ModuleType:
+        if self.module.endswith(".py"):
+            return _import_file(self.path)
+        return importlib.import_module(self.module)
+
+    @cached_property
+    def config_type(self) -> type:
+        """Its `Config`."""
+        found = getattr(self._module, "Config", None)
+        if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
+            raise ConfigError(f"The method {self.name!r} has no dataclass named Config in {self.path}; add one.")
+        return found
+
+    @cached_property
+    def method_type(self) -> type[Any]:
+        """Its subclass of `didact.types.Method`."""
+        from didact.types import Method
+
+        found = [
+            value
+            for value in vars(self._module).values()
+            if isinstance(value, type) and issubclass(value, Method) and value.__module__ == self._module.__name__
+        ]
+        if len(found) != 1:
+            names = ", ".join(cls.__name__ for cls in found) or "none"
+            raise ConfigError(f"A method's file holds exactly one subclass of Method; {self.path} holds {names}.")
+        return found[0]
+
+
+def names() -> tuple[str, ...]:
+    """The names of didact's methods, in alphabetical order."""
+    return tuple(sorted(_paths()))
+
+
+def listing() -> tuple[MethodInfo, ...]:
+    """Every one of didact's methods, by family and name, without importing any."""
+    found = [
+        _describe(path, name, path.parent.name, f"didact.methods.{path.parent.name}.{name}")
+        for name, path in _paths().items()
+    ]
+    return tuple(sorted(found, key=lambda info: (info.family, info.name)))
+
+
+def find(name: str) -> MethodInfo:
+    """Find a method by its name, its importable module, or the path of its file.
+
+    Args:
+        name: such as `distill`, `my_package.my_method` or `./my_method.py`; `-` and `_` are the same in a name.
+
+    Returns:
+        Its description; nothing is imported yet.
+
+    Raises:
+        ConfigError: There is no such method; the nearest names are offered.
+    """
+    paths = _paths()
+    plain = name.replace("-", "_")
+    if plain in paths:
+        path = paths[plain]
+        return _describe(path, plain, path.parent.name, f"didact.methods.{path.parent.name}.{plain}")
+    if name.endswith(".py"):
+        path = Path(name)
+        if not path.is_file():
+            raise ConfigError(
+                f"The method's file {name!r} does not exist. Give the path of a file, or one of: {', '.join(names())}."
+            )
+        return _describe(path.resolve(), path.stem, "yours", str(path.resolve()))
+    if "." in name:
+        return _describe(_module_path(name), name.rpartition(".")[2], "yours", name)
+    raise ConfigError(f"There is no method {name!r}. {nearest(plain, paths)}")
+
+
+def build_config(info: MethodInfo, options: Mapping[str, Any]) -> Any:
+    """Make a method's `Config` from options that may be words of a command line or values of a file.
+
+    Args:
+        info: the method.
+        options: by name; strings are converted by the field's annotation.
+
+    Returns:
+        An instance of the method's `Config`, checked by its own `__post_init__`.
+
+    Raises:
+        ConfigError: An option is unknown, missing or cannot be converted, or `Config` refuses it.
+    """
+    config_type = info.config_type
+    fields = {field.name: field for field in dataclasses.fields(config_type) if field.init}
+    hints = typing.get_type_hints(config_type)
+    for name in options:
+        if name not in fields:
+            raise ConfigError(f"The method {info.name!r} has no option {name!r}. {nearest(name, fields)}")
+    for name, field in fields.items():
+        if name not in options and field.default is field.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"The method {info.name!r} needs a value for its option {name!r}.")
+    return config_type(**{name: convert(name, value, hints[name]) for name, value in options.items()})
+
+
+@cache
+def _paths() -> dict[str, Path]:
+    """The files of didact's methods by name; two of one name would make it ambiguous."""
+    found: dict[str, Path] = {}
+    for path in sorted(METHODS.glob("*/*.py")):
+        if path.name.startswith("_") or path.parent.name.startswith("_"):
+            continue
+        if path.stem in found:
+            raise ConfigError(f"Two methods are named {path.stem!r}: {found[path.stem]} and {path}. Rename one.")
+        found[path.stem] = path
+    return found
+
+
+def _describe(path: Path, name: str, family: str, module: str) -> MethodInfo:
+    description = ast.get_docstring(parse(path)[1]) or ""
+    title = description.strip().splitlines()[0] if description.strip() else ""
+    return MethodInfo(
+        name=name,
+        family=family,
+        module=module,
+        path=path,
+        title=title,
+        description=description,
+        options=read_options(path),
+    )
+
+
+def _module_path(name: str) -> Path:
+    """The file of an importable module; packages on the way to it are imported, it is not."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
+        raise ConfigError(
+            f"There is no method {name!r}: no such module can be imported from here. {nearest(name, names())}"
+        )
+    return Path(spec.origin)
+
+
+def _import_file(path: Path) -> types.ModuleType:
+    name = f"didact_method_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"The method's file {path} cannot be imported as a module.")
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their module up here while they are being made.
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,80 @@
+"""The command line. Importing it, its help and `didact list` don't import torch."""
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+
+from didact.errors import DidactError
+
+EXIT_CODES = {
+    0: "done",
+    1: "`didact doctor` found something that would fail",
+    2: "refused: something given cannot work, and the sentence says what would",
+    3: "paused: a monitor asked for it, or the disk is full; `didact resume` goes on",
+    4: "stopped: a monitor ended it",
+    130: "interrupted by Ctrl-C, after a checkpoint; `didact resume` goes on",
+}
+"""What the command's exit status means."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: the words after `didact`; those of the process by default.
+
+    Returns:
+        One of `EXIT_CODES`.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(words)
+    except DidactError as error:
+        _complain(str(error))
+        return 2
+    except KeyboardInterrupt:
+        _complain("Interrupted.")
+        return 130
+    except (NotADirectoryError, PermissionError, IsADirectoryError) as error:
+        _complain(f"{error.filename} cannot be written: {error.strerror}.")
+        return 2
+    except BrokenPipeError:
+        # Whoever read the output has gone (`didact list | head`); without this the interpreter complains at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _complain(
+            f"The disk is full ({error.filename or 'while writing'}). Make room, then go on with: didact resume RUN"
+        )
+        return 3
+
+
+def _dispatch(words: list[str]) -> int:
+    from didact.cli import parser as parsers
+
+    # `package.module` and `package.module:factory` mean the user's own, which lie where the command is given.
+    if "" not in sys.path and os.getcwd() not in sys.path:  # noqa: PTH109 - pathlib's import would cost more than the call
+        sys.path.append(os.getcwd())  # noqa: PTH109
+    if not words or words[0].startswith("-"):
+        parser = parsers.top()
+        parser.parse_args(words)
+        parser.print_help()
+        return 0
+    command, rest = words[0], words[1:]
+    from didact.errors import check_choice
+
+    check_choice("The command", command, parsers.COMMANDS)
+    parser = parsers.of(command, rest)
+    from didact.cli import commands
+
+    return commands.carry_out(command, parser, rest)
+
+
+def _complain(sentence: str) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(stderr=True, soft_wrap=True).print(Text(sentence, style="bold red"))

@@ -1,0 +1,230 @@
+"""What the commands do. Whatever needs torch is imported when a command that needs it runs."""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from didact import catalogue
+from didact.cli import flags
+from didact.cli.parser import Parser
+from didact.errors import ConfigError
+
+STATUS_CODES = {"done": 0, "paused": 3, "stopped": 4, "interrupted": 130}
+
+
+def carry_out(command: str, parser: Parser, words: list[str]) -> int:
+    """Run a command.
+
+    Args:
+        command: its name.
+        parser: its parser.
+        words: what follows its name.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        DidactError: Something given cannot work.
+    """
+    namespace, extras = parser.parse_known_args(words)
+    flags.refuse_unknown(extras, parser)
+    return _COMMANDS[command](namespace)
+
+
+def settings(namespace: argparse.Namespace, **fixed: Any) -> dict[str, Any]:
+    """The values of a run: those of its file of configuration, and over them the flags that were given.
+
+    Args:
+        namespace: what the parser found.
+        fixed: values that override both.
+
+    Returns:
+        Fields of `RunConfig` by name; a budget in flags replaces the file's as a whole.
+    """
+    from didact.experiment import config as configs
+
+    values = configs.read_file(namespace.config) if namespace.config else {}
+    given = flags.given(namespace)
+    if "budget" in given:
+        given["budget"] = configs.parse_budget(given["budget"])
+    if any(axis in given for axis in ("budget", *configs.SHORTHANDS)):
+        values = {key: value for key, value in values.items() if key not in ("budget", *configs.SHORTHANDS)}
+    options = {**values.get("options", {}), **given.pop("options", {})}
+    named = {"method": namespace.method} if hasattr(namespace, "method") else {}
+    return {**values, **given, **named, **fixed, **({"options": options} if options else {})}
+
+
+def _list(namespace: argparse.Namespace) -> int:
+    from didact.cli import show
+
+    methods = catalogue.listing()
+    if namespace.json:
+        show.write_json([_as_dict(info) for info in methods])
+    else:
+        show.methods(methods)
+    return 0
+
+
+def _as_dict(info: catalogue.MethodInfo) -> dict[str, Any]:
+    options = [{"name": o.name, "type": o.type, "default": o.default, "help": o.help} for o in info.options]
+    return {
+        "name": info.name,
+        "family": info.family,
+        "title": info.title,
+        "module": info.module,
+        "options": options,
+    }
+
+
+def _show(namespace: argparse.Namespace) -> int:
+    from didact.cli import show
+
+    show.method(catalogue.find(namespace.method))
+    return 0
+
+
+def _run(namespace: argparse.Namespace, **fixed: Any) -> int:
+    from didact.experiment import config as configs
+
+    config = configs.make(settings(namespace, **fixed))
+    catalogue.find(config.method)
+    from didact.experiment import records, running
+
+    place = (
+        Path(namespace.out)
+        if namespace.out
+        else records.new_directory(f"{_plain(config.method)}-{_plain(config.data)}")
+    )
+    return _finish(running.run(config, directory=place, progress=not namespace.quiet))
+
+
+def _distill(namespace: argparse.Namespace) -> int:
+    return _run(namespace, method="distill")
+
+
+def _plain(name: str) -> str:
+    return Path(name.removeprefix("hf:")).stem
+
+
+def _resume(namespace: argparse.Namespace) -> int:
+    from didact.experiment import running
+
+    return _finish(running.resume(namespace.run, progress=not namespace.quiet))
+
+
+def _finish(result: Any) -> int:
+    from didact.cli import show
+
+    show.run(result)
+    return STATUS_CODES[result.status]
+
+
+def _compare(namespace: argparse.Namespace) -> int:
+    values = settings(namespace)
+    from didact.cli import show
+    from didact.experiment import comparing, records
+
+    values.pop("method", None)
+    seeds = parse_seeds(namespace.seeds)
+    reference = namespace.reference
+    with show.Counter(len(seeds)) as counter:
+        compared = comparing.compare(
+            namespace.arms,
+            seeds=seeds,
+            reference=reference,
+            metric=namespace.metric,
+            baselines=namespace.baselines,
+            progress=False,
+            on_result=counter,
+            **values,
+        )
+    data = str(values.get("data", "digits"))
+    place = records.new_directory(f"compare-{_plain(data)}")
+    report = compared.write(place, Path(namespace.report) if namespace.report else None)
+    if namespace.json:
+        Path(namespace.json).write_text(compared.comparison.to_json() + "\n", encoding="utf-8")
+    show.comparison(compared, report, place)
+    return 130 if compared.interrupted else 0
+
+
+def parse_seeds(words: str) -> list[int]:
+    """Read `0-4` or `1,2,5-7` as seeds.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    found: list[int] = []
+    for part in words.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
+            raise ConfigError(f"seeds is {words!r}, but must be like 0-4 or 1,2,5.")
+        found.extend(range(int(first), int(last or first) + 1))
+    return found
+
+
+def _doctor(namespace: argparse.Namespace) -> int:
+    values = settings(namespace)
+    values.setdefault("method", "distill" if values.get("teacher") else "supervised")
+    from didact.experiment import config as configs
+
+    config = configs.make(values)
+    from didact.cli import show
+    from didact.experiment import doctor
+
+    checks = doctor.diagnose(config)
+    show.checks(checks)
+    return 1 if any(check.level == "fail" for check in checks) else 0
+
+
+def _report(namespace: argparse.Namespace) -> int:
+    from didact.cli import show
+    from didact.experiment import comparing, running
+
+    path, out = Path(namespace.run), Path(namespace.out) if namespace.out else None
+    if _is_comparison(path):
+        written = comparing.read(path).write_report(out or path / "report.html")
+    else:
+        written = running.write_report(path, out)
+    show.line("report", str(written))
+    return 0
+
+
+def _is_comparison(path: Path) -> bool:
+    try:
+        return (
+            json.loads((path / "result.json").read_text(encoding="utf-8")).get("format", "").startswith("didact comp")
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _export(namespace: argparse.Namespace) -> int:
+    from didact.errors import check_choice
+
+    check_choice("to", namespace.to, ("safetensors", "onnx", "hf"))
+    from didact.cli import show
+    from didact.experiment import students
+    from didact.learners import export
+
+    run = Path(namespace.run)
+    saved = students.load(run)
+    beside = run if run.is_dir() else run.parent
+    out = Path(namespace.out) if namespace.out else beside / ("student-hf" if namespace.to == "hf" else "student")
+    written = export.export(saved.learner, out, to=namespace.to, examples=saved.like, spec=saved.spec)
+    show.line("written", str(written))
+    return 0
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "list": _list,
+    "show": _show,
+    "run": _run,
+    "distill": _distill,
+    "compare": _compare,
+    "doctor": _doctor,
+    "report": _report,
+    "resume": _resume,
+    "export": _export,
+}

@@ -1,0 +1,147 @@
+"""Flags of the command line, made from the fields of `RunConfig` and of a method's `Config`."""
+
+import argparse
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from didact.errors import ConfigError, nearest
+from didact.options import Option, read_options
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "data": (
+        *("data", "target", "id_column", "text_column", "task", "split", "impute", "skip_bad", "image_size"),
+        *("max_length", "labels", "validation", "test"),
+    ),
+    "models": ("learner", "teacher", "teacher_epochs", "trust"),
+    "training": (
+        *(
+            "batch_size",
+            "labelled_share",
+            "augment",
+            "optimizer",
+            "lr",
+            "weight_decay",
+            "momentum",
+            "schedule",
+            "warmup",
+            "clip_norm",
+        ),
+        *("micro_batch", "evaluate_every", "checkpoint_every", "select"),
+    ),
+    "machine and chance": ("seed", "split_seed", "device", "precision"),
+}
+"""The fields of `RunConfig` that are flags, by the heading that they stand under in the help."""
+
+_BUDGET_HELP = {
+    "budget": "when to stop, on one axis or several: steps=500,seconds=60",
+    "steps": "stop after so many steps",
+    "epochs": "stop after so many passes over the examples",
+    "seconds": "stop after so much time",
+}
+
+
+@cache
+def run_options() -> dict[str, Option]:
+    """The fields of `RunConfig` by name, read from its source."""
+    path = Path(__file__).parent.parent / "experiment" / "config.py"
+    return {option.name: option for option in read_options(path, "RunConfig")}
+
+
+def add_run_flags(parser: argparse.ArgumentParser, *, student: bool = False) -> None:
+    """Add a flag for each field of `RunConfig`, in groups, with those of the budget.
+
+    Args:
+        parser: gets the flags; only those that are given show up in its result.
+        student: whether the learner's flag is called `--student`.
+    """
+    options = run_options()
+    for title, names in GROUPS.items():
+        group = parser.add_argument_group(title)
+        for name in names:
+            flag = "--student" if student and name == "learner" else None
+            add_flag(group, options[name], flag=flag)
+        if title == "training":
+            for name, words in _BUDGET_HELP.items():
+                group.add_argument(f"--{name}", metavar="N", default=argparse.SUPPRESS, help=words)
+
+
+def add_method_flags(parser: argparse.ArgumentParser, title: str, options: Sequence[Option]) -> None:
+    """Add a flag for each option of a method, in a group of their own.
+
+    Raises:
+        ConfigError: An option has the name of one that every run has.
+    """
+    if not options:
+        return
+    group = parser.add_argument_group(title)
+    for option in options:
+        if option.name in run_options() or option.name in _BUDGET_HELP:
+            raise ConfigError(f"The method's option {option.name!r} has the name of an option of every run; rename it.")
+        add_flag(group, option, dest=f"options.{option.name}")
+
+
+def add_flag(group: Any, option: Option, *, flag: str | None = None, dest: str | None = None) -> None:
+    """Add the flag of one option; its value stays a word, which is converted and checked later."""
+    name = flag or "--" + option.name.replace("_", "-")
+    words = _escape(_help(option))
+    if option.type == "bool":
+        group.add_argument(
+            name,
+            action=argparse.BooleanOptionalAction,
+            dest=dest or option.name,
+            default=argparse.SUPPRESS,
+            help=words,
+        )
+        return
+    group.add_argument(name, metavar=_metavar(option), dest=dest or option.name, default=argparse.SUPPRESS, help=words)
+
+
+def given(namespace: argparse.Namespace) -> dict[str, Any]:
+    """The values of the flags that were given, by field; a method's own options under `options`."""
+    values: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    for name, value in vars(namespace).items():
+        if name.startswith("options."):
+            options[name.removeprefix("options.")] = value
+        elif name in run_options() or name in _BUDGET_HELP:
+            values[name] = value
+    return {**values, "options": options} if options else values
+
+
+def refuse_unknown(extras: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    """Raise `ConfigError` for the first word that no flag takes, with the nearest flags."""
+    if not extras:
+        return
+    word = next((extra for extra in extras if extra.startswith("-")), extras[0]).partition("=")[0]
+    if not word.startswith("-"):
+        raise ConfigError(f"The word {word!r} is one too many. `{parser.prog} --help` shows how it is used.")
+    known: Iterable[str] = (flag for action in parser._actions for flag in action.option_strings)
+    offer = nearest(word, [flag for flag in known if flag.startswith("--")])
+    if offer.startswith("Known"):
+        offer = f"`{parser.prog} --help` shows those there are."
+    raise ConfigError(f"There is no option {word}. {offer}")
+
+
+def _help(option: Option) -> str:
+    default = option.default
+    shown = "" if default in (None, "None", "False") or default.startswith("field(") else f" ({_plain(default)})"
+    return f"{option.help}{shown}"
+
+
+def _plain(expression: str) -> str:
+    return expression[1:-1] if expression[:1] == expression[-1:] and expression[:1] in "'\"" else expression
+
+
+def _escape(words: str) -> str:
+    return words.replace("%", "%%")
+
+
+def _metavar(option: Option) -> str:
+    if "Literal[" in option.type:
+        choices = option.type.split("Literal[", 1)[1].split("]", 1)[0]
+        return "|".join(_plain(choice.strip()) for choice in choices.split(","))
+    if "int" in option.type.split(" | ") or "float" in option.type.split(" | "):
+        return "N"
+    return option.name.rpartition("_")[2].upper()

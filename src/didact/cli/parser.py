@@ -1,0 +1,212 @@
+"""What the command line accepts. Nothing here imports torch."""
+
+import argparse
+from typing import ClassVar, NoReturn
+
+from didact import __version__, catalogue
+from didact.cli import flags
+from didact.errors import ConfigError
+
+COMMANDS = {
+    "list": "show the methods",
+    "show": "describe a method, how it departs from its paper, and its options",
+    "run": "teach a student by a method",
+    "distill": "teach a student by a teacher (`run distill` by its everyday name)",
+    "compare": "compare methods at equal budget over seeds, with cheap baselines",
+    "doctor": "check a set-up before any compute is spent",
+    "report": "write the report of a run or a comparison anew",
+    "resume": "go on with a run that was stopped",
+    "export": "write the student of a run as safetensors, ONNX or for Hugging Face",
+}
+"""The commands, with what each does."""
+
+_EXAMPLES = """examples:
+  didact list
+  didact distill --teacher forest.skops --student mlp:16 --data table.csv
+  didact compare supervised distill --teacher cnn:32,64 --labels 100
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """An `ArgumentParser` whose complaints are `ConfigError`s."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise `ConfigError`; argparse would print the usage and leave."""
+        sentence = message[:1].upper() + message[1:]
+        raise ConfigError(f"{sentence.rstrip('.')}. `{self.prog} --help` shows how it is used.")
+
+
+_TEACHERS = """teachers:
+  forest.skops, model.onnx  an estimator or a model from elsewhere
+  runs/NAME                 the student of an earlier run, or its .safetensors
+  hf:DIR, hf:NAME           a Hugging Face classification model
+  mlp:256,256, cnn:32,64    trained here first, on all training labels
+  package.module:factory    your own
+  random, noisy:0.3:TEACHER, adversarial:TEACHER
+                            controls, by which a student should learn nothing
+  TEACHER+TEACHER           a committee
+"""
+
+
+def _formatter() -> type[argparse.HelpFormatter]:
+    from rich_argparse import RawDescriptionRichHelpFormatter
+
+    class Formatter(RawDescriptionRichHelpFormatter):
+        highlights: ClassVar[list[str]] = []
+        group_name_formatter = str.capitalize
+
+        def __init__(self, prog: str, **settings: object) -> None:
+            super().__init__(prog, **{**settings, "max_help_position": 28})  # pyright: ignore[reportArgumentType]
+
+    return Formatter
+
+
+def make(prog: str, description: str, epilog: str | None = None) -> Parser:
+    """An empty parser in the house's look."""
+    return Parser(prog=prog, description=description, epilog=epilog, formatter_class=_formatter(), allow_abbrev=False)
+
+
+def top() -> Parser:
+    """The parser of `didact` itself: its commands, and nothing about them."""
+    parser = make("didact", "Any learner, taught by any teacher.", _EXAMPLES)
+    parser.add_argument("--version", action="version", version=f"didact {__version__}")
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=Parser)
+    for name, words in COMMANDS.items():
+        commands.add_parser(name, help=words, add_help=False)
+    return parser
+
+
+def of(command: str, words: list[str]) -> Parser:
+    """The parser of one command.
+
+    Args:
+        command: one of `COMMANDS`.
+        words: what follows it; a method among them brings its own options.
+
+    Returns:
+        A parser for `words`.
+
+    Raises:
+        ConfigError: A method is named that does not exist.
+    """
+    epilog = _TEACHERS if command in ("run", "distill", "compare", "doctor") else None
+    parser = make(f"didact {command}", COMMANDS[command][:1].upper() + COMMANDS[command][1:] + ".", epilog)
+    _BUILDERS[command](parser, words)
+    # The whole list of flags says less than the groups below it do.
+    takes = [f"{a.metavar}{' ...' if a.nargs == '+' else ''}" for a in parser._get_positional_actions()]
+    parser.usage = " ".join(["%(prog)s", *takes, "[options]"])
+    return parser
+
+
+def _list(parser: Parser, _words: list[str]) -> None:
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _show(parser: Parser, _words: list[str]) -> None:
+    parser.add_argument("method", metavar="METHOD", help="its name, package.module, or the path of its file")
+
+
+def _run(parser: Parser, words: list[str]) -> None:
+    # Without a method, its file of configuration names it, so a missing word is not yet an error.
+    parser.add_argument("method", metavar="METHOD", nargs="?", default=argparse.SUPPRESS, help=_METHOD)
+    _add_run(parser)
+    _add_method(parser, words)
+
+
+def _distill(parser: Parser, _words: list[str]) -> None:
+    _add_run(parser, student=True)
+    info = catalogue.find("distill")
+    flags.add_method_flags(parser, "options of distill", info.options)
+
+
+def _doctor(parser: Parser, words: list[str]) -> None:
+    parser.add_argument("method", metavar="METHOD", nargs="?", default=argparse.SUPPRESS, help=_METHOD)
+    parser.add_argument("--config", metavar="FILE", help="TOML or JSON with any of these options; flags override it")
+    flags.add_run_flags(parser)
+    _add_method(parser, words)
+
+
+def _compare(parser: Parser, _words: list[str]) -> None:
+    parser.add_argument(
+        "arms",
+        metavar="METHOD",
+        nargs="+",
+        help="a method, with settings of its own after commas (distill,temperature=4,teacher=random); or a baseline: "
+        "label_spreading, logistic_regression, boosted_trees",
+    )
+    group = parser.add_argument_group("comparison")
+    group.add_argument("--seeds", metavar="SEEDS", default="0-4", help="such as 0-4 or 1,2,5 (0-4)")
+    group.add_argument("--reference", metavar="METHOD", help="what the others are compared with (supervised, if there)")
+    group.add_argument("--metric", metavar="METRIC", help="what is compared (accuracy, or r2 for a regression)")
+    group.add_argument(
+        "--baselines", metavar="NAMES", default="auto", help="cheap baselines: auto, none or names (auto)"
+    )
+    group.add_argument("--json", metavar="FILE", help="write the results here too")
+    group.add_argument("--report", metavar="FILE", help="write the report here")
+    parser.add_argument("--config", metavar="FILE", help="TOML or JSON with any of these options; flags override it")
+    flags.add_run_flags(parser)
+
+
+def _report(parser: Parser, _words: list[str]) -> None:
+    parser.add_argument("run", metavar="RUN", help="the directory of a run or of a comparison")
+    parser.add_argument("--out", metavar="FILE", help="where to write it (report.html in that directory)")
+
+
+def _resume(parser: Parser, _words: list[str]) -> None:
+    parser.add_argument("run", metavar="RUN", help="the directory of a run")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _export(parser: Parser, _words: list[str]) -> None:
+    parser.add_argument("run", metavar="RUN", help="the directory of a run")
+    parser.add_argument("--to", metavar="safetensors|onnx|hf", default="safetensors", help="the format (safetensors)")
+    parser.add_argument("--out", metavar="PATH", help="where to write it (beside the run's other files)")
+
+
+def _add_run(parser: argparse.ArgumentParser, *, student: bool = False) -> None:
+    parser.add_argument("--config", metavar="FILE", help="TOML or JSON with any of these options; flags override it")
+    parser.add_argument("--out", metavar="DIR", help="the run's directory (a new one under runs/)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    flags.add_run_flags(parser, student=student)
+
+
+def _add_method(parser: Parser, words: list[str]) -> None:
+    """Add the options of the method that the words name, or that their file of configuration does."""
+    first = _method_in(words)
+    if first is None:
+        return
+    info = catalogue.find(first)
+    flags.add_method_flags(parser, f"options of {info.name}", info.options)
+
+
+def _method_in(words: list[str]) -> str | None:
+    """The method that the words name, or that their file of configuration does."""
+    if words and not words[0].startswith("-"):
+        return words[0]
+    finder = Parser(add_help=False, allow_abbrev=False)
+    finder.add_argument("method", nargs="?")
+    _add_run(finder)
+    # The flags of any method must be known before a method among the words can be told from their values.
+    for option in {option.name: option for info in catalogue.listing() for option in info.options}.values():
+        flags.add_flag(finder, option)
+    found = finder.parse_known_args(words)[0]
+    if found.method is not None or found.config is None:
+        return found.method
+    from didact.experiment.config import read_file
+
+    method = read_file(found.config).get("method")
+    return method if isinstance(method, str) else None
+
+
+_METHOD = "a method's name (see `didact list`), package.module, or the path of its file"
+_BUILDERS = {
+    "list": _list,
+    "show": _show,
+    "run": _run,
+    "distill": _distill,
+    "compare": _compare,
+    "doctor": _doctor,
+    "report": _report,
+    "resume": _resume,
+    "export": _export,
+}

@@ -1,0 +1,207 @@
+"""What the commands print, made to be read in 80 columns. Importing it doesn't import torch."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from didact.catalogue import MethodInfo
+
+if TYPE_CHECKING:
+    from didact.experiment.comparing import Compared
+    from didact.experiment.doctor import Check
+    from didact.experiment.running import RunResult
+
+_COSTS = ("labels", "teacher_calls", "student_tokens", "steps", "seconds", "peak_memory")
+_MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "bold red")}
+
+
+def console() -> Console:
+    """The terminal, or whatever the output goes to now."""
+    return Console(highlight=False)
+
+
+def write_json(document: Any) -> None:
+    """Print JSON."""
+    sys.stdout.write(json.dumps(document, indent=1) + "\n")
+
+
+def line(name: str, words: str) -> None:
+    """Print a name and what belongs to it; a path is never broken."""
+    console().print(Text.assemble((f"{name:<9}", "dim"), words), soft_wrap=True)
+
+
+def methods(found: Sequence[MethodInfo]) -> None:
+    """Print the methods, by family."""
+    table = _table("method", "family", "what it is")
+    for info in found:
+        table.add_row(Text(info.name, style="bold cyan"), info.family, info.title)
+    console().print(table)
+    line("more", "didact show METHOD")
+
+
+def method(info: MethodInfo) -> None:
+    """Print what a method is, and its options."""
+    out = console()
+    out.print(Text.assemble((info.name, "bold cyan"), f"  {info.family}  {info.path}"), soft_wrap=True)
+    out.print()
+    out.print(Text(_unwrapped(info.description)))
+    if not info.options:
+        return
+    table = _table("option", "default", "what it does")
+    for option in info.options:
+        default = "needed" if option.default is None else option.default.strip("'\"") or "none"
+        table.add_row(Text("--" + option.name.replace("_", "-"), style="cyan"), default, option.help)
+    out.print()
+    out.print(table)
+
+
+def _unwrapped(docstring: str) -> str:
+    """A docstring's paragraphs without their line breaks, so that they can be wrapped to the terminal."""
+    paragraphs = [" ".join(paragraph.split()) for paragraph in docstring.split("\n\n")]
+    return "\n\n".join(paragraphs)
+
+
+def run(result: "RunResult") -> None:
+    """Print what became of a run: figures, cost, where everything is, and what can be done next."""
+    from didact.evaluation import phrases, wording
+
+    out = console()
+    if result.metrics:
+        table = _table("on the test examples", "student", *(["teacher"] if result.teacher else []))
+        for name, value in result.metrics.items():
+            theirs = result.teacher.get(name)
+            cells = [wording.figure(name, theirs) if theirs is not None else ""] if result.teacher else []
+            table.add_row(phrases.heading(name), wording.figure(name, value), *cells)
+        for name in (name for name in result.teacher if name.startswith("teacher_")):
+            table.add_row(phrases.heading(name), wording.figure(name, result.teacher[name]), "")
+        out.print(table)
+    line("cost", _cost_words(result.cost))
+    if any(result.teacher_cost.as_dict().values()):
+        line("teacher", f"trained here first: {_cost_words(result.teacher_cost)}")
+    for step, verdict in result.verdicts:
+        out.print(Text(f"step {step}: {verdict.monitor}: {verdict.reason}", style="yellow"))
+    for note in result.notes:
+        out.print(Text(note, style="yellow"))
+    if result.status != "done":
+        out.print(Text(f"{result.status}: {result.reason}", style="bold yellow"))
+    if result.directory is not None:
+        _next(result.status, result.directory)
+
+
+def _next(status: str, directory: Path) -> None:
+    if status == "done":
+        line("report", str(directory / "report.html"))
+        line("student", str(directory / "student.safetensors"))
+        line("export", f"didact export {directory} --to onnx")
+    else:
+        line("go on", f"didact resume {directory}")
+
+
+def _cost_words(cost: Any) -> str:
+    from didact.evaluation import wording
+
+    found = {axis: value for axis, value in cost.as_dict().items() if axis in _COSTS and value}
+    shown = []
+    for axis, value in found.items():
+        figure = wording.cost_figure(axis, value)
+        shown.append(figure if axis in ("seconds", "peak_memory") else f"{figure} {wording.name_of(axis)}")
+    return ", ".join(shown) or "nothing"
+
+
+def comparison(compared: "Compared", report: Path, place: Path) -> None:
+    """Print a comparison: the verdict, the arms with intervals, what they cost, and where the report is."""
+    from didact.evaluation import wording
+
+    found, out = compared.comparison, console()
+    rows = found.table()
+    costs = {wording.name_of(axis) for axis in found.used_axes()}
+    wanted = [wording.name_of(axis) for axis in _COSTS if wording.name_of(axis) in costs]
+    out.print(_rows([{k: v for k, v in row.items() if k not in costs} for row in rows], found.reference))
+    out.print(_rows([{"cost": row["arm"], **{k: row[k] for k in wanted}} for row in rows], found.reference))
+    out.print(Text(found.sentence(), style="bold"))
+    for spec, figures in compared.teachers.items():
+        out.print(Text(_teacher_words(spec, figures), style="dim"))
+    if compared.interrupted:
+        out.print(Text(f"Interrupted: these are the {len(found.seeds)} seeds that every arm finished.", style="yellow"))
+    line("results", str(place / "result.json"))
+    line("report", str(report))
+
+
+def _teacher_words(spec: str, figures: dict[str, float]) -> str:
+    from didact.evaluation import wording
+
+    metric = next(name for name in ("accuracy", "r2", "rmse") if name in figures)
+    figure = f"{wording.figure(metric, figures[metric])}{wording.unit_of(metric)} {wording.name_of(metric)}"
+    words = f"Teacher {spec}: {figure} on the test examples"
+    if not figures["cost/labels"]:
+        return f"{words}."
+    labels, seconds = (wording.cost_figure(axis, figures[f"cost/{axis}"]) for axis in ("labels", "seconds"))
+    return f"{words}; training it took {labels} labels and {seconds}, which are not in the arms' cost."
+
+
+def _rows(rows: Sequence[dict[str, str]], reference: str) -> Table:
+    first, *others = rows[0]
+    table = _table(first, *others, right=True)
+    for row in rows:
+        style = (
+            "dim" if row[first] == reference else {"better": "green", "worse": "red"}.get(row.get("verdict", ""), "")
+        )
+        table.add_row(*(Text(cell) for cell in row.values()), style=style)
+    return table
+
+
+def checks(found: Sequence["Check"]) -> None:
+    """Print what the doctor looked at."""
+    table = _table("", "check", "what was found")
+    for check in found:
+        mark, style = _MARKS[check.level]
+        table.add_row(Text(f"{mark} {check.level}", style=style), check.name, Text(check.detail))
+    out = console()
+    out.print(table)
+    worst = (
+        "fail" if any(c.level == "fail" for c in found) else "warn" if any(c.level == "warn" for c in found) else "ok"
+    )
+    words = {"ok": "Nothing stands in the way.", "warn": "It would run, but see above.", "fail": "It would not work."}
+    out.print(Text(words[worst], style=_MARKS[worst][1]))
+
+
+class Counter:
+    """Shows how far a comparison is, one result after the other, where the terminal is one.
+
+    Args:
+        seeds: how many there are.
+    """
+
+    def __init__(self, seeds: int) -> None:
+        self.seeds, self.count = seeds, 0
+        self._status = Console(stderr=True).status("checking every arm")
+
+    def __enter__(self) -> "Counter":
+        self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._status.stop()
+
+    def __call__(self, arm: str, seed: int, result: Any) -> None:
+        """Take note of a result."""
+        from didact.evaluation import wording
+
+        self.count += 1
+        name = next(iter(result.metrics))
+        figure = f"{wording.figure(name, result.metrics[name])}{wording.unit_of(name)} {wording.name_of(name)}"
+        self._status.update(f"seed {seed}: {arm} {figure} ({self.count} results)")
+
+
+def _table(*columns: str, right: bool = False) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="right" if right and number else "left", overflow="fold")
+    return table

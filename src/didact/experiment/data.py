@@ -1,0 +1,123 @@
+"""The data of a run: opened, split, and with the labels that the student may see."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from didact import sources, worlds
+from didact.errors import ConfigError, DataError, nearest
+from didact.experiment.config import RunConfig
+from didact.types import Examples, is_labelled
+
+_FILE_FIELDS = ("target", "id_column", "text_column", "task", "impute", "image_size", "split")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """The examples of a run."""
+
+    examples: Examples
+    """All of them, as they were opened."""
+    splits: sources.Splits
+    """Training, validation and test examples, with every label."""
+    train: Examples
+    """The training examples with the labels that the student may see; the others are missing."""
+    duplicates: tuple[str, ...]
+    """Sentences about examples that are in two splits."""
+
+
+def open_data(config: RunConfig, given: Any = None, tokenizer: Any = None) -> Data:
+    """Open, split and thin out the data.
+
+    Args:
+        config: `data` and what says how to read it.
+        given: data from Python in the place of `config.data`: `Examples`, a mapping of tensors, or a pair (x, y).
+        tokenizer: for text, the student's own; by default bytes.
+
+    Returns:
+        The data; nothing is written.
+
+    Raises:
+        ConfigError: The data are not known, or an option does not go with them.
+        DataError: They cannot be learned from as they are.
+    """
+    examples = _load(config, tokenizer) if given is None else _from_python(given, config)
+    seed = config.seed if config.split_seed is None else config.split_seed
+    splits = sources.split(examples, validation=config.validation, test=config.test, seed=seed)
+    if config.impute is not None:
+        splits = sources.impute(splits, config.impute)
+    train = splits.train
+    if config.labels is not None:
+        train = sources.keep_labels(train, config.labels, seed=config.seed)
+    _check_labels(splits, config)
+    found = tuple(str(duplicate) for duplicate in sources.duplicates(splits))
+    return Data(examples=examples, splits=splits, train=train, duplicates=found)
+
+
+def labelled(examples: Examples) -> Examples:
+    """Only the examples that have a label."""
+    known = is_labelled(examples.tensors["label"])
+    return examples if bool(known.all()) else examples.select(known)
+
+
+def count_labels(examples: Examples) -> int:
+    """How many examples have a label."""
+    return int(is_labelled(examples.tensors["label"]).sum())
+
+
+def _check_labels(splits: sources.Splits, config: RunConfig) -> None:
+    """Refuse splits that nothing could be judged by."""
+    for name, part in splits:
+        needed = name == "test" or (name == "validation" and config.select == "best")
+        if needed and not count_labels(part):
+            raise DataError(
+                f"None of the {part.size} {name} examples has a label, so that nothing can be judged by them; give "
+                f"more labels, or a larger fraction than {name}={getattr(config, name):g}."
+            )
+
+
+def _load(config: RunConfig, tokenizer: Any) -> Examples:
+    if config.data in worlds.names():
+        for field in _FILE_FIELDS:
+            if getattr(config, field) is not None:
+                raise ConfigError(
+                    f"{field} is {getattr(config, field)!r}, which means nothing for the built-in data "
+                    f"{config.data!r}; leave out {field}."
+                )
+        return worlds.load(config.data)
+    if not config.data.startswith("hf:") and not Path(config.data).exists():
+        raise ConfigError(
+            f"data is {config.data!r}, which is neither a file or folder here nor built in. "
+            f"{nearest(config.data, worlds.names())} Otherwise give the path of a .csv, .parquet, .jsonl or .npz file, "
+            "of a folder of images by class, or hf:NAME."
+        )
+    return sources.load(
+        config.data,
+        target=config.target,
+        id_column=config.id_column,
+        text_column=config.text_column,
+        task=config.task,
+        impute=config.impute,
+        skip_bad=config.skip_bad,
+        image_size=config.image_size,
+        tokenizer=tokenizer,
+        max_length=config.max_length,
+        split=config.split,
+    )
+
+
+def _from_python(given: Any, config: RunConfig) -> Examples:
+    if isinstance(given, Examples):
+        return given
+    missing = config.impute is not None
+    if isinstance(given, Mapping) and {"x", "label"} <= set(given):
+        return sources.from_tensors(
+            given["x"], given["label"], ids=given.get("id"), task=config.task, allow_missing=missing
+        )
+    if isinstance(given, tuple) and len(given) == 2:
+        return sources.from_tensors(given[0], given[1], task=config.task, allow_missing=missing)
+    raise DataError(
+        f"data is {type(given).__name__}, which is not understood; give a name or path, Examples, a mapping with 'x' "
+        "and 'label', or a pair (x, y)."
+    )

@@ -1,0 +1,106 @@
+"""What a run or a comparison writes about itself, beside what the loop writes."""
+
+import json
+import platform
+import re
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import didact
+from didact import sources
+from didact.errors import CheckpointError
+from didact.experiment import data as data_of
+from didact.experiment.data import Data
+from didact.experiment.preparing import Objects, Prepared
+
+RUNS = Path("runs")
+"""Where runs go that are given no directory."""
+_PACKAGES = ("torch", "numpy", "safetensors")
+
+
+def new_directory(name: str) -> Path:
+    """A directory under `runs/` that is not there yet: the name, and the next free number."""
+    plain = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"
+    number = 1
+    while (path := RUNS / f"{plain}-{number:03d}").exists():
+        number += 1
+    return path
+
+
+def stored(directory: Path) -> dict[str, Any]:
+    """What a run's `config.json` holds.
+
+    Raises:
+        CheckpointError: There is none, or it is not what a run writes.
+    """
+    try:
+        found = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{str(directory)!r} is not the directory of a run: it has no config.json.") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{directory / 'config.json'} cannot be read: {error}.") from None
+    if not isinstance(found, dict) or "config" not in found:
+        raise CheckpointError(f"{directory / 'config.json'} is not what a run writes.")
+    return found
+
+
+def description(prepared: Prepared, objects: Objects) -> dict[str, Any]:
+    """What `config.json` holds: all that is needed to do the run again."""
+    return {
+        "config": prepared.config.as_dict(),
+        "objects": objects.given(),
+        **surroundings(),
+        "data": describe(prepared.data),
+    }
+
+
+def surroundings() -> dict[str, Any]:
+    """Versions, and the commit of the working directory's repository where there is one."""
+    versions = {name: version(name) for name in _PACKAGES}
+    return {
+        "versions": {"didact": didact.__version__, "python": platform.python_version(), **versions},
+        "machine": {"platform": platform.platform(), "threads": torch.get_num_threads()},
+        "commit": _commit(),
+    }
+
+
+def describe(data: Data) -> dict[str, Any]:
+    """The data of a run in figures."""
+    examples = data.examples
+    return {
+        "name": examples.name,
+        "fingerprint": sources.fingerprint(examples),
+        "task": examples.task,
+        "modality": examples.modality,
+        "shape": list(examples.shape),
+        "classes": list(examples.classes),
+        "sizes": {name: part.size for name, part in data.splits},
+        "labels": data_of.count_labels(data.train),
+    }
+
+
+def _commit() -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a JSON file, all of it or nothing; its folder is made where it is not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(document, indent=1, default=str) + "\n", encoding="utf-8")
+    partial.replace(path)

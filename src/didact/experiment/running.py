@@ -1,0 +1,390 @@
+"""One run, from a configuration to a student with its figures; and going on with one that was stopped."""
+
+import copy
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from didact import catalogue, evaluation, sources
+from didact.errors import CheckpointError, ConfigError
+from didact.evaluation import report
+from didact.experiment import config as configs
+from didact.experiment import data as data_of
+from didact.experiment import records, students, teachers
+from didact.experiment.config import RunConfig
+from didact.experiment.data import Data
+from didact.experiment.preparing import Objects, Prepared, prepare
+from didact.learners import ModuleLearner
+from didact.loop import FitResult, RunDirectory, fit
+from didact.loop.checkpoint import list_checkpoints, read_checkpoint
+from didact.types import Cost, Examples
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What became of a run."""
+
+    status: str
+    """`done`, `interrupted`, `paused` or `stopped`."""
+    reason: str
+    """The same in a sentence."""
+    metrics: dict[str, float]
+    """On the test examples, as `evaluation.metrics` gives them; empty unless the run is done."""
+    validation: dict[str, float]
+    """On the validation examples, of the student that is delivered; empty where there are none."""
+    teacher: dict[str, float]
+    """The teacher's own figures on the test examples, and how much the student agrees with it; empty without one."""
+    cost: Cost
+    """What teaching the student has cost."""
+    teacher_cost: Cost
+    """What training the teacher here has cost; zero for one that was there already."""
+    notes: tuple[str, ...]
+    """What a reader of the figures should know."""
+    history: list[dict[str, Any]] = field(repr=False)
+    """The records of `metrics.jsonl`."""
+    verdicts: list[Any] = field(repr=False)
+    """Pairs of a step and what a monitor said."""
+    learner: ModuleLearner = field(repr=False)
+    """The student."""
+    config: RunConfig
+    """With everything resolved."""
+    directory: Path | None = None
+    """Where it was written; None where it was not."""
+    diagnostics: dict[str, Any] = field(default_factory=dict, repr=False)
+    """What the report draws of the student's answers on the test examples."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `result.json` holds."""
+        return {
+            "status": self.status,
+            "reason": self.reason,
+            "metrics": self.metrics,
+            "validation": self.validation,
+            "teacher": self.teacher,
+            "cost": self.cost.as_dict(),
+            "teacher_cost": self.teacher_cost.as_dict(),
+            "parameters": sum(p.numel() for p in self.learner.parameters()),
+            "notes": list(self.notes),
+        }
+
+
+def run(
+    config: RunConfig | None = None,
+    *,
+    directory: str | Path | None = None,
+    progress: bool = True,
+    data: Any = None,
+    learner: Any = None,
+    teacher: Any = None,
+    **settings: Any,
+) -> RunResult:
+    """Teach a student by a method.
+
+    Args:
+        config: the configuration; or give its fields as keyword arguments, with `method`, and the method's own options
+            too. `steps`, `epochs` and `seconds` stand for a budget.
+        directory: where figures, checkpoints, the student and the report are written; nothing is written without one.
+        progress: whether to show a progress bar, in a terminal.
+        data: a name or path; or `Examples`, a mapping of tensors with `x` and `label`, or a pair (x, y).
+        learner: a spec; or an `nn.Module`, which is trained in place, or a function that returns one.
+        teacher: a spec; or an `nn.Module`, a fitted estimator, or anything with `signal(batch)`.
+        settings: fields of `RunConfig` and options of the method.
+
+    Returns:
+        The student with its figures.
+
+    Raises:
+        DidactError: Something does not fit; the message names the field, the value and what would work.
+    """
+    config, objects = gather(config, data=data, learner=learner, teacher=teacher, **settings)
+    if directory is None:
+        return execute(config, objects, progress=progress)
+    return _in_directory(config, objects, Path(directory), progress=progress, going_on=False)
+
+
+def resume(
+    directory: str | Path, *, progress: bool = True, data: Any = None, learner: Any = None, teacher: Any = None
+) -> RunResult:
+    """Go on with a run that was interrupted, paused or killed, as if it had not been.
+
+    Args:
+        directory: the run's.
+        progress: whether to show a progress bar, in a terminal.
+        data: what was given from Python when the run began, if it was; likewise `learner` and `teacher`.
+        learner: see `data`.
+        teacher: see `data`.
+
+    Raises:
+        CheckpointError: It is no run, or the data are not those that it began with.
+        ConfigError: Something that was given from Python is not given again.
+    """
+    directory = Path(directory)
+    stored = records.stored(directory)
+    objects = Objects(data=data, learner=learner, teacher=teacher)
+    missing = [name for name in stored.get("objects", []) if getattr(objects, name) is None]
+    if missing:
+        raise ConfigError(
+            f"The run {directory} was given its {' and '.join(missing)} from Python; go on with it from there: "
+            f"didact.resume({str(directory)!r}, {', '.join(f'{name}=...' for name in missing)})."
+        )
+    config = configs.make(stored["config"])
+    return _in_directory(config, objects, directory, progress=progress, going_on=True, stored=stored)
+
+
+def gather(
+    config: RunConfig | None = None, *, data: Any = None, learner: Any = None, teacher: Any = None, **settings: Any
+) -> tuple[RunConfig, Objects]:
+    """Sort what was given into a configuration in words and objects from Python.
+
+    Raises:
+        ConfigError: A setting is neither a field of `RunConfig` nor an option of the method.
+    """
+    values = {} if config is None else config.as_dict()
+    objects: dict[str, Any] = {}
+    for name, given in (("data", data), ("learner", learner), ("teacher", teacher)):
+        if isinstance(given, str | Path):
+            values[name] = str(given)
+        elif given is not None:
+            objects[name] = given
+    values.update(_sorted_settings(settings, values.get("method")))
+    return configs.make(values), Objects(**objects)
+
+
+def _sorted_settings(settings: Mapping[str, Any], method: str | None) -> dict[str, Any]:
+    """Settings by name, those that only the method knows under `options`."""
+    name = settings.get("method", method)
+    own = {option.name for option in catalogue.find(name).options} if isinstance(name, str) else set()
+    options = {key: value for key, value in settings.items() if key in own and key not in configs.fields()}
+    rest = {key: value for key, value in settings.items() if key not in options}
+    return {**rest, "options": {**rest.get("options", {}), **options}} if options else rest
+
+
+def execute(
+    config: RunConfig, objects: Objects, *, data: Data | None = None, store: Any = None, progress: bool = False
+) -> RunResult:
+    """A run in memory: nothing is written."""
+    prepared = prepare(config, objects, data=data, store=store, progress=progress)
+    watch = Watch(prepared)
+    result = _fit(prepared, watch, None, progress=progress)
+    watch.deliver()
+    return _finished(prepared, result)
+
+
+class Watch:
+    """Scores the student on the validation examples while it learns, and keeps the best where that is wanted in memory.
+
+    Args:
+        prepared: the run.
+    """
+
+    def __init__(self, prepared: Prepared) -> None:
+        self.prepared = prepared
+        self.metric = "accuracy" if prepared.data.examples.task == "classification" else "rmse"
+        self.best: float | None = None
+        self.kept: dict[str, torch.Tensor] = {}
+
+    @property
+    def examples(self) -> Examples:
+        """The validation examples with a label."""
+        return data_of.labelled(self.prepared.data.splits.validation)
+
+    def __call__(self, learner: Any) -> dict[str, float]:
+        """The figures of a learner."""
+        found = evaluation.metrics(evaluation.predict(learner, self.examples))
+        score = -found[self.metric] if self.metric == "rmse" else found[self.metric]
+        if self.prepared.config.select == "best" and (self.best is None or score > self.best):
+            self.best = score
+            self.kept = {name: tensor.clone() for name, tensor in learner.state_dict().items()}
+        return found
+
+    def deliver(self) -> None:
+        """Put the best weights back into the student, where the best are wanted."""
+        if self.kept:
+            self.prepared.method.delivered.load_state_dict(self.kept)
+
+
+def _fit(
+    prepared: Prepared, watch: Watch, directory: RunDirectory | None, *, progress: bool, going_on: bool = False
+) -> FitResult:
+    config = prepared.config
+    watched = bool(watch.examples.size)
+    return fit(
+        prepared.method,
+        prepared.source,
+        budget=prepared.budget,
+        optimizer=prepared.optimizer,
+        evaluate=watch if watched else None,
+        evaluate_every=_cadence(prepared) if watched else None,
+        best_metric=watch.metric,
+        run=directory,
+        seed=config.seed,
+        device=config.device,
+        precision=config.precision,
+        micro_batch=config.micro_batch,
+        clip_norm=config.clip_norm,
+        checkpoint_every=config.checkpoint_every,
+        resume=going_on,
+        progress=progress,
+    )
+
+
+def _cadence(prepared: Prepared) -> int | None:
+    """How often to evaluate: as configured, or ten times where the number of steps is known."""
+    if prepared.config.evaluate_every is not None:
+        return prepared.config.evaluate_every
+    steps = prepared.budget.steps
+    if steps is None and prepared.budget.epochs is not None:
+        steps = int(prepared.budget.epochs * prepared.source.epoch_size / prepared.source.batch_size)
+    return max(1, (steps or 1000) // 10)
+
+
+def _in_directory(
+    config: RunConfig,
+    objects: Objects,
+    path: Path,
+    *,
+    progress: bool,
+    going_on: bool,
+    stored: dict[str, Any] | None = None,
+) -> RunResult:
+    """A run that is written; the directory is made only once nothing more can be refused."""
+    opened = list[RunDirectory]()
+
+    def begin(prepared: Prepared) -> None:
+        if stored is not None and stored["data"]["fingerprint"] != sources.fingerprint(prepared.data.examples):
+            raise CheckpointError(
+                f"The data {config.data!r} are not those that the run {path} began with; put them back, or begin anew."
+            )
+        opened.append(RunDirectory(path, fresh=not going_on))
+        if not going_on:
+            records.write_json(path / "config.json", records.description(prepared, objects))
+
+    try:
+        prepared = prepare(config, objects, store=_Store(path / "teachers"), before_compute=begin, progress=progress)
+        (directory,) = opened
+        watch = Watch(prepared)
+        checkpoint = going_on and bool(list_checkpoints(directory.checkpoints))
+        if going_on and not checkpoint:
+            # It was killed before its first checkpoint: what it wrote until then will be written again.
+            directory.rewind(-1)
+        result = _fit(prepared, watch, directory, progress=progress, going_on=checkpoint)
+        if result.status == "done" and config.select == "best":
+            _load_best(prepared, directory)
+        finished = _finished(prepared, result, path)
+        _keep(finished, prepared, path)
+        return finished
+    finally:
+        for directory in opened:
+            directory.close()
+
+
+class _Store:
+    """Keeps teachers that were trained here in the run's directory, so that going on with it needs no training anew."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, name: str, learner: ModuleLearner, examples: Examples, cost: Cost | None = None) -> Cost | None:
+        path = self.folder / name
+        if cost is None:
+            if not (path / "cost.json").exists():
+                return None
+            students.load_weights(path, learner)
+            return Cost(**json.loads((path / "cost.json").read_text(encoding="utf-8")))
+        students.keep(path, learner, name, examples)
+        records.write_json(path / "cost.json", cost.as_dict())
+        return cost
+
+
+def _load_best(prepared: Prepared, directory: RunDirectory) -> None:
+    found = list_checkpoints(directory.checkpoints, "best")
+    if found:
+        prepared.method.load_state_dict(read_checkpoint(found[0])["method"])
+
+
+def _finished(prepared: Prepared, result: FitResult, directory: Path | None = None) -> RunResult:
+    """Score what the run delivers, where it came to its end."""
+    config, splits, student = prepared.config, prepared.data.splits, prepared.method.delivered
+    cost = copy.copy(result.cost)
+    metrics: dict[str, float] = {}
+    validation, teacher, drawn = dict(metrics), dict(metrics), dict[str, Any]()
+    if result.status == "done":
+        tested = evaluation.predict(student, data_of.labelled(splits.test))
+        metrics, drawn = evaluation.metrics(tested), evaluation.diagnostics(tested)
+        watched = data_of.labelled(splits.validation)
+        validation = evaluation.metrics(evaluation.predict(student, watched)) if watched.size else {}
+        teacher = _judge_teacher(prepared, tested) if prepared.teacher is not None else {}
+        cost.labels += watched.size if config.select == "best" else 0
+    return RunResult(
+        status=result.status,
+        reason=result.reason,
+        metrics=metrics,
+        validation=validation,
+        teacher=teacher,
+        cost=cost,
+        teacher_cost=prepared.teacher_cost,
+        notes=_notes(prepared, teacher),
+        history=result.history,
+        verdicts=result.verdicts,
+        learner=student,
+        config=config,
+        directory=directory,
+        diagnostics=drawn,
+    )
+
+
+def _judge_teacher(prepared: Prepared, tested: evaluation.Predictions) -> dict[str, float]:
+    """The teacher's figures on the test examples, which cost the student nothing."""
+    answers = teachers.as_learner(prepared.teacher)
+    asked = evaluation.predict(answers, data_of.labelled(prepared.data.splits.test))  # pyright: ignore[reportArgumentType]
+    return {**evaluation.metrics(asked), **evaluation.agreement(tested, asked)}
+
+
+def _notes(prepared: Prepared, teacher: Mapping[str, float]) -> tuple[str, ...]:
+    """What a reader of the figures should know."""
+    notes = list[str]()
+    if found := prepared.data.duplicates:
+        more = f" And {len(found) - 1} more." if len(found) > 1 else ""
+        notes.append(f"The splits share examples: {next(iter(found))}{more} The figures flatter the student.")
+    runs = prepared.opened.trained_in if prepared.opened is not None else ()
+    notes.extend(leak for run in runs if (leak := teacher_leak(run, prepared)))
+    if teacher.get("accuracy") == 1.0 and prepared.opened is not None and not prepared.opened.untrained:
+        notes.append(
+            "The teacher is right on every single test example; if it was fitted on them, these figures flatter it and "
+            "the student. Fit it on other examples."
+        )
+    return tuple(notes)
+
+
+def teacher_leak(run: Path, prepared: Prepared) -> str | None:
+    """A sentence where a teacher from an earlier run was taught on examples that are test examples now."""
+    stored = records.stored(run)
+    if stored.get("data", {}).get("fingerprint") != sources.fingerprint(prepared.data.examples):
+        return None
+    then, now = (configs.make(stored["config"]), prepared.config)
+    seeds = [c.seed if c.split_seed is None else c.split_seed for c in (then, now)]
+    if seeds[0] == seeds[1] and then.test >= now.test and then.impute == now.impute:
+        return None
+    return (
+        f"The teacher {run} was taught on another split of these data, which holds some of these test examples; "
+        f"say split_seed={seeds[0]} and test={then.test:g} to split as it did."
+    )
+
+
+def _keep(result: RunResult, prepared: Prepared, path: Path) -> None:
+    """Write the result, the student and the report."""
+    records.write_json(path / "result.json", result.as_dict())
+    if result.status != "done":
+        return
+    students.keep(path, result.learner, prepared.spec, prepared.data.examples)
+    records.write_json(path / "diagnostics.json", result.diagnostics)
+    write_report(path)
+
+
+def write_report(path: Path, out: Path | None = None) -> Path:
+    """Write the report of a run's directory; its path."""
+    return report.write_run_report(out or path / "report.html", **report.read_run(path))

@@ -1,0 +1,185 @@
+"""Options: the fields of a frozen dataclass, read from its source without importing it, and set from words.
+
+The comment at the end of a field's line is its help on the command line.
+"""
+
+import ast
+import io
+import tokenize
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from didact.errors import ConfigError, nearest
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One field of a configuration, as its source text has it."""
+
+    name: str
+    type: str
+    """The annotation, such as `float` or `Literal["kl", "mse"]`."""
+    default: str | None
+    """The default as an expression; None where a value must be given."""
+    help: str
+    """The comment at the end of the field's line."""
+
+
+def read_options(path: Path, class_name: str = "Config") -> tuple[Option, ...]:
+    """Read the fields of a dataclass from its source: names, annotations, defaults and trailing comments.
+
+    Args:
+        path: the file.
+        class_name: the class at the file's top level; a file without it has no options.
+
+    Returns:
+        One option a field, in the order of the source.
+    """
+    source, tree = parse(path)
+    comments = {
+        token.start[0]: token.string.lstrip("#").strip()
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    body = next((node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == class_name), [])
+    return tuple(
+        Option(
+            name=node.target.id,
+            type=ast.unparse(node.annotation),
+            default=None if node.value is None else ast.unparse(node.value),
+            # A formatter may put a long default, and its comment, into parentheses.
+            help=" ".join(
+                comments[n] for n in range(node.lineno, (node.end_lineno or node.lineno) + 1) if n in comments
+            ),
+        )
+        for node in body
+        if isinstance(node, ast.AnnAssign)
+        and isinstance(node.target, ast.Name)
+        and not ast.unparse(node.annotation).startswith("ClassVar")
+    )
+
+
+def convert(option: str, value: Any, annotation: Any) -> Any:
+    """Make a value fit an annotation.
+
+    Args:
+        option: its name, for the message.
+        value: a string of a command line, or a value from TOML, JSON or Python.
+        annotation: a type: `int`, `float`, `bool`, `str`, a `Literal`, a tuple, a mapping, or a union of them.
+
+    Returns:
+        The value as the annotation wants it.
+
+    Raises:
+        ConfigError: It cannot be converted; the message says what would work.
+    """
+    origin = typing.get_origin(annotation)
+    if annotation is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return _convert_union(option, value, typing.get_args(annotation))
+    if origin is Literal:
+        return _convert_choice(option, value, typing.get_args(annotation))
+    if origin in (tuple, list) or (isinstance(origin, type) and issubclass(origin, Sequence)):
+        return _convert_sequence(option, value, origin, typing.get_args(annotation))
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        if isinstance(value, Mapping):
+            return {str(key): item for key, item in value.items()}
+        raise ConfigError(f"{option} is {value!r}, but must be a table of names and values.")
+    if annotation in _PLAIN:
+        words, converter = _PLAIN[annotation]
+        try:
+            return converter(value)
+        except (TypeError, ValueError, OverflowError):
+            raise ConfigError(f"{option} is {value!r}, but must be {words}.") from None
+    raise ConfigError(f"{option} is {value!r}, but an option of type {annotation} cannot be given in words.")
+
+
+def parse(path: Path) -> tuple[str, ast.Module]:
+    """Read a Python file, and parse it without running it; `ConfigError` where it cannot be."""
+    try:
+        source = path.read_text(encoding="utf-8")
+        return source, ast.parse(source)
+    except (SyntaxError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"The file {path} cannot be read as Python: {error}.") from None
+
+
+def _boolean(value: Any) -> bool:
+    words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in words:
+        return words[value.lower()]
+    raise ValueError
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, bool):
+        raise TypeError
+    if isinstance(value, str):
+        try:
+            return int(value)
+        except ValueError:
+            value = float(value)
+    if int(value) != value:
+        raise ValueError
+    return int(value)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool):
+        raise TypeError
+    return float(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str | int | Path) and not isinstance(value, bool):
+        return str(value)
+    raise TypeError
+
+
+_PLAIN: dict[Any, tuple[str, Any]] = {
+    bool: ("true or false", _boolean),
+    int: ("a whole number", _integer),
+    float: ("a number", _number),
+    str: ("a word", _text),
+}
+
+
+def _convert_union(option: str, value: Any, members: tuple[Any, ...]) -> Any:
+    if type(None) in members and (value is None or (isinstance(value, str) and value.lower() == "none")):
+        return None
+    present = [member for member in members if member is not type(None)]
+    failures: list[str] = []
+    for member in present:
+        try:
+            return convert(option, value, member)
+        except ConfigError as error:
+            failures.append(str(error))
+    if len(present) == 1:
+        raise ConfigError(failures[0])
+    kinds = " or ".join(_PLAIN[m][0] if m in _PLAIN else str(m).replace("typing.", "") for m in present)
+    raise ConfigError(f"{option} is {value!r}, but must be {kinds}.")
+
+
+def _convert_choice(option: str, value: Any, choices: tuple[Any, ...]) -> Any:
+    for choice in choices:
+        if value == choice or (isinstance(value, str) and value == str(choice)):
+            return choice
+    raise ConfigError(f"{option} is {value!r}, which is not known. {nearest(str(value), map(str, choices))}")
+
+
+def _convert_sequence(option: str, value: Any, origin: type, members: tuple[Any, ...]) -> Any:
+    parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    if not isinstance(parts, Sequence):
+        raise ConfigError(f"{option} is {value!r}, but must be several values, separated by commas.")
+    if origin is tuple and members and members[-1] is not Ellipsis:
+        if len(parts) != len(members):
+            raise ConfigError(f"{option} is {value!r}, but must be {len(members)} values, separated by commas.")
+        return tuple(convert(option, item, member) for item, member in zip(parts, members, strict=True))
+    items = [convert(option, item, members[0] if members else Any) for item in parts]
+    return items if origin is list else tuple(items)

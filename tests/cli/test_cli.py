@@ -1,0 +1,265 @@
+"""The command line: what it accepts, what it says, and what it leaves behind."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from blobs import DATA
+from didact import catalogue
+from didact.cli import EXIT_CODES, commands, flags, main, parser
+from didact.errors import ConfigError
+from didact.experiment import config as configs
+
+FROZEN = Path(__file__).with_name("commands.txt")
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """An empty directory to work in, with a table of the easy problem."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    rows = [",".join([*(f"{v:.4f}" for v in x), DATA.classes[y]]) for x, y in zip(*_columns(), strict=True)]
+    (tmp_path / "table.csv").write_text("\n".join(["a,b,c,d,kind", *rows]) + "\n")
+    return tmp_path
+
+
+def _columns():
+    return DATA.tensors["x"].tolist(), DATA.tensors["label"].tolist()
+
+
+def accepted():
+    """Every command with the flags that it accepts, method options left out."""
+    lines = []
+    for command in parser.COMMANDS:
+        found = parser.of(command, [])
+        words = [a.metavar for a in found._get_positional_actions()]
+        options = sorted(flag for action in found._get_optional_actions() for flag in action.option_strings)
+        if command == "distill":
+            options = [o for o in options if o not in ("--temperature", "--alpha")]
+        lines.append(" ".join([command, *words, *options]))
+    return lines
+
+
+def test_the_command_line_changes_only_on_purpose():
+    assert accepted() == FROZEN.read_text().splitlines(), "If the change is wanted, write it into commands.txt."
+
+
+def test_every_field_of_a_run_is_a_flag_with_help():
+    shown = {name for names in flags.GROUPS.values() for name in names}
+    elsewhere = {"method", "options", "budget"}
+    assert shown | elsewhere == set(configs.fields())
+    for option in flags.run_options().values():
+        assert option.help, option.name
+
+
+@pytest.mark.parametrize("words", [["--help"], ["list"], ["show", "distill"], ["run", "distill", "--help"], ["bogus"]])
+def test_no_torch_for_what_needs_none(words):
+    code = (
+        "import sys\nfrom didact.cli import main\n"
+        f"try: main({words!r})\nexcept SystemExit: pass\n"
+        "assert not {'torch', 'numpy', 'transformers'} & set(sys.modules), 'imported'"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_fits_a_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for words in [["--help"], *([command, "--help"] for command in parser.COMMANDS)]:
+        with pytest.raises(SystemExit) as caught:
+            main(words)
+        assert caught.value.code == 0
+        out = capsys.readouterr().out
+        assert max(map(len, out.splitlines())) <= 80
+        assert out.startswith("Usage: didact")
+
+
+def test_a_methods_options_stand_in_a_group_of_their_own(capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "mean_teacher", "--help"])
+    group = capsys.readouterr().out.split("Options of mean_teacher:")[1]
+    assert "--ema-decay N" in group
+    assert "(0.99)" in group
+
+
+def test_nothing_given_shows_the_commands(capsys):
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    assert all(command in out for command in parser.COMMANDS)
+
+
+def test_list(capsys):
+    assert main(["list"]) == 0
+    assert "mean_teacher" in capsys.readouterr().out
+    assert main(["list", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {"name": "temperature", "type": "float", "default": "4.0"}.items() <= found[0]["options"][0].items()
+
+
+def test_show(capsys):
+    assert main(["show", "fitnet"]) == 0
+    out = capsys.readouterr().out
+    assert "Departures" in out
+    assert "--hint-share" in out
+
+
+def _resolved(words):
+    found = parser.of(words[0], words[1:]).parse_args(words[1:])
+    fixed = {"method": "distill"} if words[0] == "distill" else {}
+    config = configs.make(commands.settings(found, **fixed))
+    options = vars(catalogue.build_config(catalogue.find(config.method), config.options))
+    return config.replace(options=options)
+
+
+def test_flags_and_files_give_the_same_run(work):
+    Path("run.toml").write_text(
+        'method = "distill"\ndata = "table.csv"\ntarget = "kind"\nlabels = 40\nsteps = 50\nskip_bad = true\n'
+        'teacher = "random"\nlearner = "mlp:16"\nlr = 0.01\n[options]\ntemperature = 2.0\n'
+    )
+    words = ["--data", "table.csv", "--target", "kind", "--labels", "40", "--steps", "50", "--skip-bad"]
+    words += ["--teacher", "random", "--lr", "0.01", "--temperature", "2"]
+    wanted = _resolved(["run", "--config", "run.toml"])
+    assert _resolved(["run", "distill", *words, "--learner", "mlp:16"]) == wanted
+    assert _resolved(["distill", *words, "--student", "mlp:16"]) == wanted
+    assert _resolved(["run", *words, "--learner", "mlp:16", "distill"]) == wanted
+    assert wanted.options == {"temperature": 2.0, "alpha": 0.9}
+    assert (wanted.target, wanted.labels, wanted.skip_bad, wanted.budget) == ("kind", 40, True, {"steps": 50})
+
+
+def test_flags_override_files(work):
+    Path("run.toml").write_text(
+        'method = "distill"\nlabels = 40\nepochs = 3\n[options]\ntemperature = 2\nalpha = 0.5\n'
+    )
+    found = _resolved(
+        ["run", "--config", "run.toml", "--labels", "30", "--budget", "steps=9,seconds=2", "--alpha", "1"]
+    )
+    assert found.labels == 30
+    assert found.budget == {"steps": 9, "seconds": 2.0}
+    assert found.options == {"temperature": 2.0, "alpha": 1.0}
+
+
+def test_seeds_in_words():
+    assert commands.parse_seeds("0-4") == [0, 1, 2, 3, 4]
+    assert commands.parse_seeds("1,5-6, 9") == [1, 5, 6, 9]
+    for words in ("", "a", "3-1", "-2", "1-"):
+        with pytest.raises(ConfigError, match="must be like 0-4"):
+            commands.parse_seeds(words)
+
+
+@pytest.fixture
+def forest(work):
+    import skops.io
+    from sklearn.ensemble import RandomForestClassifier
+
+    x, y = _columns()
+    model = RandomForestClassifier(10, random_state=0).fit(np.array(x), np.array(DATA.classes)[y])
+    skops.io.dump(model, "forest.skops")
+    return "forest.skops"
+
+
+def test_a_forest_teaches_a_net_on_a_table_that_someone_just_made(forest, capsys):
+    words = ["--teacher", forest, "--student", "mlp:16", "--data", "table.csv", "--target", "kind", "--labels", "30"]
+    assert main(["doctor", "distill", *words[:2], *words[4:]]) == 0
+    assert "Nothing stands in the way." in capsys.readouterr().out
+    assert main(["distill", *words, "--steps", "150", "--lr", "0.02"]) == 0
+    out = capsys.readouterr().out
+    run = Path("runs/distill-table-001")
+    kept = json.loads((run / "result.json").read_text())
+    assert kept["metrics"]["accuracy"] > 0.9
+    assert f"{100 * kept['metrics']['accuracy']:.1f}" in out
+    assert f"report   {run}/report.html" in out
+    assert max(map(len, out.splitlines())) <= 80
+    for name in ("config.json", "metrics.jsonl", "student.safetensors", "report.html"):
+        assert (run / name).exists()
+
+    assert main(["export", str(run), "--to", "onnx", "--out", "student.onnx"]) == 0
+    import onnxruntime
+
+    from didact.experiment import students
+
+    session = onnxruntime.InferenceSession("student.onnx", providers=["CPUExecutionProvider"])
+    x = DATA.tensors["x"]
+    answers = session.run(None, {session.get_inputs()[0].name: x.numpy()})[0]
+    with torch.no_grad():
+        wanted = students.load(run).learner.module(x)
+    np.testing.assert_allclose(answers, wanted.numpy(), atol=1e-4)
+
+    capsys.readouterr()
+    words = ["distill", "--data", "table.csv", "--target", "kind", "--steps", "2", "--out"]
+    assert main([*words, "from-onnx", "--teacher", "student.onnx", "--student", "mlp:4"]) == 0
+    found = json.loads(Path("from-onnx/result.json").read_text())["teacher"]["accuracy"]
+    assert found == pytest.approx(kept["metrics"]["accuracy"])
+    (run / "report.html").unlink()
+    assert main(["report", str(run)]) == 0
+    assert (run / "report.html").exists()
+    assert main(["resume", str(run), "--quiet"]) == 0
+
+
+def test_a_method_of_ones_own_is_run_by_its_file(work, capsys):
+    source = catalogue.find("supervised").path.read_text().replace("label_smoothing", "smooth")
+    Path("mine.py").write_text(
+        source.replace(
+            'label_loss(logits, batch["label"], smooth=', 'label_loss(logits, batch["label"], label_smoothing='
+        )
+    )
+    words = ["--data", "table.csv", "--target", "kind", "--steps", "3", "--smooth", "0.1", "--quiet"]
+    assert main(["run", "mine.py", *words]) == 0, capsys.readouterr().err
+    stored = json.loads(Path("runs/mine-table-001/config.json").read_text())["config"]
+    assert stored["options"] == {"smooth": 0.1}
+    assert stored["method"] == "mine.py"
+
+
+def test_compare(work, capsys):
+    words = ["--data", "table.csv", "--target", "kind", "--labels", "9", "--steps", "20", "--seeds", "0-1"]
+    arms = ["supervised", "distill", "distill,temperature=2,teacher=random"]
+    assert main(["compare", *arms, *words, "--teacher", "mlp:8", "--learner", "mlp:4", "--json", "found.json"]) == 0
+    out = capsys.readouterr().out
+    found = json.loads(Path("found.json").read_text())
+    assert list(found["results"])[:3] == arms
+    assert {"label_spreading", "logistic_regression"} <= set(found["results"])
+    assert "report   runs/compare-table-001/report.html" in out
+    assert found["sentence"].split(".")[0] in " ".join(out.split())
+    assert max(map(len, out.splitlines())) <= 80
+    Path("runs/compare-table-001/report.html").unlink()
+    assert main(["report", "runs/compare-table-001"]) == 0
+    assert "distill" in Path("runs/compare-table-001/report.html").read_text()
+
+
+def test_each_way_to_end_has_a_code():
+    assert set(commands.STATUS_CODES.values()) < set(EXIT_CODES)
+
+
+def test_ctrl_c_and_a_full_disk_are_told_in_a_sentence(work, capsys, monkeypatch):
+    def interrupt(*_args, **_settings):
+        raise KeyboardInterrupt
+
+    def full(*_args, **_settings):
+        raise OSError(28, "No space left on device", "x")
+
+    from didact.experiment import running
+
+    for raised, code in ((interrupt, 130), (full, 3)):
+        monkeypatch.setattr(running, "run", raised)
+        assert main(["run", "supervised"]) == code
+        err = capsys.readouterr().err
+        assert len(err.strip().splitlines()) == 1
+        assert "Traceback" not in err
+
+
+def test_a_pause_says_how_to_go_on(work, capsys, monkeypatch):
+    from didact.health import NonFinite
+    from didact.types import Verdict
+
+    paused = Verdict("pause", "NonFinite", 1.0, "Someone should look at this.")
+    monkeypatch.setattr(NonFinite, "observe", lambda _self, _window: paused)
+    words = ["run", "supervised", "--data", "table.csv", "--target", "kind", "--out", "run"]
+    assert main([*words, "--steps", "80"]) == 3
+    out = capsys.readouterr().out
+    assert "paused: Someone should look at this." in out
+    assert "didact resume run" in out
+    monkeypatch.undo()

@@ -1,0 +1,62 @@
+"""What the doctor finds."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import didact
+from blobs import DATA, QUICK, Oracle
+from didact import sources
+from didact.experiment import running
+from didact.experiment.comparing import compare
+from didact.experiment.config import RunConfig
+from didact.experiment.doctor import diagnose
+from didact.experiment.preparing import Objects
+
+# ---- the doctor
+
+
+def levels(checks):
+    return {check.name: check.level for check in checks}
+
+
+def test_a_sound_set_up():
+    found = levels(diagnose(RunConfig(method="distill", teacher="mlp:8", labels=12), Objects(data=DATA)))
+    wanted = ("device", "data", "splits", "classes", "duplicates", "method", "learner", "self-taught", "teacher")
+    assert {name: found[name] for name in wanted} == dict.fromkeys(wanted, "ok")
+
+
+def test_what_the_doctor_finds(tmp_path):
+    x = torch.cat([DATA.tensors["x"], DATA.tensors["x"][:60]])
+    label = torch.cat([DATA.tensors["label"], DATA.tensors["label"][:60]])
+    twice = sources.from_tensors(x, label, ids=torch.arange(300))
+    assert levels(diagnose(RunConfig(method="supervised"), Objects(data=twice)))["duplicates"] == "warn"
+    swapped = diagnose(RunConfig(method="distill"), Objects(data=DATA, teacher=Oracle((1, 2, 0))))
+    assert levels(swapped)["teacher"] == "fail"
+    assert "would be right on" in swapped[-1].detail
+    didact.run(method="supervised", directory=tmp_path / "run", **{**QUICK, "steps": 100})
+    leaking = diagnose(RunConfig(method="distill", teacher=str(tmp_path / "run"), seed=2), Objects(data=DATA))
+    assert levels(leaking)["leakage"] == "warn"
+    assert levels(diagnose(RunConfig(method="supervised", data="nowhere.csv")))["data"] == "fail"
+    assert levels(diagnose(RunConfig(method="supervised", device="gpu9")))["machine"] == "fail"
+    broken = diagnose(RunConfig(method="supervised"), Objects(data=DATA, learner=Broken()))
+    assert levels(broken)["learner"] == "fail"
+    useless = diagnose(RunConfig(method="distill"), Objects(data=DATA, teacher=Oracle((3, 3, 3))))
+    assert levels(useless)["teacher"] == "warn"
+
+
+class Broken(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.net(x) / 0.0
+
+
+def test_the_public_names_are_where_they_are_said_to_be():
+    assert didact.run is running.run
+    assert didact.compare is compare
+    assert didact.RunConfig is RunConfig
+    assert Path(didact.experiment.__file__).parent.name == "experiment"
