@@ -1,0 +1,52 @@
+# `make demo` and `make test` need nothing but Python 3.11 or later: the first target to run installs the rest in .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+ONE_THREAD := OMP_NUM_THREADS=1
+
+.PHONY: help setup demo test test-slow lint format types contracts docs bench clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(INSTALLED) ## install didact and its tools in .venv
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "didact needs Python 3.11 or later, and $(PYTHON) is %d.%d. Name another one: make PYTHON=python3.12" % sys.version_info[:2])'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+	@touch $@
+
+demo: setup ## teach a student on real images, and show that it worked
+	$(ONE_THREAD) $(BIN)/python examples/demo.py
+
+test: setup ## everything that takes seconds
+	$(ONE_THREAD) $(BIN)/pytest -n 2 -m "not slow and not gpu"
+
+test-slow: setup ## what takes minutes, and what needs a GPU where there is one
+	$(ONE_THREAD) $(BIN)/pytest -n 2 -m "slow or gpu" --timeout 1200
+
+lint: setup ## style
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: setup ## put the style right where that can be done without thinking
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+types: setup ## the types
+	$(BIN)/pyright
+
+contracts: setup ## which room may import which
+	$(BIN)/lint-imports
+
+docs: setup ## the documentation, in site/
+	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
+
+bench: setup ## every benchmark, with its results in benchmarks/results/
+	@missed=0; for script in loop_overhead data startup; do \
+	  $(ONE_THREAD) $(BIN)/python benchmarks/$$script.py || missed=1; done; exit $$missed
+
+clean: ## remove what was built, and keep .venv and runs
+	rm -rf build dist site .pytest_cache .ruff_cache .hypothesis .import_linter_cache

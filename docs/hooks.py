@@ -1,0 +1,131 @@
+"""Generates the pages of the methods and of the reference from the code, and refuses undocumented public names."""
+
+import ast
+import importlib
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from check_docstrings import public_modules, undocumented  # noqa: E402
+from didact import catalogue  # noqa: E402
+
+PACKAGE = ROOT / "src" / "didact"
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Check that everything public is documented, and add the generated pages to the navigation."""
+    missing = undocumented(PACKAGE)
+    if missing:
+        raise PluginError("These public names have no docstring:\n" + "\n".join(missing))
+    families: dict[str, list[Any]] = {}
+    for info in catalogue.listing():
+        families.setdefault(info.family.replace("_", "-"), []).append({info.name: _method_page(info)})
+    methods: list[Any] = ["methods/index.md", *({family: pages} for family, pages in families.items())]
+    config.nav = [*(config.nav or []), {"Methods": methods}, {"Reference": _reference_nav()}]
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Make the pages."""
+    pages = {page: _reference(name) for name, page in _modules().items()}
+    pages["methods/index.md"] = _methods_index()
+    pages |= {_method_page(info): _method(info) for info in catalogue.listing()}
+    for path, text in pages.items():
+        files.append(File.generated(config, path, content=text))
+    return files
+
+
+def _modules() -> dict[str, str]:
+    """The page of each public module; the methods' are not here, as they have pages of another kind."""
+    pages = {}
+    for name, path in public_modules(PACKAGE):
+        if not name.startswith("didact.methods"):
+            folder = path.relative_to(PACKAGE).parent / ("index" if path.stem == "__init__" else path.stem)
+            pages[name] = f"reference/{folder.as_posix()}.md"
+    return pages
+
+
+def _reference_nav() -> list[Any]:
+    """One section a package, its own page first."""
+    nav: list[Any] = []
+    sections: dict[str, list[Any]] = {"didact": nav}
+    for name, page in sorted(_modules().items()):
+        parent, _, last = name.rpartition(".")
+        if page.endswith("/index.md") and parent:
+            sections[name] = []
+            sections[parent].append({last: sections[name]})
+        if page.endswith("/index.md"):
+            sections[name].append(page)
+        else:
+            sections[parent].append({last: page})
+    return nav
+
+
+def _reference(name: str) -> str:
+    """A module's page: a package's says what it exports, and where that is described."""
+    if not _modules()[name].endswith("/index.md"):
+        return f"::: {name}\n"
+    elsewhere, here = _exports(name)
+    lines = [f"::: {name}", "    options:", f"      members: {here or 'false'}", ""]
+    if elsewhere:
+        lines += ["| name | |", "|---|---|"]
+        lines += [f"| [`{word}`][{full}] | {_cell(summary)} |" for word, full, summary in elsewhere]
+    return "\n".join([*lines, ""])
+
+
+def _exports(name: str) -> tuple[list[tuple[str, str, str]], list[str]]:
+    """What a package exports that has a page elsewhere (name, full name, summary); and the names of everything else."""
+    package = importlib.import_module(name)
+    elsewhere, here = [], []
+    public = [word for word, value in vars(package).items() if getattr(value, "__module__", None) == name]
+    for word in getattr(package, "__all__", [word for word in public if not word.startswith("_")]):
+        value = getattr(package, word)
+        home = getattr(value, "__module__", name)
+        if home != name and home in _modules():
+            summary = (inspect.getdoc(value) or "").split("\n\n")[0].replace("\n", " ")
+            elsewhere.append((word, f"{home}.{value.__qualname__}", summary))
+        elif not word.startswith("__"):
+            here.append(word)
+    return elsewhere, here
+
+
+def _method_page(info: catalogue.MethodInfo) -> str:
+    return f"methods/{info.family}/{info.name}.md"
+
+
+def _methods_index() -> str:
+    rows = [
+        f"| [`{info.name}`]({info.family}/{info.name}.md) | {info.family.replace('_', '-')} | {_cell(info.title)} |"
+        for info in catalogue.listing()
+    ]
+    head = "# Methods\n\nRun one with `didact run NAME`; `didact show NAME` prints what its page here says.\n"
+    return "\n".join([head, "| method | family | |", "|---|---|---|", *rows, ""])
+
+
+def _method(info: catalogue.MethodInfo) -> str:
+    """A method's page: its docstring, its options, its class."""
+    lines = [f"# {info.name}", "", info.description, ""]
+    if info.options:
+        lines += ["## Options", "", "| option | type | default | |", "|---|---|---|---|"]
+        for option in info.options:
+            default = "required" if option.default is None else f"`{_cell(option.default)}`"
+            flag = option.name.replace("_", "-")
+            lines.append(f"| `--{flag}` | `{_cell(option.type)}` | {default} | {_cell(option.help)} |")
+    classes = [node for node in ast.parse(info.path.read_text()).body if isinstance(node, ast.ClassDef)]
+    for node in classes:
+        if any(ast.unparse(base).endswith("Method") for base in node.bases):
+            lines += ["", f"::: {info.module}.{node.name}", "    options:", "      heading_level: 2", ""]
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """The text of a cell: a bar would end it."""
+    return text.replace("|", "\\|")

@@ -1,0 +1,66 @@
+"""What README and the documentation show can be typed: their commands parse, and their Python runs."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def _blocks(page, kind):
+    return re.findall(rf"```{kind}\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+def _commands():
+    for page in PAGES:
+        for block in _blocks(page, "console"):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = shlex.split(line.removeprefix("$ "), comments=True)
+                # The worked example's method is not in the tree.
+                if line.startswith("$ didact ") and "annealing-kd" not in words:
+                    yield pytest.param(words[1:], id=" ".join(words))
+
+
+@pytest.mark.parametrize("words", list(_commands()))
+def test_commands_parse(words, tmp_path, monkeypatch):
+    from didact.cli import parser
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.toml").write_text('data = "digits"\n')
+    parser.of(words[0], words[1:]).parse_args(words[1:])
+
+
+def test_there_are_commands():
+    assert len(list(_commands())) > 10
+
+
+def _short(code):
+    """The same code with a smaller teacher and fewer steps."""
+    found = code.replace("cnn:32,64", "mlp:8").replace("steps=500", "steps=3")
+    assert found != code
+    return found
+
+
+@pytest.mark.parametrize(("page", "number"), [("README.md", 1), ("README.md", 2)])
+def test_the_readme_runs(page, number):
+    exec(compile(_short(_blocks(ROOT / page, "python")[number]), page, "exec"), {})
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_getting_started_runs(number):
+    page = ROOT / "docs" / "getting-started.md"
+    exec(compile(_short(_blocks(page, "python")[number]), page.name, "exec"), {})
+
+
+def test_the_examples_of_the_guides_run():
+    """A data set from tensors, and a teacher that is made of rules."""
+    found = {}
+    exec(compile(_blocks(ROOT / "docs" / "guides" / "data.md", "python")[0], "data.md", "exec"), found)
+    exec(compile(_blocks(ROOT / "docs" / "guides" / "teacher.md", "python")[1], "teacher.md", "exec"), found)
+    batch = found["examples"].batch().check()
+    signal = found["Rules"]().signal(batch)
+    assert signal.labels.tolist() == [int(x > 2) for x in batch["x"][:, 0].tolist()]
+    assert signal.trust.tolist() == [float(abs(x) > 2) for x in batch["x"][:, 0].tolist()]
