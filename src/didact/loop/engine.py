@@ -16,7 +16,7 @@ from didact.loop.devices import Precision, autocast, peak_memory
 from didact.loop.flops import count_flops
 from didact.loop.generators import generator_states, set_generator_states
 from didact.loop.guard import Guard
-from didact.loop.optimizer import OptimizerConfig, OptimizerFactory
+from didact.loop.optimizer import LeanAdamW, OptimizerConfig, OptimizerFactory
 from didact.loop.progress import ProgressLine
 from didact.loop.recorder import Recorder, merge
 from didact.loop.result import FitResult
@@ -85,7 +85,7 @@ class Engine:
         self.optimizer = config.build(self.parameters) if config is not None else optimizer(self.parameters)  # pyright: ignore[reportCallIssue]
         self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.guard = Guard(self.parameters, self.optimizer, clip_norm)
-        self.recorder = Recorder()
+        self.recorder = Recorder(device)
         self.teachers = method.teachers()
         self.cost = Cost(labels=source.labels)
         self.windows = 0
@@ -136,11 +136,12 @@ class Engine:
             for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
                 group["lr"] = rate * factor
         self.method.step, self.method.fraction = self.cost.steps, fraction
-        terms = self.counted_gradients(batch)
-        norm, admitted = self.guard.admit(terms)
-        self.recorder.add(terms, norm)
+        losses = self.recorder.add(self.counted_gradients(batch))
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm, admitted = self.guard.admit(gradients, losses)
+        self.recorder.norms.append(norm)
         if admitted:
-            self.optimizer.step()
+            self.advance(gradients)
         # As optimizer.zero_grad does, without its profiling, which costs a fiftieth of a small net's step.
         for parameter in self.parameters:
             parameter.grad = None
@@ -157,9 +158,16 @@ class Engine:
             cost.student_tokens += batch["attention_mask"].numel()
         return True
 
+    def advance(self, gradients: list[Tensor]) -> None:
+        """Let the optimizer change the weights."""
+        if isinstance(self.optimizer, LeanAdamW):
+            self.optimizer.advance(gradients)
+        else:
+            self.optimizer.step()
+
     def counted_gradients(self, batch: Batch) -> Terms:
         """The gradients of a batch, its floating-point operations counted where its shape is a new one."""
-        shape = next(iter(batch.values())).shape
+        shape = tuple(batch["input_ids"].shape) if "input_ids" in batch else (batch.size,)
         flops = self.flops.get(shape)
         if flops is not None:
             self.cost.flops += flops

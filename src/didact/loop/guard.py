@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from didact.loop.optimizer import skips_on_device
-from didact.types import Terms
 
 
 class Guard:
@@ -25,34 +24,35 @@ class Guard:
     def __init__(
         self, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, clip_norm: float | None
     ) -> None:
-        self.parameters = parameters
         self.clip_norm = clip_norm
         self.optimizer = optimizer
         device = parameters[0].device
         self.deferred = device.type == "cuda" and skips_on_device(optimizer)
         self.raised = torch.zeros((), device=device)
 
-    def admit(self, terms: Terms) -> tuple[Tensor | float, bool]:
-        """Look at the losses and at the gradients of the parameters; clip these.
+    def admit(self, gradients: list[Tensor], losses: list[Tensor | float]) -> tuple[Tensor | float, bool]:
+        """Look at the losses and at the gradients; clip these.
+
+        Args:
+            gradients: of the parameters that have one.
+            losses: what the terms of the loss are, scalars.
 
         Returns:
             The norm of the gradient before clipping (a scalar on the device, a number on a CPU), and whether the step
             may be taken; always true where the kernel decides for itself.
         """
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
         norms = torch._foreach_norm(gradients)  # pyright: ignore[reportPrivateImportUsage]
         if self.raised.device.type == "cpu":
             # Reading numbers one by one is quicker here than an operation on all of them.
-            norm = math.sqrt(math.fsum(n.item() ** 2 for n in norms))
-            finite = math.isfinite(norm) and all(math.isfinite(term.sum.item()) for term in terms.values())
+            norm = math.sqrt(math.fsum([n.item() ** 2 for n in norms]))
             if self.clip_norm is not None and self.clip_norm < norm < math.inf:
                 torch._foreach_mul_(gradients, self.clip_norm / norm)  # pyright: ignore[reportPrivateImportUsage]
-            return norm, finite
+            return norm, math.isfinite(norm + sum(losses))
         norm = torch.linalg.vector_norm(torch.stack(norms))
         if self.clip_norm is not None:
             scale = (self.clip_norm / norm).clamp(max=1.0)
             torch._foreach_mul_(gradients, scale)  # pyright: ignore[reportPrivateImportUsage]
-        finite = torch.isfinite(norm + sum(term.sum.detach() for term in terms.values()))
+        finite = torch.isfinite(norm + sum(losses))
         if not self.deferred:
             return norm, bool(finite.item())
         self.raised = torch.maximum(self.raised, 1.0 - finite.to(self.raised.dtype))

@@ -7,21 +7,36 @@ from torch import Tensor
 
 from didact.types import Term, Terms
 
+Reading = tuple[Tensor | float, Tensor | float, float]
+"""The sum, count and weight of a term in one step."""
+
 
 class Recorder:
-    """Collect the terms of each step without waiting for the device; read a window of steps at a time."""
+    """Collect the terms of each step without waiting for the device; read a window of steps at a time.
 
-    def __init__(self) -> None:
-        self.steps: list[Terms] = []
+    On a CPU, where nothing has to be waited for, numbers are kept in place of tensors.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.at_once = device.type == "cpu"
+        self.clear()
+
+    def clear(self) -> None:
+        """Start a new window."""
+        self.steps: list[dict[str, Reading]] = []
         self.norms: list[Tensor | float] = []
 
     def __len__(self) -> int:
-        return len(self.steps)
+        return len(self.norms)
 
-    def add(self, terms: Terms, norm: Tensor | float) -> None:
-        """Take note of one optimizer step."""
-        self.steps.append(Terms({k: Term(term.sum.detach(), term.count, term.weight) for k, term in terms.items()}))
-        self.norms.append(norm)
+    def add(self, terms: Terms) -> list[Tensor | float]:
+        """Take note of the terms of one optimizer step; their sums, detached."""
+        if self.at_once:
+            readings: dict[str, Reading] = {k: (t.sum.item(), _number(t.count), t.weight) for k, t in terms.items()}
+        else:
+            readings = {k: (t.sum.detach(), t.count, t.weight) for k, t in terms.items()}
+        self.steps.append(readings)
+        return [reading[0] for reading in readings.values()]
 
     def read(self) -> tuple[dict[str, Tensor], Tensor]:
         """The window's losses and gradient norms, float64 on the CPU; waits for the device, and starts a new window.
@@ -30,27 +45,23 @@ class Recorder:
             The mean of each term in each step ([W], NaN where it was absent or had nothing to count) with `total`, the
             weighted sum of those that there are; and the norms [W].
         """
-        names = list(dict.fromkeys(name for terms in self.steps for name in terms))
-        losses = {name: self._means(name) for name in names}
-        weights = {name: torch.tensor([t[name].weight if name in t else 0.0 for t in self.steps]) for name in names}
-        # Only an absent or empty term is left out of the total; a loss that is not a number must show.
-        parts = [torch.where(self._empty(name), 0.0, losses[name] * weights[name]) for name in names]
-        total = torch.stack(parts).sum(0) if parts else torch.zeros(0, dtype=torch.float64)
+        losses: dict[str, Tensor] = {}
+        total = torch.zeros(len(self.steps), dtype=torch.float64)
+        for name in dict.fromkeys(name for step in self.steps for name in step):
+            sums, counts, weights = (_column([step.get(name, _ABSENT)[i] for step in self.steps]) for i in range(3))
+            losses[name] = sums / counts
+            # Only an absent or empty term is left out of the total; a loss that is not a number must show.
+            total += torch.where(counts == 0, 0.0, losses[name] * weights)
         norms = _column(self.norms)
-        self.__init__()
+        self.clear()
         return {"total": total, **losses}, norms
 
-    def _means(self, name: str) -> Tensor:
-        return self._sums(name) / self._counts(name)
 
-    def _sums(self, name: str) -> Tensor:
-        return _column([terms[name].sum if name in terms else 0.0 for terms in self.steps])
+_ABSENT: Reading = (0.0, 0.0, 0.0)
 
-    def _counts(self, name: str) -> Tensor:
-        return _column([terms[name].count if name in terms else 0.0 for terms in self.steps])
 
-    def _empty(self, name: str) -> Tensor:
-        return self._counts(name) == 0
+def _number(count: Tensor | float) -> float:
+    return count.item() if isinstance(count, Tensor) else count
 
 
 def _column(values: Sequence[Tensor | float]) -> Tensor:
