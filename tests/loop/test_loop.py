@@ -15,6 +15,8 @@ from didact.errors import ConfigError, RunError
 from didact.learners import ModuleLearner
 from didact.loop import Budget, OptimizerConfig, RunDirectory, fit
 from didact.loop.checkpoint import list_checkpoints
+from didact.loop.guard import Guard
+from didact.loop.recorder import Recorder
 from didact.losses import cross_entropy
 from didact.methods.supervised.supervised import Config, Supervised
 from didact.sources import BatchSource
@@ -132,6 +134,31 @@ def test_a_number_that_is_not_finite_halts_before_the_weights_change(problem, wh
     assert result.steps == 7
     assert "7" in result.reason
     assert "finite" in result.reason or "inf" in result.reason
+    for mine, theirs in zip(method.parameters(), calm.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_halting_without_waiting_for_the_device(problem, monkeypatch, name, where):
+    """The way that a GPU takes, on the CPU, whose fused kernels know the flag too."""
+
+    def defer(kind):
+        plain = kind.__init__
+
+        def init(self, *args):
+            plain(self, *args)
+            self.at_once, self.deferred = False, True
+
+        monkeypatch.setattr(kind, "__init__", init)
+
+    options = {"optimizer": OptimizerConfig(name=name, schedule="constant"), "device": "cpu", "progress": False}
+    method, calm = Poisoned(8, where), supervised()
+    fit(calm, BatchSource(problem, batch_size=20), budget=Budget(steps=7), **options)
+    defer(Guard)
+    defer(Recorder)
+    result = fit(method, BatchSource(problem, batch_size=20), budget=Budget(steps=30), clip_norm=100.0, **options)
+    assert (result.status, result.steps) == ("stopped", 7)
     for mine, theirs in zip(method.parameters(), calm.parameters(), strict=True):
         assert torch.equal(mine, theirs)
 

@@ -27,7 +27,8 @@ class Guard:
         self.clip_norm = clip_norm
         self.optimizer = optimizer
         device = parameters[0].device
-        self.deferred = device.type == "cuda" and skips_on_device(optimizer)
+        self.at_once = device.type == "cpu"
+        self.deferred = not self.at_once and skips_on_device(optimizer)
         self.raised = torch.zeros((), device=device)
 
     def admit(self, gradients: list[Tensor], losses: list[Tensor | float]) -> tuple[Tensor | float, bool]:
@@ -42,7 +43,7 @@ class Guard:
             may be taken; always true where the kernel decides for itself.
         """
         norms = torch._foreach_norm(gradients)  # pyright: ignore[reportPrivateImportUsage]
-        if self.raised.device.type == "cpu":
+        if self.at_once:
             # Reading numbers one by one is quicker here than an operation on all of them.
             norm = math.sqrt(math.fsum([n.item() ** 2 for n in norms]))
             if self.clip_norm is not None and self.clip_norm < norm < math.inf:
