@@ -16,8 +16,8 @@ TEACHER = "mlp:256,256"
 STUDENT = "mlp:96"
 
 
-def main(directory: Path) -> None:
-    """Compare the arms, print the figures, and write the report."""
+def main(directory: Path) -> bool:
+    """Compare the arms, print the figures, and write the report; whether the teacher, and only it, helped."""
     arms = {
         "alone": {"method": "supervised"},
         "taught": {"method": "distill", "teacher": TEACHER},
@@ -36,7 +36,9 @@ def main(directory: Path) -> None:
             on_result=counter,
         )
     show.comparison(compared, compared.write(directory), directory)
+    found = compared.comparison
+    return found.finding("taught") == "better" and found.finding("random teacher") != "better"
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/demo"))
+    sys.exit(0 if main(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/demo")) else 1)

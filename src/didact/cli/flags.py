@@ -28,7 +28,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
             "warmup",
             "clip_norm",
         ),
-        *("micro_batch", "evaluate_every", "checkpoint_every", "select"),
+        *("micro_batch", "evaluate_every", "checkpoint_every", "monitors", "select"),
     ),
     "machine and chance": ("seed", "split_seed", "device", "precision"),
 }
@@ -126,7 +126,7 @@ def refuse_unknown(extras: Sequence[str], parser: argparse.ArgumentParser) -> No
 
 def _help(option: Option) -> str:
     default = option.default
-    shown = "" if default in (None, "None", "False") or default.startswith("field(") else f" ({_plain(default)})"
+    shown = "" if default in (None, "None", "False", "()") or default.startswith("field(") else f" ({_plain(default)})"
     return f"{option.help}{shown}"
 
 

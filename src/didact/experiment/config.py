@@ -60,6 +60,7 @@ class RunConfig:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of the arithmetic
     evaluate_every: int | None = None  # steps between evaluations on the validation examples; ten times a run
     checkpoint_every: int | None = None  # steps between checkpoints
+    monitors: tuple[str, ...] = ()  # what a monitor that objects asks for: LossSpike=roll_back, EffectiveRank=off
     select: Literal["last", "best"] = "last"  # which weights are delivered; best counts the validation labels as used
 
     def __post_init__(self) -> None:
@@ -79,8 +80,15 @@ class RunConfig:
             if (value := getattr(self, name)) is not None:
                 check_range(name, value, above=0)
         self._check_budget()
+        self._check_monitors()
         if self.select == "best" and not self.validation:
             raise ConfigError("select is 'best', but validation is 0; give a fraction of the examples, such as 0.1.")
+
+    def _check_monitors(self) -> None:
+        if self.monitors:
+            from didact import health
+
+            health.configured(self.monitors)
 
     def _check_budget(self) -> None:
         if not self.budget:

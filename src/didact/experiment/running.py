@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from didact import catalogue, evaluation, sources
+from didact import catalogue, evaluation, health, sources
 from didact.errors import CheckpointError, ConfigError
 from didact.evaluation import report
 from didact.experiment import config as configs
@@ -167,6 +167,11 @@ def execute(
     config: RunConfig, objects: Objects, *, data: Data | None = None, store: Any = None, progress: bool = False
 ) -> RunResult:
     """A run in memory: nothing is written."""
+    if any(choice.endswith("roll_back") for choice in config.monitors):
+        raise ConfigError(
+            f"monitors is {', '.join(config.monitors)}, but rolling back needs the checkpoints of a run with a directory; "
+            "ask for pause or stop instead, or give a directory."
+        )
     prepared = prepare(config, objects, data=data, store=store, progress=progress)
     watch = Watch(prepared)
     result = _fit(prepared, watch, None, progress=progress)
@@ -216,6 +221,7 @@ def _fit(
         prepared.method,
         prepared.source,
         budget=prepared.budget,
+        monitors=health.configured(config.monitors),
         optimizer=prepared.optimizer,
         evaluate=watch if watched else None,
         evaluate_every=_cadence(prepared) if watched else None,

@@ -1,0 +1,45 @@
+"""The monitors of a run, and what each may ask for."""
+
+from collections.abc import Iterable
+from typing import get_args
+
+from didact.errors import ConfigError, check_choice
+from didact.health.loss_spike import LossSpike
+from didact.health.non_finite import NonFinite
+from didact.health.prediction_entropy import PredictionEntropy
+from didact.health.rank import EffectiveRank
+from didact.types import Level, Monitor
+
+OFF = "off"
+_KINDS = {kind.name: kind for kind in (NonFinite, LossSpike, EffectiveRank, PredictionEntropy)}
+
+
+def default_monitors() -> list[Monitor]:
+    """One of each monitor with its defaults, new ones at every call: a monitor has state and belongs to one run."""
+    return configured(())
+
+
+def configured(choices: Iterable[str]) -> list[Monitor]:
+    """One of each monitor, some of them with another action or left out.
+
+    Args:
+        choices: words such as `LossSpike=roll_back` or `EffectiveRank=off`; an action is warn, pause, roll_back or stop.
+
+    Returns:
+        New monitors.
+
+    Raises:
+        ConfigError: a word that is not like this, an unknown monitor or action.
+    """
+    actions = dict(_parse(choice) for choice in choices)
+    kept = [(kind, actions.get(name)) for name, kind in _KINDS.items() if actions.get(name) != OFF]
+    return [kind() if action is None else kind(action=action) for kind, action in kept]  # pyright: ignore[reportArgumentType]
+
+
+def _parse(choice: str) -> tuple[str, str]:
+    name, equals, action = (part.strip() for part in choice.partition("="))
+    if not equals:
+        raise ConfigError(f"monitors has {choice!r}, but must be like LossSpike=roll_back or EffectiveRank=off.")
+    check_choice("monitors", name, _KINDS)
+    check_choice(f"monitors: {name}", action, (*get_args(Level)[1:], OFF))
+    return name, action
