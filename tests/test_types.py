@@ -76,6 +76,16 @@ def test_terms_without_a_gradient_are_left_out_of_the_backward_pass():
     assert x.grad.tolist() == [0.5, 0.5]
 
 
+def test_a_mean_leaves_the_weight_out():
+    assert Term(torch.tensor(6.0), torch.tensor(4), 10.0).mean().item() == 1.5
+    assert Term(torch.tensor(0.0), 0, 10.0).mean().item() == 0.0
+
+
+def test_a_loss_that_teaches_nothing_is_refused():
+    with pytest.raises(DataError, match=r"\(a\) depends on a trained parameter"):
+        Terms(a=Term(torch.tensor(3.0), 1)).backward()
+
+
 def test_errors_say_what_would_work():
     with pytest.raises(ConfigError, match=r"alpha is 2, but must be at least 0 and at most 1\."):
         check_range("alpha", 2, at_least=0, at_most=1)

@@ -291,7 +291,7 @@ class Term:
 
     def mean(self) -> Tensor:
         """The sum over the count; 0 where the count is 0."""
-        return self.sum * self.seed() / self.weight if self.weight else self.sum * 0.0
+        return self.sum * Term(self.sum, self.count).seed()
 
     def seed(self, count: Tensor | float | None = None) -> Tensor:
         """The derivative of the total loss with respect to the sum: weight over count.
@@ -328,8 +328,13 @@ class Terms(dict[str, Term]):
 
         Args:
             counts: global counts by term, where the batch is only a part of what the optimizer step sees.
+
+        Raises:
+            DataError: no term depends on a trained parameter.
         """
         terms = [(name, term) for name, term in self.items() if term.sum.requires_grad]
+        if not terms:
+            raise DataError(f"None of the loss's terms ({', '.join(self) or 'none'}) depends on a trained parameter.")
         seeds = [term.seed(None if counts is None else counts[name]) for name, term in terms]
         torch.autograd.backward([term.sum for _, term in terms], seeds)
 

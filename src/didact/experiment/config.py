@@ -31,7 +31,7 @@ class RunConfig:
     text_column: str | None = None  # the column with the text, where text is to be classified
     task: Literal["classification", "regression"] | None = None  # by default, what the target looks like
     impute: Literal["mean", "median", "most_frequent"] | None = None  # what to fill missing values with; else refused
-    skip_bad: bool = False  # leave out images that cannot be read, and rows that cannot be used
+    skip_bad: bool = False  # leave out images that cannot be read
     image_size: int | None = None  # side in pixels to which images are resized
     max_length: int = 128  # longest text, in tokens
     split: str | None = None  # the part to use, of a Hugging Face data set or a folder that has several
