@@ -1,12 +1,13 @@
 """What teachers share: the cost ledger, the view that they look at, and the refusal of what they cannot do."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from didact.errors import TeacherError
-from didact.types import Batch, Cost, Features, Labels, Logits, Rollout, Signal
+from didact.types import Batch, Cost, Features, Labels, Logits, Rollout, Signal, Stateful
 
 
 class BaseTeacher:
@@ -70,6 +71,52 @@ class BaseTeacher:
         if "input_ids" in batch:
             # Padding counts, as in the student's ledger: to leave it out, every step would wait for the device.
             self._cost.teacher_tokens += batch["input_ids"].numel()
+
+
+class WrappingTeacher(BaseTeacher):
+    """Abstract: stands before another teacher, whose cost, features and state are its own.
+
+    Args:
+        teacher: the one that answers in the end.
+        view: see `BaseTeacher`.
+    """
+
+    def __init__(self, teacher: Any, *, view: str | None = None) -> None:
+        super().__init__(view=view)
+        self.teacher = teacher
+        self.frozen = getattr(teacher, "frozen", True)
+
+    @property
+    def cost(self) -> Cost:
+        """What the wrapped teacher's answers have cost."""
+        return self.teacher.cost
+
+    @cost.setter
+    def cost(self, cost: Cost) -> None:
+        self.teacher.cost = cost
+
+    def tap(self, *names: str) -> None:
+        """Forward to the wrapped teacher."""
+        self.teacher.tap(*names)
+
+    def candidates(self) -> list[str]:
+        """Those of the wrapped teacher."""
+        return self.teacher.candidates()
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the wrapped teacher where it can be moved, in place."""
+        if callable(getattr(self.teacher, "to", None)):
+            self.teacher.to(device)
+        return self
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the wrapped teacher, where it has one."""
+        return {"teacher": self.teacher.state_dict()} if isinstance(self.teacher, Stateful) else {}
+
+    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+        """Take back what `state_dict` gave."""
+        if isinstance(self.teacher, Stateful):
+            self.teacher.load_state_dict(state["teacher"])
 
 
 class ModelTeacher(BaseTeacher):

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from didact.errors import ConfigError
-from didact.teachers.base import BaseTeacher
-from didact.types import Batch, Cost, Rollout, Signal, Stateful
+from didact.teachers.base import WrappingTeacher
+from didact.types import Batch, Rollout, Signal, Stateful
 
 
-class CachedTeacher(BaseTeacher):
+class CachedTeacher(WrappingTeacher):
     """Asks a teacher only about examples that it wasn't asked about before; calls saved are not counted as cost.
 
     An answer is kept by the example's id, so it must depend on the example alone: a teacher that looks at an augmented
@@ -40,7 +40,7 @@ class CachedTeacher(BaseTeacher):
         view: str | None = None,
         augmented: Iterable[str] = ("weak", "strong"),
     ) -> None:
-        super().__init__(view=view)
+        super().__init__(teacher, view=view)
         names = set(augmented)
         for looked_at in (view, getattr(teacher, "view", None)):
             if looked_at in names:
@@ -53,33 +53,15 @@ class CachedTeacher(BaseTeacher):
                 f"teacher is a {type(teacher).__name__}, which changes while teaching, so that its answers can't be "
                 "cached. Cache a frozen teacher, or leave out the cache."
             )
-        self.teacher, self.cache = teacher, cache
+        self.cache = cache
         self.hits = 0
         """How many examples were answered from the cache."""
 
-    @property
-    def cost(self) -> Cost:
-        """What the teacher's own answers have cost."""
-        return self.teacher.cost
-
-    @cost.setter
-    def cost(self, cost: Cost) -> None:
-        self.teacher.cost = cost
-
-    def tap(self, *names: str) -> None:
-        """Forward to the teacher; do it before the first answer is cached."""
-        self.teacher.tap(*names)
-
-    def candidates(self) -> list[str]:
-        """Those of the teacher."""
-        return self.teacher.candidates()
-
     def to(self, device: torch.device | str) -> Self:
         """Move the teacher and the cache where they can be moved, in place."""
-        for part in (self.teacher, self.cache):
-            if callable(getattr(part, "to", None)):
-                part.to(device)
-        return self
+        if callable(getattr(self.cache, "to", None)):
+            self.cache.to(device)
+        return super().to(device)
 
     @torch.no_grad()
     def signal(self, batch: Batch, attempt: Rollout | None = None) -> Signal:
@@ -101,15 +83,14 @@ class CachedTeacher(BaseTeacher):
 
     def state_dict(self) -> dict[str, Any]:
         """The states of the teacher and of the cache, where they have one, and the number of hits."""
-        parts = {"teacher": self.teacher, "cache": self.cache}
-        state = {name: part.state_dict() for name, part in parts.items() if isinstance(part, Stateful)}
-        return {**state, "hits": self.hits}
+        kept = {"cache": self.cache.state_dict()} if isinstance(self.cache, Stateful) else {}
+        return {**super().state_dict(), **kept, "hits": self.hits}
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
         """Take back what `state_dict` gave."""
-        for name, part in (("teacher", self.teacher), ("cache", self.cache)):
-            if isinstance(part, Stateful):
-                part.load_state_dict(state[name])
+        super().load_state_dict(state)
+        if isinstance(self.cache, Stateful):
+            self.cache.load_state_dict(state["cache"])
         self.hits = int(state["hits"])
 
 

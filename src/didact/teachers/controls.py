@@ -1,8 +1,7 @@
 """Deliberately bad teachers: a method that learns as well from these as from a good one has shown nothing."""
 
 import math
-from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,8 +9,8 @@ from torch import Tensor
 from didact import hashing
 from didact.errors import TeacherError, check_range
 from didact.teachers.answers import is_target, log_probabilities, scores_of, trust_of
-from didact.teachers.base import BaseTeacher
-from didact.types import IGNORE, Batch, Cost, Features, Labels, Logits, Rollout, Signal, Stateful
+from didact.teachers.base import BaseTeacher, WrappingTeacher
+from didact.types import IGNORE, Batch, Features, Labels, Logits, Rollout, Signal
 
 
 class RandomTeacher(BaseTeacher):
@@ -61,45 +60,12 @@ def normal(ids: Tensor, seed: int, count: int) -> Tensor:
     return torch.cat([radius * angle.cos(), radius * angle.sin()], 1)[:, :count].float()
 
 
-class _Spoiler(BaseTeacher):
+class _Spoiler(WrappingTeacher):
     """Abstract: spoils another teacher's answers about classes."""
 
     def __init__(self, teacher: Any, *, classes: int | None) -> None:
-        super().__init__()
-        self.teacher, self.classes = teacher, classes
-        self.frozen = getattr(teacher, "frozen", True)
-
-    @property
-    def cost(self) -> Cost:
-        """What the spoiled teacher's answers have cost."""
-        return self.teacher.cost
-
-    @cost.setter
-    def cost(self, cost: Cost) -> None:
-        self.teacher.cost = cost
-
-    def tap(self, *names: str) -> None:
-        """Forward to the spoiled teacher."""
-        self.teacher.tap(*names)
-
-    def candidates(self) -> list[str]:
-        """Those of the spoiled teacher."""
-        return self.teacher.candidates()
-
-    def to(self, device: torch.device | str) -> Self:
-        """Move the spoiled teacher where it can be moved, in place."""
-        if callable(getattr(self.teacher, "to", None)):
-            self.teacher.to(device)
-        return self
-
-    def state_dict(self) -> dict[str, Any]:
-        """The state of the spoiled teacher, where it has one."""
-        return {"teacher": self.teacher.state_dict()} if isinstance(self.teacher, Stateful) else {}
-
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
-        """Take back what `state_dict` gave."""
-        if isinstance(self.teacher, Stateful):
-            self.teacher.load_state_dict(state["teacher"])
+        super().__init__(teacher)
+        self.classes = classes
 
     def _answer(self, batch: Batch, attempt: Rollout | None) -> Signal:
         signal = self.teacher.signal(batch, attempt)
