@@ -177,3 +177,15 @@ def test_the_default_monitors_watch_a_healthy_run_in_silence():
     assert len({monitor.name for monitor in monitors}) == 4
     for part in np.split(noisy(200), 4):
         assert {monitor.observe(window(part, probe=lambda: output)).level for monitor in monitors} == {"ok"}
+
+
+def test_another_stage_of_a_method_is_no_spike():
+    monitor = LossSpike(warmup=20)
+    for _ in range(3):
+        assert monitor.observe(window([0.1, 0.11] * 10, hint=[0.1, 0.11] * 10)).level == "ok"
+    both = window([0.1] * 10 + [5.0] * 10, hint=[0.1] * 10 + [math.nan] * 10, label=[math.nan] * 10 + [5.0] * 10)
+    assert monitor.observe(both).level == "ok"
+    later = [5.0, 5.1] * 10
+    for _ in range(3):
+        assert monitor.observe(window(later, label=later)).level == "ok"
+    assert monitor.observe(window([50.0] * 20, label=[50.0] * 20)).level == "warn"

@@ -16,4 +16,3 @@ __all__ = [
     "effective_rank",
     "prediction_entropies",
 ]
-

@@ -25,7 +25,8 @@ class LossSpike:
     deviations (the median absolute deviation times 1.4826). The trailing losses are those of earlier windows, so a
     spike is never judged by itself; they are kept up to `history`, so a new, higher level becomes normal in the end.
     The figure is the highest excess in robust standard deviations that held for `persist` steps; 0 while fewer than
-    `warmup` losses are known. Medians are lower medians, as `torch.median` has them.
+    `warmup` losses are known. Medians are lower medians, as `torch.median` has them. When the loss has other terms than
+    before, as in the second stage of a method, what it was before is forgotten.
 
     Args:
         action: what to ask for.
@@ -55,10 +56,13 @@ class LossSpike:
         self.threshold, self.persist, self.history, self.warmup = threshold, persist, history, warmup
         self._trailing = torch.empty(0, dtype=torch.float64)
         self._recent: list[float] = []
+        self._terms: list[str] = []
 
     def observe(self, window: Window) -> Verdict:
         """Judge the window's total losses by those of the windows before, then remember them."""
         losses = window.losses["total"]
+        if (terms := sorted(window.losses)) != self._terms:
+            self._terms, self._recent, self._trailing = terms, [], self._trailing[:0]
         known = self._trailing.numel()
         if known < self.warmup:
             verdict = Verdict("ok", self.name, 0.0, f"{known} of the {self.warmup} losses needed are known.")
@@ -87,13 +91,14 @@ class LossSpike:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """The trailing losses, float64 [at most history], and the excesses of the last steps."""
-        return {"trailing": self._trailing.clone(), "recent": list(self._recent)}
+        """The trailing losses, float64 [at most history], the excesses of the last steps, and the names of the terms."""
+        return {"trailing": self._trailing.clone(), "recent": list(self._recent), "terms": list(self._terms)}
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
         """Take back what `state_dict` gave."""
         self._trailing = torch.as_tensor(state["trailing"], dtype=torch.float64).clone()
         self._recent = [float(value) for value in state["recent"]]
+        self._terms = list(state["terms"])
 
 
 def _sustained(values: list[float], length: int) -> float:
