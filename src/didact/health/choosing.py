@@ -23,7 +23,7 @@ def configured(choices: Iterable[str]) -> list[Monitor]:
     """One of each monitor, some of them with another action or left out.
 
     Args:
-        choices: words such as `LossSpike=roll_back` or `EffectiveRank=off`; an action is warn, pause, roll_back or stop.
+        choices: words such as `LossSpike=roll_back` or `EffectiveRank=off`; the actions are those of `types.LEVELS`.
 
     Returns:
         New monitors.

@@ -91,7 +91,7 @@ class LossSpike:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """The trailing losses, float64 [at most history], the excesses of the last steps, and the names of the terms."""
+        """The trailing losses (float64, at most `history`), the excesses of the last steps, and the terms' names."""
         return {"trailing": self._trailing.clone(), "recent": list(self._recent), "terms": list(self._terms)}
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
