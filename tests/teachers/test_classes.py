@@ -125,3 +125,15 @@ def test_few_or_missing_labels_tell_nothing():
     assert suspicious_order(swapped, torch.full((20,), IGNORE), ["a", "b"]) is None
     with pytest.raises(TeacherError, match=r"answers with 2 classes, but the data have 3: 'a', 'b', 'c'"):
         suspicious_order(swapped, labels, ["a", "b", "c"])
+
+
+def test_an_untrained_teacher_has_no_order_to_be_mistaken():
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.arange(300) % 3
+    x = 2 * torch.eye(3)[labels] + torch.randn(300, 3, generator=generator)
+    # Its largest output follows the classes in another order, but seldom: a linear map that hardly looks at them.
+    scores = x.roll(1, dims=1) * 0.3 + torch.randn(300, 3, generator=generator)
+    answers = scores.argmax(-1)
+    assert (answers == labels).float().mean() < 0.3
+    assert (answers == (labels + 1) % 3).float().mean() > 0.4
+    assert suspicious_order(scores, labels, ["a", "b", "c"]) is None

@@ -67,7 +67,8 @@ def suspicious_order(probabilities: Tensor, labels: Tensor, classes: Sequence[st
 
     The best assignment of outputs to classes is found on one half of the labelled examples and judged on the other, and
     the other way round, so that chance can't make one look good. It is reported where it is right on at least 10 points
-    more of the examples, by more than four standard errors.
+    more of the examples, by more than four standard errors, and half way or more from always naming the commonest class
+    to being right: a teacher that knows little in any order, such as an untrained net, has no order to be mistaken.
 
     Args:
         probabilities: [N, C] float, or any scores whose largest is the answer, in the order as given.
@@ -95,7 +96,8 @@ def suspicious_order(probabilities: Tensor, labels: Tensor, classes: Sequence[st
     gain = right.astype(float) - as_given.astype(float)
     # Two pseudo-counts of spread, so that a handful of examples that all agree isn't taken for certainty.
     error = ((gain.var() + 2 / len(gain)) / len(gain)) ** 0.5
-    if gain.mean() < 0.1 or gain.mean() <= 4 * error:
+    chance = np.bincount(truth, minlength=len(classes)).max() / len(truth)
+    if gain.mean() < 0.1 or gain.mean() <= 4 * error or right.mean() < (1 + chance) / 2:
         return None
     names = [classes[int(i)] for i in _assignment(answers, truth, len(classes))]
     return (
