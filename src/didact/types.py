@@ -526,7 +526,8 @@ class Examples:
 
     tensors: Mapping[str, Tensor]
     """`x` float32 [N, ...] raw inputs (images are [N, channels, height, width] in [0, 1]) or `input_ids` and
-    `attention_mask` int64 [N, T]; `label` int64 [N] with `IGNORE`, or float32 [N] with NaN; `id` int64 [N]."""
+    `attention_mask` int64 [N, T]; `label` int64 [N] with `IGNORE`, or float32 [N] with NaN; `id` int64 [N]; optionally
+    `group` int64 [N], the same for examples that must stay in one split."""
     task: Task
     modality: Modality
     classes: tuple[str, ...] = ()

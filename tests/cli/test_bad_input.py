@@ -275,7 +275,7 @@ def test_a_directory_that_cannot_be_made(refused):
         (["run", "supervised", "--lables", "3"], "There is no option --lables. Did you mean --labels"),
         (
             ["run", "supervised", "--data", "digts"],
-            "data is 'digts', which is neither a file or folder here nor built in. Did you mean digits?",
+            "data is 'digts', which is neither a file or folder here nor built in. Did you mean digits",
         ),
         (["run", "supervised", "--data", "hf:nowhere/at/all"], "hf:nowhere/at/all"),
         (["run", "supervised", "--steps", "0"], "The budget of steps is 0, but must be above 0."),

@@ -198,3 +198,11 @@ def test_projectors_name_both_shapes(student, teacher):
         projector(student, teacher)
     assert str(list(student)) in str(error.value)
     assert str(list(teacher)) in str(error.value)
+
+
+def test_a_transformer_needs_rows():
+    tensors = {"x": torch.rand(4, 3, 1, 2, 2), "label": torch.arange(4) % 2, "id": torch.arange(4)}
+    bags = Examples(tensors=tensors, task="classification", modality="table", classes=("a", "b"))
+    with pytest.raises(ConfigError, match=r"shape \[3, 1, 2, 2\]"):
+        build("transformer:1x8", bags)
+    assert build("mlp:4", bags)(bags.batch()).logits.shape == (4, 2)

@@ -25,9 +25,9 @@ def test_digits_are_loaded_once():
 
 
 def test_an_unknown_world_is_refused_with_the_nearest_name():
-    with pytest.raises(ConfigError, match=r"'digit', which is not known. Did you mean digits\?"):
+    with pytest.raises(ConfigError, match=r"'digit', which is not known. Did you mean digits or "):
         worlds.load("digit")
-    assert worlds.names() == ("digits",)
+    assert "digits" in worlds.names()
 
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch):

@@ -58,6 +58,11 @@ def _built_in(spec: str, kind: str, rest: str, examples: Examples) -> nn.Module:
         match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", rest)
         if match is None:
             raise ConfigError(f"learner is {spec!r}, but {KINDS[kind]}.")
+        if examples.modality == "table" and len(examples.shape) != 1:
+            raise ConfigError(
+                f"learner is {spec!r}, but one input has the shape {list(examples.shape)}; over a table, a transformer "
+                "needs rows of numbers. An mlp:64,64 would work."
+            )
         return nets.transformer(int(match[1]), int(match[2]), examples, outputs_of(examples))
     if not re.fullmatch(r"(\d+(,\d+)*)?", rest) or 0 in (widths := [int(w) for w in rest.split(",") if w]):
         raise ConfigError(f"learner is {spec!r}, but {KINDS[kind]}.")

@@ -53,7 +53,8 @@ def split(examples: Examples, *, validation: float = 0.1, test: float = 0.2, see
     """Split by a keyed hash of each example's id, never by position.
 
     An example's split depends on its id, the seed and the fractions alone, so that neither another order nor added rows
-    move it. The sizes are therefore random, with the fractions as their means. Examples with the same id stay together.
+    move it. The sizes are therefore random, with the fractions as their means. Examples with the same id stay together;
+    where there is a tensor `group` (int64 [N]), its numbers stand for the ids, as for several views of one object.
 
     Args:
         examples: N of them.
@@ -70,7 +71,7 @@ def split(examples: Examples, *, validation: float = 0.1, test: float = 0.2, see
     """
     for field, fraction in (("validation", validation), ("test", test), ("validation + test", validation + test)):
         check_range(field, fraction, at_least=0, below=1)
-    chance = hashing.uniform(examples.tensors["id"], seed, "split")
+    chance = hashing.uniform(examples.tensors.get("group", examples.tensors["id"]), seed, "split")
     in_test, held_out = chance < test, chance < test + validation
     splits = Splits(examples.select(~held_out), examples.select(held_out & ~in_test), examples.select(in_test))
     wanted = {"train": 1.0, "validation": validation, "test": test}

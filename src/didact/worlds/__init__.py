@@ -1,17 +1,77 @@
 """Worlds: small real data and simulators on which a claim can be checked in seconds.
 
-A world's docstring says what in it is real, and what is known about it.
+A world's docstring says what in it is real, what is simulated, and what is known about the answer. Examples that are
+made from the same real one have the same number in the tensor `group`, by which splits keep them together.
 """
 
+import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from didact.errors import check_choice
+from didact.errors import ConfigError, check_choice
 from didact.types import Examples
+from didact.worlds.altered_digits import digits_defects, digits_privileged, digits_styles
+from didact.worlds.arranged_digits import digits_bags, digits_stream
 from didact.worlds.digits import digits
+from didact.worlds.mixtures import MIXTURES, GaussianMixture, gaussian_mixture, gaussian_pair, zipf_mixture
+from didact.worlds.planted import PlantedTeacher
+from didact.worlds.python_text import stdlib_text
+from didact.worlds.tables import breast_cancer, diabetes, wine
 
-_WORLDS: dict[str, Callable[[], Examples]] = {"digits": digits}
+_WORLDS: dict[str, Callable[[], Examples]] = {
+    "breast_cancer": breast_cancer,
+    "diabetes": diabetes,
+    "digits": digits,
+    "digits_bags": digits_bags,
+    "digits_defects": digits_defects,
+    "digits_privileged": digits_privileged,
+    "digits_stream": digits_stream,
+    "digits_styles": digits_styles,
+    "gaussian_mixture": gaussian_mixture,
+    "gaussian_pair": gaussian_pair,
+    "stdlib_text": stdlib_text,
+    "wine": wine,
+    "zipf_mixture": zipf_mixture,
+}
 
-__all__ = ["digits", "load", "names"]
+__all__ = [
+    "GaussianMixture",
+    "PlantedTeacher",
+    "World",
+    "bayes_accuracy",
+    "breast_cancer",
+    "describe",
+    "diabetes",
+    "digits",
+    "digits_bags",
+    "digits_defects",
+    "digits_privileged",
+    "digits_stream",
+    "digits_styles",
+    "gaussian_mixture",
+    "gaussian_pair",
+    "load",
+    "mixture",
+    "names",
+    "stdlib_text",
+    "wine",
+    "zipf_mixture",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What a world is, in words."""
+
+    name: str
+    summary: str
+    """What is to be learned, as a sentence."""
+    real: str
+    """What in it is real, and where it comes from."""
+    simulated: str
+    """What in it was made up, and how."""
+    known: str
+    """What is known about the answer."""
 
 
 def names() -> tuple[str, ...]:
@@ -31,6 +91,54 @@ def load(name: str) -> Examples:
     Raises:
         ConfigError: an unknown name; the nearest is offered.
         MissingExtraError: the package that the data come with is not installed.
+        DataError: this Python comes without the files that a world reads.
     """
     check_choice("world", name, _WORLDS)
     return _WORLDS[name]()
+
+
+def describe(name: str) -> World:
+    """What a world is, from its docstring; nothing is loaded.
+
+    Args:
+        name: one of `names()`.
+
+    Raises:
+        ConfigError: an unknown name; the nearest is offered.
+    """
+    check_choice("world", name, _WORLDS)
+    paragraphs = [" ".join(part.split()) for part in (inspect.getdoc(_WORLDS[name]) or "").split("\n\n")]
+    parts = {head: rest for head, _, rest in (part.partition(": ") for part in paragraphs[1:])}
+    return World(name, paragraphs[0], parts["Real"], parts["Simulated"], parts["Known"])
+
+
+def mixture(name: str) -> GaussianMixture:
+    """The distribution behind a world that was drawn from one.
+
+    Args:
+        name: `gaussian_pair`, `gaussian_mixture` or `zipf_mixture`.
+
+    Raises:
+        ConfigError: another name.
+    """
+    if name in _WORLDS and name not in MIXTURES:
+        raise ConfigError(
+            f"world is {name!r}, whose distribution nobody knows; it is known of {', '.join(sorted(MIXTURES))}."
+        )
+    check_choice("world", name, MIXTURES)
+    return MIXTURES[name]()
+
+
+def bayes_accuracy(name: str) -> float:
+    """How often the best possible classifier is right on a world: see `GaussianMixture.bayes_accuracy`.
+
+    Args:
+        name: `gaussian_pair`, `gaussian_mixture` or `zipf_mixture`.
+
+    Returns:
+        In [0, 1]; for unseen examples of the distribution, not for the sample that the world is.
+
+    Raises:
+        ConfigError: another name.
+    """
+    return mixture(name).bayes_accuracy()

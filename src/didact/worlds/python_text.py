@@ -1,0 +1,94 @@
+"""Real text that every machine with Python has."""
+
+import functools
+import sysconfig
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from didact import hashing
+from didact.errors import DataError
+from didact.types import Examples
+
+PACKAGES = ("asyncio", "email", "http", "multiprocessing", "unittest", "xml")
+"""The classes of `stdlib_text`."""
+_LINES = 800
+_SHORTEST, _LONGEST = 24, 62
+_BOS, _EOS, _FIRST_BYTE = 1, 2, 4
+
+
+@functools.cache
+def stdlib_text() -> Examples:
+    """Tell which package of Python's standard library a line of its source comes from.
+
+    Real: the lines, of code, comments and documentation, from the running interpreter's own files. They are stripped;
+    kept are those of 24 to 62 characters that occur in one of the six packages only, each once. The tests that come
+    with a package are left out.
+
+    Simulated: the selection of 800 lines a package (or all, where there are fewer), those with the lowest hashes, so
+    that it does not depend on the order of files.
+
+    Known: nothing for certain, and the data differ a little between versions of Python; their fingerprint tells. On
+    3.11, logistic regression reaches about 70% on TF-IDF weights of words and word pairs, and 75% on those of letters,
+    pairs and triples; chance is 17%. Lines of one file are in all splits: it is about style and subject, not about new
+    files.
+
+    Returns:
+        `input_ids` and `attention_mask` int64 [N, T], T at most 64: bytes as `sources.ByteTokenizer` numbers them;
+        `label` int64 [N], `id` int64 [N] from the contents; and the N `texts`.
+
+    Raises:
+        DataError: this Python comes without its source files.
+    """
+    lines = _selected([_lines_of(package) for package in PACKAGES])
+    texts = tuple(line for package in lines for line in package)
+    label = torch.cat([torch.full((len(package),), number) for number, package in enumerate(lines)])
+    return Examples(
+        tensors={**_tokens(texts), "label": label, "id": hashing.of_strings(texts)},
+        task="classification",
+        modality="text",
+        classes=PACKAGES,
+        texts=texts,
+        vocabulary=_FIRST_BYTE + 256,
+        name="stdlib_text",
+    )
+
+
+def _lines_of(package: str) -> set[str]:
+    """The lines of a package that are of a fitting length, stripped."""
+    folder = Path(sysconfig.get_path("stdlib")) / package
+    files = [file for file in folder.rglob("*.py") if not {"test", "tests"} & set(file.relative_to(folder).parts)]
+    if not files:
+        raise DataError(
+            f"The world 'stdlib_text' reads Python's own source files, but there are none in {folder}; use a Python "
+            "that comes with them, or another world."
+        )
+    stripped = (line.strip() for file in files for line in file.read_text("utf-8", errors="replace").splitlines())
+    return {line for line in stripped if _SHORTEST <= len(line) <= _LONGEST}
+
+
+def _selected(packages: list[set[str]]) -> list[list[str]]:
+    """For each package the lines that are its alone and have the lowest hashes, in their order."""
+    owners = Counter(line for package in packages for line in package)
+    return [_lowest(line for line in package if owners[line] == 1) for package in packages]
+
+
+def _lowest(lines: Iterable[str]) -> list[str]:
+    known = sorted(lines)
+    return [known[i] for i in hashing.of_strings(known).argsort()[:_LINES].tolist()]
+
+
+def _tokens(texts: tuple[str, ...]) -> dict[str, Tensor]:
+    """Bytes as token ids. The rooms' contract keeps worlds from `sources.ByteTokenizer`; a test holds both equal."""
+    contents = [text.encode()[:_LONGEST] for text in texts]
+    lengths = np.fromiter(map(len, contents), dtype=np.int64)[:, None]
+    place = np.arange(lengths.max() + 2)[None]
+    ids = np.zeros((len(contents), place.shape[1]), dtype=np.int64)
+    ids[(place > 0) & (place <= lengths)] = np.frombuffer(b"".join(contents), np.uint8).astype(np.int64) + _FIRST_BYTE
+    ids[:, 0], ids[place == lengths + 1] = _BOS, _EOS
+    mask = (place < lengths + 2).astype(np.int64)
+    return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
