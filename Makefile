@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 ONE_THREAD := OMP_NUM_THREADS=1
 
-.PHONY: help setup demo test test-slow lint format types contracts docs bench clean
+.PHONY: help setup demo test test-slow lint format types contracts docs claims bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,11 @@ contracts: setup ## which room may import which
 
 docs: setup ## the documentation, in site/
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
+
+JOBS ?= 2
+
+claims: setup ## run the claims again whose stored result is missing or stale; JOBS=2 processes
+	$(ONE_THREAD) $(BIN)/didact replicate --stale --jobs $(JOBS)
 
 bench: setup ## every benchmark, with its results in benchmarks/results/
 	@missed=0; for script in loop_overhead data startup; do \

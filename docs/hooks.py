@@ -4,6 +4,8 @@ import ast
 import importlib
 import inspect
 import sys
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 from check_docstrings import public_modules, undocumented  # noqa: E402
 from didact import catalogue  # noqa: E402
+from didact.claims import entries  # noqa: E402
+from didact.claims.store import Store  # noqa: E402
 
 PACKAGE = ROOT / "src" / "didact"
 
@@ -102,17 +106,52 @@ def _method_page(info: catalogue.MethodInfo) -> str:
 
 
 def _methods_index() -> str:
-    rows = [
-        f"| [`{info.name}`]({info.family}/{info.name}.md) | {info.family.replace('_', '-')} | {_cell(info.title)} |"
-        for info in catalogue.listing()
-    ]
-    head = "# Methods\n\nRun one with `didact run NAME`; `didact show NAME` prints what its page here says.\n"
-    return "\n".join([head, "| method | family | |", "|---|---|---|", *rows, ""])
+    """Every method, what it needs, and what became of its claim."""
+    head = "# Methods\n\nRun one with `didact run NAME`; `didact show NAME` prints what its page here says."
+    store = _store()
+    infos = catalogue.listing()
+    words = dict(zip(infos, entries.words(infos, store), strict=True))
+    counts = Counter(word for info, word in words.items() if info.claim is not None)
+    summary = ", ".join(f"{count} {word}" for word, count in counts.most_common()) or "none"
+    lines = [head, "", f"Their claims, run again by `didact replicate`: {summary}.", ""]
+    lines += ["| method | family | | needs | its claim | effect | seeds |", "|---|---|---|---|---|---|---|"]
+    for info, word in words.items():
+        found = entries.entry(info, store)
+        link = f"[`{info.name}`]({info.family}/{info.name}.md)"
+        needs = ", ".join(found["needs"])
+        claim = found["claim"] or {}
+        effect, seeds = claim.get("sentence") or "", len(claim.get("seeds", [])) or ""
+        family = info.family.replace("_", "-")
+        lines.append(f"| {link} | {family} | {_cell(info.title)} | {needs} | {word} | {_cell(effect)} | {seeds} |")
+    return "\n".join([*lines, ""])
+
+
+def _store() -> Store:
+    return Store(ROOT / "claims" / "results")
+
+
+def _claim(claim: dict[str, Any]) -> list[str]:
+    """The section of a method's page about its claim."""
+    lines = ["", "## Claim", "", claim["statement"], "", f"{claim['shows']} Not shown: {claim['omits']}", ""]
+    if claim["verdict"] is None:
+        return [*lines, "It has not been run yet.", ""]
+    for rows in claim["tables"]:
+        lines += [_row(rows[0]), _row(["---"] * len(rows[0])), *(_row(row.values()) for row in rows), ""]
+    lines += [f"**{claim['verdict']}**: {claim['sentence']}", ""]
+    seeds, axis = ", ".join(map(str, claim["seeds"])), claim["budget"]["axis"].replace("_", " ")
+    lines += [f"World {claim['world']}, seeds {seeds}, equal {axis}, at commit `{claim['commit']}`.", ""]
+    return lines if claim["fresh"] else [*lines, f"Stale: {', '.join(claim['changed'])} changed since.", ""]
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(map(_cell, cells))} |"
 
 
 def _method(info: catalogue.MethodInfo) -> str:
-    """A method's page: its docstring, its options, its class."""
+    """A method's page: its docstring, its claim, its options, its class."""
     lines = [f"# {info.name}", "", info.description, ""]
+    claim = entries.entry(info, _store())["claim"]
+    lines += _claim(claim) if claim else []
     if info.options:
         lines += ["## Options", "", "| option | type | default | |", "|---|---|---|---|"]
         for option in info.options:

@@ -8,6 +8,7 @@ import pytest
 
 from didact import catalogue
 from didact.errors import ConfigError
+from didact.experiment import config as configs
 from didact.learners import HIDDEN
 from didact.types import Method
 
@@ -55,7 +56,7 @@ def test_the_listing_is_what_lies_in_the_folders():
 
 
 def test_every_method_describes_itself_and_its_options():
-    runs = {"data", "learner", "teacher", "seed", "lr", "steps", "epochs", "seconds", "budget"}
+    runs = {*configs.fields(), *configs.SHORTHANDS}
     for info in catalogue.listing():
         assert len(info.title) > 10
         assert info.title.endswith(".")
@@ -107,8 +108,8 @@ def test_a_module_of_ones_own(mine, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("distil", "There is no method 'distil'. Did you mean distill?"),
-        ("zzzz", "There is no method 'zzzz'. Known: distill"),
+        ("distil", "There is no method 'distil'. Did you mean distill"),
+        ("zzzz", "There is no method 'zzzz'. Known: "),
         ("nowhere/method.py", "The method's file 'nowhere/method.py' does not exist."),
         ("no_such_package.method", "There is no method 'no_such_package.method': no such module"),
     ],

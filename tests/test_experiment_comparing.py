@@ -81,7 +81,7 @@ def test_arms_by_name_and_by_mapping():
 @pytest.mark.parametrize(
     ("arms", "settings", "said"),
     [
-        (["supervised", "distil"], {}, "There is no method or baseline 'distil'. Did you mean distill?"),
+        (["supervised", "distil"], {}, "There is no method or baseline 'distil'. Did you mean distill"),
         (["supervised", "supervised"], {}, "The arm 'supervised' is there twice"),
         (["supervised", "supervised,steps=5"], {}, "The arm 'supervised,steps=5' has its own budget"),
         (["supervised", "distill"], {}, "The method 'distill' needs a teacher"),

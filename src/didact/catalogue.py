@@ -18,6 +18,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from didact.claiming import Claim
 from didact.errors import ConfigError, nearest
 from didact.options import Option, convert, parse, read_options
 
@@ -40,6 +41,16 @@ class MethodInfo:
     description: str
     """The whole docstring."""
     options: tuple[Option, ...]
+
+    @cached_property
+    def claim(self) -> Claim | None:
+        """What it claims, read from its file without running it; None where it claims nothing."""
+        return _read_claim(self.path)
+
+    @cached_property
+    def needs(self) -> tuple[str, ...]:
+        """What it works with beside a learner and labels, such as a teacher or examples without labels."""
+        return _read_needs(self.path)
 
     @cached_property
     def _module(self) -> types.ModuleType:
@@ -153,6 +164,11 @@ def _paths() -> dict[str, Path]:
 
 
 def _describe(path: Path, name: str, family: str, module: str) -> MethodInfo:
+    return _described(path, name, family, module, path.stat().st_mtime_ns if path.exists() else 0)
+
+
+@cache
+def _described(path: Path, name: str, family: str, module: str, _modified: int) -> MethodInfo:
     description = ast.get_docstring(parse(path)[1]) or ""
     title = description.strip().splitlines()[0] if description.strip() else ""
     return MethodInfo(
@@ -164,6 +180,73 @@ def _describe(path: Path, name: str, family: str, module: str) -> MethodInfo:
         description=description,
         options=read_options(path),
     )
+
+
+def _read_claim(path: Path) -> Claim | None:
+    """The `CLAIM` at the end of a method's file.
+
+    Raises:
+        ConfigError: One of its arguments isn't written out, or the claim refuses them.
+    """
+    for node in parse(path)[1].body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "CLAIM":
+            if not isinstance(node.value, ast.Call):
+                raise ConfigError(f"CLAIM in {path} is {ast.unparse(node.value)}, but must be Claim(...).")
+            words = {word.arg or "**": _literal(path, word) for word in node.value.keywords}
+            try:
+                return Claim(**words)
+            except TypeError as error:
+                raise ConfigError(f"The claim in {path} cannot be made: {error}.") from None
+    return None
+
+
+def _literal(path: Path, word: ast.keyword) -> Any:
+    try:
+        return ast.literal_eval(word.value)
+    except ValueError:
+        raise ConfigError(
+            f"The claim's {word.arg} in {path} is {ast.unparse(word.value)}, but must be written out in words, "
+            "numbers, tuples and dictionaries: it is read without running the file."
+        ) from None
+
+
+def _read_needs(path: Path) -> tuple[str, ...]:
+    tree = parse(path)[1]
+    body = next((n.body for n in tree.body if isinstance(n, ast.ClassDef) and _is_method_class(n)), [])
+    taken = {name for node in body if _is_init(node) for name in _required(node.args)}
+    stated = {name: value for node in body for name, value in _assigned(node)}
+    taps = {ast.unparse(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
+    found = {
+        "teacher": "teacher" in taken,
+        "teacher's features": bool(taps & {"teacher.tap", "self.teacher.tap"}),
+        "learner's features": bool(taps & {"learner.tap", "self.learner.tap"}),
+        "further learners": "spawn" in taken,
+        "unlabelled examples": stated.get("unlabelled") == "True",
+        "augmented views": stated.get("views", "{}") != "{}",
+    }
+    return tuple(name for name, there in found.items() if there)
+
+
+def _is_method_class(node: ast.ClassDef) -> bool:
+    return any(ast.unparse(base).rpartition(".")[2] == "Method" for base in node.bases)
+
+
+def _is_init(node: ast.stmt) -> typing.TypeGuard[ast.FunctionDef]:
+    return isinstance(node, ast.FunctionDef) and node.name == "__init__"
+
+
+def _required(arguments: ast.arguments) -> list[str]:
+    """The arguments without a default: what has one can be done without."""
+    plain = arguments.args[: len(arguments.args) - len(arguments.defaults)]
+    named = [word for word, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if default is None]
+    return [argument.arg for argument in (*plain, *named)]
+
+
+def _assigned(node: ast.stmt) -> list[tuple[str, str]]:
+    """The names that a statement assigns, and the expression."""
+    if isinstance(node, ast.AnnAssign) and node.value is not None:
+        return [(ast.unparse(node.target), ast.unparse(node.value))]
+    return [(ast.unparse(t), ast.unparse(node.value)) for t in node.targets] if isinstance(node, ast.Assign) else []
 
 
 def _module_path(name: str) -> Path:

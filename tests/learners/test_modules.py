@@ -206,3 +206,8 @@ def test_a_transformer_needs_rows():
     with pytest.raises(ConfigError, match=r"shape \[3, 1, 2, 2\]"):
         build("transformer:1x8", bags)
     assert build("mlp:4", bags)(bags.batch()).logits.shape == (4, 2)
+
+
+def test_a_module_without_parts_has_nothing_to_tap():
+    with pytest.raises(ConfigError, match="It has: no submodules"):
+        ModuleLearner(nn.Identity(), taps=["1"])

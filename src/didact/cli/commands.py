@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,31 +58,25 @@ def settings(namespace: argparse.Namespace, **fixed: Any) -> dict[str, Any]:
 
 
 def _list(namespace: argparse.Namespace) -> int:
+    from didact.claims import entries
+    from didact.claims.store import Store
     from didact.cli import show
 
-    methods = catalogue.listing()
+    methods, store = catalogue.listing(), Store(namespace.store)
     if namespace.json:
-        show.write_json([_as_dict(info) for info in methods])
+        show.write_json([entries.entry(info, store) for info in methods])
     else:
-        show.methods(methods)
+        show.methods(methods, entries.words(methods, store))
     return 0
 
 
-def _as_dict(info: catalogue.MethodInfo) -> dict[str, Any]:
-    options = [{"name": o.name, "type": o.type, "default": o.default, "help": o.help} for o in info.options]
-    return {
-        "name": info.name,
-        "family": info.family,
-        "title": info.title,
-        "module": info.module,
-        "options": options,
-    }
-
-
 def _show(namespace: argparse.Namespace) -> int:
+    from didact.claims import entries
+    from didact.claims.store import Store
     from didact.cli import show
 
-    show.method(catalogue.find(namespace.method))
+    info = catalogue.find(namespace.method)
+    show.method(info, entries.entry(info, Store(namespace.store)))
     return 0
 
 
@@ -164,6 +159,29 @@ def parse_seeds(words: str) -> list[int]:
     return found
 
 
+def _replicate(namespace: argparse.Namespace) -> int:
+    from didact.claims import entries
+    from didact.claims.store import Store
+
+    store = Store(namespace.store)
+    names = entries.chosen(
+        namespace.methods, family=namespace.family, stale=namespace.stale, every=namespace.all, store=store
+    )
+    seeds = None if namespace.seeds is None else parse_seeds(namespace.seeds)
+    if not names:
+        sys.stdout.write("Nothing is stale.\n")
+        return 0
+    from didact.claims import replicating
+    from didact.cli import claims
+
+    planned = replicating.plan(names, seeds=seeds, world=namespace.world, store=store)
+    failures = 0
+    with claims.Progress(sum(len(job.left) * len(job.claim.arms) for job in planned)) as progress:
+        for found in replicating.run(planned, jobs=namespace.jobs, on_result=progress):
+            failures += claims.outcome(found)
+    return 2 if failures else 0
+
+
 def _doctor(namespace: argparse.Namespace) -> int:
     values = settings(namespace)
     values.setdefault("method", "distill" if values.get("teacher") else "supervised")
@@ -223,6 +241,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
     "distill": _distill,
     "compare": _compare,
+    "replicate": _replicate,
     "doctor": _doctor,
     "report": _report,
     "resume": _resume,

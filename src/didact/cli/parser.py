@@ -13,6 +13,7 @@ COMMANDS = {
     "run": "teach a student by a method",
     "distill": "teach a student by a teacher (`run distill` by its everyday name)",
     "compare": "compare methods at equal budget over seeds, with cheap baselines",
+    "replicate": "run the claims of methods again, and judge them",
     "doctor": "check a set-up before any compute is spent",
     "report": "write the report of a run or a comparison anew",
     "resume": "go on with a run that was stopped",
@@ -41,6 +42,7 @@ _TEACHERS = """teachers:
   runs/NAME                 the student of an earlier run, or its .safetensors
   hf:DIR, hf:NAME           a Hugging Face classification model
   mlp:256,256, cnn:32,64    trained here first, on all training labels
+  view:NAME:mlp:256,256     trained here on a view of the data
   package.module:factory    your own
   random, noisy:0.3:TEACHER, adversarial:TEACHER
                             controls, by which a student should learn nothing
@@ -93,17 +95,19 @@ def of(command: str, words: list[str]) -> Parser:
     parser = make(f"didact {command}", COMMANDS[command][:1].upper() + COMMANDS[command][1:] + ".", epilog)
     _BUILDERS[command](parser, words)
     # The whole list of flags says less than the groups below it do.
-    takes = [f"{a.metavar}{' ...' if a.nargs == '+' else ''}" for a in parser._get_positional_actions()]
+    takes = [f"{a.metavar}{' ...' if a.nargs in ('+', '*') else ''}" for a in parser._get_positional_actions()]
     parser.usage = " ".join(["%(prog)s", *takes, "[options]"])
     return parser
 
 
 def _list(parser: Parser, _words: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="as JSON")
+    _add_store(parser)
 
 
 def _show(parser: Parser, _words: list[str]) -> None:
     parser.add_argument("method", metavar="METHOD", help="its name, package.module, or the path of its file")
+    _add_store(parser)
 
 
 def _run(parser: Parser, words: list[str]) -> None:
@@ -145,6 +149,21 @@ def _compare(parser: Parser, _words: list[str]) -> None:
     group.add_argument("--report", metavar="FILE", help="write the report here")
     parser.add_argument("--config", metavar="FILE", help="TOML or JSON with any of these options; flags override it")
     flags.add_run_flags(parser)
+
+
+def _replicate(parser: Parser, _words: list[str]) -> None:
+    parser.add_argument("methods", metavar="METHOD", nargs="*", help=_METHOD)
+    parser.add_argument("--family", metavar="FAMILY", help="all methods of a family that claim something")
+    parser.add_argument("--all", action="store_true", help="every method that claims something")
+    parser.add_argument("--stale", action="store_true", help="only where the stored result is missing or stale")
+    parser.add_argument("--seeds", metavar="SEEDS", help="others than the claim's, such as 200-204; not stored")
+    parser.add_argument("--world", metavar="WORLD", help="another than the claim's; not stored")
+    parser.add_argument("--jobs", metavar="N", type=int, default=1, help="processes of one thread each (1)")
+    _add_store(parser)
+
+
+def _add_store(parser: Parser) -> None:
+    parser.add_argument("--store", metavar="DIR", help="where results are kept (claims/results in the repository)")
 
 
 def _report(parser: Parser, _words: list[str]) -> None:
@@ -205,6 +224,7 @@ _BUILDERS = {
     "run": _run,
     "distill": _distill,
     "compare": _compare,
+    "replicate": _replicate,
     "doctor": _doctor,
     "report": _report,
     "resume": _resume,

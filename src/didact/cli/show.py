@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,21 +37,29 @@ def line(name: str, words: str) -> None:
     console().print(Text.assemble((f"{name:<9}", "dim"), words), soft_wrap=True)
 
 
-def methods(found: Sequence[MethodInfo]) -> None:
-    """Print the methods, by family."""
-    table = _table("method", "family", "what it is")
-    for info in found:
-        table.add_row(Text(info.name, style="bold cyan"), info.family, info.title)
+def methods(found: Sequence[MethodInfo], verdicts: Sequence[str]) -> None:
+    """Print the methods, by family, with what became of their claims."""
+    table = _table("method", "family", "what it is", "its claim")
+    for info, verdict in zip(found, verdicts, strict=True):
+        table.add_row(Text(info.name, style="bold cyan"), info.family, info.title, verdict)
     console().print(table)
     line("more", "didact show METHOD")
 
 
-def method(info: MethodInfo) -> None:
-    """Print what a method is, and its options."""
+def method(info: MethodInfo, entry: Mapping[str, Any]) -> None:
+    """Print what a method is, what it needs, what it claims, and its options.
+
+    Args:
+        info: the method.
+        entry: what the catalogue says of it.
+    """
+    from didact.cli import claims
+
     out = console()
     out.print(Text.assemble((info.name, "bold cyan"), f"  {info.family}  {info.path}"), soft_wrap=True)
     out.print()
     out.print(Text(_unwrapped(info.description)))
+    claims.described(entry)
     if not info.options:
         return
     table = _table("option", "default", "what it does")
@@ -123,18 +131,19 @@ def comparison(compared: "Compared", report: Path, place: Path) -> None:
     rows = found.table()
     costs = {wording.name_of(axis) for axis in found.used_axes()}
     wanted = [wording.name_of(axis) for axis in _COSTS if wording.name_of(axis) in costs]
-    out.print(_rows([{k: v for k, v in row.items() if k not in costs} for row in rows], found.reference))
-    out.print(_rows([{"cost": row["arm"], **{k: row[k] for k in wanted}} for row in rows], found.reference))
+    out.print(arms([{k: v for k, v in row.items() if k not in costs} for row in rows], found.reference))
+    out.print(arms([{"cost": row["arm"], **{k: row[k] for k in wanted}} for row in rows], found.reference))
     out.print(Text(found.sentence(), style="bold"))
     for spec, figures in compared.teachers.items():
-        out.print(Text(_teacher_words(spec, figures), style="dim"))
+        out.print(Text(teacher_words(spec, figures), style="dim"))
     if compared.interrupted:
         out.print(Text(f"Interrupted: these are the {len(found.seeds)} seeds that every arm finished.", style="yellow"))
     line("results", str(place / "result.json"))
     line("report", str(report))
 
 
-def _teacher_words(spec: str, figures: dict[str, float]) -> str:
+def teacher_words(spec: str, figures: Mapping[str, float]) -> str:
+    """A teacher in a sentence: how good it is, and what training it here took."""
     from didact.evaluation import wording
 
     metric = next(name for name in ("accuracy", "r2", "rmse") if name in figures)
@@ -146,7 +155,8 @@ def _teacher_words(spec: str, figures: dict[str, float]) -> str:
     return f"{words}; training it took {labels} labels and {seconds}, which are not in the arms' cost."
 
 
-def _rows(rows: Sequence[dict[str, str]], reference: str) -> Table:
+def arms(rows: Sequence[dict[str, str]], reference: str) -> Table:
+    """A table of arms: the reference is dim, what is better than it green, what is worse red."""
     first, *others = rows[0]
     table = _table(first, *others, right=True)
     for row in rows:

@@ -169,8 +169,8 @@ def execute(
     """A run in memory: nothing is written."""
     if any(choice.endswith("roll_back") for choice in config.monitors):
         raise ConfigError(
-            f"monitors is {', '.join(config.monitors)}, but rolling back needs the checkpoints of a run with a directory; "
-            "ask for pause or stop instead, or give a directory."
+            f"monitors is {', '.join(config.monitors)}, but rolling back needs the checkpoints of a run with a "
+            "directory; ask for pause or stop instead, or give a directory."
         )
     prepared = prepare(config, objects, data=data, store=store, progress=progress)
     watch = Watch(prepared)

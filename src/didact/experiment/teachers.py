@@ -35,6 +35,7 @@ KINDS_OF_TEACHER = {
     "random": "random answers nothing but chance",
     "noisy": "noisy:0.3:TEACHER errs on 30% of the examples",
     "adversarial": "adversarial:TEACHER is confidently wrong",
+    "view": "view:NAME:TEACHER is trained here on the view NAME of the data, which the student does not see",
     "hf": "hf:DIRECTORY or hf:NAME is a Hugging Face classification model",
     "mlp": "mlp:256,256, cnn:32,64 or transformer:2x64 is trained here first, on all training labels",
 }
@@ -185,6 +186,8 @@ def _open_one(spec: str, config: RunConfig, examples: Examples, number: int = 0)
     path = Path(spec)
     if kind in ("noisy", "adversarial", "random") and not path.exists():
         return _control(spec, config, examples, number)
+    if kind == "view" and not path.exists():
+        return _viewing(spec, config, examples, number)
     if kind == "hf":
         return _hugging_face(rest, spec, config, examples)
     if path.suffix == ".safetensors" and path.is_file():
@@ -223,6 +226,23 @@ def _control(spec: str, config: RunConfig, examples: Examples, number: int) -> O
     else:
         teacher = AdversarialTeacher(spoiled.teacher, classes=classes)
     return replace(spoiled, teacher=teacher, spec=spec, control=True)
+
+
+def _viewing(spec: str, config: RunConfig, examples: Examples, number: int) -> Opened:
+    """A teacher that is trained here and looks at a view of the data that the student does not see."""
+    name, _, inner = spec.partition(":")[2].partition(":")
+    views = [key.removesuffix(".x") for key in examples.tensors if key.endswith(".x")]
+    if name not in views:
+        raise TeacherError(
+            f"teacher is {spec!r}, but the data have no view {name!r}. {nearest(name, views)} A view is an array such "
+            "as privileged.x beside x, in a .npz file or in Examples; the built-in data digits_privileged have one."
+        )
+    if inner.partition(":")[0] not in KINDS or ":" not in inner:
+        raise ConfigError(f"teacher is {spec!r}, but {KINDS_OF_TEACHER['view']}, such as view:{name}:mlp:256,256.")
+    seen = f"{name}.x"
+    learner = build(inner, examples.with_tensors(x=examples.tensors[seen]), seed=config.seed + _SEED + number)
+    learner.inputs = (seen,)
+    return Opened(FrozenTeacher(learner), spec, untrained=((spec, learner),))
 
 
 def _file(path: Path, config: RunConfig, examples: Examples) -> Any:
@@ -300,7 +320,7 @@ def _train(spec: str, learner: ModuleLearner, config: RunConfig, data: Data, pro
         method,
         source,
         budget=Budget(epochs=epochs),
-        optimizer=OptimizerConfig(lr=students.rate(spec)),
+        optimizer=OptimizerConfig(lr=students.rate(re.sub("^view:[^:]*:", "", spec))),
         seed=config.seed + _SEED,
         device=config.device,
         precision=config.precision,

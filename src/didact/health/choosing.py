@@ -33,7 +33,10 @@ def configured(choices: Iterable[str]) -> list[Monitor]:
     """
     actions = dict(_parse(choice) for choice in choices)
     kept = [(kind, actions.get(name)) for name, kind in _KINDS.items() if actions.get(name) != OFF]
-    return [kind() if action is None else kind(action=action) for kind, action in kept]  # pyright: ignore[reportArgumentType]
+    monitors: list[Monitor] = []
+    for kind, action in kept:
+        monitors.append(kind() if action is None else kind(action=action))  # pyright: ignore[reportArgumentType]
+    return monitors
 
 
 def _parse(choice: str) -> tuple[str, str]:

@@ -99,7 +99,7 @@ class ModuleLearner(nn.Module):
         known = self.candidates()
         for name in names:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=len(known), cutoff=0.0)
+                near = difflib.get_close_matches(name, known, n=max(1, len(known)), cutoff=0.0)
                 shown = ", ".join(near[:12]) + (f" and {len(near) - 12} more" if len(near) > 12 else "")
                 raise ConfigError(
                     f"tap is {name!r}, which the model does not have. It has: {shown or 'no submodules'}."

@@ -65,3 +65,25 @@ def imitate(logits: Tensor, signal: Signal, *, temperature: float = 1.0) -> Term
         trust = answered if trust is None else trust * answered
     log_probs = target_log_probs(signal, temperature, classes=logits.shape[-1])
     return forward_kl(logits, log_probs, temperature=temperature, trust=trust)
+
+
+def target_features(signal: Signal, tap: str) -> Tensor:
+    """What a teacher shows of one of its parts.
+
+    Args:
+        signal: `Features`, from a teacher that was asked for them by `tap`.
+        tap: the name that it was asked for.
+
+    Returns:
+        [B, ...], without a gradient.
+
+    Raises:
+        TeacherError: the signal holds no features of that name.
+    """
+    if not isinstance(signal, Features) or tap not in signal.features:
+        shown = ", ".join(signal.features) if isinstance(signal, Features) else ""
+        raise TeacherError(
+            f"The teacher's signal is {type(signal).__name__}{f' of {shown}' if shown else ''}, which has no features "
+            f"{tap!r}; a frozen module, a didact run, a Hugging Face model, an average of the learner or a peer has."
+        )
+    return signal.features[tap].detach()

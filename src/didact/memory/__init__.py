@@ -1,5 +1,7 @@
 """Memory: what is kept from one batch to a later one."""
 
+from didact.memory.class_means import ClassMeans
+from didact.memory.embedding_bank import EmbeddingBank
 from didact.memory.signal_cache import SignalCache
 
-__all__ = ["SignalCache"]
+__all__ = ["ClassMeans", "EmbeddingBank", "SignalCache"]

@@ -6,8 +6,10 @@ from didact.sources.imputing import fill, fill_values, impute
 from didact.sources.loading import load
 from didact.sources.splitting import Duplicate, Splits, duplicates, fingerprint, keep_labels, split
 from didact.sources.text import ByteTokenizer, add_view
+from didact.sources.turning import TURNS, turned
 
 __all__ = [
+    "TURNS",
     "BatchSource",
     "ByteTokenizer",
     "Duplicate",
@@ -22,4 +24,5 @@ __all__ = [
     "keep_labels",
     "load",
     "split",
+    "turned",
 ]

@@ -109,6 +109,8 @@ def _images(features: Array, name: str) -> Tensor:
 def load_npz(path: Path, request: Request) -> Examples:
     """Read arrays from a `.npz` file: `x` (or `X`), the target, and ids where asked for.
 
+    Arrays such as `privileged.x` are views of the same examples, here `privileged`, for teachers alone.
+
     Args:
         path: the file; it is never unpickled.
         request: the options of `sources.load`.
@@ -124,7 +126,7 @@ def load_npz(path: Path, request: Request) -> Examples:
     names = targets.NAMES if request.target is None else (request.target,)
     label = _pick(arrays, names, "target", path)
     ids = None if request.id_column is None else _pick(arrays, (request.id_column,), "id_column", path)
-    return from_tensors(
+    examples = from_tensors(
         x,
         label,
         task=request.task,
@@ -133,6 +135,9 @@ def load_npz(path: Path, request: Request) -> Examples:
         name=path.name,
         target=next(name for name in names if name in arrays),
     )
+    views = {name: array for name, array in arrays.items() if name.endswith(".x") and name != ".x"}
+    seen = {name: from_tensors(array, label, name=f"{path.name}: {name}").tensors["x"] for name, array in views.items()}
+    return examples.with_tensors(**seen) if seen else examples
 
 
 def _read(path: Path) -> dict[str, Array]:

@@ -11,12 +11,15 @@ from didact.teachers.files import PICKLED, check_not_pickled
 from didact.teachers.frozen import FrozenTeacher
 from didact.teachers.onnx_file import OnnxTeacher
 from didact.teachers.peers import PeerTeacher
+from didact.teachers.specialists import ClassGroups, members, unwrapped
+from didact.teachers.tuned import TunedTeacher
 
 __all__ = [
     "PICKLED",
     "AdversarialTeacher",
     "BaseTeacher",
     "CachedTeacher",
+    "ClassGroups",
     "Committee",
     "EmaTeacher",
     "EstimatorTeacher",
@@ -26,10 +29,13 @@ __all__ = [
     "OnnxTeacher",
     "PeerTeacher",
     "RandomTeacher",
+    "TunedTeacher",
     "align",
     "check_classes",
     "check_not_pickled",
     "load_skops",
+    "members",
     "skill_weights",
     "suspicious_order",
+    "unwrapped",
 ]

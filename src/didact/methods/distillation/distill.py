@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses import imitate, label_loss
 from didact.types import Batch, Learner, Method, Teacher, Terms, is_labelled
@@ -60,3 +61,21 @@ class Distill(Method):
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """All examples for the teacher (that abstains nowhere), the labelled ones for the labels."""
         return {"teacher": batch.size, "label": is_labelled(batch["label"]).sum()}
+
+
+CLAIM = Claim(
+    statement="A student that also matches a large net's softened probabilities is more accurate than on labels alone.",
+    arms={
+        "distill": "distill",
+        "supervised": "supervised",
+        "random teacher": {"method": "distill", "teacher": "random"},
+        "label_spreading": "label_spreading",
+    },
+    method="distill",
+    baseline="supervised",
+    cheap="label_spreading",
+    settings={"labels": 100, "steps": 1000, "learner": "mlp:32", "teacher": "mlp:256,256"},
+    equal="steps",
+    shows="What a stronger net says of labelled and unlabelled images helps a student that sees few labels.",
+    omits="The teacher is one net that learned from all training labels, where the paper has ensembles and large data.",
+)

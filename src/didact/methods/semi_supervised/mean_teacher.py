@@ -6,6 +6,10 @@ labels where there are any. The teacher is what is delivered.
 
 Departures: the consistency weight rises along the paper's curve exp(-5 (1 - t)^2) over a share of the budget; the
 average's decay rises as min(decay, (1 + n) / (10 + n)) over steps n instead of in two phases; no learning-rate ramp.
+
+Its claim came out opposite on digits with 100 labels, with these defaults and no others tried. An average without the
+consistency term lost nearly as much, so that most of it may come from batches of which only a quarter has labels, in
+1,000 steps; the paper trains far longer.
 """
 
 import math
@@ -13,6 +17,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses import label_loss, probability_mse
 from didact.teachers import EmaTeacher
@@ -74,3 +79,21 @@ class MeanTeacher(Method):
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The labelled examples for the labels, all of them for the consistency."""
         return {"label": is_labelled(batch["label"]).sum(), "consistency": batch.size}
+
+
+CLAIM = Claim(
+    statement="A student held to the average of its past is more accurate than one on the same augmented labels alone.",
+    arms={
+        "mean_teacher": "mean_teacher",
+        "supervised": {"method": "supervised", "augment": "weak"},
+        "average alone": {"method": "mean_teacher", "weight": 0.0},
+        "label_spreading": "label_spreading",
+    },
+    method="mean_teacher",
+    baseline="supervised",
+    cheap="label_spreading",
+    settings={"labels": 100, "steps": 1000, "learner": "cnn:8,16"},
+    equal="steps",
+    shows="Consistency with an average under weak augmentation helps where few of the images have labels.",
+    omits="A small net, weak augmentation and 1,000 steps, where the paper trains deep ones for 150,000.",
+)

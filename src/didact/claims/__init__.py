@@ -1,0 +1,26 @@
+"""Claims: what a paper says of its method, run again, judged, and kept with everything it rests on.
+
+The names below are imported when they are first used: reading what is stored needs no torch.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "Replicated": "replicating",
+    "Store": "store",
+    "entry": "entries",
+    "replicate": "replicating",
+}
+
+__all__ = [*_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

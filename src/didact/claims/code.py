@@ -1,0 +1,255 @@
+"""Which code a claim's figures come from, by content, so that a result is known to be stale when that code changes.
+
+Followed is what is used within didact, definition by definition: from the file of each arm's method, from the world,
+and from what learners and the controls among teachers are made by. A new neighbour in the same file makes nothing
+stale, nor do comments, docstrings and the claims themselves: no figure depends on them. What every run shares (the
+loop, the splits, the reading of a configuration) isn't followed: it has tests of its own, and the commit is kept.
+"""
+
+import ast
+import hashlib
+import io
+import tokenize
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from didact import catalogue
+from didact.claiming import Claim
+from didact.errors import ConfigError
+from didact.options import parse
+
+PACKAGE = Path(__file__).parent.parent
+_MAKERS = (("didact.learners.build", "build"), ("didact.teachers.controls", None))
+"""What learners are built by from their specs, and what stands in for a teacher as a control."""
+_NO_FIGURES = frozenset({"cli", "claims", "claiming.py", "errors.py"})
+"""What lies here refuses, prints or keeps; no figure of an arm comes from it."""
+_REPORTS = frozenset({"report.py", "charts.py", "sections.py", "wording.py", "phrases.py"})
+
+_Part = tuple[Path, str | None]
+"""A name that a file defines, or all of the file."""
+
+
+def digests(claim: Claim) -> dict[str, str]:
+    """The code that a claim's arms run, by content.
+
+    Args:
+        claim: its arms may name methods of didact or of one's own.
+
+    Returns:
+        By path (within didact, or the name of a file elsewhere), 16 hexadecimal digits of what is used of it, sorted.
+
+    Raises:
+        ConfigError: A file cannot be read as Python.
+    """
+    start: list[_Part] = [(catalogue.find(name).path, None) for name in methods(claim)]
+    start += [part for module, name in _MAKERS if (part := _home(module, name)) is not None]
+    found = closure([*start, *_world(claim.world)])
+    return {_name(path): _hash("\n".join(sorted(texts))) for path, texts in sorted(found.items())}
+
+
+def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """The paths that came, went, or have another content."""
+    return sorted(path for path in {*before, *now} if before.get(path) != now.get(path))
+
+
+def methods(claim: Claim) -> list[str]:
+    """The methods that a claim's arms are taught by, the cheap baselines left out."""
+    named = [method_of(arm) for arm in claim.arms.values()]
+    # A teacher such as mlp:64 is trained by plain training on labels, whatever the arms are.
+    return sorted({name for name in [*named, "supervised"] if _is_method(name)})
+
+
+def method_of(arm: str | Mapping[str, Any]) -> str:
+    """The method, or cheap baseline, of an arm."""
+    return str(arm.get("method", "")) if isinstance(arm, Mapping) else arm.partition(",")[0].strip()
+
+
+def closure(start: Iterable[_Part]) -> dict[Path, set[str]]:
+    """What is used within didact, directly or not, from some parts on.
+
+    Args:
+        start: files, each with a name that it defines, or None for all that it defines.
+
+    Returns:
+        By file, the texts of the statements that define what is used, without comments and docstrings.
+    """
+    found: dict[Path, set[str]] = {}
+    seen: set[_Part] = set()
+    left = list(start)
+    while left:
+        part = left.pop()
+        if part not in seen and not _left_out(part[0]):
+            seen.add(part)
+            texts, used = _direct(part[0], part[1], part[0].stat().st_mtime_ns)
+            found.setdefault(part[0], set()).update(texts)
+            left.extend(used)
+    return found
+
+
+@cache
+def _direct(path: Path, name: str | None, modified: int) -> tuple[frozenset[str], frozenset[_Part]]:
+    """The texts of what a part defines, and the parts that they use."""
+    module = _read(path, modified)
+    statements = module.of(name)
+    used = [one for statement in statements for one in _used(statement, module.imports)]
+    texts = {*map(module.text, statements), *(one for one in used if isinstance(one, str))}
+    return frozenset(texts), frozenset((one[0] or path, one[1]) for one in used if not isinstance(one, str))
+
+
+@dataclass(frozen=True)
+class _Module:
+    """A file of Python, by what it defines."""
+
+    lines: list[str]
+    """Without comments, docstrings and the claim."""
+    defined: dict[str, list[ast.stmt]]
+    always: list[ast.stmt]
+    """What defines nothing, but is done when the file is imported."""
+    imports: dict[str, tuple[str, str | None]]
+    """By local name, the module, and the name in it, or None for the module itself."""
+
+    def of(self, name: str | None) -> list[ast.stmt]:
+        """The statements that define a name, or all; and those that are always done."""
+        wanted = [name] if name is not None else list(self.defined)
+        return [*self.always, *(statement for one in wanted for statement in self.defined.get(one, ()))]
+
+    def text(self, statement: ast.stmt) -> str:
+        """A statement without comments, docstrings and blank lines."""
+        first = min([statement.lineno, *(d.lineno for d in getattr(statement, "decorator_list", ()))])
+        lines = self.lines[first - 1 : statement.end_lineno]
+        return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+@cache
+def _read(path: Path, _modified: int) -> _Module:
+    source, tree = parse(path)
+    module = _Module(_bare(source, tree), {}, [], {})
+    for statement in tree.body:
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            module.imports.update(_bindings(statement))
+        elif names := _defines(statement):
+            for name in names:
+                module.defined.setdefault(name, []).append(statement)
+        elif not (_is_words(statement) or "TYPE_CHECKING" in ast.unparse(getattr(statement, "test", ast.Pass()))):
+            module.always.append(statement)
+    module.defined.pop("CLAIM", None)
+    return module
+
+
+def _bare(source: str, tree: ast.Module) -> list[str]:
+    """The lines of a file, emptied of comments, docstrings and the claim."""
+    lines = source.splitlines()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.stmt) and _is_words(node):
+            for number in range(node.lineno - 1, node.end_lineno or node.lineno):
+                lines[number] = ""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        row, column = token.start
+        if token.type == tokenize.COMMENT and lines[row - 1]:
+            lines[row - 1] = lines[row - 1][:column]
+    return lines
+
+
+def _is_words(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _defines(statement: ast.stmt) -> list[str]:
+    """The names that a statement at the top of a file defines."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [statement.name]
+    targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+    return [
+        node.id for target in targets if target is not None for node in ast.walk(target) if isinstance(node, ast.Name)
+    ]
+
+
+def _bindings(statement: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, tuple[str, str | None]]]:
+    """The local names that an import makes, each with what it stands for."""
+    for alias in statement.names:
+        if isinstance(statement, ast.ImportFrom):
+            yield alias.asname or alias.name, (statement.module or "", alias.name)
+        else:
+            yield alias.asname or alias.name.split(".")[0], (alias.name, None)
+
+
+def _used(
+    statement: ast.stmt, imports: Mapping[str, tuple[str, str | None]]
+) -> Iterator[str | tuple[Path | None, str | None]]:
+    """What a statement uses: imports from elsewhere in words, parts of didact, and names of its own file (no path)."""
+    nodes = list(ast.walk(statement))
+    inner = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+    known = {**imports, **{name: home for node in inner for name, home in _bindings(node)}}
+    bases = {id(node.value): node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    for node in nodes:
+        if not isinstance(node, ast.Name):
+            continue
+        if node.id not in known:
+            yield None, node.id
+            continue
+        module, name = known[node.id]
+        if module.split(".")[0] != "didact":
+            yield f"{node.id} is {module} {name}"
+        elif (part := _home(module, name, bases.get(id(node)))) is not None:
+            yield part
+
+
+def _home(module: str, name: str | None, attribute: str | None = None) -> _Part | None:
+    """The file that defines a name of a module, and the name there; packages that only pass it on are followed.
+
+    Args:
+        module: in didact.
+        name: in the module; None for the module itself.
+        attribute: what is taken out of it, where the name is a module's.
+    """
+    inner = _file(module if name is None else f"{module}.{name}")
+    if inner is not None:
+        found = module if name is None else f"{module}.{name}"
+        return (inner, None) if attribute is None else _home(found, attribute)
+    own = _file(module)
+    if own is None:
+        return None
+    passed = _read(own, own.stat().st_mtime_ns).imports.get(name or "")
+    if own.name == "__init__.py" and passed is not None and passed[0].split(".")[0] == "didact":
+        return _home(*passed)
+    return own, name
+
+
+def _file(module: str) -> Path | None:
+    base = PACKAGE.parent.joinpath(*module.split("."))
+    return next((path for path in (base / "__init__.py", base.with_suffix(".py")) if path.is_file()), None)
+
+
+def _world(name: str) -> list[_Part]:
+    """What makes a world; all that there is about worlds where nothing has its name."""
+    plain = name.replace("-", "_")
+    found = _home("didact.worlds", plain)
+    if found is not None and found[0].name != "__init__.py":
+        # A world may have the name of its file.
+        return [(found[0], plain)]
+    return [(path, None) for path in sorted((PACKAGE / "worlds").glob("*.py"))]
+
+
+def _left_out(path: Path) -> bool:
+    if not path.is_relative_to(PACKAGE):
+        return False
+    parts = path.relative_to(PACKAGE).parts
+    return parts[0] in _NO_FIGURES or (parts[0] == "evaluation" and parts[-1] in _REPORTS)
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix() if path.is_relative_to(PACKAGE) else path.name
+
+
+def _is_method(name: str) -> bool:
+    try:
+        return bool(catalogue.find(name))
+    except ConfigError:
+        return False
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,120 @@
+"""What the catalogue says of a method and its claim, from its file and the stored result. Nothing here needs torch."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from didact import catalogue
+from didact.catalogue import MethodInfo
+from didact.claims import code
+from didact.claims.store import Store
+from didact.errors import ConfigError, nearest
+
+_KEPT = (
+    *("effect", "interval", "effect_on_cheap", "interval_on_cheap", "verdict", "sentence", "tables"),
+    *("budget", "cost", "teachers", "commit", "versions"),
+)
+
+
+def entry(info: MethodInfo, store: Store) -> dict[str, Any]:
+    """A method's entry in the catalogue, ready for JSON.
+
+    Args:
+        info: the method.
+        store: where results are kept.
+
+    Returns:
+        `name`, `family`, `title`, `module`, `systems`, `needs`, `options` and `claim`; this is None for a method that
+        claims nothing, and without a result its `verdict` is None.
+
+    Raises:
+        ConfigError: The claim in the method's file cannot be read.
+        DataError: The stored result cannot be read.
+    """
+    options = [{"name": o.name, "type": o.type, "default": o.default, "help": o.help} for o in info.options]
+    return {
+        "name": info.name,
+        "family": info.family,
+        "title": info.title,
+        "module": info.module,
+        "systems": list(info.claim.systems) if info.claim else [],
+        "needs": list(info.needs),
+        "claim": _claim(info, store),
+        "options": options,
+    }
+
+
+def _claim(info: MethodInfo, store: Store) -> dict[str, Any] | None:
+    claim = info.claim
+    if claim is None:
+        return None
+    found, changed = store.read(info.name) or {}, store.stale(info)
+    roles = {claim.method: "method", claim.cheap: "cheap alternative", claim.baseline: "baseline"}
+    summary = found.get("summary", {})
+    arms = {
+        name: {"settings": arm, "role": roles.get(name, "control"), **summary.get(name, {})}
+        for name, arm in claim.arms.items()
+    }
+    return {
+        "statement": claim.statement,
+        "shows": claim.shows,
+        "omits": claim.omits,
+        "world": claim.world,
+        "metric": claim.metric,
+        "settings": dict(claim.settings),
+        "arms": arms,
+        "seeds": [int(seed) for seed in found.get("seeds", {})],
+        **{key: found.get(key) for key in _KEPT},
+        "fresh": changed == [],
+        "changed": changed or [],
+    }
+
+
+def words(infos: Sequence[MethodInfo], store: Store) -> list[str]:
+    """The verdict on each method in a word or two, as a list shows it."""
+    counts = baselines()
+    return [_word(info, store, counts[info.name]) for info in infos]
+
+
+def _word(info: MethodInfo, store: Store, claims: int) -> str:
+    if info.claim is None:
+        return f"baseline of {claims}" if claims else "no claim"
+    found, changed = store.read(info.name), store.stale(info)
+    if found is None:
+        return "not run yet"
+    return f"{found['verdict']} (stale)" if changed else str(found["verdict"])
+
+
+def baselines() -> Counter[str]:
+    """How many claims have a method as the baseline that is to be beaten."""
+    claims = [info.claim for info in catalogue.listing() if info.claim is not None]
+    return Counter(code.method_of(claim.arms[claim.baseline]) for claim in claims)
+
+
+def chosen(names: Sequence[str], *, family: str | None, stale: bool, every: bool, store: Store) -> list[str]:
+    """The methods whose claims are to be replicated.
+
+    Args:
+        names: methods by name, module or file.
+        family: all of a family that have a claim.
+        stale: only those whose result is missing or stale; of all, where neither names nor a family are given.
+        every: all that have a claim.
+        store: where results are kept.
+
+    Raises:
+        ConfigError: Nothing is chosen, or more than one way to choose; or there is no such family.
+    """
+    ways = [bool(names), family is not None, every]
+    if sum(ways) > 1 or not (any(ways) or stale):
+        raise ConfigError("Say which claims to replicate: names of methods, --family F, --stale or --all, one of them.")
+    infos = [catalogue.find(name) for name in names] if names else list(catalogue.listing())
+    if family is not None:
+        plain, known = family.replace("-", "_"), sorted({info.family for info in infos})
+        if plain not in known:
+            raise ConfigError(f"There is no family {family!r}. {nearest(plain, known)}")
+        infos = [info for info in infos if info.family == plain]
+    if not names:
+        infos = [info for info in infos if info.claim is not None]
+    if stale:
+        infos = [info for info in infos if store.stale(info) != []]
+    return [str(info.path) if info.family == "yours" else info.name for info in infos]

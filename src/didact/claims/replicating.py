@@ -1,0 +1,416 @@
+"""Runs claims again, seed by seed, by the code that `didact.compare` is, and judges them."""
+
+import dataclasses
+import functools
+import math
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from didact import catalogue, worlds
+from didact.catalogue import MethodInfo
+from didact.claiming import Claim, Verdict
+from didact.claims.store import Store, basis
+from didact.errors import ConfigError, DidactError, RunError, check_choice, check_range
+from didact.evaluation import ArmResult, Comparison, phrases, wording
+from didact.evaluation.intervals import Estimate
+from didact.experiment import comparing, records
+from didact.types import LOWER_IS_BETTER, Cost
+
+SLACK = 0.01
+"""By which share the method and its baseline may differ on the axis that is held equal."""
+_POLL = 0.2
+
+OnResult = Callable[[str, str, int, ArmResult], None]
+"""Told of each result as it comes: method, arm, seed, result."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replicated:
+    """A claim that was run again."""
+
+    name: str
+    """The method's."""
+    claim: Claim
+    world: str
+    """The one that it was run on."""
+    comparison: Comparison
+    """Of all arms, with the baseline as the reference."""
+    verdict: Verdict | None
+    """None with one seed, of which there is no interval."""
+    budget: Mapping[str, Any]
+    """`axis`, and under `spent` each arm's mean on it."""
+    teachers: Mapping[str, Mapping[str, float]]
+    """By teacher, its mean figures on the test examples, and the mean cost of training it."""
+    stored: Path | None
+    """Where it was written; None for other seeds or another world than the claim's own."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A claim with the seeds that are to be run."""
+
+    info: MethodInfo
+    claim: Claim
+    world: str
+    seeds: tuple[int, ...]
+    store: Store | None
+    """None where the result is not to be stored."""
+    basis: Mapping[str, Any]
+    """What the figures rest on."""
+    done: dict[str, Any]
+    """What is kept of each finished seed, by the seed as a word."""
+
+    @property
+    def left(self) -> list[int]:
+        """The seeds that are not finished."""
+        return [seed for seed in self.seeds if str(seed) not in self.done]
+
+
+def replicate(
+    names: Sequence[str],
+    *,
+    seeds: Sequence[int] | None = None,
+    world: str | None = None,
+    jobs: int = 1,
+    store: Store | None = None,
+    on_result: OnResult | None = None,
+) -> list[Replicated]:
+    """Run the claims of methods again, on the CPU with one thread a process.
+
+    Each seed is run by `didact.compare` itself, and is written when it is finished: a replication that was killed goes
+    on after the seeds that it had finished, as long as neither the claim nor its code has changed.
+
+    Args:
+        names: methods with a claim.
+        seeds: other seeds than the claim's own; what they give is not stored.
+        world: another world than the claim's own; what it gives is not stored.
+        jobs: how many processes run seeds at once.
+        store: where results are kept; by default in the repository that one works in.
+        on_result: told of each arm's result with each seed as it comes.
+
+    Returns:
+        The claims as they were judged.
+
+    Raises:
+        ConfigError: A method has no claim, a seed was tuned on, there is no such world or no process; nothing has been
+            computed then.
+        RunError: An arm cannot be run, or the budgets were not equal.
+    """
+    found: list[Replicated] = []
+    for one in run(plan(names, seeds=seeds, world=world, store=store), jobs=jobs, on_result=on_result):
+        if not isinstance(one, Replicated):
+            raise one[1]
+        found.append(one)
+    return found
+
+
+def plan(
+    names: Sequence[str],
+    *,
+    seeds: Sequence[int] | None = None,
+    world: str | None = None,
+    store: Store | None = None,
+) -> list[Job]:
+    """What is to be run; see `replicate`, which takes and refuses the same."""
+    return [_job(name, seeds, world, store or Store()) for name in dict.fromkeys(names)]
+
+
+def run(
+    planned: Sequence[Job], *, jobs: int = 1, on_result: OnResult | None = None
+) -> Iterator[Replicated | tuple[str, DidactError]]:
+    """Run what is planned.
+
+    Args:
+        planned: see `plan`.
+        jobs: see `replicate`; likewise `on_result`.
+        on_result: see `jobs`.
+
+    Yields:
+        Each claim as soon as its last seed is there; or a method's name with the error that ended it, after which the
+        others go on.
+    """
+    check_range("jobs", jobs, at_least=1)
+    failed: set[str] = set()
+    for job in planned:
+        if not job.left:
+            yield _judge(job)
+    teach = _here if jobs == 1 else functools.partial(_in_processes, jobs)
+    for job, seed, found in teach([job for job in planned if job.left], on_result):
+        name = job.info.name
+        if name in failed:
+            continue
+        try:
+            _keep(job, seed, found)
+            if not job.left:
+                yield _judge(job)
+        except DidactError as error:
+            failed.add(name)
+            yield name, error
+
+
+def claim_of(info: MethodInfo) -> Claim:
+    """What a method claims.
+
+    Raises:
+        ConfigError: It claims nothing.
+    """
+    if info.claim is None:
+        known = ", ".join(other.name for other in catalogue.listing() if other.claim is not None)
+        raise ConfigError(f"The method {info.name!r} has no claim to replicate. These have one: {known or 'none'}.")
+    return info.claim
+
+
+def _job(name: str, seeds: Sequence[int] | None, world: str | None, store: Store) -> Job:
+    info = catalogue.find(name)
+    claim = claim_of(info)
+    check_choice("world", world or claim.world, worlds.names())
+    if seeds is not None:
+        claim.check_reported(seeds)
+        if not seeds or len(set(seeds)) != len(seeds):
+            raise ConfigError(f"seeds is {list(seeds)}; give at least one, each once, and 5 or more for a verdict.")
+    chosen, place = tuple(seeds or claim.seeds), world or claim.world
+    found = basis(claim)
+    if chosen != claim.seeds or place != claim.world:
+        return Job(info, claim, place, chosen, None, found, {})
+    return Job(info, claim, place, chosen, store, found, store.finished(info.name, found))
+
+
+_Finished = tuple[Job, int, dict[str, Any] | DidactError]
+
+
+def _keep(job: Job, seed: int, found: dict[str, Any] | DidactError) -> None:
+    """Write a finished seed, unless it shows that the claim is not what it says."""
+    if isinstance(found, DidactError):
+        raise found
+    _check_equal(job.claim, seed, found["arms"])
+    job.done[str(seed)] = found
+    if job.store is not None:
+        job.store.keep(job.info.name, job.basis, job.done)
+
+
+def _check_equal(claim: Claim, seed: int, arms: Mapping[str, Any]) -> None:
+    """Raise `RunError` where the method spent another amount than the baseline on the axis that is said to be equal."""
+    spent, theirs = (arms[arm]["cost"].get(claim.equal, 0) for arm in (claim.method, claim.baseline))
+    if not math.isclose(spent, theirs, rel_tol=SLACK):
+        raise RunError(
+            f"The claim holds {claim.equal} equal, but with seed {seed} {claim.method!r} spent {spent:g} and "
+            f"{claim.baseline!r} {theirs:g}; mend the arms' budgets, or name the axis that is equal."
+        )
+
+
+def _here(planned: list[Job], on_result: OnResult | None) -> Iterator[_Finished]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for job in planned:
+            for seed in job.left:
+                found = _teach(str(_key(job.info)), job.world, seed, on_result)
+                yield job, seed, found
+                if isinstance(found, DidactError):
+                    break
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _in_processes(jobs: int, planned: list[Job], on_result: OnResult | None) -> Iterator[_Finished]:
+    context = multiprocessing.get_context("spawn")
+    news = context.Queue()
+    with ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(news,)) as pool:
+        futures = {
+            pool.submit(_teach, str(_key(job.info)), job.world, seed): (job, seed)
+            for job in planned
+            for seed in job.left
+        }
+        try:
+            yield from _collected(futures, news, on_result)
+        except BrokenProcessPool:
+            raise RunError(
+                "One of the processes was killed, perhaps for want of memory. The finished seeds are kept; run it "
+                "again with fewer jobs, and it goes on."
+            ) from None
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _collected(
+    futures: dict[Future[Any], tuple[Job, int]], news: Any, on_result: OnResult | None
+) -> Iterator[_Finished]:
+    left = set(futures)
+    while left:
+        ended, left = wait(left, timeout=_POLL, return_when=FIRST_COMPLETED)
+        while not news.empty():
+            name, arm, seed, metrics = news.get()
+            if on_result is not None:
+                on_result(name, arm, seed, ArmResult(metrics, Cost()))
+        for future in ended:
+            yield *futures[future], future.result()
+
+
+_news: Any = None
+
+
+def _begin(news: Any) -> None:
+    """What each process does first."""
+    global _news
+    _news = news
+    # What nobody reads any more must not keep an interrupted process alive.
+    news.cancel_join_thread()
+    torch.set_num_threads(1)
+
+
+def _key(info: MethodInfo) -> str | Path:
+    """By what another process finds the same method."""
+    return info.path if info.family == "yours" else info.name
+
+
+def _teach(key: str, world: str, seed: int, on_result: OnResult | None = None) -> dict[str, Any] | DidactError:
+    """All arms of a claim with one seed; an error is given back, so that the other claims go on."""
+    info = catalogue.find(key)
+    claim = claim_of(info)
+
+    def tell(arm: str, seed: int, result: ArmResult) -> None:
+        if on_result is not None:
+            on_result(info.name, arm, seed, result)
+        if _news is not None:
+            _news.put((info.name, arm, seed, dict(result.metrics)))
+
+    try:
+        compared = comparing.compare(
+            dict(claim.arms),
+            seeds=[seed],
+            reference=claim.baseline,
+            metric=claim.metric,
+            baselines="none",
+            progress=False,
+            on_result=tell,
+            data=world,
+            **{"device": "cpu", **claim.settings},
+        )
+    except DidactError as error:
+        # Its message alone: not every error can be sent from one process to another.
+        where = "" if world == claim.world else f"The claim cannot be run on the world {world!r}. "
+        return RunError(f"{where}{error}")
+    return {
+        "arms": {arm: _encode(results[0]) for arm, results in compared.comparison.results.items()},
+        "teachers": compared.teachers,
+        "data": compared.description["data"],
+    }
+
+
+def _encode(result: ArmResult) -> dict[str, Any]:
+    """An arm's figures for JSON, which has no NaN; what was not spent is left out."""
+    metrics = {name: value if math.isfinite(value) else str(value) for name, value in result.metrics.items()}
+    return {"metrics": metrics, "cost": {axis: spent for axis, spent in result.cost.as_dict().items() if spent}}
+
+
+def _decode(kept: Mapping[str, Any]) -> ArmResult:
+    return ArmResult({name: float(value) for name, value in kept["metrics"].items()}, Cost(**kept["cost"]))
+
+
+def _judge(job: Job) -> Replicated:
+    claim, seeds = job.claim, job.seeds
+    kept = [job.done[str(seed)] for seed in seeds]
+    comparison = Comparison(
+        metric=claim.metric,
+        higher_is_better=claim.metric not in LOWER_IS_BETTER,
+        reference=claim.baseline,
+        seeds=seeds,
+        results={arm: tuple(_decode(found["arms"][arm]) for found in kept) for arm in kept[0]["arms"]},
+    )
+    teachers = {
+        spec: {name: math.fsum(found["teachers"][spec][name] for found in kept) / len(kept) for name in figures}
+        for spec, figures in kept[0]["teachers"].items()
+    }
+    replicated = Replicated(
+        name=job.info.name,
+        claim=claim,
+        world=job.world,
+        comparison=comparison,
+        verdict=_verdict(claim, comparison),
+        budget={"axis": claim.equal, "spent": {arm: comparison.cost(arm)[claim.equal] for arm in comparison.arms}},
+        teachers=teachers,
+        stored=None,
+    )
+    if job.store is None:
+        return replicated
+    return dataclasses.replace(replicated, stored=job.store.finish(job.info.name, _document(job, replicated)))
+
+
+def _verdict(claim: Claim, comparison: Comparison) -> Verdict | None:
+    found = comparison.difference(claim.method)
+    if found.low is None or found.high is None:
+        return None
+    return claim.judge(found.low, found.high, higher_is_better=comparison.higher_is_better)
+
+
+def _document(job: Job, replicated: Replicated) -> dict[str, Any]:
+    """What is stored of a claim."""
+    comparison = replicated.comparison
+    effect, cheap = comparison.difference(job.claim.method), _against_cheap(replicated)
+    return {
+        "method": job.info.name,
+        "verdict": replicated.verdict,
+        "effect": effect.mean,
+        "interval": [effect.low, effect.high],
+        "effect_on_cheap": cheap.mean,
+        "interval_on_cheap": [cheap.low, cheap.high],
+        "sentence": sentence(replicated),
+        "tables": tables(replicated),
+        "budget": replicated.budget,
+        "cost": {
+            "seconds": math.fsum(r.cost.seconds for results in comparison.results.values() for r in results),
+            "arms": {arm: {k: v for k, v in comparison.cost(arm).items() if v} for arm in comparison.arms},
+        },
+        "summary": {arm: _summary(comparison, arm) for arm in comparison.arms},
+        "teachers": replicated.teachers,
+        **job.basis,
+        **records.surroundings(),
+        "data": job.done[str(job.seeds[0])]["data"],
+        "seeds": {str(seed): job.done[str(seed)]["arms"] for seed in job.seeds},
+    }
+
+
+def tables(replicated: Replicated) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """The arms for people, a row an arm: the figures; and what matters of the cost."""
+    comparison = replicated.comparison
+    axes = dict.fromkeys(("labels", replicated.claim.equal, "teacher_calls", "steps", "seconds"))
+    costs = {wording.name_of(axis) for axis in comparison.used_axes()}
+    wanted = [name for name in map(wording.name_of, axes) if name in costs]
+    rows = comparison.table()
+    figures = [{name: cell for name, cell in row.items() if name not in costs} for row in rows]
+    return figures, [{"cost": row["arm"], **{name: row[name] for name in wanted}} for row in rows]
+
+
+def sentence(replicated: Replicated) -> str:
+    """The effect in words: the method less the baseline, and less the cheap alternative."""
+    claim, comparison = replicated.claim, replicated.comparison
+    first = phrases.difference_text(claim.metric, comparison.difference(claim.method))
+    words = f"{claim.method} less {claim.baseline} is {first} in {phrases.heading(claim.metric)}"
+    if claim.cheap == claim.baseline:
+        return f"{words}."
+    second = phrases.difference_text(claim.metric, _against_cheap(replicated))
+    return f"{words}; less {claim.cheap}, it is {second}."
+
+
+def _against_cheap(replicated: Replicated) -> Estimate:
+    comparison = dataclasses.replace(replicated.comparison, reference=replicated.claim.cheap)
+    return comparison.difference(replicated.claim.method)
+
+
+def _summary(comparison: Comparison, arm: str) -> dict[str, Any]:
+    mean, apart = comparison.summary(arm), None if arm == comparison.reference else comparison.difference(arm)
+    assert mean is not None
+    return {
+        "mean": mean.mean,
+        "interval": [mean.low, mean.high],
+        "difference": None if apart is None else apart.mean,
+        "difference_interval": None if apart is None else [apart.low, apart.high],
+        "finding": comparison.finding(arm),
+    }

@@ -1,0 +1,98 @@
+"""What the commands print about claims. Importing it doesn't import torch."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.text import Text
+
+from didact.cli import show
+
+if TYPE_CHECKING:
+    from didact.claims.replicating import Replicated
+    from didact.errors import DidactError
+
+_STYLES = {"replicated": "bold green", "not replicated": "bold yellow", "opposite": "bold red"}
+
+
+class Progress:
+    """A line that shows how far a replication is, over arms and seeds, where the terminal is one.
+
+    Args:
+        total: how many results there will be.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total, self.count = total, 0
+        self._status = Console(stderr=True).status("checking every claim")
+
+    def __enter__(self) -> "Progress":
+        self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._status.stop()
+
+    def __call__(self, method: str, arm: str, seed: int, result: Any) -> None:
+        """Take note of a result."""
+        from didact.evaluation import wording
+
+        self.count += 1
+        name = next(iter(result.metrics))
+        figure = f"{wording.figure(name, result.metrics[name])}{wording.unit_of(name)} {wording.name_of(name)}"
+        self._status.update(f"{method}, seed {seed}: {arm} {figure} ({self.count} of {self.total} results)")
+
+
+def outcome(found: "Replicated | tuple[str, DidactError]") -> int:
+    """Print a claim that was run again, or why it could not be; 1 for an error, else 0."""
+    out = show.console()
+    if isinstance(found, tuple):
+        name, error = found
+        out.print(Text.assemble((name, "bold cyan"), "  ", (str(error), "bold red")))
+        return 1
+    from didact.claims import replicating
+
+    claim, seeds = found.claim, found.comparison.seeds
+    tables, words = replicating.tables(found), replicating.sentence(found)
+    out.print(Text.assemble((found.name, "bold cyan"), f"  {claim.statement}"))
+    out.print()
+    _arms(out, tables, claim.baseline, words, found.verdict)
+    for spec, figures in found.teachers.items():
+        out.print(Text(show.teacher_words(spec, figures), style="dim"))
+    spent = found.budget["spent"][claim.method]
+    show.line("budget", f"{spent:g} {claim.equal.replace('_', ' ')} for {claim.method} and {claim.baseline} alike")
+    show.line("seeds", f"{', '.join(map(str, seeds))} on {found.world}")
+    show.line("stored", str(found.stored or "no: these are not the claim's own seeds and world"))
+    out.print()
+    return 0
+
+
+def described(entry: Mapping[str, Any]) -> None:
+    """Print what a method needs, how it is used, and its claim with the figures that are stored."""
+    out = show.console()
+    out.print()
+    show.line("needs", ", ".join(["labels", *entry["needs"]]))
+    teacher = " --teacher TEACHER" if "teacher" in entry["needs"] else ""
+    name = entry["name"].replace("_", "-") if entry["module"].startswith("didact.") else entry["module"]
+    show.line("use", f"didact run {name} --data FILE --target COLUMN{teacher} --learner mlp:64")
+    claim = entry["claim"]
+    if claim is None:
+        return
+    out.print()
+    out.print(Text.assemble(("Its claim: ", "bold"), claim["statement"]))
+    out.print(Text(f"{claim['shows']} Not shown: {claim['omits']}", style="dim"))
+    out.print()
+    if claim["verdict"] is None:
+        show.line("figures", f"none are stored yet: didact replicate {name}")
+        return
+    baseline = next(arm for arm, found in claim["arms"].items() if found["role"] == "baseline")
+    _arms(out, claim["tables"], baseline, claim["sentence"], claim["verdict"])
+    show.line("seeds", f"{', '.join(map(str, claim['seeds']))} on {claim['world']}")
+    if not claim["fresh"]:
+        show.line("stale", f"changed since: {', '.join(claim['changed'])}; run it again: didact replicate {name}")
+
+
+def _arms(out: Console, tables: Sequence[list[dict[str, str]]], baseline: str, words: str, verdict: str | None) -> None:
+    for rows in tables:
+        out.print(show.arms(rows, baseline))
+    out.print(Text.assemble((f"{verdict or 'one seed, no verdict'}: ", _STYLES.get(verdict or "", "bold")), words))

@@ -1,0 +1,49 @@
+"""A learner as it would be after a step: what bilevel methods judge their choices by."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from didact.types import Batch, Output
+
+
+def answer_with(learner: nn.Module, weights: Mapping[str, Tensor], batch: Batch) -> Output:
+    """A learner's answer with other weights than its own.
+
+    Args:
+        learner: any; it stays as it is, but for buffers that a forward pass changes, such as running statistics.
+        weights: by the names of `learner.named_parameters()`; those that are left out are the learner's own.
+        batch: what is asked.
+    """
+    return functional_call(learner, dict(weights), (batch,))
+
+
+def look_ahead(learner: nn.Module, batch: Batch, loss: Callable[[Output], Tensor], *, rate: float) -> dict[str, Tensor]:
+    """The weights after one virtual step of gradient descent, as a function of whatever the loss depends on.
+
+    Gradients flow from these weights, through the step, into everything that the loss is made of (weights of examples,
+    say), but neither into the learner's weights nor back to them.
+
+    Args:
+        learner: whose trained parameters take the step; its own stay as they are.
+        batch: what the step learns from.
+        loss: from the learner's answer to a scalar.
+        rate: the length of the step: weights - rate · gradient.
+
+    Returns:
+        The weights by name, for `answer_with`.
+    """
+    start = {
+        name: parameter.detach().requires_grad_()
+        for name, parameter in learner.named_parameters()
+        if parameter.requires_grad
+    }
+    with torch.enable_grad():
+        value = loss(answer_with(learner, start, batch))
+        slopes = torch.autograd.grad(value, list(start.values()), create_graph=True, allow_unused=True)
+    return {
+        name: weight.detach() if slope is None else weight.detach() - rate * slope
+        for (name, weight), slope in zip(start.items(), slopes, strict=True)
+    }

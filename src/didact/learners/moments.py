@@ -1,0 +1,62 @@
+"""Means and spreads of features, gathered while batches go by."""
+
+import torch
+from torch import Tensor, nn
+
+_LEAST = 0.01
+"""The least variance of a feature, as a share of the features' mean variance, that it is divided by."""
+
+
+class Moments(nn.Module):
+    """Standardise features by the means and spreads that were seen so far.
+
+    What is noted counts from the next `settle` on, so that every part of a step sees the same numbers.
+
+    Args:
+        features: float [B, D], [B, T, D] or [B, D, H, W]; where it begins. Positions count as examples.
+        kept: how much of the past stays at each `settle`, in (0, 1]; 1 for features that don't change.
+    """
+
+    mean: Tensor
+    spread: Tensor
+    total: Tensor
+    squares: Tensor
+    count: Tensor
+
+    def __init__(self, features: Tensor, *, kept: float = 1.0) -> None:
+        super().__init__()
+        self.kept = kept
+        zeros = _rows(features).new_zeros(_rows(features).shape[-1])
+        for name in ("mean", "spread", "total", "squares"):
+            self.register_buffer(name, zeros.clone())
+        self.register_buffer("count", zeros.new_zeros(()))
+        self.note(features)
+        self.settle()
+
+    @torch.no_grad()
+    def note(self, features: Tensor) -> None:
+        """Add a batch of features to what is known from the next `settle` on."""
+        rows = _rows(features)
+        self.total += rows.sum(0)
+        self.squares += rows.square().sum(0)
+        self.count += len(rows)
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Bring the mean and the spread up to date."""
+        self.mean.copy_(self.total / self.count)
+        variance = (self.squares / self.count - self.mean.square()).clamp(min=0.0)
+        self.spread.copy_((variance.clamp(min=_LEAST * variance.mean()) + 1e-12).sqrt())
+        for past in (self.total, self.squares, self.count):
+            past *= self.kept
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The features, of the shape that they had, each less its mean and divided by its spread."""
+        shape = (-1, 1, 1) if features.ndim == 4 else (-1,)
+        return (features.float() - self.mean.view(shape)) / self.spread.view(shape)
+
+
+def _rows(features: Tensor) -> Tensor:
+    """Float [N, D], one row for each example and position."""
+    found = features.detach().float()
+    return (found.movedim(1, -1) if found.ndim == 4 else found).reshape(-1, found.shape[1 if found.ndim == 4 else -1])

@@ -1,0 +1,44 @@
+"""Labels of class and turn at once (Lee, Hwang and Shin 2020, "Self-supervised Label Augmentation").
+
+With C classes and K turns of the inputs, the joint label of class c under turn k is c K + k. A batch of B examples is
+turned as a whole: row k B + b is example b under turn k.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from didact.types import IGNORE
+
+
+def joint_labels(labels: Tensor, turns: int) -> Tensor:
+    """The joint labels of a turned batch.
+
+    Args:
+        labels: int64 [B]; `IGNORE` stays.
+        turns: K.
+
+    Returns:
+        int64 [K B].
+    """
+    turn_K1 = torch.arange(turns, device=labels.device)[:, None]
+    return torch.where(labels >= 0, labels * turns + turn_K1, IGNORE).view(-1)
+
+
+def joint_class_log_probs(logits: Tensor, turns: int, *, temperature: float = 1.0) -> Tensor:
+    """What joint logits say of the classes, all turns of an example taken together.
+
+    The score of class c is the mean over the turns k of the logit of (c, k) for the example under turn k; the
+    probabilities are their softmax (Lee et al., section 2.3, "aggregation").
+
+    Args:
+        logits: float [K B, C K].
+        turns: K.
+        temperature: above 0; divides the scores.
+
+    Returns:
+        float32 [B, C].
+    """
+    logits_KBCK = logits.float().view(turns, -1, logits.shape[-1] // turns, turns)
+    scores_BC = torch.diagonal(logits_KBCK, dim1=0, dim2=3).mean(-1)
+    return F.log_softmax(scores_BC / temperature, -1)

@@ -1,0 +1,34 @@
+"""Losses over rankings of the classes."""
+
+import torch
+from torch import Tensor
+
+from didact.losses._weigh import weigh
+from didact.types import IGNORE, Term
+
+
+def plackett_luce(logits: Tensor, teacher_log_probs: Tensor, labels: Tensor, *, trust: Tensor | None = None) -> Term:
+    """The weighted likelihood of a teacher's ranking of the classes (Bassam, Zhu & Bian 2025, PLD).
+
+    The classes are ordered: the label first, then the others from the teacher's likeliest to its least likely. Choosing
+    them one after the other without replacement, each among those that are left, costs at place k
+    -log softmax of the student's score among the places k and after, and is weighed by the teacher's probability of the
+    class at that place. The first place alone is the cross-entropy of the label times the teacher's trust in it.
+    The loss is convex in the logits, and a shift of all of them changes nothing.
+
+    Args:
+        logits: float [B, C], the student's.
+        teacher_log_probs: float [B, C], finite; no gradient flows into them.
+        labels: int64 [B]; with `IGNORE`, the teacher's likeliest class comes first.
+        trust: float [B] in [0, 1].
+
+    Returns:
+        The sum over examples, in nats, 0 or more; and how many there were.
+    """
+    scores, weights = logits.float(), teacher_log_probs.detach().float()
+    classes = torch.arange(scores.shape[-1], device=labels.device)
+    first = (labels.unsqueeze(-1) == classes) & (labels != IGNORE).unsqueeze(-1)
+    order = weights.masked_fill(first, torch.inf).argsort(dim=-1, descending=True, stable=True)
+    ranked = scores.gather(-1, order)
+    left = ranked.flip(-1).logcumsumexp(-1).flip(-1)
+    return weigh((weights.gather(-1, order).exp() * (left - ranked)).sum(-1), trust)

@@ -1,0 +1,123 @@
+"""ORC: Network Group-based Knowledge Distillation using Online Role Change (Choi, Cho, Cheung & Hwang 2023).
+
+A pivot teacher and a group of students learn at once, from the labels. At every step the best students on the batch are
+promoted to temporary teachers. The pivot is trained further on what the students get wrong, mixed with other examples
+(intensive teaching); it teaches the temporary teachers (private teaching); and it and they teach the other students,
+each by its own probabilities (group teaching). No network that is behind teaches.
+
+Departures: students are ranked by their loss on the batch; an example's weight in the intensive teaching is the share
+of students that get it wrong, and the mixture is the same for the whole batch, where the paper draws a number of
+samples for each student; text is not mixed. The weights of the terms are our own. All take their steps at the same
+time. The first student is delivered.
+
+The claim is not replicated: with temperatures of 1 and 2 and two weights, and four small nets of one kind, the student
+is no better than by mutual learning, although changing roles does no worse than fixed ones. Nets of one kind are hardly
+ahead of each other, so that choosing who teaches matters less than in the paper, whose pivot is deeper.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from didact.claiming import Claim
+from didact.errors import ConfigError, check_range
+from didact.losses import cross_entropy, imitate, mixed_cross_entropy
+from didact.types import IGNORE, Batch, Learner, Logits, Method, Term, Terms
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options of `orc`."""
+
+    students: int = 3  # how many are in the group of students, the delivered one included
+    promoted: int = 1  # how many of them are temporary teachers at a step; 0 leaves the pivot alone
+    peer: str = ""  # spec of the other students, such as mlp:64,64; the same as the learner's by default
+    pivot: str = ""  # spec of the pivot teacher; the same as the learner's by default
+    weight: float = 1.0  # weight of what teachers say, against the labels; each has an equal part of it
+    temperature: float = 1.0  # softens the probabilities in what teachers say
+    feedback: float = 1.0  # weight of what the students get wrong, in the pivot's loss
+
+    def __post_init__(self) -> None:
+        check_range("students", self.students, at_least=2)
+        check_range("promoted", self.promoted, at_least=0)
+        if self.promoted >= self.students:
+            raise ConfigError(f"promoted is {self.promoted}, but must be below students, which is {self.students}.")
+        check_range("weight", self.weight, at_least=0.0)
+        check_range("temperature", self.temperature, above=0.0)
+        check_range("feedback", self.feedback, at_least=0.0)
+
+
+class ORC(Method):
+    """Let a pivot and the best students of the moment teach the others.
+
+    Args:
+        config: the options.
+        learner: the student that is delivered.
+        spawn: makes the other students and the pivot from a spec ("" for the learner's own), initialised anew.
+    """
+
+    unlabelled = True
+    couples_examples = True
+
+    def __init__(self, config: Config, learner: Learner, spawn: Callable[[str], nn.Module]) -> None:
+        self.config, self.learner = config, learner
+        self.peers = nn.ModuleList(spawn(config.peer) for _ in range(config.students - 1))
+        self.pivot = spawn(config.pivot)
+
+    def loss(self, batch: Batch) -> Terms:
+        """`label_i`, `pivot_i` and `temporary_i_k` for student i; `pivot_label` and `feedback` for the pivot."""
+        config, labels = self.config, batch["label"]
+        logits = [student(batch).logits for student in (self.learner, *self.peers)]
+        pivot = self.pivot(batch).logits
+        said_SBC = torch.stack(logits).detach()
+        own = [cross_entropy(mine, labels) for mine in logits]
+        terms = Terms({f"label_{i}": term for i, term in enumerate(own)})
+        terms["pivot_label"] = cross_entropy(pivot, labels)
+        terms["feedback"] = self._intensive(batch, said_SBC).weighted(config.feedback)
+        promoted_K = torch.stack([term.mean().detach() for term in own]).argsort()[: config.promoted]
+        learns_S = torch.ones_like(said_SBC[:, 0, 0]).index_fill(0, promoted_K, 0.0)
+        for i, mine in enumerate(logits):
+            terms[f"pivot_{i}"] = self._teach(mine, pivot.detach())
+            for k in range(config.promoted):
+                said = said_SBC.index_select(0, promoted_K[k : k + 1])[0]
+                terms[f"temporary_{i}_{k}"] = self._teach(mine, said, trust=learns_S[i].expand(len(mine)))
+        return terms
+
+    def _teach(self, mine: Tensor, said: Tensor, trust: Tensor | None = None) -> Term:
+        signal = Logits(logits=said, trust=trust)
+        weight = self.config.weight / (1 + self.config.promoted)
+        return imitate(mine, signal, temperature=self.config.temperature).weighted(weight)
+
+    def _intensive(self, batch: Batch, said_SBC: Tensor) -> Term:
+        """The pivot's loss on mixtures of examples with their neighbours, by how many students err about the former."""
+        labels = batch["label"]
+        wrong_B = ((said_SBC.argmax(-1) != labels) & (labels != IGNORE)).float().mean(0)
+        if "x" not in batch:
+            return cross_entropy(self.pivot(batch).logits, labels, trust=wrong_B)
+        x = batch["x"]
+        share = torch.rand((), device=x.device)
+        mixed = Batch({**batch, "x": torch.lerp(x.roll(1, 0), x, share.to(x.dtype))})
+        return mixed_cross_entropy(self.pivot(mixed).logits, labels, labels.roll(1, 0), share, trust=wrong_B)
+
+
+CLAIM = Claim(
+    statement="A student of a group whose best members teach at each step is more accurate than by mutual learning.",
+    arms={
+        "orc": "orc",
+        "mutual_learning": {"method": "mutual_learning", "students": 4, "temperature": 2.0},
+        "fixed roles": {"method": "orc", "promoted": 0},
+        "supervised": "supervised",
+    },
+    method="orc",
+    baseline="mutual_learning",
+    cheap="supervised",
+    settings={"labels": 200, "steps": 500, "learner": "mlp:32"},
+    equal="steps",
+    tuned_on=(0, 1, 2),
+    tuned="The temperature, of 1 and 2, for orc (1) and mutual_learning (2); for orc, also a weight of 0.5 a teacher.",
+    shows="Changing roles, teaching the pivot what the students get wrong, and group teaching, in a pool of four nets.",
+    omits="Nets of different depths, of which the pivot is the deepest, and images on which students differ by class.",
+    systems=("orc",),
+)

@@ -1,0 +1,133 @@
+"""Random Teachers are Good Teachers (Sarnthein, Bachmann, Anagnostidis & Hofmann 2023).
+
+A teacher of the student's own architecture is frozen with random weights, and the student starts near it. Without a
+label it learns to say what the teacher says, by the KL divergence between the softmax of many outputs of a projection
+head. Its representation becomes better than the teacher's all the same; a linear probe shows it: at the end, the body
+stays as it is, and the head alone learns from the labels.
+
+Departures: the probe is the last `probe_share` of the same budget, by the same optimizer, so that what is delivered is
+a classifier; the projection head is a small one, with 2 layers before its outputs; biases and normalisations are
+interpolated plainly. What the paper finds of sparse subnetworks and of the loss landscape is not part of it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from didact.claiming import Claim
+from didact.errors import ConfigError, check_range
+from didact.learners import LinearProbe, Prototypes, start_near
+from didact.losses import imitate, label_loss
+from didact.teachers import FrozenTeacher
+from didact.types import Batch, Method, Output, Terms, is_labelled
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options of `random_teachers`."""
+
+    distance: float = 0.1  # how far from the teacher the student starts: near 0 beside it, 1 independent of it
+    outputs: int = 256  # of the projection head, over which teacher and student are compared
+    width: int = 128  # of the projection head's hidden layer
+    bottleneck: int = 64  # of the direction from which its outputs are computed
+    probe_share: float = 0.5  # last share of the budget, in which the head alone learns, from the labels
+
+    def __post_init__(self) -> None:
+        check_range("distance", self.distance, at_least=0.0, at_most=1.0)
+        for name in ("outputs", "width", "bottleneck"):
+            check_range(name, getattr(self, name), at_least=2)
+        check_range("probe_share", self.probe_share, at_least=0.0, at_most=1.0)
+
+
+class _Projected(nn.Module):
+    """A learner that answers with a projection of what its head would be given."""
+
+    def __init__(self, learner: nn.Module, projection: nn.Module) -> None:
+        super().__init__()
+        self.learner, self.projection = learner, projection
+
+    def forward(self, batch: Batch) -> Output:
+        return Output(self.projection(self.learner(batch).hidden))
+
+
+class RandomTeachers(Method):
+    """Imitate a frozen teacher of random weights, from a start near it; then fit the head.
+
+    Args:
+        config: the options.
+        learner: the student, whose last layer is linear; its weights are moved towards the teacher's.
+        spawn: makes the teacher, which is of the student's kind.
+        sample: a few examples, to find the width of the representation.
+        seed: of the projection heads' weights.
+
+    Raises:
+        ConfigError: the student has no linear head that is given one vector for each example.
+    """
+
+    unlabelled = True
+
+    def __init__(
+        self, config: Config, learner: nn.Module, spawn: Callable[[str], nn.Module], sample: Batch, seed: int = 0
+    ) -> None:
+        self.config, self.learner = config, learner
+        output = learner(sample)
+        hidden = output.hidden
+        if hidden is None:
+            raise ConfigError(
+                "The student has no linear head with one vector [D] for each example before it, which random_teachers "
+                "needs; take one whose last layer is linear, such as mlp:64,64 or cnn:16,32."
+            )
+        shape = {"hidden": config.width, "bottleneck": config.bottleneck, "outputs": config.outputs}
+        self.projection = Prototypes(hidden.shape[-1], **shape, seed=seed)
+        own, head = spawn(""), Prototypes(hidden.shape[-1], **shape, seed=seed + 1)
+        start_near(learner, own, config.distance)
+        start_near(self.projection, head, config.distance)
+        self.teacher = FrozenTeacher(_Projected(own, head))
+        self.probe = LinearProbe(hidden, output.logits.shape[-1])
+
+    @property
+    def probing(self) -> bool:
+        """Whether the last share of the budget has begun."""
+        return self.fraction >= 1.0 - self.config.probe_share
+
+    def loss(self, batch: Batch) -> Terms:
+        """First `teacher`, over all examples; then `label`, of which only the head learns."""
+        hidden = self.learner(batch).hidden
+        if self.probing:
+            return Terms(label=label_loss(self.probe(hidden), batch["label"]))
+        self.probe.moments.note(hidden)
+        return Terms(teacher=imitate(self.projection(hidden), self.teacher.signal(batch)))
+
+    def after_step(self) -> None:
+        """Put what the probe has learned into the student's head."""
+        if self.probing:
+            self.probe.write(self.learner.head)
+        else:
+            self.probe.moments.settle()
+
+    def counts(self, batch: Batch) -> dict[str, Tensor | float]:
+        """All examples for the teacher, the labelled ones for the labels."""
+        return {"teacher": batch.size, "label": is_labelled(batch["label"]).sum()}
+
+
+CLAIM = Claim(
+    statement="A student that imitates a random teacher from nearby has better features for a probe than the teacher.",
+    arms={
+        "random_teachers": "random_teachers",
+        "random teacher": {"method": "random_teachers", "distance": 0.0, "probe_share": 1.0},
+        "from far": {"method": "random_teachers", "distance": 1.0},
+        "supervised": "supervised",
+    },
+    method="random_teachers",
+    baseline="random teacher",
+    cheap="supervised",
+    settings={"steps": 800, "learner": "cnn:16,32", "lr": 0.01},
+    equal="steps",
+    seeds=(100, 101, 102, 103, 104, 105),
+    tuned_on=(0, 1),
+    tuned="The learning rate, of 0.003 and 0.01 for all arms, and the probe's share of the budget, of 0.3 and 0.5.",
+    shows="Imitation without labels improves features, although the teacher knows nothing; and the start's part in it.",
+    omits="Deep residual nets, sparse subnetworks, the loss landscape, and noise in the place of images.",
+    systems=("random-teachers-are-good-teachers",),
+)

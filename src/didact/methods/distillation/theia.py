@@ -1,0 +1,147 @@
+"""Theia: Distilling Diverse Vision Foundation Models for Robot Learning (Shang et al. 2024).
+
+One student learns, without labels, to show what several teachers show: translators, one for each teacher, bring its
+features to each teacher's, standardised by channel, and 0.9 times one minus their cosine plus 0.1 times their smooth L1
+distance is averaged over the teachers. The translators are thrown away. At the end the body stays as it is, and the
+head alone learns from the labels (a linear probe), so that what is delivered is a classifier.
+
+Several teachers are given as a committee: `--teacher mlp:64+cnn:16,32`; their taps as `--teacher-tap hidden+blocks.1`.
+
+Departures: the translators are the linear or convolutional projectors of `didact.learners`, where the paper has small
+nets of three layers; means and spreads of the teachers' features are gathered on the way, not beforehand; the probe has
+the last `probe_share` of the same budget, where the paper trains policies of robots.
+
+The claim is not replicated: with a small MLP and a small CNN as teachers, the student of both is better than that of
+the MLP alone and than plain training, but no better than that of the CNN alone. Both teachers learned the same digits,
+so that the weaker one adds little that the better one doesn't show; the paper's teachers learned different tasks.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from didact.claiming import Claim
+from didact.errors import ConfigError, check_range
+from didact.learners import HIDDEN, LinearProbe, ModuleLearner, Moments, projector
+from didact.losses import feature_cosine, feature_smooth_l1, label_loss, target_features
+from didact.teachers import members
+from didact.types import Batch, Method, Teacher, Terms, is_labelled
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options of `theia`."""
+
+    student_tap: str = HIDDEN  # the student's layer, by module name; "hidden" is what its head is given
+    teacher_tap: str = HIDDEN  # the teachers' layer, by module name; one for all, or one for each, joined by +
+    cosine: float = 0.9  # weight of the direction of the features; their smooth L1 distance gets the rest
+    probe_share: float = 0.4  # last share of the budget, in which the head alone learns, from the labels
+
+    def __post_init__(self) -> None:
+        check_range("cosine", self.cosine, at_least=0.0, at_most=1.0)
+        check_range("probe_share", self.probe_share, at_least=0.0, at_most=1.0)
+
+
+class Theia(Method):
+    """Show what several teachers show, each through a translator; then fit the head.
+
+    Args:
+        config: the options.
+        learner: the student, whose last layer is linear.
+        teacher: one with features, or a committee of such.
+        sample: a few examples, to find the shapes of the features.
+        seed: of the translators' initial weights.
+
+    Raises:
+        ConfigError: a tap is not there, there are more or fewer taps than teachers, no projector joins the features, or
+            the student has no linear head.
+        TeacherError: a teacher has no features.
+    """
+
+    unlabelled = True
+
+    def __init__(self, config: Config, learner: ModuleLearner, teacher: Teacher, sample: Batch, seed: int = 0) -> None:
+        self.config, self.learner, self.teacher = config, learner, teacher
+        learner.tap(config.student_tap)
+        output, several = learner(sample), members(teacher)
+        if output.hidden is None:
+            raise ConfigError(
+                "The student has no linear head with one vector [D] for each example before it, which theia needs; "
+                "take one whose last layer is linear, such as mlp:64,64 or cnn:16,32."
+            )
+        given = [name.strip() for name in config.teacher_tap.split("+")]
+        self.taps = given * len(several) if len(given) == 1 else given
+        if len(self.taps) != len(several):
+            raise ConfigError(
+                f"teacher_tap is {config.teacher_tap!r}, which names {len(given)} layers for {len(several)} teachers; "
+                "give one for all, or one for each, joined by +."
+            )
+        for one, tap in zip(several, self.taps, strict=True):
+            one.tap(tap)
+        shown = self.shown(sample)
+        mine = output.features[config.student_tap].shape[1:]
+        self.translators = nn.ModuleList(
+            projector(mine, theirs.shape[1:], seed=seed + k) for k, theirs in enumerate(shown)
+        )
+        self.moments = nn.ModuleList(Moments(theirs) for theirs in shown)
+        self.probe = LinearProbe(output.hidden, output.logits.shape[-1])
+
+    @property
+    def probing(self) -> bool:
+        """Whether the last share of the budget has begun."""
+        return self.fraction >= 1.0 - self.config.probe_share
+
+    def shown(self, batch: Batch) -> list[Tensor]:
+        """What each teacher shows of its tap."""
+        return [
+            target_features(one.signal(batch), tap) for one, tap in zip(members(self.teacher), self.taps, strict=True)
+        ]
+
+    def loss(self, batch: Batch) -> Terms:
+        """First `cosine_k` and `distance_k` for teacher k; then `label`, of which only the head learns."""
+        output = self.learner(batch)
+        if self.probing:
+            return Terms(label=label_loss(self.probe(output.hidden), batch["label"]))
+        self.probe.moments.note(output.hidden)
+        share, terms = self.config.cosine, Terms()
+        for k, theirs in enumerate(self.shown(batch)):
+            self.moments[k].note(theirs)  # pyright: ignore[reportCallIssue]
+            mine, target = self.translators[k](output.features[self.config.student_tap]), self.moments[k](theirs)
+            terms[f"cosine_{k}"] = feature_cosine(mine, target).weighted(share / len(self.taps))
+            terms[f"distance_{k}"] = feature_smooth_l1(mine, target).weighted((1.0 - share) / len(self.taps))
+        return terms
+
+    def after_step(self) -> None:
+        """Bring the moments up to date; at the end, put what the probe has learned into the student's head."""
+        if self.probing:
+            self.probe.write(self.learner.head)
+            return
+        for one in (*self.moments, self.probe.moments):
+            one.settle()  # pyright: ignore[reportCallIssue]
+
+    def counts(self, batch: Batch) -> dict[str, Tensor | float]:
+        """All examples for the teachers, the labelled ones for the labels."""
+        terms = {f"{name}_{k}": batch.size for name in ("cosine", "distance") for k in range(len(self.taps))}
+        return {**terms, "label": is_labelled(batch["label"]).sum()}
+
+
+CLAIM = Claim(
+    statement="A student of two teachers of different kinds has better features for a probe than a student of one.",
+    arms={
+        "theia": {"method": "theia", "teacher": "mlp:64+cnn:16,32"},
+        "cnn alone": {"method": "theia", "teacher": "cnn:16,32"},
+        "mlp alone": {"method": "theia", "teacher": "mlp:64"},
+        "supervised": "supervised",
+    },
+    method="theia",
+    baseline="cnn alone",
+    cheap="supervised",
+    settings={"labels": 100, "steps": 600, "learner": "mlp:32,16", "teacher_epochs": 10},
+    equal="steps",
+    seeds=(100, 101, 102, 103, 104),
+    tuned_on=(0, 1),
+    tuned="Which of the two single teachers is the baseline: the better one.",
+    shows="Imitating standardised features of several teachers through translators, without labels, and a probe.",
+    omits="Foundation models of different tasks, spatial tokens, and robots; both teachers learned the same digits.",
+    systems=("theia",),
+)

@@ -1,0 +1,128 @@
+"""Less or More From Teacher: Exploiting Trilateral Geometry For Knowledge Distillation (Hu et al. 2024).
+
+How much an example's teacher counts against its label is learned: a small net gives the ratio from the differences
+between the student's and the teacher's probabilities, the label, and the teacher's mean answer for that class. It is
+trained so that a virtual step of the student, with the ratios that it gives, lowers the loss on held-out labels.
+
+Departures: the held-out labels are a share of the training labels, chosen once by a hash of the examples' ids, which
+the student does not learn from; the virtual step is one of plain gradient descent with a length of its own; student and
+ratio take their steps together, with one optimizer; the mean answers are running means.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from didact import hashing
+from didact.claiming import Claim
+from didact.errors import check_range
+from didact.learners import answer_with, look_ahead
+from didact.losses import cross_entropy, imitate, target_probs, trilateral_edges, with_gradient
+from didact.memory import ClassMeans
+from didact.types import Batch, Learner, Method, Signal, Teacher, Term, Terms, is_labelled
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options of `trilateral`."""
+
+    temperature: float = 4.0  # softens the probabilities of both in the teacher's term
+    width: int = 32  # of the hidden layer of the net that gives the ratio
+    held_out: float = 0.1  # share of the labels by which the ratio is judged; the student does not see them
+    rate: float = 0.5  # length of the virtual step
+    memory: float = 0.9  # how much of the teacher's mean answers stays from batch to batch
+
+    def __post_init__(self) -> None:
+        check_range("temperature", self.temperature, above=0.0)
+        check_range("width", self.width, at_least=1)
+        check_range("held_out", self.held_out, above=0.0, below=1.0)
+        check_range("rate", self.rate, above=0.0)
+        check_range("memory", self.memory, above=0.0, below=1.0)
+
+
+class Trilateral(Method):
+    """Learn for each example how much the teacher counts.
+
+    Args:
+        config: the options.
+        learner: the student.
+        teacher: one that gives logits, class probabilities or class labels.
+        sample: a few examples, to find the number of classes.
+        seed: of the ratio's net, and of which labels are held out.
+    """
+
+    couples_examples = True
+
+    def __init__(self, config: Config, learner: Learner, teacher: Teacher, sample: Batch, seed: int = 0) -> None:
+        self.config, self.learner, self.teacher, self.seed = config, learner, teacher, seed
+        classes = learner(sample).logits.shape[-1]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            layers = nn.Linear(5 * classes, config.width), nn.ReLU(), nn.Linear(config.width, 1), nn.Sigmoid()
+        self.ratio = nn.Sequential(*layers, nn.Flatten(0))
+        self.means = ClassMeans(classes, (classes,), prior=1.0 / classes, decay=config.memory)
+
+    def loss(self, batch: Batch) -> Terms:
+        """`fused`: the student's loss on what is not held out; `ratio`: what is held out, after a virtual step."""
+        label, signal = batch["label"], self.teacher.signal(batch)
+        held = is_labelled(label) & (hashing.uniform(batch["id"], self.seed, "held out") < self.config.held_out)
+        learned = (is_labelled(label) & ~held).float()
+        logits = self.learner(batch).logits
+        said = target_probs(signal, 1.0, classes=logits.shape[-1])
+        self.means.update(label, said)
+        edges = trilateral_edges(logits.softmax(-1), said, label.clamp(min=0), self.means.means)
+        share = self.ratio(edges)
+        return Terms(
+            fused=self.fused(logits, signal, label, share.detach(), learned),
+            ratio=self.judged(batch, signal, share, learned, held.float()),
+        )
+
+    def fused(self, logits: Tensor, signal: Signal, label: Tensor, share: Tensor, learned: Tensor) -> Term:
+        """The teacher's loss times the ratio and the label's times the rest, over the examples that are learned."""
+        said: Any = dataclasses.replace(signal, trust=_times(signal.trust, share * learned))
+        teacher = imitate(logits, said, temperature=self.config.temperature)
+        own = cross_entropy(logits, label, trust=(1.0 - share) * learned)
+        return Term(teacher.sum + own.sum, learned.sum())
+
+    def judged(self, batch: Batch, signal: Signal, share: Tensor, learned: Tensor, held: Tensor) -> Term:
+        """The loss of the held-out labels after a virtual step, with a gradient for the ratio alone."""
+        label, learner = batch["label"], self.learner
+        ahead = look_ahead(
+            learner,
+            batch,
+            lambda output: self.fused(output.logits, signal, label, share, learned).mean(),
+            rate=self.config.rate,
+        )
+        outcome = cross_entropy(answer_with(learner, ahead, batch).logits, label, trust=held)
+        weights = list(self.ratio.parameters())
+        slopes = torch.autograd.grad(outcome.sum, weights)
+        return Term(with_gradient(outcome.sum, weights, slopes), outcome.count)
+
+
+def _times(trust: Tensor | None, share: Tensor) -> Tensor:
+    return share if trust is None else trust * share
+
+
+CLAIM = Claim(
+    statement="With a teacher that is partly wrong, a learned ratio for each example beats a fixed ratio of one half.",
+    arms={
+        "trilateral": "trilateral",
+        "fixed 0.5": {"method": "distill", "options": {"alpha": 0.5}},
+        "fixed 0.1": {"method": "distill", "options": {"alpha": 0.1}},
+        "fixed 0.9": {"method": "distill", "options": {"alpha": 0.9}},
+        "supervised": "supervised",
+    },
+    method="trilateral",
+    baseline="fixed 0.5",
+    cheap="supervised",
+    settings={"steps": 300, "learner": "mlp:32", "teacher": "noisy:0.3:mlp:64"},
+    equal="steps",
+    shows="The learned ratio, by look-ahead on a tenth of the labels, where the teacher errs on 30% of the examples.",
+    omits="Large data, where labels held out cost nothing; teachers that err where an example is hard.",
+    tuned_on=(0, 1, 2),
+    tuned="held_out (0.1, 0.2) with rate (0.5, 0.1); alpha (0.1, 0.5, 0.9), of which all are shown.",
+    systems=("less-or-more-from-teacher",),
+)

@@ -1,0 +1,104 @@
+"""From Knowledge Distillation to Self-Knowledge Distillation (Yang, Zeng, Yuan & Li 2023), without a teacher: USKD.
+
+The student makes its own soft labels. For the target it is the square of its probability, moved to a mean of 1 over the
+batch; for the other classes it is Zipf's law over their ranks, in the order of what the student and a weak head on its
+features make of them together.
+
+Departures: the weak head sits on what the student's own head is given, unless another tap is named, where the paper
+takes the last stage but one; the ranks go over the other classes alone and come from probabilities, where the published
+code ranks the target too and adds logarithms to probabilities; among the other classes the divergence stands in the
+place of the cross-entropy, whose gradient is the same. Examples without a label are left out.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from didact.claiming import Claim
+from didact.errors import ConfigError, check_range
+from didact.learners import HIDDEN, projector
+from didact.losses import cross_entropy, decoupled_kl, self_target, share_of_others, weighted_likelihood, zipf_others
+from didact.types import Batch, Learner, Method, Terms
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options of `uskd`."""
+
+    tap: str = HIDDEN  # the features that the weak head sees, by module name; "hidden" is what the head is given
+    alpha: float = 1.0  # weight of the soft label of the target
+    beta: float = 0.1  # weight of the soft labels of the other classes
+    weak_weight: float = 0.005  # weight of the weak head's own loss of the labels
+    weak_smoothing: float = 0.1  # share of each label's probability that is spread over all classes in that loss
+
+    def __post_init__(self) -> None:
+        check_range("alpha", self.alpha, at_least=0.0)
+        check_range("beta", self.beta, at_least=0.0)
+        check_range("weak_weight", self.weak_weight, above=0.0)
+        check_range("weak_smoothing", self.weak_smoothing, at_least=0.0, below=1.0)
+
+
+class USKD(Method):
+    """Learn from labels, softened by what the student itself makes of them.
+
+    Args:
+        config: the options.
+        learner: the student, with taps.
+        sample: a few examples, to find the shapes of the features.
+        seed: of the weak head's initial weights.
+    """
+
+    couples_examples = True
+
+    def __init__(self, config: Config, learner: Learner, sample: Batch, seed: int = 0) -> None:
+        self.config = config
+        self.learner = learner
+        learner.tap(config.tap)
+        output = learner(sample)
+        classes = output.logits.shape[-1]
+        if classes < 3:
+            raise ConfigError(f"The data have {classes} classes, but uskd ranks those beside the target; it needs 3.")
+        self.weak_head = projector(self.pooled(output.features[config.tap]).shape[1:], (classes,), seed=seed)
+
+    def pooled(self, features: Tensor) -> Tensor:
+        """Features [B, D], of maps [B, D, H, W] the means over places, of tokens [B, T, D] those over tokens."""
+        if features.ndim == 4:
+            return features.mean((2, 3))
+        return features.mean(1) if features.ndim == 3 else features
+
+    def loss(self, batch: Batch) -> Terms:
+        """`label`, `target`, `others` and `weak`, over the examples that have a label."""
+        config, label = self.config, batch["label"]
+        output = self.learner(batch)
+        logits = output.logits
+        weak = self.weak_head(self.pooled(output.features[config.tap]))
+        order = share_of_others(weak, label) + share_of_others(logits, label)
+        _, others = decoupled_kl(logits, zipf_others(order, label), label)
+        return Terms(
+            label=cross_entropy(logits, label),
+            target=weighted_likelihood(logits, label, self_target(logits, label)).weighted(config.alpha),
+            others=others.weighted(config.beta),
+            weak=cross_entropy(weak, label, label_smoothing=config.weak_smoothing).weighted(config.weak_weight),
+        )
+
+
+CLAIM = Claim(
+    statement="A student that also learns from soft labels of its own making is more accurate than one that learns "
+    "from the labels alone.",
+    arms={
+        "uskd": "uskd",
+        "supervised": "supervised",
+        "label smoothing": {"method": "supervised", "label_smoothing": 0.1},
+    },
+    method="uskd",
+    baseline="supervised",
+    cheap="label smoothing",
+    settings={"labels": 100, "steps": 500, "learner": "mlp:32"},
+    equal="steps",
+    seeds=(100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 111, 112, 113, 114),
+    tuned_on=(0, 1, 2, 3, 4),
+    tuned="Of uskd, beta (0.1, 0.5, 1); of label smoothing, the share (0.1, 0.2). The defaults were best.",
+    shows="What soft labels that the student makes itself add to a hundred hard ones.",
+    omits="Deep nets on ImageNet; the features of the last stage but one, as a net of one hidden layer has one stage.",
+    systems=("from-knowledge-distillation-to-self-knowledge-di",),
+)

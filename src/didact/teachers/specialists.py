@@ -1,0 +1,93 @@
+"""Teachers that know some of the classes each, and what stands inside a teacher."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from didact.errors import ConfigError
+from didact.teachers.cached import CachedTeacher
+from didact.teachers.committee import Committee
+from didact.types import IGNORE
+
+
+def unwrapped(teacher: Any) -> Any:
+    """The teacher that answers in the end, without the caches that stand before it."""
+    while isinstance(teacher, CachedTeacher):
+        teacher = teacher.teacher
+    return teacher
+
+
+def members(teacher: Any) -> tuple[Any, ...]:
+    """The members of a committee; any other teacher is a committee of one."""
+    inside = unwrapped(teacher)
+    return inside.teachers if isinstance(inside, Committee) else (inside,)
+
+
+class ClassGroups(Sequence[tuple[int, ...]]):
+    """Classes parted into groups, one for each specialist.
+
+    Args:
+        groups: class numbers; together every number from 0 to C - 1 once.
+        classes: C.
+
+    Raises:
+        ConfigError: a class is in no group or in several, or is none; or a group has a single class, in which there is
+            nothing to tell apart.
+    """
+
+    def __init__(self, groups: Sequence[Sequence[int]], classes: int) -> None:
+        self._groups = tuple(tuple(group) for group in groups)
+        if sorted(c for group in self._groups for c in group) != list(range(classes)):
+            raise ConfigError(
+                f"groups is {self}, but must hold every class number from 0 to {classes - 1} once, as in "
+                f"{ClassGroups.even(classes, 2)}."
+            )
+        if any(len(group) < 2 for group in self._groups):
+            raise ConfigError(f"groups is {self}, where a group has a single class; give each group two or more.")
+        self._places = torch.full((len(self._groups), classes), IGNORE)
+        for k, group in enumerate(self._groups):
+            self._places[k, list(group)] = torch.arange(len(group))
+
+    @classmethod
+    def even(cls, classes: int, count: int) -> "ClassGroups":
+        """Neighbouring classes in at most `count` groups of about the same size, of two classes at least."""
+        parts = torch.arange(classes).tensor_split(max(1, min(count, classes // 2)))
+        return cls([part.tolist() for part in parts], classes)
+
+    @classmethod
+    def parse(cls, words: str, classes: int) -> "ClassGroups":
+        """Read groups such as `0,1,2/3,4`.
+
+        Raises:
+            ConfigError: they cannot be read, or are no groups of the classes.
+        """
+        try:
+            groups = [[int(number) for number in part.split(",")] for part in words.split("/")]
+        except ValueError:
+            raise ConfigError(
+                f"groups is {words!r}, but must be class numbers such as {cls.even(classes, 2)}."
+            ) from None
+        return cls(groups, classes)
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._groups[index]
+
+    def __str__(self) -> str:
+        return "/".join(",".join(map(str, group)) for group in self._groups)
+
+    def within(self, labels: Tensor) -> Tensor:
+        """The place of each label within each group.
+
+        Args:
+            labels: int64 [B], or `IGNORE`.
+
+        Returns:
+            int64 [K, B]; `IGNORE` where the label is of another group, or missing.
+        """
+        places = self._places.to(labels.device)[:, labels.clamp(min=0)]
+        return torch.where(labels >= 0, places, IGNORE)

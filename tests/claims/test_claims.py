@@ -1,0 +1,424 @@
+"""Claims: what is refused, how they are judged, how they are run again, kept and found stale."""
+
+import json
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+import didact
+from didact import catalogue
+from didact.claiming import Claim
+from didact.claims import code, entries, replicating
+from didact.claims.store import Store
+from didact.cli import main
+from didact.errors import ConfigError, DataError, RunError
+
+WORDS = {
+    "statement": "It helps.",
+    "arms": {"mine": "mine.py", "supervised": "supervised", "label_spreading": "label_spreading"},
+    "method": "mine",
+    "baseline": "supervised",
+    "cheap": "label_spreading",
+    "settings": {"labels": 40, "steps": 4, "learner": "mlp:4"},
+    "equal": "steps",
+    "shows": "That claims can be run.",
+    "omits": "Anything else.",
+    "seeds": (5, 6, 7, 8, 9),
+    "tuned_on": (0, 1),
+    "tuned": "Nothing of interest.",
+}
+
+
+def write(words=None, *, source=None, **changes):
+    """A method of one's own in the working directory: plain training with another name, and a claim."""
+    source = source or catalogue.find("supervised").path.read_text()
+    source = source.replace("label_smoothing: float", "smooth: float")
+    source = source.replace('check_range("label_smoothing", self.label_smoothing', 'check_range("smooth", self.smooth')
+    source = source.replace("self.config.label_smoothing", "self.config.smooth")
+    arguments = ",\n".join(f"    {name}={value!r}" for name, value in {**WORDS, **(words or {}), **changes}.items())
+    imports = "from didact.claiming import Claim\nfrom didact.errors"
+    Path("mine.py").write_text(
+        source.replace("from didact.errors", imports, 1) + f"\n\nCLAIM = Claim(\n{arguments},\n)\n"
+    )
+    return catalogue.find("mine.py")
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    return tmp_path
+
+
+@pytest.fixture
+def store(work):
+    return Store(work / "kept")
+
+
+def seeds_run(store, **settings):
+    """The seeds whose arms are run now."""
+    seen = []
+    found = replicating.replicate(["mine.py"], store=store, on_result=lambda *news: seen.append(news[2]), **settings)
+    return sorted(set(seen)), found[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"statement": " "}, "The claim's statement is empty"),
+        (
+            {"baseline": "supervize"},
+            "The claim's baseline is 'supervize', which is not known. Did you mean supervised?",
+        ),
+        ({"cheap": "mine"}, "The claim's method is 'mine', but its baseline and cheap alternative must be other arms."),
+        ({"equal": "step"}, "The claim's equal is 'step', which is not known. Did you mean"),
+        ({"settings": {"seed": 3}}, "The claim's settings hold 'seed'"),
+        ({"seeds": (1, 2, 3, 4)}, "The claim's seeds are [1, 2, 3, 4]; give 5 or more"),
+        ({"seeds": (1, 2, 3, 4, 4)}, "The claim's seeds are [1, 2, 3, 4, 4]; give 5 or more, each once."),
+        ({"tuned_on": ()}, "The claim has one of tuned_on and tuned"),
+        ({"tuned_on": (9, 10)}, "seeds has 9, on which settings of this claim were chosen"),
+    ],
+)
+def test_what_a_claim_refuses(changes, said):
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        Claim(**{**WORDS, **changes})
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "more_is_better", "verdict"),
+    [
+        (0.01, 0.03, True, "replicated"),
+        (-0.03, -0.01, True, "opposite"),
+        (-0.01, 0.03, True, "not replicated"),
+        (0.0, 0.03, True, "not replicated"),
+        (-0.03, -0.01, False, "replicated"),
+        (0.01, 0.03, False, "opposite"),
+        (-0.03, 0.0, False, "not replicated"),
+    ],
+)
+def test_the_verdict_is_the_side_of_zero_that_the_interval_lies_on(low, high, more_is_better, verdict):
+    assert Claim(**WORDS).judge(low, high, higher_is_better=more_is_better) == verdict
+
+
+def test_a_claim_is_read_without_running_the_file(work):
+    info = write()
+    assert info.claim == Claim(**WORDS)
+    Path("mine.py").write_text(Path("mine.py").read_text().replace("seeds=(5, 6, 7, 8, 9)", "seeds=tuple(range(5))"))
+    with pytest.raises(
+        ConfigError, match=r"The claim's seeds in .*mine\.py is tuple\(range\(5\)\), but must be written"
+    ):
+        _ = catalogue.find("mine.py").claim
+    with pytest.raises(ConfigError, match=r"cannot be made: .*'wrld'"):
+        _ = write(wrld="digits").claim
+
+
+def test_the_claims_in_the_files_are_those_of_the_modules():
+    for info in catalogue.listing():
+        assert info.claim == getattr(info._module, "CLAIM", None), info.name
+
+
+def test_it_is_what_compare_finds(store):
+    claim = write().claim
+    _, found = seeds_run(store)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        wanted = didact.compare(
+            dict(claim.arms), seeds=claim.seeds, reference="supervised", data="digits", device="cpu", **claim.settings
+        )
+    finally:
+        torch.set_num_threads(threads)
+    for arm in claim.arms:
+        for mine, theirs in zip(found.comparison.results[arm], wanted.comparison.results[arm], strict=True):
+            assert mine.metrics == theirs.metrics
+    kept = store.read("mine")
+    accuracy = {
+        arm: np.array([kept["seeds"][str(seed)][arm]["metrics"]["accuracy"] for seed in claim.seeds])
+        for arm in claim.arms
+    }
+    for other, effect, interval in (
+        ("supervised", "effect", "interval"),
+        ("label_spreading", "effect_on_cheap", "interval_on_cheap"),
+    ):
+        apart = accuracy["mine"] - accuracy[other]
+        assert kept[effect] == pytest.approx(apart.mean(), abs=1e-12)
+        if apart.std():
+            ends = stats.t.interval(0.95, 4, apart.mean(), stats.sem(apart))
+            np.testing.assert_allclose(kept[interval], ends, rtol=1e-9)
+    assert kept["verdict"] == found.verdict == "not replicated"
+    assert kept["budget"]["spent"]["supervised"] == 4
+
+
+def test_a_killed_replication_goes_on(store):
+    write()
+    seen = []
+
+    def interrupt(_method, arm, seed, _result):
+        assert set(store.finished("mine", basis())) == {str(kept) for kept in range(5, seed)}
+        seen.append((arm, seed))
+        if (arm, seed) == ("supervised", 7):
+            raise KeyboardInterrupt
+
+    def basis():
+        from didact.claims.store import basis
+
+        return basis(catalogue.find("mine.py").claim)
+
+    with pytest.raises(KeyboardInterrupt):
+        replicating.replicate(["mine.py"], store=store, on_result=interrupt)
+    assert store.read("mine") is None
+    seeds, found = seeds_run(store)
+    assert seeds == [7, 8, 9]
+    assert not store.partial("mine").exists()
+    whole = Store(store.path / "elsewhere")
+    assert seeds_run(whole)[0] == [5, 6, 7, 8, 9]
+    ours, theirs = (one.read("mine") for one in (store, whole))
+    assert found.stored == store.file("mine")
+    assert ours["summary"] == theirs["summary"]
+
+
+def test_what_was_finished_by_other_code_is_run_again(store):
+    write()
+    with pytest.raises(KeyboardInterrupt):
+        replicating.replicate(["mine.py"], store=store, on_result=_interrupt_at(7))
+    source = Path("mine.py").read_text()
+    Path("mine.py").write_text(source.replace("smooth: float = 0.0", "smooth: float = 0.1"))
+    assert seeds_run(store)[0] == [5, 6, 7, 8, 9]
+    store.partial("mine").write_text('{"format": "didact cl')
+    assert seeds_run(store)[0] == [5, 6, 7, 8, 9]
+
+
+def _interrupt_at(last):
+    def interrupt(_method, _arm, seed, _result):
+        if seed == last:
+            raise KeyboardInterrupt
+
+    return interrupt
+
+
+def test_a_result_is_stale_when_what_it_rests_on_has_changed(store):
+    info = write()
+    assert store.stale(info) is None
+    assert entries.words([info], store) == ["not run yet"]
+    seeds_run(store)
+    assert store.stale(info) == []
+    source = Path("mine.py").read_text()
+    harmless = source.replace("Plain training on the labels", "Very plain training").replace(
+        "It helps.", "It may help."
+    )
+    Path("mine.py").write_text(harmless.replace("learner: the student.", "learner: who learns.") + "# the end\n")
+    assert store.stale(catalogue.find("mine.py")) == []
+    Path("mine.py").write_text(source.replace("smooth: float = 0.0", "smooth: float = 0.1"))
+    assert store.stale(catalogue.find("mine.py")) == ["mine.py"]
+    assert entries.words([catalogue.find("mine.py")], store) == ["not replicated (stale)"]
+    Path("mine.py").write_text(source.replace("'steps': 4", "'steps': 5"))
+    assert store.stale(catalogue.find("mine.py")) == ["claim.settings"]
+    assert entries.entry(catalogue.find("mine.py"), store)["claim"]["fresh"] is False
+    store.file("mine").write_text("[]")
+    with pytest.raises(DataError, match="is not the result of a claim"):
+        store.stale(info)
+
+
+PACKAGE = {
+    "losses/__init__.py": "from didact.losses.near import f\nfrom didact.losses.far import g\n",
+    "losses/near.py": '"""Words."""\n\nfrom didact.losses._deep import h\n\nK = 3\nX = "# no comment"\n\n\n'
+    'def f(x):\n    """More."""\n    return h(x) + K  # a comment\n\n\ndef beside():\n    return X\n',
+    "losses/far.py": "def g(): return 1\n",
+    "losses/_deep.py": "import math\nimport didact.types\ndef h(x): return math.exp(x)\n",
+    "nets.py": "A = 1\nB = A\nC = 2\n",
+    "types.py": "from didact.errors import E\ndef t(): raise E\ndef u(): ...\n",
+    "errors.py": "class E(Exception): ...\n",
+    "method.py": "from didact import nets\nfrom didact.losses import f\nCLAIM = Claim(word='x')\n\n"
+    "def loss(x):\n    from didact.types import t\n    return f(x) + nets.B + t()\n",
+}
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A small package with the name of ours; what it gives finds the digests of what a method uses of it."""
+    root = tmp_path / "didact"
+    monkeypatch.setattr(code, "PACKAGE", root)
+
+    def digests(**changes):
+        code._read.cache_clear()
+        code._direct.cache_clear()
+        for name, text in {**PACKAGE, **changes}.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(text)
+        found = code.closure([(root / "method.py", None)])
+        return {path.relative_to(root).as_posix(): sorted(texts) for path, texts in found.items()}
+
+    return digests
+
+
+def test_what_is_used_is_followed_to_where_it_is_defined(package):
+    assert package() == {
+        "method.py": ["def loss(x):\n    from didact.types import t\n    return f(x) + nets.B + t()"],
+        "losses/near.py": ["K = 3", "def f(x):\n    return h(x) + K"],
+        "losses/_deep.py": ["def h(x): return math.exp(x)", "math is math None"],
+        "nets.py": ["A = 1", "B = A"],
+        "types.py": ["def t(): raise E"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "counts"),
+    [
+        ("losses/near.py", "Words", "Other words", False),
+        ("losses/near.py", "More", "Less", False),
+        ("losses/near.py", "  # a comment", "", False),
+        ("losses/near.py", "\n\n\n", "\n", False),
+        ("losses/near.py", "return X", "return 2", False),
+        ("losses/near.py", "# no comment", "# another", False),
+        ("losses/far.py", "1", "2", False),
+        ("nets.py", "C = 2", "C = 3", False),
+        ("types.py", "def u(): ...", "", False),
+        ("method.py", "word='x'", "word='y'", False),
+        ("losses/near.py", "K = 3", "K = 4", True),
+        ("losses/near.py", "h(x) + K", "h(x) - K", True),
+        ("losses/_deep.py", "math.exp", "math.log", True),
+        ("losses/_deep.py", "import math", "import cmath as math", True),
+        ("losses/__init__.py", "didact.losses.near import f", "didact.losses.far import g as f", True),
+        ("nets.py", "A = 1", "A = 0", True),
+        ("method.py", "nets.B", "nets.C", True),
+    ],
+)
+def test_what_changes_a_figure_counts_and_nothing_else(package, name, old, new, counts):
+    assert old in PACKAGE[name]
+    before = package()
+    assert (package(**{name: PACKAGE[name].replace(old, new)}) != before) == counts
+
+
+def test_seeds_that_were_tuned_on_are_refused(store, capsys):
+    write()
+    with pytest.raises(ConfigError, match="seeds has 1, on which settings of this claim were chosen, so that results"):
+        replicating.replicate(["mine.py"], seeds=[1, 2, 3, 4, 5], store=store)
+    assert main(["replicate", "mine.py", "--seeds", "0-4"]) == 2
+    assert "take others than 0, 1." in " ".join(capsys.readouterr().err.split())
+
+
+def test_other_seeds_and_worlds_are_shown_and_not_kept(store, capsys):
+    write()
+    seeds, found = seeds_run(store, seeds=[20, 21])
+    assert (seeds, found.stored, store.path.exists()) == ([20, 21], None, False)
+    assert main(["replicate", "mine.py", "--seeds", "20", "--store", str(store.path)]) == 0
+    out = capsys.readouterr().out
+    assert "one seed, no verdict: mine less supervised is" in " ".join(out.split())
+    assert "stored   no" in out
+    assert max(map(len, out.splitlines())) <= 80
+    with pytest.raises(ConfigError, match=r"world is 'digit', which is not known\. Did you mean"):
+        replicating.replicate(["mine.py"], world="digit", store=store)
+    with pytest.raises(RunError, match=r"The claim cannot be run on the world 'diabetes'\. There is no"):
+        replicating.replicate(["mine.py"], world="diabetes", store=store)
+
+
+def test_unequal_budgets_are_no_evidence(store, capsys):
+    write(arms={**WORDS["arms"], "mine": {"method": "mine.py", "batch_size": 20}}, equal="examples")
+    assert main(["replicate", "mine.py", "--store", str(store.path)]) == 2
+    said = " ".join(capsys.readouterr().out.split())
+    assert "The claim holds examples equal, but with seed 5 'mine' spent 80 and 'supervised' 160" in said
+    assert not store.file("mine").exists()
+    with pytest.raises(RunError, match="holds examples equal"):
+        replicating.replicate(["mine.py"], store=store)
+
+
+def test_an_arm_that_cannot_run_is_told_and_the_others_go_on(store, capsys):
+    write(settings={**WORDS["settings"], "learner": "mpl:4"})
+    Path("other.py").write_text(Path("mine.py").read_text().replace("mpl:4", "mlp:4").replace("mine", "other"))
+    assert main(["replicate", "mine.py", "other.py", "--store", str(store.path)]) == 2
+    out = capsys.readouterr().out
+    assert "learner is 'mpl:4'" in out
+    assert store.file("other").exists()
+
+
+def test_processes_find_the_same(store):
+    write()
+    _, alone = seeds_run(store, seeds=[20, 21])
+    seeds, together = seeds_run(store, seeds=[20, 21], jobs=2)
+    assert seeds == [20, 21]
+    for arm, results in alone.comparison.results.items():
+        assert [r.metrics for r in together.comparison.results[arm]] == [r.metrics for r in results]
+
+
+def test_a_process_that_dies_is_told_in_a_sentence(store):
+    source = catalogue.find("supervised").path.read_text()
+    dying = source.replace(
+        "        logits = self", "        import os\n\n        os._exit(1)\n        logits = self", 1
+    )
+    write(source=dying)
+    with pytest.raises(RunError, match="One of the processes was killed"):
+        replicating.replicate(["mine.py"], store=store, jobs=2)
+
+
+def test_the_command_line(store, capsys):
+    write(seeds=(5, 6, 7, 8, 9, 10))
+    assert main(["show", "mine.py", "--store", str(store.path)]) == 0
+    assert "none are stored yet" in capsys.readouterr().out
+    assert main(["replicate", "mine.py", "--store", str(store.path)]) == 0
+    out = capsys.readouterr().out
+    assert "not replicated: mine less supervised is" in out
+    assert "budget   4 steps for mine and supervised alike" in out
+    assert main(["replicate", "mine.py", "--stale"]) == 0
+    assert main(["show", "mine.py", "--store", str(store.path)]) == 0
+    out = capsys.readouterr().out
+    assert "Its claim: It helps." in out
+    assert "seeds    5, 6, 7, 8, 9, 10 on digits" in out
+    for words, said in (
+        ([], "Say which claims to replicate"),
+        (["distill", "--all"], "Say which claims to replicate"),
+        (["supervised"], "The method 'supervised' has no claim to replicate. These have one:"),
+        (["--family", "distilation"], "There is no family 'distilation'. Did you mean distillation?"),
+        (["distill", "--jobs", "0"], "jobs is 0, but must be at least 1."),
+    ):
+        assert main(["replicate", *words]) == 2
+        assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_catalogue_needs_no_torch_and_says_what_is_stored(store):
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from didact.cli import main; main(['list', '--json']); assert 'torch' not in sys.modules",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = {entry["name"]: entry for entry in json.loads(done.stdout)}
+    assert found["distill"]["needs"] == ["teacher", "unlabelled examples"]
+    assert found["fitnet"]["needs"] == ["teacher", "teacher's features", "learner's features", "unlabelled examples"]
+    assert found["mutual_learning"]["needs"] == ["further learners", "unlabelled examples"]
+    assert found["mean_teacher"]["needs"] == ["unlabelled examples", "augmented views"]
+    assert (found["supervised"]["needs"], found["supervised"]["claim"]) == ([], None)
+    wanted = {
+        "statement",
+        "world",
+        "metric",
+        "arms",
+        "effect",
+        "interval",
+        "seeds",
+        "verdict",
+        "budget",
+        "cost",
+        "fresh",
+    }
+    assert wanted <= set(found["distill"]["claim"])
+    info = write()
+    seeds_run(store)
+    claim = entries.entry(info, store)["claim"]
+    assert (claim["fresh"], claim["seeds"], claim["changed"]) == (True, [5, 6, 7, 8, 9], [])
+    assert {arm: found["role"] for arm, found in claim["arms"].items()} == {
+        "mine": "method",
+        "supervised": "baseline",
+        "label_spreading": "cheap alternative",
+    }
+    assert all(math.isfinite(found["mean"]) for found in claim["arms"].values())
