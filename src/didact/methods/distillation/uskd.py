@@ -8,6 +8,10 @@ Departures: the weak head sits on what the student's own head is given, unless a
 takes the last stage but one; the ranks go over the other classes alone and come from probabilities, where the published
 code ranks the target too and adds logarithms to probabilities; among the other classes the divergence stands in the
 place of the cross-entropy, whose gradient is the same. Examples without a label are left out.
+
+The claim is not replicated: 15 seeds of which the number was chosen while looking on showed half a point, ten fresh ones
+showed nothing. A net of one hidden layer has no stage between to make soft labels from, and ten digits few classes that
+are alike.
 """
 
 from dataclasses import dataclass
@@ -95,9 +99,10 @@ CLAIM = Claim(
     cheap="label smoothing",
     settings={"labels": 100, "steps": 500, "learner": "mlp:32"},
     equal="steps",
-    seeds=(100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 111, 112, 113, 114),
-    tuned_on=(0, 1, 2, 3, 4),
-    tuned="Of uskd, beta (0.1, 0.5, 1); of label smoothing, the share (0.1, 0.2). The defaults were best.",
+    seeds=(200, 201, 202, 203, 204, 205, 206, 207, 208, 209),
+    tuned_on=(0, 1, 2, 3, 4, 100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 111, 112, 113, 114),
+    tuned="On 0 to 4, beta of uskd (0.1, 0.5, 1) and the share of label smoothing (0.1, 0.2); the defaults were best. "
+    "From 100 on, the number of seeds was chosen while they were looked at.",
     shows="What soft labels that the student makes itself add to a hundred hard ones.",
     omits="Deep nets on ImageNet; the features of the last stage but one, as a net of one hidden layer has one stage.",
     systems=("from-knowledge-distillation-to-self-knowledge-di",),
