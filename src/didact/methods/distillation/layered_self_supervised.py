@@ -9,6 +9,9 @@ Departures: the paper's formulas could not be read, so that the transfer goes fr
 KL at one temperature, and the last target is the aggregation of Lee et al. (2020). The auxiliary classifiers are
 linear, on the mean over positions. Inputs that are not square images are rolled along their last axis in the place of
 rotations.
+
+The claim holds by little: on ten other seeds (300 to 309) the gain over plain training was +0.2 points with an interval
+from -0.2 to +0.6, and label smoothing did as well.
 """
 
 import itertools

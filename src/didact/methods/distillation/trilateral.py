@@ -7,6 +7,9 @@ trained so that a virtual step of the student, with the ratios that it gives, lo
 Departures: the held-out labels are a share of the training labels, chosen once by a hash of the examples' ids, which
 the student does not learn from; the virtual step is one of plain gradient descent with a length of its own; student and
 ratio take their steps together, with one optimizer; the mean answers are running means.
+
+The claim holds by little: on ten other seeds (300 to 309) the gain over a fixed ratio was +0.5 points with an interval
+from -0.2 to +1.2, and plain training on all labels, which no noisy teacher misleads, was better there by 2.0.
 """
 
 import dataclasses

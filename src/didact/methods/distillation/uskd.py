@@ -9,7 +9,7 @@ takes the last stage but one; the ranks go over the other classes alone and come
 code ranks the target too and adds logarithms to probabilities; among the other classes the divergence stands in the
 place of the cross-entropy, whose gradient is the same. Examples without a label are left out.
 
-The claim is not replicated: 15 seeds of which the number was chosen while looking on showed half a point, ten fresh ones
+The claim is not replicated: 15 seeds, their number chosen while looking on, showed half a point, and ten fresh ones
 showed nothing. A net of one hidden layer has no stage between to make soft labels from, and ten digits few classes that
 are alike.
 """
