@@ -85,7 +85,9 @@ def test_a_class_that_cannot_be_learned_is_named():
 
 
 def test_a_class_that_never_occurs_is_no_reason_to_refuse():
-    sources.split(dataclasses.replace(make(200), classes=("0", "1", "never")))
+    splits = sources.split(dataclasses.replace(make(200), classes=("0", "1", "never")))
+    assert sum(part.size for _, part in splits) == 200
+    assert splits.train.classes == ("0", "1", "never")
 
 
 @pytest.mark.parametrize(
