@@ -8,7 +8,8 @@ import pytest
 
 import didact
 from didact.cli import main
-from didact.errors import CheckpointError, ConfigError, DataError, DidactError, TeacherError
+from didact.errors import CheckpointError, ConfigError, DataError, DidactError, RunError, TeacherError
+from didact.experiment import language_models
 from didact.experiment.config import RunConfig
 from didact.experiment.doctor import diagnose
 from didact.experiment.preparing import Objects
@@ -84,6 +85,20 @@ def test_places_that_hold_no_model(tmp_path):
 def test_a_teacher_that_is_missing_or_not_wanted():
     refused(ConfigError, "'gkd' needs a teacher", "hf:DIR", method="gkd")
     refused(ConfigError, "teacher is", "no use for a teacher", method="sft", teacher=LEARNER)
+    refused(ConfigError, "which are 2", "'gkd' learns from one", method="gkd", teacher=f"{LEARNER}+{LEARNER}")
+
+
+def test_a_beginning_that_nobody_could_tell():
+    refused(ConfigError, "warm:50%:", "without a verifier", method="sft", learner=f"warm:50%:{LEARNER}")
+    words = ("without validation questions", "warm:500:")
+    refused(ConfigError, *words, method="sft", learner=f"warm:50%:{LEARNER}", verifier="exact", validation=0)
+    refused(ConfigError, "in percent", "120", method="sft", learner=f"warm:120%:{LEARNER}", verifier="exact")
+
+
+def test_a_beginning_that_is_not_reached(monkeypatch):
+    monkeypatch.setattr(language_models, "LIMIT", 25)
+    words = ("learner is 'warm:100%", "after 25 steps", "ask for less")
+    refused(RunError, *words, method="sft", learner=f"warm:100%:{LEARNER}", verifier="exact")
 
 
 @pytest.mark.parametrize("who", ["learner", "teacher"])

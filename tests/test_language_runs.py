@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 import didact
 from didact import sources
 from didact.errors import ConfigError, DataError
+from didact.experiment import language, language_models
 from didact.learners.causal import build_causal
 from didact.types import Batch
 from tiny_language import save_model
@@ -205,3 +206,19 @@ def test_the_rate_that_suits_where_none_is_given(llama):
     }.items():
         rates[name] = didact.run(**{**QUICK, "steps": 1, "lr": None, **settings}).config.lr
     assert rates == {"decoder": 1e-3, "hf": 2e-5, "lora": 2e-4, "rewarded": 1e-4}
+
+
+def test_a_model_is_trained_until_it_is_right_often_enough():
+    same = [{**record, "answer": "7", "completion": "7"} for record in RECORDS]
+    settings = {"data": same, "learner": "warm:90%:decoder:1x32:32", "sampling": "max_new_tokens=4", "lr": 1e-9}
+    found = didact.run(method="sft", verifier="exact", batch_size=8, steps=1, progress=False, **settings)
+    assert found.metrics["accuracy"] >= 0.9
+    assert 0 < found.teacher_cost.steps < language_models.LIMIT
+    assert found.teacher_cost.steps % language_models.EVERY == 0
+    assert found.teacher_cost.labels > found.cost.labels
+
+
+def test_teachers_of_the_same_kind_are_not_the_same():
+    one, other = language._opened("decoder:1x32+decoder:1x32", 1)
+    assert (one.role, other.role) == ("teacher", "teacher 2")
+    assert not torch.equal(one.model.head.weight, other.model.head.weight)

@@ -93,3 +93,13 @@ def test_the_preference_loss_is_the_papers_and_points_the_right_way():
     assert (chosen.grad < 0).all() and torch.allclose(chosen.grad, -rejected.grad)
     with pytest.raises(ConfigError, match="beta is 0"):
         policy.preference(chosen, rejected, chosen, rejected, beta=0.0)
+
+
+def test_sums_and_means_within_groups_are_those_of_a_loop():
+    group, values = torch.tensor([7, 2, 7, 2, 2, 9]), torch.tensor([1.0, 2.0, 3.0, -4.0, 0.5, 6.0])
+    known = torch.tensor([1.0, 0.0, 1.0, 1.0, 1.0, 0.0])
+    for i in range(6):
+        same = [j for j in range(6) if group[j] == group[i]]
+        counted = [float(values[j]) for j in same if known[j] > 0]
+        assert float(policy.group_sum(values, group)[i]) == pytest.approx(sum(float(values[j]) for j in same))
+        assert float(policy.group_mean(values, group, known)[i]) == pytest.approx(np.mean(counted) if counted else 0.0)

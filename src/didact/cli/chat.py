@@ -26,7 +26,7 @@ def chat(model: str, *, temperature: float, max_new_tokens: int, seed: int = 0) 
     Raises:
         DidactError: there is no such model.
     """
-    from didact.experiment.language import spec_of
+    from didact.experiment.language_models import spec_of
     from didact.learners.causal import build_causal
     from didact.rollouts import Sampler, Sampling
 

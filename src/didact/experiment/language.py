@@ -2,24 +2,23 @@
 
 import dataclasses
 import inspect
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from didact import catalogue, sources
+from didact import catalogue
 from didact.catalogue import MethodInfo
 from didact.errors import ConfigError, nearest
 from didact.experiment.config import RunConfig
 from didact.experiment.language_checks import check_completions, check_lengths, check_tokenizers
 from didact.experiment.language_data import LanguageData, open_questions
-from didact.experiment.language_judging import STUDENT, LanguageJudge
+from didact.experiment.language_judging import LanguageJudge
+from didact.experiment.language_models import RATES, Beginning, completions, model_of
 from didact.experiment.preparing import optimizer_of
-from didact.learners import causal
 from didact.learners.decoder import Decoder
-from didact.loop import Budget, OptimizerConfig, fit
+from didact.loop import Budget, OptimizerConfig
 from didact.loop.devices import find_device
 from didact.options import convert
 from didact.rollouts import Asker, AttemptSource, Sampling
@@ -28,10 +27,6 @@ from didact.types import Cost, Method, Source
 
 DEFAULT = "decoder:4x128"
 """The learner that `auto` stands for."""
-RATES = {"decoder": 1e-3, "hf": 2e-5, "lora": 2e-4}
-"""The learning rate that suits each kind of learner where none is given."""
-WARM_RATE = 3e-3
-"""By which a small decoder is trained first."""
 
 
 @dataclass
@@ -47,7 +42,8 @@ class LanguageReady:
     sampling: Sampling
     verifier: Verifier | None
     learner: Any
-    teacher: Any | None
+    teachers: tuple[Any, ...]
+    """Several for methods that learn from several."""
     budget: Budget
     optimizer: OptimizerConfig
     teacher_cost: Cost = field(default_factory=Cost)
@@ -73,6 +69,11 @@ class LanguageReady:
     def judge(self) -> "LanguageJudge":
         """Who judges it."""
         return LanguageJudge(self)
+
+    @property
+    def teacher(self) -> Any | None:
+        """The only one; None where there is none, or several."""
+        return self.teachers[0] if len(self.teachers) == 1 else None
 
     @cached_property
     def truth(self) -> Verifier | None:
@@ -105,26 +106,22 @@ def prepare(
     Raises:
         DidactError: Something does not fit; the message names the field, the value and what would work.
     """
-    ready, schoolings = _put_together(config, objects, data)
+    ready, beginnings = _put_together(config, objects, data)
     if before_compute is not None:
         before_compute(ready)
-    untrained = [schooling for schooling in schoolings if schooling[0]]
+    untrained = [beginning for beginning in beginnings if beginning.needed]
     if not train or not untrained:
         return ready
-    for steps, model, name in untrained:
-        ready.teacher_cost += _school(model, steps, name, ready, store, progress)
+    for beginning in untrained:
+        ready.teacher_cost += beginning.teach(ready, store, progress)
     # Made anew: a reference is a copy of the learner at its beginning, and a teacher is frozen by its role.
     ready.assemble()
     return ready
 
 
-_Schooling = tuple[int, Any, str]
-"""For how many steps a model is to be trained first (0 for none), the model, and its name."""
-
-
 def _put_together(
     config: RunConfig, objects: Any, data: LanguageData | None
-) -> tuple[LanguageReady, tuple[_Schooling, ...]]:
+) -> tuple[LanguageReady, tuple[Beginning, ...]]:
     """Everything but the training of models that are to be trained first."""
     find_device(config.device)
     info = catalogue.find(config.method)
@@ -132,13 +129,13 @@ def _put_together(
     data = open_questions(config, objects.data) if data is None else data
     sampling = sampling_of(config.sampling)
     verifier = _verifier(config, info, data)
-    learner, beginning = _learner(config, objects)
-    teacher, schooling = _teacher(config, objects, info)
+    beginning, teachers = _learner(config, objects), _teachers(config, objects, info)
+    learner = beginning.model
     check_lengths("learner", learner, data, sampling, info, options)
-    if teacher is not None:
-        check_tokenizers(learner, teacher, info)
-        check_lengths("teacher", teacher, data, sampling, info, options)
-    check_completions(data, info, options, (beginning, schooling))
+    for teacher in teachers:
+        check_tokenizers(learner, teacher.model, info)
+        check_lengths("teacher", teacher.model, data, sampling, info, options)
+    check_completions(data, info, options, [one.role for one in (beginning, *teachers) if one.needed])
     config = _resolved(config, info, options, objects, learner, sampling)
     ready = LanguageReady(
         config=config,
@@ -148,11 +145,13 @@ def _put_together(
         sampling=sampling,
         verifier=verifier,
         learner=learner,
-        teacher=teacher,
+        teachers=tuple(teacher.model for teacher in teachers),
         budget=Budget(**config.budget),  # pyright: ignore[reportArgumentType]
         optimizer=optimizer_of(config),
     )
-    return ready, (beginning, schooling)
+    for one in (beginning, *teachers):
+        one.check(ready)
+    return ready, (beginning, *teachers)
 
 
 def sampling_of(table: Mapping[str, Any]) -> Sampling:
@@ -183,14 +182,16 @@ def _verifier(config: RunConfig, info: MethodInfo, data: LanguageData) -> Verifi
     return verifier
 
 
-def _learner(config: RunConfig, objects: Any) -> tuple[Any, _Schooling]:
+def _learner(config: RunConfig, objects: Any) -> Beginning:
     if objects.learner is not None:
-        return objects.learner, (0, objects.learner, "")
-    return _model("learner", DEFAULT if config.learner == "auto" else config.learner, config.seed)
+        return Beginning("learner", "", objects.learner)
+    return model_of("learner", DEFAULT if config.learner == "auto" else config.learner, config.seed)
 
 
-def _teacher(config: RunConfig, objects: Any, info: MethodInfo) -> tuple[Any | None, _Schooling]:
-    wanted = inspect.signature(info.method_type.__init__).parameters.get("teacher")
+def _teachers(config: RunConfig, objects: Any, info: MethodInfo) -> tuple[Beginning, ...]:
+    """The teachers that a method is to have: one, or several where it learns from several."""
+    parameters = inspect.signature(info.method_type.__init__).parameters
+    wanted = parameters.get("teacher") or parameters.get("teachers")
     given = objects.teacher if objects.teacher is not None else config.teacher
     if wanted is None:
         if given is not None:
@@ -198,87 +199,31 @@ def _teacher(config: RunConfig, objects: Any, info: MethodInfo) -> tuple[Any | N
                 f"teacher is {given!r}, but the method {info.name!r} has no use for a teacher; leave it out, or choose "
                 "a method such as gkd."
             )
-        return None, (0, None, "")
+        return ()
     if given is None:
         if wanted.default is not wanted.empty:
-            return None, (0, None, "")
+            return ()
         raise ConfigError(
             f"The method {info.name!r} needs a teacher; give one, such as hf:DIR, runs/NAME or warm:1000:decoder:4x128."
         )
+    found = _opened(given, config.seed + 1)
+    if len(found) > 1 and wanted.name == "teacher":
+        raise ConfigError(
+            f"teacher is {given!r}, which are {len(found)}, but the method {info.name!r} learns from one; give one, or "
+            "choose a method that learns from several, such as ampo."
+        )
+    return found
+
+
+def _opened(given: Any, seed: int) -> tuple[Beginning, ...]:
+    """Models by their specs with + between them, or as they are given from Python: one, or a list of them."""
     if not isinstance(given, str):
-        return given, (0, given, "")
-    return _model("teacher", given, config.seed + 1)
-
-
-def spec_of(name: str, spec: str) -> str:
-    """A learner's spec, with a directory in the place of `hf:DIRECTORY`, and a run for what it delivered."""
-    if match := re.fullmatch(r"(lora:\d+:)(?!hf:)(.+)", spec):
-        return match[1] + spec_of(name, match[2])
-    path = Path(spec)
-    if path.is_dir():
-        if (path / STUDENT / "config.json").is_file():
-            return f"hf:{path / STUDENT}"
-        if (path / "config.json").is_file() and not (path / "metrics.jsonl").is_file():
-            return f"hf:{path}"
-        raise ConfigError(
-            f"{name} is {spec!r}, a directory that holds neither a model (config.json) nor a finished run of one."
-        )
-    if "/" in spec and ":" not in spec:
-        raise ConfigError(
-            f"{name} is {spec!r}, but there is no such directory; give that of a model or of a finished run, or "
-            f"hf:{spec} for one of the Hugging Face hub."
-        )
-    return spec
-
-
-def _model(name: str, spec: str, seed: int) -> tuple[Any, _Schooling]:
-    """A model by its spec, and what training it needs first."""
-    steps, inner = 0, spec
-    if match := re.fullmatch(r"warm:(\d+):(.+)", spec):
-        steps, inner = int(match[1]), match[2]
-    elif spec.startswith("warm:"):
-        raise ConfigError(f"{name} is {spec!r}, but warm:1000:decoder:4x128 is how a model is trained first.")
-    learner = causal.build_causal(spec_of(name, inner), seed=seed)
-    return learner, (steps, learner, f"{name}-{spec}")
-
-
-def _school(
-    learner: Any, steps: int, name: str, ready: LanguageReady, store: Callable[..., Any] | None, progress: bool
-) -> Cost:
-    """Fit a model to the completions of the training questions, or take what a run before has kept."""
-    config = ready.config
-    plain = re.sub(r"[^a-zA-Z0-9_]+", "-", name)
-    if store is not None and (cost := store(plain, learner, None)) is not None:
-        return cost
-    info = catalogue.find("sft")
-    learner.requires_grad_(True)
-    result = fit(
-        info.method_type(info.config_type(), learner),
-        _completions(ready, learner),
-        budget=Budget(steps=steps),
-        optimizer=OptimizerConfig(lr=WARM_RATE if isinstance(learner.module, Decoder) else RATES["hf"]),
-        monitors=[],
-        seed=config.seed,
-        device=config.device,
-        precision=config.precision,
-        progress=progress,
-    )
-    if result.status == "interrupted":
-        raise KeyboardInterrupt
-    if store is not None:
-        store(plain, learner, None, result.cost)
-    return result.cost
-
-
-def _completions(ready: LanguageReady, learner: Any, **kind: Any) -> Source:
-    questions = ready.data.train
-    return sources.CompletionSource(
-        questions,
-        learner.tokenizer,
-        batch_size=min(ready.config.batch_size, len(questions)),
-        max_length=learner.context,
-        seed=ready.config.seed,
-        **kind,
+        models = given if isinstance(given, list | tuple) else [given]
+        return tuple(Beginning("teacher", "", model) for model in models)
+    specs = [given] if Path(given).exists() else [spec.strip() for spec in given.split("+")]
+    roles = ["teacher", *(f"teacher {number}" for number in range(2, len(specs) + 1))]
+    return tuple(
+        model_of(role, spec, seed + place) for place, (role, spec) in enumerate(zip(roles, specs, strict=True))
     )
 
 
@@ -288,7 +233,7 @@ def _source(ready: LanguageReady) -> Source:
         kind: dict[str, Any] = {"pairs": method.material == "pairs"}
         if method.aligns_tokens:
             kind |= {"teacher": ready.teacher.tokenizer, "teacher_length": ready.teacher.context}  # pyright: ignore[reportOptionalMemberAccess]
-        return _completions(ready, learner, **kind)
+        return completions(ready, learner, config.batch_size, **kind)
     samples = ready.sampling.samples
     return AttemptSource(
         questions,
@@ -306,6 +251,7 @@ def _method(ready: LanguageReady) -> Method:
     parts = {
         "learner": ready.learner,
         "teacher": None if ready.teacher is None else LanguageTeacher(ready.teacher),
+        "teachers": [LanguageTeacher(teacher) for teacher in ready.teachers],
         "questions": ready.data.train,
         "seed": ready.config.seed,
     }

@@ -60,11 +60,16 @@ def _check_answers(name: str, model: Any, question: Question, length: int) -> No
             )
 
 
-def check_completions(
-    data: LanguageData, info: MethodInfo, options: Any, schoolings: Sequence[tuple[int, Any, str]]
-) -> None:
-    """Refuse questions without an answer to learn from, where a part of the run learns from the data's answers."""
-    users = [f"The {name.partition('-')[0]} is trained first on" for steps, _, name in schoolings if steps]
+def check_completions(data: LanguageData, info: MethodInfo, options: Any, taught: Sequence[str]) -> None:
+    """Refuse questions without an answer to learn from, where a part of the run learns from the data's answers.
+
+    Args:
+        data: the run's.
+        info: of the method.
+        options: its `Config`.
+        taught: the roles of models that are trained first.
+    """
+    users = [f"The {role} is trained first on" for role in taught]
     parts = [data.train]
     if _keeps_answers(options):
         users.append(f"on_policy is {options.on_policy:g}, so that some questions keep")

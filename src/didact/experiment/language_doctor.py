@@ -100,9 +100,14 @@ def _set_up(config: RunConfig, objects: Any, data: LanguageData, found: list[Lan
         yield Check("leakage", "warn", leak)
 
 
+def _models(ready: LanguageReady) -> dict[str, Any]:
+    """The learner and the teachers, by what messages call them."""
+    names = ["teacher", *(f"teacher {number}" for number in range(2, len(ready.teachers) + 1))]
+    return {"learner": ready.method.learner, **dict(zip(names, ready.teachers, strict=False))}
+
+
 def _tokenizer(ready: LanguageReady) -> Iterator[Check]:
-    models = {"learner": ready.method.learner, "teacher": ready.teacher}
-    for name, model in models.items():
+    for name, model in _models(ready).items():
         if isinstance(model, CausalLearner):
             yield _described(name, model)
     yield _template(ready)
@@ -199,11 +204,10 @@ def _parts(verifier: Verifier) -> Iterator[Verifier]:
 
 
 def _teacher(ready: LanguageReady) -> Iterator[Check]:
-    models = {"learner": ready.method.learner, "teacher": ready.teacher}
-    for name, model in models.items():
+    for name, model in _models(ready).items():
         if isinstance(model, CausalLearner):
             yield _self_taught(name, model, ready)
-    if ready.config.teacher is not None and ready.config.teacher.startswith("warm:"):
+    if (ready.config.teacher or "").startswith("warm:"):
         yield Check("teacher", "ok", f"{ready.config.teacher} will be trained first, on the data's own answers.")
 
 

@@ -23,8 +23,18 @@ from didact.losses.masked import masked_mse
 from didact.losses.messages import relative_error
 from didact.losses.mixed import mixed_cross_entropy
 from didact.losses.normalised import self_target, share_of_others, weighted_likelihood, zipf_others
+from didact.losses.overlap import topk_overlap
 from didact.losses.pacing import self_paced_weights
-from didact.losses.policy import clipped_share, dead_groups, group_advantages, kl_estimate, preference, surrogate
+from didact.losses.policy import (
+    clipped_share,
+    dead_groups,
+    group_advantages,
+    group_mean,
+    group_sum,
+    kl_estimate,
+    preference,
+    surrogate,
+)
 from didact.losses.pyramid import anomaly_map, map_discrepancy, pyramid_matching
 from didact.losses.ranking import plackett_luce
 from didact.losses.reflection import reflection
@@ -69,6 +79,8 @@ __all__ = [
     "feature_smooth_l1",
     "forward_kl",
     "group_advantages",
+    "group_mean",
+    "group_sum",
     "highest",
     "imitate",
     "jensen_shannon",
@@ -117,6 +129,7 @@ __all__ = [
     "token_relations",
     "token_sinkhorn",
     "token_topk_divergence",
+    "topk_overlap",
     "trilateral_edges",
     "uncertainty",
     "watched",

@@ -3,8 +3,9 @@
 Axis letters: B attempts, N tokens.
 """
 
-import torch
 from torch import Tensor
+
+from didact.losses.policy import group_sum
 
 
 def failed_groups(correct: Tensor, group: Tensor) -> Tensor:
@@ -17,6 +18,4 @@ def failed_groups(correct: Tensor, group: Tensor) -> Tensor:
     Returns:
         bool [B].
     """
-    _, place = group.unique(return_inverse=True)
-    right = torch.zeros(len(group), device=group.device).index_add(0, place, (correct > 0).float())
-    return right[place] == 0
+    return group_sum((correct > 0).float(), group) == 0

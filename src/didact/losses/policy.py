@@ -67,6 +67,35 @@ def kl_estimate(log_probs: Tensor, reference_log_probs: Tensor) -> Tensor:
     return torch.expm1(difference) - difference
 
 
+def group_sum(values: Tensor, group: Tensor) -> Tensor:
+    """The sum over all attempts at the same question, at each of them.
+
+    Args:
+        values: float [B].
+        group: int64 [B], the same for attempts at one question.
+
+    Returns:
+        float32 [B].
+    """
+    groups, place = group.unique(return_inverse=True)
+    return torch.zeros(len(groups), device=values.device).index_add(0, place, values.float())[place]
+
+
+def group_mean(values: Tensor, group: Tensor, known: Tensor | None = None) -> Tensor:
+    """The mean over all attempts at the same question, at each of them.
+
+    Args:
+        values: float [B].
+        group: int64 [B], the same for attempts at one question.
+        known: float [B] of 0 and 1: the attempts that count; all by default. Where none does, the mean is 0.
+
+    Returns:
+        float32 [B].
+    """
+    known = torch.ones_like(values) if known is None else known
+    return group_sum(values * known, group) / group_sum(known, group).clamp(min=1.0)
+
+
 def group_advantages(
     reward: Tensor,
     group: Tensor,
@@ -95,15 +124,8 @@ def group_advantages(
     check_choice("baseline", baseline, BASELINES)
     reward = reward.float()
     known = torch.ones_like(reward) if trust is None else (trust > 0).float()
-    _, place = group.unique(return_inverse=True)
-    groups = torch.zeros(len(group), device=reward.device)
-
-    def total(values: Tensor) -> Tensor:
-        return groups.index_add(0, place, values * known)[place]
-
-    count = total(torch.ones_like(reward))
-    mean = total(reward) / count.clamp(min=1.0)
-    centred = (reward - mean) * known
+    count = group_sum(known, group)
+    centred = (reward - group_mean(reward, group, known)) * known
     if baseline == "none":
         found = reward * known
     elif baseline == "mean":
@@ -113,7 +135,7 @@ def group_advantages(
         found = centred * count / (count - 1.0).clamp(min=1.0)
     if not scale:
         return found
-    deviation = (total(centred.square()) / (count - 1.0).clamp(min=1.0)).sqrt()
+    deviation = (group_sum(centred.square(), group) / (count - 1.0).clamp(min=1.0)).sqrt()
     return torch.where(deviation > LEAST_DEVIATION, found / deviation.clamp(min=LEAST_DEVIATION), 0.0)
 
 

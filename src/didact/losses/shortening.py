@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from didact.errors import check_range
-from didact.losses.policy import LEAST_DEVIATION
+from didact.losses.policy import LEAST_DEVIATION, group_mean
 
 
 def shortened(
@@ -40,15 +40,8 @@ def shortened(
         ConfigError: a strength out of its range.
     """
     check_range("strength", strength, at_least=0.0, at_most=1.0)
-    _, place = group.unique(return_inverse=True)
-    zeros = torch.zeros(len(group), device=reward.device)
-
-    def mean(values: Tensor) -> Tensor:
-        return (zeros.index_add(0, place, values * correct) / count.clamp(min=1.0))[place]
-
-    count = zeros.index_add(0, place, correct.float())
-    centred = length.float() - mean(length.float())
-    deviation = mean(centred.square()).sqrt()
+    centred = length.float() - group_mean(length.float(), group, correct)
+    deviation = group_mean(centred.square(), group, correct).sqrt()
     ranked = torch.where(deviation > LEAST_DEVIATION, centred / deviation.clamp(min=LEAST_DEVIATION), 0.0)
     penalised = reward * (1.0 - strength * ranked.sigmoid() * correct)
     return penalised if where is None else torch.where(where, penalised, reward)
@@ -71,8 +64,6 @@ def most_accurate(correct: Tensor, group: Tensor, share: float) -> Tensor:
     """
     check_range("share", share, at_least=0.0, at_most=1.0)
     known, place = group.unique(return_inverse=True)
-    right, count = (torch.zeros(len(known), device=group.device) for _ in range(2))
-    right = right.index_add(0, place, correct.float())
-    count = count.index_add(0, place, torch.ones_like(correct, dtype=torch.float32))
-    rank = (right / count).argsort(descending=True, stable=True).argsort()
+    right = torch.zeros(len(known), device=group.device).index_copy(0, place, group_mean(correct, group))
+    rank = right.argsort(descending=True, stable=True).argsort()
     return (rank < share * len(known))[place]

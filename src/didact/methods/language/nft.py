@@ -20,7 +20,7 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses import acted, attempt_counts, dead_groups, reflection
+from didact.losses import acted, attempt_counts, dead_groups, group_mean, reflection
 from didact.types import Batch, LanguageLearner, Method, Question, Terms
 
 LEAST = 1e-3
@@ -59,9 +59,7 @@ class NFT(Method):
         """Attempts with the `accuracy` of their question, and `right`; [B] each."""
         batch = ask.attempt(questions).batch
         right = (batch["reward"] >= 1.0).float() * (batch["trust"] > 0)
-        _, place = batch["group"].unique(return_inverse=True)
-        known = torch.zeros(batch.size).index_add(0, place, (batch["trust"] > 0).float())[place]
-        accuracy = torch.zeros(batch.size).index_add(0, place, right)[place] / known.clamp(min=1.0)
+        accuracy = group_mean(right, batch["group"], (batch["trust"] > 0).float())
         dead = dead_groups(right, batch["group"], batch["trust"])
         return Batch({**batch, "right": right, "accuracy": accuracy.clamp(LEAST, 1.0 - LEAST), "dead": dead})
 
