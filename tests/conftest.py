@@ -67,6 +67,12 @@ def weights(method: Method) -> dict[str, torch.Tensor]:
     return found
 
 
+@pytest.fixture(autouse=True)
+def no_beginnings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is taken from, or left to, other runs of this machine."""
+    monkeypatch.setenv("DIDACT_CACHE", "")
+
+
 @pytest.fixture
 def problem() -> Examples:
     """`planted` with its defaults."""

@@ -218,6 +218,23 @@ def test_a_model_is_trained_until_it_is_right_often_enough():
     assert found.teacher_cost.labels > found.cost.labels
 
 
+def test_a_beginning_is_trained_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("DIDACT_CACHE", str(tmp_path))
+    settings = {**QUICK, "method": "sft", "learner": "warm:3:decoder:1x32:32", "lr": 1e-9}
+    one, again = didact.run(**settings), didact.run(**settings)
+    assert len(list(tmp_path.iterdir())) == 1
+    assert again.teacher_cost == one.teacher_cost
+    assert weights_of(again.learner) == weights_of(one.learner)
+    other = didact.run(**{**settings, "learner": "warm:4:decoder:1x32:32"})
+    assert weights_of(other.learner) != weights_of(one.learner)
+    didact.run(**{**settings, "data": RECORDS[:-1]})
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def weights_of(learner):
+    return [parameter.tolist() for parameter in learner.parameters()]
+
+
 def test_teachers_of_the_same_kind_are_not_the_same():
     one, other = language._opened("decoder:1x32+decoder:1x32", 1)
     assert (one.role, other.role) == ("teacher", "teacher 2")

@@ -12,6 +12,7 @@ from didact import catalogue
 from didact.catalogue import MethodInfo
 from didact.errors import ConfigError, nearest
 from didact.experiment.config import RunConfig
+from didact.experiment.keeping import Keeper
 from didact.experiment.language_checks import check_completions, check_lengths, check_tokenizers
 from didact.experiment.language_data import LanguageData, open_questions
 from didact.experiment.language_judging import LanguageJudge
@@ -87,7 +88,7 @@ def prepare(
     objects: Any,
     *,
     data: LanguageData | None = None,
-    store: Callable[..., Any] | None = None,
+    store: Keeper | None = None,
     before_compute: Callable[[Any], None] | None = None,
     train: bool = True,
     progress: bool = False,

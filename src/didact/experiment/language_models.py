@@ -2,13 +2,13 @@
 
 import dataclasses
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from didact import catalogue, sources
 from didact.errors import ConfigError, RunError, check_range
+from didact.experiment.keeping import Keeper, beginnings
 from didact.experiment.language_judging import STUDENT
 from didact.learners import causal
 from didact.learners.decoder import Decoder
@@ -51,6 +51,8 @@ class Beginning:
     """0 where it is used as it is, or where `goal` decides."""
     goal: float = 0.0
     """Share of validation questions to be right on; 0 where `steps` decide."""
+    seed: int = 0
+    """By which it was drawn."""
 
     @property
     def needed(self) -> bool:
@@ -71,15 +73,39 @@ class Beginning:
                 "give some, or a number of steps, as in warm:500:decoder:4x128."
             )
 
-    def teach(self, ready: "LanguageReady", store: Callable[..., Any] | None, progress: bool) -> Cost:
+    def teach(self, ready: "LanguageReady", store: Keeper | None, progress: bool) -> Cost:
         """Fit the model to the completions of the training questions, or take what a run before has kept.
+
+        Args:
+            ready: the run.
+            store: of the run, where it has one; new decoders are kept for all runs too, by what decides them.
+            progress: whether to show a progress bar.
 
         Raises:
             RunError: it was not right often enough after `LIMIT` steps.
         """
-        plain = re.sub(r"[^a-zA-Z0-9_%]+", "-", f"{self.role}-{self.spec}")
-        if store is not None and (cost := store(plain, self.model, None)) is not None:
-            return cost
+        name = re.sub(r"[^a-zA-Z0-9_%]+", "-", f"{self.role}-{self.spec}")
+        shared = self._shared(ready)
+        stores = [one for one in (store, shared) if one is not None]
+        found = next((cost for one in stores if (cost := one(name, self.model, None)) is not None), None)
+        cost = self._taught(ready, progress) if found is None else found
+        for one in stores:
+            one(name, self.model, None, cost)
+        return cost
+
+    def _shared(self, ready: "LanguageReady") -> Keeper | None:
+        """Where all runs keep what begins like this; None for models whose weights come from elsewhere."""
+        if not re.match(r"warm:\d+%?:decoder:", self.spec):
+            return None
+        config, data = ready.config, ready.data
+        parts = [data.train, data.validation] if self.goal else [data.train]
+        told = [data.questions.verifier or config.verifier, config.sampling["max_new_tokens"], config.sampling["stop"]]
+        asked = [[sources.fingerprint_questions(part), [question.id for question in part]] for part in parts]
+        return beginnings(
+            [self.spec, self.seed, config.seed, config.precision, config.device, asked, told if self.goal else []]
+        )
+
+    def _taught(self, ready: "LanguageReady", progress: bool) -> Cost:
         reached = _Reached(self, ready) if self.goal else None
         result = self._fit(ready, reached, progress)
         if result.status == "interrupted":
@@ -92,8 +118,6 @@ class Beginning:
                     f"{reached.best:.0%} of {len(reached.asked)} validation questions at most; ask for less, or give a "
                     "larger model."
                 )
-        if store is not None:
-            store(plain, self.model, None, result.cost)
         return result.cost
 
     def _fit(self, ready: "LanguageReady", reached: "_Reached | None", progress: bool) -> FitResult:
@@ -182,7 +206,8 @@ def model_of(role: str, spec: str, seed: int) -> Beginning:
     if match[2]:
         check_range(f"the share in {role}={spec!r}, in percent,", amount, at_least=1, at_most=100)
     model = causal.build_causal(spec_of(role, match[3]), seed=seed)
-    return Beginning(role, spec, model, goal=amount / 100.0) if match[2] else Beginning(role, spec, model, steps=amount)
+    goal, steps = (amount / 100.0, 0) if match[2] else (0.0, amount)
+    return Beginning(role, spec, model, steps, goal, seed)
 
 
 def completions(ready: "LanguageReady", learner: Any, batch_size: int, **kind: Any) -> Source:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from didact.learners.causal import CausalLearner
-from didact.learners.decoder import Decoder
+from didact.learners.decoder import Llama
 
 MOMENTS = {"sgd": 1}
 """How many numbers an optimizer keeps for each trained one, where these are not two."""
@@ -68,7 +68,7 @@ def _bytes(model: nn.Module) -> int:
 def _shape(learner: CausalLearner) -> tuple[int, int, int]:
     """Blocks, columns of a token's state, and columns of its keys in one block."""
     module = learner.module
-    if isinstance(module, Decoder):
+    if isinstance(module, Llama):
         shape = module.config
         return shape.layers, shape.width, shape.kv_heads * shape.head_size
     config: Any = module.config

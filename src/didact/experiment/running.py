@@ -1,27 +1,25 @@
 """One run, from a configuration to a student with its figures; and going on with one that was stopped."""
 
 import copy
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_model, save_model
-
 from didact import catalogue
 from didact.errors import CheckpointError, ConfigError
 from didact.evaluation import report
 from didact.experiment import config as configs
-from didact.experiment import records, students
+from didact.experiment import records
 from didact.experiment.config import RunConfig
 from didact.experiment.data import Data
 from didact.experiment.judging import Judge, Judged, Watch, judge_of
+from didact.experiment.keeping import Store
 from didact.experiment.preparing import Objects, prepare
 from didact.learners import ModuleLearner
 from didact.loop import FitResult, RunDirectory, fit
 from didact.loop.checkpoint import list_checkpoints, read_checkpoint
-from didact.types import Cost, Examples
+from didact.types import Cost
 
 LOG_EVERY = {True: 50, False: 10}
 """Steps between readings of the losses, on examples and on questions, whose steps take longer."""
@@ -242,7 +240,7 @@ def _in_directory(
             records.write_json(path / "config.json", records.description(prepared.config, objects, judge.describe()))
 
     try:
-        prepared = prepare(config, objects, store=_Store(path / "teachers"), before_compute=begin, progress=progress)
+        prepared = prepare(config, objects, store=Store(path / "teachers"), before_compute=begin, progress=progress)
         (directory,) = opened
         judge = judge_of(prepared)
         watch = Watch(prepared, judge)
@@ -259,32 +257,6 @@ def _in_directory(
     finally:
         for directory in opened:
             directory.close()
-
-
-class _Store:
-    """Keeps models that were trained here in the run's directory, so that going on with it needs no training anew."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __call__(self, name: str, learner: Any, examples: Examples | None, cost: Cost | None = None) -> Cost | None:
-        """Put weights in place, or keep them; language models come without examples."""
-        path = self.folder / name
-        if cost is None:
-            if not (path / "cost.json").exists():
-                return None
-            if examples is None:
-                load_model(learner, path / students.STUDENT)
-            else:
-                students.load_weights(path, learner)
-            return Cost(**json.loads((path / "cost.json").read_text(encoding="utf-8")))
-        if examples is None:
-            path.mkdir(parents=True, exist_ok=True)
-            save_model(learner, str(path / students.STUDENT))
-        else:
-            students.keep(path, learner, name, examples)
-        records.write_json(path / "cost.json", cost.as_dict())
-        return cost
 
 
 def _load_best(prepared: Any, directory: RunDirectory) -> None:

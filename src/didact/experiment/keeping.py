@@ -1,0 +1,100 @@
+"""Models that were trained on the way to a run, kept so that they are not trained twice."""
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_model, save_model
+
+import didact
+from didact.experiment import records, students
+from didact.types import Cost, Examples
+
+CACHE = "DIDACT_CACHE"
+"""The environment variable that names the folder of beginnings; empty to keep none."""
+KEPT = 200
+"""Beginnings that are kept at most; the oldest go first."""
+
+Keeper = Callable[..., Cost | None]
+"""`keeper(name, learner, examples)` puts weights in place, where there are some from before, and returns their cost,
+else None; `keeper(name, learner, examples, cost)` keeps them. Language models come without examples."""
+
+
+class Store:
+    """Keeps models in a folder, each in one of its own that is there as a whole or not at all; a `Keeper`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, name: str, learner: Any, examples: Examples | None, cost: Cost | None = None) -> Cost | None:
+        """Put weights in place, or keep them."""
+        path = self.folder / name
+        if cost is not None:
+            self._keep(path, learner, examples, cost)
+            return cost
+        if not (path / "cost.json").exists():
+            return None
+        if examples is None:
+            load_model(learner, path / students.STUDENT)
+        else:
+            students.load_weights(path, learner)
+        return Cost(**json.loads((path / "cost.json").read_text(encoding="utf-8")))
+
+    def _keep(self, path: Path, learner: Any, examples: Examples | None, cost: Cost) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=".", dir=self.folder))
+        try:
+            if examples is None:
+                save_model(learner, str(made / students.STUDENT))
+            else:
+                students.keep(made, learner, path.name, examples)
+            records.write_json(made / "cost.json", cost.as_dict())
+            if not (path / "cost.json").exists():
+                shutil.rmtree(path, ignore_errors=True)
+                made.rename(path)
+        except FileExistsError:
+            pass  # Somebody else was faster with the same.
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+
+
+def beginnings(content: Any) -> Store | None:
+    """Where models that are trained first are kept for all runs of this machine, by everything that decides them.
+
+    Args:
+        content: whatever decides what training gives, besides didact's and PyTorch's versions; as JSON has it.
+
+    Returns:
+        A folder for this content in that named by `DIDACT_CACHE` (by default `didact/beginnings` in the user's folder
+        of caches); None where it names none, or where nothing can be written.
+    """
+    named = os.environ.get(CACHE)
+    if named == "":
+        return None
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "didact" / "beginnings"
+    root = home if named is None else Path(named)
+    key = hashlib.blake2b(json.dumps([_code(), torch.__version__, content]).encode(), digest_size=16).hexdigest()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for old in sorted(root.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)[KEPT - 1 :]:
+            shutil.rmtree(old, ignore_errors=True)
+    except OSError:
+        return None
+    return Store(root / key)
+
+
+@functools.cache
+def _code() -> str:
+    """A hash of all of didact's code."""
+    folder = Path(didact.__file__).parent
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
