@@ -199,8 +199,8 @@ def bare_run(prepared: Any) -> dict[str, Any]:
         ids = torch.cat([head, found.tokens[:, :NEW]], 1)
         if teacher is not None:
             with torch.no_grad():
-                teacher.module(input_ids=ids)
-        scores = learner.module(input_ids=ids).logits[:, -NEW - 1 : -1]
+                teacher.module(ids)
+        scores = learner.head(learner.module(ids))[:, -NEW - 1 : -1]
         torch.nn.functional.cross_entropy(scores.flatten(0, 1), ids[:, -NEW:].flatten()).backward()
         optimizer.step()
         optimizer.zero_grad()

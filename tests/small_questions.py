@@ -13,11 +13,19 @@ def reward(text: str, question: Question) -> float:
     return 1.0 if text[0].isascii() else 0.1
 
 
+def ends_right(text: str, question: Question) -> float:
+    """1 where a text ends in the answer, whatever is before it."""
+    return float(text.endswith(question.answer or ""))
+
+
 def questions(count: int = 48) -> Questions:
-    """Sums of two digits with their answers, demonstrations, and other answers."""
+    """Sums of two digits with answers, demonstrations, other answers and words, and what two teachers say of them."""
     items = []
     for place in range(count):
         a, b = place % 10, place // 10
         right, wrong = str(a + b), str(a + b + 3)
-        items.append(Question(id=place, prompt=f"{a}+{b}=", answer=right, completion=right, rejected=wrong))
+        told = {"rationales": {"counting": f"{a}>{right}", "turning": f"{b}+{a}:{right}"}, "paraphrase": f"{b}+{a}="}
+        rated = ((wrong, 1), (right, 4), (f"{right}0", 3))
+        told["rated"] = [{"text": text, "rating": rating} for text, rating in rated]
+        items.append(Question(id=place, prompt=f"{a}+{b}=", answer=right, completion=right, rejected=wrong, data=told))
     return Questions(items=tuple(items), name="sums", verifier="small_questions:reward")

@@ -49,6 +49,32 @@ def test_rewards_that_leave_the_truth_behind_are_noticed():
     assert found.level == "warn" and found.figure == pytest.approx(0.4)
 
 
+def overlaps(monitor, *values):
+    return [monitor.observe(window(overlap=[value])) for value in values]
+
+
+def test_an_overlap_with_the_teacher_may_be_low_at_first_but_not_for_long():
+    monitor = health.TeacherOverlap()
+    found = overlaps(monitor, 0.1, 0.2, 0.3, 0.35, 0.39, 0.39, 0.5, 0.6)
+    assert [verdict.level for verdict in found] == ["ok"] * 4 + ["warn"] + ["ok"] * 3
+    assert found[4].figure == pytest.approx(0.39) and "5 times in a row" in found[4].reason
+    assert "warn" not in {v.level for v in overlaps(health.TeacherOverlap(), 0.1, 0.2, 0.3, 0.39, 0.41, 0.39, 0.39)}
+    assert overlaps(health.TeacherOverlap(patience=1, bound=0.7), 0.69)[0].level == "warn"
+
+
+def test_an_overlap_with_the_teacher_that_falls_is_noticed_at_once():
+    monitor = health.TeacherOverlap()
+    found = overlaps(monitor, 0.6, 0.9, 0.8, 0.7, 0.71, 0.75, 0.71)
+    assert [verdict.level for verdict in found] == ["ok", "ok", "ok", "warn", "ok", "ok", "warn"]
+    assert "after 90% before" in found[3].reason
+    again = health.TeacherOverlap()
+    again.load_state_dict(monitor.state_dict())
+    assert overlaps(again, 0.7)[0].level == "ok" and overlaps(again, 0.8, 0.7)[1].level == "warn"
+    for option in ("bound", "fall", "patience"):
+        with pytest.raises(ConfigError, match=option):
+            health.TeacherOverlap(**{option: -1})
+
+
 def test_what_was_at_the_beginning_survives_a_stop():
     first, again = health.PolicyEntropy(), health.PolicyEntropy()
     first.observe(window(entropy=[2.0]))
@@ -58,7 +84,7 @@ def test_what_was_at_the_beginning_survives_a_stop():
 
 def test_language_models_have_their_own_monitors():
     names = {type(monitor).__name__ for monitor in health.default_monitors("attempts")}
-    assert names == {"NonFinite", "LossSpike", *(kind.__name__ for kind in health.ATTEMPT_MONITORS)}
+    assert names == {"NonFinite", "LossSpike", "TeacherHacking", *(kind.__name__ for kind in health.ATTEMPT_MONITORS)}
     assert not any(kind.__name__ == "DeadGroups" for kind in map(type, health.default_monitors()))
     assert "DeadGroups" not in {m.name for m in health.configured(("DeadGroups=off",), "attempts")}
     with pytest.raises(ConfigError, match="bound"):

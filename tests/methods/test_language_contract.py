@@ -7,6 +7,7 @@ name.
 
 import contextlib
 import copy
+import itertools
 import math
 from functools import cache
 
@@ -94,8 +95,12 @@ def mean(history, figure, steps):
 @pytest.mark.parametrize("name", NAMES)
 def test_it_lowers_its_own_loss(name):
     prepared = ready(name)
+    method = prepared.method
+    first = next(batches := iter(prepared.source))
+    # An untrained model agrees with itself on nothing in some batches, where a method that counts votes has no loss.
+    found = itertools.islice(batches, 200) if method.material == "attempts" else ()
+    batch = next((batch for batch in (first, *found) if method.loss(batch).total().item()), first)
     torch.manual_seed(0)
-    method, batch = prepared.method, next(iter(prepared.source))
     optimizer = OptimizerConfig(lr=3e-3, schedule="constant").build(method.parameters())
     losses = []
     for step in range(16):

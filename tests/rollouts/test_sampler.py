@@ -176,7 +176,7 @@ def flat_log_probs(found):
 
 
 def test_the_decoder_agrees_with_its_own_forward():
-    model = drawn_decoder(6.0)
+    model = drawn_decoder(2.5)
     found = Sampler(model, Sampling(max_new_tokens=30, samples=2, slots=5)).sample(PROMPTS, IDS)
     assert found.log_probs.min() < -7.5
     assert torch.allclose(flat_log_probs(found), own_log_probs(model, found), atol=1e-4)

@@ -42,8 +42,8 @@ def check_lengths(
 
 
 def _keeps_answers(options: Any) -> bool:
-    """Whether a method that learns from attempts keeps the data's answers to some questions."""
-    return getattr(options, "on_policy", 1.0) < 1.0
+    """Whether a method that learns from attempts learns from the data's answers too."""
+    return getattr(options, "on_policy", 1.0) < 1.0 or getattr(options, "supervised", 0.0) > 0.0
 
 
 def _check_answers(name: str, model: Any, question: Question, length: int) -> None:
@@ -72,7 +72,8 @@ def check_completions(data: LanguageData, info: MethodInfo, options: Any, taught
     users = [f"The {role} is trained first on" for role in taught]
     parts = [data.train]
     if _keeps_answers(options):
-        users.append(f"on_policy is {options.on_policy:g}, so that some questions keep")
+        name = "on_policy" if hasattr(options, "on_policy") else "supervised"
+        users.append(f"{name} is {getattr(options, name):g}, so that the run learns from")
     if info.method_type.material != "attempts":
         users.append(f"The method {info.name!r} learns from, and is judged by,")
         parts += [data.validation, data.test]

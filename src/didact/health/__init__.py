@@ -8,6 +8,7 @@ from didact.health.attempts import (
     ReferenceDrift,
     Repetition,
     RewardGap,
+    TeacherOverlap,
     UniqueCorrect,
 )
 from didact.health.choosing import configured, default_monitors
@@ -15,6 +16,7 @@ from didact.health.loss_spike import LossSpike
 from didact.health.non_finite import NonFinite
 from didact.health.prediction_entropy import PredictionEntropy, prediction_entropies
 from didact.health.rank import EffectiveRank, effective_rank
+from didact.health.teacher_hacking import TeacherHacking, power_law
 
 __all__ = [
     "ATTEMPT_MONITORS",
@@ -28,9 +30,12 @@ __all__ = [
     "ReferenceDrift",
     "Repetition",
     "RewardGap",
+    "TeacherHacking",
+    "TeacherOverlap",
     "UniqueCorrect",
     "configured",
     "default_monitors",
     "effective_rank",
+    "power_law",
     "prediction_entropies",
 ]

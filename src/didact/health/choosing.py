@@ -9,12 +9,14 @@ from didact.health.loss_spike import LossSpike
 from didact.health.non_finite import NonFinite
 from didact.health.prediction_entropy import PredictionEntropy
 from didact.health.rank import EffectiveRank
+from didact.health.teacher_hacking import TeacherHacking
 from didact.types import Level, Material, Monitor
 
 OFF = "off"
 _ALWAYS = (NonFinite, LossSpike)
 _OF_EXAMPLES = (EffectiveRank, PredictionEntropy)
-_KINDS = {kind.name: kind for kind in (*_ALWAYS, *_OF_EXAMPLES, *ATTEMPT_MONITORS)}
+_OF_LANGUAGE = (*ATTEMPT_MONITORS, TeacherHacking)
+_KINDS = {kind.name: kind for kind in (*_ALWAYS, *_OF_EXAMPLES, *_OF_LANGUAGE)}
 
 
 def default_monitors(material: Material = "examples") -> list[Monitor]:
@@ -40,7 +42,7 @@ def configured(choices: Iterable[str], material: Material = "examples") -> list[
         ConfigError: a word that is not like this, an unknown monitor or action.
     """
     actions = dict(_parse(choice) for choice in choices)
-    fitting = (*_ALWAYS, *(_OF_EXAMPLES if material == "examples" else ATTEMPT_MONITORS))
+    fitting = (*_ALWAYS, *(_OF_EXAMPLES if material == "examples" else _OF_LANGUAGE))
     kept = [(kind, actions.get(kind.name)) for kind in fitting if actions.get(kind.name) != OFF]
     monitors: list[Monitor] = []
     for kind, action in kept:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from didact.errors import ConfigError, DataError, nearest
 from didact.learners import hub_causal
-from didact.learners.decoder import Decoder, DecoderConfig, load_decoder, save_decoder
+from didact.learners.decoder import Decoder, DecoderConfig, Llama, load_decoder, save_decoder
+from didact.learners.hub_llama import HubLlama
 from didact.learners.module import HIDDEN, _Tap
 from didact.learners.tokenizers import ByteTokens, HubTokens, NumberTokens, Tokens
 from didact.types import Batch, Head, TokenOutput
@@ -20,6 +21,9 @@ from didact.types import Batch, Head, TokenOutput
 _FACTS = "didact.json"
 _OWN_TOKENS = {"bytes": ByteTokens, "numbers": NumberTokens}
 """Tokenizers that transformers has not, by what is noted of them."""
+
+_JOINED = ("q_proj", "k_proj", "v_proj")
+"""Submodules whose weights a `Llama` multiplies by at once, so that none of them has an output of its own."""
 
 CAUSAL_KINDS = {
     "decoder": "decoder:4x128 is four blocks of width 128 over bytes, decoder:4x128:1024 with a context of 1024, "
@@ -34,7 +38,7 @@ class CausalLearner(nn.Module):
     """A causal language model with its tokenizer.
 
     Args:
-        module: a `Decoder`, or a model of `AutoModelForCausalLM`.
+        module: a `Llama` such as the built-in `Decoder`, or a model of `AutoModelForCausalLM`.
         tokenizer: what its token ids mean.
         config: the spec that it was made from, for messages and records.
 
@@ -50,7 +54,7 @@ class CausalLearner(nn.Module):
         self.config = config or type(module).__name__
         self.taps: tuple[str, ...] = ()
         self._store: dict[str, Tensor] = {}
-        self._packs = isinstance(module, Decoder)
+        self._packs = isinstance(module, Llama)
         self._reading = hub_causal.Reading() if self._packs else hub_causal.read_head(module, self.config)
         if tokenizer.vocabulary > self.head.vocabulary:
             raise ConfigError(
@@ -63,14 +67,14 @@ class CausalLearner(nn.Module):
     @property
     def head(self) -> Head:
         """What turns states into scores of the next token; its weights are the model's own."""
-        if isinstance(self.module, Decoder):
+        if isinstance(self.module, Llama):
             return self.module.head
         return hub_causal.head_of(self.module, self._reading)
 
     @property
     def context(self) -> int:
         """The longest sequence, in tokens; a million for a model that nothing limits."""
-        return self.module.config.context if isinstance(self.module, Decoder) else hub_causal.context_of(self.module)
+        return self.module.config.context if isinstance(self.module, Llama) else hub_causal.context_of(self.module)
 
     @property
     def device(self) -> torch.device:
@@ -80,7 +84,9 @@ class CausalLearner(nn.Module):
     def candidates(self) -> list[str]:
         """Names of what can be tapped: `hidden`, and the submodules that lie before the head."""
         head = _name_of_head(self.module)
-        return [HIDDEN, *(name for name, _ in self.module.named_modules() if name and name != head)]
+        joined = _JOINED if isinstance(self.module, Llama) else ()
+        names = (name for name, _ in self.module.named_modules() if name and name != head)
+        return [HIDDEN, *(name for name in names if not name.endswith(joined))]
 
     def tap(self, *names: str) -> None:
         """Keep the outputs of these submodules in `TokenOutput.features` from now on.
@@ -130,7 +136,7 @@ class CausalLearner(nn.Module):
             raise DataError("The batch is padded on the left; causal language models here take padding on the right.")
 
     def _states(self, ids: Tensor, segments: Tensor | None) -> Tensor:
-        if isinstance(self.module, Decoder):
+        if isinstance(self.module, Llama):
             return self.module(ids, segments=segments)
         if segments is not None and not self._packs:
             hub_causal.check_packing(self.module, self.config)
@@ -142,7 +148,8 @@ def build_causal(spec: str, *, seed: int = 0, dtype: torch.dtype = torch.float32
     """Make a causal language model.
 
     Args:
-        spec: one of `CAUSAL_KINDS`. A directory that `save_causal` wrote from a decoder becomes a `Decoder` again.
+        spec: one of `CAUSAL_KINDS`. A directory that `save_causal` wrote from a decoder becomes a `Decoder` again, and
+            a Llama that `Llama` computes just as transformers does, a `HubLlama`.
         seed: the only source of weights that are drawn: a decoder's, and those of adapters.
         dtype: of the weights.
 
@@ -181,7 +188,8 @@ def _load(name: str, spec: str, dtype: torch.dtype) -> CausalLearner:
     if _facts(name).get("model") == "decoder":
         module: nn.Module = load_decoder(Path(name), dtype).eval()
     else:
-        module = hub_causal.load_model(name, dtype)
+        loaded = hub_causal.load_model(name, dtype)
+        module = HubLlama.of(loaded) or loaded
     return CausalLearner(module, _tokenizer(name), config=spec)
 
 
@@ -240,7 +248,7 @@ def _write(learner: CausalLearner, directory: Path) -> None:
     if isinstance(module, Decoder):
         save_decoder(module, directory, bos=tokenizer.bos, eos=tokenizer.eos, pad=tokenizer.pad)
     else:
-        hub_causal.save_model(module, directory)
+        hub_causal.save_model(module.original() if isinstance(module, HubLlama) else module, directory)
     facts = {"model": "decoder"} if isinstance(module, Decoder) else {}
     if isinstance(tokenizer, HubTokens):
         tokenizer.save(directory)
@@ -299,5 +307,5 @@ def describe_causal(learner: CausalLearner) -> dict[str, Any]:
 
 
 def _name_of_head(module: nn.Module) -> str:
-    last = getattr(module, "lm_head", None) if isinstance(module, Decoder) else module.get_output_embeddings()  # pyright: ignore[reportCallIssue]
+    last = getattr(module, "lm_head", None) if isinstance(module, Llama) else module.get_output_embeddings()  # pyright: ignore[reportCallIssue]
     return next((name for name, part in module.named_modules() if part is last), "")

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from didact.errors import ConfigError, check_range
+from didact.learners.short_attention import attend, is_short, paired
 from didact.types import Head
 
 
@@ -106,8 +107,13 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
         """[B, T, D] to the same; `cos` and `sin` [B or 1, T, 1, E/2]; `mask` bool [B, 1, T, T], None is causal."""
         B, T, _ = x.shape
-        weight = torch.cat([self.q_proj.weight, self.k_proj.weight, self.v_proj.weight])
-        states = F.linear(x, weight).view(B, T, -1, self.head_size)
+        query, key, value = self.q_proj.weight, self.k_proj.weight, self.v_proj.weight
+        short = mask is None and self.heads == self.kv_heads and is_short(x)
+        if short:
+            query, key = paired(query, self.head_size), paired(key, self.head_size)
+        states = F.linear(x, torch.cat([query, key, value])).view(B, T, -1, self.head_size)
+        if short:
+            return self.o_proj(attend(states, torch.complex(cos, sin)[0, :, 0]))
         turned, v = states.split([self.heads + self.kv_heads, self.kv_heads], dim=2)
         q, k = rotate(turned, cos, sin).transpose(1, 2).split([self.heads, self.kv_heads], dim=1)
         attended = F.scaled_dot_product_attention(
@@ -163,33 +169,18 @@ class Stack(nn.Module):
         return self.norm(x)
 
 
-class Decoder(nn.Module):
-    """A causal language model without its softmax; made on the CPU in float32.
-
-    Weights are drawn from a normal distribution of deviation 1 / sqrt(columns), so that states keep their size whatever
-    the width is (the usual 0.02 suits widths near 2,500; at 64, attention then takes hundreds of steps to begin); those
-    that write into the residual stream are divided by sqrt(2 layers) more, as in GPT-2 (Radford et al. 2019).
+class Llama(nn.Module):
+    """A causal language model without its softmax, whatever its weights.
 
     Args:
         config: its shape.
-        seed: the only source of the weights; torch's generators are left as they were.
     """
 
-    def __init__(self, config: DecoderConfig, *, seed: int = 0) -> None:
+    def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.config = config
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.model = Stack(config)
-            self.lm_head = None if config.tied else nn.Linear(config.width, config.vocabulary, bias=False)
-            self._draw()
-
-    def _draw(self) -> None:
-        for name, parameter in self.named_parameters():
-            if parameter.ndim == 2:
-                inner = name.endswith(("o_proj.weight", "down_proj.weight"))
-                deviation = parameter.shape[1] ** -0.5
-                nn.init.normal_(parameter, std=deviation / math.sqrt(2 * self.config.layers) if inner else deviation)
+        self.model = Stack(config)
+        self.lm_head = None if config.tied else nn.Linear(config.width, config.vocabulary, bias=False)
 
     @property
     def head(self) -> Head:
@@ -222,6 +213,32 @@ class Decoder(nn.Module):
         return self.model(input_ids, cos.to(dtype), sin.to(dtype), mask)
 
 
+class Decoder(Llama):
+    """The built-in model: a `Llama` with weights of its own; made on the CPU in float32.
+
+    Weights are drawn from a normal distribution of deviation 1 / sqrt(columns), so that states keep their size whatever
+    the width is (the usual 0.02 suits widths near 2,500; at 64, attention then takes hundreds of steps to begin); those
+    that write into the residual stream are divided by sqrt(2 layers) more, as in GPT-2 (Radford et al. 2019).
+
+    Args:
+        config: its shape.
+        seed: the only source of the weights; torch's generators are left as they were.
+    """
+
+    def __init__(self, config: DecoderConfig, *, seed: int = 0) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            super().__init__(config)
+            self._draw()
+
+    def _draw(self) -> None:
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 2:
+                inner = name.endswith(("o_proj.weight", "down_proj.weight"))
+                deviation = parameter.shape[1] ** -0.5
+                nn.init.normal_(parameter, std=deviation / math.sqrt(2 * self.config.layers) if inner else deviation)
+
+
 def rotary(positions: Tensor, head_size: int, theta: float) -> tuple[Tensor, Tensor]:
     """Cosines and sines of rotary positions (Su et al. 2021).
 
@@ -233,9 +250,14 @@ def rotary(positions: Tensor, head_size: int, theta: float) -> tuple[Tensor, Ten
     Returns:
         Two float32 [B, T, 1, E/2], for states [B, T, H, E].
     """
-    steps = torch.arange(0, head_size, 2, device=positions.device, dtype=torch.float32) / head_size
-    angles = positions[..., None, None] * (1.0 / theta**steps)
+    angles = positions[..., None, None] * frequencies(head_size, theta, device=positions.device)
     return angles.cos(), angles.sin()
+
+
+def frequencies(head_size: int, theta: float, *, device: torch.device | None = None) -> Tensor:
+    """By what angles the pairs of a head's columns turn from one position to the next: float32 [E/2]."""
+    steps = torch.arange(0, head_size, 2, device=device, dtype=torch.float32) / head_size
+    return 1.0 / theta**steps
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

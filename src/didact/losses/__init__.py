@@ -35,11 +35,14 @@ from didact.losses.policy import (
     preference,
     surrogate,
 )
+from didact.losses.posterior import log_normaliser, posterior_advantages, posterior_ratio
 from didact.losses.pyramid import anomaly_map, map_discrepancy, pyramid_matching
 from didact.losses.ranking import plackett_luce
+from didact.losses.rated_pairs import best_against_others
 from didact.losses.reflection import reflection
 from didact.losses.relational import relational_angle, relational_distance
 from didact.losses.rows import NORMALISATIONS, Rows, row_counts, select, watched
+from didact.losses.second_tries import holding, second_try_advantages, second_try_figures, with_second_tries
 from didact.losses.shortening import most_accurate, shortened
 from didact.losses.smooth import feature_smooth_l1
 from didact.losses.subclasses import subclass_kl, subclass_log_probs
@@ -48,8 +51,10 @@ from didact.losses.token_transport import token_sinkhorn
 from didact.losses.transport import sinkhorn_distance, sinkhorn_plan
 from didact.losses.trilateral import trilateral_edges
 from didact.losses.uncertainty import uncertainty
+from didact.losses.understanding import best_of_groups, comprehension, imitated
 from didact.losses.vocabulary import token_cross_entropy, token_log_probs
 from didact.losses.vocabulary_divergence import token_divergence, token_topk_divergence
+from didact.losses.votes import cross_votes, majority
 
 __all__ = [
     "NORMALISATIONS",
@@ -62,13 +67,17 @@ __all__ = [
     "attempt_counts",
     "attention_map",
     "attention_transfer",
+    "best_against_others",
+    "best_of_groups",
     "between",
     "binary_kl",
     "chunk_sums",
     "class_imbalance",
     "clipped_share",
+    "comprehension",
     "covariances",
     "cross_entropy",
+    "cross_votes",
     "dead_groups",
     "decoupled_kl",
     "entropy_balanced_kl",
@@ -82,14 +91,18 @@ __all__ = [
     "group_mean",
     "group_sum",
     "highest",
+    "holding",
     "imitate",
+    "imitated",
     "jensen_shannon",
     "joint_class_log_probs",
     "joint_labels",
     "kl_estimate",
     "label_loss",
     "log_mean_score",
+    "log_normaliser",
     "logit_distance",
+    "majority",
     "map_discrepancy",
     "masked_mse",
     "mixed_cross_entropy",
@@ -99,6 +112,8 @@ __all__ = [
     "noise_contrastive",
     "norm_direction",
     "plackett_luce",
+    "posterior_advantages",
+    "posterior_ratio",
     "preference",
     "probability_mse",
     "pyramid_matching",
@@ -109,6 +124,8 @@ __all__ = [
     "relative_error",
     "reverse_kl",
     "row_counts",
+    "second_try_advantages",
+    "second_try_figures",
     "select",
     "self_paced_weights",
     "self_target",
@@ -136,6 +153,7 @@ __all__ = [
     "weighted_likelihood",
     "with_advantages",
     "with_gradient",
+    "with_second_tries",
     "without_conflict",
     "zipf_others",
 ]

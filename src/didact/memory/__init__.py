@@ -2,7 +2,8 @@
 
 from didact.memory.class_means import ClassMeans
 from didact.memory.embedding_bank import EmbeddingBank
+from didact.memory.log_means import LogMeans
 from didact.memory.reservoir import Reservoir
 from didact.memory.signal_cache import SignalCache
 
-__all__ = ["ClassMeans", "EmbeddingBank", "Reservoir", "SignalCache"]
+__all__ = ["ClassMeans", "EmbeddingBank", "LogMeans", "Reservoir", "SignalCache"]

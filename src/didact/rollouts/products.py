@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from didact.learners.decoder import Decoder, rotary
+from didact.learners.decoder import Llama, rotary
 from didact.types import Head
 
 _SHAPED = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
@@ -95,10 +95,10 @@ def is_llama_shaped(module: nn.Module, length: int) -> bool:
     """Whether `pack` understands a model.
 
     Args:
-        module: a `Decoder`, or a model of `AutoModelForCausalLM`.
+        module: a `Llama`, or a model of `AutoModelForCausalLM`.
         length: the longest sequence that is wanted; within it, all tokens must see each other.
     """
-    if isinstance(module, Decoder):
+    if isinstance(module, Llama):
         return True
     if type(module).__name__ not in _SHAPED:
         return False
@@ -228,7 +228,7 @@ def _gains(attention: Any, size: int, scale: float) -> Tensor:
 def _turns(module: Any, size: int, length: int) -> Tensor:
     weight = module.model.embed_tokens.weight
     positions = torch.arange(length, device=weight.device)[None]
-    if isinstance(module, Decoder):
+    if isinstance(module, Llama):
         cos, sin = rotary(positions, size, module.config.rope_theta)
         return torch.complex(cos, sin)[0]
     cos, sin = module.model.rotary_emb(weight.float()[:1], positions)

@@ -12,6 +12,7 @@ from didact.sources.questions import (
     load_questions,
     split_questions,
 )
+from didact.sources.rated import rated_answers
 from didact.sources.splitting import Duplicate, Splits, duplicates, fingerprint, keep_labels, split
 from didact.sources.text import ByteTokenizer, add_view
 from didact.sources.turning import TURNS, turned
@@ -36,6 +37,7 @@ __all__ = [
     "keep_labels",
     "load",
     "load_questions",
+    "rated_answers",
     "split",
     "split_questions",
     "turned",

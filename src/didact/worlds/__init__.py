@@ -15,10 +15,17 @@ from didact.worlds.altered_digits import digits_defects, digits_privileged, digi
 from didact.worlds.arranged_digits import digits_bags, digits_stream
 from didact.worlds.digits import digits
 from didact.worlds.language_addition import addition, addition_pairs, addition_scratchpad
+from didact.worlds.language_choosing import choosing
 from didact.worlds.language_code import stdlib_code
+from didact.worlds.language_markov import markov
 from didact.worlds.language_optional import addition_optional_scratchpad
+from didact.worlds.language_paraphrases import addition_paraphrased
+from didact.worlds.language_ranked import last_letter
 from didact.worlds.language_reasoning import reasoning
 from didact.worlds.language_rewriting import rewriting
+from didact.worlds.language_second_try import addition_second_try
+from didact.worlds.language_sorting import careless_sorting
+from didact.worlds.language_ways import addition_ways
 from didact.worlds.mixtures import MIXTURES, GaussianMixture, gaussian_mixture, gaussian_pair, zipf_mixture
 from didact.worlds.planted import PlantedTeacher
 from didact.worlds.python_text import stdlib_text
@@ -42,10 +49,17 @@ _EXAMPLES: dict[str, Callable[[], Examples]] = {
     "zipf_mixture": zipf_mixture,
 }
 _QUESTIONS: dict[str, Callable[[], Questions]] = {
+    "careless_sorting": careless_sorting,
     "addition": addition,
     "addition_optional_scratchpad": addition_optional_scratchpad,
     "addition_pairs": addition_pairs,
+    "addition_paraphrased": addition_paraphrased,
     "addition_scratchpad": addition_scratchpad,
+    "addition_second_try": addition_second_try,
+    "addition_ways": addition_ways,
+    "choosing": choosing,
+    "last_letter": last_letter,
+    "markov": markov,
     "reasoning": reasoning,
     "rewriting": rewriting,
     "stdlib_code": stdlib_code,
@@ -53,15 +67,20 @@ _QUESTIONS: dict[str, Callable[[], Questions]] = {
 _WORLDS: dict[str, Callable[[], Examples | Questions]] = {**_EXAMPLES, **_QUESTIONS}
 
 __all__ = [
+    "careless_sorting",
     "GaussianMixture",
     "PlantedTeacher",
     "World",
     "addition",
     "addition_optional_scratchpad",
     "addition_pairs",
+    "addition_paraphrased",
     "addition_scratchpad",
+    "addition_second_try",
+    "addition_ways",
     "bayes_accuracy",
     "breast_cancer",
+    "choosing",
     "describe",
     "diabetes",
     "digits",
@@ -72,7 +91,9 @@ __all__ = [
     "digits_styles",
     "gaussian_mixture",
     "gaussian_pair",
+    "last_letter",
     "load",
+    "markov",
     "mixture",
     "names",
     "reasoning",

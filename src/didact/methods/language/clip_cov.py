@@ -132,8 +132,9 @@ CLAIM = Claim(
     omits="That the entropy which is left pays off in longer training, as the paper shows on models of billions.",
     world="addition",
     metric="nll",
-    seeds=(100, 101, 102, 103, 104),
+    seeds=(200, 201, 202, 203, 204, 205, 206, 207, 208, 209),
     tuned_on=(0,),
-    tuned="The share and the lower end of the band among 0.02 and 1, 0.2 and 1, 0.2 and 0.3; nothing of grpo.",
+    tuned="The share and the lower end of the band among 0.02 and 1, 0.2 and 1, 0.2 and 0.3; nothing of grpo. "
+    "On seeds 100 to 104, five were too few to tell; it is reported on ten others.",
     systems=("the-entropy-mechanism-of-reinforcement-learning",),
 )

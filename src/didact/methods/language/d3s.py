@@ -111,21 +111,22 @@ CLAIM = Claim(
     baseline="grpo",
     cheap="any of them",
     settings={
-        "learner": "warm:600:decoder:2x64",
+        "learner": "warm:40%:decoder:2x64",
         "sampling": "max_new_tokens=6,samples=8",
         "steps": 100,
-        "batch_size": 64,
-        "lr": 1e-4,
+        "batch_size": 256,
+        "lr": 3e-4,
+        "clip_norm": 1.0,
         "evaluate_every": 1000,
     },
     equal="steps",
     shows="The same attempts are sampled; half of them and most of their tokens count at first, all at last.",
     omits="Long answers, where few tokens matter, and the time that is saved by not learning from the others.",
     world="addition",
-    seeds=(100, 101, 102, 103, 104),
-    tuned_on=(0,),
-    tuned="The steps, between 60 (nothing is learned) and 150 (all is, by every arm); how long the "
-    "learner is trained first, among 400 and 600 steps. The share of tokens was chosen where an untrained model "
-    "learns to begin with a plain character.",
+    seeds=(200, 201, 202, 203, 204),
+    tuned_on=(0, 1),
+    tuned="Nothing of d3s here; its learning rate is grpo's (3e-4, 1e-3), and its share of tokens was chosen where an "
+    "untrained model learns to begin with a plain character. An earlier claim, with a quarter of the attempts, was "
+    "looked at on seeds 100 to 104.",
     systems=("learning-more-with-less",),
 )

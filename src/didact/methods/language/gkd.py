@@ -21,8 +21,13 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses import row_counts, select, token_divergence
-from didact.types import Batch, LanguageLearner, Method, Question, States, Teacher, Terms
+from didact.losses import Rows, row_counts, select, token_divergence, topk_overlap
+from didact.types import LEAST_COUNT, Batch, LanguageLearner, Method, Question, States, Teacher, Term, Terms
+
+LIKELIEST = 8
+"""How many of the teacher's likeliest tokens are looked for among the student's."""
+LOOKED_AT = 256
+"""At how many tokens of a batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,26 +66,38 @@ class GKD(Method):
         return ask.mixed(questions, self.config.on_policy).batch
 
     def loss(self, batch: Batch) -> Terms:
-        """The term `teacher`, averaged over tokens."""
+        """The term `teacher`, averaged over tokens; `overlap` is for looking at."""
         config = self.config
         rows = select(self.learner(batch), batch)
         signal = self.teacher.signal(batch)
         assert isinstance(signal, States)
+        theirs = rows.pick_states(signal.hidden)
         divergence = token_divergence(
             rows.hidden,
             rows.head,
-            rows.pick_states(signal.hidden),
+            theirs,
             signal.head,
             kind=config.divergence,
             beta=config.beta,
             temperature=config.softening,
             weight=rows.weight,
         )
-        return Terms(teacher=divergence)
+        return Terms(teacher=divergence, overlap=_overlap(rows, theirs, signal))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The tokens of the answers."""
-        return {"teacher": row_counts(batch)["token"]}
+        return dict.fromkeys(("teacher", "overlap"), row_counts(batch)["token"])
+
+
+def _overlap(rows: Rows, theirs: Tensor, signal: States) -> Term:
+    """How much of what the teacher holds likely the student does, at evenly spaced tokens that stand for all."""
+    some = slice(None, None, -(-len(theirs) // LOOKED_AT))
+    most = min(LIKELIEST, rows.head.vocabulary, signal.head.vocabulary)
+    found = topk_overlap(rows.hidden[some], rows.head, theirs[some], signal.head, most)
+    if rows.weight is None:
+        return Term(found.mean() * len(theirs), len(theirs), 0.0)
+    weight, count = rows.weight[some], rows.weight.sum()
+    return Term((found * weight).sum() / weight.sum().clamp_min(LEAST_COUNT) * count, count, 0.0)
 
 
 CLAIM = Claim(

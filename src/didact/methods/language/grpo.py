@@ -94,30 +94,33 @@ class GRPO(Method):
 
 
 CLAIM = Claim(
-    statement="A decoder that can add a little is right on more held-out sums after learning from attempts compared "
-    "within groups than from attempts compared with the mean of the round.",
+    statement="A decoder that is right on two of five sums is right on more held-out ones after learning from how its "
+    "own attempts compare.",
     arms={
         "grpo": "grpo",
         "reinforce": "reinforce",
-        "sft": {"method": "sft", "lr": 1e-3},
         "untaught": {"method": "sft", "lr": 1e-9},
+        "sft": "sft",
     },
     method="grpo",
-    baseline="reinforce",
-    cheap="sft",
+    baseline="untaught",
+    cheap="reinforce",
     settings={
-        "learner": "warm:600:decoder:2x64",
+        "learner": "warm:40%:decoder:2x64",
         "sampling": "max_new_tokens=6,samples=8",
-        "steps": 150,
-        "batch_size": 64,
-        "lr": 1e-4,
+        "steps": 100,
+        "batch_size": 256,
+        "lr": 3e-4,
+        "clip_norm": 1.0,
         "evaluate_every": 1000,
     },
     equal="steps",
-    shows="Exact rewards of 8 attempts at each of 8 questions a step, against as many demonstrations.",
-    omits="The paper compares with PPO, on models that reach half of the answers by themselves, over more attempts.",
+    shows="What exact rewards of 8 attempts at each of 32 questions a step add to a model that was taught by answers; "
+    "beside it, the same attempts compared with the mean of the round, and as many demonstrations.",
+    omits="The paper compares with PPO, on large models and over more attempts.",
     world="addition",
-    seeds=(100, 101, 102, 103, 104),
+    seeds=(200, 201, 202, 203, 204),
     tuned_on=(0, 1),
-    tuned="The learning rate of each arm among 1e-4, 3e-4 and 1e-3 (of sft, the latter two).",
+    tuned="The learning rate of grpo (3e-4, 1e-3, 2e-3) and of reinforce (3e-4, 1e-3); sft has theirs. An earlier "
+    "claim, with a quarter of the attempts and beginnings of a number of steps, was looked at on seeds 100 to 104.",
 )

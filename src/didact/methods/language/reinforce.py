@@ -90,7 +90,8 @@ CLAIM = Claim(
     "for the same answer to every question.",
     world="addition",
     metric="reward",
-    seeds=(100, 101, 102, 103, 104),
+    seeds=(200, 201, 202, 203, 204, 205, 206, 207, 208, 209),
     tuned_on=(0, 1),
-    tuned="Steps (12, 20, 40) and the learning rate (1e-4, 3e-4), the same for all, as those at which arms differ.",
+    tuned="Steps (12, 20, 40) and the learning rate (1e-4, 3e-4), the same for all, as those at which arms differ. "
+    "On seeds 100 to 104, five were too few to tell; it is reported on ten others.",
 )

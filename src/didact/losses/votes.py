@@ -1,0 +1,52 @@
+"""Answers that agree, in the place of answers that are known.
+
+Axis letters: B attempts.
+"""
+
+import torch
+from torch import Tensor
+
+
+def majority(answer: Tensor, group: Tensor) -> Tensor:
+    """Which attempts give the answer that their group gives most often.
+
+    Args:
+        answer: int64 [B], the same number for equal answers.
+        group: int64 [B], the same for attempts that vote together.
+
+    Returns:
+        bool [B]. Of answers that are given equally often, the one that comes first wins.
+    """
+    return answer == _elected(answer, group)
+
+
+def cross_votes(answer: Tensor, group: Tensor, view: Tensor) -> Tensor:
+    """Which attempts at one wording of a question give the answer that is most frequent at the other (Co-Reward).
+
+    Args:
+        answer: int64 [B], the same number for equal answers.
+        group: int64 [B], the same for attempts at one question, each of which has attempts of both views.
+        view: int64 [B], 0 or 1: which wording an attempt answers.
+
+    Returns:
+        bool [B]. Of answers that are given equally often, the one that comes first wins.
+    """
+    _, place = group.unique(return_inverse=True)
+    electorate = 2 * place + view
+    elected = torch.zeros(2 * len(place), dtype=answer.dtype, device=answer.device)
+    elected = elected.scatter(0, electorate, _elected(answer, electorate))
+    return answer == elected[electorate ^ 1]
+
+
+def _elected(answer: Tensor, group: Tensor) -> Tensor:
+    """For each attempt, the answer that its group gives most often: int64 [B]."""
+    _, place = group.unique(return_inverse=True)
+    _, kind = answer.unique(return_inverse=True)
+    size, order = len(answer), torch.arange(len(answer), device=answer.device)
+    ballots, number = (place * size + kind).unique(return_inverse=True)
+    votes = torch.zeros_like(ballots).index_add(0, number, torch.ones_like(number))
+    # The number of votes decides, and among equals who comes first; the winner's place is what is left of the key.
+    first = torch.full_like(ballots, size).scatter_reduce(0, number, order, "amin")
+    key = votes[number] * size + (size - 1 - first[number])
+    best = torch.zeros_like(key).scatter_reduce(0, place, key, "amax")
+    return answer[size - 1 - best[place] % size]

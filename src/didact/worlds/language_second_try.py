@@ -1,0 +1,58 @@
+"""Addition with second tries: some prompts hold an earlier attempt, and ask for another."""
+
+import dataclasses
+import functools
+
+import torch
+
+from didact import hashing
+from didact.types import Question, Questions
+from didact.worlds._asking import questions_of
+from didact.worlds.language_addition import addition_pairs
+
+AGAIN = "? Again: "
+"""What stands between an attempt and the next."""
+_FIRST, _RIGHT, _MISCARRIED = 0.2, 0.25, 0.625
+"""The share of first tries; of the others, that of right attempts, and up to where the mistake is one of carrying."""
+
+
+@functools.cache
+def addition_second_try() -> Questions:
+    """Add two numbers of two digits, at once or after an attempt that may be right or wrong.
+
+    Real: arithmetic, and two kinds of mistakes that beginners make.
+
+    Simulated: the pairs of numbers, which are those of `addition`, each asked in one way alone; and the attempts, drawn
+    once: one in four is right, and of the others half have the mistake of `addition_pairs`, and half one digit that
+    is too high or too low by one (9 and 0 are neighbours).
+
+    Known: every answer, and whether the attempt was right. The prompt is `37+85=` for one question in five, and for the
+    others `37+85=211? Again: `; the completion is `221` for either, the digits of the sum turned around. A model that
+    repeats what it reads is right on one in four of the second kind, so that being right more often means to correct.
+
+    Returns:
+        4,000 questions; `data` has that of `addition`, and for the second kind the prompt without the attempt, `first`,
+        and the `attempt`. The verifier is `exact`.
+    """
+    asked = addition_pairs()
+    chance = [hashing.uniform(torch.tensor([q.id for q in asked]), place, "second try").tolist() for place in range(3)]
+    items = (_asked(question, *drawn) for question, *drawn in zip(asked, *chance, strict=True))
+    return questions_of(items, name="addition_second_try", verifier="exact")
+
+
+def _asked(question: Question, kind: float, mistake: float, slip: float) -> Question:
+    """The question in one of its two ways, by three numbers in [0, 1)."""
+    plain = dataclasses.replace(question, rejected=None)
+    if kind < _FIRST:
+        return plain
+    answer, other = question.answer or "", question.rejected or ""
+    attempt = answer if mistake < _RIGHT else other if mistake < _MISCARRIED else _slipped(answer, slip)
+    data = {**question.data, "first": question.prompt, "attempt": attempt}
+    return dataclasses.replace(plain, prompt=question.prompt + attempt + AGAIN, data=data)
+
+
+def _slipped(answer: str, chance: float) -> str:
+    """The answer with one digit moved by one, by a number in [0, 1) that says which, and whether up or down."""
+    place, step = divmod(int(chance * 2 * len(answer)), 2)
+    digit = (int(answer[place]) + 2 * step - 1) % 10
+    return answer[:place] + str(digit) + answer[place + 1 :]

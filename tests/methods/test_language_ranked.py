@@ -1,0 +1,273 @@
+"""Rated answers, and their pairs from easy to hard: against transcriptions and a choice whose best policy is known."""
+
+import itertools
+import json
+import math
+import string
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from didact import sources, worlds
+from didact.errors import ConfigError, DataError
+from didact.learners import causal
+from didact.losses import best_against_others
+from didact.methods.language import curry_dpo, dpo
+from didact.rollouts import Asker, RatedPairs, Sampling
+from didact.types import Head, Question, Questions, TokenOutput
+
+RATINGS = [[3.0, 5.0, 1.0, 4.0], [2.0, 2.0, 2.5, math.nan], [7.0, 7.0, 1.0, 3.0], [0.5, math.nan, math.nan, -1.0]]
+TEXTS = [["c", "e", "a", "d"], ["x", "y", "z"], ["first", "second", "low", "mid"], ["good", "bad"]]
+
+
+def rated(texts, ratings):
+    known = [rating for rating in ratings if not math.isnan(rating)]
+    return [{"text": text, "rating": rating} for text, rating in zip(texts, known, strict=True)]
+
+
+QUESTIONS = Questions(
+    items=tuple(
+        Question(id=place, prompt=f"q{place}", data={"rated": rated(texts, ratings)})
+        for place, (texts, ratings) in enumerate(zip(TEXTS, RATINGS, strict=True))
+    )
+)
+PAIRS = [
+    [("e", "a", 4.0), ("e", "c", 2.0), ("e", "d", 1.0)],
+    [("z", "x", 0.5), ("z", "y", 0.5)],
+    [("first", "low", 6.0), ("first", "mid", 4.0)],
+    [("good", "bad", 1.5)],
+]
+
+
+def model(seed=0):
+    learner = causal.build_causal("decoder:1x16:64", seed=seed)
+    with torch.no_grad():
+        learner.head.weight.mul_(6.0)
+    return learner
+
+
+# ---- pairs
+
+
+def test_the_best_answer_is_paired_with_the_others_by_falling_gap():
+    rating = torch.tensor(RATINGS, dtype=torch.float64)
+    best, others, gaps = best_against_others(rating)
+    for row, ratings in enumerate(RATINGS):
+        known = [place for place, value in enumerate(ratings) if not math.isnan(value)]
+        top = max(known, key=lambda place: ratings[place])
+        assert best[row] == top
+        worse = [place for place in known if ratings[place] < ratings[top]]
+        worse.sort(key=lambda place: ratings[place] - ratings[top])
+        assert others[row, : len(worse)].tolist() == worse
+        assert gaps[row].tolist() == pytest.approx(
+            [ratings[top] - ratings[i] for i in worse] + [0.0] * (3 - len(worse))
+        )
+    assert [tensor.shape for tensor in best_against_others(rating[:, :1])] == [(4,), (4, 0), (4, 0)]
+
+
+def test_questions_bring_their_rated_answers_from_python_and_from_files(tmp_path):
+    texts, rating = sources.rated_answers(QUESTIONS)
+    assert texts == [tuple(row) for row in TEXTS]
+    np.testing.assert_array_equal(rating[0], RATINGS[0])
+    assert rating[3, :2].tolist() == [0.5, -1.0] and rating[3, 2:].isnan().all()
+    path = tmp_path / "rated.jsonl"
+    path.write_text("".join(json.dumps({"prompt": q.prompt, **q.data}) + "\n" for q in QUESTIONS), encoding="utf-8")
+    again, numbers = sources.rated_answers(sources.load_questions(path))
+    assert again == texts
+    torch.testing.assert_close(numbers, rating, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "no list of answers in 'rated'"),
+        ({"rated": "five"}, "no list of answers in 'rated'"),
+        ({"rated": [{"text": "a", "rating": 1}]}, "1 rated answers of which none is better"),
+        ({"rated": [{"text": "a", "rating": 1}, {"text": "b", "rating": 1.0}]}, "2 rated answers of which none"),
+        ({"rated": [{"text": "a", "rating": 1}, {"text": "b"}]}, "each must be like"),
+        ({"rated": [{"text": "a", "rating": True}, {"text": "b", "rating": 2}]}, "each must be like"),
+        ({"rated": [{"text": "a", "rating": math.inf}, {"text": "b", "rating": 2}]}, "each must be like"),
+        ({"rated": ["a", "b"]}, "each must be like"),
+    ],
+)
+def test_answers_that_cannot_be_ranked_are_refused(given, words):
+    with pytest.raises(DataError, match=words):
+        sources.rated_answers(Questions(items=(Question(id=1, prompt="why", data=given),)))
+
+
+def test_an_answer_that_does_not_fit_is_refused_before_anything_is_learned():
+    long = Question(id=9, prompt="q", data={"rated": rated(["a" * 80, "b"], [1.0, 2.0])})
+    with pytest.raises(ConfigError, match="The longest answer to 'q' has 83 tokens"):
+        curry_dpo.CurryDPO(curry_dpo.Config(), model(), Questions(items=(*QUESTIONS, long)))
+
+
+# ---- stages
+
+
+def said(method, ask):
+    """The pairs of a round, in words."""
+    batch = method.collect(QUESTIONS, ask)
+    sides = [batch, batch.view("rejected")]
+    decode = method.learner.tokenizer.decode
+    texts = [[decode(i[m].tolist()) for i, m in zip(b["input_ids"], b["completion_mask"], strict=True)] for b in sides]
+    return list(zip(*texts, batch["gap"].tolist(), strict=True))
+
+
+@pytest.mark.parametrize("order", ["easy_first", "hard_first"])
+def test_pairs_come_in_stages(order):
+    method = curry_dpo.CurryDPO(curry_dpo.Config(order=order), model(), QUESTIONS)
+    ask, seen = Asker(method.learner, Sampling()), []
+    for step in range(9):
+        method.step, method.fraction = step, step / 9
+        seen.append(said(method, ask))
+        method.after_step()
+    # Whoever has two pairs changes in the middle of the second stage's place, whoever has one never does.
+    ranks = [[0, 0, 0, 0], [1, 1, 1, 0], [2, 1, 1, 0]]
+    wanted = [[pairs[rank] for pairs, rank in zip(PAIRS, row, strict=True)] for row in ranks]
+    if order == "hard_first":
+        wanted = wanted[::-1]
+    # A step's share of the budget is known when it is taken, so that the next batch is the first of a stage.
+    assert seen == [wanted[0]] * 4 + [wanted[1]] * 3 + [wanted[2]] * 2
+
+
+def test_shuffled_pairs_are_any_of_a_questions():
+    method = curry_dpo.CurryDPO(curry_dpo.Config(order="shuffled"), model(), QUESTIONS)
+    ask, seen = Asker(method.learner, Sampling(), seed=4), []
+    for ask.round in range(60):
+        seen.append(said(method, ask))
+    for place, pairs in enumerate(PAIRS):
+        found = [row[place] for row in seen]
+        assert set(found) == set(pairs)
+        for pair in pairs:
+            assert abs(found.count(pair) / 60 - 1 / len(pairs)) < 0.25
+    ask.round = 7
+    assert said(method, ask) == seen[7]
+
+
+def moved(learner, size):
+    with torch.no_grad():
+        for parameter in learner.parameters():
+            parameter.add_(size)
+
+
+@pytest.mark.parametrize("renew", [True, False])
+def test_the_reference_is_renewed_with_each_stage_and_survives_a_stop(renew):
+    method = curry_dpo.CurryDPO(curry_dpo.Config(renew=renew), model(), QUESTIONS)
+    weights = [next(method.learner.parameters()).detach().clone()]
+    for step in range(9):
+        method.step, method.fraction = step, step / 9
+        moved(method.learner, 0.01)
+        method.after_step()
+        weights.append(next(method.learner.parameters()).detach().clone())
+        began = {True: [0] * 3 + [4] * 3 + [7] * 3, False: [0] * 9}[renew][step]
+        assert torch.equal(next(method.stages.learner.parameters()), weights[began])
+        assert method.stages.number == [0, 0, 0, 1, 1, 1, 2, 2, 2][step]
+    again = curry_dpo.CurryDPO(curry_dpo.Config(renew=renew), model(5), QUESTIONS)
+    again.load_state_dict(method.state_dict())
+    assert again.stages.number == 2
+    batch = method.collect(QUESTIONS, Asker(method.learner, Sampling()))
+    assert again.loss(batch).total().item() == method.loss(batch).total().item()
+    assert not any(parameter.requires_grad for parameter in again.stages.learner.parameters())
+    assert list(method.modules()) == ["learner"]
+
+
+# ---- the loss
+
+
+def test_the_loss_is_that_of_dpo_on_the_same_pairs():
+    paired = Questions(
+        items=tuple(
+            Question(id=q.id, prompt=q.prompt, completion=pairs[0][0], rejected=pairs[0][1], data=q.data)
+            for q, pairs in zip(QUESTIONS, PAIRS, strict=True)
+        )
+    )
+    mine = curry_dpo.CurryDPO(curry_dpo.Config(beta=0.3), model(), paired)
+    theirs = dpo.DPO(dpo.Config(beta=0.3), model())
+    for method in (mine, theirs):
+        moved(method.learner, 0.02)
+    source = sources.CompletionSource(paired, mine.learner.tokenizer, batch_size=4, max_length=64, pairs=True)
+    other = next(iter(source))
+    batch = mine.collect(paired, Asker(mine.learner, Sampling()))
+    found, wanted = mine.loss(batch), theirs.loss(other)
+    assert found.total().item() == pytest.approx(wanted.total().item(), rel=1e-6)
+    assert found.total().item() != pytest.approx(math.log(2), abs=1e-4)
+    for name, count in mine.counts(batch).items():
+        assert float(found[name].count) == count
+    assert found["gap"].mean().item() == pytest.approx(np.mean([pairs[0][2] for pairs in PAIRS]))
+
+
+class Choice(nn.Module):
+    """A language model of one token, whose scores are its parameters; each answer is a letter."""
+
+    tokenizer = causal.build_causal("decoder:1x16").tokenizer
+    context = 8
+
+    def __init__(self, scores):
+        super().__init__()
+        self.scores = nn.Parameter(scores.clone())
+
+    def forward(self, batch):
+        return TokenOutput(torch.ones(*batch["input_ids"].shape, 1), Head(self.scores[:, None]))
+
+
+def test_what_was_rated_best_wins_by_the_ratio_that_the_pairs_ask_for():
+    """One question and a free choice: DPO without noise drives the odds of best against other to grow with each step.
+
+    With the scores s and the reference's r, the gradient with respect to the best's score is
+    -beta sigmoid(-beta ((s_b - r_b) - (s_o - r_o))), as the normaliser cancels; the other's is its negative.
+    """
+    ask = Questions(items=(Question(id=1, prompt="q", data={"rated": rated("abc", [1.0, 3.0, 2.0])}),))
+    scores = torch.randn(260, generator=torch.Generator().manual_seed(0))
+    method = curry_dpo.CurryDPO(curry_dpo.Config(beta=0.5), Choice(scores), ask)
+    ids = [4 + ord(letter) for letter in "abc"]
+    slow, reference, rate, steps = scores.double().numpy().copy(), scores.double().numpy().copy(), 2.0, 12
+    for step in range(steps):
+        stage = min(int(max(step - 1, 0) / steps * 2), 1)
+        if step and stage > min(int(max(step - 2, 0) / steps * 2), 1):
+            reference = slow.copy()
+        best, other = ids[1], ids[(0, 2)[stage]]
+        margin = (slow[best] - reference[best]) - (slow[other] - reference[other])
+        pull = 0.5 / (1 + math.exp(0.5 * margin))
+        slow[best] += rate * pull
+        slow[other] -= rate * pull
+
+        method.step, method.fraction = step, step / steps
+        batch = method.collect(ask, Asker(method.learner, Sampling()))
+        method.learner.scores.grad = None
+        method.loss(batch).backward()
+        with torch.no_grad():
+            method.learner.scores -= rate * method.learner.scores.grad
+        method.after_step()
+    assert method.learner.scores.detach().numpy() == pytest.approx(slow, abs=1e-4)
+    assert slow[ids[1]] - slow[ids[0]] > reference[ids[1]] - reference[ids[0]] - 1e-9
+    assert max(ids, key=lambda i: slow[i]) == ids[1]
+
+
+def test_pairs_know_how_many_there_are():
+    pairs = RatedPairs(QUESTIONS, model())
+    assert pairs.most == 3
+    assert [pairs.pairs[question.id] for question in QUESTIONS] == PAIRS
+    ask = SimpleNamespace(written=Asker(model(), Sampling()).written)
+    batch = pairs.batch(QUESTIONS, [0.99] * 4, ask)
+    assert batch["gap"].tolist() == [row[-1][2] for row in PAIRS]
+
+
+# ---- the world
+
+
+def test_the_last_letter_is_the_best_answer():
+    questions = worlds.load("last_letter")
+    assert len(questions) == 4000
+    for question in questions:
+        letters = question.prompt.removesuffix("=")
+        order = sorted(letters, key=string.ascii_lowercase.index)
+        assert len(set(letters)) == 4
+        assert question.answer == question.completion == order[-1] and question.rejected == order[0]
+        assert [part["text"] for part in question.data["rated"]] == list(letters)
+        assert [part["rating"] for part in question.data["rated"]] == [ord(letter) - 96 for letter in letters]
+    firsts = [question.prompt[0] for question in questions]
+    assert all(abs(firsts.count(letter) - 4000 / 26) < 60 for letter in string.ascii_lowercase)
+    assert len({frozenset(pair) for q in questions for pair in itertools.combinations(q.prompt[:4], 2)}) == 325
