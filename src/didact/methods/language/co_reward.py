@@ -10,8 +10,8 @@ most frequent answer is paid for, and with `votes=single` the paraphrase is not 
 that the paper compares with.
 
 Its claim comes out the other way. Votes on another wording do better than as many on one, but both do harm: a decoder
-that was right on 55% of the sums fell to 36% and 21%, where known answers raised it to 72%. On the seed that the rate was
-chosen on, both gained 8 points; what is shown is that agreement between wordings slows the collapse, not that it teaches.
+that was right on 55% of the sums fell to 36% and 21%, where known answers raised it to 72%. On the seed that the rate
+was chosen on, both gained 8 points; agreement between wordings slows the collapse, and does not teach.
 """
 
 import dataclasses
