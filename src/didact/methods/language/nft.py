@@ -7,8 +7,8 @@ it. There is no reward model and no value network.
 Departures: rewards are taken for right where they are 1 or more. On policy, `scaled` has the gradient of GRPO with the
 deviation of a whole group, and `hard` that of GRPO without scaling.
 
-The claim is not replicated: wrong attempts add a little to right ones, but neither moves the accuracy of a decoder of
-this size by nine thousand attempts. It agrees with `grpo`, as theory has it, from which its rate was taken over.
+The claim is not replicated: what wrong attempts add to right ones is nothing that five seeds can show, as 256 attempts
+a step, half of them right, hold enough of the latter. It agrees with `grpo`, as theory has it, whose rate it has.
 """
 
 from collections.abc import Sequence
