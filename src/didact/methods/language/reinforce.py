@@ -4,8 +4,8 @@ A whole attempt is one action: its log-probability is multiplied by how much bet
 
 Departures: the baseline is the mean reward of the round, where the paper leaves it open; `baseline=none` has none.
 
-In its claim a baseline earned 0.5 more on average over ten seeds, by very different amounts, as whether the greedy answer
-has turned after 12 steps depends on how the model began; five seeds before were too few to tell.
+In its claim a baseline earned 0.5 more on average over ten seeds, by very different amounts, as whether the greedy
+answer has turned after 12 steps depends on how the model began; five seeds before were too few to tell.
 """
 
 from collections.abc import Sequence

@@ -5,8 +5,8 @@ The divergence from the model as it was at the beginning is taken off the reward
 
 Departures: `kl` is 0 by default, where the paper, whose reward is a learned model, needs some.
 
-In its claim it earned more than plain REINFORCE by 0.4 on average over ten seeds (by very different amounts: whether the
-greedy answer has turned after 12 steps depends on how the model began; five seeds before were too few to tell). The mean
+In its claim it earned more than plain REINFORCE by 0.4 on average over ten seeds (by very different amounts: whether
+the greedy answer has turned after 12 steps depends on how the model began; five seeds were too few to tell). The mean
 of the round serves as well as that of the other attempts where all questions are as hard.
 """
 
