@@ -1,9 +1,9 @@
 """A decoder of 0.8 million parameters that learns to add: from answers, from its own attempts, and from a teacher.
 
 It first learns from the answers of the data, until it has begun to be right (how far it is after 350 steps differs much
-by seed: about 60% with seed 0). Then it goes on without them, in two ways from the same
-weights: by `grpo`, which only hears whether an attempt was right; and by `gkd`, where a stronger decoder (the one that
-`grpo` made) says at each token of the student's own attempt what it would have written.
+by seed: about 60% with seed 0). Then it goes on without them, in two ways from the same weights: by `grpo`, which only
+hears whether an attempt was right; and by `gkd`, where a stronger decoder (the one that `grpo` made) says at each token
+of the student's own attempt what it would have written.
 
     python examples/addition.py [DIRECTORY [SEED]]
 
