@@ -203,9 +203,10 @@ def test_the_rate_that_suits_where_none_is_given(llama):
         "hf": {"method": "sft", "learner": llama},
         "lora": {"method": "sft", "learner": f"lora:2:{llama}"},
         "rewarded": {"method": "grpo", "learner": "decoder:1x32:64", "verifier": "exact"},
+        "by votes": {"method": "co_reward", "learner": "decoder:1x32:64", "votes": "single"},
     }.items():
         rates[name] = didact.run(**{**QUICK, "steps": 1, "lr": None, **settings}).config.lr
-    assert rates == {"decoder": 1e-3, "hf": 2e-5, "lora": 2e-4, "rewarded": 1e-4}
+    assert rates == {"decoder": 1e-3, "hf": 2e-5, "lora": 2e-4, "rewarded": 1e-4, "by votes": 1e-4}
 
 
 def test_a_model_is_trained_until_it_is_right_often_enough():

@@ -544,6 +544,8 @@ class Method:
     """How many examples a batch must hold; 2 where pairs of examples are compared."""
     verified: ClassVar[bool] = False
     """For attempts: whether they must be judged by a verifier."""
+    rewarded: ClassVar[bool] = False
+    """For attempts: whether rewards teach that come from no verifier; they are as noisy as a verifier's."""
     aligns_tokens: ClassVar[bool] = False
     """For language models: whether the teacher may have another tokenizer than the learner."""
     updates: int = 1

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from didact.errors import ConfigError
-from didact.losses import policy
+from didact.losses import policy, with_advantages
+from didact.types import Batch
 
 
 def test_the_surrogate_is_what_the_paper_writes():
@@ -103,3 +104,12 @@ def test_sums_and_means_within_groups_are_those_of_a_loop():
         counted = [float(values[j]) for j in same if known[j] > 0]
         assert float(policy.group_sum(values, group)[i]) == pytest.approx(sum(float(values[j]) for j in same))
         assert float(policy.group_mean(values, group, known)[i]) == pytest.approx(np.mean(counted) if counted else 0.0)
+
+
+def test_attempts_are_dead_where_nothing_differs_in_what_they_are_compared_with():
+    reward, turns = torch.tensor([1.0, 0.0, 1.0, 1.0]), torch.tensor([0, 1, 0, 1])
+    batch = Batch({"reward": reward, "group": torch.zeros(4, dtype=torch.int64), "trust": torch.ones(4)})
+    assert with_advantages(batch)["dead"].tolist() == [0.0] * 4
+    found = with_advantages(batch, group=turns)
+    assert found["dead"].tolist() == [1.0, 0.0, 1.0, 0.0]
+    assert found["advantage"][found["dead"] > 0].tolist() == [0.0, 0.0]

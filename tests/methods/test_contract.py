@@ -22,6 +22,7 @@ from didact.learners import KINDS
 from didact.loop import OptimizerConfig, fit
 from didact.loop.checkpoint import read_checkpoint, save_checkpoint
 from didact.types import Method
+from in_order import InOrder
 
 EVERY = catalogue.names()
 NAMES = tuple(name for name in EVERY if catalogue.find(name).method_type.material == "examples")
@@ -160,7 +161,9 @@ def test_two_halves_equal_one_whole(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_seed_gives_the_same_weights(name):
-    first, again, other = (tensors(taught(name, seed=seed)[1].state_dict()) for seed in (0, 0, 1))
+    first, other = (tensors(taught(name, seed=seed)[1].state_dict()) for seed in (0, 1))
+    with InOrder():
+        again = tensors(taught(name, seed=0)[1].state_dict())
     assert first.keys() == again.keys()
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert any(not torch.equal(first[key], other[key]) for key in first if first[key].shape == other[key].shape)

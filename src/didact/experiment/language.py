@@ -271,7 +271,8 @@ def rate(learner: Any, info: MethodInfo) -> float:
     """The learning rate for a learner where none is given; a tenth of it where rewards, which are noisy, teach."""
     adapted = any(".lora_" in name for name, _ in learner.named_parameters())
     found = RATES["decoder" if isinstance(learner.module, Decoder) else "lora" if adapted else "hf"]
-    return found / 10 if info.method_type.verified else found
+    kind = info.method_type
+    return found / 10 if kind.verified or kind.rewarded else found
 
 
 def _resolved(

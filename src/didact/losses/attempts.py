@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from didact.losses.policy import dead_groups, group_advantages
+from didact.losses.policy import clipped_share, dead_groups, group_advantages, surrogate
 from didact.losses.rows import Rows, row_counts, select, watched
 from didact.losses.vocabulary import token_log_probs
 from didact.types import Batch, Head, Term, TokenOutput
@@ -38,6 +38,14 @@ class Acted:
         """Another model's log-probabilities of the tokens, from its states [B, T, D]: float [N]."""
         picked = self.rows.pick_states(hidden)
         return token_log_probs(picked, head, self.rows.targets, temperature=self.temperature)[0]
+
+    def surrogate(self, advantage: Tensor, clip_low: float = 0.2, clip_high: float = 0.2) -> Tensor:
+        """The loss of `didact.losses.surrogate` at each token, from the advantages [B] of attempts: float [N]."""
+        return surrogate(self.log_probs, self.old_log_probs, self.rows.spread(advantage), clip_low, clip_high)
+
+    def clipped(self, advantage: Tensor, clip_low: float = 0.2, clip_high: float = 0.2) -> Tensor:
+        """Which tokens' gradient `surrogate` has cut off: float [N] of 0 and 1."""
+        return clipped_share(self.log_probs, self.old_log_probs, self.rows.spread(advantage), clip_low, clip_high)
 
     def figures(self, batch: Batch, **values: Tensor) -> dict[str, Term]:
         """Terms without weight that show how the attempts went.
@@ -76,7 +84,7 @@ def with_advantages(
     """
     reward, group = batch["reward"] if reward is None else reward, batch["group"] if group is None else group
     advantage = group_advantages(reward, group, batch["trust"], baseline=baseline, scale=scale)
-    return Batch({**batch, "advantage": advantage, "dead": dead_groups(reward, batch["group"], batch["trust"])})
+    return Batch({**batch, "advantage": advantage, "dead": dead_groups(reward, group, batch["trust"])})
 
 
 def acted(output: TokenOutput, batch: Batch) -> Acted:

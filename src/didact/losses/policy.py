@@ -75,10 +75,10 @@ def group_sum(values: Tensor, group: Tensor) -> Tensor:
         group: int64 [B], the same for attempts at one question.
 
     Returns:
-        float32 [B].
+        As `values` [B].
     """
     groups, place = group.unique(return_inverse=True)
-    return torch.zeros(len(groups), device=values.device).index_add(0, place, values.float())[place]
+    return values.new_zeros(len(groups)).index_add(0, place, values)[place]
 
 
 def group_mean(values: Tensor, group: Tensor, known: Tensor | None = None) -> Tensor:
@@ -90,7 +90,7 @@ def group_mean(values: Tensor, group: Tensor, known: Tensor | None = None) -> Te
         known: float [B] of 0 and 1: the attempts that count; all by default. Where none does, the mean is 0.
 
     Returns:
-        float32 [B].
+        As `values` [B].
     """
     known = torch.ones_like(values) if known is None else known
     return group_sum(values * known, group) / group_sum(known, group).clamp(min=1.0)

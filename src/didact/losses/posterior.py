@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from didact.errors import check_choice, check_range
-from didact.losses.policy import group_advantages
+from didact.losses.policy import group_advantages, group_sum
 
 DIVERGENCES = ("reverse", "forward")
 """KL(pi || pi*), and KL(pi* || pi)."""
@@ -47,11 +47,10 @@ def log_normaliser(ratio: Tensor, group: Tensor, trust: Tensor | None = None) ->
     _, place = group.unique(return_inverse=True)
     known = torch.ones_like(ratio, dtype=torch.bool) if trust is None else trust > 0
     seen = ratio.masked_fill(~known, -torch.inf)
-    empty = torch.zeros_like(ratio)
-    highest = (empty - torch.inf).scatter_reduce(0, place, seen, "amax").clamp(min=torch.finfo(ratio.dtype).min)
-    mass = empty.index_add(0, place, (seen - highest[place]).exp())
-    count = empty.index_add(0, place, known.to(ratio.dtype)).clamp(min=1.0)
-    return (highest + mass.log() - count.log())[place]
+    least = torch.full_like(ratio, torch.finfo(ratio.dtype).min)
+    highest = least.scatter_reduce(0, place, seen, "amax")[place]
+    mass, count = group_sum((seen - highest).exp(), group), group_sum(known.to(ratio.dtype), group)
+    return highest + mass.log() - count.clamp(min=1.0).log()
 
 
 def posterior_advantages(

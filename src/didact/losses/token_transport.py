@@ -78,6 +78,7 @@ def _coarse_distances(
     probs = torch.softmax(head(hidden).float() / temperature, -1)
     with torch.no_grad():
         known, ids = torch.softmax(teacher_head(teacher_hidden).float() / temperature, -1).topk(top_k, -1)
-    seen = probs[:, ids]
+    # Not probs[:, ids], whose gradient adds up in whatever order the threads come.
+    seen = probs.gather(1, ids.flatten().expand(len(probs), -1)).view(-1, *ids.shape)
     apart = (seen - known).abs().sum(-1)
     return apart + (seen.sum(-1) - known.sum(-1)).abs()

@@ -1,6 +1,6 @@
 """Rollouts: a language model's attempts at prompts."""
 
-from didact.rollouts.collecting import Asker, Attempts, AttemptSource, completion_of, joined, repetition
+from didact.rollouts.collecting import Asker, Attempts, AttemptSource, beside, completion_of, joined, repetition
 from didact.rollouts.completions import Completions
 from didact.rollouts.kept import KeptAnswers, golden_answers
 from didact.rollouts.openings import Chains, chosen, continued, explained, opening, steps_of, told
@@ -8,6 +8,7 @@ from didact.rollouts.rated import RatedPairs
 from didact.rollouts.rationales import (
     answer_rows,
     check_fits,
+    earning,
     followed,
     in_place,
     instructed,
@@ -17,7 +18,7 @@ from didact.rollouts.rationales import (
 )
 from didact.rollouts.sampler import Sampler
 from didact.rollouts.sampling import Sampling
-from didact.rollouts.second_tries import asked_again, earning, first_of, tried_twice
+from didact.rollouts.second_tries import asked_again, first_of, tried_twice
 
 __all__ = [
     "Chains",
@@ -37,6 +38,7 @@ __all__ = [
     "Sampling",
     "answer_rows",
     "asked_again",
+    "beside",
     "completion_of",
     "earning",
     "first_of",

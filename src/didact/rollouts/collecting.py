@@ -233,6 +233,24 @@ def joined(parts: Sequence[Attempts]) -> Attempts:
     return Attempts(Batch(batch), texts, tuple(question for part in parts for question in part.questions))
 
 
+def beside(attempts: Batch, given: Batch, *, trust: float) -> Batch:
+    """Attempts and, behind them, rows that somebody else wrote.
+
+    Args:
+        attempts: B of them.
+        given: K rows, with whatever is known of them. What else is said of attempts is 0 for them, but for their
+            `temperature`, 1; their `log_probs` are 0 too, as nobody sampled them.
+        trust: of those rows, where `given` does not say.
+
+    Returns:
+        B + K rows, with the tensors that the attempts have.
+    """
+    known = {name: tensor.new_zeros(given.size) for name, tensor in attempts.items() if tensor.ndim == 1}
+    known |= {"temperature": torch.ones(given.size), "trust": torch.full((given.size,), trust)}
+    rows = Batch({**known, "log_probs": torch.zeros(given["input_ids"].shape), **given})
+    return joined([Attempts(attempts, (), ()), Attempts(rows, (), ())]).batch
+
+
 def _widened(tensor: Tensor, width: int) -> Tensor:
     """[B, T] filled up with zeros on the right (what is padding is told by the masks alone); [B] as it is."""
     return tensor if tensor.ndim < 2 else torch.nn.functional.pad(tensor, (0, width - tensor.shape[1]))

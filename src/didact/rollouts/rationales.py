@@ -13,7 +13,7 @@ from torch import Tensor
 from didact.errors import DataError
 from didact.learners.tokenizers import Tokens
 from didact.losses import comprehension
-from didact.rollouts.collecting import Asker, Attempts, joined
+from didact.rollouts.collecting import Asker, Attempts, beside
 from didact.types import Batch, Question
 
 RATIONALES = "rationales"
@@ -51,16 +51,12 @@ def check_fits(learner: Any, question: Question, text: str) -> None:
     Raises:
         DataError: it is too long behind the question's prompt.
     """
-    whole = _length(learner, question, text)
+    whole = len(learner.tokenizer.prompt(question)) + len(learner.tokenizer.completion(text))
     if whole > learner.context:
         raise DataError(
             f"The prompt {question.prompt[:60]!r} has {whole} tokens with its answer {text[:30]!r}, but the learner "
             f"reads {learner.context} at most; leave such answers out, or give a learner with a longer context."
         )
-
-
-def _length(learner: Any, question: Question, text: str) -> int:
-    return len(learner.tokenizer.prompt(question)) + len(learner.tokenizer.completion(text))
 
 
 def told_by(models: Sequence[Any], questions: Sequence[Question], ask: Asker) -> list[tuple[Question, str]]:
@@ -90,22 +86,37 @@ def verified(told: Sequence[tuple[Question, str]], ask: Asker) -> Attempts | Non
         With `reward` [K] at least 1; None where there are none.
     """
     once = {(question.id, text): question for question, text in told}
-    known = [
-        (question, text)
-        for (_, text), question in once.items()
-        if _length(ask.learner, question, text) <= ask.learner.context
-    ]
-    if not known:
+    if not once:
         return None
-    questions, texts = zip(*known, strict=True)
-    written = ask.written(questions, texts)
-    verdict = ask.verdict(texts, questions, written.batch["completion_mask"].sum(1))
+    asked, said = tuple(once.values()), [text for _, text in once]
+    rewards = earning(ask, asked, said)
+    if not rewards:
+        return None
+    found = ask.written([asked[place] for place in rewards], [said[place] for place in rewards])
+    return Attempts(Batch({**found.batch, "reward": torch.tensor([*rewards.values()])}), found.texts, found.questions)
+
+
+def earning(ask: Asker, questions: Sequence[Question], texts: Sequence[str]) -> dict[int, float]:
+    """Which answers are worth learning from.
+
+    Args:
+        ask: who has them judged.
+        questions: B of them.
+        texts: what somebody answered to each.
+
+    Returns:
+        The rewards of those that earn a full one, and that the learner can read as a whole behind their question, by
+        their places.
+
+    Raises:
+        ConfigError: there is no verifier.
+    """
+    tokenizer, context = ask.learner.tokenizer, ask.learner.context
+    lengths = [len(tokenizer.completion(text)) for text in texts]
+    verdict = ask.verdict(texts, questions, torch.tensor(lengths))
     right = verdict.value >= 1.0 if verdict.trust is None else (verdict.value >= 1.0) & (verdict.trust > 0)
-    if not right.any():
-        return None
-    places = right.nonzero()[:, 0].tolist()
-    batch = Batch({**written.batch, "reward": verdict.value}).select(right)
-    return Attempts(batch, tuple(texts[i] for i in places), tuple(questions[i] for i in places))
+    whole = [len(tokenizer.prompt(q)) + length <= context for q, length in zip(questions, lengths, strict=True)]
+    return {place: float(verdict.value[place]) for place in right.nonzero()[:, 0].tolist() if whole[place]}
 
 
 def in_place(attempts: Batch, given: Batch) -> Batch:
@@ -125,10 +136,7 @@ def in_place(attempts: Batch, given: Batch) -> Batch:
     taken = [rows[group].pop() for group in given["group"].tolist()]
     left = sorted(row for of_group in rows.values() for row in of_group)
     own = Batch({**attempts, "own": torch.ones(attempts.size)}).select(torch.tensor(left))
-    ones = torch.ones(given.size)
-    blank = {name: tensor.new_zeros(given.size) for name, tensor in own.items() if tensor.ndim == 1}
-    blank |= {"trust": ones, "temperature": ones, "log_probs": torch.zeros(given["input_ids"].shape)}
-    mixed = joined([Attempts(own, (), ()), Attempts(Batch({**blank, **given}), (), ())]).batch
+    mixed = beside(own, given, trust=1.0)
     return mixed.select(torch.tensor([*left, *taken]).argsort())
 
 

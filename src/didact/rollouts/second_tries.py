@@ -66,25 +66,3 @@ def tried_twice(ask: Asker, questions: Sequence[Question], words: str) -> tuple[
     second = ask.attempt(again, samples=1, turn=1, judged=False)
     same = {name: first.batch[name] for name in ("id", "group")}
     return first, ask.judge(Attempts(Batch({**second.batch, **same}), second.texts, first.questions))
-
-
-def earning(ask: Asker, questions: Sequence[Question], texts: Sequence[str]) -> list[int]:
-    """Which answers are worth learning from.
-
-    Args:
-        ask: who has them judged.
-        questions: B of them.
-        texts: what somebody answered to each.
-
-    Returns:
-        The places of those that earn a full reward, and that the learner can read as a whole behind their question.
-
-    Raises:
-        ConfigError: there is no verifier.
-    """
-    tokenizer, context = ask.learner.tokenizer, ask.learner.context
-    lengths = [len(tokenizer.completion(text)) for text in texts]
-    verdict = ask.verdict(texts, questions, torch.tensor(lengths))
-    good = verdict.value >= 1.0 if verdict.trust is None else (verdict.value >= 1.0) & (verdict.trust > 0)
-    whole = [len(tokenizer.prompt(q)) + length <= context for q, length in zip(questions, lengths, strict=True)]
-    return [place for place, fine in enumerate(good.tolist()) if fine and whole[place]]

@@ -28,7 +28,6 @@ from didact.losses import (
     best_of_groups,
     failed_groups,
     imitated,
-    surrogate,
     with_advantages,
 )
 from didact.rollouts import followed, in_place, rationales_of, told_by, verified
@@ -106,7 +105,7 @@ class AMPO(Method):
         """The term `policy`, averaged over tokens; the others are for looking at."""
         tokens = acted(self.learner(batch), batch)
         own, advantage = (tokens.rows.spread(batch[name]) for name in ("own", "advantage"))
-        mine = surrogate(tokens.log_probs, tokens.old_log_probs, advantage)
+        mine = tokens.surrogate(batch["advantage"])
         theirs = imitated(tokens.log_probs, advantage, self.config.shape)
         terms = Terms(policy=tokens.rows.term(own * mine + (1.0 - own) * theirs))
         terms |= tokens.figures(batch, guided=1.0 - batch["own"])

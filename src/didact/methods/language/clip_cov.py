@@ -28,7 +28,6 @@ from didact.losses import (
     covariances,
     highest,
     kl_estimate,
-    surrogate,
     with_advantages,
 )
 from didact.types import Batch, LanguageLearner, Method, Question, Terms
@@ -89,7 +88,7 @@ class ClipCov(Method):
         config = self.config
         tokens = acted(self.learner(batch), batch)
         rows, advantage = tokens.rows, tokens.rows.spread(batch["advantage"])
-        losses = surrogate(tokens.log_probs, tokens.old_log_probs, advantage, config.clip_low, config.clip_high)
+        losses = tokens.surrogate(batch["advantage"], config.clip_low, config.clip_high)
         covariance = covariances(tokens.log_probs, advantage, rows.weight)
         if config.control == "clip":
             draws = torch.rand(len(covariance), device=covariance.device)

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import DataError, check_range
-from didact.losses import acted, attempt_counts, cross_votes, majority, surrogate, with_advantages
+from didact.losses import acted, attempt_counts, cross_votes, majority, with_advantages
 from didact.rollouts import joined
 from didact.types import Batch, LanguageLearner, Method, Question, Terms
 
@@ -51,6 +51,7 @@ class CoReward(Method):
     """
 
     material = "attempts"
+    rewarded = True
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
         self.config = config
@@ -79,13 +80,7 @@ class CoReward(Method):
     def loss(self, batch: Batch) -> Terms:
         """The term `policy`, averaged over tokens; the others are for looking at, the reward that of the votes."""
         tokens = acted(self.learner(batch), batch)
-        losses = surrogate(
-            tokens.log_probs,
-            tokens.old_log_probs,
-            tokens.rows.spread(batch["advantage"]),
-            self.config.clip_low,
-            self.config.clip_high,
-        )
+        losses = tokens.surrogate(batch["advantage"], self.config.clip_low, self.config.clip_high)
         return Terms(policy=tokens.rows.term(losses), **tokens.figures(batch))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses import acted, most_spread, most_telling, surrogate, with_advantages
+from didact.losses import acted, most_spread, most_telling, with_advantages
 from didact.types import Batch, LanguageLearner, Method, Question, Terms
 
 
@@ -73,11 +73,11 @@ class D3S(Method):
         """
         config, every = self.config, batch
         chosen = self._attempts(every)
-        batch = Batch({name: tensor[chosen] for name, tensor in every.items()})
+        batch = every.select(chosen)
         tokens = acted(self.learner(batch), batch)
         rows, advantage = tokens.rows, tokens.rows.spread(batch["advantage"])
         kept = self._tokens(advantage, tokens.entropy, rows.weight)
-        losses = surrogate(tokens.log_probs, tokens.old_log_probs, advantage, config.clip_low, config.clip_high)
+        losses = tokens.surrogate(batch["advantage"], config.clip_low, config.clip_high)
         return Terms(policy=rows.term(losses, weight=kept), **tokens.figures(every, kept=kept))
 
     def _share(self, first: float) -> float:

@@ -27,7 +27,7 @@ from torch import Tensor
 from didact import hashing
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
-from didact.losses import acted, attempt_counts, failed_groups, surrogate, with_advantages
+from didact.losses import acted, attempt_counts, failed_groups, with_advantages
 from didact.rollouts import Attempts, Chains, chosen, continued, explained, joined
 from didact.types import Batch, LanguageLearner, Method, Question, Terms
 
@@ -107,8 +107,7 @@ class EvoCoT(Method):
         """The term `policy`, averaged over tokens; the others are for looking at."""
         config = self.config
         tokens = acted(self.learner(batch), batch)
-        advantage = tokens.rows.spread(batch["advantage"])
-        losses = surrogate(tokens.log_probs, tokens.old_log_probs, advantage, config.clip_low, config.clip_high)
+        losses = tokens.surrogate(batch["advantage"], config.clip_low, config.clip_high)
         return Terms(policy=tokens.rows.term(losses), **tokens.figures(batch, opened=batch["opened"]))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

@@ -23,9 +23,7 @@ from didact.losses import (
     NORMALISATIONS,
     acted,
     attempt_counts,
-    clipped_share,
     kl_estimate,
-    surrogate,
     with_advantages,
 )
 from didact.teachers import snapshot
@@ -75,14 +73,13 @@ class GRPO(Method):
         """The terms `policy`, and `kl` where there is a reference; the others are for looking at."""
         config, by = self.config, self.config.normalise
         tokens = acted(self.learner(batch), batch)
-        advantage = tokens.rows.spread(batch["advantage"])
-        now, then, bounds = tokens.log_probs, tokens.old_log_probs, (config.clip_low, config.clip_high)
-        terms = Terms(policy=tokens.rows.term(surrogate(now, then, advantage, *bounds), by=by))
+        advantage, bounds = batch["advantage"], (config.clip_low, config.clip_high)
+        terms = Terms(policy=tokens.rows.term(tokens.surrogate(advantage, *bounds), by=by))
         if self.reference is not None:
             states = self.reference.signal(batch)
             theirs = tokens.log_probs_by(states.hidden, states.head)
-            terms["kl"] = tokens.rows.term(kl_estimate(now, theirs), by=by).weighted(config.kl)
-        terms |= tokens.figures(batch, clipped=clipped_share(now, then, advantage, *bounds))
+            terms["kl"] = tokens.rows.term(kl_estimate(tokens.log_probs, theirs), by=by).weighted(config.kl)
+        terms |= tokens.figures(batch, clipped=tokens.clipped(advantage, *bounds))
         return terms
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses import acted, attempt_counts, most_accurate, shortened, surrogate, with_advantages
+from didact.losses import acted, attempt_counts, most_accurate, shortened, with_advantages
 from didact.types import Batch, LanguageLearner, Method, Question, Terms
 
 
@@ -70,13 +70,7 @@ class GRPOLambda(Method):
     def loss(self, batch: Batch) -> Terms:
         """The term `policy`, averaged over tokens; the others are for looking at."""
         tokens = acted(self.learner(batch), batch)
-        losses = surrogate(
-            tokens.log_probs,
-            tokens.old_log_probs,
-            tokens.rows.spread(batch["advantage"]),
-            self.config.clip_low,
-            self.config.clip_high,
-        )
+        losses = tokens.surrogate(batch["advantage"], self.config.clip_low, self.config.clip_high)
         return Terms(policy=tokens.rows.term(losses), **tokens.figures(batch, penalised=batch["penalised"]))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

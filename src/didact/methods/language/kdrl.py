@@ -21,7 +21,7 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses import acted, attempt_counts, surrogate, token_divergence, with_advantages
+from didact.losses import acted, attempt_counts, token_divergence, with_advantages
 from didact.types import Batch, LanguageLearner, Method, Question, States, Teacher, Terms
 
 
@@ -69,13 +69,7 @@ class KDRL(Method):
         config = self.config
         tokens = acted(self.learner(batch), batch)
         rows = tokens.rows
-        policy = surrogate(
-            tokens.log_probs,
-            tokens.old_log_probs,
-            rows.spread(batch["advantage"]),
-            config.clip_low,
-            config.clip_high,
-        )
+        policy = tokens.surrogate(batch["advantage"], config.clip_low, config.clip_high)
         weight = config.teacher_weight + self.fraction * (config.teacher_end - config.teacher_weight)
         terms = Terms(policy=rows.term(policy), teacher=self._teacher_term(batch, tokens).weighted(weight))
         terms |= tokens.figures(batch)

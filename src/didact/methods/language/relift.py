@@ -18,8 +18,8 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
-from didact.losses import acted, attempt_counts, failed_groups, row_counts, surrogate, with_advantages
-from didact.rollouts import Attempts, completion_of, joined
+from didact.losses import acted, attempt_counts, failed_groups, row_counts, with_advantages
+from didact.rollouts import beside, completion_of
 from didact.types import Batch, LanguageLearner, Method, Question, Questions, Terms
 
 
@@ -98,18 +98,15 @@ class ReLIFT(Method):
             return batch
         asked = self.failed.take()
         shown = ask.written(asked, [completion_of(question) for question in asked]).batch
-        # What is said of attempts is 0 for demonstrations, and what weighs it too.
-        blank = {name: tensor.new_zeros(shown.size) for name, tensor in batch.items() if tensor.ndim == 1}
-        blank |= {"temperature": torch.ones(shown.size), "log_probs": torch.zeros(shown["input_ids"].shape)}
-        return joined([Attempts(batch, (), ()), Attempts(Batch({**blank, **shown}), (), ())]).batch
+        return beside(batch, shown, trust=0.0)
 
     def loss(self, batch: Batch) -> Terms:
         """The terms `policy` and `demonstration`, averaged over tokens; the others are for looking at."""
         config = self.config
         tokens = acted(self.learner(batch), batch)
         rows = tokens.rows
-        own, advantage = rows.spread(batch["own"]), rows.spread(batch["advantage"])
-        policy = surrogate(tokens.log_probs, tokens.old_log_probs, advantage, config.clip_low, config.clip_high)
+        own = rows.spread(batch["own"])
+        policy = tokens.surrogate(batch["advantage"], config.clip_low, config.clip_high)
         terms = Terms(
             policy=rows.term(policy, weight=own),
             demonstration=rows.term(-tokens.log_probs, weight=1.0 - own).weighted(config.demonstration),

@@ -31,7 +31,6 @@ from didact.losses import (
     holding,
     second_try_advantages,
     second_try_figures,
-    surrogate,
     token_divergence,
     with_second_tries,
 )
@@ -82,8 +81,7 @@ class SCoRe(Method):
         paid = second_try_advantages(
             batch["advantage"], batch["progress"], batch["second"], bonus=self.config.bonus, early=early
         )
-        policy = surrogate(tokens.log_probs, tokens.old_log_probs, tokens.rows.spread(paid))
-        terms = Terms(policy=tokens.rows.term(policy))
+        terms = Terms(policy=tokens.rows.term(tokens.surrogate(paid)))
         if self.reference is not None:
             terms["kl"] = self._held(batch, tokens.rows, early)
         return Terms(**terms, **tokens.figures(batch), **second_try_figures(batch))

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
-from didact.losses import acted, attempt_counts, row_counts, select, surrogate, token_cross_entropy, with_advantages
+from didact.losses import acted, attempt_counts, row_counts, select, token_cross_entropy, with_advantages
 from didact.rollouts import completion_of
 from didact.types import Batch, LanguageLearner, Method, Question, Questions, Term, Terms
 
@@ -88,8 +88,7 @@ class SeededIterated(Method):
         if "advantage" not in batch:
             return Terms(imitation=self._fitted(self.student, batch))
         tokens = acted(self.learner(batch), batch)
-        advantage = tokens.rows.spread(batch["advantage"])
-        terms = Terms(policy=tokens.rows.term(surrogate(tokens.log_probs, tokens.old_log_probs, advantage)))
+        terms = Terms(policy=tokens.rows.term(tokens.surrogate(batch["advantage"])))
         if self.config.supervised:
             term = self._fitted(self.learner, batch.view("given"))
             terms["supervised"] = term.weighted(self.config.supervised)
