@@ -10,9 +10,10 @@ from safetensors.torch import load_file
 
 import didact
 from didact import sources
-from didact.errors import ConfigError, DataError
+from didact.errors import ConfigError, DataError, TeacherError
 from didact.experiment import language, language_models
 from didact.learners.causal import build_causal
+from didact.teachers import FunctionVerifier
 from didact.types import Batch
 from tiny_language import save_model
 
@@ -240,3 +241,45 @@ def test_teachers_of_the_same_kind_are_not_the_same():
     one, other = language._opened("decoder:1x32+decoder:1x32", 1)
     assert (one.role, other.role) == ("teacher", "teacher 2")
     assert not torch.equal(one.model.head.weight, other.model.head.weight)
+
+
+def test_a_function_from_python_judges(tmp_path):
+    def early(text, question):
+        assert question.answer is not None
+        return float(text[:1] < "P")
+
+    settings = {**QUICK, "method": "grpo", "learner": "decoder:1x32:64", "steps": 40, "lr": 1e-2}
+    found = didact.run(**settings, verifier=early, directory=tmp_path / "run")
+    assert found.config.verifier == "<function>"
+    rewards = [record["watched/reward"] for record in found.history if "watched/reward" in record]
+    assert rewards[-1] > rewards[0] + 0.1
+    with pytest.raises(ConfigError, match=r"was given its data and verifier from Python.*verifier=\.\.\."):
+        didact.resume(tmp_path / "run", progress=False)
+    again = didact.resume(tmp_path / "run", progress=False, data=RECORDS, verifier=early)
+    assert again.metrics == found.metrics
+    same = didact.run(**settings, verifier=FunctionVerifier(early))
+    assert weights_of(same.learner) == weights_of(found.learner)
+
+
+def test_a_function_from_python_says_when_a_beginning_is_good_enough(tmp_path, monkeypatch):
+    monkeypatch.setenv("DIDACT_CACHE", str(tmp_path))
+    settings = {**QUICK, "method": "sft", "learner": "warm:90%:decoder:1x32:32", "steps": 1, "lr": 1e-9}
+    found = didact.run(**settings, verifier=lambda text, _question: 1.0)
+    assert found.teacher_cost.steps == language_models.EVERY
+    # What another function would have said is not known from what this one did.
+    assert not list(tmp_path.iterdir())
+    # One call for each test question and, ten times, for each question that is watched; none for the beginning.
+    assert found.cost.teacher_calls == 0
+
+
+def test_a_function_is_for_questions_alone():
+    with pytest.raises(ConfigError, match=r"verifier is given, but the method 'supervised' learns from examples"):
+        didact.run(method="supervised", data="digits", steps=1, progress=False, verifier=lambda text, question: 1.0)
+    with pytest.raises(TeacherError, match="must be a function of a text and a question"):
+        didact.run(**QUICK, method="grpo", learner="decoder:1x32:64", verifier=3)
+
+
+def test_a_comparison_takes_a_function():
+    shared = {**QUICK, "learner": "decoder:1x32:64", "seeds": [0, 1], "steps": 1}
+    found = didact.compare(["sft", "grpo"], **shared, verifier=lambda text, _question: float(len(text)))
+    assert found.comparison.metric == "accuracy"

@@ -153,7 +153,7 @@ def test_a_run_is_told_from_its_files(tmp_path):
     assert "The budget of 600 steps was used up." in page.text
     assert "no monitor objected" in page.text and "macro F1" in page.text and "teacher" not in page.text
     titles = [figure["layout"]["yaxis"]["title"]["text"] for figure in page.figures]
-    assert titles == ["loss", "%", "negative log-likelihood (nats)", "learning rate", "accuracy (%)"]
+    assert titles == ["loss", "accuracy (%)", "negative log-likelihood (nats)", "learning rate", "accuracy (%)"]
 
 
 def test_a_run_shows_its_teacher_and_notes(tmp_path):

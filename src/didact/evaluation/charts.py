@@ -181,7 +181,9 @@ def run_curve(metrics: Sequence[str], history: History, title: str, *, log: bool
 
 def _curve_figure(traces: list[dict[str, Any]], title: str, *, legend: bool, log: bool = False) -> Figure:
     values = [value for trace in traces for value in trace["y"]]
-    y = {"title": {"text": escape(title)}, **(_log_axis(min(values), max(values)) if log else {})}
+    # A line at 0 all along would lie in the middle of an axis from -1 to 1.
+    y = {"title": {"text": escape(title)}, "rangemode": "nonnegative" if min(values) >= 0 else "normal"}
+    y |= _log_axis(min(values), max(values)) if log else {}
     x = {"title": {"text": "steps"}, "showgrid": False, "rangemode": "tozero"}
     return _figure(traces, height=300, x=x, y=y, showlegend=legend, hovermode="x unified" if legend else "closest")
 

@@ -198,12 +198,13 @@ def _run_curves(history: charts.History) -> list[dict[str, Any]]:
     keys = list(dict.fromkeys(key for record in history for key in record))
     watched = [key for key in keys if key.startswith("watched/")]
     losses = [key for key in keys if key.startswith("loss/")]
+    rates = [key for key in _PERCENTAGES if key in keys]
     others = [key for key in keys if key.startswith("eval/") and key not in (*_PERCENTAGES, "eval/ece")]
     wanted: list[tuple[str, list[str], str, bool]] = [
         ("Training loss", losses, "loss", True),
-        ("On the validation examples", list(_PERCENTAGES), "%", False),
-        *((f"Validation {wording.name_of(key)}", [key], phrases.heading(key), False) for key in others[:2]),
-        *((f"Training {wording.name_of(key)}", [key], phrases.heading(key), False) for key in watched),
+        ("On the validation examples", rates, phrases.heading(rates[0]) if len(rates) == 1 else "%", False),
+        *((f"Validation: {wording.name_of(key)}", [key], phrases.heading(key), False) for key in others[:2]),
+        *((f"Training: {wording.name_of(key)}", [key], phrases.heading(key), False) for key in watched),
         ("Norm of the gradient", ["grad_norm"], "norm", True),
         ("Learning rate", ["lr"], "learning rate", False),
     ]

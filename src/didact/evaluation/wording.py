@@ -6,6 +6,23 @@ from didact.types import LOWER_IS_BETTER
 
 MINUS = "\u2212"
 
+_SHARES = {
+    "clipped": "clipped tokens",
+    "controlled": "tokens held back",
+    "dead": "attempts in groups without a difference",
+    "failed": "wrong attempts",
+    "guided": "answers of teachers",
+    "kept": "tokens that are kept",
+    "mended": "right answers of the teacher",
+    "opened": "attempts with an opening",
+    "overlap": "likeliest tokens shared with the teacher",
+    "penalised": "attempts paid by length",
+    "repetition": "repetition within attempts",
+    "right": "pairs in the right order",
+    "share": "share of the teacher in the target",
+    "unique": "different ones among right attempts",
+}
+"""What methods show of a batch as a share of it."""
 _PERCENT = frozenset(
     {
         "accuracy",
@@ -17,6 +34,7 @@ _PERCENT = frozenset(
         "linear_probe",
         "knn_probe",
         "finished",
+        *_SHARES,
     }
 )
 _NAMES = {
@@ -37,8 +55,11 @@ _NAMES = {
     "length": "length of answers",
     "finished": "finished answers",
     "peak_memory": "peak memory",
+    "entropy": "entropy of the policy",
+    "kl": "divergence from the reference",
+    **_SHARES,
 }
-_UNITS = {"nll": "nats", "teacher_kl": "nats", "length": "tokens"}
+_UNITS = {"nll": "nats", "teacher_kl": "nats", "length": "tokens", "entropy": "nats", "kl": "nats"}
 
 
 def _base(metric: str) -> str:

@@ -1,6 +1,7 @@
 """Several arms on the same data, seeds and budget, beside the cheap alternatives."""
 
 import copy
+import dataclasses
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -84,7 +85,8 @@ def compare(
         data: see `run`; likewise `learner` (a module is copied for each run), and `teacher` for the arms that take one.
         learner: see `data`.
         teacher: see `data`.
-        settings: fields of `RunConfig` that all arms share, such as `labels=100, steps=500`.
+        settings: fields of `RunConfig` that all arms share, such as `labels=100, steps=500`; `verifier` may be a
+            function.
 
     Returns:
         The comparison and what it was made of.
@@ -195,7 +197,7 @@ class _Bench:
         """An arm's objects, with a copy of a module that is to be taught."""
         given = self.plan.objects[name]
         learner = copy.deepcopy(given.learner) if isinstance(given.learner, nn.Module) else given.learner
-        return Objects(given.data, learner, given.teacher)
+        return dataclasses.replace(given, learner=learner)
 
     def store(self, config: RunConfig) -> Callable[..., Cost | None]:
         """Where the teachers that an arm trains are kept for the other arms with the same seed."""

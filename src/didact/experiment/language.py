@@ -1,5 +1,6 @@
 """Runs of language models: questions in the place of examples, attempts, verifiers."""
 
+import copy
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
@@ -23,7 +24,7 @@ from didact.loop import Budget, OptimizerConfig
 from didact.loop.devices import find_device
 from didact.options import convert
 from didact.rollouts import Asker, AttemptSource, Sampling
-from didact.teachers import LanguageTeacher, Verifier, verifier_of
+from didact.teachers import FunctionVerifier, LanguageTeacher, Verifier, verifier_of
 from didact.types import Cost, Method, Source
 
 DEFAULT = "decoder:4x128"
@@ -75,6 +76,17 @@ class LanguageReady:
     def teacher(self) -> Any | None:
         """The only one; None where there is none, or several."""
         return self.teachers[0] if len(self.teachers) == 1 else None
+
+    def examiner(self) -> Verifier | None:
+        """Who tells how good a model is before the run begins; what it is asked is not counted as the run's."""
+        spec = self.data.questions.verifier or self.config.verifier
+        if self.verifier is None or spec is None:
+            return None
+        if not spec.startswith("<"):
+            return verifier_of(spec)
+        found = copy.copy(self.verifier)
+        found.cost = Cost()
+        return found
 
     @cached_property
     def truth(self) -> Verifier | None:
@@ -129,7 +141,7 @@ def _put_together(
     options = catalogue.build_config(info, config.options)
     data = open_questions(config, objects.data) if data is None else data
     sampling = sampling_of(config.sampling)
-    verifier = _verifier(config, info, data)
+    verifier = _verifier(config, info, data, objects.verifier)
     beginning, teachers = _learner(config, objects), _teachers(config, objects, info)
     learner = beginning.model
     check_lengths("learner", learner, data, sampling, info, options)
@@ -168,16 +180,17 @@ def sampling_of(table: Mapping[str, Any]) -> Sampling:
     return Sampling(**{name: convert(f"sampling's {name}", value, hints[name]) for name, value in table.items()})
 
 
-def _verifier(config: RunConfig, info: MethodInfo, data: LanguageData) -> Verifier | None:
+def _verifier(config: RunConfig, info: MethodInfo, data: LanguageData, given: Any) -> Verifier | None:
     spec = config.verifier or data.questions.verifier
-    if not spec:
+    if given is None and not spec:
         if info.method_type.verified:
             raise ConfigError(
                 f"verifier is not given, but the method {info.name!r} learns from rewards; give one, such as exact, "
-                "numeric or package.module:function."
+                "numeric or package.module:function, or from Python a function of a text and a question."
             )
         return None
-    verifier = verifier_of(spec)
+    judge = verifier_of(spec) if given is None else given
+    verifier = judge if isinstance(judge, Verifier) else FunctionVerifier(judge)
     for part in (data.train, data.validation, data.test):
         verifier.check(part)
     return verifier

@@ -14,7 +14,6 @@ from didact.learners import causal
 from didact.learners.decoder import Decoder
 from didact.loop import Budget, FitResult, OptimizerConfig, fit
 from didact.rollouts import Asker
-from didact.teachers import verifier_of
 from didact.types import Cost, Questions, Source, Verdict, Window
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ class Beginning:
         Raises:
             ConfigError: no verifier, or no validation questions.
         """
-        told = ready.data.questions.verifier or ready.config.verifier
+        told = ready.verifier
         if self.goal and not (told and len(ready.data.validation)):
             lacks = "validation questions" if told else "a verifier"
             raise ConfigError(
@@ -94,12 +93,15 @@ class Beginning:
         return cost
 
     def _shared(self, ready: "LanguageReady") -> Keeper | None:
-        """Where all runs keep what begins like this; None for models whose weights come from elsewhere."""
+        """Where all runs keep what begins like this; None for what is decided elsewhere: weights, or answers."""
         if not re.match(r"warm:\d+%?:decoder:", self.spec):
             return None
         config, data = ready.config, ready.data
+        judged = data.questions.verifier or config.verifier
+        if self.goal and judged and judged.startswith("<"):
+            return None
         parts = [data.train, data.validation] if self.goal else [data.train]
-        told = [data.questions.verifier or config.verifier, config.sampling["max_new_tokens"], config.sampling["stop"]]
+        told = [judged, config.sampling["max_new_tokens"], config.sampling["stop"]]
         asked = [[sources.fingerprint_questions(part), [question.id for question in part]] for part in parts]
         return beginnings(
             [self.spec, self.seed, config.seed, config.precision, config.device, asked, told if self.goal else []]
@@ -150,8 +152,7 @@ class _Reached:
         self.model, self.goal, self.best = beginning.model, beginning.goal, 0.0
         self.asked: Questions = ready.data.validation.select(range(min(ASKED, len(ready.data.validation))))
         greedy = dataclasses.replace(ready.sampling, temperature=0.0, samples=1)
-        # A verifier of its own, as those of the run count what they are asked.
-        self.ask = Asker(self.model, greedy, verifier_of(ready.data.questions.verifier or ready.config.verifier or ""))
+        self.ask = Asker(self.model, greedy, ready.examiner())
 
     @property
     def labels(self) -> int:

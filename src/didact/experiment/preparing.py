@@ -40,6 +40,7 @@ class Objects:
     data: Any = None
     learner: Any = None
     teacher: Any = None
+    verifier: Any = None
 
     def given(self) -> list[str]:
         """The names of those that are there."""
@@ -111,6 +112,11 @@ def prepare(
             before_compute=before_compute,
             train=train_teacher,
             progress=progress,
+        )
+    if objects.verifier is not None:
+        raise ConfigError(
+            f"verifier is given, but the method {config.method!r} learns from examples, where nothing is to be judged; "
+            "leave it out, or choose a method such as grpo."
         )
     prepared, cached = _put_together(config, objects, data)
     opened = prepared.opened

@@ -81,6 +81,7 @@ def run(
     data: Any = None,
     learner: Any = None,
     teacher: Any = None,
+    verifier: Any = None,
     **settings: Any,
 ) -> RunResult:
     """Teach a student by a method.
@@ -93,6 +94,8 @@ def run(
         data: a name or path; or `Examples`, a mapping of tensors with `x` and `label`, or a pair (x, y).
         learner: a spec; or an `nn.Module`, which is trained in place, or a function that returns one.
         teacher: a spec; or an `nn.Module`, a fitted estimator, or anything with `signal(batch)`.
+        verifier: of a language model's answers: a spec; or a function of a text and a `Question` that returns a float,
+            or a `didact.teachers.Verifier`.
         settings: fields of `RunConfig` and options of the method.
 
     Returns:
@@ -101,23 +104,30 @@ def run(
     Raises:
         DidactError: Something does not fit; the message names the field, the value and what would work.
     """
-    config, objects = gather(config, data=data, learner=learner, teacher=teacher, **settings)
+    config, objects = gather(config, data=data, learner=learner, teacher=teacher, verifier=verifier, **settings)
     if directory is None:
         return execute(config, objects, progress=progress)
     return _in_directory(config, objects, Path(directory), progress=progress, going_on=False)
 
 
 def resume(
-    directory: str | Path, *, progress: bool = True, data: Any = None, learner: Any = None, teacher: Any = None
+    directory: str | Path,
+    *,
+    progress: bool = True,
+    data: Any = None,
+    learner: Any = None,
+    teacher: Any = None,
+    verifier: Any = None,
 ) -> RunResult:
     """Go on with a run that was interrupted, paused or killed, as if it had not been.
 
     Args:
         directory: the run's.
         progress: whether to show a progress bar, in a terminal.
-        data: what was given from Python when the run began, if it was; likewise `learner` and `teacher`.
+        data: what was given from Python when the run began, if it was; likewise `learner`, `teacher` and `verifier`.
         learner: see `data`.
         teacher: see `data`.
+        verifier: see `data`.
 
     Raises:
         CheckpointError: It is no run, or the data are not those that it began with.
@@ -125,7 +135,7 @@ def resume(
     """
     directory = Path(directory)
     stored = records.stored(directory)
-    objects = Objects(data=data, learner=learner, teacher=teacher)
+    objects = Objects(data=data, learner=learner, teacher=teacher, verifier=verifier)
     missing = [name for name in stored.get("objects", []) if getattr(objects, name) is None]
     if missing:
         raise ConfigError(
@@ -137,7 +147,13 @@ def resume(
 
 
 def gather(
-    config: RunConfig | None = None, *, data: Any = None, learner: Any = None, teacher: Any = None, **settings: Any
+    config: RunConfig | None = None,
+    *,
+    data: Any = None,
+    learner: Any = None,
+    teacher: Any = None,
+    verifier: Any = None,
+    **settings: Any,
 ) -> tuple[RunConfig, Objects]:
     """Sort what was given into a configuration in words and objects from Python.
 
@@ -146,7 +162,7 @@ def gather(
     """
     values = {} if config is None else config.as_dict()
     objects: dict[str, Any] = {}
-    for name, given in (("data", data), ("learner", learner), ("teacher", teacher)):
+    for name, given in {"data": data, "learner": learner, "teacher": teacher, "verifier": verifier}.items():
         if isinstance(given, str | Path):
             values[name] = str(given)
         elif given is not None:
