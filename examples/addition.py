@@ -1,15 +1,16 @@
 """A decoder of 0.8 million parameters that learns to add: from answers, from its own attempts, and from a teacher.
 
-It first learns from the answers of the data, until it has begun to be right (how far it is after 350 steps differs much
-by seed: about 60% with seed 0). Then it goes on without them, in two ways from the same weights: by `grpo`, which only
-hears whether an attempt was right; and by `gkd`, where a stronger decoder (the one that `grpo` made) says at each token
-of the student's own attempt what it would have written.
+It first learns from the answers of the data, until it is right on two fifths of the validation questions. Then it goes
+on without them, in two ways from the same weights: by `grpo`, which only hears whether an attempt was right; and by
+`gkd`, where a stronger decoder (the one that `grpo` made) says at each token of the student's own attempt what it would
+have written.
 
-    python examples/addition.py [DIRECTORY [SEED]]
+    python examples/addition.py --out runs/addition --seed 0
 
-It takes about a minute on two idle cores. The runs, with their reports, are in DIRECTORY (runs/addition by default).
+It takes one to two minutes on two idle cores. The runs, with their reports, are in the directory.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -21,13 +22,12 @@ ANSWERS = "max_new_tokens=6"
 def main(folder: Path, seed: int) -> int:
     """Teach, and print what came of it; 1 where a claim of the text above does not hold."""
     shared = {"data": "addition", "clip_norm": 1.0, "seed": seed, "progress": sys.stderr.isatty()}
+    # One step of next to nothing: what is judged is the beginning itself.
     start = didact.run(
         method="sft",
-        learner="decoder:4x128",
-        steps=350,
-        lr=2e-3,
-        warmup=0.1,
-        schedule="constant",
+        learner="warm:40%:decoder:4x128",
+        steps=1,
+        lr=1e-9,
         sampling=ANSWERS,
         directory=folder / "start",
         **shared,
@@ -54,16 +54,22 @@ def main(folder: Path, seed: int) -> int:
         **shared,
     )
     print(f"{'':<12}{'test accuracy':>14}{'sampled tokens':>16}{'seconds':>9}")
-    for name, run in (("start", start), ("grpo", alone), ("gkd", taught)):
-        accuracy, cost = run.metrics["accuracy"], run.cost
-        print(f"{name:<12}{accuracy:>13.1%}{cost.sampled_tokens:>16,}{cost.seconds:>9.0f}")
+    for name, run, cost in (
+        ("start", start, start.teacher_cost),
+        ("grpo", alone, alone.cost),
+        ("gkd", taught, taught.cost),
+    ):
+        print(f"{name:<12}{run.metrics['accuracy']:>13.1%}{cost.sampled_tokens:>16,}{cost.seconds:>9.0f}")
     print(f"Reports: {folder}/*/report.html. Talk to one: didact chat {folder / 'grpo'}")
-    errors = [1.0 - run.metrics["accuracy"] for run in (start, alone)]
+    gained = alone.metrics["accuracy"] - start.metrics["accuracy"]
     behind = alone.metrics["accuracy"] - taught.metrics["accuracy"]
     cheaper = taught.cost.sampled_tokens < alone.cost.sampled_tokens
-    return 0 if errors[1] <= 0.5 * errors[0] and behind <= 0.05 and cheaper else 1
+    return 0 if gained >= 0.2 and behind <= 0.05 and cheaper else 1
 
 
 if __name__ == "__main__":
-    given = dict(enumerate(sys.argv[1:]))
-    sys.exit(main(Path(given.get(0, "runs/addition")), int(given.get(1, 0))))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/addition"), help="where the runs go (runs/addition)")
+    parser.add_argument("--seed", type=int, default=0, help="of all that chance decides (0)")
+    options = parser.parse_args()
+    sys.exit(main(options.out, options.seed))

@@ -6,6 +6,7 @@ knows nothing is worth, label spreading what the cheap alternative is. Five seed
 steps. Options are the defaults: nothing was tuned on these seeds.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -41,4 +42,6 @@ def main(directory: Path) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if main(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/demo")) else 1)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="where the report goes (runs/demo)")
+    sys.exit(0 if main(parser.parse_args().out) else 1)
