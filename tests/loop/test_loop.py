@@ -12,9 +12,10 @@ from torch.nn import functional as F
 
 from conftest import METHODS, make_method, net, planted, weights
 from didact.errors import ConfigError, RunError
-from didact.learners import ModuleLearner
+from didact.learners import ModuleLearner, build_causal
 from didact.loop import Budget, OptimizerConfig, RunDirectory, fit
 from didact.loop.checkpoint import list_checkpoints
+from didact.loop.flops import count_flops
 from didact.loop.guard import Guard
 from didact.loop.recorder import Recorder
 from didact.losses import cross_entropy
@@ -295,6 +296,23 @@ def test_flops_are_counted_by_hand(problem):
     result = fit(supervised(), BatchSource(problem, batch_size=20), budget=Budget(steps=5), device="cpu", **QUIET)
     # Forward 2·(4·8 + 8·3) a example; backward as much for weights, and 2·8·3 for the hidden layer. 96 examples.
     assert result.cost.flops == 96 * (2 * (2 * (4 * 8 + 8 * 3)) + 2 * 8 * 3)
+
+
+def test_counting_flops_changes_no_digit():
+    learner = build_causal("decoder:2x32")
+    ids = torch.randint(4, 200, (16, 12), generator=torch.Generator().manual_seed(0))
+    batch = Batch({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+
+    def gradients():
+        learner(batch).logits.logsumexp(-1).sum().backward()
+        found = [p.grad for p in learner.parameters()]
+        for parameter in learner.parameters():
+            parameter.grad = None
+        return found
+
+    counted, flops = count_flops(gradients, [])
+    assert flops > 0
+    assert all(torch.equal(one, other) for one, other in zip(counted, gradients(), strict=True))
 
 
 def test_flops_leave_the_teacher_out(problem):

@@ -35,9 +35,10 @@ def count_flops(compute: Callable[[], T], teachers: Sequence[Teacher]) -> tuple[
 
 
 class _Counter(TorchDispatchMode):
-    """Adds up by torch's own formulas, without the hooks in modules by which its `FlopCounterMode` tells them apart.
+    """Adds up by torch's own formulas, and leaves every operation as it is.
 
-    Those take half as long as the step of a small language model, whose attempts come in ever new lengths.
+    Torch's `FlopCounterMode` takes some apart, so that the last digits change, and its hooks in modules take half as
+    long as the step of a small language model, whose attempts come in ever new lengths.
     """
 
     def __init__(self) -> None:
