@@ -49,13 +49,18 @@ class MethodInfo:
 
     @cached_property
     def needs(self) -> tuple[str, ...]:
-        """What it works with beside a learner and labels, such as a teacher or examples without labels."""
+        """What it works with beside a student, such as labels, a teacher or a verifier."""
         return _read_needs(self.path)
 
     @cached_property
+    def feed(self) -> Mapping[str, Any]:
+        """What it is fed, read from its file without running it: the feed's name as `kind`, and what is said of it."""
+        return _read_feed(self.path)
+
+    @cached_property
     def material(self) -> str:
-        """What it is taught with: `examples`, or for language models `completions`, `pairs` or `attempts`."""
-        return ast.literal_eval(_stated(self.path).get("material", "'examples'"))
+        """The material of its feed: `examples`, `questions`, `environments` or `tasks`."""
+        return _materials()[self.feed["kind"]]
 
     @cached_property
     def _module(self) -> types.ModuleType:
@@ -215,6 +220,49 @@ def _literal(path: Path, word: ast.keyword) -> Any:
         ) from None
 
 
+def _read_feed(path: Path) -> dict[str, Any]:
+    """The `feed` that a method's class states.
+
+    Raises:
+        ConfigError: It is something else than a feed with its fields written out.
+    """
+    stated = ast.parse(_stated(path).get("feed", "ExampleFeed()"), mode="eval").body
+    kind = ast.unparse(stated.func).rpartition(".")[2] if isinstance(stated, ast.Call) else ""
+    if not isinstance(stated, ast.Call) or kind not in _materials():
+        raise ConfigError(
+            f"feed in {path} is {ast.unparse(stated)}, but must be one of {', '.join(_materials())}, as in "
+            "ExampleFeed(unlabelled=True)."
+        )
+    try:
+        return {"kind": kind, **{str(word.arg): _value(word.value) for word in stated.keywords}}
+    except ValueError:
+        raise ConfigError(
+            f"feed in {path} is {ast.unparse(stated)}, but must be written out in words, numbers, tuples and "
+            "dictionaries: it is read without running the file."
+        ) from None
+
+
+def _value(node: ast.expr) -> Any:
+    """A literal, a fraction of literals, or another feed."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+        return _value(node.left) / _value(node.right)
+    if isinstance(node, ast.Call):
+        return {"kind": ast.unparse(node.func), **{str(word.arg): _value(word.value) for word in node.keywords}}
+    return ast.literal_eval(node)
+
+
+@cache
+def _materials() -> dict[str, str]:
+    """The material of each feed, by the feed's name."""
+    _, tree = parse(Path(__file__).parent / "types" / "feeds.py")
+    stated = {
+        node.name: dict(pair for line in node.body for pair in _assigned(line))
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+    }
+    return {name: ast.literal_eval(fields["material"]) for name, fields in stated.items()}
+
+
 def _body(path: Path) -> list[ast.stmt]:
     """What stands in a method's class."""
     return next((n.body for n in parse(path)[1].body if isinstance(n, ast.ClassDef) and _is_method_class(n)), [])
@@ -227,17 +275,21 @@ def _stated(path: Path) -> dict[str, str]:
 
 def _read_needs(path: Path) -> tuple[str, ...]:
     tree, body = parse(path)[1], _body(path)
+    feed = _read_feed(path)
     taken = {name for node in body if _is_init(node) for name in _required(node.args)}
-    stated = _stated(path)
     taps = {ast.unparse(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
     found = {
+        "labels": feed["kind"] == "ExampleFeed",
+        "prompts": feed["kind"] == "RolloutFeed",
+        "prompts with completions to learn from": feed["kind"] == "CompletionFeed" and not feed.get("pairs"),
+        "prompts with a chosen and a rejected completion": bool(feed.get("pairs")),
         "teacher": "teacher" in taken,
         "teacher's features": bool(taps & {"teacher.tap", "self.teacher.tap"}),
         "learner's features": bool(taps & {"learner.tap", "self.learner.tap"}),
         "further learners": "spawn" in taken,
-        "unlabelled examples": stated.get("unlabelled") == "True",
-        "augmented views": stated.get("views", "{}") != "{}",
-        "verifier": stated.get("verified") == "True",
+        "unlabelled examples": feed.get("unlabelled", False),
+        "augmented views": bool(feed.get("views")),
+        "verifier": feed.get("judged") == "verifier",
     }
     return tuple(name for name, there in found.items() if there)
 

@@ -392,10 +392,22 @@ def test_the_catalogue_needs_no_torch_and_says_what_is_stored(store):
         check=True,
     )
     found = {entry["name"]: entry for entry in json.loads(done.stdout)}
-    assert found["distill"]["needs"] == ["teacher", "unlabelled examples"]
-    assert found["fitnet"]["needs"] == ["teacher", "teacher's features", "learner's features", "unlabelled examples"]
-    assert found["mutual_learning"]["needs"] == ["further learners", "unlabelled examples"]
-    assert found["mean_teacher"]["needs"] == ["unlabelled examples", "augmented views"]
+    assert found["distill"]["needs"] == ["labels", "teacher", "unlabelled examples"]
+    assert found["fitnet"]["needs"] == [
+        "labels",
+        "teacher",
+        "teacher's features",
+        "learner's features",
+        "unlabelled examples",
+    ]
+        "labels",
+        "teacher",
+        "teacher's features",
+        "learner's features",
+        "unlabelled examples",
+    ]
+    assert found["mutual_learning"]["needs"] == ["labels", "further learners", "unlabelled examples"]
+    assert found["mean_teacher"]["needs"] == ["labels", "unlabelled examples", "augmented views"]
     assert (found["supervised"]["needs"], found["supervised"]["claim"]) == ([], None)
     wanted = {
         "statement",

@@ -92,13 +92,13 @@ def test_doctor_show_and_list(work, capsys):
     assert "needs prompts, verifier" in out
     assert "didact run grpo --data FILE.jsonl --verifier VERIFIER --learner hf:DIR" in out
     assert main(["show", "sft"]) == 0
-    assert "needs prompts with answers to learn from" in " ".join(capsys.readouterr().out.split())
+    assert "needs prompts with completions to learn from" in " ".join(capsys.readouterr().out.split())
     assert main(["list", "--json"]) == 0
     found = {entry["name"]: entry["material"] for entry in json.loads(capsys.readouterr().out)}
     assert [found[name] for name in ("sft", "dpo", "grpo", "distill")] == [
-        "completions",
-        "pairs",
-        "attempts",
+        "questions",
+        "questions",
+        "questions",
         "examples",
     ]
 

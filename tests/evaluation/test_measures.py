@@ -11,7 +11,7 @@ from sklearn import metrics as sk
 
 from didact.errors import ConfigError
 from didact.evaluation import Predictions, agreement, confusion, diagnostics, merge_diagnostics, metrics, reliability
-from didact.types import IGNORE, Features, Labels, Logits, Text
+from didact.types import IGNORE, Features, Labels, Logits, Reward
 
 
 def classified(logits, labels, classes=()):
@@ -159,8 +159,8 @@ def test_answers_that_do_not_fit_are_refused():
         agreement(student, Logits(logits=torch.zeros(3, 2)))
     with pytest.raises(ConfigError, match="5 classes"):
         agreement(student, Logits(logits=torch.zeros(2, 5)))
-    with pytest.raises(ConfigError, match="Text"):
-        agreement(student, Text(text=("a", "b")))
+    with pytest.raises(ConfigError, match="Reward"):
+        agreement(student, Reward(value=torch.zeros(2)))
 
 
 def test_pooled_diagnostics_are_those_of_the_joined_predictions():

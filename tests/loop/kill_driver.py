@@ -31,7 +31,7 @@ PASSING = ("cost/seconds", "cost/peak_memory")
 def run(name: str, directory: Path) -> None:
     method = make_method(name, dropout=0.3)
     examples = planted(labelled=0.5)
-    source = BatchSource(examples, batch_size=20, seed=3, views=method.views)
+    source = BatchSource(examples, batch_size=20, seed=3, views=method.feed.views)
     resume = (directory / "checkpoints").exists() and bool(list_checkpoints(directory / "checkpoints"))
     if not resume and directory.exists():
         for file in directory.glob("*.jsonl"):

@@ -18,7 +18,7 @@ pytestmark = [
 
 
 def go(problem, method, steps, *, device="cuda", **options):
-    source = BatchSource(problem, batch_size=20, views=method.views)
+    source = BatchSource(problem, batch_size=20, views=method.feed.views)
     options = {"progress": False, "precision": "float32", **options}
     return fit(method, source, budget=Budget(steps=steps), device=device, **options)
 

@@ -21,7 +21,7 @@ from didact.loop.recorder import Recorder
 from didact.losses import cross_entropy
 from didact.methods.supervised.supervised import Config, Supervised
 from didact.sources import BatchSource
-from didact.types import IGNORE, Batch, Cost, Method, Term, Terms, Verdict
+from didact.types import IGNORE, Batch, Cost, ExampleFeed, Method, Term, Terms, Verdict
 
 QUIET = {"progress": False, "monitors": []}
 
@@ -55,7 +55,7 @@ def test_cutting_a_batch_changes_nothing(name, micro_batch):
     found = []
     for cut in (None, micro_batch):
         method = make_method(name)
-        source = BatchSource(examples, batch_size=40, views=method.views)
+        source = BatchSource(examples, batch_size=40, views=method.feed.views)
         options = {"optimizer": OptimizerConfig(name="sgd", lr=0.1), "device": "cpu", **QUIET}
         result = fit(method, source, budget=Budget(steps=6), micro_batch=cut, log_every=1, **options)
         losses = [record["loss/total"] for record in result.history]
@@ -386,7 +386,7 @@ def test_a_learner_without_parameters_is_refused(problem):
 
 def test_micro_batches_are_refused_where_they_would_weigh_wrongly(problem):
     class Coupled(Supervised):
-        couples_examples = True
+        feed = ExampleFeed(coupled=True)
 
     class Uncounted(Supervised):
         counts = Method.counts

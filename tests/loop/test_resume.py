@@ -28,7 +28,7 @@ def test_kill_nine_at_twenty_random_moments(name):
 
 def go(problem, directory, steps, *, resume=False, seed=0, name="mean_teacher"):
     method = make_method(name, seed=seed, dropout=0.2)
-    source = BatchSource(problem, batch_size=20, views=method.views)
+    source = BatchSource(problem, batch_size=20, views=method.feed.views)
     options = {"run": directory, "checkpoint_every": 5, "progress": False, "resume": resume}
     result = fit(method, source, budget=Budget(steps=steps), **options)
     return method, result

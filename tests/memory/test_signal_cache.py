@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from didact.errors import DataError
 from didact.memory import SignalCache
-from didact.types import Features, Labels, Logits, Text
+from didact.types import Features, Labels, Logits, Reward
 
 
 @settings(max_examples=50, deadline=None)
@@ -91,7 +91,7 @@ def test_inference_tensors_can_be_cached_and_read_in_training():
         Logits(logits=torch.zeros(1, 2), trust=torch.ones(1)),
         Logits(logits=torch.zeros(1, 2).double()),
         Labels(labels=torch.zeros(1, 2)),
-        Text(text=("a",)),
+        Reward(value=torch.zeros(1)),
     ],
 )
 def test_signals_unlike_the_first_are_refused(other):

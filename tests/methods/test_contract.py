@@ -25,7 +25,7 @@ from didact.types import Method
 from in_order import InOrder
 
 EVERY = catalogue.names()
-NAMES = tuple(name for name in EVERY if catalogue.find(name).method_type.material == "examples")
+NAMES = tuple(name for name in EVERY if catalogue.find(name).method_type.feed.material == "examples")
 DEFAULT = {"labels": 100, "learner": "cnn:4,8", "teacher": "cnn:8,16"}
 TEACHERS: dict = {}
 FRACTIONS = (0.25, 0.75)
@@ -139,7 +139,7 @@ def test_its_state_survives_saving_and_loading(name, tmp_path):
 def test_two_halves_equal_one_whole(name):
     prepared = ready(name)
     method = prepared.method
-    if method.couples_examples or type(method).counts is Method.counts:
+    if method.feed.coupled or type(method).counts is Method.counts:
         pytest.skip("its batches cannot be cut, and the loop refuses to")
     batch = next(iter(prepared.source))
     for fraction in FRACTIONS:

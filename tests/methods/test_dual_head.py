@@ -83,7 +83,7 @@ def test_a_teacher_without_logits_is_refused():
     class Says:
         cost = Cost()
 
-        def signal(self, batch, attempt=None):
+        def signal(self, batch):
             return Labels(labels=torch.zeros(batch.size, dtype=torch.int64))
 
     with pytest.raises(TeacherError, match="Labels, which has no logits"):

@@ -83,7 +83,7 @@ def test_distill_for_a_regression_fits_the_teachers_numbers():
     class Doubler:
         cost = RandomTeacher(2).cost
 
-        def signal(self, batch, attempt=None):
+        def signal(self, batch):
             from didact.types import Labels
 
             return Labels(labels=2.0 * batch["x"][:, 0])
@@ -175,7 +175,7 @@ def test_a_method_lowers_its_own_loss(name):
     if method.teachers():
         said = net(16, seed=99)(examples.tensors["x"]).argmax(-1)
         examples = examples.with_tensors(label=torch.where(examples.tensors["label"] == IGNORE, IGNORE, said))
-    source = BatchSource(examples, batch_size=32, views=method.views)
+    source = BatchSource(examples, batch_size=32, views=method.feed.views)
     options = {"optimizer": OptimizerConfig(lr=3e-3, schedule="constant"), "progress": False, "log_every": 20}
     result = fit(method, source, budget=Budget(steps=400), device="cpu", **options)
     last = result.history[-1]
@@ -196,7 +196,7 @@ def test_a_method_teaches(name):
         fit(teacher, BatchSource(planted(), batch_size=32), budget=Budget(steps=200), **options)
         method.teacher = FrozenTeacher(teacher.learner)
         method.teacher.tap("hidden")
-    source = BatchSource(examples, batch_size=32, views=method.views)
+    source = BatchSource(examples, batch_size=32, views=method.feed.views)
     options = {"optimizer": OptimizerConfig(lr=1e-2), "progress": False, "device": "cpu"}
     fit(method, source, budget=Budget(steps=300), **options)
     fresh = planted(300, seed=5)
@@ -217,7 +217,7 @@ def test_state_survives(name, half):
 @pytest.mark.parametrize("name", METHODS)
 def test_counts_are_those_of_the_loss(name):
     method, examples = make_method(name), planted(20, labelled=0.5)
-    batch = next(iter(BatchSource(examples, batch_size=20, views=method.views)))
+    batch = next(iter(BatchSource(examples, batch_size=20, views=method.feed.views)))
     for fraction in (0.0, 0.9):
         method.fraction = fraction
         counts = method.counts(batch)

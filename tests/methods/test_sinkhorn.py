@@ -44,7 +44,7 @@ def test_the_loss_has_three_parts():
 
 
 def test_the_whole_batch_takes_part():
-    assert SinkhornDistillation.couples_examples
+    assert SinkhornDistillation.feed.coupled
 
 
 @pytest.mark.parametrize(

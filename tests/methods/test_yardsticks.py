@@ -242,7 +242,7 @@ class Says:
     def tap(self, *names):
         pass
 
-    def signal(self, batch, attempt=None):
+    def signal(self, batch):
         return self.said
 
 
@@ -294,6 +294,6 @@ def test_a_wrong_tap_lists_candidates_and_one_example_is_refused(method, config,
     with pytest.raises(ConfigError, match=r"tap is 'layer9'.*hidden"):
         method(config(student_tap="layer9"), ModuleLearner(net()), frozen(net()), half)
     made = method(config(), ModuleLearner(net()), frozen(net(16)), half)
-    assert made.couples_examples
+    assert made.feed.coupled
     with pytest.raises(DataError, match=r"The batch has 1 example.*choose a batch size of at least 2"):
         made.loss(half.select(torch.tensor([0])))

@@ -6,7 +6,7 @@ import torch
 from didact.errors import ConfigError
 from didact.memory import SignalCache
 from didact.teachers import BaseTeacher, CachedTeacher, EmaTeacher, PeerTeacher, RandomTeacher
-from didact.types import Batch, Cost, Features, Labels, Logits, Rollout
+from didact.types import Batch, Cost, Features, Labels, Logits
 
 
 class Counting(BaseTeacher):
@@ -16,7 +16,7 @@ class Counting(BaseTeacher):
         super().__init__(view=view)
         self.asked, self.answer = [], kind
 
-    def signal(self, batch, attempt=None):
+    def signal(self, batch):
         self.asked.append(batch["id"].tolist())
         self._count(batch)
         x = batch["x"]
@@ -87,15 +87,6 @@ def test_answers_are_fit_for_a_loss():
         student = torch.ones(2, 2, requires_grad=True)
         (student * teacher.signal(batch([1, 2])).logits).sum().backward()
         assert torch.equal(student.grad, batch([1, 2])["x"])
-
-
-def test_attempts_go_past_the_cache():
-    inner = Counting()
-    teacher = CachedTeacher(inner, SignalCache(torch.arange(4)))
-    attempt = Rollout(actions=torch.zeros(1, 1), log_probs=torch.zeros(1, 1), mask=torch.ones(1, 1, dtype=torch.bool))
-    teacher.signal(batch([1]), attempt)
-    teacher.signal(batch([1]), attempt)
-    assert inner.asked == [[1], [1]]
 
 
 def test_state_is_that_of_the_parts():

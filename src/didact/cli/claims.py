@@ -12,12 +12,6 @@ if TYPE_CHECKING:
     from didact.claims.replicating import Replicated
     from didact.errors import DidactError
 
-_MATERIALS = {
-    "examples": "labels",
-    "completions": "prompts with answers to learn from",
-    "pairs": "prompts with a chosen and a rejected answer",
-    "attempts": "prompts",
-}
 _STYLES = {"replicated": "bold green", "not replicated": "bold yellow", "opposite": "bold red"}
 
 
@@ -77,7 +71,7 @@ def described(entry: Mapping[str, Any]) -> None:
     """Print what a method needs, how it is used, and its claim with the figures that are stored."""
     out = show.console()
     out.print()
-    show.line("needs", ", ".join([_MATERIALS[entry["material"]], *entry["needs"]]))
+    show.line("needs", ", ".join([*entry["needs"]]))
     name = entry["name"].replace("_", "-") if entry["module"].startswith("didact.") else entry["module"]
     data = "FILE --target COLUMN" if entry["material"] == "examples" else "FILE.jsonl"
     flags = " ".join(f"--{need} {need.upper()}" for need in ("teacher", "verifier") if need in entry["needs"])

@@ -25,7 +25,7 @@ from didact.loop.devices import find_device
 from didact.options import convert
 from didact.rollouts import Asker, AttemptSource, Sampling
 from didact.teachers import FunctionVerifier, LanguageTeacher, Verifier, verifier_of
-from didact.types import Cost, Method, Source
+from didact.types import CompletionFeed, Cost, Method, RolloutFeed, Source
 
 DEFAULT = "decoder:4x128"
 """The learner that `auto` stands for."""
@@ -183,7 +183,7 @@ def sampling_of(table: Mapping[str, Any]) -> Sampling:
 def _verifier(config: RunConfig, info: MethodInfo, data: LanguageData, given: Any) -> Verifier | None:
     spec = config.verifier or data.questions.verifier
     if given is None and not spec:
-        if info.method_type.verified:
+        if getattr(info.method_type.feed, "judged", None) == "verifier":
             raise ConfigError(
                 f"verifier is not given, but the method {info.name!r} learns from rewards; give one, such as exact, "
                 "numeric or package.module:function, or from Python a function of a text and a question."
@@ -243,11 +243,12 @@ def _opened(given: Any, seed: int) -> tuple[Beginning, ...]:
 
 def _source(ready: LanguageReady) -> Source:
     config, method, learner, questions = ready.config, ready.method, ready.learner, ready.data.train
-    if method.material != "attempts":
-        kind: dict[str, Any] = {"pairs": method.material == "pairs"}
-        if method.aligns_tokens:
+    if isinstance(method.feed, CompletionFeed):
+        kind: dict[str, Any] = {"pairs": method.feed.pairs}
+        if method.feed.tokenizers == "any":
             kind |= {"teacher": ready.teacher.tokenizer, "teacher_length": ready.teacher.context}  # pyright: ignore[reportOptionalMemberAccess]
         return completions(ready, learner, config.batch_size, **kind)
+    assert isinstance(method.feed, RolloutFeed)
     samples = ready.sampling.samples
     return AttemptSource(
         questions,
@@ -255,7 +256,7 @@ def _source(ready: LanguageReady) -> Source:
         method.collect,
         batch_size=min(config.batch_size, len(questions) * samples),
         samples=samples,
-        updates=method.updates,
+        updates=method.feed.minibatches,
         seed=config.seed,
     )
 
@@ -281,11 +282,10 @@ def _method(ready: LanguageReady) -> Method:
 
 
 def rate(learner: Any, info: MethodInfo) -> float:
-    """The learning rate for a learner where none is given; a tenth of it where rewards, which are noisy, teach."""
+    """The learning rate for a learner where none is given."""
     adapted = any(".lora_" in name for name, _ in learner.named_parameters())
     found = RATES["decoder" if isinstance(learner.module, Decoder) else "lora" if adapted else "hf"]
-    kind = info.method_type
-    return found / 10 if kind.verified or kind.rewarded else found
+    return found * getattr(info.method_type.feed, "rate", 1.0)
 
 
 def _resolved(

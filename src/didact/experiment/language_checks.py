@@ -9,7 +9,7 @@ from didact.errors import ConfigError, DataError, TeacherError
 from didact.experiment.language_data import LanguageData
 from didact.learners import causal
 from didact.rollouts import Sampling
-from didact.types import Question
+from didact.types import Question, RolloutFeed
 
 _TOKENIZER_PROBE = "The 2 quick-brown foxes: 37+85=122, \\boxed{x}.\n\tdef f(n): return 'ß€'"
 
@@ -20,7 +20,7 @@ def check_lengths(
     """Refuse prompts that leave no room for an answer, and answers to learn from that do not fit."""
     if not isinstance(model, causal.CausalLearner):
         return
-    attempts = info.method_type.material == "attempts"
+    attempts = isinstance(info.method_type.feed, RolloutFeed)
     learned = not attempts or _keeps_answers(options)
     room = model.context - (sampling.max_new_tokens if attempts else 1)
     if room < 1:
@@ -74,7 +74,7 @@ def check_completions(data: LanguageData, info: MethodInfo, options: Any, taught
     if _keeps_answers(options):
         name = "on_policy" if hasattr(options, "on_policy") else "supervised"
         users.append(f"{name} is {getattr(options, name):g}, so that the run learns from")
-    if info.method_type.material != "attempts":
+    if not isinstance(info.method_type.feed, RolloutFeed):
         users.append(f"The method {info.name!r} learns from, and is judged by,")
         parts += [data.validation, data.test]
     lacking = next((question for part in parts for question in part if not question.completion), None)
@@ -91,11 +91,11 @@ def check_tokenizers(learner: Any, teacher: Any, info: MethodInfo) -> None:
     mine, theirs = learner.tokenizer, getattr(teacher, "tokenizer", None)
     if theirs is None:
         raise TeacherError(f"teacher is a {type(teacher).__name__}, which has no tokenizer; give a CausalLearner.")
-    if info.method_type.aligns_tokens:
+    if info.method_type.feed.tokenizers == "any":
         return
     if mine.encode(_TOKENIZER_PROBE) != theirs.encode(_TOKENIZER_PROBE) or mine.eos != theirs.eos:
-        others = [found.name for found in catalogue.listing() if found.family == "language"]
-        aligning = [name for name in others if catalogue.find(name).method_type.aligns_tokens]
+        others = [n for n in catalogue.names() if catalogue.find(n).family == "language"]
+        aligning = [name for name in others if catalogue.find(name).method_type.feed.tokenizers == "any"]
         raise TeacherError(
             "The learner and the teacher have different tokenizers, so that their token ids mean different things; "
             f"the method {info.name!r} needs the same one. Choose a teacher of the learner's family"

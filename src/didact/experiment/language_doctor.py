@@ -21,7 +21,7 @@ from didact.losses import acted, select, token_divergence
 from didact.rollouts import Asker
 from didact.teachers import LanguageTeacher, Verifier
 from didact.teachers.verifiers import FunctionVerifier, PythonVerifier, strength, try_verifier
-from didact.types import Batch
+from didact.types import Batch, RolloutFeed
 
 TRIED = 4
 """How many questions are asked to see whether everything works together."""
@@ -160,7 +160,7 @@ def _template(ready: LanguageReady) -> Check:
 def _context(ready: LanguageReady) -> Iterator[Check]:
     learner, train = ready.method.learner, ready.data.train
     longest = _longest_prompt(ready)
-    if ready.method.material != "attempts":
+    if not isinstance(ready.method.feed, RolloutFeed):
         yield Check("context", "ok", f"Prompts of up to {longest} tokens, in a context of {learner.context:,}.")
         return
     new = ready.sampling.max_new_tokens
@@ -227,7 +227,7 @@ def _self_taught(name: str, model: CausalLearner, ready: LanguageReady) -> Check
 
 
 def _learner(ready: LanguageReady) -> Iterator[Check]:
-    method, attempts = ready.method, ready.method.material == "attempts"
+    method, attempts = ready.method, isinstance(ready.method.feed, RolloutFeed)
     # Attempts that are worth nothing teach nothing, so that here half of them are said to be right, whatever they are.
     worth = itertools.cycle((1.0, 0.0))
     coin = FunctionVerifier(lambda _text, _question: next(worth)) if ready.verifier is not None else None
@@ -239,7 +239,7 @@ def _learner(ready: LanguageReady) -> Iterator[Check]:
     if attempts:
         found = _asker(ready, ready.verifier).attempt(asked).batch
         yield _as_sampled(ready, found)
-        if ready.method.verified and not ready.config.learner.startswith("warm:"):
+        if getattr(ready.method.feed, "judged", None) == "verifier" and not ready.config.learner.startswith("warm:"):
             yield _start(found)
 
 
@@ -284,7 +284,7 @@ def _memory(ready: LanguageReady) -> Iterator[Check]:
         optimizer=ready.optimizer.name,
         rows=ready.config.micro_batch or ready.config.batch_size,
         length=min(_longest_row(ready), ready.method.learner.context),
-        slots=ready.sampling.slots if ready.method.material == "attempts" else 0,
+        slots=ready.sampling.slots if isinstance(ready.method.feed, RolloutFeed) else 0,
     )
     there = free_memory(device)
     words = f"About {_size(need.total)} are needed: {_shares(need)}"
@@ -303,7 +303,7 @@ def _others(ready: LanguageReady) -> list[torch.nn.Module]:
 
 
 def _longest_row(ready: LanguageReady) -> int:
-    if ready.method.material == "attempts":
+    if isinstance(ready.method.feed, RolloutFeed):
         return _longest_prompt(ready) + ready.sampling.max_new_tokens
     batches = itertools.islice(ready.source, 4)
     return max(batch["input_ids"].shape[1] for batch in batches)

@@ -78,7 +78,7 @@ class LanguageJudge:
 
     def monitors(self) -> list[Monitor]:
         """As configured, of those that suit what the method is taught with."""
-        return health.configured(self.ready.config.monitors, self.ready.method.material)
+        return health.configured(self.ready.config.monitors, self.ready.method.feed.material)
 
     def fingerprint(self) -> str:
         """That of all questions."""
@@ -161,7 +161,7 @@ def _reported(ready: "LanguageReady") -> tuple[str, ...]:
 
 def can_compare(ready: "LanguageReady") -> bool:
     """Whether there is a teacher whose tokens mean what the learner's do."""
-    return isinstance(ready.teacher, causal.CausalLearner) and not ready.info.method_type.aligns_tokens
+    return isinstance(ready.teacher, causal.CausalLearner) and ready.info.method_type.feed.tokenizers == "same"
 
 
 def other_vocabulary(ready: "LanguageReady") -> str | None:

@@ -23,7 +23,7 @@ from didact.loop.devices import find_device
 from didact.memory import SignalCache
 from didact.sources import BatchSource
 from didact.teachers import CachedTeacher, suspicious_order
-from didact.types import Batch, Cost, Examples, FromFeatures, Method, is_labelled
+from didact.types import Batch, Cost, Examples, Method, is_labelled
 
 SAMPLE_SIZE = 8
 """How many training examples a method is given to look at."""
@@ -131,7 +131,7 @@ def prepare(
 
 def is_language(config: RunConfig) -> bool:
     """Whether a run is of a language model, taught with questions."""
-    return catalogue.find(config.method).method_type.material != "examples"
+    return catalogue.find(config.method).method_type.feed.material != "examples"
 
 
 def _put_together(config: RunConfig, objects: Objects, data: Data | None) -> tuple[Prepared, CachedTeacher | None]:
@@ -148,14 +148,14 @@ def _put_together(config: RunConfig, objects: Objects, data: Data | None) -> tup
     config = _resolved(config, info, options, objects, learner)
     opened = _open_teacher(info, config, objects, data)
     data = data if opened is None else teachers.add_tokens(opened, data)
-    train = data.train if info.method_type.unlabelled else data_of.labelled(data.train)
+    train = data.train if info.method_type.feed.unlabelled else data_of.labelled(data.train)
     source = _source(info, train, config)
     _check_batches(info, train, source, config)
     _check_budget(budget, source, opened, data.examples)
     if opened is not None:
         _check_answers(opened, train, info)
     method, cached = _assemble(info, options, learner, opened, train, config, budget)
-    if opened is not None and not issubclass(info.method_type, FromFeatures):
+    if opened is not None and info.method_type.feed.teacher != "features":
         _check_order(opened, train)
     prepared = Prepared(
         config=config,
@@ -212,16 +212,17 @@ def _check_teacher_is_given(info: MethodInfo, config: RunConfig, objects: Object
 
 
 def _check_task(info: MethodInfo, examples: Examples) -> None:
-    if examples.task not in info.method_type.tasks:
+    tasks = info.method_type.feed.tasks
+    if examples.task not in tasks:
         raise ConfigError(
-            f"The method {info.name!r} is for {' and '.join(info.method_type.tasks)}, but the data {examples.name!r} "
-            f"are a {examples.task}; choose another method, or say task='{info.method_type.tasks[0]}' if they are one."
+            f"The method {info.name!r} is for {' and '.join(tasks)}, but the data {examples.name!r} "
+            f"are a {examples.task}; choose another method, or say task='{tasks[0]}' if they are one."
         )
 
 
 def _check_batches(info: MethodInfo, train: Examples, source: BatchSource, config: RunConfig) -> None:
     """Refuse batches in which there is nothing to compare, such as a single example that is left over in each pass."""
-    least, left = info.method_type.least_batch, train.size % source.batch_size
+    least, left = info.method_type.feed.least_batch, train.size % source.batch_size
     whole = isinstance(source.curriculum, LabelledMix) or not left
     if source.batch_size >= least and (whole or left >= least):
         return
@@ -262,7 +263,7 @@ def _name_of(thing: Any) -> str:
 
 def _check_answers(opened: Opened, train: Examples, info: MethodInfo) -> None:
     """Ask the teacher about two examples, so that a misfit shows before anything is trained; nothing is counted."""
-    if opened.target and not issubclass(info.method_type, FromFeatures):
+    if opened.target and info.method_type.feed.teacher != "features":
         raise TeacherError(
             f"teacher is {opened.spec!r}, which tells {opened.target}, but the method {info.name!r} needs a teacher of "
             f"the data's own classes; give one, such as {opened.spec.split(':', 2)[-1]}."
@@ -270,7 +271,7 @@ def _check_answers(opened: Opened, train: Examples, info: MethodInfo) -> None:
     kept = opened.teacher.cost
     signal = opened.teacher.signal(train.batch(slice(0, 2)))
     opened.teacher.cost = Cost() if kept is opened.teacher.cost else kept
-    if issubclass(info.method_type, FromFeatures):
+    if info.method_type.feed.teacher == "features":
         return
     width = teachers.logits_of(signal).shape[-1] if not _is_hard(signal) else None
     wanted = len(train.classes) if train.task == "classification" else 1
@@ -335,14 +336,14 @@ def _source(info: MethodInfo, train: Examples, config: RunConfig, *, batch_size:
             f"None of the training examples of {train.name!r} has a label, without which {info.name!r} cannot learn."
         )
     known = is_labelled(train.tensors["label"])
-    share = config.labelled_share or info.method_type.labelled_share
+    share = config.labelled_share or info.method_type.feed.labelled_share
     mixed = share is not None and batch_size is None and not bool(known.all())
     return BatchSource(
         train,
         batch_size=min(batch_size or config.batch_size, train.size),
         seed=config.seed,
         curriculum=LabelledMix(known, share, config.seed) if mixed and share is not None else None,
-        views=info.method_type.views,
+        views=info.method_type.feed.views,
         augment=config.augment,
     )
 
@@ -354,7 +355,8 @@ def _sample(info: MethodInfo, train: Examples, config: RunConfig) -> Batch:
 
 def _reusable(opened: Opened, info: MethodInfo, config: RunConfig, budget: Budget) -> bool:
     """Whether the teacher says the same about an example each time."""
-    changing = config.augment != "none" or bool(info.method_type.views) or not getattr(opened.teacher, "frozen", False)
+    views = info.method_type.feed.views
+    changing = config.augment != "none" or bool(views) or not getattr(opened.teacher, "frozen", False)
     # Answers from the cache cost no calls, so that a budget of calls alone would never be used up.
     return not changing and set(budget.limits()) != {"teacher_calls"}
 

@@ -217,7 +217,7 @@ def _fit(
         micro_batch=config.micro_batch,
         clip_norm=config.clip_norm,
         checkpoint_every=config.checkpoint_every,
-        log_every=LOG_EVERY[prepared.method.material == "examples"],
+        log_every=LOG_EVERY[prepared.method.feed.material == "examples"],
         resume=going_on,
         progress=progress,
     )

@@ -10,7 +10,7 @@ from didact.health.non_finite import NonFinite
 from didact.health.prediction_entropy import PredictionEntropy
 from didact.health.rank import EffectiveRank
 from didact.health.teacher_hacking import TeacherHacking
-from didact.types import Level, Material, Monitor
+from didact.types import Level, Monitor
 
 OFF = "off"
 _ALWAYS = (NonFinite, LossSpike)
@@ -19,7 +19,7 @@ _OF_LANGUAGE = (*ATTEMPT_MONITORS, TeacherHacking)
 _KINDS = {kind.name: kind for kind in (*_ALWAYS, *_OF_EXAMPLES, *_OF_LANGUAGE)}
 
 
-def default_monitors(material: Material = "examples") -> list[Monitor]:
+def default_monitors(material: str = "examples") -> list[Monitor]:
     """One of each monitor with its defaults, new ones at every call: a monitor has state and belongs to one run.
 
     Args:
@@ -28,7 +28,7 @@ def default_monitors(material: Material = "examples") -> list[Monitor]:
     return configured((), material)
 
 
-def configured(choices: Iterable[str], material: Material = "examples") -> list[Monitor]:
+def configured(choices: Iterable[str], material: str = "examples") -> list[Monitor]:
     """One of each monitor, some of them with another action or left out.
 
     Args:

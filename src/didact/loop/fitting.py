@@ -125,7 +125,7 @@ def _check(
         raise ConfigError(f"{rolling[0]} asks to roll back, which needs checkpoints; give the run a directory.")
     if micro_batch is not None:
         check_range("micro_batch", micro_batch, at_least=1)
-        if method.couples_examples:
+        if method.feed.coupled:
             raise ConfigError(
                 f"micro_batch is {micro_batch}, but {name} compares the examples of a batch with each other, "
                 "so that the batch cannot be cut; leave micro_batch out and choose a smaller batch."

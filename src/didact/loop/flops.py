@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from didact.types import Batch, Rollout, Teacher
+from didact.types import Batch, Teacher
 
 T = TypeVar("T")
 
@@ -61,10 +61,10 @@ def _unheard(teacher: Any, counter: _Counter) -> Iterator[None]:
     """While this lasts, what the teacher's answers take is not counted."""
     answer = teacher.signal
 
-    def signal(batch: Batch, attempt: Rollout | None = None) -> Any:
+    def signal(batch: Batch) -> Any:
         before, counter.listens = counter.listens, False
         try:
-            return answer(batch, attempt)
+            return answer(batch)
         finally:
             counter.listens = before
 

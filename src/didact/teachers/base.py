@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from didact.errors import TeacherError
-from didact.types import Batch, Cost, Features, Labels, Logits, Rollout, Signal, Stateful
+from didact.types import Batch, Cost, Features, Labels, Logits, Signal, Stateful
 
 
 class BaseTeacher:
@@ -35,7 +35,7 @@ class BaseTeacher:
     def cost(self, cost: Cost) -> None:
         self._cost = cost
 
-    def signal(self, batch: Batch, attempt: Rollout | None = None) -> Signal:
+    def signal(self, batch: Batch) -> Signal:
         """Answer a batch."""
         raise NotImplementedError(f"{type(self).__name__} must say how it answers a batch.")
 
@@ -155,7 +155,7 @@ class ModelTeacher(BaseTeacher):
             self._order = self._order.to(device)
         return self
 
-    def signal(self, batch: Batch, attempt: Rollout | None = None) -> Logits | Features | Labels:
+    def signal(self, batch: Batch) -> Logits | Features | Labels:
         """Answer a batch.
 
         Returns:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from didact.errors import ConfigError
 from didact.teachers.base import WrappingTeacher
-from didact.types import Batch, Rollout, Signal, Stateful
+from didact.types import Batch, Signal, Stateful
 
 
 class CachedTeacher(WrappingTeacher):
@@ -17,7 +17,7 @@ class CachedTeacher(WrappingTeacher):
 
     An answer is kept by the example's id, so it must depend on the example alone: a teacher that looks at an augmented
     view sees other inputs every epoch and is refused, and so is any that changes while teaching; a source whose plain
-    inputs are augmented must not be used with a cache. An attempt to judge is passed on, past the cache.
+    inputs are augmented must not be used with a cache.
 
     Args:
         teacher: a frozen one.
@@ -64,10 +64,8 @@ class CachedTeacher(WrappingTeacher):
         return super().to(device)
 
     @torch.no_grad()
-    def signal(self, batch: Batch, attempt: Rollout | None = None) -> Signal:
+    def signal(self, batch: Batch) -> Signal:
         """The teacher's signal, from the cache where it is there."""
-        if attempt is not None:
-            return self.teacher.signal(self._look(batch), attempt)
         ids = batch["id"]
         hit, signal = self.cache.get(ids)
         missing = (~hit).nonzero()[:, 0]

@@ -10,7 +10,7 @@ from torch import Tensor
 from didact.errors import ConfigError, TeacherError, check_choice, check_range
 from didact.teachers.answers import is_target, log_probabilities, scores_of, trust_of
 from didact.teachers.base import BaseTeacher
-from didact.types import Batch, Cost, Labels, Logits, Rollout, Signal, Stateful
+from didact.types import Batch, Cost, Labels, Logits, Signal, Stateful
 
 Weights = Literal["equal", "confidence", "skill"]
 
@@ -80,7 +80,7 @@ class Committee(BaseTeacher):
                 teacher.to(device)
         return self
 
-    def signal(self, batch: Batch, attempt: Rollout | None = None) -> Logits | Labels:
+    def signal(self, batch: Batch) -> Logits | Labels:
         """Ask every member and average.
 
         Returns:
@@ -90,7 +90,7 @@ class Committee(BaseTeacher):
         Raises:
             TeacherError: the members' answers don't fit together.
         """
-        signals = [teacher.signal(batch, attempt) for teacher in self.teachers]
+        signals = [teacher.signal(batch) for teacher in self.teachers]
         trusts = _stacked_trust(signals, batch)
         if any(is_target(signal) for signal in signals):
             return self._mean_target(signals, trusts)

@@ -10,7 +10,7 @@ from didact import hashing
 from didact.errors import TeacherError, check_range
 from didact.teachers.answers import is_target, log_probabilities, scores_of, trust_of
 from didact.teachers.base import BaseTeacher, WrappingTeacher
-from didact.types import IGNORE, Batch, Features, Labels, Logits, Rollout, Signal
+from didact.types import IGNORE, Batch, Features, Labels, Logits, Signal
 
 
 class RandomTeacher(BaseTeacher):
@@ -35,7 +35,7 @@ class RandomTeacher(BaseTeacher):
         check_range("scale", scale, at_least=0.0, below=math.inf)
         self.classes, self.scale, self.seed = classes, scale, seed
 
-    def signal(self, batch: Batch, attempt: Rollout | None = None) -> Logits:
+    def signal(self, batch: Batch) -> Logits:
         """Logits float32 [B, C], by the batch's `id`."""
         self._count(batch)
         return Logits(logits=normal(batch["id"], self.seed, self.classes) * self.scale)
@@ -67,8 +67,8 @@ class _Spoiler(WrappingTeacher):
         super().__init__(teacher)
         self.classes = classes
 
-    def _answer(self, batch: Batch, attempt: Rollout | None) -> Signal:
-        signal = self.teacher.signal(batch, attempt)
+    def _answer(self, batch: Batch) -> Signal:
+        signal = self.teacher.signal(batch)
         if is_target(signal):
             raise TeacherError(
                 f"{self.kind} is about classes, but the teacher in it answers with targets of a regression; a "
@@ -100,13 +100,13 @@ class NoisyTeacher(_Spoiler):
         super().__init__(teacher, classes=classes)
         self.rate, self.seed = rate, seed
 
-    def signal(self, batch: Batch, attempt: Rollout | None = None) -> Signal:
+    def signal(self, batch: Batch) -> Signal:
         """The teacher's signal, of the same kind, with the spoiled rows changed.
 
         Raises:
             TeacherError: the answers aren't about classes.
         """
-        signal, ids = self._answer(batch, attempt), batch["id"]
+        signal, ids = self._answer(batch), batch["id"]
         spoiled = hashing.uniform(ids, self.seed, "noisy teacher: which") < self.rate
         if isinstance(signal, Labels) and signal.labels.ndim == 1:
             other = self._other(signal.labels, ids, self._classes(signal))
@@ -148,13 +148,13 @@ class AdversarialTeacher(_Spoiler):
         super().__init__(teacher, classes=classes)
         self.strength = strength
 
-    def signal(self, batch: Batch, attempt: Rollout | None = None) -> Labels | Features:
+    def signal(self, batch: Batch) -> Labels | Features:
         """`Labels` of probabilities [B, C]; `Features` with their logarithms where the teacher gives features.
 
         Raises:
             TeacherError: the answers aren't about classes.
         """
-        signal = self._answer(batch, attempt)
+        signal = self._answer(batch)
         log_probs = log_probabilities(signal, self.classes)
         probs = log_probs.exp()
         best = probs.argmax(-1, keepdim=True)

@@ -13,7 +13,7 @@ from didact.teachers.classes import align, check_count
 from didact.teachers.files import check_not_pickled
 from didact.teachers.tables import check_columns, matrix, table
 from didact.teachers.trees import CHECKED_TYPES, check_trees
-from didact.types import Batch, Column, Labels, Rollout, Task
+from didact.types import Batch, Column, Labels, Task
 
 
 class EstimatorTeacher(BaseTeacher):
@@ -86,7 +86,7 @@ class EstimatorTeacher(BaseTeacher):
         estimator = load_skops(path, trust=trust)
         return cls(estimator, classes=classes, columns=columns, task=task, view=view)
 
-    def signal(self, batch: Batch, attempt: Rollout | None = None) -> Labels:
+    def signal(self, batch: Batch) -> Labels:
         """Answer a batch.
 
         Returns:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from didact.teachers.base import BaseTeacher
-from didact.types import Batch, LanguageLearner, Rollout, States
+from didact.types import Batch, LanguageLearner, States
 
 
 class LanguageTeacher(BaseTeacher):
@@ -28,7 +28,7 @@ class LanguageTeacher(BaseTeacher):
         learner.eval()
         learner.requires_grad_(False)
 
-    def signal(self, batch: Batch, attempt: Rollout | None = None) -> States:
+    def signal(self, batch: Batch) -> States:
         """Answer a batch of sequences.
 
         Returns:

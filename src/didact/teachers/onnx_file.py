@@ -14,7 +14,7 @@ from didact.errors import MissingExtraError, TeacherError
 from didact.teachers.base import BaseTeacher, reordered
 from didact.teachers.classes import align, check_count
 from didact.teachers.files import check_not_pickled
-from didact.types import Batch, Labels, Logits, Rollout, Task
+from didact.types import Batch, Labels, Logits, Task
 
 _TYPES = {
     "tensor(float)": np.float32,
@@ -67,7 +67,7 @@ class OnnxTeacher(BaseTeacher):
         self._order = self._find_order(own) if order is None else order
         self._soft: bool | None = None
 
-    def signal(self, batch: Batch, attempt: Rollout | None = None) -> Labels | Logits:
+    def signal(self, batch: Batch) -> Labels | Logits:
         """Answer a batch.
 
         Returns:

@@ -5,7 +5,7 @@ from typing import Any
 from didact.errors import TeacherError
 from didact.teachers.base import ModelTeacher, reordered
 from didact.teachers.specialists import unwrapped
-from didact.types import Batch, Logits, Rollout
+from didact.types import Batch, Logits
 
 
 class TransparentTeacher(ModelTeacher):
@@ -29,7 +29,7 @@ class TransparentTeacher(ModelTeacher):
             )
         super().__init__(inside.learner, view=inside.view, order=inside._order)
 
-    def signal(self, batch: Batch, attempt: Rollout | None = None) -> Logits:
+    def signal(self, batch: Batch) -> Logits:
         """Logits float [B, C] in the data's class order, with a gradient where the inputs carry one."""
         seen = self._look(batch)
         self._count(seen)

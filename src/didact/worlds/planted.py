@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from didact.errors import ConfigError, TeacherError, check_range
-from didact.types import Batch, Cost, Logits, Rollout
+from didact.types import Batch, Cost, Logits
 from didact.worlds._chance import normal, uniform
 from didact.worlds.mixtures import GaussianMixture
 
@@ -72,7 +72,7 @@ class PlantedTeacher:
         self.favourite_share = float((answers == favourite).double().mean())
         """Probability that its answer is the favourite class."""
 
-    def signal(self, batch: Batch, attempt: Rollout | None = None) -> Logits:
+    def signal(self, batch: Batch) -> Logits:
         """Answer a batch by its `x` and `id`: logits float32 [B, C], and trust 0 or 1 where coverage is below 1."""
         ids = batch["id"]
         errors = normal(ids, self.mixture.classes, self.seed, "planted teacher: noise")

@@ -23,7 +23,7 @@ from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.learners import stages
 from didact.losses import attention_transfer, imitate, label_loss, target_features
-from didact.types import Batch, Learner, Method, Output, Signal, Teacher, Term, Terms, is_labelled
+from didact.types import Batch, ExampleFeed, Learner, Method, Output, Signal, Teacher, Term, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class AttentionTransfer(Method):
         sample: a few examples, to find where the stages end.
     """
 
-    unlabelled = True
+    feed = ExampleFeed(unlabelled=True)
 
     def __init__(self, config: Config, learner: Learner, teacher: Teacher, sample: Batch) -> None:
         self.config = config

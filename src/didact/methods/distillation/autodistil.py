@@ -26,7 +26,7 @@ from didact.claiming import Claim
 from didact.errors import check_range
 from didact.learners import ModuleLearner, Size, SubSpace, Supernet, queries_tap, tokens_present
 from didact.losses import label_loss, relation_kl, target_features, token_relations
-from didact.types import Batch, Method, Term, Terms, is_labelled
+from didact.types import Batch, ExampleFeed, Method, Term, Terms, is_labelled
 
 KINDS = ("queries", "keys", "values")
 
@@ -66,7 +66,7 @@ class AutoDistil(Method):
             divide the widths, or the teacher shows no queries, keys and values.
     """
 
-    unlabelled = True
+    feed = ExampleFeed(unlabelled=True)
 
     def __init__(self, config: Config, learner: ModuleLearner, teacher: Any, sample: Batch) -> None:
         self.config, self.learner, self.teacher = config, learner, teacher

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses import entropy_balanced_kl, imitate, label_loss, target_log_probs
-from didact.types import Batch, Learner, Logits, Method, Terms, is_labelled
+from didact.types import Batch, ExampleFeed, Learner, Logits, Method, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class BDKD(Method):
         spawn: makes the teacher from a spec ("" for the learner's own), initialised anew.
     """
 
-    unlabelled = True
+    feed = ExampleFeed(unlabelled=True)
 
     def __init__(self, config: Config, learner: Learner, spawn: Callable[[str], nn.Module]) -> None:
         self.config = config

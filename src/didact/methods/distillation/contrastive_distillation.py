@@ -23,7 +23,7 @@ from didact.errors import DataError, check_range
 from didact.learners import HIDDEN
 from didact.losses import imitate, label_loss, log_mean_score, noise_contrastive, target_features
 from didact.memory import EmbeddingBank
-from didact.types import Batch, Learner, Method, Signal, Teacher, Term, Terms, is_labelled
+from didact.types import Batch, ExampleFeed, Learner, Method, Signal, Teacher, Term, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +76,7 @@ class ContrastiveDistillation(Method):
         seed: of the embeddings' initial weights.
     """
 
-    unlabelled = True
-    couples_examples = True
-    least_batch = 2
+    feed = ExampleFeed(unlabelled=True, least_batch=2, coupled=True)
 
     def __init__(self, config: Config, learner: Learner, teacher: Teacher, sample: Batch, seed: int = 0) -> None:
         self.config = config

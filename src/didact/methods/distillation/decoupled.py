@@ -20,7 +20,7 @@ from torch import Tensor
 from didact.claiming import Claim
 from didact.errors import TeacherError, check_range
 from didact.losses import decoupled_kl, label_loss, target_log_probs
-from didact.types import Batch, Labels, Learner, Method, Teacher, Terms, is_labelled
+from didact.types import Batch, ExampleFeed, Labels, Learner, Method, Teacher, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Decoupled(Method):
         teacher: one that gives logits or class probabilities.
     """
 
-    unlabelled = True
+    feed = ExampleFeed(unlabelled=True)
 
     def __init__(self, config: Config, learner: Learner, teacher: Teacher) -> None:
         self.config = config

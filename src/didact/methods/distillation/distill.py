@@ -16,7 +16,7 @@ from torch import Tensor
 from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses import imitate, label_loss
-from didact.types import Batch, Learner, Method, Teacher, Terms, is_labelled
+from didact.types import Batch, ExampleFeed, Learner, Method, Teacher, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +40,7 @@ class Distill(Method):
         teacher: one that gives logits, class probabilities, class labels, or numbers for a regression.
     """
 
-    unlabelled = True
-    tasks = ("classification", "regression")
+    feed = ExampleFeed(unlabelled=True, tasks=("classification", "regression"))
 
     def __init__(self, config: Config, learner: Learner, teacher: Teacher) -> None:
         self.config = config

@@ -22,7 +22,7 @@ from didact.claiming import Claim
 from didact.errors import TeacherError, check_range
 from didact.learners import HIDDEN, projector
 from didact.losses import binary_kl, imitate, label_loss
-from didact.types import Batch, Features, Learner, Logits, Method, Teacher, Terms, is_labelled
+from didact.types import Batch, ExampleFeed, Features, Learner, Logits, Method, Teacher, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class DualHead(Method):
         seed: of the twin's initial weights.
     """
 
-    unlabelled = True
+    feed = ExampleFeed(unlabelled=True)
 
     def __init__(self, config: Config, learner: Learner, teacher: Teacher, sample: Batch, seed: int = 0) -> None:
         self.config = config

@@ -24,7 +24,7 @@ from didact.errors import check_range
 from didact.learners import Alarm, AnomalyDetector, ModuleLearner, common_maps, projector
 from didact.losses import anomaly_map, map_discrepancy, pyramid_matching
 from didact.teachers import net_of
-from didact.types import Batch, Features, FromFeatures, Method, Output, Teacher, Terms
+from didact.types import Batch, ExampleFeed, Features, Method, Output, Teacher, Terms
 
 Pairs = list[tuple[str, str]]
 
@@ -66,7 +66,7 @@ class Pyramid(nn.Module):
         return [map_discrepancy(join(mine.features[own]), theirs.features[tap]) for (own, tap), join in stages]
 
 
-class FeaturePyramid(FromFeatures, Method):
+class FeaturePyramid(Method):
     """Match a frozen teacher's maps on normal images; where that fails, there is a defect.
 
     Args:
@@ -79,6 +79,8 @@ class FeaturePyramid(FromFeatures, Method):
     Raises:
         DidactError: no such tap, no resolution that both nets have, no class `normal`, or a teacher that is no net.
     """
+
+    feed = ExampleFeed(teacher="features")
 
     def __init__(self, config: Config, learner: ModuleLearner, teacher: Teacher, sample: Batch, seed: int = 0) -> None:
         self.config, self.learner, self.teacher = config, learner, teacher

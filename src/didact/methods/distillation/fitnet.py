@@ -21,7 +21,7 @@ from didact.claiming import Claim
 from didact.errors import check_range
 from didact.learners import HIDDEN, projector
 from didact.losses import feature_mse, imitate, label_loss
-from didact.types import Batch, Features, Learner, Method, Teacher, Terms, is_labelled
+from didact.types import Batch, ExampleFeed, Features, Learner, Method, Teacher, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class FitNet(Method):
         seed: of the regressor's initial weights.
     """
 
-    unlabelled = True
+    feed = ExampleFeed(unlabelled=True)
 
     def __init__(self, config: Config, learner: Learner, teacher: Teacher, sample: Batch, seed: int = 0) -> None:
         self.config = config

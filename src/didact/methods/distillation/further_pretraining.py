@@ -24,7 +24,7 @@ from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.learners import HIDDEN, ModuleLearner, Moments, hidden_parts, projector
 from didact.losses import feature_mse, label_loss, masked_mse
-from didact.types import Batch, Method, Term, Terms, is_labelled
+from didact.types import Batch, ExampleFeed, Method, Term, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +60,7 @@ class FurtherPretraining(Method):
         ConfigError: the inputs are text, or the tap is not there.
     """
 
-    unlabelled = True
-    tasks = ("classification", "regression")
+    feed = ExampleFeed(unlabelled=True, tasks=("classification", "regression"))
 
     def __init__(self, config: Config, learner: ModuleLearner, sample: Batch, seed: int = 0) -> None:
         if "x" not in sample:

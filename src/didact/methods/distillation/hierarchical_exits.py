@@ -26,7 +26,7 @@ from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.learners import ModuleLearner, share_layers
 from didact.losses import label_loss
-from didact.types import Batch, Method, Output, Terms, is_labelled
+from didact.types import Batch, ExampleFeed, Method, Output, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class HierarchicalExits(Method):
         ConfigError: no exit is given, one doesn't go on from the one before, or the learner has no linear head.
     """
 
-    tasks = ("classification", "regression")
+    feed = ExampleFeed(tasks=("classification", "regression"))
 
     def __init__(self, config: Config, learner: ModuleLearner, spawn: Callable[[str], ModuleLearner]) -> None:
         if not config.specs:

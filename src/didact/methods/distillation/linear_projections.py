@@ -25,7 +25,7 @@ from didact.errors import ConfigError, check_range
 from didact.learners import HIDDEN, ClassDirections, ModuleLearner
 from didact.losses import imitate, label_loss, subclass_kl, subclass_log_probs, target_features, target_probs
 from didact.teachers import unwrapped
-from didact.types import Batch, Method, Teacher, Terms, is_labelled
+from didact.types import Batch, ExampleFeed, Method, Teacher, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class LinearProjections(Method):
         TeacherError: the teacher has no features.
     """
 
-    unlabelled = True
+    feed = ExampleFeed(unlabelled=True)
 
     def __init__(self, config: Config, learner: ModuleLearner, teacher: Teacher, sample: Batch, seed: int = 0) -> None:
         self.config, self.learner, self.teacher = config, learner, teacher

@@ -25,7 +25,7 @@ from didact.errors import TeacherError, check_range
 from didact.losses import cross_entropy, imitate, label_loss, reverse_kl, target_log_probs
 from didact.memory import ClassMeans
 from didact.teachers import TunedTeacher
-from didact.types import Batch, Learner, Method, Teacher, Terms, is_labelled
+from didact.types import Batch, ExampleFeed, Learner, Method, Teacher, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +56,7 @@ class McmiTeacher(Method):
         sample: a few examples, to find the number of classes.
     """
 
-    unlabelled = True
-    couples_examples = True
+    feed = ExampleFeed(unlabelled=True, coupled=True)
 
     def __init__(self, config: Config, learner: Learner, teacher: Teacher, sample: Batch) -> None:
         self.config, self.learner = config, learner

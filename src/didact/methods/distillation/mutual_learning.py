@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses import imitate, label_loss
-from didact.types import Batch, Learner, Logits, Method, Terms, is_labelled
+from didact.types import Batch, ExampleFeed, Learner, Logits, Method, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class MutualLearning(Method):
         spawn: makes another student from a spec ("" for the learner's own), initialised anew at each call.
     """
 
-    unlabelled = True
+    feed = ExampleFeed(unlabelled=True)
 
     def __init__(self, config: Config, learner: Learner, spawn: Callable[[str], nn.Module]) -> None:
         self.config = config

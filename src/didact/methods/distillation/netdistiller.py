@@ -22,7 +22,7 @@ from didact.claiming import Claim
 from didact.errors import check_range
 from didact.learners import ModuleLearner, answer_with, leading_weights, widened
 from didact.losses import imitate, label_loss, uncertainty, with_gradient, without_conflict
-from didact.types import Batch, Logits, Method, Term, Terms
+from didact.types import Batch, ExampleFeed, Logits, Method, Term, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class NetDistiller(Method):
         seed: of the wide net's further weights.
     """
 
-    couples_examples = True
+    feed = ExampleFeed(coupled=True)
 
     def __init__(self, config: Config, learner: ModuleLearner, sample: Batch, seed: int = 0) -> None:
         self.config, self.learner = config, learner

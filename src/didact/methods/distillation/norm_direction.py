@@ -23,7 +23,7 @@ from didact.errors import ConfigError, TeacherError, check_range
 from didact.learners import HIDDEN, projector
 from didact.losses import imitate, label_loss, norm_direction
 from didact.memory import ClassMeans
-from didact.types import Batch, Features, Learner, Method, Teacher, Terms, is_labelled
+from didact.types import Batch, ExampleFeed, Features, Learner, Method, Teacher, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class NormDirection(Method):
         seed: of the projector's initial weights.
     """
 
-    unlabelled = True
+    feed = ExampleFeed(unlabelled=True)
 
     def __init__(self, config: Config, learner: Learner, teacher: Teacher, sample: Batch, seed: int = 0) -> None:
         self.config = config

@@ -22,7 +22,7 @@ from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses import decoupled_kl, label_loss, target_log_probs, weighted_likelihood
 from didact.teachers.answers import trust_of
-from didact.types import Batch, Learner, Method, Teacher, Terms, is_labelled
+from didact.types import Batch, ExampleFeed, Learner, Method, Teacher, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class NormalizedKD(Method):
         teacher: one that gives logits, class probabilities or class labels.
     """
 
-    unlabelled = True
+    feed = ExampleFeed(unlabelled=True)
 
     def __init__(self, config: Config, learner: Learner, teacher: Teacher) -> None:
         self.config = config

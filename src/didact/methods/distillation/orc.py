@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.losses import cross_entropy, imitate, mixed_cross_entropy
-from didact.types import IGNORE, Batch, Learner, Logits, Method, Term, Terms
+from didact.types import IGNORE, Batch, ExampleFeed, Learner, Logits, Method, Term, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +58,7 @@ class ORC(Method):
         spawn: makes the other students and the pivot from a spec ("" for the learner's own), initialised anew.
     """
 
-    unlabelled = True
-    couples_examples = True
+    feed = ExampleFeed(unlabelled=True, coupled=True)
 
     def __init__(self, config: Config, learner: Learner, spawn: Callable[[str], nn.Module]) -> None:
         self.config, self.learner = config, learner

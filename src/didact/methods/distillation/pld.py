@@ -20,7 +20,7 @@ from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses import plackett_luce, target_log_probs
 from didact.teachers.answers import trust_of
-from didact.types import Batch, Learner, Method, Teacher, Terms
+from didact.types import Batch, ExampleFeed, Learner, Method, Teacher, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class PLD(Method):
         teacher: one that gives logits, class probabilities or class labels.
     """
 
-    unlabelled = True
+    feed = ExampleFeed(unlabelled=True)
 
     def __init__(self, config: Config, learner: Learner, teacher: Teacher) -> None:
         self.config = config

@@ -20,7 +20,7 @@ from didact.claiming import Claim
 from didact.errors import check_range
 from didact.learners import HIDDEN, projector
 from didact.losses import feature_cosine, label_loss, target_features
-from didact.types import Batch, Learner, Method, Teacher, Terms, is_labelled
+from didact.types import Batch, ExampleFeed, Learner, Method, Teacher, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +46,7 @@ class PrivilegedInformation(Method):
         seed: of the projector's initial weights, where there is one.
     """
 
-    unlabelled = True
-    tasks = ("classification", "regression")
+    feed = ExampleFeed(unlabelled=True, tasks=("classification", "regression"))
 
     def __init__(self, config: Config, learner: Learner, teacher: Teacher, sample: Batch, seed: int = 0) -> None:
         self.config, self.learner, self.teacher = config, learner, teacher

@@ -20,7 +20,7 @@ from didact.errors import ConfigError, check_range
 from didact.learners import LinearProbe, Prototypes, start_near
 from didact.losses import imitate, label_loss
 from didact.teachers import FrozenTeacher
-from didact.types import Batch, Method, Output, Terms, is_labelled
+from didact.types import Batch, ExampleFeed, Method, Output, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ class RandomTeachers(Method):
         ConfigError: the student has no linear head that is given one vector for each example.
     """
 
-    unlabelled = True
+    feed = ExampleFeed(unlabelled=True)
 
     def __init__(
         self, config: Config, learner: nn.Module, spawn: Callable[[str], nn.Module], sample: Batch, seed: int = 0

@@ -19,7 +19,7 @@ from didact.claiming import Claim
 from didact.errors import check_range
 from didact.learners import HIDDEN
 from didact.losses import imitate, label_loss, relational_angle, relational_distance, target_features
-from didact.types import Batch, Learner, Method, Teacher, Terms, is_labelled
+from didact.types import Batch, ExampleFeed, Learner, Method, Teacher, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +50,7 @@ class Relational(Method):
         sample: two examples or more, to find out beforehand whether the layers are there.
     """
 
-    unlabelled = True
-    couples_examples = True
-    least_batch = 2
+    feed = ExampleFeed(unlabelled=True, least_batch=2, coupled=True)
 
     def __init__(self, config: Config, learner: Learner, teacher: Teacher, sample: Batch) -> None:
         self.config = config

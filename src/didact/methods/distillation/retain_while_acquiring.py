@@ -30,7 +30,7 @@ from didact.learners import ImageGenerator, answer_with, stepped
 from didact.losses import class_imbalance, cross_entropy, jensen_shannon, logit_distance, with_gradient
 from didact.memory import Reservoir
 from didact.teachers import TransparentTeacher
-from didact.types import Batch, Method, Teacher, Term, Terms
+from didact.types import Batch, ExampleFeed, Method, Teacher, Term, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +70,7 @@ class RetainWhileAcquiring(Method):
         TeacherError: the teacher is no model.
     """
 
-    unlabelled = True
-    couples_examples = True
+    feed = ExampleFeed(unlabelled=True, coupled=True)
 
     def __init__(self, config: Config, learner: nn.Module, teacher: Teacher, sample: Batch, seed: int = 0) -> None:
         self.config, self.learner = config, learner

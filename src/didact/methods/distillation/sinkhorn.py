@@ -23,7 +23,7 @@ from didact.errors import check_range
 from didact.losses import imitate, label_loss, sinkhorn_distance, target_probs
 from didact.losses.transport import LEAST_REGULARISATION
 from didact.teachers.answers import trust_of
-from didact.types import Batch, Learner, Method, Teacher, Terms, is_labelled
+from didact.types import Batch, ExampleFeed, Learner, Method, Teacher, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +53,7 @@ class SinkhornDistillation(Method):
         teacher: one that gives logits, class probabilities or class labels.
     """
 
-    unlabelled = True
-    couples_examples = True
+    feed = ExampleFeed(unlabelled=True, coupled=True)
 
     def __init__(self, config: Config, learner: Learner, teacher: Teacher) -> None:
         self.config = config

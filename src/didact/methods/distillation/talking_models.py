@@ -29,7 +29,7 @@ from didact.errors import ConfigError, check_range
 from didact.learners import HIDDEN, ModuleLearner, continue_from, middle_of
 from didact.losses import label_loss, relative_error, target_features
 from didact.teachers import net_of, unwrapped
-from didact.types import Batch, FromFeatures, Method, Teacher, Term, Terms, is_labelled
+from didact.types import Batch, ExampleFeed, Method, Teacher, Term, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class Config:
         check_range("consistency", self.consistency, at_least=0.0, below=float("inf"))
 
 
-class TalkingModels(FromFeatures, Method):
+class TalkingModels(Method):
     """Learn from the labels, and from a conversation with a teacher about what both see.
 
     Args:
@@ -63,7 +63,7 @@ class TalkingModels(FromFeatures, Method):
         DidactError: no such tap, a student without a linear head, or a teacher that is no net or has no linear head.
     """
 
-    unlabelled = True
+    feed = ExampleFeed(unlabelled=True, teacher="features")
 
     def __init__(self, config: Config, learner: ModuleLearner, teacher: Teacher, sample: Batch, seed: int = 0) -> None:
         self.config, self.learner, self.teacher = config, learner, teacher

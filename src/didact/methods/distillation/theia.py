@@ -25,7 +25,7 @@ from didact.errors import ConfigError, check_range
 from didact.learners import HIDDEN, LinearProbe, ModuleLearner, Moments, projector
 from didact.losses import feature_cosine, feature_smooth_l1, label_loss, target_features
 from didact.teachers import members
-from didact.types import Batch, Method, Teacher, Terms, is_labelled
+from didact.types import Batch, ExampleFeed, Method, Teacher, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class Theia(Method):
         TeacherError: a teacher has no features.
     """
 
-    unlabelled = True
+    feed = ExampleFeed(unlabelled=True)
 
     def __init__(self, config: Config, learner: ModuleLearner, teacher: Teacher, sample: Batch, seed: int = 0) -> None:
         self.config, self.learner, self.teacher = config, learner, teacher

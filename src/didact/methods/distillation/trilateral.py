@@ -25,7 +25,7 @@ from didact.errors import check_range
 from didact.learners import answer_with, look_ahead
 from didact.losses import cross_entropy, imitate, target_probs, trilateral_edges, with_gradient
 from didact.memory import ClassMeans
-from didact.types import Batch, Learner, Method, Signal, Teacher, Term, Terms, is_labelled
+from didact.types import Batch, ExampleFeed, Learner, Method, Signal, Teacher, Term, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class Trilateral(Method):
         seed: of the ratio's net, and of which labels are held out.
     """
 
-    couples_examples = True
+    feed = ExampleFeed(coupled=True)
 
     def __init__(self, config: Config, learner: Learner, teacher: Teacher, sample: Batch, seed: int = 0) -> None:
         self.config, self.learner, self.teacher, self.seed = config, learner, teacher, seed

@@ -22,7 +22,7 @@ from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.learners import HIDDEN, projector
 from didact.losses import cross_entropy, decoupled_kl, self_target, share_of_others, weighted_likelihood, zipf_others
-from didact.types import Batch, Learner, Method, Terms
+from didact.types import Batch, ExampleFeed, Learner, Method, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class USKD(Method):
         seed: of the weak head's initial weights.
     """
 
-    couples_examples = True
+    feed = ExampleFeed(coupled=True)
 
     def __init__(self, config: Config, learner: Learner, sample: Batch, seed: int = 0) -> None:
         self.config = config

@@ -31,7 +31,7 @@ from didact.losses import (
     with_advantages,
 )
 from didact.rollouts import followed, in_place, rationales_of, told_by, verified
-from didact.types import Batch, LanguageLearner, Method, Question, Questions, Terms
+from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +61,7 @@ class AMPO(Method):
         ConfigError: there is neither a teacher nor a rationale.
     """
 
-    material = "attempts"
-    verified = True
-    aligns_tokens = True
+    feed = RolloutFeed(judged="verifier", rate=0.1, tokenizers="any")
 
     def __init__(
         self, config: Config, learner: LanguageLearner, questions: Questions, teachers: Sequence[Any] = ()

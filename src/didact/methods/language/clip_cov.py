@@ -13,7 +13,7 @@ tenth. Simply learning more slowly keeps far more at the same reward, as this re
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -30,7 +30,7 @@ from didact.losses import (
     kl_estimate,
     with_advantages,
 )
-from didact.types import Batch, LanguageLearner, Method, Question, Terms
+from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +71,11 @@ class ClipCov(Method):
         learner: a causal language model.
     """
 
-    material = "attempts"
-    verified = True
-    couples_examples = True
+    feed = RolloutFeed(judged="verifier", rate=0.1, coupled=True)
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
-        self.config, self.updates = config, config.updates
+        self.config = config
+        self.feed = replace(self.feed, minibatches=config.updates)
         self.learner = learner
 
     def collect(self, questions: Sequence[Question], ask: Any) -> Batch:

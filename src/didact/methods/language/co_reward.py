@@ -27,7 +27,7 @@ from didact.claiming import Claim
 from didact.errors import DataError, check_range
 from didact.losses import acted, attempt_counts, cross_votes, majority, with_advantages
 from didact.rollouts import joined
-from didact.types import Batch, LanguageLearner, Method, Question, Terms
+from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +51,7 @@ class CoReward(Method):
         learner: a causal language model.
     """
 
-    material = "attempts"
-    rewarded = True
+    feed = RolloutFeed(judged="itself", rate=0.1)
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
         self.config = config

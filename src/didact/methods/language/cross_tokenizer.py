@@ -22,7 +22,7 @@ from torch import Tensor
 from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses import chunk_sums, event_divergence, row_counts, select, token_cross_entropy, token_log_probs
-from didact.types import Batch, LanguageLearner, Method, States, Teacher, Term, Terms, TokenOutput
+from didact.types import Batch, CompletionFeed, LanguageLearner, Method, States, Teacher, Term, Terms, TokenOutput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +46,7 @@ class CrossTokenizer(Method):
         teacher: one with whatever tokenizer, which is given the view `teacher` of the batch.
     """
 
-    material = "completions"
-    aligns_tokens = True
+    feed = CompletionFeed(tokenizers="any")
 
     def __init__(self, config: Config, learner: LanguageLearner, teacher: Teacher) -> None:
         self.config = config

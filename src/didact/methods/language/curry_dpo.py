@@ -28,7 +28,7 @@ from didact.errors import check_choice, check_range
 from didact.losses import answer_log_probs, preference, watched
 from didact.rollouts import RatedPairs
 from didact.teachers import LanguageTeacher
-from didact.types import Batch, LanguageLearner, Method, Question, Questions, Term, Terms
+from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Term, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ class CurryDPO(Method):
         ConfigError: an answer that the learner cannot read as a whole.
     """
 
-    material = "attempts"
+    feed = RolloutFeed()
 
     def __init__(self, config: Config, learner: LanguageLearner, questions: Questions) -> None:
         self.config, self.learner = config, learner

@@ -15,7 +15,7 @@ makes larger, and that answers of four tokens hold few that could be left out.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -24,7 +24,7 @@ from torch import Tensor
 from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses import acted, most_spread, most_telling, with_advantages
-from didact.types import Batch, LanguageLearner, Method, Question, Terms
+from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +54,11 @@ class D3S(Method):
         learner: a causal language model.
     """
 
-    material = "attempts"
-    verified = True
-    couples_examples = True
+    feed = RolloutFeed(judged="verifier", rate=0.1, coupled=True)
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
-        self.config, self.updates = config, config.updates
+        self.config = config
+        self.feed = replace(self.feed, minibatches=config.updates)
         self.learner = learner
 
     def collect(self, questions: Sequence[Question], ask: Any) -> Batch:

@@ -20,7 +20,7 @@ from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses import answer_log_probs, preference, watched
 from didact.teachers import snapshot
-from didact.types import Batch, LanguageLearner, Method, Term, Terms
+from didact.types import Batch, CompletionFeed, LanguageLearner, Method, Term, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class DPO(Method):
         learner: a causal language model.
     """
 
-    material = "pairs"
+    feed = CompletionFeed(pairs=True)
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
         self.config = config

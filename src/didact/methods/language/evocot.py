@@ -29,7 +29,7 @@ from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.losses import acted, attempt_counts, failed_groups, with_advantages
 from didact.rollouts import Attempts, Chains, chosen, continued, explained, joined
-from didact.types import Batch, LanguageLearner, Method, Question, Terms
+from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +63,7 @@ class EvoCoT(Method):
         learner: a causal language model.
     """
 
-    material = "attempts"
-    verified = True
+    feed = RolloutFeed(judged="verifier", rate=0.1)
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
         self.config = config

@@ -22,7 +22,18 @@ from torch import Tensor
 from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses import Rows, row_counts, select, token_divergence, topk_overlap
-from didact.types import LEAST_COUNT, Batch, LanguageLearner, Method, Question, States, Teacher, Term, Terms
+from didact.types import (
+    LEAST_COUNT,
+    Batch,
+    LanguageLearner,
+    Method,
+    Question,
+    RolloutFeed,
+    States,
+    Teacher,
+    Term,
+    Terms,
+)
 
 LIKELIEST = 8
 """How many of the teacher's likeliest tokens are looked for among the student's."""
@@ -54,7 +65,7 @@ class GKD(Method):
         teacher: one with the same tokenizer.
     """
 
-    material = "attempts"
+    feed = RolloutFeed()
 
     def __init__(self, config: Config, learner: LanguageLearner, teacher: Teacher) -> None:
         self.config = config

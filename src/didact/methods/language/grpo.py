@@ -12,7 +12,7 @@ the attempts a step taught nothing; see `examples/addition.py` for a larger deco
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -27,7 +27,7 @@ from didact.losses import (
     with_advantages,
 )
 from didact.teachers import snapshot
-from didact.types import Batch, LanguageLearner, Method, Question, Terms
+from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +57,11 @@ class GRPO(Method):
         learner: a causal language model.
     """
 
-    material = "attempts"
-    verified = True
+    feed = RolloutFeed(judged="verifier", rate=0.1)
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
-        self.config, self.updates = config, config.updates
+        self.config = config
+        self.feed = replace(self.feed, minibatches=config.updates)
         self.learner = learner
         self.reference = snapshot(learner) if config.kl else None
 

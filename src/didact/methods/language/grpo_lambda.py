@@ -14,7 +14,7 @@ quarter was answered rightly both with the scratchpad and without it, and a pena
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -22,7 +22,7 @@ from torch import Tensor
 from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses import acted, attempt_counts, most_accurate, shortened, with_advantages
-from didact.types import Batch, LanguageLearner, Method, Question, Terms
+from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +51,11 @@ class GRPOLambda(Method):
         learner: a causal language model.
     """
 
-    material = "attempts"
-    verified = True
+    feed = RolloutFeed(judged="verifier", rate=0.1)
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
-        self.config, self.updates = config, config.updates
+        self.config = config
+        self.feed = replace(self.feed, minibatches=config.updates)
         self.learner = learner
 
     def collect(self, questions: Sequence[Question], ask: Any) -> Batch:

@@ -22,7 +22,7 @@ from torch import Tensor
 from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses import acted, attempt_counts, token_divergence, with_advantages
-from didact.types import Batch, LanguageLearner, Method, Question, States, Teacher, Terms
+from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, States, Teacher, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +52,7 @@ class KDRL(Method):
         teacher: one with the same tokenizer.
     """
 
-    material = "attempts"
-    verified = True
+    feed = RolloutFeed(judged="verifier", rate=0.1)
 
     def __init__(self, config: Config, learner: LanguageLearner, teacher: Teacher) -> None:
         self.config = config

@@ -12,7 +12,7 @@ a step, half of them right, hold enough of the latter. It agrees with `grpo`, as
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor
 from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses import acted, attempt_counts, dead_groups, group_mean, reflection
-from didact.types import Batch, LanguageLearner, Method, Question, Terms
+from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 
 LEAST = 1e-3
 """Accuracies are kept this far from 0 and 1, where groups have no weight."""
@@ -48,11 +48,11 @@ class NFT(Method):
         learner: a causal language model.
     """
 
-    material = "attempts"
-    verified = True
+    feed = RolloutFeed(judged="verifier", rate=0.1)
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
-        self.config, self.updates = config, config.updates
+        self.config = config
+        self.feed = replace(self.feed, minibatches=config.updates)
         self.learner = learner
 
     def collect(self, questions: Sequence[Question], ask: Any) -> Batch:

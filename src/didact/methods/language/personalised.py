@@ -25,7 +25,7 @@ from didact.claiming import Claim
 from didact.errors import ConfigError
 from didact.losses import select, token_cross_entropy, watched
 from didact.rollouts import asked_again, completion_of, earning, first_of
-from didact.types import Batch, LanguageLearner, Method, Question, Terms
+from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +50,7 @@ class Personalised(Method):
         ConfigError: there is no teacher, and not every question has a completion.
     """
 
-    material = "attempts"
-    verified = True
+    feed = RolloutFeed(judged="verifier")
 
     def __init__(self, config: Config, learner: LanguageLearner, teacher: Any = None, questions: Any = ()) -> None:
         self.config, self.learner, self.teacher = config, learner, teacher

@@ -34,7 +34,7 @@ from didact.losses import (
 )
 from didact.memory import LogMeans
 from didact.teachers import snapshot
-from didact.types import Batch, LanguageLearner, Method, Question, Questions, Term, Terms
+from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Term, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +62,7 @@ class Posterior(Method):
         questions: those of the training.
     """
 
-    material = "attempts"
-    verified = True
+    feed = RolloutFeed(judged="verifier", rate=0.1)
 
     def __init__(self, config: Config, learner: LanguageLearner, questions: Questions) -> None:
         self.config = config

@@ -18,7 +18,7 @@ from torch import Tensor
 from didact.claiming import Claim
 from didact.errors import check_choice
 from didact.losses import acted, attempt_counts, with_advantages
-from didact.types import Batch, LanguageLearner, Method, Question, Term, Terms
+from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Term, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +39,7 @@ class Reinforce(Method):
         learner: a causal language model.
     """
 
-    material = "attempts"
-    verified = True
+    feed = RolloutFeed(judged="verifier", rate=0.1)
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
         self.config = config

@@ -20,7 +20,7 @@ from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.losses import acted, attempt_counts, failed_groups, row_counts, with_advantages
 from didact.rollouts import beside, completion_of
-from didact.types import Batch, LanguageLearner, Method, Question, Questions, Terms
+from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +80,7 @@ class ReLIFT(Method):
         ConfigError: no question has one.
     """
 
-    material = "attempts"
-    verified = True
+    feed = RolloutFeed(judged="verifier", rate=0.1)
 
     def __init__(self, config: Config, learner: LanguageLearner, questions: Questions) -> None:
         self.config, self.learner = config, learner

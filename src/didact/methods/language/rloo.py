@@ -21,7 +21,7 @@ from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses import acted, answer_log_probs, attempt_counts, with_advantages
 from didact.teachers import snapshot
-from didact.types import Batch, LanguageLearner, Method, Question, Term, Terms
+from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Term, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +42,7 @@ class RLOO(Method):
         learner: a causal language model.
     """
 
-    material = "attempts"
-    verified = True
+    feed = RolloutFeed(judged="verifier", rate=0.1)
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
         self.config = config

@@ -36,7 +36,7 @@ from didact.losses import (
 )
 from didact.rollouts import joined, tried_twice
 from didact.teachers import snapshot
-from didact.types import Batch, LanguageLearner, Method, Question, Term, Terms
+from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Term, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +63,7 @@ class SCoRe(Method):
         learner: a causal language model.
     """
 
-    material = "attempts"
-    verified = True
+    feed = RolloutFeed(judged="verifier", rate=0.1)
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
         self.config, self.learner = config, learner

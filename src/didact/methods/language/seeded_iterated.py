@@ -24,7 +24,7 @@ from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.losses import acted, attempt_counts, row_counts, select, token_cross_entropy, with_advantages
 from didact.rollouts import completion_of
-from didact.types import Batch, LanguageLearner, Method, Question, Questions, Term, Terms
+from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Term, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +53,7 @@ class SeededIterated(Method):
         ConfigError: a question has none.
     """
 
-    material = "attempts"
-    verified = True
+    feed = RolloutFeed(judged="verifier", rate=0.1)
 
     def __init__(self, config: Config, learner: LanguageLearner, questions: Questions) -> None:
         if config.supervised and not all(question.completion for question in questions):

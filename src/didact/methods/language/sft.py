@@ -12,7 +12,7 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.losses import row_counts, select, token_cross_entropy
-from didact.types import Batch, LanguageLearner, Method, Terms
+from didact.types import Batch, CompletionFeed, LanguageLearner, Method, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class SFT(Method):
         learner: a causal language model.
     """
 
-    material = "completions"
+    feed = CompletionFeed()
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
         self.config = config

@@ -22,7 +22,7 @@ from torch import Tensor
 from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses import between, row_counts, select, token_divergence, watched
-from didact.types import Batch, LanguageLearner, Method, States, Teacher, Terms
+from didact.types import Batch, CompletionFeed, LanguageLearner, Method, States, Teacher, Terms
 
 SMALL = 1e-15
 """Added to the loss before, by which its fall is divided."""
@@ -75,7 +75,7 @@ class TAID(Method):
         teacher: one with the same tokenizer.
     """
 
-    material = "completions"
+    feed = CompletionFeed()
 
     def __init__(self, config: Config, learner: LanguageLearner, teacher: Teacher) -> None:
         self.config = config

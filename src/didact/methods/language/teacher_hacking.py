@@ -29,7 +29,7 @@ from didact.errors import check_choice, check_range
 from didact.losses import row_counts, select, token_cross_entropy, token_divergence
 from didact.rollouts import KeptAnswers, golden_answers
 from didact.teachers import LanguageTeacher
-from didact.types import Batch, LanguageLearner, Method, Question, Questions, Term, Terms
+from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Term, Terms
 
 _INPUTS = ("input_ids", "attention_mask", "completion_mask")
 
@@ -62,7 +62,7 @@ class TeacherHacking(Method):
         ConfigError: an answer that the student cannot read as a whole.
     """
 
-    material = "attempts"
+    feed = RolloutFeed()
 
     def __init__(
         self, config: Config, learner: LanguageLearner, teacher: LanguageTeacher, questions: Questions

@@ -26,7 +26,7 @@ from didact.claiming import Claim
 from didact.errors import ConfigError, check_range, nearest
 from didact.losses import select, token_log_probs
 from didact.rollouts import check_fits, completion_of, instructed, rationales_of
-from didact.types import Batch, LanguageLearner, Method, Question, Questions, Terms
+from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class TinyLLM(Method):
         DataError: a rationale does not fit into what the learner reads.
     """
 
-    material = "attempts"
+    feed = RolloutFeed()
 
     def __init__(self, config: Config, learner: LanguageLearner, questions: Questions) -> None:
         self.config, self.learner = config, learner

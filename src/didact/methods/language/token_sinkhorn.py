@@ -21,7 +21,7 @@ from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses import row_counts, select, token_cross_entropy, token_divergence, token_sinkhorn
 from didact.losses.transport import LEAST_REGULARISATION
-from didact.types import Batch, LanguageLearner, Method, States, Teacher, Terms
+from didact.types import Batch, CompletionFeed, LanguageLearner, Method, States, Teacher, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +55,7 @@ class TokenSinkhorn(Method):
         teacher: one with the same tokenizer.
     """
 
-    material = "completions"
-    couples_examples = True
+    feed = CompletionFeed(coupled=True)
 
     def __init__(self, config: Config, learner: LanguageLearner, teacher: Teacher) -> None:
         self.config = config

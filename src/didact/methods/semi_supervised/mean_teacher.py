@@ -21,7 +21,7 @@ from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses import label_loss, probability_mse
 from didact.teachers import EmaTeacher
-from didact.types import Batch, Learner, Logits, Method, Terms, is_labelled
+from didact.types import Batch, ExampleFeed, Learner, Logits, Method, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +46,7 @@ class MeanTeacher(Method):
         learner: the student.
     """
 
-    unlabelled = True
-    labelled_share = 0.25
-    views = {"first": "weak", "second": "weak"}  # noqa: RUF012
+    feed = ExampleFeed(unlabelled=True, labelled_share=0.25, views={"first": "weak", "second": "weak"})
 
     def __init__(self, config: Config, learner: Learner) -> None:
         self.config = config

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from didact.errors import check_range
 from didact.losses import label_loss
-from didact.types import Batch, Learner, Method, Terms, is_labelled
+from didact.types import Batch, ExampleFeed, Learner, Method, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Supervised(Method):
         learner: the student.
     """
 
-    tasks = ("classification", "regression")
+    feed = ExampleFeed(tasks=("classification", "regression"))
 
     def __init__(self, config: Config, learner: Learner) -> None:
         self.config = config

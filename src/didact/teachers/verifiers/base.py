@@ -14,7 +14,7 @@ import torch
 
 from didact.errors import DataError, TeacherError, check_range
 from didact.teachers.base import BaseTeacher
-from didact.types import Batch, Question, Reward, Rollout
+from didact.types import Batch, Question, Reward
 
 
 class Abstention(Exception):  # noqa: N818 - not an error: the verifier can't tell
@@ -111,7 +111,7 @@ class Verifier(BaseTeacher):
         """What one answer is worth; whatever it raises is an abstention."""
         raise NotImplementedError(f"{type(self).__name__} must say what an answer is worth.")
 
-    def signal(self, batch: Batch, attempt: Rollout | None = None) -> Reward:
+    def signal(self, batch: Batch) -> Reward:
         """Refuse: a verifier reads texts and questions, which a batch of tensors doesn't hold.
 
         Raises:

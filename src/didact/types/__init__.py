@@ -1,0 +1,63 @@
+"""The nouns of didact, and the roles that its parts play.
+
+Every room imports this package; it imports nothing of ours but the errors. Axis letters used throughout:
+B batch, C classes, D width of a representation, T tokens or steps, V vocabulary, N examples.
+"""
+
+from didact.types.batches import IGNORE, Batch, is_labelled
+from didact.types.costs import Cost
+from didact.types.data import Column, Examples, Modality, Question, Questions, Task
+from didact.types.feeds import CompletionFeed, ExampleFeed, Feed, RolloutFeed, StepFeed, Strength, TaskFeed
+from didact.types.figures import LOWER_IS_BETTER
+from didact.types.health import LEVELS, Level, Monitor, Verdict, Window
+from didact.types.methods import Method
+from didact.types.outputs import Head, Output, TokenOutput
+from didact.types.roles import Curriculum, LanguageLearner, Learner, Source, Stateful, Teacher
+from didact.types.signals import Features, Labels, Logits, Reward, Signal, States, TopK
+from didact.types.terms import LEAST_COUNT, Term, Terms
+
+__all__ = [
+    "Batch",
+    "CompletionFeed",
+    "Column",
+    "Cost",
+    "Curriculum",
+    "ExampleFeed",
+    "Examples",
+    "Features",
+    "Feed",
+    "Head",
+    "IGNORE",
+    "LEAST_COUNT",
+    "LEVELS",
+    "LOWER_IS_BETTER",
+    "Labels",
+    "LanguageLearner",
+    "Learner",
+    "Level",
+    "Logits",
+    "Method",
+    "Modality",
+    "Monitor",
+    "Output",
+    "Question",
+    "Questions",
+    "Reward",
+    "RolloutFeed",
+    "Signal",
+    "Source",
+    "Stateful",
+    "StepFeed",
+    "Strength",
+    "States",
+    "Task",
+    "TaskFeed",
+    "Teacher",
+    "Term",
+    "Terms",
+    "TokenOutput",
+    "TopK",
+    "Verdict",
+    "Window",
+    "is_labelled",
+]

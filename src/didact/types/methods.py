@@ -1,0 +1,110 @@
+"""A way of teaching: a loss, and what happens around it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from didact.types.batches import Batch
+from didact.types.costs import Cost
+from didact.types.data import Question
+from didact.types.feeds import ExampleFeed, Feed
+from didact.types.roles import Stateful, Teacher
+from didact.types.terms import Terms
+
+
+class Method:
+    """A way of teaching: what the loss on a batch is, and what happens after a step.
+
+    A concrete method takes its `Config` first, then what it needs, by these names: `learner` (the student), `teacher`,
+    `sample` (a few training examples, for shapes), `spawn` (a function that makes another learner of the same kind,
+    freshly initialised; give it a spec for one of another kind) and `seed`. A default of None makes one optional.
+
+    Attributes that are modules (or lists or mappings of them) are trained; attributes with a `state_dict` are saved in
+    checkpoints. A frozen teacher is neither.
+    """
+
+    learner: Any
+    step: int = 0
+    """Optimizer steps done; kept by the loop."""
+    fraction: float = 0.0
+    """Share of the budget that is used, in [0, 1]; kept by the loop, for whatever is ramped up or switched."""
+    feed: Feed = ExampleFeed()
+    """What its batches are made of. A method whose options decide on it sets its own in the constructor."""
+
+    def loss(self, batch: Batch) -> Terms:
+        """The terms of the loss on a batch."""
+        raise NotImplementedError(f"{type(self).__name__} must say what its loss is.")
+
+    def counts(self, batch: Batch) -> Mapping[str, Tensor | float]:
+        """What each term will be divided by, known from the batch alone; needed to cut a batch into parts.
+
+        Returns:
+            A count for every term that `loss` returns. The default knows none: a method that supports micro-batches
+            overrides it.
+        """
+        return {}
+
+    def collect(self, questions: Sequence["Question"], ask: Any) -> Batch:
+        """Make the attempts of a round, for a method that is fed rollouts.
+
+        Args:
+            questions: those that come next.
+            ask: a `didact.rollouts.Asker`, by which the learner is asked and its attempts are judged.
+
+        Returns:
+            A row an attempt; see `Batch` for the tensors. What the round decides once, such as advantages, is computed
+            here, so that it does not depend on how the round is cut into batches.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must say how attempts are collected.")
+
+    def after_step(self) -> None:
+        """What happens after each optimizer step, such as moving an average."""
+
+    @property
+    def delivered(self) -> Any:
+        """The learner that a run keeps, evaluates and exports."""
+        return self.learner
+
+    def parts(self) -> dict[str, Any]:
+        """Everything it holds, by name; lists and mappings are opened one level, as `peers.0`."""
+        found: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            if isinstance(value, Mapping):
+                found.update({f"{name}.{key}": part for key, part in value.items()})
+            elif isinstance(value, Sequence) and not isinstance(value, str):
+                found.update({f"{name}.{i}": part for i, part in enumerate(value)})
+            else:
+                found[name] = value
+        return found
+
+    def modules(self) -> dict[str, nn.Module]:
+        """The modules that are trained, by name."""
+        return {name: part for name, part in self.parts().items() if isinstance(part, nn.Module)}
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The parameters that are trained, each once."""
+        seen = {id(p): p for module in self.modules().values() for p in module.parameters() if p.requires_grad}
+        return list(seen.values())
+
+    def teachers(self) -> list[Teacher]:
+        """Its teachers, for the cost ledger."""
+        return [part for part in self.parts().values() if isinstance(getattr(part, "cost", None), Cost)]
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move every part that can be moved, in place."""
+        for part in self.parts().values():
+            if callable(getattr(part, "to", None)) and not isinstance(part, Tensor):
+                part.to(device)
+        return self
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of every part that has one."""
+        return {name: part.state_dict() for name, part in self.parts().items() if isinstance(part, Stateful)}
+
+    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+        """Take back what `state_dict` gave."""
+        for name, part in self.parts().items():
+            if isinstance(part, Stateful):
+                part.load_state_dict(state[name])

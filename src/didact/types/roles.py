@@ -1,0 +1,87 @@
+"""The roles that the parts of a run play, as protocols."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from didact.types.batches import Batch
+from didact.types.costs import Cost
+from didact.types.outputs import Output, TokenOutput
+from didact.types.signals import Signal
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """Whatever has state that a resumed run must have again, its random generator included."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Tensors, numbers, strings, None, and lists and string-keyed mappings of them."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any], /) -> Any:
+        """Take back what `state_dict` gave."""
+        ...
+
+
+class Learner(Protocol):
+    """A model that is taught. Concrete learners are `nn.Module`s."""
+
+    def __call__(self, batch: Batch) -> Output:
+        """Answer a batch."""
+        ...
+
+    def tap(self, *names: str) -> None:
+        """Put the outputs of these parts of it into `Output.features` from now on."""
+        ...
+
+
+class LanguageLearner(Protocol):
+    """A causal language model that is taught. Concrete ones are `nn.Module`s."""
+
+    tokenizer: Any
+    """Turns text into token ids and back; see `didact.learners.Tokens`."""
+
+    def __call__(self, batch: Batch) -> TokenOutput:
+        """Read a batch of sequences."""
+        ...
+
+
+class Teacher(Protocol):
+    """Whatever knows something about a batch. A frozen teacher has no `state_dict`, a changing one is `Stateful`."""
+
+    cost: Cost
+    """What its answers have cost so far (calls and tokens)."""
+
+    def signal(self, batch: Batch) -> Signal:
+        """Answer a batch."""
+        ...
+
+    def tap(self, *names: str) -> None:
+        """Answer with `Features` of these parts from now on; a `TeacherError` where the teacher has none."""
+        ...
+
+
+class Curriculum(Protocol):
+    """What says which example comes next."""
+
+    def sample(self, count: int) -> Tensor:
+        """Positions of the next examples, int64 [at most count]."""
+        ...
+
+    def update(self, index: Tensor, progress: Tensor) -> None:
+        """Take note of how the examples at `index` (int64 [K]) went (float [K], the loss unless it says otherwise)."""
+        ...
+
+
+class Source(Protocol):
+    """An endless, resumable stream of batches; `Stateful`. Its state is that after the batch it gave last."""
+
+    epoch_size: int
+    """How many examples make one pass, N; 0 where passes mean nothing."""
+    labels: int
+    """How many distinct labelled examples it holds."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Go on from the present state."""
+        ...

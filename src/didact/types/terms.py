@@ -1,0 +1,77 @@
+"""The terms of a loss: sums and counts, divided once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from didact.errors import DataError
+
+LEAST_COUNT = 1e-12
+"""What a count of zero is taken for where something is divided by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One part of a loss: a sum over examples or tokens, and what to divide it by."""
+
+    sum: Tensor
+    """Scalar; carries the gradient."""
+    count: Tensor | float
+    """How many examples or tokens (or how much weight) went into the sum; carries no gradient."""
+    weight: float = 1.0
+    """What the mean is multiplied by in the total."""
+
+    def weighted(self, weight: float) -> "Term":
+        """The same term with its weight multiplied."""
+        return Term(self.sum, self.count, self.weight * weight)
+
+    def mean(self) -> Tensor:
+        """The sum over the count; 0 where the count is 0."""
+        return self.sum * Term(self.sum, self.count).seed()
+
+    def seed(self, count: Tensor | float | None = None) -> Tensor:
+        """The derivative of the total loss with respect to the sum: weight over count.
+
+        Args:
+            count: the global count, where this term covers only a part of what the optimizer step sees.
+
+        Returns:
+            Scalar on the sum's device. Finite where the count is 0, since the sum's own derivative is 0 there.
+        """
+        count = self.count if count is None else count
+        if isinstance(count, Tensor):
+            seed = count.clamp_min(LEAST_COUNT).reciprocal()
+            return seed if self.weight == 1.0 else seed * self.weight
+        return self.sum.new_full((), self.weight / max(count, LEAST_COUNT))
+
+
+class Terms(dict[str, Term]):
+    """The terms of a loss by name.
+
+    A term keeps its sum and its count apart until the very end, so that one division by the global count gives the same
+    number however the batch was cut: into micro-batches, with padding, or over processes.
+    """
+
+    def total(self) -> Tensor:
+        """The weighted sum of the terms' means: a differentiable scalar."""
+        return torch.stack([term.sum * term.seed() for term in self.values()]).sum()
+
+    def backward(self, counts: Mapping[str, Tensor | float] | None = None) -> None:
+        """Add the gradient of the total to the parameters.
+
+        Starting from the sums, each with weight over count as its gradient, saves the divisions and additions of
+        `total` in the graph.
+
+        Args:
+            counts: global counts by term, where the batch is only a part of what the optimizer step sees.
+
+        Raises:
+            DataError: no term depends on a trained parameter.
+        """
+        terms = [(name, term) for name, term in self.items() if term.sum.requires_grad]
+        if not terms:
+            raise DataError(f"None of the loss's terms ({', '.join(self) or 'none'}) depends on a trained parameter.")
+        seeds = [term.seed(None if counts is None else counts[name]) for name, term in terms]
+        torch.autograd.backward([term.sum for _, term in terms], seeds)
