@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from didact import sources, worlds
 from didact.curricula import LabelledMix
-from didact.errors import ConfigError, DataError
+from didact.errors import CheckpointError, ConfigError, DataError
 from didact.sources import BatchSource
 from didact.types import IGNORE, Stateful
 
@@ -40,6 +40,7 @@ def test_every_example_comes_once_a_pass_with_its_own_label_and_id(size, data):
             batch.check()
             found = zip(*(batch[k].tolist() for k in ("id", "x", "label")), strict=True)
             assert all(rows[i] == (x, y) for i, x, y in found)
+            assert torch.equal(examples.tensors["id"][batch["row"]], batch["id"])
 
 
 def test_the_last_batch_of_a_pass_is_kept_or_dropped():
@@ -128,6 +129,18 @@ def test_batches_do_not_share_memory_with_the_data():
     assert torch.equal(examples.tensors["x"], before)
 
 
+@pytest.mark.parametrize("others", ["other rows", "another order"])
+def test_a_stream_of_other_data_is_not_resumed(others):
+    examples, batches = make(12), BatchSource(make(12), batch_size=4)
+    changed = {"other rows": torch.arange(1, 13) % 12, "another order": torch.arange(11, -1, -1)}[others]
+    other = examples.select(changed)
+    if others == "other rows":
+        other = other.with_tensors(id=torch.cat([torch.tensor([-1]), other.tensors["id"][1:]]))
+    take(batches, 2)
+    with pytest.raises(CheckpointError, match="of other examples than the 12 here"):
+        BatchSource(other, batch_size=4).load_state_dict(batches.state_dict())
+
+
 class Stateless:
     def sample(self, count):
         return torch.zeros(count, dtype=torch.int64)
@@ -150,6 +163,11 @@ class Stateless:
 def test_what_cannot_work_is_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         BatchSource(make(10), **options)
+
+
+def test_a_tensor_by_the_name_of_positions_is_refused():
+    with pytest.raises(DataError, match="a tensor 'row'"):
+        BatchSource(make(10).with_tensors(row=torch.arange(10)), batch_size=2)
 
 
 def test_inputs_that_are_not_finite_are_refused():

@@ -70,6 +70,7 @@ def test_every_question_comes_once_a_pass_as_its_tokens(given_sizes, data):
             longest = max(longest, len(tokens))
             found.append(i)
         assert batch["input_ids"].shape[1] == longest
+        assert [questions[row].id for row in batch["row"].tolist()] == batch["id"].tolist()
     assert sorted(found) == sorted(by_id)
 
 

@@ -2,8 +2,9 @@
 
 from didact.memory.class_means import ClassMeans
 from didact.memory.embedding_bank import EmbeddingBank
+from didact.memory.index import Index
 from didact.memory.log_means import LogMeans
 from didact.memory.reservoir import Reservoir
 from didact.memory.signal_cache import SignalCache
 
-__all__ = ["ClassMeans", "EmbeddingBank", "LogMeans", "Reservoir", "SignalCache"]
+__all__ = ["ClassMeans", "EmbeddingBank", "Index", "LogMeans", "Reservoir", "SignalCache"]

@@ -7,7 +7,7 @@ import torch
 
 from didact import hashing
 from didact.curricula import Uniform
-from didact.errors import ConfigError, DataError, check_range
+from didact.errors import CheckpointError, ConfigError, DataError, check_range
 from didact.sources.augment import Strength, augmenter
 from didact.types import Batch, Curriculum, Examples, Stateful, is_labelled
 
@@ -20,7 +20,7 @@ class BatchSource:
     `Stateful`: the state is that after the batch given last, so that a stream which takes it back goes on to the bit.
 
     Args:
-        examples: N examples; every tensor of theirs is in the batches.
+        examples: N examples; every tensor of theirs is in the batches, and `row`, the position of each example.
         batch_size: at most N.
         seed: the only source of randomness: of the order (with the default curriculum) and of the augmentation.
         curriculum: which examples come next; `Uniform` by default.
@@ -61,6 +61,7 @@ class BatchSource:
         if augment != "none":
             self._changes.append(("", plain))
         self._generator = torch.Generator().manual_seed(int(hashing.keyed(torch.tensor(0), seed, "augment")))
+        self._fingerprint = int(hashing.of_bytes([examples.tensors["id"].contiguous().numpy()]))
 
     def __iter__(self) -> Iterator[Batch]:
         """Go on from the present state, without end."""
@@ -71,6 +72,7 @@ class BatchSource:
             if drop_last and len(index) < size:
                 continue
             tensors = {name: tensor.index_select(0, index) for name, tensor in columns}
+            tensors["row"] = index
             if changes:
                 self._augment(tensors)
             yield Batch(tensors)
@@ -83,13 +85,26 @@ class BatchSource:
                 tensors[prefix + name] = tensor
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of the curriculum and that of the generator of the augmentation (uint8)."""
+        """The state of the curriculum, that of the generator of the augmentation (uint8), and a hash of the ids."""
         assert isinstance(self.curriculum, Stateful)
-        return {"curriculum": dict(self.curriculum.state_dict()), "generator": self._generator.get_state()}
+        return {
+            "curriculum": dict(self.curriculum.state_dict()),
+            "generator": self._generator.get_state(),
+            "ids": self._fingerprint,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
-        """Take back what `state_dict` gave; raises `CheckpointError` where the data are of another size."""
+        """Take back what `state_dict` gave.
+
+        Raises:
+            CheckpointError: the examples are others, or lie in another order, so that their rows mean others.
+        """
         assert isinstance(self.curriculum, Stateful)
+        if state["ids"] != self._fingerprint:
+            raise CheckpointError(
+                f"The saved batches are of other examples than the {self.examples.size} here, or of the same in "
+                "another order; resume with the data that the run began with."
+            )
         self.curriculum.load_state_dict(state["curriculum"])
         self._generator.set_state(state["generator"])
 
@@ -105,6 +120,8 @@ def _check(examples: Examples, batch_size: int, views: Mapping[str, Strength]) -
             raise ConfigError(
                 f"views has the name {name!r}, which is empty, has a dot, or names a view of the data; use another."
             )
+    if "row" in examples.tensors:
+        raise DataError("The examples have a tensor 'row', which is what batches call positions; give it another name.")
     x = examples.tensors.get("x")
     if x is not None and not bool(x.isfinite().all()):
         row = int((~x.isfinite()).flatten(1).any(1).nonzero()[0])

@@ -46,9 +46,9 @@ class CompletionSource:
     right to its longest row. `Stateful`: the state is that after the batch given last.
 
     A batch has `input_ids`, `attention_mask` (int64 [B, T]), `completion_mask` (bool [B, T], True for the answer and
-    the end of the sequence) and `id` (int64 [B]). With `pairs`, `rejected.input_ids` and so on hold the other answers,
-    of a length T of their own. With `packed`, rows hold several questions each, as `segments` (int64 [B, T]) tells; the
-    `id` of a row then stands for all that is in it, and `epoch_size` counts rows.
+    the end of the sequence), `id` and `row` (int64 [B], the position). With `pairs`, `rejected.input_ids` and so on
+    hold the other answers, of a length T of their own. With `packed`, rows hold several questions each, as `segments`
+    (int64 [B, T]) tells; the `id` of a row then stands for all that is in it, and `epoch_size` counts rows.
 
     Args:
         questions: N of them, each with a completion.
@@ -132,7 +132,7 @@ class CompletionSource:
         """Go on from the present state, without end."""
         while True:
             index = self.curriculum.sample(self.batch_size)
-            tensors = {"id": self._ids[index]}
+            tensors = {"id": self._ids[index], "row": index}
             for prefix, rows in self._sides.items():
                 tensors.update({prefix + name: tensor for name, tensor in rows.gather(index, self._pad).items()})
             yield Batch(tensors)

@@ -28,7 +28,8 @@ class Batch(Mapping[str, Tensor]):
     """A mapping of tensors with a common leading dimension B; always carries `id`.
 
     Usual keys: `x` (float inputs) or `input_ids` and `attention_mask` (int64 [B, T]); `label`; `id` (int64 [B], stable
-    across epochs, orders and machines). The inputs of another view of the same examples carry its name in front:
+    across epochs, orders and machines); in batches of a source, `row` (int64 [B], the position among all examples of
+    the run, for tables with a row an example). The inputs of another view of the same examples carry its name in front:
     `strong.x`, `teacher.input_ids`; `view("strong")` brings them to the fore.
 
     Batches for language models are padded on the right: `input_ids` and `attention_mask` int64 [B, T];

@@ -1,0 +1,75 @@
+"""Which row of a table belongs to which example."""
+
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from didact.errors import DataError
+
+
+class Index:
+    """Rows of a fixed set of examples, found by id: exact, whatever the ids are.
+
+    Lookups are a binary search in the sorted ids, for all examples at once.
+
+    Args:
+        ids: int64 [N], all different; the example `ids[i]` has row i.
+
+    Raises:
+        DataError: an id comes twice.
+    """
+
+    def __init__(self, ids: Tensor) -> None:
+        self._sorted, self._order = ids.sort(stable=True)
+        repeats = (self._sorted[1:] == self._sorted[:-1]).nonzero()[:, 0]
+        if len(repeats):
+            first, second = self._order[int(repeats[0])], self._order[int(repeats[0]) + 1]
+            raise DataError(
+                f"The examples in rows {int(first) + 1} and {int(second) + 1} have the same id, {int(ids[first])}, so "
+                "that a row cannot be found by id; leave one of them out, or give each an id of its own."
+            )
+
+    def __len__(self) -> int:
+        """The number of rows, N."""
+        return len(self._sorted)
+
+    def find(self, ids: Tensor) -> Tensor:
+        """Look up examples that may be unknown, without waiting for the device.
+
+        Args:
+            ids: int64, any shape, on the index's device.
+
+        Returns:
+            int64, shaped as `ids`: the rows, and N for an unknown id.
+        """
+        if not len(self):
+            return torch.zeros_like(ids)
+        place = torch.searchsorted(self._sorted, ids).clamp_(max=len(self) - 1)
+        return torch.where(self._sorted[place] == ids, self._order[place], len(self))
+
+    def rows(self, ids: Tensor) -> Tensor:
+        """Look up examples that must be known; waits for the device, so that a step looks at a batch's `row` instead.
+
+        Args:
+            ids: int64, any shape, on the index's device.
+
+        Returns:
+            int64, shaped as `ids`.
+
+        Raises:
+            DataError: an id is unknown.
+        """
+        rows = self.find(ids)
+        unknown = ids[rows == len(self)]
+        if len(unknown):
+            raise DataError(
+                f"The id {int(unknown[0])} (and {len(unknown) - 1} others) is none of the {len(self)} examples that "
+                "the index is of; make it from the ids of all the examples that may come."
+            )
+        return rows
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the ids, in place."""
+        self._sorted, self._order = self._sorted.to(device), self._order.to(device)
+        return self
