@@ -1,13 +1,20 @@
 """What many tests need: a small planted problem, and methods ready to run on it."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from torch import nn
 
 from didact.types import IGNORE, Batch, Examples, Method
+
+# The examples of `make test` are the same each time, so that it never fails by chance; `make fuzz` looks for new ones.
+settings.register_profile("same", derandomize=True, database=None, deadline=None)
+settings.register_profile("fuzz", print_blob=True, database=None, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 def planted(size: int = 96, classes: int = 3, *, seed: int = 0, labelled: float = 1.0) -> Examples:

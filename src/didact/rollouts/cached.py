@@ -27,17 +27,24 @@ class Read:
     """int64 [P]."""
 
 
-def keeps_keys(module: Any) -> bool:
-    """Whether a model of `AutoModelForCausalLM` keeps nothing but keys and values from token to token."""
-    parameters = inspect.signature(module.forward).parameters
-    return "past_key_values" in parameters and not getattr(module, "_is_stateful", False)
+def cache_argument(module: Any) -> str | None:
+    """The name under which a model of `AutoModelForCausalLM` takes the keys and values of earlier tokens.
+
+    Returns:
+        `past_key_values`, or `cache`, as transformers names it from 5.24 on; None for a model that keeps something
+        else from token to token, or nothing.
+    """
+    if getattr(module, "_is_stateful", False):
+        return None
+    known = inspect.signature(module.forward).parameters
+    return next((name for name in ("past_key_values", "cache") if name in known), None)
 
 
 class CachedEngine:
     """See `didact.rollouts.engines.Engine`.
 
     Args:
-        module: of `AutoModelForCausalLM`.
+        module: of `AutoModelForCausalLM`, one with a `cache_argument`.
         slots: S.
         length: the longest sequence.
     """
@@ -45,6 +52,7 @@ class CachedEngine:
     def __init__(self, module: nn.Module, *, slots: int, length: int) -> None:
         self.module, self.length = module, length
         known = inspect.signature(module.forward).parameters
+        self.argument = cache_argument(module)
         self.takes_positions = "position_ids" in known
         self.only_last = {name: 1 for name in ("logits_to_keep", "num_logits_to_keep") if name in known}
         self.device = next(module.parameters()).device
@@ -99,12 +107,12 @@ class CachedEngine:
 
     def _forward(self, ids: Tensor, mask: Tensor, cache: Any) -> Tensor:
         """Run the model on tokens [S, T] behind those in the cache; scores [S, V] of the token after the last."""
-        options: dict[str, Any] = dict(self.only_last)
+        options: dict[str, Any] = {**self.only_last, str(self.argument): cache}
         if self.takes_positions:
             # A slot whose sequence has ended goes on until it is filled anew, perhaps past the last position.
             positions = (mask.cumsum(1) - 1).clamp(0, self.length - 1)
             options["position_ids"] = positions[:, -ids.shape[1] :]
-        found = self.module(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **options)
+        found = self.module(input_ids=ids, attention_mask=mask, use_cache=True, **options)
         return found.logits[:, -1]
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from didact.errors import ConfigError
 from didact.learners.causal import CausalLearner
-from didact.rollouts.cached import CachedEngine, keeps_keys
+from didact.rollouts.cached import CachedEngine, cache_argument
 from didact.rollouts.packed import PackedEngine
 from didact.rollouts.products import is_llama_shaped, pack
 
@@ -56,7 +56,7 @@ def engine_for(learner: CausalLearner, slots: int, length: int) -> Engine:
     module = learner.module
     if is_llama_shaped(module, length):
         return PackedEngine(pack(module, learner.head, length), slots=slots, length=length)
-    if not keeps_keys(module):
+    if cache_argument(module) is None:
         raise ConfigError(
             f"The model {learner.config!r} ({type(module).__name__}) keeps no keys and values of earlier tokens, so "
             "that it can't be sampled from; give a transformer."
