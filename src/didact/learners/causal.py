@@ -167,14 +167,52 @@ def build_causal(spec: str, *, seed: int = 0, dtype: torch.dtype = torch.float32
         decoder = Decoder(_small(spec, shape, tokenizer.vocabulary), seed=seed)
         return CausalLearner(decoder.to(dtype), tokenizer, config=spec)
     if kind == "hf" and rest:
-        return _load(rest, spec, dtype)
+        return load_causal(rest, dtype)
     rank, _, base = rest.partition(":")
     if kind == "lora" and rank.isdecimal() and base.startswith("hf:") and base != "hf:":
-        name = base.removeprefix("hf:")
-        model = hub_causal.add_adapters(hub_causal.load_model(name, dtype), int(rank), seed=seed)
-        return CausalLearner(model, _tokenizer(name), config=spec)
+        return load_adapted(base.removeprefix("hf:"), int(rank), seed=seed, dtype=dtype)
     hint = "" if kind in CAUSAL_KINDS else f"{nearest(kind, CAUSAL_KINDS)} "
     raise ConfigError(f"The language model is {spec!r}. {hint}{'; '.join(CAUSAL_KINDS.values())}.")
+
+
+def load_causal(name: str, dtype: torch.dtype = torch.float32) -> CausalLearner:
+    """Load a causal language model as it is.
+
+    Args:
+        name: a directory, or a name on the Hugging Face hub. A directory that `save_causal` wrote from a decoder
+            becomes a `Decoder` again, and a Llama that `Llama` computes just as transformers does, a `HubLlama`.
+        dtype: of the weights.
+
+    Returns:
+        The model on the CPU, in evaluation mode.
+
+    Raises:
+        ConfigError: a model that can't be used; the message says why.
+        MissingExtraError: transformers is needed and not installed.
+    """
+    if _facts(name).get("model") == "decoder":
+        module: nn.Module = load_decoder(Path(name), dtype).eval()
+    else:
+        loaded = hub_causal.load_model(name, dtype)
+        module = HubLlama.of(loaded) or loaded
+    return CausalLearner(module, _tokenizer(name), config=f"hf:{name}")
+
+
+def load_adapted(name: str, rank: int, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> CausalLearner:
+    """Load a causal language model, and add adapters, which alone are trained.
+
+    Args:
+        name: a directory, or a name on the Hugging Face hub.
+        rank: of the adapters, at least 1.
+        seed: the only source of the adapters' first weights.
+        dtype: of the weights.
+
+    Raises:
+        ConfigError: a model that can't be used; the message says why.
+        MissingExtraError: transformers or peft is needed and not installed.
+    """
+    model = hub_causal.add_adapters(hub_causal.load_model(name, dtype), rank, seed=seed)
+    return CausalLearner(model, _tokenizer(name), config=f"lora:{rank}:hf:{name}")
 
 
 def _small(spec: str, shape: str, vocabulary: int) -> DecoderConfig:
@@ -182,15 +220,6 @@ def _small(spec: str, shape: str, vocabulary: int) -> DecoderConfig:
     if match is None:
         raise ConfigError(f"The language model is {spec!r}, but {CAUSAL_KINDS['decoder']}.")
     return DecoderConfig.small(int(match[1]), int(match[2]), vocabulary=vocabulary, context=int(match[3] or 512))
-
-
-def _load(name: str, spec: str, dtype: torch.dtype) -> CausalLearner:
-    if _facts(name).get("model") == "decoder":
-        module: nn.Module = load_decoder(Path(name), dtype).eval()
-    else:
-        loaded = hub_causal.load_model(name, dtype)
-        module = HubLlama.of(loaded) or loaded
-    return CausalLearner(module, _tokenizer(name), config=spec)
 
 
 def _tokenizer(name: str) -> Tokens:

@@ -1,0 +1,1 @@
+"""The kinds of monitors, one file each."""

@@ -1,0 +1,15 @@
+"""What suits the data: an mlp for a table, a cnn for images, a transformer for texts, a decoder for questions."""
+
+from didact.parts.grammar import parse
+from didact.parts.kinds import Spec
+from didact.parts.part import ForExamples, ForQuestions, Part
+
+EXAMPLE = "auto"
+OF_EXAMPLES = {"table": "mlp:64,64", "image": "cnn:16,32", "text": "transformer:2x64"}
+OF_QUESTIONS = "decoder:4x128"
+
+
+def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
+    """The student that suits the data; its spec says which."""
+    text = OF_EXAMPLES[purpose.examples.modality] if isinstance(purpose, ForExamples) else OF_QUESTIONS
+    return purpose.build(parse(text, spec.role))

@@ -1,0 +1,28 @@
+"""A small causal language model over bytes, or with a token for every two digits, that begins with drawn weights."""
+
+import re
+
+from didact.learners.causal import CausalLearner
+from didact.learners.decoder import Decoder, DecoderConfig
+from didact.learners.tokenizers import ByteTokens, NumberTokens
+from didact.parts.kinds import Spec
+from didact.parts.part import ForQuestions, Part
+
+FORM = "decoder:LAYERSxWIDTH | decoder:LAYERSxWIDTH:CONTEXT | decoder:LAYERSxWIDTH:numbers"
+EXAMPLE = "decoder:4x128"
+RATE = 1e-3
+CONTEXT = 512
+"""Tokens that it reads at most where none are given."""
+
+
+def build(spec: Spec, purpose: ForQuestions) -> Part:
+    """A decoder with its tokenizer."""
+    shape = spec.argument.removesuffix(":numbers")
+    tokenizer = ByteTokens() if shape == spec.argument else NumberTokens()
+    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)(?::([1-9]\d*))?", shape)
+    if found is None:
+        raise purpose.wrong(spec, f"it is written {FORM.replace(' | ', ' or ')}, such as {EXAMPLE}.")
+    depth, width, context = int(found[1]), int(found[2]), int(found[3] or CONTEXT)
+    config = DecoderConfig.small(depth, width, vocabulary=tokenizer.vocabulary, context=context)
+    model = CausalLearner(Decoder(config, seed=purpose.seed), tokenizer, config=spec.text)
+    return Part(model=model, spec=spec.text, rate=RATE, tokenizer=tokenizer)

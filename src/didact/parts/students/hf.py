@@ -1,0 +1,36 @@
+"""A Hugging Face model, by its directory or its name on the hub: a classifier, or a causal language model."""
+
+from typing import Any
+
+from didact.learners import causal
+from didact.parts.kinds import Spec
+from didact.parts.part import ForExamples, ForQuestions, Part
+from didact.parts.students._drawing import drawn
+
+FORM = "hf:NAME | hf:DIRECTORY"
+EXAMPLE = "hf:EleutherAI/pythia-14m"
+PATHS = ("*/config.json", "!*/metrics.jsonl", "!*/student.safetensors")
+NAMES = "download"
+RATE, LANGUAGE_RATE = 5e-5, 2e-5
+
+
+def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
+    """A model with a head for the data's classes, or as it is."""
+    if not spec.argument:
+        raise purpose.wrong(spec, f"it is written {FORM.replace(' | ', ' or ')}, such as {EXAMPLE}.")
+    text = f"hf:{spec.argument}"
+    if isinstance(purpose, ForQuestions):
+        model = causal.load_causal(spec.argument)
+        return Part(model=model, spec=text, rate=LANGUAGE_RATE, tokenizer=model.tokenizer)
+    from didact.learners import huggingface
+
+    with drawn(purpose.seed):
+        model = huggingface.load_student(spec.argument, purpose.examples)
+    return Part(model=model, spec=text, rate=RATE)
+
+
+def tokenizer(spec: Spec, max_length: int) -> Any:
+    """Its tokenizer, by which text is encoded before it is built."""
+    from didact.learners import huggingface
+
+    return huggingface.tokenizer_of(spec.argument, max_length=max_length)

@@ -1,0 +1,22 @@
+"""A multi-layer perceptron: layers of the given widths; without widths a linear model.
+
+Over text it works on the mean of token embeddings of the first width.
+"""
+
+from didact.learners import ModuleLearner, nets, outputs_of
+from didact.parts.kinds import Spec
+from didact.parts.part import ForExamples, Part
+from didact.parts.students._drawing import drawn, widths_of
+
+FORM = "mlp:WIDTH,WIDTH"
+EXAMPLE = "mlp:64,64"
+RATE = 3e-3
+
+
+def build(spec: Spec, purpose: ForExamples) -> Part:
+    """A perceptron for examples of any kind."""
+    widths, examples = widths_of(spec, purpose), purpose.examples
+    if examples.modality == "text" and not widths:
+        raise purpose.wrong(spec, "over text an mlp needs the width of its embedding, as in mlp:64.")
+    with drawn(purpose.seed):
+        return Part(model=ModuleLearner(nets.mlp(widths, examples, outputs_of(examples))), spec=spec.text, rate=RATE)

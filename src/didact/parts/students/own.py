@@ -1,0 +1,49 @@
+"""Something of your own: a function or class that returns an `nn.Module`.
+
+Of the keyword arguments `shape` (of one input), `outputs` (number of classes, or 1), `classes` (their names) and
+`examples`, it is given those that it takes. For questions it returns a `CausalLearner`.
+"""
+
+import importlib
+import inspect
+from typing import Any
+
+from torch import nn
+
+from didact.errors import nearest
+from didact.learners import CausalLearner, ModuleLearner, outputs_of
+from didact.parts.kinds import Spec, kinds
+from didact.parts.part import ForExamples, ForQuestions, Part, Purpose
+from didact.parts.students._drawing import drawn
+
+FORM = "package.module:factory"
+EXAMPLE = "my_package.nets:make_net"
+NAMES = "code"
+
+
+def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
+    """What the factory returns, as a student."""
+    with drawn(purpose.seed):
+        made = call(spec, purpose)
+    if isinstance(purpose, ForQuestions) and not isinstance(made, CausalLearner):
+        raise purpose.wrong(spec, f"it returned {type(made).__name__}; for questions it must return a CausalLearner.")
+    if not isinstance(made, nn.Module):
+        raise purpose.wrong(spec, f"it returned {type(made).__name__}; it must return an nn.Module.")
+    model = made if isinstance(made, ModuleLearner | CausalLearner) else ModuleLearner(made)
+    return Part(model=model, spec=spec.text, tokenizer=getattr(model, "tokenizer", None))
+
+
+def call(spec: Spec, purpose: Purpose) -> Any:
+    """Import a factory and call it with those arguments that it takes."""
+    module, _, name = spec.argument.partition(":")
+    try:
+        factory = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise purpose.wrong(spec, f"it cannot be imported: {error}. {nearest(module, kinds(spec.role))}") from error
+    offered: dict[str, Any] = {}
+    if isinstance(purpose, ForExamples):
+        examples = purpose.examples
+        offered |= {"shape": examples.shape, "outputs": outputs_of(examples)}
+        offered |= {"classes": examples.classes, "examples": examples}
+    wanted = inspect.signature(factory).parameters
+    return factory(**{name: value for name, value in offered.items() if name in wanted})

@@ -1,0 +1,24 @@
+"""A transformer encoder over patches of an image, columns of a table or tokens of a text."""
+
+from didact.learners import ModuleLearner, nets, outputs_of
+from didact.parts.kinds import Spec
+from didact.parts.part import ForExamples, Part
+from didact.parts.students._drawing import depth_and_width, drawn
+
+FORM = "transformer:LAYERSxWIDTH"
+EXAMPLE = "transformer:2x64"
+RATE = 1e-3
+
+
+def build(spec: Spec, purpose: ForExamples) -> Part:
+    """A transformer for examples of any kind."""
+    (depth, width), examples = depth_and_width(spec, purpose), purpose.examples
+    if examples.modality == "table" and len(examples.shape) != 1:
+        raise purpose.wrong(
+            spec,
+            f"one input has the shape {list(examples.shape)}; over a table, a transformer needs rows of numbers. An "
+            "mlp:64,64 would work.",
+        )
+    with drawn(purpose.seed):
+        net = nets.transformer(depth, width, examples, outputs_of(examples))
+        return Part(model=ModuleLearner(net), spec=spec.text, rate=RATE)

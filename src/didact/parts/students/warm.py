@@ -1,0 +1,43 @@
+"""A student that first learns the data's own answers, for a number of steps, or until it is right on a share of them.
+
+The share is of the validation data: `warm:50%:` trains until it is right on half of them.
+"""
+
+import re
+from dataclasses import replace
+
+from didact.errors import check_range
+from didact.parts.kinds import Spec
+from didact.parts.part import ForExamples, ForQuestions, Part, Warmup
+
+FORM = "warm:STEPS:STUDENT | warm:SHARE%:STUDENT"
+EXAMPLE = "warm:1000:decoder:4x128"
+WARM_RATE = 3e-3
+"""By which a small language model that begins with drawn weights is trained for a number of steps."""
+STEADY_RATE = 2e-3
+"""And until it is right often enough, by a rate that does not fall."""
+
+
+def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
+    """A student with what it must learn first."""
+    found = re.fullmatch(r"(\d+)(%?)", spec.argument)
+    if found is None:
+        raise purpose.wrong(
+            spec,
+            "a model is trained first as warm:1000:decoder:4x128, for so many steps, or as warm:50%:decoder:4x128, "
+            "until it is right so often.",
+        )
+    amount, share = int(found[1]), bool(found[2])
+    named = f"the {'share' if share else 'number of steps'} in {purpose.field or spec.role}={spec.text!r}"
+    check_range(f"{named}, in percent," if share else named, amount, at_least=1, at_most=100 if share else None)
+    part = purpose.build(spec.inner[0])
+    small = isinstance(purpose, ForQuestions) and spec.inner[0].kind == "decoder"
+    first = Warmup(
+        model=part.model,
+        spec=spec.text,
+        rate=(STEADY_RATE if share else WARM_RATE) if small else part.rate,
+        steps=0 if share else amount,
+        goal=amount / 100.0 if share else 0.0,
+        seed=purpose.seed,
+    )
+    return replace(part, spec=spec.text, warmups=(*part.warmups, first))
