@@ -13,7 +13,8 @@ from didact.types.health import LEVELS, Level, Monitor, Verdict, Window
 from didact.types.methods import Method
 from didact.types.outputs import Head, Output, TokenOutput
 from didact.types.roles import Curriculum, LanguageLearner, Learner, Source, Stateful, Teacher
-from didact.types.signals import Features, Labels, Logits, Reward, Signal, States, TopK
+from didact.types.scores import LOG_FLOOR, Space
+from didact.types.signals import Derived, Features, Labels, Logits, Reward, Signal, States, TopK
 from didact.types.terms import LEAST_COUNT, Term, Terms
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Column",
     "Cost",
     "Curriculum",
+    "Derived",
     "ExampleFeed",
     "Examples",
     "Features",
@@ -30,6 +32,7 @@ __all__ = [
     "IGNORE",
     "LEAST_COUNT",
     "LEVELS",
+    "LOG_FLOOR",
     "LOWER_IS_BETTER",
     "Labels",
     "LanguageLearner",
@@ -46,6 +49,7 @@ __all__ = [
     "RolloutFeed",
     "Signal",
     "Source",
+    "Space",
     "Stateful",
     "StepFeed",
     "Strength",

@@ -46,6 +46,11 @@ class Head:
             return self
         return Head(self.weight[:size], None if self.bias is None else self.bias[:size], self.scale, self.softcap)
 
+    def to(self, dtype: torch.dtype) -> "Head":
+        """The same head in another type."""
+        bias = None if self.bias is None else self.bias.to(dtype)
+        return Head(self.weight.to(dtype), bias, self.scale, self.softcap)
+
     def __call__(self, hidden: Tensor) -> Tensor:
         """Scores [..., V] of hidden states [..., D]."""
         scores = nn.functional.linear(hidden, self.weight, self.bias)

@@ -1,15 +1,245 @@
-"""What a teacher says about a batch."""
+"""What a teacher says about a batch: distributions over classes or tokens.
 
-from collections.abc import Mapping
+A signal speaks of B examples, or of B sequences of T tokens: its shape is [B] or [B, T], written [...] below, and each
+of its rows is a distribution over V outcomes, which are classes or tokens. `didact.types.algebra` mixes and spoils
+signals, and cuts them to their likeliest outcomes, whatever holds them.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from didact.errors import TeacherError
+from didact.types.batches import IGNORE
 from didact.types.outputs import Head
+from didact.types.scores import log_probs_of
+
+
+class Signal:
+    """Abstract: what a teacher says about a batch."""
+
+    __slots__ = ()
+    trust: Tensor | None
+
+    @property
+    def shape(self) -> torch.Size:
+        """[B] or [B, T]: what it speaks of."""
+        raise NotImplementedError
+
+    @property
+    def outcomes(self) -> int | None:
+        """How many classes or tokens there are, V; None where it does not say."""
+        return self.scores().shape[-1]
+
+    @property
+    def dense(self) -> bool:
+        """Whether it holds its scores, so that they can be worked with as a whole."""
+        return True
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors are."""
+        found: list[torch.device] = []
+        self.mapped(lambda tensor: (found.append(tensor.device), tensor)[1])
+        return found[0]
+
+    @property
+    def effective_trust(self) -> Tensor | None:
+        """The trust in each row, 0 where there is no answer: float [...] in [0, 1], or None for full trust."""
+        return self.trust
+
+    def scores(self, outcomes: int | None = None) -> Tensor:
+        """Unnormalised log-probabilities, all of them at once.
+
+        Args:
+            outcomes: V, where the signal itself doesn't say it (hard labels, top-k).
+
+        Returns:
+            float [..., V]; a shift of a row means the same, minus infinity is impossible. A row without an answer is
+            uniform.
+
+        Raises:
+            TeacherError: the signal says nothing about the probability of classes or tokens, or V is not known.
+        """
+        raise TeacherError(
+            f"The teacher answers with {type(self).__name__}, which holds no probabilities of classes or tokens. Use a "
+            "teacher that gives logits, labels or probabilities."
+        )
+
+    def log_softmax(self, temperature: float = 1.0, *, outcomes: int | None = None) -> Tensor:
+        """Log-probabilities, all of them at once.
+
+        To soften probabilities p to p^(1/temperature), normalised, is the same as to divide logits by the temperature.
+
+        Args:
+            temperature: above 0; 1 changes nothing.
+            outcomes: see `scores`; likewise what is raised.
+
+        Returns:
+            float32 or wider [..., V]; finite, no less than `LOG_FLOOR`.
+        """
+        return log_probs_of(self.scores(outcomes), temperature)
+
+    def fields(self) -> dict[str, Any]:
+        """What it is made of, by name."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # pyright: ignore[reportArgumentType]
+
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """The same signal with a function applied to every tensor that has an entry for each row."""
+        return type(self)(**{name: _mapped(function, value) for name, value in self.fields().items()})
+
+    def rows(self, index: Tensor | slice) -> Self:
+        """The rows at the positions in `index` (int64 [K], or a slice) along the first dimension."""
+        if isinstance(index, slice):
+            return self.mapped(lambda tensor: tensor[index])
+        return self.mapped(lambda tensor: tensor.index_select(0, index))
+
+    def flat(self) -> Self:
+        """[B, T] as [B * T]; [B] as it is."""
+        return self if len(self.shape) < 2 else self.mapped(lambda tensor: tensor.flatten(0, 1))
+
+    def widened(self) -> Self:
+        """The same, ready to make scores often: nothing has to be brought into another type for each chunk."""
+        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class States:
+class Logits(Signal):
+    """Scores of classes or tokens."""
+
+    logits: Tensor
+    """[..., V] float; any per-row shift means the same."""
+    trust: Tensor | None = None
+    """float [...] in [0, 1]; 0 is abstaining, None is full trust."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """[B] or [B, T]."""
+        return self.logits.shape[:-1]
+
+    def scores(self, outcomes: int | None = None) -> Tensor:
+        """The logits."""
+        return self.logits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labels(Signal):
+    """A teacher's answers: classes, tokens, or probabilities of them; or the targets of a regression."""
+
+    labels: Tensor
+    """int64 [...] (`IGNORE` is no answer); or probabilities float [..., V], which sum to 1; or targets float [B]."""
+    trust: Tensor | None = None
+    """float [...] in [0, 1]; 0 is abstaining, None is full trust."""
+
+    @property
+    def is_target(self) -> bool:
+        """Whether these are the targets of a regression."""
+        return self.dense and self.labels.ndim == 1
+
+    @property
+    def dense(self) -> bool:
+        """Whether these are numbers rather than the names of classes or tokens."""
+        return self.labels.is_floating_point()
+
+    @property
+    def shape(self) -> torch.Size:
+        """[B] or [B, T]."""
+        return self.labels.shape[:-1] if self.dense and not self.is_target else self.labels.shape
+
+    @property
+    def outcomes(self) -> int | None:
+        """V; None for hard labels and for targets."""
+        return self.labels.shape[-1] if self.dense and not self.is_target else None
+
+    @property
+    def effective_trust(self) -> Tensor | None:
+        """The trust in each row; 0 where a hard label is `IGNORE`."""
+        if self.dense:
+            return self.trust
+        answered = (self.labels != IGNORE).float()
+        return answered if self.trust is None else answered * self.trust
+
+    def scores(self, outcomes: int | None = None) -> Tensor:
+        """Logarithms of the probabilities; a hard label has one of 1."""
+        if self.is_target:
+            raise TeacherError(
+                "The teacher answers with targets of a regression, which hold no probabilities of classes or tokens. "
+                "Use a teacher of classes."
+            )
+        if self.dense:
+            return self.labels.log()
+        known = self.labels != IGNORE
+        one_hot = F.one_hot(self.labels.where(known, 0), _known(outcomes, "hard labels")).float().log()
+        return torch.where(known.unsqueeze(-1), one_hot, 0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopK(Signal):
+    """The K most probable classes or tokens, with what is left over."""
+
+    ids: Tensor
+    """int64 [..., K], without repetition."""
+    log_probs: Tensor
+    """float [..., K], natural logarithms."""
+    tail: Tensor
+    """float [...], the probability of everything else, in [0, 1]."""
+    trust: Tensor | None = None
+    """float [...] in [0, 1]; 0 is abstaining, None is full trust."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """[B] or [B, T]."""
+        return self.tail.shape
+
+    @property
+    def outcomes(self) -> int | None:
+        """None: it does not say how many there are."""
+        return None
+
+    @property
+    def dense(self) -> bool:
+        """No: most scores are not there."""
+        return False
+
+    def scores(self, outcomes: int | None = None) -> Tensor:
+        """Log-probabilities; the tail is spread evenly over the outcomes that are not named."""
+        count = _known(outcomes, "the likeliest outcomes only")
+        there = self.ids < count
+        share = self.tail.to(self.log_probs.dtype) / (count - there.sum(-1)).clamp(min=1)
+        # One more column takes the ids that are beyond the outcomes, and is cut off.
+        spread = share.log().unsqueeze(-1).repeat(*[1] * share.ndim, count + 1)
+        return spread.scatter(-1, self.ids.where(there, count), self.log_probs)[..., :count]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Features(Signal):
+    """A teacher's representations, with its scores where it has some."""
+
+    features: Mapping[str, Tensor]
+    """By tap name; each [B, ...]."""
+    logits: Tensor | None = None
+    """[B, C], from the same forward pass, where the teacher classifies."""
+    trust: Tensor | None = None
+    """float [B] in [0, 1]."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """[B]."""
+        return next(iter(self.features.values())).shape[:1] if self.logits is None else self.logits.shape[:1]
+
+    def scores(self, outcomes: int | None = None) -> Tensor:
+        """The logits."""
+        return Signal.scores(self, outcomes) if self.logits is None else self.logits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class States(Signal):
     """A language model's token distributions, as hidden states and a head."""
 
     hidden: Tensor
@@ -18,51 +248,86 @@ class States:
     trust: Tensor | None = None
     """float [B, T] in [0, 1]; 0 is abstaining, None is full trust."""
 
+    @property
+    def shape(self) -> torch.Size:
+        """[B, T], or [N] for tokens that were picked."""
+        return self.hidden.shape[:-1]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Logits:
-    """A teacher's class scores."""
+    @property
+    def outcomes(self) -> int:
+        """V, the ids that the head scores."""
+        return self.head.vocabulary
 
-    logits: Tensor
-    """[B, C] float; any per-row shift means the same."""
-    trust: Tensor | None = None
-    """float [B] in [0, 1]; 0 is abstaining, None is full trust."""
+    @property
+    def dense(self) -> bool:
+        """No: scores are made when they are needed."""
+        return False
 
+    def scores(self, outcomes: int | None = None) -> Tensor:
+        """Scores in float32 or wider, [..., V]; for few tokens, or small vocabularies."""
+        wide, kind = self.widened(), self.hidden.device.type
+        mixed = torch.is_autocast_enabled(kind)
+        with torch.autocast(kind, enabled=False) if mixed else contextlib.nullcontext():
+            return wide.head(wide.hidden.to(wide.head.weight.dtype))
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Labels:
-    """A teacher's answers: classes, or probabilities of them."""
-
-    labels: Tensor
-    """int64 [B] (`IGNORE` is no answer), or probabilities float [B, C] whose rows sum to 1, or float [B] targets."""
-    trust: Tensor | None = None
-    """float [B] in [0, 1]; 0 is abstaining, None is full trust."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopK:
-    """The k most probable classes or tokens, with what is left over."""
-
-    ids: Tensor
-    """int64 [..., K]."""
-    log_probs: Tensor
-    """float [..., K], natural logarithms."""
-    tail: Tensor
-    """float [...], the probability of everything else, in [0, 1]."""
-    trust: Tensor | None = None
-    """float [...] in [0, 1]."""
+    def widened(self) -> "States":
+        """With the head in the type that scores are made in."""
+        kind = torch.promote_types(torch.promote_types(self.hidden.dtype, self.head.weight.dtype), torch.float32)
+        return dataclasses.replace(self, head=self.head.to(kind))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Features:
-    """A teacher's representations."""
+class Derived(Signal):
+    """A distribution that is made of others, row by row, whenever it is looked at.
 
-    features: Mapping[str, Tensor]
-    """By tap name; each [B, ...]."""
-    logits: Tensor | None = None
-    """[B, C], from the same forward pass, where the teacher classifies."""
+    So that a loss can look at a few rows at a time, and make the scores of the parts in a way of its own, everything
+    that the function needs is there by row.
+    """
+
+    function: Callable[..., Tensor]
+    """Takes a list of the parts' scores, each [..., V], and the tensors; gives scores [..., V]."""
+    parts: tuple[Signal, ...] = ()
+    tensors: tuple[Tensor, ...] = ()
+    """Each [..., *]."""
+    size: int | None = None
+    """V, where no part says it."""
     trust: Tensor | None = None
-    """float [B] in [0, 1]."""
+    """float [...] in [0, 1]; 0 is abstaining, None is full trust."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """[B] or [B, T]: that of the first part, or of the first tensor where there is no part."""
+        return self.parts[0].shape if self.parts else self.tensors[0].shape
+
+    @property
+    def outcomes(self) -> int | None:
+        """V, the fewest that a part has; ids mean the same in all of them."""
+        known = [count for part in self.parts if (count := part.outcomes) is not None]
+        return min(known, default=self.size)
+
+    @property
+    def dense(self) -> bool:
+        """No: scores are made when they are needed."""
+        return False
+
+    def settled(self) -> "Logits | Derived":
+        """As `Logits` where all its parts hold their scores."""
+        ready = bool(self.parts) and all(part.dense for part in self.parts)
+        return Logits(logits=self.scores(), trust=self.trust) if ready else self
+
+    def scores(self, outcomes: int | None = None) -> Tensor:
+        """What the function makes of the parts' scores, for few tokens or small vocabularies."""
+        count = self.outcomes or outcomes
+        return self.of([part.scores(count) for part in self.parts])
+
+    def of(self, scores: Sequence[Tensor], rows: slice = slice(None)) -> Tensor:
+        """Scores [..., V] from those of the parts at some rows, each [..., V or more]."""
+        count = min((part.shape[-1] for part in scores), default=0)
+        return self.function([part[..., :count] for part in scores], *(tensor[rows] for tensor in self.tensors))
+
+    def widened(self) -> "Derived":
+        """With the heads of its parts in the type that scores are made in."""
+        return dataclasses.replace(self, parts=tuple(part.widened() for part in self.parts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,5 +340,22 @@ class Reward:
     """float, as `value`; 0 where the verifier could not tell."""
 
 
-Signal = Logits | Labels | TopK | Features | States | Reward
-"""What a teacher says about a batch."""
+def _mapped(function: Callable[[Tensor], Tensor], value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, Signal):
+        return value.mapped(function)
+    if isinstance(value, tuple):
+        return tuple(_mapped(function, part) for part in value)
+    if isinstance(value, Mapping):
+        return {name: _mapped(function, part) for name, part in value.items()}
+    return value
+
+
+def _known(outcomes: int | None, what: str) -> int:
+    if outcomes is None:
+        raise TeacherError(
+            f"The teacher answers with {what}, from which nobody can tell how many classes or tokens there are; use it "
+            "where a student or another teacher says it, or let it answer with probabilities."
+        )
+    return outcomes

@@ -8,7 +8,7 @@ import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import torch
 
@@ -111,7 +111,7 @@ class Verifier(BaseTeacher):
         """What one answer is worth; whatever it raises is an abstention."""
         raise NotImplementedError(f"{type(self).__name__} must say what an answer is worth.")
 
-    def signal(self, batch: Batch) -> Reward:
+    def signal(self, batch: Batch) -> NoReturn:
         """Refuse: a verifier reads texts and questions, which a batch of tensors doesn't hold.
 
         Raises:

@@ -1,0 +1,175 @@
+"""The algebra of signals: they are mixed, spoiled and cut to their likeliest outcomes alike, whatever holds them.
+
+A signal that holds its scores changes at once. Of a language model's states the change is only noted (`Derived`), and
+made for a few tokens at a time, so that no [B, T, V] is ever held.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from didact.errors import TeacherError, check_range
+from didact.types.scores import Space, demote_best, exchange_best, likeliest, log_probs_of, mixture
+from didact.types.signals import Derived, Features, Labels, Logits, Signal, TopK
+
+CHUNK = 2**24
+"""How many scores `keep_top` makes at once."""
+_TENSORS = {kind.__name__: kind for kind in (Logits, Labels, TopK, Features)}
+"""The kinds of signal that are tensors and nothing else."""
+
+
+def mix(
+    signals: Sequence[Signal],
+    weights: Sequence[float] | Tensor,
+    *,
+    space: Space = "probability",
+    by_confidence: bool = False,
+) -> Logits | Derived:
+    """The weighted mean of what M teachers say.
+
+    A weight is multiplied by the trust in the answer, so that a teacher that abstains has no say. The trust in the mean
+    is the weighted mean trust in those that did not abstain, and 0 where all did; there the plain weights hold.
+
+    Args:
+        signals: M of the same shape, [B] or [B, T].
+        weights: float [M] or [..., M], 0 or more, at least one of a row above 0.
+        space: `probability` averages probabilities; `logit` averages log-probabilities, which gives the normalised
+            geometric mean of the probabilities.
+        by_confidence: multiply each weight by the `confidence` of the answer too; of the trust in the mean it decides
+            nothing.
+
+    Raises:
+        TeacherError: signals of different shapes, or one that says nothing about classes or tokens.
+    """
+    shape = signals[0].shape
+    if any(signal.shape != shape for signal in signals):
+        shapes = ", ".join(str(list(signal.shape)) for signal in signals)
+        raise TeacherError(f"Teachers answer about {shapes} examples or tokens; all must be shown the same batch.")
+    given = weights if isinstance(weights, Tensor) else torch.tensor(weights, device=signals[0].device)
+    say, trust = _shares(given.float().expand(*shape, len(signals)), [signal.effective_trust for signal in signals])
+    return Derived(
+        function=partial(mixture, space=space, by_confidence=by_confidence),
+        parts=tuple(signals),
+        tensors=(say,),
+        trust=trust,
+    ).settled()
+
+
+def add_noise(signal: Signal, where: Tensor, draw: Tensor) -> Signal:
+    """Exchange the probability of the best outcome for that of another one.
+
+    Args:
+        signal: of `TopK`, the other outcome is one that it names.
+        where: bool [...], the rows in which it is done.
+        draw: float [...] in [0, 1), which says what the other outcome is; all are equally likely.
+
+    Raises:
+        TeacherError: the signal says nothing about classes or tokens.
+    """
+    return _with_scores(signal, exchange_best, where, draw)
+
+
+def demote(signal: Signal, strength: float = 1.0) -> Signal:
+    """Move a share of the probability of the best outcome to the second best.
+
+    Args:
+        signal: any.
+        strength: the share, in (0, 1].
+
+    Raises:
+        TeacherError: the signal says nothing about classes or tokens.
+    """
+    if isinstance(signal, TopK):
+        return _with_scores(signal, partial(demote_best, strength=strength))
+    return _with_scores(signal, partial(_demote_best, strength=strength))
+
+
+def _demote_best(scores: Tensor, *, strength: float) -> Tensor:
+    return demote_best(log_probs_of(scores), strength).to(scores.dtype)
+
+
+def _with_scores(signal: Signal, function: Callable[..., Tensor], *tensors: Tensor) -> Signal:
+    """The signal with what a function makes of its scores [..., V] and of tensors [...]."""
+    if isinstance(signal, Features):
+        return dataclasses.replace(signal, logits=function(signal.scores(), *tensors))
+    if isinstance(signal, TopK):
+        if signal.ids.shape[-1] < 2:
+            raise TeacherError("The teacher names the likeliest outcome alone, so that there is no other; keep two.")
+        return dataclasses.replace(signal, log_probs=function(signal.log_probs, *tensors))
+    return Derived(
+        function=lambda parts, *rest: function(*parts, *rest),
+        parts=(signal,),
+        tensors=tensors,
+        trust=signal.effective_trust,
+    ).settled()
+
+
+@torch.no_grad()
+def keep_top(signal: Signal, top_k: int) -> TopK:
+    """The likeliest outcomes of each row, and the probability of all others together; a few rows at a time.
+
+    Args:
+        signal: any; of `TopK`, those of its outcomes that are not kept join the tail.
+        top_k: K, at least 1; all outcomes where there are fewer.
+
+    Raises:
+        TeacherError: the signal says nothing about classes or tokens.
+    """
+    check_range("top_k", top_k, at_least=1)
+    if isinstance(signal, TopK):
+        places, log_probs, rest = likeliest(signal.log_probs, top_k)
+        return TopK(ids=signal.ids.gather(-1, places), log_probs=log_probs, tail=signal.tail + rest, trust=signal.trust)
+    flat = signal.flat().widened()
+    size = max(1, CHUNK // (flat.outcomes or 1))
+    starts = range(0, max(1, flat.shape[0]), size)
+    parts = [likeliest(flat.rows(slice(at, at + size)).log_softmax(), top_k) for at in starts]
+    ids, log_probs, tail = (torch.cat(found).unflatten(0, signal.shape) for found in zip(*parts, strict=True))
+    return TopK(ids=ids, log_probs=log_probs, tail=tail, trust=signal.effective_trust)
+
+
+def to_tensors(signal: Signal) -> dict[str, Tensor]:
+    """What a signal holds by name, each with an entry for each row, without a gradient.
+
+    Raises:
+        TeacherError: it is more than tensors (a language model's head); `keep_top` makes one that is not.
+    """
+    if type(signal).__name__ not in _TENSORS:
+        raise TeacherError(
+            f"The teacher answers with {type(signal).__name__}, which can't be stored as it is; store its likeliest "
+            "outcomes (keep_top)."
+        )
+    found = dict[str, Tensor]()
+    for name, value in signal.fields().items():
+        if isinstance(value, Tensor):
+            found[name] = value.detach()
+        elif isinstance(value, Mapping):
+            found |= {f"{name}.{key}": tensor.detach() for key, tensor in value.items()}
+    return found
+
+
+def from_tensors(kind: str, tensors: Mapping[str, Tensor]) -> Signal:
+    """The signal that `to_tensors` took apart.
+
+    Args:
+        kind: the name of its class.
+        tensors: by name.
+    """
+    fields: dict[str, Any] = {name: tensor for name, tensor in tensors.items() if "." not in name}
+    if kind == "Features":
+        fields["features"] = {name.partition(".")[2]: tensor for name, tensor in tensors.items() if "." in name}
+    return _TENSORS[kind](**fields)
+
+
+def _shares(weights: Tensor, trusts: Sequence[Tensor | None]) -> tuple[Tensor, Tensor | None]:
+    """Each member's say [..., M], of which one at least is above 0, and the trust in the mean [...]."""
+    if all(trust is None for trust in trusts):
+        return weights, None
+    full = weights.new_ones(weights.shape[:-1])
+    trust = torch.stack([full if trust is None else trust.to(full) for trust in trusts], -1)
+    say, voiced = weights * trust, (weights * (trust > 0)).sum(-1)
+    total = say.sum(-1)
+    return torch.where((total > 0).unsqueeze(-1), say, weights), total / torch.where(voiced > 0, voiced, 1.0)

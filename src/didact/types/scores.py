@@ -1,0 +1,110 @@
+"""Arithmetic on scores of outcomes: what the algebra of signals does to each row.
+
+Scores are unnormalised log-probabilities [..., V] of V classes or tokens; a shift of a row means the same, and minus
+infinity is impossible. Nothing here has a gradient that anybody needs. M members.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+LOG_FLOOR = -100.0
+"""The least log-probability, where a probability is 0; about what float32 can hold."""
+LEAST_CONFIDENCE = 1e-6
+"""Added to each member's confidence, so that members of which none knows anything average to just that."""
+
+Space = Literal["probability", "logit"]
+"""What is averaged: probabilities, or log-probabilities, which gives the normalised geometric mean."""
+
+
+def log_probs_of(scores: Tensor, temperature: float = 1.0) -> Tensor:
+    """Log-probabilities [..., V] of scores over a temperature, in float32 or wider; no less than `LOG_FLOOR`."""
+    wide = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    return F.log_softmax(wide / temperature, -1).clamp(min=LOG_FLOOR)
+
+
+def likeliest(log_probs: Tensor, top_k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The K highest of log-probabilities [..., V].
+
+    Returns:
+        Their places int64 [..., K], highest first; themselves [..., K]; and the probability of all others together,
+        which is added up of their own, so that little is not rounded away: float [...].
+    """
+    found = log_probs.topk(min(top_k, log_probs.shape[-1]), -1)
+    tail = log_probs.exp().scatter(-1, found.indices, 0.0).sum(-1)
+    return found.indices, found.values, tail
+
+
+def exchange_best(scores: Tensor, where: Tensor, draw: Tensor) -> Tensor:
+    """Exchange the best outcome's score for that of another one.
+
+    Args:
+        scores: float [..., V].
+        where: bool [...], the rows in which it is done.
+        draw: float [...] in [0, 1), which says what the other one is: all are equally likely.
+
+    Returns:
+        As `scores`, with the same scores in each row.
+    """
+    best, count = scores.argmax(-1), scores.shape[-1]
+    other = (best + 1 + (draw * (count - 1)).long()) % count
+    pair = torch.stack([best, torch.where(where, other, best)], -1)
+    return scores.scatter(-1, pair, scores.gather(-1, pair.flip(-1)))
+
+
+def demote_best(log_probs: Tensor, strength: float) -> Tensor:
+    """Move probability from the best outcome to the second best; of several second best, to the one that comes next.
+
+    Args:
+        log_probs: float [..., V].
+        strength: in (0, 1], the share of the best outcome's probability that is moved.
+
+    Returns:
+        Log-probabilities as `log_probs`, no less than `LOG_FLOOR`.
+    """
+    best = log_probs.argmax(-1, keepdim=True)
+    highest = log_probs.gather(-1, best)
+    others = log_probs.scatter(-1, best, -math.inf)
+    count = log_probs.shape[-1]
+    later = (torch.arange(count, device=best.device) - best) % count
+    second = torch.where(others == others.amax(-1, keepdim=True), later, count).argmin(-1, keepdim=True)
+    raised = torch.logaddexp(others.gather(-1, second), highest + math.log(strength))
+    left = highest + math.log1p(-strength) if strength < 1.0 else torch.full_like(highest, LOG_FLOOR)
+    return log_probs.scatter(-1, second, raised).scatter(-1, best, left).clamp(min=LOG_FLOOR)
+
+
+def confidence(log_probs: Tensor) -> Tensor:
+    """How far each row [..., V] is from knowing nothing: 1 - H / log V, with the entropy H; float [...] in [0, 1]."""
+    entropy = -torch.linalg.vecdot(log_probs.exp(), log_probs)
+    return (1.0 - entropy / math.log(max(log_probs.shape[-1], 2))).clamp(min=0.0)
+
+
+def mixture(parts: Sequence[Tensor], say: Tensor, *, space: Space, by_confidence: bool = False) -> Tensor:
+    """The weighted mean of what M members say.
+
+    Args:
+        parts: M scores, float [..., V].
+        say: float [..., M], 0 or more, each member's weight in each row; at least one is above 0.
+        space: see `Space`.
+        by_confidence: multiply each weight by the member's `confidence` in the row.
+
+    Returns:
+        Scores float [..., V], in the widest type of the parts; for `probability` they are log-probabilities.
+    """
+    log_probs = [log_probs_of(scores) for scores in parts]
+    if by_confidence:
+        say = say * torch.stack([confidence(one) + LEAST_CONFIDENCE for one in log_probs], -1)
+    share = (say / say.sum(-1, keepdim=True)).unbind(-1)
+    if space == "logit":
+        found = torch.stack([one * part.unsqueeze(-1) for one, part in zip(log_probs, share, strict=True)]).sum(0)
+    else:
+        found = torch.stack([one + part.log().unsqueeze(-1) for one, part in zip(log_probs, share, strict=True)])
+        found = found.logsumexp(0)
+    kind = parts[0].dtype
+    for scores in parts[1:]:
+        kind = torch.promote_types(kind, scores.dtype)
+    return found.to(kind)
