@@ -166,7 +166,8 @@ def peer_transport(work: Given) -> Callable[[], Tensor]:
 
 def our_kd(work: Given) -> Callable[[], Any]:
     """What `distill` computes."""
-    from didact.losses import imitate, label_loss
+    from didact.losses.labels.supervised import label_loss
+    from didact.losses.labels.targets import imitate
     from didact.types import Logits, Terms
 
     return lambda: Terms(
@@ -177,7 +178,7 @@ def our_kd(work: Given) -> Callable[[], Any]:
 
 def our_mse(work: Given) -> Callable[[], Any]:
     """What `fitnet` computes in its first stage."""
-    from didact.losses import feature_mse
+    from didact.losses.features.distances import feature_mse
     from didact.types import Terms
 
     return lambda: Terms(hint=feature_mse(work.student, work.teacher))
@@ -185,7 +186,7 @@ def our_mse(work: Given) -> Callable[[], Any]:
 
 def our_attention(work: Given) -> Callable[[], Any]:
     """What `attention_transfer` computes for a stage."""
-    from didact.losses import attention_transfer
+    from didact.losses.features.attention import attention_transfer
     from didact.types import Terms
 
     # torchdistill's is the mean over positions.
@@ -195,7 +196,7 @@ def our_attention(work: Given) -> Callable[[], Any]:
 
 def our_relational(work: Given) -> Callable[[], Any]:
     """What `relational` computes."""
-    from didact.losses import relational_angle, relational_distance
+    from didact.losses.pairs.relational import relational_angle, relational_distance
     from didact.types import Terms
 
     return lambda: Terms(
@@ -206,7 +207,7 @@ def our_relational(work: Given) -> Callable[[], Any]:
 
 def our_contrastive(work: Given) -> Callable[[], Any]:
     """What `contrastive_distillation` computes, with the row of the pass before as the positive, as torchdistill."""
-    from didact.losses import noise_contrastive
+    from didact.losses.pairs.contrastive import noise_contrastive
     from didact.memory import EmbeddingBank
     from didact.types import Terms
 
@@ -232,7 +233,8 @@ def our_contrastive(work: Given) -> Callable[[], Any]:
 
 def our_decoupled(work: Given) -> Callable[[], Any]:
     """What `decoupled` computes."""
-    from didact.losses import decoupled_kl, target_log_probs
+    from didact.losses.classes.decoupled import decoupled_kl
+    from didact.losses.labels.targets import target_log_probs
     from didact.types import Logits, Terms
 
     def loss() -> Terms:
@@ -245,7 +247,7 @@ def our_decoupled(work: Given) -> Callable[[], Any]:
 
 def our_transport(work: Given) -> Callable[[], Any]:
     """What `sinkhorn` computes."""
-    from didact.losses import sinkhorn_distance
+    from didact.losses.pairs.transport import sinkhorn_distance
     from didact.types import Terms
 
     theirs = F.softmax(work.teacher, dim=1)

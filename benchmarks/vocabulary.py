@@ -88,7 +88,7 @@ def liger(work: Given) -> Tensor:
 
 def didact(work: Given) -> Tensor:
     """What methods of distillation compute for each token."""
-    from didact.losses import token_divergence
+    from didact.losses.tokens.divergence import token_divergence
     from didact.types import Head
 
     head, teacher = Head(work.weight), Head(work.teacher_weight)

@@ -5,7 +5,7 @@ import contextlib
 import numpy as np
 import torch
 
-from didact.losses import _fused
+from didact.losses.tokens import _fused
 from didact.types import Head
 
 

@@ -20,7 +20,7 @@ It does little.
 from dataclasses import dataclass
 
 from didact.errors import check_range
-from didact.losses import label_loss
+from didact.losses.labels.supervised import label_loss
 from didact.types import Method, Terms
 
 

@@ -233,7 +233,7 @@ PACKAGE = {
     "losses/far.py": "def g(): return 1\n",
     "losses/_deep.py": "import math\nimport didact.types\ndef h(x): return math.exp(x)\n",
     "nets.py": "A = 1\nB = A\nC = 2\n",
-    "types.py": "from didact.errors import E\ndef t(): raise E\n",
+    "types/__init__.py": "from didact.errors import E\ndef t(): raise E\n",
     "errors.py": "class E(Exception): ...\n",
     "method.py": "from didact import nets\nfrom didact.losses import f\nCLAIM = Claim(word='x')\n\n"
     "def loss(x):\n    from didact.types import t\n    return f(x) + nets.B + t()\n",
@@ -278,7 +278,7 @@ def test_what_is_used_is_followed_to_where_it_is_defined(package):
         ("losses/near.py", "# no comment", "# another", False),
         ("losses/far.py", "1", "2", False),
         ("nets.py", "C = 2", "C = 3", False),
-        ("types.py", "raise E", "return E", False),
+        ("types/__init__.py", "raise E", "return E", False),
         ("method.py", "word='x'", "word='y'", False),
         ("losses/near.py", "K = 3", "K = 4", True),
         ("losses/near.py", "h(x) + K", "h(x) - K", True),

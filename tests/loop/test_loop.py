@@ -18,7 +18,7 @@ from didact.loop.checkpoint import list_checkpoints
 from didact.loop.flops import count_flops
 from didact.loop.guard import Guard
 from didact.loop.recorder import Recorder
-from didact.losses import cross_entropy
+from didact.losses.labels.supervised import cross_entropy
 from didact.methods.supervised.supervised import Config, Supervised
 from didact.sources import BatchSource
 from didact.types import IGNORE, Batch, Cost, ExampleFeed, Method, Term, Terms, Verdict

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from didact import losses
 from didact.errors import ConfigError
+from didact.losses.features.attention_relations import relation_kl, token_relations
 
 
 def draw(seed, *shape):
@@ -35,8 +35,8 @@ def slow_kl(student, teacher, heads, present):
 
 
 def kl(student, teacher, heads, present=None, trust=None):
-    relations = [losses.token_relations(torch.as_tensor(v), heads, present) for v in (student, teacher)]
-    return losses.relation_kl(*relations, present, trust=trust)
+    relations = [token_relations(torch.as_tensor(v), heads, present) for v in (student, teacher)]
+    return relation_kl(*relations, present, trust=trust)
 
 
 def test_it_matches_a_slow_transcription_at_other_widths():
@@ -84,6 +84,6 @@ def test_equal_relations_are_at_no_distance():
 
 def test_what_cannot_be_compared_is_refused():
     with pytest.raises(ConfigError, match="relation_heads is 3, into which a width of 8 cannot"):
-        losses.token_relations(torch.zeros(1, 2, 8), 3)
+        token_relations(torch.zeros(1, 2, 8), 3)
     with pytest.raises(ConfigError, match=r"\[1, 2, 3, 3\].*\[1, 2, 4, 4\].*same tokens"):
-        losses.relation_kl(torch.zeros(1, 2, 3, 3), torch.zeros(1, 2, 4, 4))
+        relation_kl(torch.zeros(1, 2, 3, 3), torch.zeros(1, 2, 4, 4))

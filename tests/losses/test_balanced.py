@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from didact.errors import ConfigError
-from didact.losses import entropy_balanced_kl, forward_kl, target_log_probs
+from didact.losses.classes.divergence import entropy_balanced_kl, forward_kl
+from didact.losses.labels.targets import target_log_probs
 from didact.types import Logits
 
 

@@ -1,6 +1,6 @@
 import torch
 
-from didact.losses import among_band, covariances, highest
+from didact.losses.policy.selection import among_band, covariances, highest
 
 
 def test_the_covariance_is_what_the_entropy_loses():

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from didact.errors import ConfigError
-from didact.losses import class_imbalance, logit_distance
+from didact.losses.classes.entropy import class_imbalance
+from didact.losses.classes.logits import logit_distance
 
 
 @pytest.mark.parametrize("weighed", [False, True])

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from didact import losses
 from didact.errors import ConfigError
+from didact.losses.classes.decoupled import decoupled_kl
+from didact.losses.classes.divergence import forward_kl
+from didact.losses.labels.targets import target_log_probs
 from didact.types import IGNORE, Logits
 
 
@@ -33,8 +35,8 @@ def slow(student, teacher, target, temperature):
 
 
 def parts(student, teacher, target, temperature, **options):
-    theirs = losses.target_log_probs(Logits(logits=torch.as_tensor(teacher)), temperature, classes=student.shape[1])
-    return losses.decoupled_kl(student, theirs, torch.as_tensor(target), temperature=temperature, **options)
+    theirs = target_log_probs(Logits(logits=torch.as_tensor(teacher)), temperature, classes=student.shape[1])
+    return decoupled_kl(student, theirs, torch.as_tensor(target), temperature=temperature, **options)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
@@ -53,8 +55,8 @@ def test_together_they_are_the_divergence():
     """KL(P || Q) = TCKD + (1 - p_target) NCKD."""
     student, teacher, target = draw(2, 1, 7), draw(3, 1, 7), [4]
     of_target, of_others = parts(torch.tensor(student), teacher, target, 2.0)
-    theirs = losses.target_log_probs(Logits(logits=torch.tensor(teacher)), 2.0, classes=7)
-    whole = losses.forward_kl(torch.tensor(student), theirs, temperature=2.0).sum.item()
+    theirs = target_log_probs(Logits(logits=torch.tensor(teacher)), 2.0, classes=7)
+    whole = forward_kl(torch.tensor(student), theirs, temperature=2.0).sum.item()
     share = 1 - softmax(teacher[0] / 2.0)[4]
     assert of_target.sum.item() + share * of_others.sum.item() == pytest.approx(whole, rel=1e-5)
 
@@ -100,4 +102,4 @@ def test_a_student_that_agrees_loses_nothing():
 
 def test_one_class_has_no_others():
     with pytest.raises(ConfigError, match=r"\[2, 1\].*two classes"):
-        losses.decoupled_kl(torch.zeros(2, 1), torch.zeros(2, 1), torch.zeros(2, dtype=torch.int64))
+        decoupled_kl(torch.zeros(2, 1), torch.zeros(2, 1), torch.zeros(2, dtype=torch.int64))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from didact.losses import with_gradient, without_conflict
+from didact.losses.combining import with_gradient, without_conflict
 
 
 def test_a_value_carries_the_gradients_that_it_is_given():

@@ -2,7 +2,7 @@
 
 import torch
 
-from didact.losses import failed_groups
+from didact.losses.policy.groups import failed_groups
 
 
 def test_a_group_failed_where_nobody_was_right():

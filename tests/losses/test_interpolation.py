@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from didact.errors import ConfigError
-from didact.losses import between
+from didact.losses.tokens.interpolation import between
 from didact.types import Head
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from didact.losses import joint_class_log_probs, joint_labels
+from didact.losses.labels.joint import joint_class_log_probs, joint_labels
 from didact.types import IGNORE
 
 

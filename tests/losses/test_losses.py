@@ -8,8 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from didact import losses
 from didact.errors import ConfigError, DataError, TeacherError
+from didact.losses.classes import divergence
+from didact.losses.classes.divergence import forward_kl
+from didact.losses.features.distances import feature_cosine, feature_mse, probability_mse
+from didact.losses.labels.supervised import cross_entropy, label_loss, squared_error
+from didact.losses.labels.targets import imitate, target_log_probs, target_probs
 from didact.types import IGNORE, Features, Labels, Logits, Reward
 
 sizes = st.integers(1, 6)
@@ -45,9 +49,9 @@ def slow_divergence(kind, student, teacher, temperature, beta=0.5, continuous=Tr
     return total
 
 
-def divergence(kind, student, teacher, temperature, **options):
-    target = losses.target_log_probs(Logits(logits=teacher), temperature, classes=teacher.shape[1])
-    return getattr(losses, kind)(student, target, temperature=temperature, **options)
+def divergence_of(kind, student, teacher, temperature, **options):
+    target = target_log_probs(Logits(logits=teacher), temperature, classes=teacher.shape[1])
+    return getattr(divergence, kind)(student, target, temperature=temperature, **options)
 
 
 @settings(max_examples=40, deadline=None)
@@ -56,7 +60,7 @@ def divergence(kind, student, teacher, temperature, **options):
 )
 def test_divergences_match_a_slow_transcription(seed, examples, classes, kind, temperature):
     student, teacher = rows(seed, examples, classes), rows(seed + 1, examples, classes)
-    term = divergence(kind, torch.tensor(student), torch.tensor(teacher), temperature)
+    term = divergence_of(kind, torch.tensor(student), torch.tensor(teacher), temperature)
     assert term.count == examples
     assert term.sum.item() == pytest.approx(slow_divergence(kind, student, teacher, temperature), rel=1e-3, abs=1e-4)
 
@@ -65,7 +69,7 @@ def test_divergences_match_a_slow_transcription(seed, examples, classes, kind, t
 @pytest.mark.parametrize("beta", [0.1, 0.5, 0.8])
 def test_jensen_shannon_in_both_forms(beta, continuous):
     student, teacher = rows(1, 5, 4), rows(2, 5, 4)
-    term = divergence(
+    term = divergence_of(
         "jensen_shannon", torch.tensor(student), torch.tensor(teacher), 2.0, beta=beta, continuous=continuous
     )
     slow = slow_divergence("jensen_shannon", student, teacher, 2.0, beta, continuous)
@@ -75,18 +79,18 @@ def test_jensen_shannon_in_both_forms(beta, continuous):
 def test_continuous_jensen_shannon_tends_to_the_two_kls():
     student, teacher = torch.tensor(rows(3, 6, 20, 1.0)), torch.tensor(rows(4, 6, 20, 1.0))
     for end, near, kind in ((0.0, 2e-3, "forward_kl"), (1.0, 1 - 2e-3, "reverse_kl")):
-        expected = divergence(kind, student, teacher, 1.0).sum.item()
-        assert divergence("jensen_shannon", student, teacher, 1.0, beta=end).sum.item() == expected
-        assert divergence("jensen_shannon", student, teacher, 1.0, beta=near).sum.item() == pytest.approx(
+        expected = divergence_of(kind, student, teacher, 1.0).sum.item()
+        assert divergence_of("jensen_shannon", student, teacher, 1.0, beta=end).sum.item() == expected
+        assert divergence_of("jensen_shannon", student, teacher, 1.0, beta=near).sum.item() == pytest.approx(
             expected, rel=0.1
         )
 
 
 def test_jensen_shannon_as_written_is_refused_where_it_is_zero():
     with pytest.raises(ConfigError, match="strictly between 0 and 1"):
-        divergence("jensen_shannon", torch.ones(1, 2), torch.ones(1, 2), 1.0, beta=0.0, continuous=False)
+        divergence_of("jensen_shannon", torch.ones(1, 2), torch.ones(1, 2), 1.0, beta=0.0, continuous=False)
     with pytest.raises(ConfigError, match=r"beta is 1.5.*at most 1"):
-        divergence("jensen_shannon", torch.ones(1, 2), torch.ones(1, 2), 1.0, beta=1.5)
+        divergence_of("jensen_shannon", torch.ones(1, 2), torch.ones(1, 2), 1.0, beta=1.5)
 
 
 @settings(max_examples=30, deadline=None)
@@ -94,7 +98,7 @@ def test_jensen_shannon_as_written_is_refused_where_it_is_zero():
 def test_cross_entropy_with_missing_labels(seed, examples, classes):
     logits = rows(seed, examples, classes)
     labels = np.random.default_rng(seed).integers(-1, classes, examples)
-    term = losses.cross_entropy(torch.tensor(logits), torch.tensor(np.where(labels < 0, IGNORE, labels)))
+    term = cross_entropy(torch.tensor(logits), torch.tensor(np.where(labels < 0, IGNORE, labels)))
     slow = sum(-math.log(softmax(row)[label]) for row, label in zip(logits, labels, strict=True) if label >= 0)
     assert float(term.count) == (labels >= 0).sum()
     assert term.sum.item() == pytest.approx(slow, rel=1e-4, abs=1e-5)
@@ -103,13 +107,13 @@ def test_cross_entropy_with_missing_labels(seed, examples, classes):
 def test_cross_entropy_with_soft_labels_trust_and_smoothing():
     logits, trust = rows(5, 4, 3), [1.0, 0.0, 0.5, 0.25]
     soft = np.array([softmax(row) for row in rows(6, 4, 3)])
-    term = losses.cross_entropy(torch.tensor(logits), torch.tensor(soft), trust=torch.tensor(trust))
+    term = cross_entropy(torch.tensor(logits), torch.tensor(soft), trust=torch.tensor(trust))
     per = [-sum(p * math.log(q) for p, q in zip(t, softmax(s), strict=True)) for t, s in zip(soft, logits, strict=True)]
     assert term.sum.item() == pytest.approx(sum(w * v for w, v in zip(trust, per, strict=True)), rel=1e-5)
     assert float(term.count) == pytest.approx(1.75)
 
     labels = [0, 2, IGNORE, 1]
-    smooth = losses.cross_entropy(torch.tensor(logits), torch.tensor(labels), label_smoothing=0.3)
+    smooth = cross_entropy(torch.tensor(logits), torch.tensor(labels), label_smoothing=0.3)
     slow = sum(
         0.7 * -math.log(softmax(row)[label]) + 0.3 * sum(-math.log(p) for p in softmax(row)) / 3
         for row, label in zip(logits, labels, strict=True)
@@ -120,26 +124,26 @@ def test_cross_entropy_with_soft_labels_trust_and_smoothing():
 
 
 def test_squared_error_leaves_missing_targets_out():
-    term = losses.squared_error(torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([3.0, float("nan"), 1.0]))
+    term = squared_error(torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([3.0, float("nan"), 1.0]))
     assert term.sum.item() == pytest.approx(4.0 + 9.0)
     assert float(term.count) == 2
 
 
 def test_gradients_do_not_flow_through_missing_targets():
     predictions = torch.zeros(2, 1, requires_grad=True)
-    losses.squared_error(predictions, torch.tensor([float("nan"), 2.0])).sum.backward()
+    squared_error(predictions, torch.tensor([float("nan"), 2.0])).sum.backward()
     assert predictions.grad is not None
     assert predictions.grad.flatten().tolist() == [0.0, -4.0]
 
 
 def test_label_loss_chooses_by_the_labels():
     logits = torch.tensor([[0.0, 1.0]])
-    assert losses.label_loss(logits, torch.tensor([1])).sum.item() == pytest.approx(math.log(1 + math.exp(-1)))
-    assert losses.label_loss(torch.tensor([[2.0]]), torch.tensor([5.0])).sum.item() == pytest.approx(9.0)
+    assert label_loss(logits, torch.tensor([1])).sum.item() == pytest.approx(math.log(1 + math.exp(-1)))
+    assert label_loss(torch.tensor([[2.0]]), torch.tensor([5.0])).sum.item() == pytest.approx(9.0)
     with pytest.raises(DataError, match="2 classes"):
-        losses.label_loss(logits, torch.tensor([1.0]))
+        label_loss(logits, torch.tensor([1.0]))
     with pytest.raises(ConfigError, match="regression has no classes"):
-        losses.label_loss(torch.tensor([[2.0]]), torch.tensor([5.0]), label_smoothing=0.1)
+        label_loss(torch.tensor([[2.0]]), torch.tensor([5.0]), label_smoothing=0.1)
 
 
 @settings(max_examples=25, deadline=None)
@@ -151,37 +155,33 @@ def test_feature_losses(seed, examples, shape):
     cosine = sum(
         1 - (s * t).sum() / math.sqrt((s * s).sum() * (t * t).sum()) for s, t in zip(student, teacher, strict=True)
     )
-    assert losses.feature_mse(torch.tensor(student), torch.tensor(teacher)).sum.item() == pytest.approx(
-        squared, rel=1e-4
-    )
-    assert losses.feature_cosine(torch.tensor(student), torch.tensor(teacher)).sum.item() == pytest.approx(
+    assert feature_mse(torch.tensor(student), torch.tensor(teacher)).sum.item() == pytest.approx(squared, rel=1e-4)
+    assert feature_cosine(torch.tensor(student), torch.tensor(teacher)).sum.item() == pytest.approx(
         cosine, rel=1e-4, abs=1e-5
     )
 
 
 def test_feature_losses_name_both_shapes():
     with pytest.raises(ConfigError, match=r"\[2, 3\].*\[2, 4\]"):
-        losses.feature_mse(torch.zeros(2, 3), torch.zeros(2, 4))
+        feature_mse(torch.zeros(2, 3), torch.zeros(2, 4))
 
 
 def test_probability_mse():
     logits, target = rows(7, 3, 4), np.array([softmax(row) for row in rows(8, 3, 4)])
     slow = sum(((np.array(softmax(s)) - t) ** 2).mean() for s, t in zip(logits, target, strict=True))
-    assert losses.probability_mse(torch.tensor(logits), torch.tensor(target)).sum.item() == pytest.approx(
-        slow, rel=1e-5
-    )
+    assert probability_mse(torch.tensor(logits), torch.tensor(target)).sum.item() == pytest.approx(slow, rel=1e-5)
 
 
 LOSSES = {
-    "cross_entropy": lambda s, t: losses.cross_entropy(s, torch.tensor([0, 2, 1])),
-    "soft_cross_entropy": lambda s, t: losses.cross_entropy(s, t.softmax(-1)),
-    "forward_kl": lambda s, t: divergence("forward_kl", s, t, 3.0),
-    "reverse_kl": lambda s, t: divergence("reverse_kl", s, t, 3.0),
-    "jensen_shannon": lambda s, t: divergence("jensen_shannon", s, t, 3.0, beta=0.3),
-    "feature_mse": losses.feature_mse,
-    "feature_cosine": losses.feature_cosine,
-    "probability_mse": lambda s, t: losses.probability_mse(s, t.softmax(-1)),
-    "squared_error": lambda s, t: losses.squared_error(s[:, :1], t[:, 0]),
+    "cross_entropy": lambda s, t: cross_entropy(s, torch.tensor([0, 2, 1])),
+    "soft_cross_entropy": lambda s, t: cross_entropy(s, t.softmax(-1)),
+    "forward_kl": lambda s, t: divergence_of("forward_kl", s, t, 3.0),
+    "reverse_kl": lambda s, t: divergence_of("reverse_kl", s, t, 3.0),
+    "jensen_shannon": lambda s, t: divergence_of("jensen_shannon", s, t, 3.0, beta=0.3),
+    "feature_mse": feature_mse,
+    "feature_cosine": feature_cosine,
+    "probability_mse": lambda s, t: probability_mse(s, t.softmax(-1)),
+    "squared_error": lambda s, t: squared_error(s[:, :1], t[:, 0]),
 }
 
 
@@ -208,41 +208,41 @@ def test_a_student_that_agrees_loses_nothing(name):
 
 def test_softened_probabilities_equal_softened_logits():
     logits = torch.tensor(rows(12, 4, 5)).float()
-    from_logits = losses.target_log_probs(Logits(logits=logits), 2.5, classes=5)
-    from_probs = losses.target_log_probs(Labels(labels=logits.softmax(-1)), 2.5, classes=5)
-    from_features = losses.target_log_probs(Features(features={}, logits=logits), 2.5, classes=5)
+    from_logits = target_log_probs(Logits(logits=logits), 2.5, classes=5)
+    from_probs = target_log_probs(Labels(labels=logits.softmax(-1)), 2.5, classes=5)
+    from_features = target_log_probs(Features(features={}, logits=logits), 2.5, classes=5)
     torch.testing.assert_close(from_logits, from_probs)
     torch.testing.assert_close(from_logits, from_features)
-    assert losses.target_probs(Logits(logits=logits), 2.5, classes=5).sum(-1).tolist() == pytest.approx([1.0] * 4)
+    assert target_probs(Logits(logits=logits), 2.5, classes=5).sum(-1).tolist() == pytest.approx([1.0] * 4)
 
 
 def test_a_teacher_that_says_zero_gives_finite_targets():
     certain = Labels(labels=torch.tensor([[1.0, 0.0, 0.0]]))
-    target = losses.target_log_probs(certain, 4.0, classes=3)
+    target = target_log_probs(certain, 4.0, classes=3)
     assert torch.isfinite(target).all()
-    term = losses.forward_kl(torch.zeros(1, 3), target)
+    term = forward_kl(torch.zeros(1, 3), target)
     assert term.sum.item() == pytest.approx(math.log(3), rel=1e-5)
 
 
 def test_imitate_hard_labels_counts_answers_only():
-    term = losses.imitate(torch.zeros(3, 4), Labels(labels=torch.tensor([2, IGNORE, 0])))
+    term = imitate(torch.zeros(3, 4), Labels(labels=torch.tensor([2, IGNORE, 0])))
     assert float(term.count) == 2
     assert term.sum.item() == pytest.approx(2 * math.log(4), rel=1e-5)
 
 
 def test_imitate_numbers_is_squared_error():
-    term = losses.imitate(torch.tensor([[1.0], [0.0]]), Labels(labels=torch.tensor([3.0, 1.0])))
+    term = imitate(torch.tensor([[1.0], [0.0]]), Labels(labels=torch.tensor([3.0, 1.0])))
     assert term.sum.item() == pytest.approx(5.0)
 
 
 def test_a_signal_without_classes_is_refused():
     with pytest.raises(TeacherError, match="Reward, which says nothing about classes"):
-        losses.imitate(torch.zeros(2, 3), Reward(value=torch.zeros(2)))
+        imitate(torch.zeros(2, 3), Reward(value=torch.zeros(2)))
 
 
 def test_a_temperature_of_zero_is_refused():
     with pytest.raises(ConfigError, match="temperature is 0"):
-        losses.forward_kl(torch.zeros(1, 2), torch.zeros(1, 2), temperature=0.0)
+        forward_kl(torch.zeros(1, 2), torch.zeros(1, 2), temperature=0.0)
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "forward_kl", "feature_mse"])

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from didact.losses import mixed_cross_entropy
+from didact.losses.labels.supervised import mixed_cross_entropy
 from didact.types import IGNORE
 
 

@@ -6,7 +6,8 @@ import torch
 
 from didact.errors import ConfigError
 from didact.learners.causal import build_causal
-from didact.losses import overlap, topk_overlap
+from didact.losses.tokens import overlap
+from didact.losses.tokens.overlap import topk_overlap
 from didact.methods.language import gkd
 from didact.teachers import LanguageTeacher
 from didact.types import Batch, Head

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from didact.losses import self_paced_weights
+from didact.losses.combining import self_paced_weights
 
 
 def test_the_weights_minimise_the_self_paced_objective():

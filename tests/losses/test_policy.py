@@ -7,7 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from didact.errors import ConfigError
-from didact.losses import policy, with_advantages
+from didact.losses.policy.groups import BASELINES, dead_groups, group_advantages, group_mean, group_sum
+from didact.losses.policy.outputs import with_advantages
+from didact.losses.policy.preferences import preference
+from didact.losses.policy.surrogate import clipped_share, kl_estimate, surrogate
 from didact.types import Batch
 
 
@@ -15,7 +18,7 @@ def test_the_surrogate_is_what_the_paper_writes():
     now = torch.tensor([0.0, -1.0, -0.5, -2.0, -1.0], requires_grad=True)
     then = torch.tensor([-0.5, -1.0, -0.1, -1.0, -1.5])
     advantage = torch.tensor([1.0, 2.0, -1.0, -1.0, -1.0])
-    loss = policy.surrogate(now, then, advantage, 0.2, 0.3)
+    loss = surrogate(now, then, advantage, 0.2, 0.3)
     for i in range(5):
         r, a = math.exp(float((now[i] - then[i]).detach())), float(advantage[i])
         assert float(loss[i].detach()) == pytest.approx(-min(r * a, min(max(r, 0.8), 1.3) * a), rel=1e-6)
@@ -24,7 +27,7 @@ def test_the_surrogate_is_what_the_paper_writes():
     ratio = (now - then).detach().exp()
     assert now.grad is not None
     assert now.grad.tolist() == pytest.approx([0.0, -2.0, 0.0, 0.0, float(ratio[4])])
-    assert policy.clipped_share(now, then, advantage, 0.2, 0.3).tolist() == [1.0, 0.0, 1.0, 1.0, 0.0]
+    assert clipped_share(now, then, advantage, 0.2, 0.3).tolist() == [1.0, 0.0, 1.0, 1.0, 0.0]
 
 
 def test_at_the_policy_that_acted_its_gradient_is_the_policy_gradient():
@@ -33,7 +36,7 @@ def test_at_the_policy_that_acted_its_gradient_is_the_policy_gradient():
     expected = (log_probs.exp() * reward).sum()
     (exact,) = torch.autograd.grad(expected, logits, retain_graph=True)
     # Every action once, weighted by its probability, is the expectation over actions.
-    weighted = policy.surrogate(log_probs, log_probs.detach(), reward) * log_probs.detach().exp()
+    weighted = surrogate(log_probs, log_probs.detach(), reward) * log_probs.detach().exp()
     (found,) = torch.autograd.grad(weighted.sum(), logits)
     assert torch.allclose(found, -exact)
 
@@ -41,7 +44,7 @@ def test_at_the_policy_that_acted_its_gradient_is_the_policy_gradient():
 def test_the_estimate_of_the_divergence_is_unbiased_and_never_negative():
     p = torch.randn(7, dtype=torch.float64).log_softmax(0)
     q = torch.randn(7, dtype=torch.float64).log_softmax(0)
-    each = policy.kl_estimate(p, q)
+    each = kl_estimate(p, q)
     assert (each >= 0).all()
     assert float((p.exp() * each).sum()) == pytest.approx(float((p.exp() * (p - q)).sum()))
 
@@ -64,15 +67,15 @@ def slow_advantages(reward, group, trust, baseline, scale):
 @settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.integers(0, 3), st.sampled_from([0.0, 1.0])), min_size=1),
-    st.sampled_from(policy.BASELINES),
+    st.sampled_from(BASELINES),
     st.booleans(),
 )
 def test_advantages_are_those_of_a_slow_loop(rows, baseline, scale):
     reward, group, trust = (np.array(column) for column in zip(*rows, strict=True))
     given_ = torch.tensor(reward), torch.tensor(group) * 7 - 3, torch.tensor(trust)
-    found = policy.group_advantages(*given_, baseline=baseline, scale=scale)
+    found = group_advantages(*given_, baseline=baseline, scale=scale)
     assert np.allclose(found, slow_advantages(reward, group, trust, baseline, scale), atol=1e-5)
-    dead = policy.dead_groups(given_[0].float(), given_[1], given_[2].float())
+    dead = dead_groups(given_[0].float(), given_[1], given_[2].float())
     for i in range(len(reward)):
         same = {reward[j] for j in range(len(reward)) if group[j] == group[i] and trust[j] > 0}
         assert bool(dead[i]) == (len(same) <= 1)
@@ -80,20 +83,20 @@ def test_advantages_are_those_of_a_slow_loop(rows, baseline, scale):
 
 def test_an_unknown_baseline_is_refused():
     with pytest.raises(ConfigError, match="baseline is 'median'"):
-        policy.group_advantages(torch.zeros(2), torch.zeros(2, dtype=torch.int64), baseline="median")
+        group_advantages(torch.zeros(2), torch.zeros(2, dtype=torch.int64), baseline="median")
 
 
 def test_the_preference_loss_is_the_papers_and_points_the_right_way():
     chosen = torch.tensor([-3.0, -5.0], requires_grad=True)
     rejected = torch.tensor([-4.0, -2.0], requires_grad=True)
-    loss = policy.preference(chosen, rejected, torch.tensor([-3.5, -5.0]), torch.tensor([-3.0, -2.5]), beta=0.3)
+    loss = preference(chosen, rejected, torch.tensor([-3.5, -5.0]), torch.tensor([-3.0, -2.5]), beta=0.3)
     margins = [(-3.0 + 3.5) - (-4.0 + 3.0), (-5.0 + 5.0) - (-2.0 + 2.5)]
     assert loss.tolist() == pytest.approx([math.log1p(math.exp(-0.3 * m)) for m in margins])
     loss.sum().backward()
     assert chosen.grad is not None and rejected.grad is not None
     assert (chosen.grad < 0).all() and torch.allclose(chosen.grad, -rejected.grad)
     with pytest.raises(ConfigError, match="beta is 0"):
-        policy.preference(chosen, rejected, chosen, rejected, beta=0.0)
+        preference(chosen, rejected, chosen, rejected, beta=0.0)
 
 
 def test_sums_and_means_within_groups_are_those_of_a_loop():
@@ -102,8 +105,8 @@ def test_sums_and_means_within_groups_are_those_of_a_loop():
     for i in range(6):
         same = [j for j in range(6) if group[j] == group[i]]
         counted = [float(values[j]) for j in same if known[j] > 0]
-        assert float(policy.group_sum(values, group)[i]) == pytest.approx(sum(float(values[j]) for j in same))
-        assert float(policy.group_mean(values, group, known)[i]) == pytest.approx(np.mean(counted) if counted else 0.0)
+        assert float(group_sum(values, group)[i]) == pytest.approx(sum(float(values[j]) for j in same))
+        assert float(group_mean(values, group, known)[i]) == pytest.approx(np.mean(counted) if counted else 0.0)
 
 
 def test_attempts_are_dead_where_nothing_differs_in_what_they_are_compared_with():

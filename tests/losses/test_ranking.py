@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from didact import losses
+from didact.losses.classes.ranking import plackett_luce
+from didact.losses.labels.supervised import cross_entropy
 from didact.types import IGNORE
 
 
@@ -45,9 +46,7 @@ def test_each_choice_is_among_those_left(seed, examples, classes):
     student, teacher = rows(seed, examples, classes), rows(seed + 1, examples, classes)
     labels = np.where(rng.random(examples) < 0.3, IGNORE, rng.integers(0, classes, examples))
     trust = rng.random(examples)
-    term = losses.plackett_luce(
-        torch.tensor(student), log_probs(teacher), torch.tensor(labels), trust=torch.tensor(trust)
-    )
+    term = plackett_luce(torch.tensor(student), log_probs(teacher), torch.tensor(labels), trust=torch.tensor(trust))
     assert term.sum.item() == pytest.approx(slow(student, teacher, labels, trust), rel=1e-4)
     assert float(term.count) == pytest.approx(trust.sum())
 
@@ -55,21 +54,21 @@ def test_each_choice_is_among_those_left(seed, examples, classes):
 def test_a_certain_teacher_leaves_cross_entropy():
     student, labels = torch.tensor(rows(0, 6, 5)).float(), torch.tensor([0, 1, 2, 3, 4, 0])
     certain = torch.full((6, 5), -100.0).scatter(1, labels[:, None], 0.0)
-    found = losses.plackett_luce(student, certain, labels)
-    assert found.sum.item() == pytest.approx(losses.cross_entropy(student, labels).sum.item(), rel=1e-5)
+    found = plackett_luce(student, certain, labels)
+    assert found.sum.item() == pytest.approx(cross_entropy(student, labels).sum.item(), rel=1e-5)
     assert found.count == 6
 
 
 def test_the_gradient_matches_finite_differences():
     student = torch.tensor(rows(1, 3, 4, 1.0)).float().requires_grad_()
     said, labels = log_probs(rows(2, 3, 4)), torch.tensor([2, IGNORE, 0])
-    losses.plackett_luce(student, said, labels).sum.backward()
+    plackett_luce(student, said, labels).sum.backward()
     assert student.grad is not None
     for i, j in [(0, 0), (0, 2), (1, 1), (2, 3)]:
         moved = torch.zeros(3, 4)
         moved[i, j] = 1e-2
-        up = losses.plackett_luce(student.detach() + moved, said, labels).sum.double()
-        down = losses.plackett_luce(student.detach() - moved, said, labels).sum.double()
+        up = plackett_luce(student.detach() + moved, said, labels).sum.double()
+        down = plackett_luce(student.detach() - moved, said, labels).sum.double()
         assert student.grad[i, j].item() == pytest.approx(((up - down) / 2e-2).item(), abs=2e-3)
 
 
@@ -78,7 +77,7 @@ def test_a_shift_changes_nothing_and_the_loss_is_convex():
     said, labels = log_probs(rows(5, 8, 6)), torch.arange(8) % 6
 
     def at(logits):
-        return losses.plackett_luce(logits, said, labels).sum.item()
+        return plackett_luce(logits, said, labels).sum.item()
 
     assert at(one + 7.0) == pytest.approx(at(one), rel=1e-5)
     for share in (0.2, 0.5, 0.9):
@@ -87,5 +86,5 @@ def test_a_shift_changes_nothing_and_the_loss_is_convex():
 
 def test_no_gradient_flows_into_the_teacher():
     said = log_probs(rows(6, 2, 3)).requires_grad_()
-    losses.plackett_luce(torch.zeros(2, 3, requires_grad=True), said, torch.tensor([0, 1])).sum.backward()
+    plackett_luce(torch.zeros(2, 3, requires_grad=True), said, torch.tensor([0, 1])).sum.backward()
     assert said.grad is None

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from didact.losses import reflection
+from didact.losses.policy.surrogate import reflection
 
 
 def test_it_is_what_the_paper_writes():

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from didact import losses
 from didact.errors import DataError
-from didact.losses import relational
+from didact.losses.pairs import relational
 
 
 def draw(seed, *shape):
@@ -50,7 +49,7 @@ KINDS = ("relational_distance", "relational_angle")
 def test_relations_match_a_slow_transcription(kind, examples, mine, theirs):
     # The mean is far from 0, where inner products would lose digits if it were not taken away.
     student, teacher = draw(0, examples, mine) + 50.0, draw(1, examples, theirs)
-    term = getattr(losses, kind)(torch.tensor(student), torch.tensor(teacher))
+    term = getattr(relational, kind)(torch.tensor(student), torch.tensor(teacher))
     assert term.count == examples ** (2 if kind == "relational_distance" else 3)
     assert term.sum.item() == pytest.approx(slow(kind, student, teacher), rel=1e-3, abs=1e-5)
 
@@ -58,12 +57,12 @@ def test_relations_match_a_slow_transcription(kind, examples, mine, theirs):
 @pytest.mark.parametrize("kind", KINDS)
 def test_trust_weighs_pairs_and_triplets(kind):
     student, teacher, trust = draw(2, 5, 3), draw(3, 5, 4), [1.0, 0.5, 0.0, 1.0, 0.25]
-    term = getattr(losses, kind)(torch.tensor(student), torch.tensor(teacher), trust=torch.tensor(trust))
+    term = getattr(relational, kind)(torch.tensor(student), torch.tensor(teacher), trust=torch.tensor(trust))
     assert float(term.count) == pytest.approx(sum(trust) ** (2 if kind == "relational_distance" else 3))
     assert term.sum.item() == pytest.approx(slow(kind, student, teacher, trust), rel=1e-4)
     # Without the example that is not trusted, it is the same.
     kept = [0, 1, 3, 4]
-    rest = getattr(losses, kind)(
+    rest = getattr(relational, kind)(
         torch.tensor(student[kept]), torch.tensor(teacher[kept]), trust=torch.tensor(trust)[kept]
     )
     assert term.sum.item() == pytest.approx(rest.sum.item(), rel=1e-4)
@@ -76,7 +75,7 @@ def test_gradients_match_finite_differences(kind, trust, monkeypatch):
     student, teacher = draw(4, 5, 3) * 3.0, draw(5, 5, 2)
     x = torch.tensor(student).float().requires_grad_()
     options = {} if trust is None else {"trust": torch.tensor(trust)}
-    (2.0 * getattr(losses, kind)(x, torch.tensor(teacher), **options).sum).backward()
+    (2.0 * getattr(relational, kind)(x, torch.tensor(teacher), **options).sum).backward()
     for at in np.ndindex(student.shape):
         step = np.zeros_like(student)
         step[at] = 1e-5
@@ -89,7 +88,9 @@ def test_turning_shifting_and_scaling_change_nothing(kind):
     teacher = draw(6, 6, 3)
     turn, _ = np.linalg.qr(draw(7, 3, 3))
     moved = 5.0 * teacher @ turn + 2.0
-    assert getattr(losses, kind)(torch.tensor(moved), torch.tensor(teacher)).sum.item() == pytest.approx(0.0, abs=1e-6)
+    assert getattr(relational, kind)(torch.tensor(moved), torch.tensor(teacher)).sum.item() == pytest.approx(
+        0.0, abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -98,24 +99,24 @@ def test_examples_that_coincide_have_finite_gradients(kind):
     student[3] = student[1]
     teacher = draw(9, 5, 3)
     x = torch.tensor(student).float().requires_grad_()
-    term = getattr(losses, kind)(x, torch.tensor(teacher))
+    term = getattr(relational, kind)(x, torch.tensor(teacher))
     assert term.sum.item() == pytest.approx(slow(kind, student, teacher), rel=1e-4)
     term.sum.backward()
     assert torch.isfinite(x.grad).all()
     collapsed = torch.ones(4, 3, requires_grad=True)
-    getattr(losses, kind)(collapsed, torch.tensor(teacher[:4])).sum.backward()
+    getattr(relational, kind)(collapsed, torch.tensor(teacher[:4])).sum.backward()
     assert torch.isfinite(collapsed.grad).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_mixed_precision_leaves_them_alone(kind):
     student, teacher = torch.tensor(draw(10, 6, 4)).float() + 10.0, torch.tensor(draw(11, 6, 4)).float()
-    full = getattr(losses, kind)(student, teacher).sum
+    full = getattr(relational, kind)(student, teacher).sum
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(getattr(losses, kind)(student, teacher).sum, full)
+        assert torch.equal(getattr(relational, kind)(student, teacher).sum, full)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_example_has_no_relations(kind):
     with pytest.raises(DataError, match=r"The batch has 1 example, but relations .* at least 2"):
-        getattr(losses, kind)(torch.zeros(1, 3), torch.zeros(1, 3))
+        getattr(relational, kind)(torch.zeros(1, 3), torch.zeros(1, 3))

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from didact.errors import ConfigError, DataError
-from didact.losses import rows as rows_of
+from didact.losses.tokens import rows as rows_of
 from didact.types import Batch, Head, TokenOutput
 
 

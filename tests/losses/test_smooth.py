@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from didact.errors import ConfigError
-from didact.losses import feature_smooth_l1
+from didact.losses.features.distances import feature_smooth_l1
 
 
 def slow(student, teacher, trust):

@@ -8,7 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from didact.losses import forward_kl, subclass_kl, subclass_log_probs, target_log_probs
+from didact.losses.classes.divergence import forward_kl
+from didact.losses.classes.subclasses import subclass_kl, subclass_log_probs
+from didact.losses.labels.targets import target_log_probs
 from didact.types import Logits
 
 

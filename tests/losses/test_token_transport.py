@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from didact.errors import ConfigError
-from didact.losses import sinkhorn_distance, token_sinkhorn
+from didact.losses.pairs.transport import sinkhorn_distance
+from didact.losses.tokens.transport import token_sinkhorn
 from didact.types import Head
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from didact.losses import trilateral_edges
+from didact.losses.combining import trilateral_edges
 
 
 def test_the_edges_are_differences():

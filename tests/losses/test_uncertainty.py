@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from didact.losses import uncertainty
+from didact.losses.classes.entropy import uncertainty
 
 
 def test_uncertainty_is_relative_entropy():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from didact.errors import ConfigError
-from didact.losses import token_cross_entropy, token_log_probs
+from didact.losses.tokens.vocabulary import token_cross_entropy, token_log_probs
 from didact.types import Head, Terms
 from heads import chunks_of, distance, draw, slow_probs, slow_scores, trained
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from didact import losses
 from didact.errors import ConfigError
-from didact.losses import token_divergence, token_topk_divergence
+from didact.losses.classes.divergence import forward_kl, jensen_shannon, reverse_kl
+from didact.losses.tokens.divergence import token_divergence, token_topk_divergence
 from didact.types import Head, Terms, TopK
 from heads import chunks_of, distance, draw, slow_probs, slow_scores, trained
 
@@ -39,10 +39,10 @@ def of_classes(logits, teacher_log_probs, kind, beta, temperature, trust=None):
     """The same divergence of whole rows of logits, differentiated by autograd."""
     options = {"temperature": temperature, "trust": trust}
     if kind == "forward":
-        return losses.forward_kl(logits, teacher_log_probs, **options)
+        return forward_kl(logits, teacher_log_probs, **options)
     if kind == "reverse":
-        return losses.reverse_kl(logits, teacher_log_probs, **options)
-    return losses.jensen_shannon(logits, teacher_log_probs, beta=beta, continuous=kind == "scaled_jsd", **options)
+        return reverse_kl(logits, teacher_log_probs, **options)
+    return jensen_shannon(logits, teacher_log_probs, beta=beta, continuous=kind == "scaled_jsd", **options)
 
 
 @settings(max_examples=30, deadline=None)

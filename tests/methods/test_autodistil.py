@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from conftest import net
-from didact import losses
 from didact.errors import ConfigError
 from didact.learners import ModuleLearner, Size
 from didact.learners.nets import Encoder, MaskedMean, TextNet
+from didact.losses.labels.supervised import cross_entropy
 from didact.methods.distillation.autodistil import AutoDistil, Config
 from didact.teachers import FrozenTeacher, RandomTeacher
 from didact.types import IGNORE, Batch
@@ -82,7 +82,7 @@ def test_the_best_net_within_the_limit_is_chosen_and_fine_tuned():
     terms = method.loss(BATCH)
     assert method.space.chosen == min(distances, key=distances.get)
     small, there = method.supernet.cut_out(method.space.chosen), BATCH["label"] != IGNORE
-    expected = losses.cross_entropy(small(BATCH).logits[there], BATCH["label"][there]).mean()
+    expected = cross_entropy(small(BATCH).logits[there], BATCH["label"][there]).mean()
     assert terms.total().item() == pytest.approx(expected.item(), rel=1e-5)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from didact.errors import ConfigError
-from didact.losses import log_normaliser, posterior_advantages, posterior_ratio
+from didact.losses.policy.posterior import log_normaliser, posterior_advantages, posterior_ratio
 from didact.methods.language import posterior, reinforce
 from didact.types import Batch, Head, Question, Questions, TokenOutput
 from didact.worlds import policies

@@ -11,7 +11,7 @@ import torch
 from didact import worlds
 from didact.errors import ConfigError
 from didact.learners import causal
-from didact.losses import with_advantages
+from didact.losses.policy.outputs import with_advantages
 from didact.methods.language import evocot
 from didact.rollouts import Asker, Attempts, Chains, Sampling, continued, explained, opening, steps_of, told
 from didact.rollouts.collecting import rows_of

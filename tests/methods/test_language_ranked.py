@@ -14,7 +14,7 @@ from torch import nn
 from didact import sources, worlds
 from didact.errors import ConfigError, DataError
 from didact.learners import causal
-from didact.losses import best_against_others
+from didact.losses.policy.preferences import best_against_others
 from didact.methods.language import curry_dpo, dpo
 from didact.rollouts import Asker, RatedPairs, Sampling
 from didact.types import Head, Question, Questions, TokenOutput

@@ -10,7 +10,7 @@ from torch import nn
 
 from didact.errors import ConfigError
 from didact.learners import causal
-from didact.losses import covariances
+from didact.losses.policy.selection import covariances
 from didact.methods.language import clip_cov, grpo, nft, reinforce, rloo
 from didact.types import Batch, Head, TokenOutput
 from didact.worlds import policies

@@ -11,7 +11,8 @@ import torch
 from didact import worlds
 from didact.errors import ConfigError
 from didact.learners import causal
-from didact.losses import most_accurate, most_spread, most_telling, shortened
+from didact.losses.policy.rewards import shortened
+from didact.losses.policy.selection import most_accurate, most_spread, most_telling
 from didact.methods.language import d3s, grpo_lambda
 from didact.types import Batch
 

@@ -12,7 +12,9 @@ import didact
 from didact import worlds
 from didact.errors import ConfigError, DataError
 from didact.learners import causal
-from didact.losses import best_of_groups, comprehension, imitated
+from didact.losses.policy.outputs import comprehension
+from didact.losses.policy.selection import best_of_groups
+from didact.losses.policy.surrogate import imitated
 from didact.methods.language import ampo, tinyllm
 from didact.rollouts import Asker, Attempts, Sampling, answer_rows, followed, in_place, rationales_of, told_by, verified
 from didact.teachers import verifier_of

@@ -9,7 +9,7 @@ import torch
 from didact import worlds
 from didact.errors import DataError
 from didact.learners import causal
-from didact.losses import cross_votes, majority
+from didact.losses.labels.votes import cross_votes, majority
 from didact.methods.language import co_reward
 from didact.rollouts import Asker, Attempts, Sampling
 from didact.types import Batch

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from conftest import net, planted
-from didact import losses
 from didact.errors import ConfigError, DataError, TeacherError
 from didact.learners import ModuleLearner, stages
+from didact.losses.labels.targets import target_features
 from didact.memory import EmbeddingBank
 from didact.methods.distillation import attention_transfer, contrastive_distillation, decoupled, relational
 from didact.teachers import FrozenTeacher, RandomTeacher
@@ -284,9 +284,9 @@ def test_a_teacher_without_features_is_refused_before_training(method, config, i
 
 def test_a_signal_without_the_features_that_were_asked_for_is_refused():
     with pytest.raises(TeacherError, match=r"Features of body, which has no features 'hidden'"):
-        losses.target_features(Features(features={"body": torch.zeros(2, 3)}), "hidden")
+        target_features(Features(features={"body": torch.zeros(2, 3)}), "hidden")
     with pytest.raises(TeacherError, match=r"signal is Logits, which has no features 'hidden'"):
-        losses.target_features(Logits(logits=torch.zeros(2, 3)), "hidden")
+        target_features(Logits(logits=torch.zeros(2, 3)), "hidden")
 
 
 @pytest.mark.parametrize(("method", "config"), FEATURE_METHODS[1:])

@@ -25,7 +25,7 @@ from didact.options import parse
 PACKAGE = Path(__file__).parent.parent
 _MAKERS = (("didact.learners.build", "build"), ("didact.teachers.controls", None))
 """What learners are built by from their specs, and what stands in for a teacher as a control."""
-_NOT_FOLLOWED = frozenset({"cli", "claims", "claiming.py", "errors.py", "types.py"})
+_NOT_FOLLOWED = frozenset({"cli", "claims", "claiming.py", "errors.py", "types"})
 """What lies here refuses, prints or keeps, or is what every run shares."""
 _REPORTS = frozenset({"report.py", "charts.py", "sections.py", "wording.py", "phrases.py"})
 

@@ -17,7 +17,7 @@ from didact.experiment.data import Data
 from didact.experiment.preparing import CHECKED, Objects, Prepared, is_language, prepare
 from didact.learners import outputs_of
 from didact.loop.devices import find_device
-from didact.losses import imitate
+from didact.losses.labels.targets import imitate
 from didact.types import Cost, Examples
 
 FEW = 5

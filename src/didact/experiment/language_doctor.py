@@ -17,7 +17,9 @@ from didact.experiment.language_judging import can_compare, leaks, other_vocabul
 from didact.experiment.memory import Need, needed
 from didact.learners.causal import CausalLearner, describe_causal
 from didact.loop.devices import find_device, free_memory
-from didact.losses import acted, select, token_divergence
+from didact.losses.policy.outputs import acted
+from didact.losses.tokens.divergence import token_divergence
+from didact.losses.tokens.rows import select
 from didact.rollouts import Asker
 from didact.teachers import LanguageTeacher, Verifier
 from didact.teachers.verifiers import FunctionVerifier, PythonVerifier, strength, try_verifier

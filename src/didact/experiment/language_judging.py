@@ -9,7 +9,9 @@ import torch
 from didact import health, sources
 from didact.experiment.judging import Judged, split_leak
 from didact.learners import causal
-from didact.losses import select, token_cross_entropy, token_divergence
+from didact.losses.tokens.divergence import token_divergence
+from didact.losses.tokens.rows import select
+from didact.losses.tokens.vocabulary import token_cross_entropy
 from didact.rollouts import Asker, Sampling
 from didact.teachers import LanguageTeacher
 from didact.types import Batch, Monitor, Question, Questions, Reward

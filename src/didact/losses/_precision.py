@@ -1,9 +1,12 @@
-"""Keeping matrix products in float32 where automatic mixed precision would round them."""
+"""What float32 can hold, and how products are kept in it."""
 
 import contextlib
 
 import torch
 from torch import Tensor
+
+LOG_FLOOR = -100.0
+"""The least log-probability of a teacher, where it says 0; about what float32 can hold."""
 
 
 def full_precision(tensor: Tensor) -> contextlib.AbstractContextManager[object]:

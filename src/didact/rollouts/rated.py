@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from didact.learners.causal import check_length
-from didact.losses import best_against_others
+from didact.losses.policy.preferences import best_against_others
 from didact.sources import rated_answers
 from didact.types import Batch, Question, Questions
 

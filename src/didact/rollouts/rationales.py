@@ -12,7 +12,7 @@ from torch import Tensor
 
 from didact.errors import DataError
 from didact.learners.tokenizers import Tokens
-from didact.losses import comprehension
+from didact.losses.policy.outputs import comprehension
 from didact.rollouts.collecting import Asker, Attempts, beside
 from didact.types import Batch, Question
 

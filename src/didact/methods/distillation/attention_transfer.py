@@ -22,7 +22,9 @@ from torch import Tensor, nn
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.learners import stages
-from didact.losses import attention_transfer, imitate, label_loss, target_features
+from didact.losses.features.attention import attention_transfer
+from didact.losses.labels.supervised import label_loss
+from didact.losses.labels.targets import imitate, target_features
 from didact.types import Batch, ExampleFeed, Learner, Method, Output, Signal, Teacher, Term, Terms, is_labelled
 
 

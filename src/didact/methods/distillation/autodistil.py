@@ -25,7 +25,9 @@ from torch import Tensor
 from didact.claiming import Claim
 from didact.errors import check_range
 from didact.learners import ModuleLearner, Size, SubSpace, Supernet, queries_tap, tokens_present
-from didact.losses import label_loss, relation_kl, target_features, token_relations
+from didact.losses.features.attention_relations import relation_kl, token_relations
+from didact.losses.labels.supervised import label_loss
+from didact.losses.labels.targets import target_features
 from didact.types import Batch, ExampleFeed, Method, Term, Terms, is_labelled
 
 KINDS = ("queries", "keys", "values")

@@ -21,7 +21,9 @@ from torch import Tensor, nn
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses import entropy_balanced_kl, imitate, label_loss, target_log_probs
+from didact.losses.classes.divergence import entropy_balanced_kl
+from didact.losses.labels.supervised import label_loss
+from didact.losses.labels.targets import imitate, target_log_probs
 from didact.types import Batch, ExampleFeed, Learner, Logits, Method, Terms, is_labelled
 
 

@@ -21,7 +21,9 @@ from torch.nn import functional as F
 from didact.claiming import Claim
 from didact.errors import DataError, check_range
 from didact.learners import HIDDEN
-from didact.losses import imitate, label_loss, log_mean_score, noise_contrastive, target_features
+from didact.losses.labels.supervised import label_loss
+from didact.losses.labels.targets import imitate, target_features
+from didact.losses.pairs.contrastive import log_mean_score, noise_contrastive
 from didact.memory import EmbeddingBank
 from didact.types import Batch, ExampleFeed, Learner, Method, Signal, Teacher, Term, Terms, is_labelled
 

@@ -19,7 +19,9 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import TeacherError, check_range
-from didact.losses import decoupled_kl, label_loss, target_log_probs
+from didact.losses.classes.decoupled import decoupled_kl
+from didact.losses.labels.supervised import label_loss
+from didact.losses.labels.targets import target_log_probs
 from didact.types import Batch, ExampleFeed, Labels, Learner, Method, Teacher, Terms, is_labelled
 
 

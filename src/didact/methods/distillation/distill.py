@@ -15,7 +15,8 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses import imitate, label_loss
+from didact.losses.labels.supervised import label_loss
+from didact.losses.labels.targets import imitate
 from didact.types import Batch, ExampleFeed, Learner, Method, Teacher, Terms, is_labelled
 
 

@@ -21,7 +21,9 @@ from torch import Tensor, nn
 from didact.claiming import Claim
 from didact.errors import TeacherError, check_range
 from didact.learners import HIDDEN, projector
-from didact.losses import binary_kl, imitate, label_loss
+from didact.losses.classes.logits import binary_kl
+from didact.losses.labels.supervised import label_loss
+from didact.losses.labels.targets import imitate
 from didact.types import Batch, ExampleFeed, Features, Learner, Logits, Method, Teacher, Terms, is_labelled
 
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from didact.claiming import Claim
 from didact.errors import check_range
 from didact.learners import Alarm, AnomalyDetector, ModuleLearner, common_maps, projector
-from didact.losses import anomaly_map, map_discrepancy, pyramid_matching
+from didact.losses.features.pyramid import anomaly_map, map_discrepancy, pyramid_matching
 from didact.teachers import net_of
 from didact.types import Batch, ExampleFeed, Features, Method, Output, Teacher, Terms
 

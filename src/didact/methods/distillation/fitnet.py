@@ -20,7 +20,9 @@ from torch import Tensor
 from didact.claiming import Claim
 from didact.errors import check_range
 from didact.learners import HIDDEN, projector
-from didact.losses import feature_mse, imitate, label_loss
+from didact.losses.features.distances import feature_mse
+from didact.losses.labels.supervised import label_loss
+from didact.losses.labels.targets import imitate
 from didact.types import Batch, ExampleFeed, Features, Learner, Method, Teacher, Terms, is_labelled
 
 

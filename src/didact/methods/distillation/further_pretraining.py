@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.learners import HIDDEN, ModuleLearner, Moments, hidden_parts, projector
-from didact.losses import feature_mse, label_loss, masked_mse
+from didact.losses.features.distances import feature_mse, masked_mse
+from didact.losses.labels.supervised import label_loss
 from didact.types import Batch, ExampleFeed, Method, Term, Terms, is_labelled
 
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.learners import ModuleLearner, share_layers
-from didact.losses import label_loss
+from didact.losses.labels.supervised import label_loss
 from didact.types import Batch, ExampleFeed, Method, Output, Terms, is_labelled
 
 

@@ -20,7 +20,9 @@ from torch import Tensor, nn
 
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
-from didact.losses import cross_entropy, imitate, label_loss, self_paced_weights, target_probs
+from didact.losses.combining import self_paced_weights
+from didact.losses.labels.supervised import cross_entropy, label_loss
+from didact.losses.labels.targets import imitate, target_probs
 from didact.memory import ClassMeans
 from didact.teachers import ClassGroups, members
 from didact.types import Batch, Labels, Learner, Logits, Method, Signal, Teacher, Term, Terms, is_labelled

@@ -23,7 +23,10 @@ from torch import Tensor, nn
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.learners import AuxiliaryHead, ModuleLearner, pooled, stage_names
-from didact.losses import cross_entropy, forward_kl, imitate, joint_class_log_probs, joint_labels, label_loss
+from didact.losses.classes.divergence import forward_kl
+from didact.losses.labels.joint import joint_class_log_probs, joint_labels
+from didact.losses.labels.supervised import cross_entropy, label_loss
+from didact.losses.labels.targets import imitate
 from didact.sources import TURNS, turned
 from didact.types import Batch, Logits, Method, Terms, is_labelled
 

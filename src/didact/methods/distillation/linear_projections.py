@@ -23,7 +23,9 @@ from torch import Tensor, nn
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.learners import HIDDEN, ClassDirections, ModuleLearner
-from didact.losses import imitate, label_loss, subclass_kl, subclass_log_probs, target_features, target_probs
+from didact.losses.classes.subclasses import subclass_kl, subclass_log_probs
+from didact.losses.labels.supervised import label_loss
+from didact.losses.labels.targets import imitate, target_features, target_probs
 from didact.teachers import unwrapped
 from didact.types import Batch, ExampleFeed, Method, Teacher, Terms, is_labelled
 

@@ -22,7 +22,9 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import TeacherError, check_range
-from didact.losses import cross_entropy, imitate, label_loss, reverse_kl, target_log_probs
+from didact.losses.classes.divergence import reverse_kl
+from didact.losses.labels.supervised import cross_entropy, label_loss
+from didact.losses.labels.targets import imitate, target_log_probs
 from didact.memory import ClassMeans
 from didact.teachers import TunedTeacher
 from didact.types import Batch, ExampleFeed, Learner, Method, Teacher, Terms, is_labelled

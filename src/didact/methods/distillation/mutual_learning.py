@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses import imitate, label_loss
+from didact.losses.labels.supervised import label_loss
+from didact.losses.labels.targets import imitate
 from didact.types import Batch, ExampleFeed, Learner, Logits, Method, Terms, is_labelled
 
 

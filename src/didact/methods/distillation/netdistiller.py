@@ -21,7 +21,10 @@ import torch
 from didact.claiming import Claim
 from didact.errors import check_range
 from didact.learners import ModuleLearner, answer_with, leading_weights, widened
-from didact.losses import imitate, label_loss, uncertainty, with_gradient, without_conflict
+from didact.losses.classes.entropy import uncertainty
+from didact.losses.combining import with_gradient, without_conflict
+from didact.losses.labels.supervised import label_loss
+from didact.losses.labels.targets import imitate
 from didact.types import Batch, ExampleFeed, Logits, Method, Term, Terms
 
 

@@ -21,7 +21,9 @@ from torch import Tensor, nn
 from didact.claiming import Claim
 from didact.errors import ConfigError, TeacherError, check_range
 from didact.learners import HIDDEN, projector
-from didact.losses import imitate, label_loss, norm_direction
+from didact.losses.features.distances import norm_direction
+from didact.losses.labels.supervised import label_loss
+from didact.losses.labels.targets import imitate
 from didact.memory import ClassMeans
 from didact.types import Batch, ExampleFeed, Features, Learner, Method, Teacher, Terms, is_labelled
 

@@ -20,7 +20,10 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses import decoupled_kl, label_loss, target_log_probs, weighted_likelihood
+from didact.losses.classes.decoupled import decoupled_kl
+from didact.losses.classes.normalised import weighted_likelihood
+from didact.losses.labels.supervised import label_loss
+from didact.losses.labels.targets import target_log_probs
 from didact.teachers.answers import trust_of
 from didact.types import Batch, ExampleFeed, Learner, Method, Teacher, Terms, is_labelled
 

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
-from didact.losses import cross_entropy, imitate, mixed_cross_entropy
+from didact.losses.labels.supervised import cross_entropy, mixed_cross_entropy
+from didact.losses.labels.targets import imitate
 from didact.types import IGNORE, Batch, ExampleFeed, Learner, Logits, Method, Term, Terms
 
 

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses import plackett_luce, target_log_probs
+from didact.losses.classes.ranking import plackett_luce
+from didact.losses.labels.targets import target_log_probs
 from didact.teachers.answers import trust_of
 from didact.types import Batch, ExampleFeed, Learner, Method, Teacher, Terms
 

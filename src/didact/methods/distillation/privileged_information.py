@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from didact.claiming import Claim
 from didact.errors import check_range
 from didact.learners import HIDDEN, projector
-from didact.losses import feature_cosine, label_loss, target_features
+from didact.losses.features.distances import feature_cosine
+from didact.losses.labels.supervised import label_loss
+from didact.losses.labels.targets import target_features
 from didact.types import Batch, ExampleFeed, Learner, Method, Teacher, Terms, is_labelled
 
 

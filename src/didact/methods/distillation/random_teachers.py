@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.learners import LinearProbe, Prototypes, start_near
-from didact.losses import imitate, label_loss
+from didact.losses.labels.supervised import label_loss
+from didact.losses.labels.targets import imitate
 from didact.teachers import FrozenTeacher
 from didact.types import Batch, ExampleFeed, Method, Output, Terms, is_labelled
 

@@ -18,7 +18,9 @@ from torch import Tensor
 from didact.claiming import Claim
 from didact.errors import check_range
 from didact.learners import HIDDEN
-from didact.losses import imitate, label_loss, relational_angle, relational_distance, target_features
+from didact.losses.labels.supervised import label_loss
+from didact.losses.labels.targets import imitate, target_features
+from didact.losses.pairs.relational import relational_angle, relational_distance
 from didact.types import Batch, ExampleFeed, Learner, Method, Teacher, Terms, is_labelled
 
 

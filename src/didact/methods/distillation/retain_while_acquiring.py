@@ -27,7 +27,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from didact.claiming import Claim
 from didact.errors import check_range
 from didact.learners import ImageGenerator, answer_with, stepped
-from didact.losses import class_imbalance, cross_entropy, jensen_shannon, logit_distance, with_gradient
+from didact.losses.classes.divergence import jensen_shannon
+from didact.losses.classes.entropy import class_imbalance
+from didact.losses.classes.logits import logit_distance
+from didact.losses.combining import with_gradient
+from didact.losses.labels.supervised import cross_entropy
 from didact.memory import Reservoir
 from didact.teachers import TransparentTeacher
 from didact.types import Batch, ExampleFeed, Method, Teacher, Term, Terms

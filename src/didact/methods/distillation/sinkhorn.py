@@ -20,8 +20,9 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses import imitate, label_loss, sinkhorn_distance, target_probs
-from didact.losses.transport import LEAST_REGULARISATION
+from didact.losses.labels.supervised import label_loss
+from didact.losses.labels.targets import imitate, target_probs
+from didact.losses.pairs.transport import LEAST_REGULARISATION, sinkhorn_distance
 from didact.teachers.answers import trust_of
 from didact.types import Batch, ExampleFeed, Learner, Method, Teacher, Terms, is_labelled
 

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_choice, check_range
-from didact.losses import imitate, label_loss
+from didact.losses.labels.supervised import label_loss
+from didact.losses.labels.targets import imitate
 from didact.types import Batch, Logits, Method, Terms, is_labelled
 
 

@@ -27,7 +27,9 @@ from torch.nn import functional as F
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.learners import HIDDEN, ModuleLearner, continue_from, middle_of
-from didact.losses import label_loss, relative_error, target_features
+from didact.losses.features.distances import relative_error
+from didact.losses.labels.supervised import label_loss
+from didact.losses.labels.targets import target_features
 from didact.teachers import net_of, unwrapped
 from didact.types import Batch, ExampleFeed, Method, Teacher, Term, Terms, is_labelled
 

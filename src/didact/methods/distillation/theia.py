@@ -23,7 +23,9 @@ from torch import Tensor, nn
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.learners import HIDDEN, LinearProbe, ModuleLearner, Moments, projector
-from didact.losses import feature_cosine, feature_smooth_l1, label_loss, target_features
+from didact.losses.features.distances import feature_cosine, feature_smooth_l1
+from didact.losses.labels.supervised import label_loss
+from didact.losses.labels.targets import target_features
 from didact.teachers import members
 from didact.types import Batch, ExampleFeed, Method, Teacher, Terms, is_labelled
 

@@ -23,7 +23,9 @@ from didact import hashing
 from didact.claiming import Claim
 from didact.errors import check_range
 from didact.learners import answer_with, look_ahead
-from didact.losses import cross_entropy, imitate, target_probs, trilateral_edges, with_gradient
+from didact.losses.combining import trilateral_edges, with_gradient
+from didact.losses.labels.supervised import cross_entropy
+from didact.losses.labels.targets import imitate, target_probs
 from didact.memory import ClassMeans
 from didact.types import Batch, ExampleFeed, Learner, Method, Signal, Teacher, Term, Terms, is_labelled
 

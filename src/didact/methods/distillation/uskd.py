@@ -21,7 +21,9 @@ from torch import Tensor
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.learners import HIDDEN, projector
-from didact.losses import cross_entropy, decoupled_kl, self_target, share_of_others, weighted_likelihood, zipf_others
+from didact.losses.classes.decoupled import decoupled_kl
+from didact.losses.classes.normalised import self_target, share_of_others, weighted_likelihood, zipf_others
+from didact.losses.labels.supervised import cross_entropy
 from didact.types import Batch, ExampleFeed, Learner, Method, Terms
 
 

@@ -22,14 +22,10 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
-from didact.losses import (
-    acted,
-    attempt_counts,
-    best_of_groups,
-    failed_groups,
-    imitated,
-    with_advantages,
-)
+from didact.losses.policy.groups import failed_groups
+from didact.losses.policy.outputs import acted, attempt_counts, with_advantages
+from didact.losses.policy.selection import best_of_groups
+from didact.losses.policy.surrogate import imitated
 from didact.rollouts import followed, in_place, rationales_of, told_by, verified
 from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Terms
 

@@ -21,15 +21,9 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
-from didact.losses import (
-    acted,
-    among_band,
-    attempt_counts,
-    covariances,
-    highest,
-    kl_estimate,
-    with_advantages,
-)
+from didact.losses.policy.outputs import acted, attempt_counts, with_advantages
+from didact.losses.policy.selection import among_band, covariances, highest
+from didact.losses.policy.surrogate import kl_estimate
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 
 

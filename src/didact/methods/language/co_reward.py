@@ -25,7 +25,8 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import DataError, check_range
-from didact.losses import acted, attempt_counts, cross_votes, majority, with_advantages
+from didact.losses.labels.votes import cross_votes, majority
+from didact.losses.policy.outputs import acted, attempt_counts, with_advantages
 from didact.rollouts import joined
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 

@@ -21,7 +21,9 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses import chunk_sums, event_divergence, row_counts, select, token_cross_entropy, token_log_probs
+from didact.losses.tokens.chunks import chunk_sums, event_divergence
+from didact.losses.tokens.rows import row_counts, select
+from didact.losses.tokens.vocabulary import token_cross_entropy, token_log_probs
 from didact.types import Batch, CompletionFeed, LanguageLearner, Method, States, Teacher, Term, Terms, TokenOutput
 
 

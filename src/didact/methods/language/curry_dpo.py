@@ -25,7 +25,9 @@ from torch import Tensor
 from didact import hashing
 from didact.claiming import Claim
 from didact.errors import check_choice, check_range
-from didact.losses import answer_log_probs, preference, watched
+from didact.losses.policy.outputs import answer_log_probs
+from didact.losses.policy.preferences import preference
+from didact.losses.tokens.rows import watched
 from didact.rollouts import RatedPairs
 from didact.teachers import LanguageTeacher
 from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Term, Terms

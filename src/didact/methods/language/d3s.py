@@ -23,7 +23,8 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses import acted, most_spread, most_telling, with_advantages
+from didact.losses.policy.outputs import acted, with_advantages
+from didact.losses.policy.selection import most_spread, most_telling
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 
 

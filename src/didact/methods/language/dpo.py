@@ -18,7 +18,9 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses import answer_log_probs, preference, watched
+from didact.losses.policy.outputs import answer_log_probs
+from didact.losses.policy.preferences import preference
+from didact.losses.tokens.rows import watched
 from didact.teachers import snapshot
 from didact.types import Batch, CompletionFeed, LanguageLearner, Method, Term, Terms
 

@@ -27,7 +27,8 @@ from torch import Tensor
 from didact import hashing
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
-from didact.losses import acted, attempt_counts, failed_groups, with_advantages
+from didact.losses.policy.groups import failed_groups
+from didact.losses.policy.outputs import acted, attempt_counts, with_advantages
 from didact.rollouts import Attempts, Chains, chosen, continued, explained, joined
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 

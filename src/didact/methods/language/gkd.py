@@ -21,7 +21,9 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses import Rows, row_counts, select, token_divergence, topk_overlap
+from didact.losses.tokens.divergence import token_divergence
+from didact.losses.tokens.overlap import topk_overlap
+from didact.losses.tokens.rows import Rows, row_counts, select
 from didact.types import (
     LEAST_COUNT,
     Batch,

@@ -19,13 +19,9 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_choice, check_range
-from didact.losses import (
-    NORMALISATIONS,
-    acted,
-    attempt_counts,
-    kl_estimate,
-    with_advantages,
-)
+from didact.losses.policy.outputs import acted, attempt_counts, with_advantages
+from didact.losses.policy.surrogate import kl_estimate
+from didact.losses.tokens.rows import NORMALISATIONS
 from didact.teachers import snapshot
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 

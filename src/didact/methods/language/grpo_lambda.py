@@ -21,7 +21,9 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses import acted, attempt_counts, most_accurate, shortened, with_advantages
+from didact.losses.policy.outputs import acted, attempt_counts, with_advantages
+from didact.losses.policy.rewards import shortened
+from didact.losses.policy.selection import most_accurate
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 
 

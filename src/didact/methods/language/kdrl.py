@@ -21,7 +21,8 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses import acted, attempt_counts, token_divergence, with_advantages
+from didact.losses.policy.outputs import acted, attempt_counts, with_advantages
+from didact.losses.tokens.divergence import token_divergence
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, States, Teacher, Terms
 
 

@@ -20,7 +20,9 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses import acted, attempt_counts, dead_groups, group_mean, reflection
+from didact.losses.policy.groups import dead_groups, group_mean
+from didact.losses.policy.outputs import acted, attempt_counts
+from didact.losses.policy.surrogate import reflection
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 
 LEAST = 1e-3

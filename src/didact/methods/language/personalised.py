@@ -23,7 +23,8 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import ConfigError
-from didact.losses import select, token_cross_entropy, watched
+from didact.losses.tokens.rows import select, watched
+from didact.losses.tokens.vocabulary import token_cross_entropy
 from didact.rollouts import asked_again, completion_of, earning, first_of
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 

@@ -24,14 +24,8 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_choice, check_range
-from didact.losses import (
-    acted,
-    answer_log_probs,
-    attempt_counts,
-    log_normaliser,
-    posterior_advantages,
-    posterior_ratio,
-)
+from didact.losses.policy.outputs import acted, answer_log_probs, attempt_counts
+from didact.losses.policy.posterior import log_normaliser, posterior_advantages, posterior_ratio
 from didact.memory import LogMeans
 from didact.teachers import snapshot
 from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Term, Terms

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_choice
-from didact.losses import acted, attempt_counts, with_advantages
+from didact.losses.policy.outputs import acted, attempt_counts, with_advantages
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Term, Terms
 
 

@@ -18,7 +18,9 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
-from didact.losses import acted, attempt_counts, failed_groups, row_counts, with_advantages
+from didact.losses.policy.groups import failed_groups
+from didact.losses.policy.outputs import acted, attempt_counts, with_advantages
+from didact.losses.tokens.rows import row_counts
 from didact.rollouts import beside, completion_of
 from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Terms
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses import acted, answer_log_probs, attempt_counts, with_advantages
+from didact.losses.policy.outputs import acted, answer_log_probs, attempt_counts, with_advantages
 from didact.teachers import snapshot
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Term, Terms
 

@@ -24,16 +24,10 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses import (
-    Rows,
-    acted,
-    attempt_counts,
-    holding,
-    second_try_advantages,
-    second_try_figures,
-    token_divergence,
-    with_second_tries,
-)
+from didact.losses.policy.outputs import acted, attempt_counts
+from didact.losses.policy.two_turn import holding, second_try_advantages, second_try_figures, with_second_tries
+from didact.losses.tokens.divergence import token_divergence
+from didact.losses.tokens.rows import Rows
 from didact.rollouts import joined, tried_twice
 from didact.teachers import snapshot
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Term, Terms

@@ -22,7 +22,9 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
-from didact.losses import acted, attempt_counts, row_counts, select, token_cross_entropy, with_advantages
+from didact.losses.policy.outputs import acted, attempt_counts, with_advantages
+from didact.losses.tokens.rows import row_counts, select
+from didact.losses.tokens.vocabulary import token_cross_entropy
 from didact.rollouts import completion_of
 from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Term, Terms
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from didact.claiming import Claim
-from didact.losses import row_counts, select, token_cross_entropy
+from didact.losses.tokens.rows import row_counts, select
+from didact.losses.tokens.vocabulary import token_cross_entropy
 from didact.types import Batch, CompletionFeed, LanguageLearner, Method, Terms
 
 

@@ -21,7 +21,9 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses import between, row_counts, select, token_divergence, watched
+from didact.losses.tokens.divergence import token_divergence
+from didact.losses.tokens.interpolation import between
+from didact.losses.tokens.rows import row_counts, select, watched
 from didact.types import Batch, CompletionFeed, LanguageLearner, Method, States, Teacher, Terms
 
 SMALL = 1e-15

@@ -26,7 +26,9 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_choice, check_range
-from didact.losses import row_counts, select, token_cross_entropy, token_divergence
+from didact.losses.tokens.divergence import token_divergence
+from didact.losses.tokens.rows import row_counts, select
+from didact.losses.tokens.vocabulary import token_cross_entropy
 from didact.rollouts import KeptAnswers, golden_answers
 from didact.teachers import LanguageTeacher
 from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Term, Terms

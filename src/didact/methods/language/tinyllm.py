@@ -24,7 +24,8 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range, nearest
-from didact.losses import select, token_log_probs
+from didact.losses.tokens.rows import select
+from didact.losses.tokens.vocabulary import token_log_probs
 from didact.rollouts import check_fits, completion_of, instructed, rationales_of
 from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Terms
 

@@ -19,8 +19,11 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses import row_counts, select, token_cross_entropy, token_divergence, token_sinkhorn
-from didact.losses.transport import LEAST_REGULARISATION
+from didact.losses.pairs.transport import LEAST_REGULARISATION
+from didact.losses.tokens.divergence import token_divergence
+from didact.losses.tokens.rows import row_counts, select
+from didact.losses.tokens.transport import token_sinkhorn
+from didact.losses.tokens.vocabulary import token_cross_entropy
 from didact.types import Batch, CompletionFeed, LanguageLearner, Method, States, Teacher, Terms
 
 

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses import label_loss, probability_mse
+from didact.losses.features.distances import probability_mse
+from didact.losses.labels.supervised import label_loss
 from didact.teachers import EmaTeacher
 from didact.types import Batch, ExampleFeed, Learner, Logits, Method, Terms, is_labelled
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from didact.errors import check_range
-from didact.losses import label_loss
+from didact.losses.labels.supervised import label_loss
 from didact.types import Batch, ExampleFeed, Learner, Method, Terms, is_labelled
 
 

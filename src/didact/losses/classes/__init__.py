@@ -1,0 +1,1 @@
+"""Losses on a student's scores of classes, against a teacher's."""

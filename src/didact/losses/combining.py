@@ -1,0 +1,75 @@
+"""How several terms of a loss are weighed against each other, and their gradients kept from conflict."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def self_paced_weights(losses: Tensor, threshold: Tensor | float) -> Tensor:
+    """Weights in [0, 1] that let easy tasks come first: max(0, 1 - loss / threshold).
+
+    These minimise sum_k v_k loss_k + threshold · sum_k (v_k² / 2 - v_k) over v in [0, 1], the linear soft weighting of
+    Jiang, Meng, Mitamura and Hauptmann (2014, "Easy samples first"). As the threshold grows, all weights tend to 1.
+
+    Args:
+        losses: float [K], 0 or more; no gradient flows through them.
+        threshold: above 0; infinity gives ones.
+
+    Returns:
+        float [K].
+    """
+    return (1.0 - losses.detach() / threshold).clamp(min=0.0)
+
+
+def trilateral_edges(student: Tensor, teacher: Tensor, labels: Tensor, class_means: Tensor) -> Tensor:
+    """The edges of two triangles (Hu et al. 2024): student, teacher, label; student, mean teacher of the class, label.
+
+    Args:
+        student: probabilities, float [B, C]; no gradient flows through any of the arguments.
+        teacher: probabilities, float [B, C].
+        labels: int64 [B], none missing.
+        class_means: the teacher's mean probabilities for the examples of each class, float [C, C].
+
+    Returns:
+        float [B, 5 C]: teacher - student, label - student, label - teacher, mean - student, label - mean, where the
+        label is one-hot.
+    """
+    student, teacher = student.detach().float(), teacher.detach().float()
+    label, mean = F.one_hot(labels, student.shape[-1]).to(student.dtype), class_means.detach()[labels]
+    return torch.cat([teacher - student, label - student, label - teacher, mean - student, label - mean], -1)
+
+
+def with_gradient(value: Tensor, tensors: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
+    """A scalar with a given value, whose gradient with respect to some tensors is given too.
+
+    Args:
+        value: scalar; its own gradient is dropped.
+        tensors: those that get a gradient, such as the parameters of a module.
+        gradients: one for each, of its shape.
+    """
+    pull = [
+        ((tensor - tensor.detach()) * gradient.detach()).sum()
+        for tensor, gradient in zip(tensors, gradients, strict=True)
+    ]
+    return value.detach() + torch.stack(pull).sum()
+
+
+def without_conflict(gradients: Sequence[Tensor], kept: Sequence[Tensor]) -> list[Tensor]:
+    """Gradients less what in them points against others (Yu et al. 2020, "Gradient Surgery", PCGrad).
+
+    Where the inner product g · k over all tensors together is negative, g becomes g - (g · k / |k|²) k, so that a step
+    along it no longer harms what k is the gradient of.
+
+    Args:
+        gradients: g, in several tensors.
+        kept: k, tensors of the same shapes; they stay as they are.
+
+    Returns:
+        g, with the conflicting part taken out.
+    """
+    product = torch.stack([(g * k).sum() for g, k in zip(gradients, kept, strict=True)]).sum()
+    square = torch.stack([k.square().sum() for k in kept]).sum()
+    share = product.clamp(max=0.0) / square.clamp(min=1e-12)
+    return [g - share * k for g, k in zip(gradients, kept, strict=True)]

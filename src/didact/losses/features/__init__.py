@@ -1,0 +1,1 @@
+"""Losses on a student's representations, against a teacher's."""

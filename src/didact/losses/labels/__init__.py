@@ -1,0 +1,1 @@
+"""Losses against labels, and what labels are made of: teachers' signals, votes, transformed inputs."""

@@ -1,0 +1,1 @@
+"""Losses that compare the examples of a batch with each other."""

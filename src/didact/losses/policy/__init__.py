@@ -1,0 +1,1 @@
+"""Losses of policies: advantages from rewards, surrogates, and preferences."""

@@ -1,0 +1,117 @@
+"""Figures over groups of completions to the same prompt, and advantages from them.
+
+Axis letters: B completions.
+"""
+
+import torch
+from torch import Tensor
+
+from didact.errors import check_choice
+
+LEAST_DEVIATION = 1e-6
+"""Standard deviations of rewards below this are taken for none: the group says nothing."""
+BASELINES = ("none", "mean", "leave_one_out")
+
+
+def group_sum(values: Tensor, group: Tensor) -> Tensor:
+    """The sum over all attempts at the same question, at each of them.
+
+    Args:
+        values: float [B].
+        group: int64 [B], the same for attempts at one question.
+
+    Returns:
+        As `values` [B].
+    """
+    groups, place = group.unique(return_inverse=True)
+    return values.new_zeros(len(groups)).index_add(0, place, values)[place]
+
+
+def group_mean(values: Tensor, group: Tensor, known: Tensor | None = None) -> Tensor:
+    """The mean over all attempts at the same question, at each of them.
+
+    Args:
+        values: float [B].
+        group: int64 [B], the same for attempts at one question.
+        known: float [B] of 0 and 1: the attempts that count; all by default. Where none does, the mean is 0.
+
+    Returns:
+        As `values` [B].
+    """
+    known = torch.ones_like(values) if known is None else known
+    return group_sum(values * known, group) / group_sum(known, group).clamp(min=1.0)
+
+
+def group_advantages(
+    reward: Tensor,
+    group: Tensor,
+    trust: Tensor | None = None,
+    *,
+    baseline: str = "mean",
+    scale: bool = True,
+) -> Tensor:
+    """How much better each attempt is than the other attempts at the same question.
+
+    Args:
+        reward: float [B].
+        group: int64 [B], the same for attempts at one question.
+        trust: float [B]; attempts with trust 0 (of which no verifier could tell) count for nothing: they are left out
+            of their group's figures, and their advantage is 0.
+        baseline: what is subtracted: the group's `mean` (GRPO; Shao et al. 2024), the mean of the others
+            (`leave_one_out`, RLOO; Ahmadian et al. 2024), or `none`.
+        scale: divide by the group's standard deviation (of a sample, n - 1), as GRPO does. A group without any gets 0.
+
+    Returns:
+        float32 [B]; 0 in groups of one, unless the baseline is `none`.
+
+    Raises:
+        ConfigError: another baseline.
+    """
+    check_choice("baseline", baseline, BASELINES)
+    reward = reward.float()
+    known = torch.ones_like(reward) if trust is None else (trust > 0).float()
+    count = group_sum(known, group)
+    centred = (reward - group_mean(reward, group, known)) * known
+    if baseline == "none":
+        found = reward * known
+    elif baseline == "mean":
+        found = centred
+    else:
+        # r - (n m - r) / (n - 1) = n (r - m) / (n - 1).
+        found = centred * count / (count - 1.0).clamp(min=1.0)
+    if not scale:
+        return found
+    deviation = (group_sum(centred.square(), group) / (count - 1.0).clamp(min=1.0)).sqrt()
+    return torch.where(deviation > LEAST_DEVIATION, found / deviation.clamp(min=LEAST_DEVIATION), 0.0)
+
+
+def dead_groups(reward: Tensor, group: Tensor, trust: Tensor | None = None) -> Tensor:
+    """Which attempts belong to a group whose rewards are all the same, so that nothing can be learned from comparing.
+
+    Args:
+        reward: float [B].
+        group: int64 [B].
+        trust: as for `group_advantages`; a group of which nothing is known is dead too.
+
+    Returns:
+        float [B] of 0 and 1.
+    """
+    _, place = group.unique(return_inverse=True)
+    known = torch.ones_like(reward, dtype=torch.bool) if trust is None else trust > 0
+    ends = reward.new_full((len(reward),), -torch.inf)
+    highest = ends.scatter_reduce(0, place, reward.masked_fill(~known, -torch.inf), "amax")
+    lowest = -ends.scatter_reduce(0, place, -reward.masked_fill(~known, torch.inf), "amax")
+    return (highest - lowest <= LEAST_DEVIATION).float()[place]
+
+
+def failed_groups(correct: Tensor, group: Tensor) -> Tensor:
+    """Which attempts belong to a question that nobody got right.
+
+    Args:
+        correct: float [B], above 0 for an attempt that is right.
+        group: int64 [B], the same for attempts at one question.
+
+    Returns:
+        bool [B].
+    """
+    return group_sum((correct > 0).float(), group) == 0

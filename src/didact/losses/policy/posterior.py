@@ -1,0 +1,92 @@
+"""What a reward makes of a language model by Bayes' rule, as the target of learning from attempts.
+
+The target is pi*(x) = pi0(x) exp(r(x) / beta) / Z, the reference after the evidence of the reward (Korbak, Perez and
+Buckley 2022, "RL with KL penalties is better viewed as Bayesian inference"). Axis letters: B attempts.
+"""
+
+import torch
+from torch import Tensor
+
+from didact.errors import check_choice, check_range
+from didact.losses.policy.groups import group_advantages, group_sum
+
+DIVERGENCES = ("reverse", "forward")
+"""KL(pi || pi*), and KL(pi* || pi)."""
+
+
+def posterior_ratio(log_probs: Tensor, reference: Tensor, reward: Tensor, beta: float) -> Tensor:
+    """How much likelier each attempt is under the target than under the policy that made it, but for Z.
+
+    Args:
+        log_probs: float [B], of whole attempts, by the policy that made them.
+        reference: float [B], by the reference.
+        reward: float [B].
+        beta: above 0; the reward that is worth a nat.
+
+    Returns:
+        float [B], log(pi*(x) / pi(x)) + log Z = log pi0(x) + r(x) / beta - log pi(x).
+
+    Raises:
+        ConfigError: beta is not above 0.
+    """
+    check_range("beta", beta, above=0.0)
+    return reference + reward / beta - log_probs
+
+
+def log_normaliser(ratio: Tensor, group: Tensor, trust: Tensor | None = None) -> Tensor:
+    """The estimate of log Z at each question that its own attempts give.
+
+    Args:
+        ratio: float [B], see `posterior_ratio`; its exponential has the mean Z.
+        group: int64 [B], the same for attempts at one question.
+        trust: float [B]; attempts with trust 0 are left out.
+
+    Returns:
+        As `ratio` [B], the same within each group; -inf where nothing is known.
+    """
+    _, place = group.unique(return_inverse=True)
+    known = torch.ones_like(ratio, dtype=torch.bool) if trust is None else trust > 0
+    seen = ratio.masked_fill(~known, -torch.inf)
+    least = torch.full_like(ratio, torch.finfo(ratio.dtype).min)
+    highest = least.scatter_reduce(0, place, seen, "amax")[place]
+    mass, count = group_sum((seen - highest).exp(), group), group_sum(known.to(ratio.dtype), group)
+    return highest + mass.log() - count.clamp(min=1.0).log()
+
+
+def posterior_advantages(
+    ratio: Tensor,
+    group: Tensor,
+    trust: Tensor | None = None,
+    *,
+    divergence: str = "reverse",
+    normaliser: Tensor | None = None,
+) -> Tensor:
+    """How far each attempt should be made likelier, A, for the policy to come nearer to the target.
+
+    The mean of -A times the gradient of an attempt's log-probability is the gradient of the divergence. `reverse`, the
+    gradient of KL(pi || pi*), is that of reinforcement learning with a KL penalty over beta: A is the ratio, less the
+    mean of the other attempts at the question. `forward`, that of KL(pi* || pi), is distributional policy gradients
+    (Khalifa, Elsahar and Dymetman 2021, GDC): A = pi*(x) / pi(x) - 1, whose baseline of 1 (Korbak et al. 2022, "On
+    reinforcement learning and distribution matching") is the mean of the rest. Either is 0 for every attempt once the
+    policy is the target.
+
+    Args:
+        ratio: float [B], see `posterior_ratio`.
+        group: int64 [B], the same for attempts at one question.
+        trust: float [B]; attempts with trust 0 have no advantage, and count for nothing.
+        divergence: `reverse` or `forward`.
+        normaliser: float [B], log Z for `forward`; by default what the attempts at the same question give, by which
+            their weights are self-normalised.
+
+    Returns:
+        float32 [B].
+
+    Raises:
+        ConfigError: another divergence.
+    """
+    check_choice("divergence", divergence, DIVERGENCES)
+    if divergence == "reverse":
+        return group_advantages(ratio, group, trust, baseline="leave_one_out", scale=False)
+    normaliser = log_normaliser(ratio, group, trust) if normaliser is None else normaliser
+    advantage = torch.expm1(ratio - normaliser).float()
+    return advantage if trust is None else torch.where(trust > 0, advantage, 0.0)

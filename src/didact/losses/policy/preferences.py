@@ -1,0 +1,56 @@
+"""Preferences between completions: pairs made from ratings, and the loss that learns from them.
+
+Axis letters: P pairs, Q prompts, K completions to each.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from didact.errors import check_range
+
+
+def preference(
+    chosen: Tensor,
+    rejected: Tensor,
+    reference_chosen: Tensor,
+    reference_rejected: Tensor,
+    *,
+    beta: float = 0.1,
+) -> Tensor:
+    """Direct preference optimisation (Rafailov et al. 2023, equation 7).
+
+    -log sigmoid(beta ((chosen - reference_chosen) - (rejected - reference_rejected))).
+
+    Args:
+        chosen: float [P], log-probabilities of whole preferred answers, differentiable.
+        rejected: float [P], of the other answers.
+        reference_chosen: float [P], by the reference.
+        reference_rejected: float [P].
+        beta: above 0; how much a departure from the reference costs.
+
+    Returns:
+        float [P].
+
+    Raises:
+        ConfigError: beta out of its range.
+    """
+    check_range("beta", beta, above=0.0)
+    return -F.logsigmoid(beta * ((chosen - reference_chosen) - (rejected - reference_rejected)))
+
+
+def best_against_others(rating: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Pair the best answer to each question with every other one, from the easiest pair to the hardest.
+
+    A pair is the easier the further its ratings lie apart (Pattnaik et al. 2024, Curry-DPO).
+
+    Args:
+        rating: float [Q, K], higher is better; NaN where a question has fewer answers.
+
+    Returns:
+        Which answer is the best, int64 [Q] (the first of several); the others, int64 [Q, K - 1], by falling gap; and
+        how much worse they are, as `rating` [Q, K - 1]. A gap of 0 is no pair.
+    """
+    best = rating.nan_to_num(nan=-torch.inf).argmax(1, keepdim=True)
+    gap, other = (rating.gather(1, best) - rating).nan_to_num().sort(dim=1, descending=True, stable=True)
+    return best[:, 0], other[:, :-1], gap[:, :-1]

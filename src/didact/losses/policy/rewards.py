@@ -1,0 +1,47 @@
+"""Paying less for long answers, where a question is answered well enough for that.
+
+Axis letters: B attempts.
+"""
+
+import torch
+from torch import Tensor
+
+from didact.errors import check_range
+from didact.losses.policy.groups import LEAST_DEVIATION, group_mean
+
+
+def shortened(
+    reward: Tensor,
+    correct: Tensor,
+    length: Tensor,
+    group: Tensor,
+    *,
+    strength: float = 0.2,
+    where: Tensor | None = None,
+) -> Tensor:
+    """Rewards from which right answers lose the more the longer they are, compared with right ones to their question.
+
+    A right answer keeps 1 - strength sigmoid((length - mean) / deviation) of its reward (Arora & Zanette 2025), with
+    the mean and the standard deviation (of all, n) of the lengths of the right answers to the same question; at the
+    mean where they do not differ. Wrong answers keep their reward.
+
+    Args:
+        reward: float [B].
+        correct: float [B] of 0 and 1.
+        length: float [B], in tokens.
+        group: int64 [B], the same for attempts at one question.
+        strength: in [0, 1]; the most that a right answer loses.
+        where: bool [B], the attempts that lose something; all by default.
+
+    Returns:
+        float [B].
+
+    Raises:
+        ConfigError: a strength out of its range.
+    """
+    check_range("strength", strength, at_least=0.0, at_most=1.0)
+    centred = length.float() - group_mean(length.float(), group, correct)
+    deviation = group_mean(centred.square(), group, correct).sqrt()
+    ranked = torch.where(deviation > LEAST_DEVIATION, centred / deviation.clamp(min=LEAST_DEVIATION), 0.0)
+    penalised = reward * (1.0 - strength * ranked.sigmoid() * correct)
+    return penalised if where is None else torch.where(where, penalised, reward)

@@ -1,0 +1,154 @@
+"""Which completions, and which of their tokens, a policy learns from.
+
+Axis letters: B completions, N tokens.
+"""
+
+import torch
+from torch import Tensor
+
+from didact.errors import check_range
+from didact.losses.policy.groups import group_mean
+
+
+def most_spread(values: Tensor, count: int) -> Tensor:
+    """The values that differ most from each other: of all subsets of a size, the one with the highest variance.
+
+    It always consists of some of the lowest values and some of the highest, so that only the ways to divide the size
+    between them are compared.
+
+    Args:
+        values: float [B].
+        count: the size, from 1 to B.
+
+    Returns:
+        int64 [count], where they are, ascending. Where values are equal, earlier ones are taken for lower; where
+        subsets are, the one with more of the highest values comes first.
+
+    Raises:
+        ConfigError: a count out of its range.
+    """
+    check_range("count", count, at_least=1, at_most=len(values))
+    order = values.argsort(stable=True)
+    # A window of the sorted values that goes round their end: row k has the k lowest and the count - k highest.
+    low = torch.arange(count + 1, device=values.device)[:, None]
+    place = (torch.arange(count, device=values.device)[None] + low - count) % len(values)
+    variance = values.double()[order][place].var(1, correction=0)
+    return order[place[variance.argmax()]].sort().values
+
+
+def most_telling(advantage: Tensor, entropy: Tensor, share: float, weight: Tensor | None = None) -> Tensor:
+    """The tokens of which much is to be learned: those with the highest |advantage| entropy.
+
+    Args:
+        advantage: float [N].
+        entropy: float [N], of the distribution that each token was drawn from.
+        share: of the tokens that count, how many are chosen, rounded up; in [0, 1].
+        weight: float [N] of 0 and 1, what counts; None for all.
+
+    Returns:
+        float [N] of 0 and 1, without a gradient.
+
+    Raises:
+        ConfigError: a share out of its range.
+    """
+    check_range("share", share, at_least=0.0, at_most=1.0)
+    worth = (advantage.abs() * entropy).detach()
+    counted = torch.ones_like(worth) if weight is None else weight
+    worth = worth.masked_fill(counted == 0, -1.0)
+    rank = worth.argsort(descending=True, stable=True).argsort()
+    return (rank < share * counted.sum()).float() * counted
+
+
+def covariances(log_probs: Tensor, advantage: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Each token's part in the covariance of log-probability and advantage, which is the fall of entropy.
+
+    Under a step of natural policy gradient, the entropy of a softmax policy changes by about minus this covariance
+    times the step's size (the paper's theorem 2): likely tokens that are praised, and unlikely ones that are blamed,
+    make it fall.
+
+    Args:
+        log_probs: float [N].
+        advantage: float [N].
+        weight: float [N] of 0 and 1, what counts; None for all.
+
+    Returns:
+        float [N], (log_prob - mean) (advantage - mean), without a gradient; 0 where nothing counts.
+    """
+    log_probs = log_probs.detach()
+    if weight is None:
+        return (log_probs - log_probs.mean()) * (advantage - advantage.mean())
+    count = weight.sum().clamp(min=1.0)
+    centred = [values - (values * weight).sum() / count for values in (log_probs, advantage)]
+    return centred[0] * centred[1] * weight
+
+
+def among_band(values: Tensor, share: float, low: float, high: float, draws: Tensor) -> Tensor:
+    """Choose tokens at random among those whose value lies in a band.
+
+    Args:
+        values: float [N].
+        share: of all N tokens, how many are chosen (fewer where the band holds fewer; at least one); in [0, 1].
+        low: the band's lower end.
+        high: its upper end.
+        draws: float [N] in [0, 1), what decides; the lowest are chosen.
+
+    Returns:
+        bool [N].
+    """
+    check_range("share", share, at_least=0.0, at_most=1.0)
+    wanted = max(1, int(share * len(values))) if share else 0
+    inside = (values >= low) & (values <= high)
+    ranked = torch.where(inside, draws, 2.0).argsort().argsort()
+    return inside & (ranked < wanted)
+
+
+def highest(values: Tensor, share: float) -> Tensor:
+    """The tokens with the highest values: bool [N], a share of them, and at least one where the share is above 0."""
+    check_range("share", share, at_least=0.0, at_most=1.0)
+    wanted = max(1, int(share * len(values))) if share else 0
+    return values.argsort(descending=True).argsort() < wanted
+
+
+def best_of_groups(score: Tensor, group: Tensor, count: int) -> Tensor:
+    """Which worked answers are the best of those to their question.
+
+    Args:
+        score: float [B].
+        group: int64 [B], the same for answers to one question.
+        count: how many are chosen of each question, at least 1; all where there are fewer. Of equals, the first.
+
+    Returns:
+        bool [B].
+
+    Raises:
+        ConfigError: a count out of its range.
+    """
+    check_range("count", count, at_least=1)
+    order = score.argsort(descending=True, stable=True)
+    order = order[group[order].argsort(stable=True)]
+    ordered = group[order]
+    start = torch.searchsorted(ordered, ordered)
+    chosen = torch.arange(len(score), device=score.device) - start < count
+    return torch.zeros_like(chosen).index_copy(0, order, chosen)
+
+
+def most_accurate(correct: Tensor, group: Tensor, share: float) -> Tensor:
+    """The attempts at those questions that are answered best.
+
+    Args:
+        correct: float [B] of 0 and 1.
+        group: int64 [B], the same for attempts at one question.
+        share: of the questions, how many are chosen, rounded up; in [0, 1]. Among questions that are answered equally
+            well, those with the lower number in `group` come first.
+
+    Returns:
+        bool [B].
+
+    Raises:
+        ConfigError: a share out of its range.
+    """
+    check_range("share", share, at_least=0.0, at_most=1.0)
+    known, place = group.unique(return_inverse=True)
+    right = torch.zeros(len(known), device=group.device).index_copy(0, place, group_mean(correct, group))
+    rank = right.argsort(descending=True, stable=True).argsort()
+    return (rank < share * len(known))[place]

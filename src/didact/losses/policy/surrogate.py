@@ -1,0 +1,116 @@
+"""Losses of single tokens by how much their completion was worth.
+
+Axis letters: N tokens.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from didact.errors import check_range
+
+
+def surrogate(
+    log_probs: Tensor, old_log_probs: Tensor, advantage: Tensor, clip_low: float = 0.2, clip_high: float = 0.2
+) -> Tensor:
+    """The clipped surrogate loss of proximal policy optimisation (Schulman et al. 2017, equation 7), negated.
+
+    With r the ratio of the probabilities now and then, -min(r A, clip(r, 1 - clip_low, 1 + clip_high) A). Where nothing
+    is clipped, its gradient is that of -r A, which at r = 1 is the policy gradient.
+
+    Args:
+        log_probs: float [N], differentiable.
+        old_log_probs: float [N], of the policy that acted.
+        advantage: float [N].
+        clip_low: in [0, 1].
+        clip_high: at least 0; above `clip_low`, unlikely tokens may grow faster than likely ones shrink (DAPO).
+
+    Returns:
+        float [N].
+
+    Raises:
+        ConfigError: a bound out of its range.
+    """
+    check_range("clip_low", clip_low, at_least=0.0, at_most=1.0)
+    check_range("clip_high", clip_high, at_least=0.0)
+    ratio = (log_probs - old_log_probs).exp()
+    return -torch.minimum(ratio * advantage, ratio.clamp(1.0 - clip_low, 1.0 + clip_high) * advantage)
+
+
+def clipped_share(
+    log_probs: Tensor, old_log_probs: Tensor, advantage: Tensor, clip_low: float = 0.2, clip_high: float = 0.2
+) -> Tensor:
+    """Which tokens' gradient `surrogate` has cut off: float [N] of 0 and 1."""
+    ratio = (log_probs.detach() - old_log_probs).exp()
+    high, low = (ratio > 1.0 + clip_high) & (advantage > 0), (ratio < 1.0 - clip_low) & (advantage < 0)
+    return (high | low).float()
+
+
+def kl_estimate(log_probs: Tensor, reference_log_probs: Tensor) -> Tensor:
+    """An estimate of KL(policy || reference) from a sampled token (Schulman 2020, "k3").
+
+    With d = log reference - log policy, exp(d) - 1 - d: never negative, and unbiased where the token comes from the
+    policy, as the mean of exp(d) is then 1.
+
+    Args:
+        log_probs: float [N], differentiable.
+        reference_log_probs: float [N].
+
+    Returns:
+        float [N], in nats.
+    """
+    difference = reference_log_probs - log_probs
+    return torch.expm1(difference) - difference
+
+
+def imitated(log_probs: Tensor, advantage: Tensor, shape: float = 0.1) -> Tensor:
+    """The policy loss of tokens that another model chose (Yan et al. 2025, LUFFY; Yuan et al. 2025, AMPO).
+
+    With p the probability that the policy gives a token now, -p / (p + shape) A. In the place of the ratio to the
+    other model's probability, which is not asked for, stands p itself, bent upwards, so that tokens that the policy
+    hardly expects are not forgotten: the gradient of log p is weighed by shape p / (p + shape)^2, which is largest at
+    p = shape, where p alone would weigh by p.
+
+    Args:
+        log_probs: float [N], differentiable.
+        advantage: float [N].
+        shape: above 0.
+
+    Returns:
+        float [N].
+
+    Raises:
+        ConfigError: a shape out of its range.
+    """
+    check_range("shape", shape, above=0.0)
+    return -torch.sigmoid(log_probs - math.log(shape)) * advantage
+
+
+def reflection(log_ratio: Tensor, right: Tensor, accuracy: Tensor, *, floor: float = 1.0) -> Tensor:
+    """The loss of negative-aware fine-tuning (Chen et al. 2025, NFT), by token.
+
+    If a question is answered rightly with probability r by the policy that acted, that policy is a mixture of one that
+    gives the right answers and one that gives the wrong ones: old = r positive + (1 - r) negative. With R the ratio of
+    the learner, which stands for the positive policy, and the policy that acted, the negative one over it is
+    (1 - r R) / (1 - r). Right attempts are fitted by the learner, -log R, and wrong ones by the negative policy,
+    -log (1 - r R) / (1 - r).
+
+    Args:
+        log_ratio: float [N], log R of each token, differentiable.
+        right: float [N], 1 for tokens of right attempts and 0 for those of wrong ones.
+        accuracy: float [N], r, in (0, 1).
+        floor: the least value of the negative policy's ratio, in (0, 1]; below it the value is the floor, and the
+            gradient that of the ratio over the floor (the paper's straight-through maximum). 1 is the paper's choice.
+
+    Returns:
+        float [N]. Where R is 1, its gradient is -1 for right tokens and r / (1 - r) for wrong ones, in log R.
+
+    Raises:
+        ConfigError: a floor out of its range.
+    """
+    check_range("floor", floor, above=0.0, at_most=1.0)
+    ratio = log_ratio.exp()
+    negative = (1.0 - accuracy * ratio) / (1.0 - accuracy)
+    held = negative + (negative.detach().clamp(min=floor) - negative.detach())
+    return torch.where(right > 0, -log_ratio, -held.log())

@@ -1,0 +1,364 @@
+"""A vocabulary's head and the loss on its scores in one, a few tokens at a time.
+
+The scores of all tokens, [N, V], are never there at once: each chunk's are made, turned into losses and into the
+gradient in the same memory, and multiplied into the gradients of hidden states and head. Products add up in float32 (or
+float64) whatever the type of their operands.
+
+Axis letters: N tokens, R those of a chunk or block, V vocabulary, D width.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from didact.errors import ConfigError, check_range
+from didact.losses._precision import LOG_FLOOR, full_precision
+from didact.types import Head, Term
+
+CHUNK = 2**24
+"""Scores in a chunk on a CPU, which a matrix product makes at once: enough rows to keep it busy."""
+ACCELERATOR_CHUNK = 2**26
+"""Scores in a chunk elsewhere, where reading a weight takes as long as multiplying many more rows by it."""
+BLOCK = 2**18
+"""Scores that elementwise work is done on at once on a CPU, so that what it makes on the way stays in the cache."""
+DENSE = 2**23
+"""Scores of so few tokens and ids that keeping them all is quicker than going through chunks."""
+
+Objective = Callable[[Tensor, slice], Tensor]
+"""Takes the scores [R, V] of some tokens, puts the losses' gradient in their place, and returns the losses [R]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """What turns products of states and a head's weight into scores over a temperature."""
+
+    scale: float
+    softcap: float | None
+    temperature: float | Tensor
+    operand: torch.dtype
+
+    @property
+    def full(self) -> torch.dtype:
+        """What scores and sums are kept in."""
+        return torch.promote_types(self.operand, torch.float32)
+
+    def growth(self) -> float | Tensor:
+        """How much scores grow with their products, where a cap doesn't hold them back: one, or [N, 1]."""
+        if isinstance(self.temperature, Tensor):
+            return self.scale / self.temperature.to(self.full).unsqueeze(1)
+        return self.scale / self.temperature
+
+
+def summed(
+    hidden: Tensor, head: Head, objective: Objective, weight: Tensor | None, *, temperature: float = 1.0
+) -> Term:
+    """The sum of a loss on the scores of each token, with gradients computed on the way.
+
+    Args:
+        hidden: float [N, D].
+        head: of V ids; its weight and bias get a gradient where they require one.
+        objective: is given float32 (or float64) scores over the temperature.
+        weight: float [N], what each token counts for; None for 1 each.
+        temperature: above 0; the loss is multiplied by its square.
+    """
+    check_range("temperature", temperature, above=0.0)
+    check_fit(hidden, head)
+    fused = Fused(head.scale, head.softcap, temperature, operand_type(hidden, head))
+    if weight is not None:
+        weight = weight.detach().to(fused.full)
+    value: Any = _Summed.apply(*_inputs(hidden, head), weight, fused, objective)
+    return Term(scaled(value, float(temperature) ** 2), len(hidden) if weight is None else weight.sum())
+
+
+def each_log_prob(
+    hidden: Tensor, head: Head, targets: Tensor, *, temperature: float | Tensor, entropy: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The log-probability of each target, float32 (or float64) [N], and the entropy of each distribution if wanted."""
+    fused = Fused(head.scale, head.softcap, temperature, operand_type(hidden, head))
+    check_fit(hidden, head)
+    if is_small(hidden, head):
+        return _dense_log_probs(hidden, head, targets, fused, entropy)
+    return _LogProbs.apply(*_inputs(hidden, head), targets, fused, entropy)  # pyright: ignore[reportReturnType]
+
+
+def is_small(hidden: Tensor, head: Head) -> bool:
+    """Whether all scores may be kept."""
+    return len(hidden) * head.vocabulary <= DENSE
+
+
+def _dense_log_probs(
+    hidden: Tensor, head: Head, targets: Tensor, fused: Fused, entropy: bool
+) -> tuple[Tensor, Tensor | None]:
+    full = Head(
+        head.weight.to(fused.full), None if head.bias is None else head.bias.to(fused.full), head.scale, head.softcap
+    )
+    with full_precision(hidden):
+        scores = full(hidden.to(fused.full))
+    if isinstance(fused.temperature, Tensor):
+        scores = scores / fused.temperature.to(fused.full).unsqueeze(1)
+    elif fused.temperature != 1.0:
+        scores = scores / fused.temperature
+    log_probs = torch.log_softmax(scores, -1)
+    chosen = log_probs.gather(1, targets.unsqueeze(1)).squeeze(1)
+    return chosen, -torch.linalg.vecdot(log_probs.exp(), log_probs.clamp_min(LOG_FLOOR)) if entropy else None
+
+
+def check_fit(hidden: Tensor, head: Head) -> None:
+    """Raise `ConfigError` unless hidden states and head have the same width."""
+    if hidden.ndim != 2 or hidden.shape[1] != head.weight.shape[1]:
+        raise ConfigError(
+            f"hidden has shape {list(hidden.shape)}, and the head's weight {list(head.weight.shape)}; "
+            "they must be [N, D] and [V, D]."
+        )
+
+
+def _inputs(hidden: Tensor, head: Head) -> tuple[Tensor, Tensor, Tensor | None]:
+    if torch.is_grad_enabled():
+        return hidden, head.weight, head.bias
+    return hidden.detach(), head.weight.detach(), None if head.bias is None else head.bias.detach()
+
+
+def operand_type(hidden: Tensor, head: Head) -> torch.dtype:
+    """What the factors of matrix products are rounded to; short types only where a product can add up in float32."""
+    kind = hidden.device.type
+    mixed = torch.is_autocast_enabled(kind)
+    wanted = torch.get_autocast_dtype(kind) if mixed else torch.promote_types(hidden.dtype, head.weight.dtype)
+    return wanted if wanted.itemsize >= 4 or kind == "cuda" else torch.float32
+
+
+def blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The same rows of several tensors, few enough for the cache on a CPU; the first has the most columns."""
+    size = max(1, BLOCK // tensors[0].shape[1]) if tensors[0].device.type == "cpu" else len(tensors[0])
+    return zip(*(tensor.split(size) for tensor in tensors), strict=True)
+
+
+class Projection:
+    """A head at work: makes the scores of a chunk of tokens after another in the same memory."""
+
+    def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor | None, fused: Fused) -> None:
+        self.hidden, self.fused = hidden, fused
+        self.weight = weight.to(fused.operand)
+        self.bias = None if bias is None else bias.to(fused.full)
+        self.growth = fused.growth()
+        # What scores are multiplied by is cheaper on the states; a cap comes between it and the temperature.
+        self.before = self.growth if fused.softcap is None else fused.scale / fused.softcap
+        self.ceiling = self.growth / self.before
+        self.states = scaled(hidden.to(fused.full), self.before).to(fused.operand)
+        self.memory = hidden.new_empty(0, dtype=fused.full)
+
+    def chunks(self) -> Iterator[slice]:
+        """The slices of tokens whose scores are made at once."""
+        scores = CHUNK if self.states.device.type == "cpu" else ACCELERATOR_CHUNK
+        rows, size = len(self.states), max(1, scores // len(self.weight))
+        return (slice(start, min(start + size, rows)) for start in range(0, rows, size))
+
+    def scores(self, rows: slice) -> Tensor:
+        """Scores over the temperature [R, V] of some tokens; the next call writes over them."""
+        size = rows.stop - rows.start
+        if len(self.memory) < size:
+            self.memory = self.memory.new_empty(size, len(self.weight))
+        scores = multiply(self.states[rows], self.weight.t(), self.memory[:size])
+        if self.bias is not None:
+            scores.addcmul_(self._of(self.before, scores, rows), self.bias)
+        if self.fused.softcap is not None:
+            scores.tanh_().mul_(self._of(self.ceiling, scores, rows))
+        return scores
+
+    def slope(self, scores: Tensor, rows: slice) -> Tensor | None:
+        """How much slower scores grow for their cap, [R, V]; None where there is none."""
+        if self.fused.softcap is None:
+            return None
+        return (scores / self._of(self.ceiling, scores, rows)).square_().neg_().add_(1.0)
+
+    @staticmethod
+    def _of(factor: float | Tensor, scores: Tensor, rows: slice) -> Tensor:
+        return factor[rows] if isinstance(factor, Tensor) else scores.new_full((), factor)
+
+
+def scaled(tensor: Tensor, factor: float | Tensor) -> Tensor:
+    """The product, without the work where the factor is 1."""
+    return tensor if isinstance(factor, float) and factor == 1.0 else tensor * factor
+
+
+class Gradients:
+    """Sums up the gradients of hidden states, weight and bias over chunks of tokens.
+
+    Args:
+        projection: what made the scores.
+        weight: float [N, 1], what each token's gradient is multiplied by; None for 1.
+        wanted: which of hidden states, weight and bias get a gradient.
+    """
+
+    def __init__(self, projection: Projection, weight: Tensor | None, wanted: tuple[bool, ...]) -> None:
+        hidden, self.full = projection.hidden, projection.fused.full
+        self.projection, self.wanted = projection, wanted
+        self.pull = projection.growth if weight is None else projection.growth * weight
+        self.states = scaled(hidden.to(self.full), self.pull).to(projection.fused.operand)
+        self.hidden = hidden.new_empty(hidden.shape, dtype=self.full) if wanted[0] else None
+        self.weight: Tensor | None = None
+        self.bias = hidden.new_zeros(len(projection.weight), dtype=self.full) if wanted[2] else None
+
+    def add(self, rows: slice, gradient: Tensor, slope: Tensor | None) -> None:
+        """Add those that follow from the gradient [R, V] with respect to the scores of a chunk, which is used up."""
+        if slope is not None:
+            gradient.mul_(slope)
+        if self.bias is not None:
+            pull = (
+                self.pull[rows, 0]
+                if isinstance(self.pull, Tensor)
+                else gradient.new_full(gradient.shape[:1], self.pull)
+            )
+            self.bias.addmv_(gradient.t(), pull)
+        short = gradient.to(self.projection.fused.operand)
+        if self.hidden is not None:
+            multiply(short, self.projection.weight, self.hidden[rows])
+        if self.wanted[1]:
+            self.weight = add_product(self.weight, short.t(), self.states[rows], self.full)
+
+    def finished(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """The gradients of hidden states [N, D], weight [V, D] and bias [V], where they are wanted."""
+        if self.wanted[1] and self.weight is None:
+            self.weight = torch.zeros_like(self.projection.weight, dtype=self.full)
+        return None if self.hidden is None else scaled(self.hidden, self.pull), self.weight, self.bias
+
+
+def multiply(left: Tensor, right: Tensor, out: Tensor) -> Tensor:
+    """A matrix product, added up and kept in the type of `out`."""
+    if left.dtype == out.dtype:
+        return torch.mm(left, right, out=out)
+    return torch.mm(left, right, out_dtype=out.dtype, out=out)
+
+
+def add_product(total: Tensor | None, left: Tensor, right: Tensor, kind: torch.dtype) -> Tensor:
+    """Add a matrix product to `total`, if there is one yet, of this type."""
+    if left.dtype == kind:
+        return torch.mm(left, right) if total is None else total.addmm_(left, right)
+    product = torch.mm(left, right, out_dtype=kind)
+    return product if total is None else total.add_(product)
+
+
+class _Summed(torch.autograd.Function):
+    """The weighted sum of a loss; its gradients are ready when it is, and only scaled on the way back."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        token_weight: Tensor | None,
+        fused: Fused,
+        objective: Objective,
+    ) -> Tensor:
+        """Go through the chunks once."""
+        wanted = ctx.needs_input_grad[:3]
+        with full_precision(hidden):
+            projection = Projection(hidden, weight, bias, fused)
+            pull = None if token_weight is None else token_weight.unsqueeze(1)
+            gradients = Gradients(projection, pull, wanted) if any(wanted) else None
+            total = hidden.new_zeros((), dtype=fused.full)
+            for rows in projection.chunks():
+                scores = projection.scores(rows)
+                slope = projection.slope(scores, rows) if gradients else None
+                losses = objective(scores, rows)
+                total += losses.sum() if token_weight is None else torch.dot(losses, token_weight[rows])
+                if gradients:
+                    gradients.add(rows, scores, slope)
+        if gradients:
+            ctx.save_for_backward(*gradients.finished())
+            ctx.types = tuple(None if t is None else t.dtype for t in (hidden, weight, bias))
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Scale the gradients."""
+        found = (
+            None if g is None else g.mul(grads[0]).to(t) for g, t in zip(ctx.saved_tensors, ctx.types, strict=True)
+        )
+        return *found, None, None, None
+
+
+class _LogProbs(torch.autograd.Function):
+    """Log-probabilities of targets, and entropies; probabilities are made anew on the way back."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, fused: Fused, entropy: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Go through the chunks once, and keep two figures a token."""
+        ctx.set_materialize_grads(False)
+        ctx.fused = fused
+        chosen = hidden.new_empty(len(hidden), dtype=fused.full)
+        entropies = torch.empty_like(chosen) if entropy else None
+        with full_precision(hidden):
+            projection = Projection(hidden, weight, bias, fused)
+            for rows in projection.chunks():
+                scores = projection.scores(rows)
+                at_target = scores.gather(1, targets[rows].unsqueeze(1)).squeeze(1)
+                log_mass, found = to_probs(scores, entropy=entropy)
+                torch.sub(at_target, log_mass, out=chosen[rows])
+                if entropies is not None and found is not None:
+                    entropies[rows] = found
+        ctx.save_for_backward(hidden, weight, bias, targets, entropies)
+        return chosen, entropies
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Go through the chunks again."""
+        hidden, weight, bias, targets, entropies = ctx.saved_tensors
+        chosen, entropy = grads
+        chosen = hidden.new_zeros(len(hidden), dtype=ctx.fused.full) if chosen is None else chosen
+        with full_precision(hidden):
+            projection = Projection(hidden, weight, bias, ctx.fused)
+            # Without entropies, all of a token's gradient is in proportion to what comes back for it.
+            pull = -chosen.unsqueeze(1) if entropy is None else None
+            gradients = Gradients(projection, pull, ctx.needs_input_grad[:3])
+            for rows in projection.chunks():
+                scores = projection.scores(rows)
+                slope = projection.slope(scores, rows)
+                to_probs(scores)
+                if entropy is None:
+                    at_target = -torch.ones_like(chosen[rows])
+                else:
+                    at_target = chosen[rows]
+                    _mix(scores, at_target, entropy[rows], entropies[rows])
+                scores.scatter_add_(1, targets[rows].unsqueeze(1), at_target.unsqueeze(1))
+                gradients.add(rows, scores, slope)
+        found = zip(gradients.finished(), (hidden, weight, bias), strict=True)
+        return *(None if g is None else g.to(t.dtype) for g, t in found), None, None, None
+
+
+def to_probs(scores: Tensor, *, entropy: bool = False) -> tuple[Tensor, Tensor | None]:
+    """Scores [R, V] to probabilities, in their place.
+
+    Returns:
+        log sum exp of the scores [R], and the entropies [R] if they are wanted.
+    """
+    masses, entropies = [], []
+    for (block,) in blocks(scores):
+        probs = torch.softmax(block, -1)
+        # The largest probability is exp(largest score - log mass), and large enough to have all its digits.
+        masses.append(block.amax(1) - probs.amax(1).log_())
+        if entropy:
+            # A probability of 0 adds nothing, where 0 times minus infinity would be NaN.
+            shifted = (block - masses[-1].unsqueeze(1)).clamp_min_(LOG_FLOOR)
+            entropies.append(-torch.linalg.vecdot(probs, shifted))
+        block.copy_(probs)
+    return torch.cat(masses), torch.cat(entropies) if entropy else None
+
+
+def _mix(probs: Tensor, chosen: Tensor, entropy: Tensor, entropies: Tensor) -> None:
+    """Probabilities [R, V] to the gradient with respect to scores, but for what only the targets get.
+
+    Log-probabilities of targets give -q_v for each that comes back for them, entropies H give -q_v (log q_v + H).
+    """
+    tiny = torch.finfo(probs.dtype).tiny
+    base = torch.addcmul(chosen, entropy, entropies).neg_()
+    for block, start, slope in blocks(probs, base.unsqueeze(1), entropy.unsqueeze(1)):
+        block.mul_(torch.addcmul(start, block.clamp_min(tiny).log_(), slope, value=-1.0))

@@ -1,0 +1,217 @@
+"""Divergences between a student's and a teacher's tokens, from hidden states and heads: [N, V] scores are never held.
+
+P is the teacher, Q the student. The conventions of `losses.classes.divergence` hold: both sides are at the temperature,
+and the loss is multiplied by its square. Nothing flows into the teacher. What `losses.tokens.vocabulary` says of
+gradients holds here. Axis letters: N selected tokens, R those of a block, V vocabulary, D width, K most probable tokens.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from didact.errors import ConfigError, check_choice, check_range
+from didact.losses._precision import LOG_FLOOR
+from didact.losses.tokens._fused import Fused, Projection, blocks, check_fit, operand_type, summed
+from didact.types import Head, Term, TopK
+
+Kind = Literal["forward", "reverse", "jsd", "scaled_jsd"]
+Kernel = Callable[[Tensor, Tensor], Tensor]
+"""Takes scores of student and teacher [R, V]; the former become the gradient; gives the divergences [R]."""
+EXP_LIMIT = 85.0
+"""Differences of log-probabilities are kept within this, whose exponential float32 can hold."""
+
+
+def token_divergence(
+    hidden: Tensor,
+    head: Head,
+    teacher_hidden: Tensor,
+    teacher_head: Head,
+    *,
+    kind: Kind = "forward",
+    beta: float = 0.5,
+    temperature: float = 1.0,
+    weight: Tensor | None = None,
+) -> Term:
+    """A divergence of a student's next-token distributions from a teacher's.
+
+    Where the vocabularies differ in size, both are cut to the ids below the smaller, and normalised there.
+
+    Args:
+        hidden: float [N, D], the student's.
+        head: the student's.
+        teacher_hidden: float [N, D'], of the same tokens; no gradient flows into it, nor into its head.
+        teacher_head: the teacher's, whose token ids mean the same.
+        kind: `forward` is KL(P || Q) and `reverse` KL(Q || P); `jsd` is the Jensen-Shannon divergence of Agarwal et al.
+            (2024, GKD), b KL(P || M) + (1 - b) KL(Q || M) with M = b P + (1 - b) Q; `scaled_jsd` is that divided by
+            b (1 - b), which runs from `forward` at b = 0 to `reverse` at 1 without a jump.
+        beta: b, in [0, 1]; strictly between for `jsd`, which falls to 0 at either end.
+        temperature: above 0; divides the scores of both.
+        weight: float [N], 0 or more; None for 1 each. A token of weight 0 is left out.
+
+    Returns:
+        The sum over tokens of weight · temperature² · divergence in nats, and the weight that there was.
+
+    Raises:
+        ConfigError: an option out of range, or hidden states that don't fit their head or each other.
+    """
+    kernel = _kernel(kind, beta)
+    check_range("temperature", temperature, above=0.0)
+    if len(hidden) != len(teacher_hidden):
+        raise ConfigError(
+            f"hidden has {len(hidden)} rows and teacher_hidden {len(teacher_hidden)}; give the same tokens."
+        )
+    shared = min(head.vocabulary, teacher_head.vocabulary)
+    theirs = _teacher(teacher_hidden, teacher_head.sliced(shared), temperature)
+
+    def objective(scores: Tensor, rows: slice) -> Tensor:
+        parts = blocks(scores, theirs.scores(rows))
+        return torch.cat([kernel(*part) for part in parts])
+
+    return summed(hidden, head.sliced(shared), objective, weight, temperature=temperature)
+
+
+def token_topk_divergence(
+    hidden: Tensor,
+    head: Head,
+    signal: TopK,
+    *,
+    kind: Kind = "forward",
+    beta: float = 0.5,
+    temperature: float = 1.0,
+    weight: Tensor | None = None,
+) -> Term:
+    """A divergence of a student's next-token distributions from the most probable tokens of a teacher.
+
+    All other tokens together are one more outcome, the tail, on both sides; without it the divergence could go below 0.
+    Ids that the student's head doesn't have are left out, and the rest is normalised. Where the student has more ids
+    than the teacher, cut its head to the teacher's with `Head.sliced`; they are part of the tail otherwise.
+
+    Args:
+        hidden: float [N, D], the student's.
+        head: the student's, of V ids.
+        signal: `ids` int64 [N, K] without repetition, `log_probs` float [N, K] (-inf leaves an id to the tail), `tail`
+            float [N], at the temperature: a tail that was cut off at another can't be softened. Its `trust` [N] is
+            multiplied into `weight`.
+        kind: as for `token_divergence`.
+        beta: as for `token_divergence`.
+        temperature: above 0; divides the student's scores.
+        weight: float [N], 0 or more; None for 1 each.
+
+    Returns:
+        The sum over tokens of weight · temperature² · divergence in nats, and the weight that there was.
+
+    Raises:
+        ConfigError: an option out of range, or shapes that don't fit.
+    """
+    kernel = _kernel(kind, beta)
+    if signal.ids.shape[:-1] != hidden.shape[:-1]:
+        raise ConfigError(
+            f"hidden has shape {list(hidden.shape)} and the signal's ids {list(signal.ids.shape)}; "
+            "they must be [N, D] and [N, K] of the same tokens."
+        )
+    if signal.trust is not None:
+        weight = signal.trust if weight is None else weight * signal.trust
+    log_probs = signal.log_probs.detach().float()
+    there = (signal.ids < head.vocabulary) & (log_probs > -torch.inf)
+    # A tail of exactly 0 keeps a logarithm, so that something is left where none of the ids is there.
+    tail = signal.tail.detach().float().clamp_min(torch.finfo(torch.float32).tiny).log()
+    theirs = torch.cat([log_probs.masked_fill(~there, -torch.inf), tail.unsqueeze(-1)], -1)
+    ids = signal.ids.masked_fill(~there, 0)
+
+    def objective(scores: Tensor, rows: slice) -> Tensor:
+        parts = blocks(scores, ids[rows], there[rows], theirs[rows])
+        return torch.cat([_on_outcomes(*part, kernel=kernel) for part in parts])
+
+    return summed(hidden, head, objective, weight, temperature=temperature)
+
+
+def _on_outcomes(scores: Tensor, ids: Tensor, there: Tensor, theirs: Tensor, *, kernel: Kernel) -> Tensor:
+    """The divergence [R] over K ids and the tail, from scores [R, V], which become the gradient."""
+    chosen = scores.gather(1, ids).masked_fill_(~there, -torch.inf)
+    # The least, because an id that is not there stands as 0, which may be among those that are.
+    away = torch.where(there, -torch.inf, torch.inf).to(scores.dtype)
+    scores.scatter_reduce_(1, ids, away, "amin")
+    shift = scores.amax(1, keepdim=True).clamp_min_(torch.finfo(scores.dtype).min)
+    mass = scores.sub_(shift).exp_().sum(1, keepdim=True)
+    outcomes = torch.cat([chosen, mass.log() + shift], 1)
+    losses = kernel(outcomes, theirs.to(scores.dtype))
+    of_chosen, of_tail = outcomes[:, :-1], outcomes[:, -1:]
+    # The tail's gradient falls to its tokens by their share of it.
+    scores.mul_(of_tail / mass.clamp_min(torch.finfo(scores.dtype).tiny))
+    scores.scatter_add_(1, ids, of_chosen.masked_fill(~there, 0.0))
+    return losses
+
+
+def _teacher(hidden: Tensor, head: Head, temperature: float) -> Projection:
+    check_fit(hidden, head)
+    fused = Fused(head.scale, head.softcap, temperature, operand_type(hidden, head))
+    bias = None if head.bias is None else head.bias.detach()
+    return Projection(hidden.detach(), head.weight.detach(), bias, fused)
+
+
+def _kernel(kind: Kind, beta: float) -> Kernel:
+    check_choice("kind", kind, ("forward", "reverse", "jsd", "scaled_jsd"))
+    check_range("beta", beta, at_least=0.0, at_most=1.0)
+    if kind == "jsd" and beta in (0.0, 1.0):
+        raise ConfigError(
+            f"beta is {beta:g}, where the divergence as written is 0 for all distributions; "
+            "choose beta strictly between 0 and 1, or kind='scaled_jsd'."
+        )
+    if kind == "forward" or (kind == "scaled_jsd" and beta == 0.0):
+        return _forward
+    if kind == "reverse" or (kind == "scaled_jsd" and beta == 1.0):
+        return _reverse
+    return partial(_jensen_shannon, beta=beta, scaled=kind == "scaled_jsd")
+
+
+def _forward(scores: Tensor, theirs: Tensor) -> Tensor:
+    log_q, log_p = _log_probs(scores, scores), _log_probs(theirs, scores)
+    p = _probs(theirs, scores)
+    losses = torch.linalg.vecdot(p, log_p.sub_(log_q))
+    torch.sub(_probs(scores, scores), p, out=scores)
+    return losses
+
+
+def _reverse(scores: Tensor, theirs: Tensor) -> Tensor:
+    log_q, log_p = _log_probs(scores, scores), _log_probs(theirs, scores)
+    excess = torch.sub(log_q, log_p, out=log_p)
+    q = _probs(scores, scores)
+    losses = torch.linalg.vecdot(q, excess)
+    torch.mul(q, excess.sub_(losses.unsqueeze(1)), out=scores)
+    return losses
+
+
+def _jensen_shannon(scores: Tensor, theirs: Tensor, *, beta: float, scaled: bool) -> Tensor:
+    """With d = log p - log q, log q / m is -log(1 + b (e^d - 1)) and log p / m is -log(1 + (1 - b) (e^-d - 1)).
+
+    Whichever of them vanishes at the nearer end is computed, and the other follows, so that no digits are lost there.
+    """
+    log_q, log_p = _log_probs(scores, scores), _log_probs(theirs, scores)
+    p, q = _probs(theirs, scores), _probs(scores, scores)
+    d = log_p.sub_(log_q).clamp_(-EXP_LIMIT, EXP_LIMIT)
+    if beta <= 0.5:
+        student_excess = torch.expm1(d, out=log_q).mul_(beta).log1p_().neg_()
+        teacher_excess = d.add_(student_excess)
+    else:
+        teacher_excess = torch.expm1(d.neg(), out=log_q).mul_(1.0 - beta).log1p_().neg_()
+        student_excess = torch.sub(teacher_excess, d, out=d)
+    of_teacher = torch.linalg.vecdot(p, teacher_excess)
+    of_student = torch.linalg.vecdot(q, student_excess)
+    torch.mul(q, student_excess.sub_(of_student.unsqueeze(1)), out=scores)
+    scores.mul_(1.0 / beta if scaled else 1.0 - beta)
+    if scaled:
+        return of_teacher / (1.0 - beta) + of_student / beta
+    return beta * of_teacher + (1.0 - beta) * of_student
+
+
+def _probs(scores: Tensor, like: Tensor) -> Tensor:
+    # On a CPU this takes less time than the exponential alone.
+    return torch.softmax(scores, -1).to(like.dtype)
+
+
+def _log_probs(scores: Tensor, like: Tensor) -> Tensor:
+    # The floor keeps 0 times minus infinity out, where a vocabulary is padded with scores of minus infinity.
+    return torch.log_softmax(scores, -1).to(like.dtype).clamp_min_(LOG_FLOOR)

@@ -1,0 +1,84 @@
+"""Optimal transport between what a student and a teacher say of neighbouring tokens.
+
+Axis letters: N selected tokens, G tokens of a group, V vocabulary, K most probable tokens, D width.
+"""
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from didact.errors import check_range
+from didact.losses._precision import full_precision
+from didact.losses.pairs.transport import LEAST_REGULARISATION, sinkhorn_plan
+from didact.types import Head, Term
+
+
+def token_sinkhorn(
+    hidden: Tensor,
+    head: Head,
+    teacher_hidden: Tensor,
+    teacher_head: Head,
+    *,
+    top_k: int = 32,
+    group: int = 64,
+    temperature: float = 1.0,
+    regularisation: float = 0.1,
+    iterations: int = 20,
+    weight: Tensor | None = None,
+) -> Term:
+    """The cost of moving a group of a student's token distributions onto the teacher's (Cui et al. 2024, SinKD).
+
+    Moving the student's distribution at one token onto the teacher's at another costs the sum of the absolute
+    differences of their probabilities, of the tokens that are most probable there to the teacher, and of all others
+    together. The Sinkhorn plan says how much of each is moved where, within the group. With all ids among the most
+    probable it is the distance between whole distributions. Scores are made again on the way back, a group at a time.
+
+    Args:
+        hidden: float [N, D], the student's.
+        head: the student's.
+        teacher_hidden: float [N, D'], of the same tokens; nothing flows into it.
+        teacher_head: the teacher's, whose token ids mean the same; both are cut to the ids that both have.
+        top_k: K, 1 or more.
+        group: how many neighbouring tokens are moved onto each other, G.
+        temperature: above 0; divides the scores of both.
+        regularisation: see `sinkhorn_plan`; `LEAST_REGULARISATION` or more.
+        iterations: see `sinkhorn_plan`.
+        weight: float [N], 0 or more: how much mass each token has on both sides; None for 1 each.
+
+    Returns:
+        The cost of the plans whose rows and columns have a mass of 1, or of the weight; and the mass that there was.
+        The mean is in [0, 2].
+
+    Raises:
+        ConfigError: an option out of range.
+    """
+    check_range("top_k", top_k, at_least=1)
+    check_range("group", group, at_least=1)
+    check_range("temperature", temperature, above=0.0)
+    check_range("regularisation", regularisation, at_least=LEAST_REGULARISATION)
+    shared = min(head.vocabulary, teacher_head.vocabulary)
+    mine, theirs = head.sliced(shared), teacher_head.sliced(shared)
+
+    def cost_of(states: Tensor, teacher_states: Tensor, mass: Tensor | None) -> Tensor:
+        with full_precision(states):
+            cost = _coarse_distances(states, mine, teacher_states, theirs, min(top_k, shared), temperature)
+            plan = sinkhorn_plan(cost, regularisation=regularisation, iterations=iterations, mass=mass)
+            return (plan * cost).sum()
+
+    masses = [None] * len(hidden) if weight is None else weight.detach().float().split(group)
+    parts = zip(hidden.split(group), teacher_hidden.detach().split(group), masses, strict=False)
+    costs = [checkpoint(cost_of, *part, use_reentrant=False) for part in parts]
+    return Term(torch.stack(costs).sum(), len(hidden) if weight is None else weight.sum())  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+def _coarse_distances(
+    hidden: Tensor, head: Head, teacher_hidden: Tensor, teacher_head: Head, top_k: int, temperature: float
+) -> Tensor:
+    """How far each of G distributions is from each of G others, seen by the latter's K most probable ids: [G, G]."""
+    probs = torch.softmax(head(hidden).float() / temperature, -1)
+    with torch.no_grad():
+        known, ids = torch.softmax(teacher_head(teacher_hidden).float() / temperature, -1).topk(top_k, -1)
+    # Not probs[:, ids], whose gradient adds up in whatever order the threads come.
+    seen = probs.gather(1, ids.flatten().expand(len(probs), -1)).view(-1, *ids.shape)
+    apart = (seen - known).abs().sum(-1)
+    return apart + (seen.sum(-1) - known.sum(-1)).abs()

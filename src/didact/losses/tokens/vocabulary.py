@@ -1,0 +1,72 @@
+"""Losses on the tokens of a vocabulary, from hidden states and head: [N, V] scores are never held.
+
+Axis letters: N selected tokens, V vocabulary, D width. Scores are those of the head, its bias, scale and cap included,
+over the temperature. Gradients flow to the hidden states, and to the head's weight and bias where they require one; a
+frozen head costs nothing on the way back. Losses and gradients add up in float32 (float64 for float64). Second
+derivatives are not supported. Ids that a model has only as padding are cut off with `Head.sliced`.
+"""
+
+import torch
+from torch import Tensor
+
+from didact.errors import check_range
+from didact.losses._weigh import weigh
+from didact.losses.tokens._fused import each_log_prob, is_small, summed, to_probs
+from didact.types import Head, Term
+
+
+def token_cross_entropy(hidden: Tensor, head: Head, targets: Tensor, weight: Tensor | None = None) -> Term:
+    """Cross-entropy of next tokens, in nats.
+
+    Args:
+        hidden: float [N, D].
+        head: of V ids.
+        targets: int64 [N], each in [0, V).
+        weight: float [N], 0 or more; None for 1 each. A token of weight 0 is left out.
+
+    Returns:
+        The sum over tokens of weight · -log p(target), and the weight that there was.
+
+    Raises:
+        ConfigError: the hidden states don't fit the head.
+    """
+    if is_small(hidden, head):
+        log_probs, _ = each_log_prob(hidden, head, targets, temperature=1.0, entropy=False)
+        return weigh(-log_probs, None if weight is None else weight.detach())
+
+    def objective(scores: Tensor, rows: slice) -> Tensor:
+        wanted = targets[rows].unsqueeze(1)
+        chosen = scores.gather(1, wanted)
+        log_mass, _ = to_probs(scores)
+        scores.scatter_add_(1, wanted, -torch.ones_like(chosen))
+        return log_mass - chosen.squeeze(1)
+
+    return summed(hidden, head, objective, weight)
+
+
+def token_log_probs(
+    hidden: Tensor,
+    head: Head,
+    targets: Tensor,
+    *,
+    temperature: float | Tensor = 1.0,
+    entropy: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """The log-probability of each token, and the entropy of the distribution that it comes from; both differentiable.
+
+    Args:
+        hidden: float [N, D].
+        head: of V ids.
+        targets: int64 [N], each in [0, V).
+        temperature: above 0; one for all, or float [N].
+        entropy: give entropies too.
+
+    Returns:
+        Log-probabilities, float32 [N], in nats; and entropies, float32 [N], in [0, log V], or None.
+
+    Raises:
+        ConfigError: the temperature is not above 0, or the hidden states don't fit the head.
+    """
+    if not isinstance(temperature, Tensor):
+        check_range("temperature", temperature, above=0.0)
+    return each_log_prob(hidden, head, targets, temperature=temperature, entropy=entropy)
