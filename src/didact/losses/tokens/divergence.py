@@ -2,7 +2,9 @@
 
 P is the teacher, Q the student. The conventions of `losses.classes.divergence` hold: both sides are at the temperature,
 and the loss is multiplied by its square. Nothing flows into the teacher. What `losses.tokens.vocabulary` says of
-gradients holds here. Axis letters: N selected tokens, R those of a block, V vocabulary, D width, K most probable tokens.
+gradients holds here.
+
+Axis letters: N selected tokens, R those of a block, V vocabulary, D width, K most probable tokens.
 """
 
 from collections.abc import Callable
