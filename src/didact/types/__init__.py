@@ -12,6 +12,7 @@ from didact.types.figures import LOWER_IS_BETTER
 from didact.types.health import LEVELS, Level, Monitor, Verdict, Window
 from didact.types.methods import Method
 from didact.types.outputs import Head, Output, TokenOutput
+from didact.types.place import Place
 from didact.types.roles import Curriculum, LanguageLearner, Learner, Source, Stateful, Teacher
 from didact.types.scores import LOG_FLOOR, Space
 from didact.types.signals import Derived, Features, Labels, Logits, Reward, Signal, States, TopK
@@ -43,6 +44,7 @@ __all__ = [
     "Modality",
     "Monitor",
     "Output",
+    "Place",
     "Question",
     "Questions",
     "Reward",

@@ -10,6 +10,7 @@ from didact.types.batches import Batch
 from didact.types.costs import Cost
 from didact.types.data import Question
 from didact.types.feeds import ExampleFeed, Feed
+from didact.types.place import Place
 from didact.types.roles import Stateful, Teacher
 from didact.types.terms import Terms
 
@@ -30,6 +31,8 @@ class Method:
     """Optimizer steps done; kept by the loop."""
     fraction: float = 0.0
     """Share of the budget that is used, in [0, 1]; kept by the loop, for whatever is ramped up or switched."""
+    place: Place = Place()
+    """Which of how many processes that learn together this one is; set by the loop."""
     feed: Feed = ExampleFeed()
     """What its batches are made of. A method whose options decide on it sets its own in the constructor."""
 

@@ -1,0 +1,36 @@
+"""Finding the place of a process: its device, and its number among those that learn together."""
+
+import os
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from didact.errors import ConfigError
+from didact.types import Place
+
+WAIT = timedelta(minutes=30)
+"""How long a process waits for the others, such as while one of them evaluates."""
+
+
+def find_place(device: torch.device) -> Place:
+    """The place of this process: one of several where `torchrun` began it.
+
+    Args:
+        device: where it computes; on `cuda`, each process of a machine takes a GPU of its own.
+
+    Raises:
+        ConfigError: more processes than GPUs.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
+    if size == 1:
+        return Place(device)
+    if device.type == "cuda":
+        local, here = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if local >= here:
+            raise ConfigError(f"device is 'cuda', but process {local} of this machine finds {here} GPUs; start fewer.")
+        device = torch.device("cuda", local)
+        torch.cuda.set_device(device)
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=WAIT)
+    return Place(device, dist.get_rank(), dist.get_world_size())

@@ -1,0 +1,137 @@
+"""Where a run computes: a device, and which of how many processes that learn together this one is.
+
+Every process reads the same batches and learns from its own rows of them. What is summed over rows is then summed over
+processes, counts and gradients alike, so that each takes the same step; losses that compare examples first gather those
+of the others. A place of one process does nothing of this, and costs nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+
+from didact.errors import ConfigError
+from didact.types.batches import Batch
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A device, and the number of this process among those that learn together.
+
+    Raises:
+        ConfigError: a rank that is not below the size.
+    """
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    rank: int = 0
+    """From 0."""
+    size: int = 1
+    """How many processes there are."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.size:
+            raise ConfigError(f"rank is {self.rank}, but must be at least 0 and below size = {self.size}.")
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes files and speaks."""
+        return self.rank == 0
+
+    def mine(self, batch: Batch) -> Batch:
+        """This process's rows of a batch: a run of neighbours, as many as the others' or one more.
+
+        Args:
+            batch: B rows, at least as many as there are processes.
+
+        Raises:
+            ConfigError: fewer rows than processes.
+        """
+        if self.size == 1:
+            return batch
+        if batch.size < self.size:
+            raise ConfigError(
+                f"A batch has {batch.size} rows for {self.size} processes; use a larger batch_size, or fewer processes."
+            )
+        return batch.select(torch.arange(batch.size, device=batch["id"].device).tensor_split(self.size)[self.rank])
+
+    def share(self, items: Sequence[T]) -> list[T]:
+        """This process's part of a sequence, cut as `mine` cuts a batch; may be empty."""
+        if self.size == 1:
+            return list(items)
+        each, more = divmod(len(items), self.size)
+        start = self.rank * each + min(self.rank, more)
+        return list(items[start : start + each + (self.rank < more)])
+
+    def sum(self, tensors: Sequence[Tensor]) -> None:
+        """Replace tensors, in place, by their sums over all processes; they carry no gradient.
+
+        Args:
+            tensors: of one dtype, the same shapes in every process.
+        """
+        if self.size == 1 or not tensors:
+            return
+        flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
+        dist.all_reduce(flat)
+        parts = flat.split([tensor.numel() for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.detach().copy_(part.view(tensor.shape))
+
+    def most(self, number: float) -> float:
+        """The largest of the processes' numbers: what all of them act on where each has measured its own."""
+        if self.size == 1:
+            return number
+        found = torch.tensor([number], dtype=torch.float64, device=self.device)
+        dist.all_reduce(found, op=dist.ReduceOp.MAX)
+        return float(found)
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """The rows of all processes, in the order of the batch that `mine` cut.
+
+        A loss of gathered rows is computed alike, and whole, in every process: its term has the same sum and count
+        everywhere, so that the mean is that of one process. The gradient that comes back is summed over processes.
+
+        Args:
+            tensor: [K, ...], this process's; K may differ, the other dimensions may not.
+
+        Returns:
+            [B, ...], differentiable with respect to this process's rows.
+        """
+        if self.size == 1:
+            return tensor
+        return _Gather.apply(tensor, self)  # pyright: ignore[reportReturnType]
+
+    def collect(self, value: T) -> list[T]:
+        """The values of all processes, by rank; any that can be pickled between processes of one run."""
+        if self.size == 1:
+            return [value]
+        found: list[Any] = [None] * self.size
+        dist.all_gather_object(found, value)
+        return found
+
+
+class _Gather(torch.autograd.Function):
+    """Rows of all processes; the gradient of each is summed over processes and goes to where its rows came from."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, tensor: Tensor, place: Place) -> Tensor:
+        sizes = place.collect(tensor.shape[0])
+        ctx.place, ctx.sizes = place, sizes  # pyright: ignore[reportAttributeAccessIssue]
+        # Processes differ by one row at most; those with fewer fill up.
+        padded = tensor.new_zeros(max(sizes), *tensor.shape[1:])
+        padded[: tensor.shape[0]] = tensor.detach()
+        found = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(found, padded)
+        return torch.cat([part[:size] for part, size in zip(found, sizes, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (grad,) = grads
+        whole = grad.contiguous().clone()
+        dist.all_reduce(whole)
+        return whole.split(ctx.sizes)[ctx.place.rank], None

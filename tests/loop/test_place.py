@@ -1,0 +1,81 @@
+"""Processes that learn together: what they sum and gather is what one process has."""
+
+import textwrap
+
+import pytest
+import torch
+
+from didact.errors import ConfigError
+from didact.loop.place import find_place
+from didact.types import Batch, Place
+from together import run_together
+
+
+def in_processes(tmp_path, size, body):
+    """Run a script in `size` processes of gloo; it has `place` and the folder `out`."""
+    script = tmp_path / "script.py"
+    head = f"""
+        import torch
+        from pathlib import Path
+        from didact.loop.place import find_place
+        place, out = find_place(torch.device("cpu")), Path({str(tmp_path)!r})
+    """
+    script.write_text(textwrap.dedent(head) + textwrap.dedent(body))
+    run_together([str(script)], size)
+
+
+def test_two_processes_sum_and_gather_as_one(tmp_path):
+    x = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    torch.save(x, tmp_path / "x.pt")
+    body = """
+        x = torch.load(out / "x.pt", weights_only=True)
+        from didact.types import Batch
+        mine = place.mine(Batch({"x": x, "id": torch.arange(5)}))
+        weight = torch.eye(3, requires_grad=True)
+        rows = place.gather(mine["x"] @ weight)
+        # All pairs are compared; the mean of the processes' sums over the sum of their counts.
+        loss = (rows @ rows.T).exp().sum() / (place.size * 25)
+        loss.backward()
+        total = [mine["x"].sum(0), torch.tensor(float(mine.size)), weight.grad]
+        place.sum(total)
+        most = place.most(float(place.rank))
+        torch.save([rows.detach(), *total, most, mine["id"]], out / f"{place.rank}.pt")
+    """
+    in_processes(tmp_path, 2, body)
+    found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    weight = torch.eye(3, requires_grad=True)
+    rows = x @ weight
+    ((rows @ rows.T).exp().sum() / 25).backward()
+    for gathered, summed, count, gradient, most, _ in found:
+        torch.testing.assert_close(gathered, rows.detach())
+        torch.testing.assert_close(summed, x.sum(0))
+        assert (float(count), most) == (5.0, 1.0)
+        torch.testing.assert_close(gradient, weight.grad)
+    assert [one[-1].tolist() for one in found] == [[0, 1, 2], [3, 4]]
+
+
+def test_one_process_does_nothing():
+    place, batch = find_place(torch.device("cpu")), Batch({"id": torch.arange(3)})
+    rows = torch.ones(3, requires_grad=True)
+    assert place.mine(batch) is batch
+    assert place.gather(rows) is rows
+    assert place.collect("a") == ["a"]
+    assert place.most(0.5) == 0.5
+    before = torch.ones(2)
+    place.sum([before])
+    assert before.tolist() == [1, 1]
+
+
+def test_the_rows_of_all_processes_are_the_batch():
+    batch = Batch({"id": torch.arange(7)})
+    places = [Place(rank=rank, size=3) for rank in range(3)]
+    assert torch.cat([place.mine(batch)["id"] for place in places]).tolist() == list(range(7))
+    assert [row for place in places for row in place.share(range(7))] == list(range(7))
+    assert [len(place.share(range(2))) for place in places] == [1, 1, 0]
+
+
+def test_what_cannot_be_shared_is_refused():
+    with pytest.raises(ConfigError, match="2 rows for 3 processes"):
+        Place(size=3).mine(Batch({"id": torch.arange(2)}))
+    with pytest.raises(ConfigError, match="rank is 2"):
+        Place(rank=2, size=2)
