@@ -47,9 +47,9 @@ def relations(vectors, heads, present):
 
 def distance(method, size):
     """The mean over examples of the three divergences of a net that is cut out."""
-    small = method.supernet.cut_out(size)
-    small.tap(method.supernet.queries_of(size))
-    mine = small(BATCH).features[method.supernet.queries_of(size)].detach().double().numpy()
+    small = method.space.supernet.cut_out(size)
+    small.tap(method.space.supernet.queries_of(size))
+    mine = small(BATCH).features[method.space.supernet.queries_of(size)].detach().double().numpy()
     theirs = method.teacher.signal(BATCH).features[method.tap].double().numpy()
     total = 0.0
     for one, other, there in zip(mine, theirs, BATCH["attention_mask"].bool().numpy(), strict=True):
@@ -81,7 +81,7 @@ def test_the_best_net_within_the_limit_is_chosen_and_fine_tuned():
     method.fraction = 0.5
     terms = method.loss(BATCH)
     assert method.space.chosen == min(distances, key=distances.get)
-    small, there = method.supernet.cut_out(method.space.chosen), BATCH["label"] != IGNORE
+    small, there = method.space.supernet.cut_out(method.space.chosen), BATCH["label"] != IGNORE
     expected = cross_entropy(small(BATCH).logits[there], BATCH["label"][there]).mean()
     assert terms.total().item() == pytest.approx(expected.item(), rel=1e-5)
 
@@ -95,9 +95,9 @@ def test_what_is_delivered_stays_the_net_that_was_chosen():
         optimizer.step()
         optimizer.zero_grad()
         method.after_step()
-    small = method.supernet.cut_out(method.space.chosen)
+    small = method.space.supernet.cut_out(method.space.chosen)
     torch.testing.assert_close(method.delivered(BATCH).logits, small(BATCH).logits)
-    assert method.supernet.share(method.space.chosen) <= 0.25
+    assert method.space.supernet.share(method.space.chosen) <= 0.25
     assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in method.learner.parameters())
 
 

@@ -29,6 +29,8 @@ NAMES = tuple(name for name in EVERY if catalogue.find(name).method_type.feed.ma
 DEFAULT = {"labels": 100, "learner": "cnn:4,8", "teacher": "cnn:8,16"}
 TEACHERS: dict = {}
 FRACTIONS = (0.25, 0.75)
+STEPS = 6
+"""Of a run that is stopped after three of them; what a method does at certain shares of the budget lies in both."""
 
 
 @cache
@@ -64,20 +66,17 @@ def ready(name: str, *, train: bool = False, objects: Objects | None = None, **c
     return prepare(config, objects, store=keep_teacher, train_teacher=train)
 
 
-def taught(name: str, *, precision: str = "float32", prepared: Prepared | None = None, **changes):
+def taught(name: str, *, prepared: Prepared | None = None, settings: dict | None = None, **changes):
     """The result of three steps, and the method after them."""
     prepared = prepared or ready(name, **changes)
+    options = {"device": "cpu", "precision": "float32", "monitors": [], "log_every": 1, "progress": False}
     result = fit(
         prepared.method,
         prepared.source,
         budget=prepared.budget,
         optimizer=prepared.optimizer,
-        monitors=[],
         seed=prepared.config.seed,
-        device="cpu",
-        precision=precision,
-        log_every=1,
-        progress=False,
+        **{**options, **(settings or {})},
     )
     assert result.status == "done", result.reason
     return result, prepared.method
@@ -184,6 +183,31 @@ def test_its_config_refuses_nonsense(name):
                 info.config_type(**{field.name: (nonsense,) if several else nonsense})
 
 
+class StoppedError(Exception):
+    """What ends a run before its time."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(name, tmp_path):
+    def stop(_learner):
+        evaluations.append(True)
+        if len(evaluations) == 3:
+            raise StoppedError
+        return {"accuracy": 0.0}
+
+    evaluations: list[bool] = []
+    _, calm = taught(name, steps=STEPS)
+    kept = {"run": tmp_path / "run", "checkpoint_every": 1}
+    # Judged at the beginning and after every other step; what is kept last is the step before it stops.
+    with pytest.raises(StoppedError):
+        taught(name, steps=STEPS, settings={**kept, "evaluate": stop, "evaluate_every": 2})
+    result, hunted = taught(name, steps=STEPS, settings={**kept, "resume": True})
+    assert len([record for record in result.history if "loss/total" in record]) == STEPS
+    mine, theirs = tensors(hunted.state_dict()), tensors(calm.state_dict())
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(mine[key], theirs[key]) for key in mine)
+
+
 class Own(nn.Module):
     """A user's own net: none of didact's parts in it, and its answer in a mapping."""
 
@@ -228,7 +252,7 @@ def test_it_works_with_ones_own_module_and_tensors(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_mixed_precision_runs_and_stays_finite(name):
-    result, method = taught(name, precision="bfloat16")
+    result, method = taught(name, settings={"precision": "bfloat16"})
     for record in result.history:
         assert all(math.isfinite(value) for key, value in record.items() if key == "loss/total")
     for parameter in method.parameters():

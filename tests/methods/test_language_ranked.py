@@ -247,7 +247,7 @@ def test_what_was_rated_best_wins_by_the_ratio_that_the_pairs_ask_for():
 
 
 def test_pairs_know_how_many_there_are():
-    pairs = RatedPairs(QUESTIONS, model())
+    pairs = RatedPairs.of(QUESTIONS, model())
     assert pairs.most == 3
     assert [pairs.pairs[question.id] for question in QUESTIONS] == PAIRS
     ask = SimpleNamespace(written=Asker(model(), Sampling()).written)

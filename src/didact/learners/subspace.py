@@ -34,6 +34,7 @@ class SubSpace:
                 f"max_cost is {limit:g}, but the smallest net takes {min(least):.3g} of the student's cost; allow "
                 "that, or give more levels."
             )
+        self.supernet = supernet
         space = spaces[max(at for at, share in enumerate(least) if share <= limit)]
         self.sizes = tuple(sorted(space, key=supernet.share))
         """All nets, from the cheapest to the dearest; those beyond the limit are not chosen, but learn too."""

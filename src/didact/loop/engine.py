@@ -21,6 +21,7 @@ from didact.loop.progress import ProgressLine
 from didact.loop.recorder import Recorder, merge
 from didact.loop.result import FitResult
 from didact.loop.run import RunDirectory
+from didact.loop.state import Attributes
 from didact.types import (
     LEVELS,
     LOWER_IS_BETTER,
@@ -82,6 +83,7 @@ class Engine:
         self.method, self.source, self.budget, self.monitors = method.to(device), source, budget, monitors
         self.device, self.directory = device, directory
         self.parameters = method.parameters()
+        self.attributes = Attributes(method)
         config = optimizer if isinstance(optimizer, OptimizerConfig) else None
         self.schedule = config.factor if config is not None else None
         self.optimizer = config.build(self.parameters) if config is not None else optimizer(self.parameters)  # pyright: ignore[reportCallIssue]
@@ -212,6 +214,8 @@ class Engine:
 
     def look(self, admitted: bool) -> bool:
         """Read the figures of the window, ask the monitors, and act on what they say; True ends the run."""
+        if self.windows == 0 and self.directory is not None:
+            self.attributes.check()
         halted = not admitted or self.guard.halted()
         losses, norms = self.recorder.read()
         if self.guard.halted():
@@ -344,6 +348,7 @@ class Engine:
     def write(self, prefix: str) -> bool:
         """Write the whole state as a checkpoint of that kind; False when the disk did not take it."""
         assert self.directory is not None
+        self.attributes.check()
         folder = self.directory.checkpoints
         try:
             ckpt.save_checkpoint(folder / f"{prefix}-{self.cost.steps:010d}", self.state())
@@ -387,13 +392,17 @@ class Engine:
 
     # ---- state
 
+    def named_monitors(self) -> list[tuple[str, Monitor]]:
+        """The monitors by position and name, as there may be several of a kind."""
+        return [(f"{i}.{type(monitor).__name__}", monitor) for i, monitor in enumerate(self.monitors)]
+
     def state(self) -> dict[str, Any]:
         """Everything that a resumed run needs."""
         return {
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "source": _state_of(self.source),
-            "monitors": {type(monitor).__name__: _state_of(monitor) for monitor in self.monitors},
+            "monitors": {name: _state_of(monitor) for name, monitor in self.named_monitors()},
             "cost": self.cost.as_dict(),
             "teacher_costs": [teacher.cost.as_dict() for teacher in self.teachers],
             "generators": generator_states(self.device),
@@ -414,7 +423,7 @@ class Engine:
             self.optimizer.load_state_dict(state["optimizer"])
             for teacher, kept in zip(self.teachers, state["teacher_costs"], strict=True):
                 teacher.cost = Cost(**kept)
-        except (RuntimeError, ValueError, KeyError) as error:
+        except (RuntimeError, ValueError, KeyError, CheckpointError) as error:
             # What torch says of many tensors fills a page.
             detail = " ".join(str(error).split())[:200]
             raise CheckpointError(
@@ -422,9 +431,9 @@ class Engine:
                 "with, or begin anew."
             ) from error
         _restore(self.source, state["source"])
-        for monitor in self.monitors:
+        for name, monitor in self.named_monitors():
             # A run may be resumed with other monitors than it began with; they change nothing that is learned.
-            _restore(monitor, state["monitors"].get(type(monitor).__name__))
+            _restore(monitor, state["monitors"].get(name))
         self.cost = self.result.cost = Cost(**state["cost"])
         set_generator_states(state["generators"], self.device)
         self.flops = {tuple(shape): flops for *shape, flops in state.get("flops", [])}

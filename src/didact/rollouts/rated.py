@@ -1,6 +1,7 @@
 """Batches of pairs out of answers that were rated."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,30 +14,38 @@ from didact.types import Batch, Question, Questions
 _INPUTS = ("input_ids", "attention_mask", "completion_mask")
 
 
+@dataclass(frozen=True, slots=True)
 class RatedPairs:
-    """The best answer to each question with each of its other answers, from the easiest pair to the hardest.
+    """The best answer to each question with each of its other answers, from the easiest pair to the hardest."""
 
-    Args:
-        questions: with `rated` answers; see `didact.sources.rated_answers`.
-        learner: a `CausalLearner` that is to read them.
+    pairs: Mapping[int, Sequence[tuple[str, str, float]]]
+    """By id of the question: the best answer, another one, and how much lower that is rated."""
 
-    Raises:
-        DataError: a question without two answers of which one is better.
-        ConfigError: an answer that the learner cannot read as a whole.
-    """
+    @classmethod
+    def of(cls, questions: Questions, learner: Any) -> "RatedPairs":
+        """Pair the rated answers of questions.
 
-    def __init__(self, questions: Questions, learner: Any) -> None:
+        Args:
+            questions: with `rated` answers; see `didact.sources.rated_answers`.
+            learner: a `CausalLearner` that is to read them.
+
+        Raises:
+            DataError: a question without two answers of which one is better.
+            ConfigError: an answer that the learner cannot read as a whole.
+        """
         texts, rating = rated_answers(questions)
         best, others, gaps = best_against_others(rating)
-        self.pairs: dict[int, list[tuple[str, str, float]]] = {}
+        pairs: dict[int, list[tuple[str, str, float]]] = {}
         rows = zip(questions, texts, best.tolist(), others.tolist(), gaps.tolist(), strict=True)
         for question, answers, first, row, far in rows:
-            self.pairs[question.id] = [
-                (answers[first], answers[i], gap) for i, gap in zip(row, far, strict=True) if gap > 0
-            ]
+            pairs[question.id] = [(answers[first], answers[i], gap) for i, gap in zip(row, far, strict=True) if gap > 0]
             check_answers(question, answers, learner)
-        self.most = max(map(len, self.pairs.values()), default=0)
+        return cls(pairs)
+
+    @property
+    def most(self) -> int:
         """The most pairs that a question has."""
+        return max(map(len, self.pairs.values()), default=0)
 
     def batch(self, questions: Sequence[Question], shares: Sequence[float], ask: Any) -> Batch:
         """One pair a question, laid out as those of `CompletionSource` are.

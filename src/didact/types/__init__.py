@@ -16,10 +16,12 @@ from didact.types.place import Place
 from didact.types.roles import Curriculum, LanguageLearner, Learner, Source, Stateful, Teacher
 from didact.types.scores import LOG_FLOOR, Space
 from didact.types.signals import Derived, Features, Labels, Logits, Reward, Signal, States, TopK
+from didact.types.state import Buffer
 from didact.types.terms import LEAST_COUNT, Term, Terms
 
 __all__ = [
     "Batch",
+    "Buffer",
     "CompletionFeed",
     "Column",
     "Cost",

@@ -1,17 +1,19 @@
 """A way of teaching: a loss, and what happens around it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from didact.errors import CheckpointError
 from didact.types.batches import Batch
 from didact.types.costs import Cost
 from didact.types.data import Question
 from didact.types.feeds import ExampleFeed, Feed
 from didact.types.place import Place
 from didact.types.roles import Stateful, Teacher
+from didact.types.state import Buffer, parts_of
 from didact.types.terms import Terms
 
 
@@ -22,8 +24,9 @@ class Method:
     `sample` (a few training examples, for shapes), `spawn` (a function that makes another learner of the same kind,
     freshly initialised; give it a spec for one of another kind) and `seed`. A default of None makes one optional.
 
-    Attributes that are modules (or lists or mappings of them) are trained; attributes with a `state_dict` are saved in
-    checkpoints. A frozen teacher is neither.
+    Its attributes are configuration and data that stay as they are, or parts: modules are trained, whatever has a
+    `state_dict` is saved in checkpoints, and teachers answer. Parts may lie at any depth in lists and dictionaries. A
+    figure that changes during a run is a `Buffer`. `fit` refuses an attribute that is none of these.
     """
 
     learner: Any
@@ -71,16 +74,8 @@ class Method:
         return self.learner
 
     def parts(self) -> dict[str, Any]:
-        """Everything it holds, by name; lists and mappings are opened one level, as `peers.0`."""
-        found: dict[str, Any] = {}
-        for name, value in vars(self).items():
-            if isinstance(value, Mapping):
-                found.update({f"{name}.{key}": part for key, part in value.items()})
-            elif isinstance(value, Sequence) and not isinstance(value, str):
-                found.update({f"{name}.{i}": part for i, part in enumerate(value)})
-            else:
-                found[name] = value
-        return found
+        """Its modules, teachers and whatever else has a state, by place, such as `learner` or `peers.0`."""
+        return parts_of(vars(self))
 
     def modules(self) -> dict[str, nn.Module]:
         """The modules that are trained, by name."""
@@ -98,7 +93,7 @@ class Method:
     def to(self, device: torch.device | str) -> Self:
         """Move every part that can be moved, in place."""
         for part in self.parts().values():
-            if callable(getattr(part, "to", None)) and not isinstance(part, Tensor):
+            if callable(getattr(part, "to", None)):
                 part.to(device)
         return self
 
@@ -107,7 +102,22 @@ class Method:
         return {name: part.state_dict() for name, part in self.parts().items() if isinstance(part, Stateful)}
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
-        """Take back what `state_dict` gave."""
-        for name, part in self.parts().items():
-            if isinstance(part, Stateful):
-                part.load_state_dict(state[name])
+        """Take back what `state_dict` gave.
+
+        Raises:
+            CheckpointError: the state is of other parts.
+        """
+        parts = {name: part for name, part in self.parts().items() if isinstance(part, Stateful)}
+        # What a run began with stands in a buffer already, where its checkpoints are older than the buffer.
+        needed = {name for name, part in parts.items() if not isinstance(part, Buffer)}
+        if needed - state.keys() or state.keys() - parts.keys():
+            raise CheckpointError(_difference(type(self).__name__, needed - state.keys(), state.keys() - parts.keys()))
+        for name, kept in state.items():
+            parts[name].load_state_dict(kept)
+
+
+def _difference(method: str, lacking: Set[str], left: Set[str]) -> str:
+    """In what a state is not that of a method, as a sentence."""
+    words = [f"the method has {', '.join(sorted(lacking))}, of which it holds nothing"] if lacking else []
+    words += [f"it holds {', '.join(sorted(left))}, which the method does not have"] if left else []
+    return f"The state is not that of this {method}: {'; '.join(words)}."

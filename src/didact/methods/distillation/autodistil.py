@@ -72,8 +72,7 @@ class AutoDistil(Method):
 
     def __init__(self, config: Config, learner: ModuleLearner, teacher: Any, sample: Batch) -> None:
         self.config, self.learner, self.teacher = config, learner, teacher
-        self.supernet = Supernet(learner)
-        self.space = SubSpace(self.supernet, levels=config.levels, parts=config.subspaces, limit=config.max_cost)
+        self.space = SubSpace(Supernet(learner), levels=config.levels, parts=config.subspaces, limit=config.max_cost)
         self.tap = config.teacher_tap or queries_tap(teacher.candidates())
         teacher.tap(self.tap)
         theirs = self.relations(sample)
@@ -90,7 +89,8 @@ class AutoDistil(Method):
 
     def divergences(self, size: Size, batch: Batch, theirs: list[Tensor]) -> Terms:
         """How far a net's relations are from the teacher's: `queries`, `keys` and `values`."""
-        mine = self.related(self.supernet.answer(size, batch).features[self.supernet.queries_of(size)], batch)
+        net = self.space.supernet
+        mine = self.related(net.answer(size, batch).features[net.queries_of(size)], batch)
         found = [relation_kl(own, other, tokens_present(batch)) for own, other in zip(mine, theirs, strict=True)]
         return Terms(zip(KINDS, found, strict=True))
 
@@ -98,7 +98,7 @@ class AutoDistil(Method):
         """First `queries`, `keys` and `values`, over all examples and nets; then `label`, for the best net."""
         if self.fraction >= self.config.distil_share:
             self.space.chosen = self.space.chosen or self.best(batch)
-            return Terms(label=label_loss(self.supernet.answer(self.space.chosen, batch).logits, batch["label"]))
+            return Terms(label=label_loss(self.space.supernet.answer(self.space.chosen, batch).logits, batch["label"]))
         theirs = self.relations(batch)
         found = [self.divergences(size, batch, theirs) for size in self.space.drawn(self.config.sampled)]
         sums = {kind: torch.stack([terms[kind].sum for terms in found]).sum() for kind in KINDS}
@@ -114,7 +114,7 @@ class AutoDistil(Method):
     def after_step(self) -> None:
         """Keep the student to the net that was chosen."""
         if self.space.chosen is not None:
-            self.supernet.keep(self.space.chosen)
+            self.space.supernet.keep(self.space.chosen)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """All examples for each net that learns, the labelled ones for the labels."""

@@ -27,7 +27,7 @@ from didact.losses.classes.subclasses import subclass_kl, subclass_log_probs
 from didact.losses.labels.supervised import label_loss
 from didact.losses.labels.targets import imitate, target_features, target_probs
 from didact.teachers import unwrapped
-from didact.types import Batch, ExampleFeed, Method, Teacher, Terms, is_labelled
+from didact.types import Batch, Buffer, ExampleFeed, Method, Teacher, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ class LinearProjections(Method):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.within = nn.Linear(output.hidden.shape[-1], classes * config.subclasses)
-        self._settled = False
+        self.settled = Buffer(False)
 
     def loss(self, batch: Batch) -> Terms:
         """`teacher` and `label`, as in `distill`; and `subclass`, once the directions are known."""
@@ -102,11 +102,10 @@ class LinearProjections(Method):
 
     def after_step(self) -> None:
         """Find the directions, at the end of the share of the budget in which they are gathered."""
-        if self.fraction >= self.config.gather and not self._settled:
-            # A run that goes on finds the same ones again, as what they are found from is in the checkpoint.
+        if self.fraction >= self.config.gather and not self.settled.value:
             head = getattr(getattr(unwrapped(self.teacher), "learner", None), "head", None)
             self.directions.settle(None if head is None else head.weight)
-            self._settled = True
+            self.settled.value = True
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """All examples for the teacher, the labelled ones for the labels."""

@@ -78,7 +78,7 @@ class CurryDPO(Method):
 
     def __init__(self, config: Config, learner: LanguageLearner, questions: Questions) -> None:
         self.config, self.learner = config, learner
-        self.pairs = RatedPairs(questions, learner)
+        self.pairs = RatedPairs.of(questions, learner)
         self.stages = _Stages(learner, self.pairs.most)
 
     def collect(self, questions: Sequence[Question], ask: Any) -> Batch:

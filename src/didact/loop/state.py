@@ -1,0 +1,158 @@
+"""What a method keeps in its attributes: declared, so that a resumed run has it again, or refused."""
+
+import copy
+import dataclasses
+import enum
+import functools
+import types
+from collections.abc import Iterator, Mapping, MutableMapping, MutableSequence, Sequence
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from didact.errors import ConfigError
+from didact.types import Method
+from didact.types.state import holds_parts, items_of, kind_of, values_of
+
+OWN = frozenset({"step", "fraction", "regrouped"})
+"""Attributes that the loop sets itself."""
+LARGE = 1 << 16
+"""From so many elements on a tensor is not copied to see whether it changes; torch's count of writes is read."""
+
+_FIXED = (
+    *(type(None), bool, int, float, complex, str, bytes, range, slice, type, enum.Enum, PurePath, np.generic),
+    *(torch.device, torch.dtype, types.FunctionType, types.BuiltinFunctionType, torch.Tensor, np.ndarray),
+)
+"""Classes of what may stand in an attribute as it is."""
+_SEVERAL = list | tuple | dict | set | frozenset
+
+
+class Attributes:
+    """The attributes of a method as they are when a run begins.
+
+    Args:
+        method: whose attributes are looked at.
+
+    Raises:
+        ConfigError: an attribute of which no checkpoint can tell whether it changes, or a module that is out of reach.
+    """
+
+    def __init__(self, method: Method) -> None:
+        self.method = method
+        for place, value in self._figures():
+            if reason := _refusal(value):
+                raise ConfigError(f"{type(method).__name__}.{place} is {reason}")
+        self.before = {place: _copied(value) for place, value in self._figures()}
+
+    def check(self) -> None:
+        """Compare with the beginning.
+
+        Raises:
+            ConfigError: a figure changed that no checkpoint holds.
+        """
+        now = dict(self._figures())
+        for place in {**self.before, **now}:
+            if place in self.before and place in now and _same(self.before[place], now[place]):
+                continue
+            raise ConfigError(
+                f"{type(self.method).__name__}.{place} changed during the run, but no checkpoint holds it, so that a "
+                f"resumed run would go on with another value; set self.{place} = Buffer(...) in the constructor and "
+                f"use self.{place}.value."
+            )
+
+    def _figures(self) -> Iterator[tuple[str, Any]]:
+        """Whatever no checkpoint holds, by place."""
+        for name, value in vars(self.method).items():
+            if name not in OWN:
+                yield from _without_parts(name, value)
+
+
+def _without_parts(place: str, value: Any) -> Iterator[tuple[str, Any]]:
+    kind = kind_of(type(value))
+    if kind == "container" and holds_parts(value):
+        for key, item in items_of(value):
+            yield from _without_parts(f"{place}.{key}", item)
+    elif kind != "part":
+        yield place, value
+
+
+def _refusal(value: Any) -> str:
+    """Why a value cannot stand in an attribute, after "is"; empty where it can."""
+    if isinstance(value, Tensor) and (isinstance(value, nn.Parameter) or value.requires_grad):
+        return "a bare parameter, which would not be trained; put it into a module, such as nn.ParameterList([...])."
+    if isinstance(value, _FIXED):
+        return ""
+    if isinstance(value, functools.partial):
+        inside: Any = (value.func, *value.args, *value.keywords.values())
+    elif isinstance(value, _SEVERAL):
+        inside = values_of(value)
+    elif dataclasses.is_dataclass(value) and _frozen(value):
+        inside = [getattr(value, field.name) for field in dataclasses.fields(value)]
+    elif isinstance(value, Sequence | Mapping) and not isinstance(value, MutableSequence | MutableMapping):
+        return ""
+    else:
+        return (
+            f"a {type(value).__name__}, of which no checkpoint can tell whether it changes; give it state_dict and "
+            "load_state_dict, make it a frozen dataclass, or keep its figures in a Buffer."
+        )
+    return _refusal_inside(value, inside)
+
+
+def _refusal_inside(value: Any, inside: Any) -> str:
+    """Why something in a value is refused; one item of each class is looked at."""
+    if isinstance(value, list | tuple | dict) or not any(kind_of(cls) == "part" for cls in set(map(type, inside))):
+        return next(filter(None, map(_refusal, {type(item): item for item in inside}.values())), "")
+    return (
+        f"a {type(value).__name__} that holds a module or another part, which would be neither trained nor saved; keep "
+        "it in an attribute of its own, or in a list or dictionary."
+    )
+
+
+def _frozen(value: Any) -> bool:
+    return getattr(type(value), "__dataclass_params__").frozen  # noqa: B009
+
+
+def _copied(value: Any) -> Any:
+    """What a value is compared with later."""
+    if isinstance(value, Tensor):
+        return value.detach().clone() if value.numel() < LARGE else _Large(value, value._version)
+    if isinstance(value, dict) and _changeable(value):
+        return {key: _copied(item) for key, item in value.items()}
+    if isinstance(value, list | tuple) and _changeable(value):
+        return [_copied(item) for item in value]
+    return copy.copy(value) if isinstance(value, _SEVERAL | np.ndarray) else value
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Large:
+    """A large tensor, and how many writes torch had counted."""
+
+    tensor: Tensor
+    writes: int
+
+
+def _changeable(container: Any) -> bool:
+    """Whether items of a container can change in place."""
+    return any(issubclass(cls, Tensor | np.ndarray | _Large) for cls in set(map(type, values_of(container))))
+
+
+def _same(before: Any, now: Any) -> bool:
+    """Whether a value is what `_copied` kept of it."""
+    if isinstance(before, _Large):
+        return before.tensor is now and before.writes == now._version
+    if isinstance(before, Tensor):
+        return isinstance(now, Tensor) and before.dtype == now.dtype and _equal(before, now.to(before.device))
+    if isinstance(before, np.ndarray):
+        return isinstance(now, np.ndarray) and np.array_equal(before, now)
+    if isinstance(before, dict) and isinstance(now, dict) and _changeable(before):
+        return before.keys() == now.keys() and all(_same(before[key], item) for key, item in now.items())
+    if isinstance(before, list) and isinstance(now, list | tuple) and _changeable(before):
+        return len(before) == len(now) and all(map(_same, before, now))
+    return before is now or bool(before == now)
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and bool(((one == other) | ((one != one) & (other != other))).all())

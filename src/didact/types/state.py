@@ -1,0 +1,99 @@
+"""The state of a method: the parts that it holds, at any depth, and figures that checkpoints keep."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Generic, Literal, Self, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from didact.errors import ConfigError
+
+Value = TypeVar("Value")
+
+
+class Buffer(Generic[Value]):
+    """A figure of a method that changes during a run, and that checkpoints keep; `Stateful`.
+
+    Args:
+        value: a tensor, number, string, boolean or None, or lists and mappings of them.
+    """
+
+    def __init__(self, value: Value) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return f"Buffer({self.value!r})"
+
+    def to(self, device: torch.device | str) -> Self:
+        """Moves the value to a device, where it is a tensor."""
+        if isinstance(self.value, Tensor):
+            self.value = self.value.to(device)
+        return self
+
+    def state_dict(self) -> dict[str, Any]:
+        """The value."""
+        return {"value": self.value}
+
+    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+        """Takes back what `state_dict` gave, on the device of the present value."""
+        kept = state["value"]
+        self.value = kept.to(self.value.device) if isinstance(self.value, Tensor) else kept
+
+
+@cache
+def kind_of(cls: type) -> Literal["part", "container", "other"]:
+    """Whether values of a class are parts, containers that may hold parts, or neither.
+
+    Modules, teachers and whatever has a `state_dict` and a `load_state_dict` are parts; lists, tuples and dictionaries
+    are containers.
+    """
+    stateful = callable(getattr(cls, "state_dict", None)) and callable(getattr(cls, "load_state_dict", None))
+    if issubclass(cls, nn.Module) or stateful or callable(getattr(cls, "signal", None)):
+        return "part"
+    return "container" if issubclass(cls, list | tuple | dict) else "other"
+
+
+def holds_parts(container: Any) -> bool:
+    """Whether a container may hold parts; one look at the classes of its items, however many there are."""
+    return any(kind_of(cls) != "other" for cls in set(map(type, values_of(container))))
+
+
+def values_of(container: Any) -> Any:
+    """The items of a container, without their keys."""
+    return container.values() if isinstance(container, dict) else container
+
+
+def items_of(container: Any) -> Any:
+    """The items of a container, with their keys or positions."""
+    return container.items() if isinstance(container, dict) else enumerate(container)
+
+
+def parts_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts among some attributes, however deep they lie in lists, tuples and dictionaries.
+
+    Args:
+        attributes: values by name.
+
+    Returns:
+        The parts by place, such as `heads.0` or `nets.critic.head`.
+
+    Raises:
+        ConfigError: two parts have the same place.
+    """
+    found: dict[str, Any] = {}
+    for name, value in attributes.items():
+        _collect(name, value, found)
+    return found
+
+
+def _collect(place: str, value: Any, found: dict[str, Any]) -> None:
+    kind = kind_of(type(value))
+    if kind == "container" and holds_parts(value):
+        for key, item in items_of(value):
+            _collect(f"{place}.{key}", item, found)
+    if kind != "part":
+        return
+    if place in found:
+        raise ConfigError(f"Two parts are called {place}, so that a checkpoint would keep one of them; rename one.")
+    found[place] = value
