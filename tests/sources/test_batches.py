@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from didact import sources, worlds
-from didact.curricula import LabelledMix
+from didact.curricula import LabelledMix, Uniform
 from didact.errors import CheckpointError, ConfigError, DataError
 from didact.sources import BatchSource
-from didact.types import IGNORE, Stateful
+from didact.types import IGNORE, FeedbackSource, Stateful
 
 
 def make(size):
@@ -141,11 +141,60 @@ def test_a_stream_of_other_data_is_not_resumed(others):
         BatchSource(other, batch_size=4).load_state_dict(batches.state_dict())
 
 
+class Hearing(Uniform):
+    """In order, and all ears."""
+
+    uses_feedback = True
+
+    def __init__(self, size):
+        super().__init__(size)
+        self.heard = []
+
+    def update(self, index, progress):
+        self.heard.append((index.tolist(), progress.tolist()))
+
+
+def test_the_curriculum_is_told_how_its_examples_went():
+    curriculum = Hearing(10)
+    source = BatchSource(make(10), batch_size=4, curriculum=curriculum)
+    assert isinstance(source, FeedbackSource) and source.uses_feedback
+    assert not BatchSource(make(10), batch_size=4).uses_feedback
+    batches, sent = iter(source), []
+    for _ in range(4):
+        batch = next(batches)
+        losses = batch["x"][:, 0] / 3
+        source.feedback(batch, {"total": losses, "label": losses + 1})
+        sent.append(losses.tolist())
+    # An example's x is twice its position.
+    assert [(index, [round(i * 2 / 3, 4) for i in index]) for index, _ in curriculum.heard] == [
+        (index, [round(loss, 4) for loss in losses]) for index, losses in curriculum.heard
+    ]
+    assert [losses for _, losses in curriculum.heard] == sent
+
+
+def test_the_curriculum_hears_of_the_term_that_was_asked_for():
+    curriculum = Hearing(10)
+    source = BatchSource(make(10), batch_size=2, curriculum=curriculum, progress="label")
+    batch = next(iter(source))
+    source.feedback(batch, {"total": torch.zeros(2), "label": torch.tensor([3.0, 4.0])})
+    assert curriculum.heard == [(batch["row"].tolist(), [3.0, 4.0])]
+    with pytest.raises(ConfigError, match=r"progress is 'label', but the loss has no such term.*has total, teacher"):
+        source.feedback(batch, {"total": torch.zeros(2), "teacher": torch.zeros(2)})
+
+
 class Stateless:
     def sample(self, count):
         return torch.zeros(count, dtype=torch.int64)
 
     def update(self, index, progress):
+        pass
+
+
+class Unclear(Stateless):
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
         pass
 
 
@@ -158,6 +207,7 @@ class Stateless:
         ({"batch_size": 2, "views": {"a": "week"}}, "is 'week'"),
         ({"batch_size": 2, "views": {"a.b": "weak"}}, "views has the name 'a.b'"),
         ({"batch_size": 2, "curriculum": Stateless()}, "curriculum is a Stateless, which has no state_dict"),
+        ({"batch_size": 2, "curriculum": Unclear()}, "curriculum is a Unclear, which does not say whether `update`"),
     ],
 )
 def test_what_cannot_work_is_refused(options, message):

@@ -1,6 +1,8 @@
 """Curricula: what says which example comes next."""
 
+from didact.curricula.by_loss import ByLoss
 from didact.curricula.labelled_mix import LabelledMix
+from didact.curricula.self_paced import SelfPaced
 from didact.curricula.uniform import Uniform
 
-__all__ = ["LabelledMix", "Uniform"]
+__all__ = ["ByLoss", "LabelledMix", "SelfPaced", "Uniform"]

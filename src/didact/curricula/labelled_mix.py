@@ -25,6 +25,8 @@ class LabelledMix:
         ConfigError: a fraction outside (0, 1), or no labelled or no unlabelled example.
     """
 
+    uses_feedback = False
+
     def __init__(self, labelled_mask: Tensor, fraction: float, seed: int = 0) -> None:
         check_range("fraction", fraction, above=0, below=1)
         self._pools = [labelled_mask.nonzero()[:, 0], (~labelled_mask).nonzero()[:, 0]]

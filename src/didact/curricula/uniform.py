@@ -23,6 +23,8 @@ class Uniform:
         ConfigError: a size below 1.
     """
 
+    uses_feedback = False
+
     def __init__(self, size: int, seed: int = 0) -> None:
         check_range("size", size, at_least=1)
         self.size = size

@@ -28,6 +28,7 @@ class BatchSource:
             `strong.input_ids` and `strong.attention_mask`). They are made from the plain inputs.
         augment: how much the plain inputs get.
         drop_last: leave out batches that are smaller than `batch_size`, as the last of a pass may be.
+        progress: the term of the loss that the curriculum is told example by example; `total` is the weighted sum.
 
     Raises:
         ConfigError: a batch size, strength, curriculum or name of a view that cannot work.
@@ -44,16 +45,13 @@ class BatchSource:
         views: Mapping[str, Strength] | None = None,
         augment: Strength = "none",
         drop_last: bool = False,
+        progress: str = "total",
     ) -> None:
         examples.batch().check()
         _check(examples, batch_size, views or {})
-        self.examples, self.batch_size, self.drop_last = examples, batch_size, drop_last
+        self.examples, self.batch_size, self.drop_last, self.progress = examples, batch_size, drop_last, progress
         self.curriculum = Uniform(examples.size, seed) if curriculum is None else curriculum
-        if not isinstance(self.curriculum, Stateful):
-            raise ConfigError(
-                f"curriculum is a {type(self.curriculum).__name__}, which has no state_dict, so that a run could not "
-                "be resumed; give it state_dict and load_state_dict."
-            )
+        _check_curriculum(self.curriculum)
         self.epoch_size = examples.size
         self.labels = int(is_labelled(examples.tensors["label"]).sum()) if "label" in examples.tensors else 0
         self._changes = [(f"{name}.", augmenter(examples, strength)) for name, strength in (views or {}).items()]
@@ -84,6 +82,28 @@ class BatchSource:
             for name, tensor in change(plain, self._generator).items():
                 tensors[prefix + name] = tensor
 
+    @property
+    def uses_feedback(self) -> bool:
+        """Whether the curriculum learns from how the examples went; see `didact.types.FeedbackSource`."""
+        return self.curriculum.uses_feedback
+
+    def feedback(self, batch: Batch, rows: Mapping[str, torch.Tensor]) -> None:
+        """Tell the curriculum how the examples of a batch went.
+
+        Args:
+            batch: one that this source gave.
+            rows: float [B] by term, as `didact.types.FeedbackSource` says.
+
+        Raises:
+            ConfigError: the term that the curriculum is to be told is not among them.
+        """
+        if self.progress not in rows:
+            raise ConfigError(
+                f"progress is {self.progress!r}, but the loss has no such term that has a value for each example; it "
+                f"has {', '.join(rows) or 'none'}."
+            )
+        self.curriculum.update(batch["row"], rows[self.progress])
+
     def state_dict(self) -> dict[str, Any]:
         """The state of the curriculum, that of the generator of the augmentation (uint8), and a hash of the ids."""
         assert isinstance(self.curriculum, Stateful)
@@ -107,6 +127,20 @@ class BatchSource:
             )
         self.curriculum.load_state_dict(state["curriculum"])
         self._generator.set_state(state["generator"])
+
+
+def _check_curriculum(curriculum: Curriculum) -> None:
+    name = type(curriculum).__name__
+    if not isinstance(curriculum, Stateful):
+        raise ConfigError(
+            f"curriculum is a {name}, which has no state_dict, so that a run could not be resumed; give it state_dict "
+            "and load_state_dict."
+        )
+    if not hasattr(curriculum, "uses_feedback"):
+        raise ConfigError(
+            f"curriculum is a {name}, which does not say whether `update` is to be called; give it "
+            "uses_feedback = True or False."
+        )
 
 
 def _check(examples: Examples, batch_size: int, views: Mapping[str, Strength]) -> None:

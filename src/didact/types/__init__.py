@@ -13,7 +13,7 @@ from didact.types.health import LEVELS, Level, Monitor, Verdict, Window
 from didact.types.methods import Method
 from didact.types.outputs import Head, Output, TokenOutput
 from didact.types.place import Place
-from didact.types.roles import Curriculum, LanguageLearner, Learner, Source, Stateful, Teacher
+from didact.types.roles import Curriculum, FeedbackSource, LanguageLearner, Learner, Source, Stateful, Teacher
 from didact.types.scores import LOG_FLOOR, Space
 from didact.types.signals import Derived, Features, Labels, Logits, Reward, Signal, States, TopK
 from didact.types.state import Buffer
@@ -31,6 +31,7 @@ __all__ = [
     "Examples",
     "Features",
     "Feed",
+    "FeedbackSource",
     "Head",
     "IGNORE",
     "LEAST_COUNT",

@@ -65,6 +65,9 @@ class Teacher(Protocol):
 class Curriculum(Protocol):
     """What says which example comes next."""
 
+    uses_feedback: bool
+    """Whether `update` changes what comes next; it is called only then."""
+
     def sample(self, count: int) -> Tensor:
         """Positions of the next examples, int64 [at most count]."""
         ...
@@ -84,4 +87,22 @@ class Source(Protocol):
 
     def __iter__(self) -> Iterator[Batch]:
         """Go on from the present state."""
+        ...
+
+
+@runtime_checkable
+class FeedbackSource(Protocol):
+    """A source that takes note of how its examples went; the loop tells it after each step that was taken."""
+
+    uses_feedback: bool
+    """Whether it has a use for that. If not, `feedback` is not called, and costs nothing."""
+
+    def feedback(self, batch: Batch, rows: Mapping[str, Tensor]) -> None:
+        """Take note, without waiting for the device.
+
+        Args:
+            batch: what was learned from, whole: of all processes, and not in parts.
+            rows: by term, what each example adds to its sum, float [B] without a gradient, NaN where it adds nothing;
+                under `total`, the sum of these, each times the weight of its term. On any device.
+        """
         ...
