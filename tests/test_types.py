@@ -81,6 +81,20 @@ def test_a_mean_leaves_the_weight_out():
     assert Term(torch.tensor(0.0), 0, 10.0).mean().item() == 0.0
 
 
+def test_rows_are_computed_when_they_are_read_and_carry_no_gradient():
+    values, read = torch.tensor([1.0, 3.0], requires_grad=True), []
+    term = Term((2.0 * values).sum(), 2.0, rows=lambda: read.append(1) or 2.0 * values).weighted(0.5).grouped("head")
+    assert (term.weight, term.group, read) == (0.5, "head", [])
+    assert term.rows.tolist() == [2.0, 6.0] and not term.rows.requires_grad
+    assert len(read) == 2
+    assert Term(values.sum(), 2.0, rows=values).rows.grad_fn is None
+    assert Term(values.sum(), 2.0).weighted(2.0).rows is None
+    terms = Terms(label=term)
+    without, kept = terms.detached()["label"], terms.detached(rows=True)["label"]
+    assert without.rows is None and kept.rows.tolist() == [2.0, 6.0]
+    assert (kept.group, kept.weight, kept.sum.item(), kept.sum.requires_grad) == ("head", 0.5, 8.0, False)
+
+
 def test_a_loss_that_teaches_nothing_is_refused():
     with pytest.raises(DataError, match=r"\(a\) depends on a trained parameter"):
         Terms(a=Term(torch.tensor(3.0), 1)).backward()

@@ -193,8 +193,9 @@ class Engine:
         parts = []
         for part in batch.split(self.micro_batch):
             with autocast(self.precision, self.device):
-                parts.append(self.method.loss(part))
-            parts[-1].backward(counts)
+                terms = self.method.loss(part)
+            terms.backward(counts)
+            parts.append(terms.detached())
         merged = merge(parts)
         if self.cost.steps == 0:
             self.check_counts(counts, merged)

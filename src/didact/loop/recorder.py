@@ -76,7 +76,7 @@ def _column(values: Sequence[Tensor | float]) -> Tensor:
 
 
 def merge(parts: list[Terms]) -> Terms:
-    """The terms of a batch that was cut into parts: sums and counts added up."""
+    """The terms of a batch that was cut into parts: sums and counts added up, rows one after the other."""
     merged = Terms()
     for name, first in parts[0].items():
         sums, counts = (
@@ -86,5 +86,7 @@ def merge(parts: list[Terms]) -> Terms:
                 [part[name].count for part in parts],
             )
         )
-        merged[name] = Term(sums, counts, first.weight)
+        rows = [found for part in parts if (found := part[name].rows) is not None]
+        whole = torch.cat(rows) if len(rows) == len(parts) else None
+        merged[name] = Term(sums, counts, first.weight, rows=whole, group=first.group)
     return merged

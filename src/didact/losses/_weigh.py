@@ -1,5 +1,6 @@
 """How per-example losses become a sum and a count."""
 
+import torch
 from torch import Tensor
 
 from didact.types import Term
@@ -13,6 +14,19 @@ def weigh(per_example: Tensor, trust: Tensor | None) -> Term:
         trust: float [B] in [0, 1], or None for full trust.
     """
     if trust is None:
-        return Term(per_example.sum(), per_example.shape[0])
+        return Term(per_example.sum(), per_example.shape[0], rows=per_example)
     trust = trust.to(per_example.dtype)
-    return Term((per_example * trust).sum(), trust.sum())
+    return Term((per_example * trust).sum(), trust.sum(), rows=lambda: per_example.masked_fill(trust == 0, torch.nan))
+
+
+def blend_rows(*parts: tuple[Tensor, Term]) -> Tensor:
+    """The rows of a sum of terms: the mean of theirs, each weighed by what it counts for.
+
+    Args:
+        parts: float [B], weights; and a term with rows.
+
+    Returns:
+        float [B]; NaN where all weights are 0.
+    """
+    rows = [weight * term.rows.nan_to_num() for weight, term in parts if term.rows is not None]
+    return torch.stack(rows).sum(0) / torch.stack([weight for weight, _ in parts]).sum(0)

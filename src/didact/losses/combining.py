@@ -1,10 +1,23 @@
 """How several terms of a loss are weighed against each other, and their gradients kept from conflict."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from didact.types import Term
+
+
+def sum_terms(terms: Iterable[Term]) -> Term:
+    """Terms over the same examples as one: the sum of their sums, over the count of the first."""
+    terms = list(terms)
+
+    def rows() -> Tensor | None:
+        found = [rows for term in terms if (rows := term.rows) is not None]
+        return torch.stack(found).sum(0) if len(found) == len(terms) else None
+
+    return Term(torch.stack([term.sum for term in terms]).sum(), terms[0].count, rows=rows)
 
 
 def self_paced_weights(losses: Tensor, threshold: Tensor | float) -> Tensor:

@@ -1,6 +1,6 @@
 """The terms of a loss: sums and counts, divided once."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,20 +12,63 @@ LEAST_COUNT = 1e-12
 """What a count of zero is taken for where something is divided by it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Term:
-    """One part of a loss: a sum over examples or tokens, and what to divide it by."""
+    """One part of a loss: a sum over examples or tokens, and what to divide it by.
+
+    Args:
+        sum: scalar.
+        count: scalar tensor or number.
+        weight: a factor.
+        rows: float [B], or what computes them; see the property.
+        group: the name of a group of parameters.
+    """
 
     sum: Tensor
     """Scalar; carries the gradient."""
     count: Tensor | float
     """How many examples or tokens (or how much weight) went into the sum; carries no gradient."""
-    weight: float = 1.0
+    weight: float
     """What the mean is multiplied by in the total."""
+    group: str | None
+    """The group of parameters that gets the term's gradient; None for all that the sum depends on."""
+    _rows: Tensor | Callable[[], Tensor | None] | None
+
+    def __init__(
+        self,
+        sum: Tensor,
+        count: Tensor | float,
+        weight: float = 1.0,
+        *,
+        rows: Tensor | Callable[[], Tensor | None] | None = None,
+        group: str | None = None,
+    ) -> None:
+        put = object.__setattr__
+        put(self, "sum", sum)
+        put(self, "count", count)
+        put(self, "weight", weight)
+        put(self, "group", group)
+        put(self, "_rows", rows)
+
+    @property
+    def rows(self) -> Tensor | None:
+        """The loss of each example, float [B], without a gradient; None where the term is not a sum over examples.
+
+        Weighed by what the examples count for (their trust; their number of tokens, where tokens are counted), these
+        add up to the sum. They are NaN where an example has no loss, as one without a label. They are computed when
+        they are read, so that they cost nothing where they are not.
+        """
+        with torch.no_grad():
+            rows = self._rows if self._rows is None or isinstance(self._rows, Tensor) else self._rows()
+        return None if rows is None else rows.detach()
 
     def weighted(self, weight: float) -> "Term":
         """The same term with its weight multiplied."""
-        return Term(self.sum, self.count, self.weight * weight)
+        return Term(self.sum, self.count, self.weight * weight, rows=self._rows, group=self.group)
+
+    def grouped(self, group: str) -> "Term":
+        """The same term for one group of parameters."""
+        return Term(self.sum, self.count, self.weight, rows=self._rows, group=group)
 
     def mean(self) -> Tensor:
         """The sum over the count; 0 where the count is 0."""
@@ -57,6 +100,18 @@ class Terms(dict[str, Term]):
     def total(self) -> Tensor:
         """The weighted sum of the terms' means: a differentiable scalar."""
         return torch.stack([term.sum * term.seed() for term in self.values()]).sum()
+
+    def detached(self, *, rows: bool = False) -> "Terms":
+        """The same figures without their graph, and without the tensors that rows are computed from.
+
+        Args:
+            rows: compute the rows; they are left out otherwise.
+        """
+        found = Terms()
+        for name, term in self.items():
+            kept = term.rows if rows else None
+            found[name] = Term(term.sum.detach(), term.count, term.weight, rows=kept, group=term.group)
+        return found
 
     def backward(self, counts: Mapping[str, Tensor | float] | None = None) -> None:
         """Add the gradient of the total to the parameters.

@@ -54,7 +54,10 @@ def decoupled_kl(
     # KL between two answers to yes or no: -H(p) - p log q - (1 - p) log(1 - q), with q the sigmoid of the odds.
     of_target = torch.addcmul(F.softplus(student_odds) + negative_entropy, share, student_odds, value=-1.0)
     of_others = torch.dot(probs.flatten(), (others - student_others).flatten())
-    return Term(torch.dot(of_target, scaled), count), Term(of_others, count)
+    return (
+        Term(torch.dot(of_target, scaled), count, rows=lambda: of_target * scaled / weight),
+        Term(of_others, count, rows=lambda: (probs * (others - student_others)).sum(1) / weight),
+    )
 
 
 def _split(scores: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from didact.errors import ConfigError, check_range
-from didact.losses._weigh import weigh
+from didact.losses._weigh import blend_rows, weigh
 from didact.types import Term
 
 
@@ -35,7 +35,11 @@ def forward_kl(
         target = teacher_log_probs.float()
         # A dot product keeps no product of the two, and its gradient for the student is the probabilities as they are.
         shortfall = torch.dot(target.exp().flatten(), (log_probs - target).flatten())
-        return Term(shortfall * -(temperature**2), len(target))
+        return Term(
+            shortfall * -(temperature**2),
+            len(target),
+            rows=lambda: (target.exp() * (target - log_probs)).sum(-1) * temperature**2,
+        )
     divergence = F.kl_div(log_probs, teacher_log_probs, reduction="none", log_target=True).sum(-1)
     return weigh(divergence * temperature**2, trust)
 
@@ -133,7 +137,12 @@ def entropy_balanced_kl(
         given_B = torch.ones_like(forward_B) if trust is None else trust.to(forward_B.dtype)
     forward = forward_kl(logits, target, temperature=temperature, trust=given_B * forward_B)
     reverse = reverse_kl(logits, target, temperature=temperature, trust=given_B * (1.0 - forward_B))
-    return Term(forward.sum + reverse.sum, len(logits) if trust is None else given_B.sum())
+    count = len(logits) if trust is None else given_B.sum()
+    return Term(
+        forward.sum + reverse.sum,
+        count,
+        rows=lambda: blend_rows((given_B * forward_B, forward), (given_B * (1.0 - forward_B), reverse)),
+    )
 
 
 def _entropy(log_probs: Tensor) -> Tensor:

@@ -72,7 +72,8 @@ def attention_transfer(student: Tensor, teacher: Tensor, *, trust: Tensor | None
         )
     mine, theirs = attention_map(student), attention_map(teacher.detach())
     if trust is None:
-        return Term(F.mse_loss(mine, theirs, reduction="sum"), len(mine))
+        total = F.mse_loss(mine, theirs, reduction="sum")
+        return Term(total, len(mine), rows=lambda: (mine - theirs).square().sum(1))
     return weigh((mine - theirs).square().sum(1), trust)
 
 

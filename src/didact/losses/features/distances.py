@@ -27,7 +27,8 @@ def feature_mse(student: Tensor, teacher: Tensor, *, trust: Tensor | None = None
     mine, theirs = student.float(), teacher.detach().float()
     if trust is None:
         # One kernel forward and one backward, where the difference, its square and their gradients would be tensors.
-        return Term(F.mse_loss(mine, theirs, reduction="sum") / mine.shape[1:].numel(), len(mine))
+        total = F.mse_loss(mine, theirs, reduction="sum") / mine.shape[1:].numel()
+        return Term(total, len(mine), rows=lambda: (mine - theirs).flatten(1).square().mean(-1))
     return weigh((mine - theirs).flatten(1).square().mean(-1), trust)
 
 

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from didact.errors import ConfigError, DataError
-from didact.losses._weigh import weigh
+from didact.losses._weigh import blend_rows, weigh
 from didact.types import IGNORE, Term, is_labelled
 
 
@@ -30,8 +30,12 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, trust: Tensor | None = None
     if trust is None:
         # One kernel gives the sum and the count of labels that are not IGNORE; reduction 2 is "sum".
         total, count = torch.ops.aten.nll_loss_forward.default(log_probs, labels, None, 2, IGNORE)
-        return Term(total, count)
-    return weigh(F.nll_loss(log_probs, labels, ignore_index=IGNORE, reduction="none"), _labelled_trust(labels, trust))
+        return Term(total, count, rows=lambda: _nll(log_probs, labels).masked_fill(labels == IGNORE, torch.nan))
+    return weigh(_nll(log_probs, labels), _labelled_trust(labels, trust))
+
+
+def _nll(log_probs: Tensor, labels: Tensor) -> Tensor:
+    return F.nll_loss(log_probs, labels, ignore_index=IGNORE, reduction="none")
 
 
 def _labelled_trust(labels: Tensor, trust: Tensor | None) -> Tensor | None:
@@ -101,4 +105,8 @@ def mixed_cross_entropy(
     """
     first, second = (cross_entropy(logits, one, trust=trust) for one in (labels, others))
     rest = 1.0 - share
-    return Term(share * first.sum + rest * second.sum, share * first.count + rest * second.count)
+    return Term(
+        share * first.sum + rest * second.sum,
+        share * first.count + rest * second.count,
+        rows=lambda: blend_rows((share * (labels != IGNORE), first), (rest * (others != IGNORE), second)),
+    )

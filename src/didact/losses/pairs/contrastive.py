@@ -52,7 +52,8 @@ def noise_contrastive(
     if left_out is not None:
         scores = scores.masked_fill(left_out, -torch.inf)
     if trust is None:
-        return Term(F.softplus(-agree).sum() + F.softplus(scores).sum(), len(anchors))
+        total = F.softplus(-agree).sum() + F.softplus(scores).sum()
+        return Term(total, len(anchors), rows=lambda: F.softplus(-agree) + F.softplus(scores).sum(-1))
     return weigh(F.softplus(-agree) + F.softplus(scores).sum(-1), trust)
 
 

@@ -119,4 +119,6 @@ def sinkhorn_distance(
     with full_precision(probs):
         cost = torch.cdist(probs, teacher_probs.detach().float(), p=1.0)
         plan = sinkhorn_plan(cost, regularisation=regularisation, iterations=iterations, mass=mass)
-    return Term((plan * cost).sum(), logits.shape[0] if mass is None else mass.sum())
+    moved = plan * cost
+    count = logits.shape[0] if mass is None else mass.sum()
+    return Term(moved.sum(), count, rows=lambda: moved.sum(1) if mass is None else moved.sum(1) / mass)

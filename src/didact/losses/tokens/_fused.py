@@ -64,14 +64,19 @@ def summed(
         objective: is given float32 (or float64) scores over the temperature.
         weight: float [N], what each token counts for; None for 1 each.
         temperature: above 0; the loss is multiplied by its square.
+
+    Returns:
+        The sum; the rows of the term are those of tokens, float [N].
     """
     check_range("temperature", temperature, above=0.0)
     check_fit(hidden, head)
     fused = Fused(head.scale, head.softcap, temperature, operand_type(hidden, head))
     if weight is not None:
         weight = weight.detach().to(fused.full)
-    value: Any = _Summed.apply(*_inputs(hidden, head), weight, fused, objective)
-    return Term(scaled(value, float(temperature) ** 2), len(hidden) if weight is None else weight.sum())
+    value, each = _Summed.apply(*_inputs(hidden, head), weight, fused, objective)  # pyright: ignore[reportGeneralTypeIssues]
+    scale = float(temperature) ** 2
+    count = len(hidden) if weight is None else weight.sum()
+    return Term(scaled(value, scale), count, rows=lambda: scaled(each, scale))
 
 
 def each_log_prob(
@@ -242,7 +247,7 @@ def add_product(total: Tensor | None, left: Tensor, right: Tensor, kind: torch.d
 
 
 class _Summed(torch.autograd.Function):
-    """The weighted sum of a loss; its gradients are ready when it is, and only scaled on the way back."""
+    """The weighted sum of a loss, and the loss of each token; gradients are ready with it, and only scaled later."""
 
     @staticmethod
     def forward(
@@ -253,25 +258,25 @@ class _Summed(torch.autograd.Function):
         token_weight: Tensor | None,
         fused: Fused,
         objective: Objective,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         """Go through the chunks once."""
         wanted = ctx.needs_input_grad[:3]
         with full_precision(hidden):
             projection = Projection(hidden, weight, bias, fused)
             pull = None if token_weight is None else token_weight.unsqueeze(1)
             gradients = Gradients(projection, pull, wanted) if any(wanted) else None
-            total = hidden.new_zeros((), dtype=fused.full)
+            each = hidden.new_empty(len(hidden), dtype=fused.full)
             for rows in projection.chunks():
                 scores = projection.scores(rows)
                 slope = projection.slope(scores, rows) if gradients else None
-                losses = objective(scores, rows)
-                total += losses.sum() if token_weight is None else torch.dot(losses, token_weight[rows])
+                each[rows] = objective(scores, rows)
                 if gradients:
                     gradients.add(rows, scores, slope)
+        ctx.mark_non_differentiable(each)
         if gradients:
             ctx.save_for_backward(*gradients.finished())
             ctx.types = tuple(None if t is None else t.dtype for t in (hidden, weight, bias))
-        return total
+        return each.sum() if token_weight is None else torch.dot(each, token_weight), each
 
     @staticmethod
     @once_differentiable

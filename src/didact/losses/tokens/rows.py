@@ -60,6 +60,15 @@ class Rows:
         values = values if self.weight is None else values * self.weight
         return values.new_zeros(self.size).index_add(0, self.row, values)
 
+    def means(self, values: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The mean of values [N] within rows, weighed by `weights(weight)`: [B]; NaN where nothing counts."""
+        weight = self.weights(weight)
+        weight = torch.ones_like(values) if weight is None else weight
+        sums, counts = (
+            found.new_zeros(self.size).index_add(0, self.row, found) for found in (values.nan_to_num() * weight, weight)
+        )
+        return sums / counts
+
     def lengths(self) -> Tensor:
         """How many tokens of each row count: float32 [B]."""
         return self.sums(torch.ones_like(self.row, dtype=torch.float32))
@@ -79,10 +88,27 @@ class Rows:
         check_choice("by", by, NORMALISATIONS)
         weight = self.weights(weight)
         weighted = values if weight is None else values * weight
+
+        def rows() -> Tensor:
+            return self.means(values, weight)
+
         if by == "token":
-            return Term(weighted.sum(), len(values) if weight is None else weight.sum())
+            return Term(weighted.sum(), len(values) if weight is None else weight.sum(), rows=rows)
         lengths = self.lengths()
-        return Term((weighted / self.spread(lengths).clamp(min=1.0)).sum(), (lengths > 0).sum())
+        return Term((weighted / self.spread(lengths).clamp(min=1.0)).sum(), (lengths > 0).sum(), rows=rows)
+
+    def by_example(self, term: Term, weight: Tensor | None = None) -> Term:
+        """A term over tokens, whose rows are those of tokens [N], with the mean loss of each row of the batch in place.
+
+        Args:
+            term: of a function such as `token_cross_entropy`.
+            weight: float [N], that the term was given; the rows' own where there was none.
+        """
+
+        def rows() -> Tensor | None:
+            return None if term.rows is None else self.means(term.rows, weight)
+
+        return Term(term.sum, term.count, term.weight, rows=rows, group=term.group)
 
     def watched(self, values: Tensor, weight: Tensor | None = None) -> Term:
         """Values [N], weighed by others [N], that are only looked at: a term without weight and without a gradient."""

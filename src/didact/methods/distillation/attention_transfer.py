@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.learners import stages
+from didact.losses.combining import sum_terms
 from didact.losses.features.attention import attention_transfer
 from didact.losses.labels.supervised import label_loss
 from didact.losses.labels.targets import imitate, target_features
@@ -75,11 +76,10 @@ class AttentionTransfer(Method):
 
     def attention(self, output: Output, signal: Signal) -> Term:
         """The loss of the attention maps, summed over the stages."""
-        terms = [
+        return sum_terms(
             attention_transfer(output.features[mine], target_features(signal, theirs), trust=signal.trust)
             for mine, theirs in self.pairs
-        ]
-        return Term(torch.stack([term.sum for term in terms]).sum(), terms[0].count)
+        )
 
     def loss(self, batch: Batch) -> Terms:
         """`attention` and `teacher` over all examples; `label` over those that have one."""

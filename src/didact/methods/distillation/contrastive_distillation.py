@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from didact.claiming import Claim
 from didact.errors import DataError, check_range
 from didact.learners import HIDDEN
+from didact.losses.combining import sum_terms
 from didact.losses.labels.supervised import label_loss
 from didact.losses.labels.targets import imitate, target_features
 from didact.losses.pairs.contrastive import log_mean_score, noise_contrastive
@@ -112,7 +113,7 @@ class ContrastiveDistillation(Method):
                 side.log_normaliser.copy_(log_mean_score(anchors, negatives, temperature=sharpness, left_out=left_out))
             options = {"log_normaliser": side.log_normaliser, "temperature": sharpness, "trust": signal.trust}
             terms.append(noise_contrastive(anchors, positives, negatives, left_out=left_out, **options))
-        return Term(terms[0].sum + terms[1].sum, terms[0].count)
+        return sum_terms(terms)
 
     def loss(self, batch: Batch) -> Terms:
         """`contrast` and `teacher` over all examples, `label` over those that have one."""

@@ -70,7 +70,7 @@ class CrossTokenizer(Method):
         losses = event_divergence(pieces, wanted, temperature=config.binarisation) * there
         terms = Terms(teacher=Term(losses.sum(), there.sum()))
         if config.answer_weight:
-            answer = token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight)
+            answer = rows.by_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight))
             terms["answer"] = answer.weighted(config.answer_weight)
         return terms
 

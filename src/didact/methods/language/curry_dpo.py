@@ -100,7 +100,7 @@ class CurryDPO(Method):
         chosen, rejected = (now - before for now, before in zip(mine, theirs, strict=True))
         losses = preference(mine[0], mine[1], theirs[0], theirs[1], beta=self.config.beta)
         shown = {"right": watched((chosen > rejected).float()), "gap": watched(batch["gap"])}
-        return Terms(preference=Term(losses.sum(), len(losses)), **shown)
+        return Terms(preference=Term(losses.sum(), len(losses), rows=losses), **shown)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The pairs."""

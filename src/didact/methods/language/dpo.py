@@ -58,7 +58,8 @@ class DPO(Method):
             theirs = [answer_log_probs(self.reference.learner(one), one) for one in (batch, other)]
         chosen, rejected = (now - before for now, before in zip(mine, theirs, strict=True))
         losses = preference(mine[0], mine[1], theirs[0], theirs[1], beta=self.config.beta)
-        return Terms(preference=Term(losses.sum(), len(losses)), right=watched((chosen > rejected).float()))
+        right = watched((chosen > rejected).float())
+        return Terms(preference=Term(losses.sum(), len(losses), rows=losses), right=right)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The pairs."""

@@ -95,7 +95,7 @@ class GKD(Method):
             temperature=config.softening,
             weight=rows.weight,
         )
-        return Terms(teacher=divergence, overlap=_overlap(rows, theirs, signal))
+        return Terms(teacher=rows.by_example(divergence), overlap=_overlap(rows, theirs, signal))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The tokens of the answers."""

@@ -83,7 +83,8 @@ class KDRL(Method):
         weight = rows.weights(spoken)
         if self.config.estimate == "whole":
             theirs = rows.pick_states(signal.hidden)
-            return token_divergence(rows.hidden, rows.head, theirs, signal.head, kind="reverse", weight=weight)
+            found = token_divergence(rows.hidden, rows.head, theirs, signal.head, kind="reverse", weight=weight)
+            return rows.by_example(found, weight)
         difference = tokens.log_probs - tokens.log_probs_by(signal.hidden, signal.head)
         return rows.term(0.5 * difference.square(), weight=spoken)
 

@@ -99,7 +99,7 @@ class Personalised(Method):
         rows = select(self.learner(batch), batch)
         weight = rows.weights(rows.spread(batch["lesson"]))
         return Terms(
-            lesson=token_cross_entropy(rows.hidden, rows.head, rows.targets, weight),
+            lesson=rows.by_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, weight), weight),
             failed=watched(batch["failed"]),
             mended=watched(batch["mended"], batch["lesson"]),
         )

@@ -89,7 +89,8 @@ class Posterior(Method):
         """The term `policy`, averaged over attempts; the others are for looking at, `kl` in nats a token."""
         tokens = acted(self.learner(batch), batch)
         attempts = tokens.rows.sums(tokens.log_probs)
-        policy = Term(-(attempts * batch["advantage"]).sum(), batch.size)
+        losses = -(attempts * batch["advantage"])
+        policy = Term(losses.sum(), batch.size, rows=losses)
         return Terms(policy=policy, **tokens.figures(batch, kl=batch["departure"]))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

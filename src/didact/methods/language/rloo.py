@@ -64,7 +64,8 @@ class RLOO(Method):
         """The term `policy`, averaged over attempts; the others are for looking at."""
         tokens = acted(self.learner(batch), batch)
         attempts = tokens.rows.sums(tokens.log_probs)
-        return Terms(policy=Term(-(attempts * batch["advantage"]).sum(), batch.size), **tokens.figures(batch))
+        losses = -(attempts * batch["advantage"])
+        return Terms(policy=Term(losses.sum(), batch.size, rows=losses), **tokens.figures(batch))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The attempts."""

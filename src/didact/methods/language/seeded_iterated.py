@@ -105,7 +105,7 @@ class SeededIterated(Method):
     def _fitted(model: Any, batch: Batch) -> Term:
         """The cross-entropy of the answers of a batch."""
         rows = select(model(batch), batch)
-        return token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight)
+        return rows.by_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """Tokens of each kind."""

@@ -38,7 +38,7 @@ class SFT(Method):
     def loss(self, batch: Batch) -> Terms:
         """The term `answer`, averaged over tokens."""
         rows = select(self.learner(batch), batch)
-        return Terms(answer=token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight))
+        return Terms(answer=rows.by_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight)))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The tokens of the answers."""

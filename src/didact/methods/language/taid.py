@@ -98,7 +98,7 @@ class TAID(Method):
         term = token_divergence(rows.hidden, rows.head, *target, kind="forward", weight=rows.weight)
         count = torch.as_tensor(term.count, device=term.sum.device)
         self.seen = self.seen.to(count.device) + torch.stack([term.sum.detach(), count])
-        return Terms(teacher=term, share=watched(share.expand(batch.size)))
+        return Terms(teacher=rows.by_example(term), share=watched(share.expand(batch.size)))
 
     def after_step(self) -> None:
         """Let the share rise."""

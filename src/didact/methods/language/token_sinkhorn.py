@@ -81,8 +81,8 @@ class TokenSinkhorn(Method):
             iterations=config.iterations,
             weight=rows.weight,
         )
-        divergence = token_divergence(*both, temperature=config.softening, weight=rows.weight)
-        answer = token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight)
+        divergence = rows.by_example(token_divergence(*both, temperature=config.softening, weight=rows.weight))
+        answer = rows.by_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight))
         return Terms(
             sinkhorn=distance.weighted(config.beta),
             teacher=divergence.weighted(config.alpha),
