@@ -59,7 +59,7 @@ def test_an_altered_state_is_noticed(problem, run_directory):
 def test_no_whole_checkpoint_is_an_error_that_says_why(problem, run_directory):
     go(problem, run_directory, 5)
     for checkpoint in list_checkpoints(run_directory / "checkpoints"):
-        (checkpoint / "manifest.json").unlink()
+        (checkpoint / "checksums.json").unlink()
     with pytest.raises(CheckpointError, match=r"no checkpoint to go on from.*broken"):
         go(problem, run_directory, 10, resume=True)
 
@@ -85,7 +85,7 @@ def test_a_pickle_is_refused(tmp_path):
 def test_figures_after_the_checkpoint_are_not_written_twice(problem, run_directory):
     go(problem, run_directory, 15)
     for checkpoint in list_checkpoints(run_directory / "checkpoints")[:1]:
-        (checkpoint / "manifest.json").unlink()
+        (checkpoint / "checksums.json").unlink()
     _, result = go(problem, run_directory, 15, resume=True)
     steps = [record["step"] for record in result.history if "loss/total" in record]
     assert steps == sorted(set(steps))

@@ -5,15 +5,14 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_model, save_model
 
 import didact
+from didact import files
 from didact.experiment import records, students
 from didact.types import Cost, Examples
 
@@ -41,28 +40,16 @@ class Store:
             return cost
         if not (path / "cost.json").exists():
             return None
-        if examples is None:
-            load_model(learner, path / students.STUDENT)
-        else:
-            students.load_weights(path, learner)
+        students.load_weights(path, learner)
         return Cost(**json.loads((path / "cost.json").read_text(encoding="utf-8")))
 
     def _keep(self, path: Path, learner: Any, examples: Examples | None, cost: Cost) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=".", dir=self.folder))
-        try:
+        with files.whole_directory(path, replace=not (path / "cost.json").exists()) as made:
             if examples is None:
-                save_model(learner, str(made / students.STUDENT))
+                files.write_tensors(made / students.STUDENT, learner.state_dict(), {})
             else:
                 students.keep(made, learner, path.name, examples)
             records.write_json(made / "cost.json", cost.as_dict())
-            if not (path / "cost.json").exists():
-                shutil.rmtree(path, ignore_errors=True)
-                made.rename(path)
-        except FileExistsError:
-            pass  # Somebody else was faster with the same.
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
 
 
 def beginnings(content: Any) -> Store | None:

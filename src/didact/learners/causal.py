@@ -1,15 +1,14 @@
 """Causal language models as learners: the built-in decoder and Hugging Face's, by a spec, with their tokenizers."""
 
 import json
-import os
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from didact import files
 from didact.errors import ConfigError, DataError, nearest
 from didact.learners import hub_causal
 from didact.learners.decoder import Decoder, DecoderConfig, Llama, load_decoder, save_decoder
@@ -259,16 +258,8 @@ def save_causal(learner: CausalLearner, directory: str | Path) -> Path:
     path = Path(directory)
     if path.exists() and not (path.is_dir() and ((path / "config.json").is_file() or not any(path.iterdir()))):
         raise ConfigError(f"{str(path)!r} is there already and holds no model; give another directory.")
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
+    with files.whole_directory(path) as partial:
         _write(learner, partial)
-        if path.exists():
-            shutil.rmtree(path)
-        partial.rename(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return path
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from didact import files
 from didact.errors import CheckpointError, ConfigError, DidactError, MissingExtraError, check_choice
 from didact.learners.module import ModuleLearner, _logits_of, _Tap
 from didact.types import Column, Examples
@@ -57,14 +58,12 @@ def export(
     if to == "hf":
         return _to_hugging_face(learner, path, examples)
     path = path if path.suffix else path.with_suffix(f".{to}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
     facts = {**describe(examples), "spec": spec, "config": dict(config or {})}
-    try:
-        (_to_safetensors if to == "safetensors" else _to_onnx)(learner, partial, examples, facts)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    if to == "safetensors":
+        files.write_tensors(path, learner.state_dict(), facts)
+    else:
+        with files.whole_file(path) as partial:
+            _to_onnx(learner, partial, examples, facts)
     return path
 
 
@@ -137,25 +136,7 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         CheckpointError: the file is missing, broken or not of didact.
     """
-    from safetensors import safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except Exception as error:
-        raise CheckpointError(f"{path} can't be read as safetensors: {error}. Export it again.") from error
-    if "didact" not in metadata:
-        raise CheckpointError(f"{path} doesn't say what model it is of; give a file that didact export wrote.")
-    return tensors, json.loads(metadata["didact"])
-
-
-def _to_safetensors(learner: ModuleLearner, path: Path, _examples: Examples, facts: dict[str, Any]) -> None:
-    from safetensors.torch import save_file
-
-    # Clones, as safetensors refuses tensors that share memory.
-    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in learner.state_dict().items()}
-    save_file(state, path, metadata={"format": "pt", "didact": json.dumps(facts)})
+    return files.read_tensors(Path(path))
 
 
 def _to_hugging_face(learner: ModuleLearner, path: Path, examples: Examples) -> Path:

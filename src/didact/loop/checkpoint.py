@@ -1,13 +1,10 @@
 """Checkpoints that survive whatever happens while they are written.
 
-A checkpoint is a directory: `tensors.safetensors`, `state.json` (everything that is not a tensor) and `manifest.json`
-(the checksums of both). It is written under another name, flushed to the disk, and only then renamed. Nothing is ever
-unpickled.
+A checkpoint is a directory: `tensors.safetensors`, `state.json` (everything that is not a tensor) and `checksums.json`.
+It is written under another name, flushed to the disk, and only then renamed. Nothing is ever unpickled.
 """
 
-import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,9 +14,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from didact import files
 from didact.errors import CheckpointError
 
-TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
+TENSORS, STATE = "tensors.safetensors", "state.json"
 _TENSOR_KEY = "__tensor__"
 
 
@@ -36,26 +34,12 @@ def save_checkpoint(directory: Path, state: Mapping[str, Any]) -> None:
     """
     tensors: dict[str, Tensor] = {}
     plain = _pack(state, "", tensors)
-    partial = directory.with_name(f".{directory.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
+    with files.whole_directory(directory) as partial:
         try:
-            save_file(_unshare(tensors), partial / TENSORS)
+            save_file(files.unshared(tensors), partial / TENSORS)
         except SafetensorError as error:
-            raise OSError(f"writing {partial / TENSORS} failed: {error}") from error
+            raise files.as_os_error(error, partial / TENSORS) from error
         (partial / STATE).write_text(json.dumps(plain))
-        sums = {name: _checksum(partial / name) for name in (TENSORS, STATE)}
-        (partial / MANIFEST).write_text(json.dumps(sums))
-        for name in (TENSORS, STATE, MANIFEST, "."):
-            _flush(partial / name)
-        if directory.exists():
-            shutil.rmtree(directory)
-        partial.rename(directory)
-        _flush(directory.parent)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def read_checkpoint(directory: Path) -> dict[str, Any]:
@@ -65,12 +49,11 @@ def read_checkpoint(directory: Path) -> dict[str, Any]:
         CheckpointError: it is missing, truncated or altered; the message names the file.
     """
     try:
-        sums = json.loads((directory / MANIFEST).read_text())
-        for name in (TENSORS, STATE):
-            if _checksum(directory / name) != sums[name]:
-                raise CheckpointError(f"The checkpoint {directory} is broken: {name} is not what was written.")
+        files.check_directory(directory)
         tensors = load_file(directory / TENSORS)
         return _unpack(json.loads((directory / STATE).read_text()), tensors)
+    except CheckpointError as error:
+        raise CheckpointError(f"The checkpoint {error}") from error
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise CheckpointError(f"The checkpoint {directory} is broken: {error}.") from error
 
@@ -110,7 +93,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} is a file, but a didact checkpoint is a directory with {TENSORS} and {STATE}; "
             "pickled checkpoints are never read, because reading one can run anything."
         )
-    return read_checkpoint(path) if (path / MANIFEST).exists() else load_latest(path)[0]
+    return read_checkpoint(path) if (path / files.MANIFEST).exists() else load_latest(path)[0]
 
 
 def prune(folder: Path, keep: int, prefix: str = "step") -> None:
@@ -144,29 +127,3 @@ def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     if _TENSOR_KEY in value:
         return tensors[value[_TENSOR_KEY]]
     return {int(k[1:]) if k[:1] == "#" else k: _unpack(item, tensors) for k, item in value.items()}
-
-
-def _unshare(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous CPU tensors, none sharing memory with another, as safetensors wants them."""
-    seen: set[int] = set()
-    apart: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        plain = tensor.detach().to("cpu").contiguous()
-        if plain.untyped_storage().data_ptr() in seen:
-            plain = plain.clone()
-        seen.add(plain.untyped_storage().data_ptr())
-        apart[name] = plain
-    return apart
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,0 +1,199 @@
+"""Files that are there whole or not at all, and that tell when they were altered.
+
+A file is written under another name, flushed to the disk, and only then renamed. A file of tensors carries the checksum
+of its content, so that it can be moved; a directory holds the checksums of its files in `checksums.json`. They are
+compared when something is read: one changed bit is named and refused.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from didact.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MANIFEST = "checksums.json"
+"""The file in a directory that holds the checksums (SHA-256) of all others."""
+_FACTS, _SUM = "didact", "checksum"
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Write a file, all of it or nothing; its folder is made where it is not there.
+
+    Args:
+        path: the file; replaced if it is there.
+
+    Yields:
+        The path to write to, which is renamed once it lies on the disk.
+
+    Raises:
+        OSError: the disk is full or not writable; what was there before is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        yield partial
+        _flush(partial)
+        partial.replace(path)
+        _flush(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_directory(path: Path, *, replace: bool = True) -> Iterator[Path]:
+    """Write a directory with the checksums of its files, all of it or nothing.
+
+    Args:
+        path: the directory; its parents are made.
+        replace: whether to put it in the place of one that is there; otherwise that one is kept.
+
+    Yields:
+        An empty directory to write into, which is renamed once it lies on the disk.
+
+    Raises:
+        OSError: the disk is full or not writable; what was there before is untouched.
+    """
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        _seal(partial)
+        if replace and path.exists():
+            shutil.rmtree(path)
+        try:
+            partial.rename(path)
+        except OSError as error:
+            if replace or error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+        _flush(path.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_directory(path: Path) -> None:
+    """Compare every file of a directory with its checksum.
+
+    Raises:
+        CheckpointError: a file is missing or not what was written; the message names it.
+    """
+    try:
+        sums = dict(json.loads((path / MANIFEST).read_text(encoding="utf-8")))
+        for name, wanted in sums.items():
+            if _digest(path / name) != wanted:
+                raise CheckpointError(f"{path} is broken: {name} is not what was written.")
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path} is broken: {error}.") from error
+
+
+def write_tensors(path: Path, tensors: "Mapping[str, Tensor]", facts: Mapping[str, Any]) -> None:
+    """Write tensors with what is to be known of them; equal content gives equal bytes.
+
+    Args:
+        path: a safetensors file.
+        tensors: by name.
+        facts: ready for JSON.
+
+    Raises:
+        OSError: the disk is full or not writable; what was there before is untouched.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    kept = unshared(tensors)
+    known = json.loads(json.dumps(facts))
+    # A single entry: safetensors writes several in an order that changes from call to call.
+    metadata = {_FACTS: json.dumps({**known, _SUM: _content(kept, known)})}
+    with whole_file(path) as partial:
+        try:
+            save_file(kept, partial, metadata=metadata)
+        except SafetensorError as error:
+            raise as_os_error(error, path) from error
+
+
+def read_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, Any]]":
+    """Read back what `write_tensors` wrote: tensors by name, and facts.
+
+    Raises:
+        CheckpointError: it is missing, not of didact, or not what was written.
+    """
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        facts = json.loads(metadata[_FACTS]) if _FACTS in metadata else None
+    except Exception as error:
+        raise CheckpointError(f"{path} can't be read as safetensors: {error}. Export it again.") from error
+    if not isinstance(facts, dict) or _SUM not in facts:
+        raise CheckpointError(f"{path} doesn't say what model it is of; give a file that didact export wrote.")
+    wanted = facts.pop(_SUM)
+    if _content(tensors, facts) != wanted:
+        raise CheckpointError(f"{path} is broken: its content is not what was written. Export it again.")
+    return tensors, facts
+
+
+def unshared(tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+    """Contiguous CPU tensors, none sharing memory with another, as safetensors wants them."""
+    seen: set[int] = set()
+    apart: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        plain = tensor.detach().to("cpu").contiguous()
+        if plain.untyped_storage().data_ptr() in seen:
+            plain = plain.clone()
+        seen.add(plain.untyped_storage().data_ptr())
+        apart[name] = plain
+    return apart
+
+
+def as_os_error(error: Exception, path: Path) -> OSError:
+    """What safetensors reports of a disk, as the error of the operating system that it was."""
+    found = re.search(r"os error (\d+)", str(error))
+    number = int(found[1]) if found else errno.EIO
+    return OSError(number, os.strerror(number), str(path))
+
+
+def _content(tensors: "Mapping[str, Tensor]", facts: Mapping[str, Any]) -> str:
+    """The checksum of tensors and facts, whatever the order in which they come."""
+    import torch
+
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+    return digest.hexdigest()
+
+
+def _seal(directory: Path) -> None:
+    """Write the checksums of all files in a directory, and flush it to the disk."""
+    found = sorted(path for path in directory.rglob("*") if path.is_file())
+    sums = {path.relative_to(directory).as_posix(): _digest(path) for path in found}
+    (directory / MANIFEST).write_text(json.dumps(sums, indent=1) + "\n", encoding="utf-8")
+    for path in (*found, directory / MANIFEST, directory):
+        _flush(path)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
