@@ -16,7 +16,7 @@ from didact.loop.devices import Precision, autocast, peak_memory
 from didact.loop.flops import count_flops
 from didact.loop.generators import generator_states, set_generator_states
 from didact.loop.guard import Guard
-from didact.loop.optimizer import LeanAdamW, OptimizerConfig, OptimizerFactory
+from didact.loop.optimizer import LeanAdamW, OptimizerConfig, OptimizerFactory, restore
 from didact.loop.progress import ProgressLine
 from didact.loop.recorder import Recorder, merge
 from didact.loop.result import FitResult
@@ -294,7 +294,7 @@ class Engine:
         except CheckpointError:
             return False
         self.method.load_state_dict(state["method"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        restore(self.optimizer, state["optimizer"])
         self.guard.reset()
         self.roll_backs += 1
         self.rate_factor *= ROLL_BACK_FACTOR
@@ -421,7 +421,7 @@ class Engine:
         state, path, complaints = ckpt.load_latest(self.directory.checkpoints)
         try:
             self.method.load_state_dict(state["method"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            restore(self.optimizer, state["optimizer"])
             for teacher, kept in zip(self.teachers, state["teacher_costs"], strict=True):
                 teacher.cost = Cost(**kept)
         except (RuntimeError, ValueError, KeyError, CheckpointError) as error:

@@ -126,6 +126,26 @@ class OptimizerConfig:
         return 1.0 - done if self.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
 
 
+def restore(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Take back what `optimizer.state_dict` gave, each moment in the memory layout of its parameter.
+
+    A checkpoint holds values row by row, while fused kernels go through a parameter and its moments by their places in
+    memory; a moment in another layout would meet the wrong weights.
+
+    Args:
+        optimizer: of parameters in any layout, such as `channels_last`.
+        state: as a checkpoint holds it.
+
+    Raises:
+        ValueError: the state is of other parameters.
+    """
+    optimizer.load_state_dict(state)
+    for parameter, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                kept[name] = torch.empty_like(parameter, dtype=value.dtype, device=value.device).copy_(value)
+
+
 def skips_on_device(optimizer: torch.optim.Optimizer) -> bool:
     """Whether the optimizer's kernel can be told, on the device, to leave the weights alone (`found_inf`)."""
     fused = all(group.get("fused") for group in optimizer.param_groups)
