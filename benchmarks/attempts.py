@@ -140,7 +140,7 @@ def our_fit(kind: str) -> Any:
     from didact.catalogue import find
     from didact.learners import build_causal
     from didact.loop import OptimizerConfig
-    from didact.rollouts import Asker, AttemptSource, Sampling
+    from didact.rollouts import Asker, Sampling, rollout_rounds
     from didact.teachers import FunctionVerifier, LanguageTeacher
     from didact.types import Question, Questions
 
@@ -152,7 +152,7 @@ def our_fit(kind: str) -> Any:
     samples = SAMPLES if kind == "grpo" else 1
     judge = FunctionVerifier(lambda text, _question: reward_of(text)) if kind == "grpo" else None
     ask = Asker(learner, Sampling(max_new_tokens=NEW, samples=samples), judge)
-    source = AttemptSource(questions, ask, method.collect, batch_size=ATTEMPTS, samples=samples)
+    source = rollout_rounds(questions, ask, method.collect, batch_size=ATTEMPTS)
     settings = {
         "budget": Budget(steps=STEPS),
         "optimizer": OptimizerConfig(lr=RATE, schedule="constant", weight_decay=0.01),

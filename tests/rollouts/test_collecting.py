@@ -3,10 +3,10 @@ import torch
 
 from didact.errors import ConfigError, DataError
 from didact.learners import build_causal
-from didact.rollouts import Asker, AttemptSource, Sampling, joined, repetition
+from didact.rollouts import Asker, Sampling, joined, repetition, rollout_rounds
 from didact.rollouts.collecting import rows_of
 from didact.teachers import FunctionVerifier, LanguageTeacher, verifier_of
-from didact.types import Batch, Question, Questions
+from didact.types import Batch, Question, Questions, RolloutFeed
 
 QUESTIONS = Questions(
     items=tuple(
@@ -143,7 +143,7 @@ def source(learner, seed=0, updates=2):
     def collect(questions, asker):
         return asker.attempt(questions).batch
 
-    return AttemptSource(QUESTIONS, asker, collect, batch_size=4, samples=2, updates=updates, seed=seed)
+    return rollout_rounds(QUESTIONS, asker, collect, batch_size=4, feed=RolloutFeed(minibatches=updates), seed=seed)
 
 
 def test_a_stream_that_takes_its_state_back_goes_on_with_the_same_attempts(learner):
@@ -171,6 +171,6 @@ def test_versions_tell_how_old_attempts_are(learner):
 
 def test_sizes_that_do_not_go_together_are_refused(learner):
     with pytest.raises(ConfigError, match="batch_size is 5, which is no multiple of samples = 2"):
-        AttemptSource(QUESTIONS, ask(learner), lambda q, a: None, batch_size=5, samples=2)
+        rollout_rounds(QUESTIONS, ask(learner), lambda q, a: None, batch_size=5)
     with pytest.raises(DataError, match="no questions"):
-        AttemptSource(Questions(items=()), ask(learner), lambda q, a: None, batch_size=4)
+        rollout_rounds(Questions(items=()), ask(learner), lambda q, a: None, batch_size=4)

@@ -23,7 +23,7 @@ from didact.learners.decoder import Decoder
 from didact.loop import Budget, OptimizerConfig
 from didact.loop.devices import find_device
 from didact.options import convert
-from didact.rollouts import Asker, AttemptSource, Sampling
+from didact.rollouts import Asker, Sampling, rollout_rounds
 from didact.teachers import FunctionVerifier, LanguageTeacher, Verifier, verifier_of
 from didact.types import CompletionFeed, Cost, Method, RolloutFeed, Source
 
@@ -249,14 +249,12 @@ def _source(ready: LanguageReady) -> Source:
             kind |= {"teacher": ready.teacher.tokenizer, "teacher_length": ready.teacher.context}  # pyright: ignore[reportOptionalMemberAccess]
         return completions(ready, learner, config.batch_size, **kind)
     assert isinstance(method.feed, RolloutFeed)
-    samples = ready.sampling.samples
-    return AttemptSource(
+    return rollout_rounds(
         questions,
         Asker(learner, ready.sampling, ready.verifier, truth=ready.truth, seed=config.seed),
         method.collect,
-        batch_size=min(config.batch_size, len(questions) * samples),
-        samples=samples,
-        updates=method.feed.minibatches,
+        batch_size=min(config.batch_size, len(questions) * ready.sampling.samples),
+        feed=method.feed,
         seed=config.seed,
     )
 

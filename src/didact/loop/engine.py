@@ -16,6 +16,7 @@ from didact.loop.devices import Precision, autocast, peak_memory
 from didact.loop.flops import count_flops
 from didact.loop.generators import generator_states, set_generator_states
 from didact.loop.guard import Guard
+from didact.loop.initial import InitialState
 from didact.loop.optimizer import LeanAdamW, OptimizerConfig, OptimizerFactory, restore
 from didact.loop.progress import ProgressLine
 from didact.loop.recorder import Recorder, merge
@@ -88,6 +89,7 @@ class Engine:
         self.schedule = config.factor if config is not None else None
         self.optimizer = config.build(self.parameters) if config is not None else optimizer(self.parameters)  # pyright: ignore[reportCallIssue]
         self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.initial = InitialState(method, self.optimizer, source)
         self.guard = Guard(self.parameters, self.optimizer, clip_norm)
         self.recorder = Recorder(device)
         # Verifiers belong to the source, which asks them while attempts are made.
@@ -118,7 +120,11 @@ class Engine:
         clock = time.perf_counter()
         batches = iter(self.source)
         while not ended and (fraction := limit.fraction(self.cost, self.source.epoch_size)) < 1.0:
+            # A source may let the method collect a round, which is to know how far the run has come.
+            self.method.step, self.method.fraction = self.cost.steps, fraction
             batch = next(batches)
+            if getattr(self.source, "boundary", False):
+                self.initial.restore()
             if self.device.type != "cpu":
                 batch = batch.to(self.device)
             if self.probe is None:
@@ -140,7 +146,6 @@ class Engine:
             factor = self.schedule(fraction) * self.rate_factor
             for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
                 group["lr"] = rate * factor
-        self.method.step, self.method.fraction = self.cost.steps, fraction
         losses = self.recorder.add(self.counted_gradients(batch))
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm, admitted = self.guard.admit(gradients, losses)

@@ -1,6 +1,6 @@
 """Rollouts: a language model's attempts at prompts."""
 
-from didact.rollouts.collecting import Asker, Attempts, AttemptSource, beside, completion_of, joined, repetition
+from didact.rollouts.collecting import Asker, Attempts, beside, completion_of, joined, repetition
 from didact.rollouts.completions import Completions
 from didact.rollouts.kept import KeptAnswers, golden_answers
 from didact.rollouts.openings import Chains, chosen, continued, explained, opening, steps_of, told
@@ -16,6 +16,7 @@ from didact.rollouts.rationales import (
     told_by,
     verified,
 )
+from didact.rollouts.rounds import rollout_rounds
 from didact.rollouts.sampler import Sampler
 from didact.rollouts.sampling import Sampling
 from didact.rollouts.second_tries import asked_again, first_of, tried_twice
@@ -29,7 +30,6 @@ __all__ = [
     "continued",
     "chosen",
     "Asker",
-    "AttemptSource",
     "Attempts",
     "Completions",
     "KeptAnswers",
@@ -48,6 +48,7 @@ __all__ = [
     "joined",
     "rationales_of",
     "repetition",
+    "rollout_rounds",
     "told_by",
     "tried_twice",
     "verified",

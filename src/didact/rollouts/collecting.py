@@ -1,10 +1,10 @@
-"""From questions to batches of attempts: asked, judged, laid out as tensors, and queued.
+"""From questions to batches of attempts: asked, judged, and laid out as tensors.
 
 Axis letters: B attempts, T positions of prompt and completion, L of the completion alone.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,12 @@ import torch
 from torch import Tensor
 
 from didact import hashing
-from didact.curricula import Uniform
 from didact.errors import ConfigError, DataError, check_range
 from didact.rollouts.completions import Completions
 from didact.rollouts.sampler import Sampler
 from didact.rollouts.sampling import Sampling
 from didact.teachers.verifiers import Verifier
-from didact.types import Batch, Cost, Curriculum, Question, Questions, Reward, Stateful
+from didact.types import Batch, Cost, Question, Reward
 
 TURNS = 16
 """How many times a question may be asked within one round with draws of their own."""
@@ -37,7 +36,7 @@ class Attempts:
 
 
 class Asker:
-    """Asks a model, and has its answers judged.
+    """Asks a model, and has its answers judged; `Stateful`.
 
     Args:
         learner: a `CausalLearner`.
@@ -66,6 +65,11 @@ class Asker:
         self.sampled_tokens = 0
         self.cost = Cost()
         """Of models other than the learner that were asked."""
+
+    @property
+    def teachers(self) -> list[Any]:
+        """The verifier, and the ledger of other models that were asked."""
+        return [self] if self.verifier is None else [self, self.verifier]
 
     def attempt(
         self,
@@ -203,6 +207,14 @@ class Asker:
         parts = [self.attempt(asked, judged=False)] if asked else []
         return joined([*parts, *([self.written(given, texts)] if given else [])])
 
+    def state_dict(self) -> dict[str, Any]:
+        """What was sampled so far; rounds and versions are counted by `Rounds`."""
+        return {"sampled_tokens": self.sampled_tokens}
+
+    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+        """Take back what `state_dict` gave."""
+        self.sampled_tokens = state["sampled_tokens"]
+
 
 def _trust(reward: Reward) -> Tensor:
     return torch.ones_like(reward.value) if reward.trust is None else reward.trust
@@ -316,99 +328,3 @@ def repetition(input_ids: Tensor, completion_mask: Tensor, *, run: int = 4) -> T
     ordered = key.sort(1).values
     repeats = (ordered[:, 1:] == ordered[:, :-1]).sum(1)
     return repeats / whole.sum(1).clamp(min=1)
-
-
-class AttemptSource:
-    """An endless stream of batches of attempts, made round by round by the learner as it is then.
-
-    `Stateful`: the batches of a round that are not yet used are part of the state, so that a run that goes on learns
-    from the same attempts.
-
-    Args:
-        questions: N of them.
-        ask: by whom they are answered and judged.
-        collect: makes the attempts of a round; a method's `collect`.
-        batch_size: attempts in an optimizer step: the samples of `batch_size / samples` questions.
-        samples: attempts at a question.
-        updates: optimizer steps that a round is for.
-        seed: of the order of questions.
-        curriculum: which questions come next; `Uniform` by default.
-
-    Raises:
-        ConfigError: sizes that do not go together.
-        DataError: no questions.
-    """
-
-    def __init__(
-        self,
-        questions: Questions,
-        ask: Asker,
-        collect: Callable[[Sequence[Question], Asker], Batch],
-        *,
-        batch_size: int,
-        samples: int = 1,
-        updates: int = 1,
-        seed: int = 0,
-        curriculum: Curriculum | None = None,
-    ) -> None:
-        if not len(questions):
-            raise DataError(f"There are no questions to ask in {questions.name or 'the data'}.")
-        check_range("updates", updates, at_least=1)
-        check_range("samples", samples, at_least=1)
-        if batch_size % samples:
-            raise ConfigError(
-                f"batch_size is {batch_size}, which is no multiple of samples = {samples}; a step takes all the "
-                f"samples of its questions, so give {samples}, {2 * samples}, {4 * samples} or the like."
-            )
-        self.questions, self.ask, self.collect = questions, ask, collect
-        self.batch_size, self.samples, self.updates = batch_size, samples, updates
-        self.curriculum = Uniform(len(questions), seed) if curriculum is None else curriculum
-        self.queue: list[Batch] = []
-        self.epoch_size = len(questions) * samples
-        self.labels = sum(q.answer is not None or q.completion is not None for q in questions)
-
-    @property
-    def teachers(self) -> list[Any]:
-        """The verifier, and the ledger of other models that were asked."""
-        return [self.ask] if self.ask.verifier is None else [self.ask, self.ask.verifier]
-
-    @property
-    def sampled_tokens(self) -> int:
-        """Tokens that were sampled so far."""
-        return self.ask.sampled_tokens
-
-    def __iter__(self) -> Iterator[Batch]:
-        """Go on from the present state, without end."""
-        while True:
-            if not self.queue:
-                self.queue = self._round()
-            batch = self.queue.pop(0)
-            self.ask.version += 1
-            yield batch
-
-    def _round(self) -> list[Batch]:
-        """The batches of the next round."""
-        wanted = self.batch_size // self.samples * self.updates
-        index = self.curriculum.sample(wanted)
-        batch = self.collect([self.questions[i] for i in index.tolist()], self.ask)
-        self.ask.round += 1
-        return batch.check().split(-(-batch.size // self.updates))
-
-    def state_dict(self) -> dict[str, Any]:
-        """The order of questions, the counters, and the queue."""
-        assert isinstance(self.curriculum, Stateful)
-        return {
-            "curriculum": dict(self.curriculum.state_dict()),
-            "queue": [dict(batch) for batch in self.queue],
-            "round": self.ask.round,
-            "version": self.ask.version,
-            "sampled_tokens": self.ask.sampled_tokens,
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
-        """Take back what `state_dict` gave."""
-        assert isinstance(self.curriculum, Stateful)
-        self.curriculum.load_state_dict(state["curriculum"])
-        self.queue = [Batch(tensors) for tensors in state["queue"]]
-        self.ask.round, self.ask.version = state["round"], state["version"]
-        self.ask.sampled_tokens = state["sampled_tokens"]

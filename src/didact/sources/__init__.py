@@ -13,6 +13,7 @@ from didact.sources.questions import (
     split_questions,
 )
 from didact.sources.rated import rated_answers
+from didact.sources.rounds import Rounds
 from didact.sources.splitting import Duplicate, Splits, duplicates, fingerprint, keep_labels, split
 from didact.sources.text import ByteTokenizer, add_view
 from didact.sources.turning import TURNS, turned
@@ -23,6 +24,7 @@ __all__ = [
     "ByteTokenizer",
     "CompletionSource",
     "Duplicate",
+    "Rounds",
     "Splits",
     "add_view",
     "duplicate_questions",

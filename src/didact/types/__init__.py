@@ -13,13 +13,27 @@ from didact.types.health import LEVELS, Level, Monitor, Verdict, Window
 from didact.types.methods import Method
 from didact.types.outputs import Head, Output, TokenOutput
 from didact.types.place import Place
-from didact.types.roles import Curriculum, FeedbackSource, LanguageLearner, Learner, Source, Stateful, Teacher
+from didact.types.roles import (
+    RESTARTS,
+    Actor,
+    Curriculum,
+    FeedbackSource,
+    LanguageLearner,
+    Learner,
+    Player,
+    Pool,
+    Restart,
+    Source,
+    Stateful,
+    Teacher,
+)
 from didact.types.scores import LOG_FLOOR, Space
 from didact.types.signals import Derived, Features, Labels, Logits, Reward, Signal, States, TopK
 from didact.types.state import Buffer
 from didact.types.terms import LEAST_COUNT, Term, Terms
 
 __all__ = [
+    "Actor",
     "Batch",
     "Buffer",
     "CompletionFeed",
@@ -48,8 +62,12 @@ __all__ = [
     "Monitor",
     "Output",
     "Place",
+    "Player",
+    "Pool",
     "Question",
     "Questions",
+    "RESTARTS",
+    "Restart",
     "Reward",
     "RolloutFeed",
     "Signal",

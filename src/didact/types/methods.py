@@ -1,6 +1,6 @@
 """A way of teaching: a loss, and what happens around it."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Set
 from typing import Any, Self
 
 import torch
@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from didact.errors import CheckpointError
 from didact.types.batches import Batch
 from didact.types.costs import Cost
-from didact.types.data import Question
 from didact.types.feeds import ExampleFeed, Feed
 from didact.types.place import Place
 from didact.types.roles import Stateful, Teacher
@@ -52,18 +51,18 @@ class Method:
         """
         return {}
 
-    def collect(self, questions: Sequence["Question"], ask: Any) -> Batch:
-        """Make the attempts of a round, for a method that is fed rollouts.
+    def collect(self, chosen: Any, actor: Any, /) -> Batch:
+        """Make the rows of a round, for a method that is fed rounds.
 
         Args:
-            questions: those that come next.
-            ask: a `didact.rollouts.Asker`, by which the learner is asked and its attempts are judged.
+            chosen: what comes next, as the curriculum says: questions, for a `Writer`.
+            actor: by whom the rows are made: `didact.rollouts.Asker`, a `Player` or a `Pool`.
 
         Returns:
-            A row an attempt; see `Batch` for the tensors. What the round decides once, such as advantages, is computed
-            here, so that it does not depend on how the round is cut into batches.
+            A row a rollout, step or example; see `Batch` for the tensors. What the round decides once, such as
+            advantages, is computed here, so that it does not depend on how the round is cut into batches.
         """
-        raise NotImplementedError(f"{type(self).__name__} must say how attempts are collected.")
+        raise NotImplementedError(f"{type(self).__name__} must say how the rows of a round are collected.")
 
     def after_step(self) -> None:
         """What happens after each optimizer step, such as moving an average."""

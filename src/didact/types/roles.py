@@ -1,7 +1,7 @@
 """The roles that the parts of a run play, as protocols."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -9,6 +9,11 @@ from didact.types.batches import Batch
 from didact.types.costs import Cost
 from didact.types.outputs import Output, TokenOutput
 from didact.types.signals import Signal
+
+Restart = Literal["no", "optimizer", "student"]
+"""What begins anew at a boundary in the data: nothing; the optimizer's moments; or these and the weights that are
+trained, which become those that the run began with. The schedule of the learning rate goes on."""
+RESTARTS = ("no", "optimizer", "student")
 
 
 @runtime_checkable
@@ -77,8 +82,53 @@ class Curriculum(Protocol):
         ...
 
 
+class Actor(Protocol):
+    """Who makes what a round is learned from: a `Writer`, a `Player`, a `Pool`; `Stateful` where it has state."""
+
+    round: int
+    """While a round is collected, its number from 0; kept by `Rounds`."""
+    version: int
+    """The optimizer steps that the student has taken; kept by `Rounds`."""
+
+
+class Player(Actor, Protocol):
+    """Lets a policy act in E environments at once, which go on where the last round left them."""
+
+    def play(self, policy: Any, horizon: int) -> Batch:
+        """Take steps.
+
+        Args:
+            policy: from a batch of E observations `x` to an `Output` whose `logits` [E, A] are those of the actions.
+            horizon: how many steps in each environment, T.
+
+        Returns:
+            E * T rows, those of the first environment first, in order of time: `x`, what was observed, and `next.x`,
+            what came after; `action`, int64; `log_prob`, float32, of the action when it was taken; `reward`, float32;
+            `terminated` and `truncated`, bool, whether the episode ended there or was cut off; `id`, int64, the number
+            of the environment.
+        """
+        ...
+
+
+class Pool(Actor, Protocol):
+    """N examples whose labels are hidden, and an oracle that tells them for a charge."""
+
+    def reveal(self, rows: Tensor) -> Batch:
+        """The examples at some positions with their labels.
+
+        Args:
+            rows: int64 [K], in [0, N). A label that was told before is told again without a charge.
+        """
+        ...
+
+
 class Source(Protocol):
-    """An endless, resumable stream of batches; `Stateful`. Its state is that after the batch it gave last."""
+    """An endless, resumable stream of batches; `Stateful`. Its state is that after the batch it gave last.
+
+    A source whose data change at boundaries may have two attributes more: `restart`, a `Restart`, and `boundary`, a
+    bool: whether the batch that it gave last is the first behind a boundary. The loop then lets begin anew what
+    `restart` says before it learns from that batch.
+    """
 
     epoch_size: int
     """How many examples make one pass, N; 0 where passes mean nothing."""
