@@ -14,7 +14,7 @@ from didact.losses.classes.divergence import forward_kl
 from didact.losses.features.distances import feature_cosine, feature_mse, probability_mse
 from didact.losses.labels.supervised import cross_entropy, label_loss, squared_error
 from didact.losses.labels.targets import imitate, target_log_probs, target_probs
-from didact.types import IGNORE, Features, Labels, Logits, Reward
+from didact.types import IGNORE, Features, Labels, Logits
 
 sizes = st.integers(1, 6)
 seeds = st.integers(0, 10_000)
@@ -236,8 +236,8 @@ def test_imitate_numbers_is_squared_error():
 
 
 def test_a_signal_without_classes_is_refused():
-    with pytest.raises(TeacherError, match="Reward, which says nothing about classes"):
-        imitate(torch.zeros(2, 3), Reward(value=torch.zeros(2)))
+    with pytest.raises(TeacherError, match="Features, which holds no probabilities of classes"):
+        imitate(torch.zeros(2, 3), Features(features={"a": torch.zeros(2, 1)}))
 
 
 def test_a_temperature_of_zero_is_refused():

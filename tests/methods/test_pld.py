@@ -11,7 +11,7 @@ from didact.errors import ConfigError, TeacherError
 from didact.learners import ModuleLearner
 from didact.methods.distillation.pld import PLD, Config
 from didact.teachers import FrozenTeacher
-from didact.types import IGNORE, Cost, Labels, Reward
+from didact.types import IGNORE, Cost, Features, Labels
 
 
 class Says:
@@ -52,8 +52,8 @@ def test_where_a_teacher_of_hard_labels_abstains_there_is_no_loss():
 
 
 def test_a_teacher_that_says_nothing_about_classes_is_refused():
-    with pytest.raises(TeacherError, match="Reward, which says nothing about classes"):
-        PLD(Config(), ModuleLearner(net()), Says(Reward(value=torch.zeros(4)))).loss(planted(4).batch())
+    with pytest.raises(TeacherError, match="Features, which holds no probabilities of classes"):
+        PLD(Config(), ModuleLearner(net()), Says(Features(features={"a": torch.zeros(4, 1)}))).loss(planted(4).batch())
 
 
 def test_a_temperature_of_zero_is_refused():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from didact.errors import ConfigError, TeacherError
 from didact.teachers import BaseTeacher, Committee, EmaTeacher, RandomTeacher, skill_weights
-from didact.types import IGNORE, Batch, Cost, Features, Labels, Logits, Reward, TopK
+from didact.types import IGNORE, Batch, Cost, Features, Labels, Logits, TopK
 
 
 class Says(BaseTeacher):
@@ -54,7 +54,7 @@ def slow(members, weights, trusts, space):
 
 
 def answer(signal):
-    return signal.logits.softmax(-1).numpy() if isinstance(signal, Logits) else signal.labels.numpy()
+    return signal.log_softmax().exp().numpy()
 
 
 @settings(max_examples=30, deadline=None)
@@ -89,7 +89,9 @@ def test_committee_is_the_slow_mean(members, size, classes, space, kind, seed):
         weights = np.repeat(each[:, None], size, 1)
     signal = Committee(teachers, space=space, **options).signal(batch(size))
     expected, trust = slow(logits.tolist(), weights.tolist(), trusts.tolist(), space)
-    assert isinstance(signal, Labels if space == "probability" else Logits)
+    if kind == "confidence":  # it decides who is listened to, not whether the committee is trusted
+        trust = slow(logits.tolist(), np.ones((members, size)).tolist(), trusts.tolist(), space)[1]
+    assert isinstance(signal, Logits)
     np.testing.assert_allclose(answer(signal), expected, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(signal.trust, trust, rtol=1e-4, atol=1e-6)
 
@@ -110,10 +112,10 @@ def test_all_kinds_of_answers_about_classes_can_sit_on_a_committee():
     ]
     signal = Committee(members).signal(batch())
     rows = np.array([[0.2, 0.6, 0.2], [0.5, 0.5, 0.0], [0.0, 0.0, 1.0], [0.25, 0.25, 0.5], [0.6, 0.2, 0.2]])
-    np.testing.assert_allclose(signal.labels[0], rows.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(answer(signal)[0], rows.mean(0), rtol=1e-5)
     thirds = [1 / 3] * 3
     rows = np.array([thirds, [1.0, 0.0, 0.0], thirds, [0.1, 0.8, 0.1]])  # the hard label abstains
-    np.testing.assert_allclose(signal.labels[1], rows.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(answer(signal)[1], rows.mean(0), rtol=1e-5)
     assert signal.trust.tolist() == [1.0, 1.0]
 
 
@@ -192,7 +194,18 @@ def test_combinations_that_cannot_work_are_refused():
         Committee(two, space="logits")
     with pytest.raises(TeacherError, match=r"answer with \[3, 4\] classes"):
         Committee([RandomTeacher(3), RandomTeacher(4)]).signal(batch())
-    with pytest.raises(TeacherError, match="give it as classes="):
-        Committee([Says(Labels(labels=torch.tensor([0, 1])))]).signal(batch())
-    with pytest.raises(TeacherError, match="answers with Reward without logits, which holds no class probabilities"):
-        Committee([Says(Reward(value=torch.zeros(2)))]).signal(batch())
+    with pytest.raises(TeacherError, match="hard labels, from which nobody can tell how many"):
+        Committee([Says(Labels(labels=torch.tensor([0, 1])))]).signal(batch()).log_softmax()
+    with pytest.raises(TeacherError, match="weights is 'skill', but no member says how many classes there are"):
+        Committee([Says(Labels(labels=torch.tensor([0, 1])))], weights="skill", accuracies=[0.9]).signal(batch())
+    with pytest.raises(TeacherError, match="answers with Features, which holds no probabilities"):
+        Committee([Says(Features(features={"a": torch.zeros(2, 1)}))]).signal(batch())
+
+
+def test_hard_labels_alone_are_spelled_out_where_it_is_known_how_many_classes_there_are():
+    members = [Says(Labels(labels=torch.tensor(labels))) for labels in ([0, 1], [0, 2], [2, 2])]
+    told = Committee(members, classes=3).signal(batch())
+    assert isinstance(told, Logits)
+    np.testing.assert_allclose(answer(told), [[2 / 3, 0, 1 / 3], [0, 1 / 3, 2 / 3]], rtol=1e-5, atol=1e-30)
+    later = Committee(members).signal(batch()).log_softmax(outcomes=3)
+    assert torch.equal(later, told.log_softmax())

@@ -1,12 +1,9 @@
-"""What float32 can hold, and how products are kept in it."""
+"""How matrix products are kept in float32."""
 
 import contextlib
 
 import torch
 from torch import Tensor
-
-LOG_FLOOR = -100.0
-"""The least log-probability of a teacher, where it says 0; about what float32 can hold."""
 
 
 def full_precision(tensor: Tensor) -> contextlib.AbstractContextManager[object]:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from didact.errors import ConfigError
-from didact.teachers.base import WrappingTeacher
-from didact.types import Batch, Signal, Stateful
+from didact.teachers.base import WrappingTeacher, ask
+from didact.types import Batch, Pending, Signal, Stateful
 
 
 class CachedTeacher(WrappingTeacher):
@@ -63,18 +63,20 @@ class CachedTeacher(WrappingTeacher):
             self.cache.to(device)
         return super().to(device)
 
-    @torch.no_grad()
-    def signal(self, batch: Batch) -> Signal:
-        """The teacher's signal, from the cache where it is there."""
-        ids = batch["id"]
-        hit, signal = self.cache.get(ids)
+    def ask(self, batch: Batch) -> Pending:
+        """Ask the teacher about the examples that are not in the cache."""
+        hit, signal = self.cache.get(batch["id"])
         missing = (~hit).nonzero()[:, 0]
         self.hits += batch.size - missing.numel()
         if signal is not None and not missing.numel():
-            return signal
-        asked = self._look(batch).select(missing.to(ids.device))
-        fresh = self.teacher.signal(asked)
-        self.cache.put(asked["id"], fresh)
+            return Pending(lambda: signal)
+        asked = self._look(batch).select(missing.to(batch["id"].device))
+        return ask(self.teacher, asked).then(lambda fresh: self._store(batch["id"], missing, fresh))
+
+    @torch.no_grad()
+    def _store(self, ids: Tensor, missing: Tensor, fresh: Signal) -> Signal:
+        """The whole answer, after what is new in it was put into the cache."""
+        self.cache.put(ids[missing.to(ids.device)], fresh)
         # Read back rather than merged, so that a cache that rounds gives the same answer the first time as later.
         kept, signal = self.cache.get(ids)
         return signal if signal is not None and bool(kept.all()) else _merged(signal, missing, fresh)

@@ -5,37 +5,38 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 import torch
-from torch import Tensor
 
 from didact.errors import ConfigError, TeacherError, check_choice, check_range
-from didact.teachers.answers import is_target, log_probabilities, scores_of, trust_of
-from didact.teachers.base import BaseTeacher
-from didact.types import Batch, Cost, Labels, Logits, Signal, Stateful
+from didact.teachers.base import BaseTeacher, ask
+from didact.types import Batch, Cost, Labels, Pending, Signal, Space, Stateful
+from didact.types.algebra import mix, mix_targets, spell_out
 
 Weights = Literal["equal", "confidence", "skill"]
 
 
 class Committee(BaseTeacher):
-    """The weighted mean of several teachers' answers, example by example.
+    """The weighted mean of several teachers' answers: to each example, or at each token.
 
     A member's weight is multiplied by its trust in its answer, so that one that abstains has no say. The committee's
-    own trust is the weighted mean trust of the members that didn't abstain, and 0 where all did.
+    own trust is the weighted mean trust of the members that didn't abstain, and 0 where all did; by `confidence`, their
+    plain mean.
 
     Weights are
     - `equal`;
     - a list, one number a member;
-    - `confidence`: for each example `1 - H(p) / log C`, with the entropy `H` of the member's own answer `p`;
-    - `skill`: `max(0, log(a / (1 - a)) + log(C - 1))` from the member's accuracy `a` on validation data, as boosting
+    - `confidence`: for each answer `1 - H(p) / log V`, with the entropy `H` of the member's own `p` over V outcomes;
+    - `skill`: `max(0, log(a / (1 - a)) + log(V - 1))` from the member's accuracy `a` on validation data, as boosting
       weighs its rounds (Zhu et al. 2009, multi-class AdaBoost): zero for one that is no better than guessing.
 
     Args:
-        teachers: at least one. For classes, all must answer in the data's class order; for a regression, all with
-            `Labels` float [B], and `equal` or a list as weights.
+        teachers: at least one; whatever has a method `signal`. All must answer in the data's class order, or in the
+            same tokens, of which those that all have count; for a regression, all with `Labels` float [B], and `equal`
+            or a list as weights.
         weights: see above.
         space: `probability` averages probabilities; `logit` averages logits, which gives the normalised geometric mean
             of the probabilities.
         accuracies: for `skill`, each member's accuracy on validation data, in [0, 1]; taken as at most 0.999.
-        classes: C, needed only where every member answers with hard labels or top-k.
+        classes: how many there are, where no member's answers about examples say it (hard labels, top-k).
 
     Raises:
         ConfigError: weights, accuracies or space that don't fit.
@@ -48,7 +49,7 @@ class Committee(BaseTeacher):
         teachers: Sequence[Any],
         *,
         weights: Weights | Sequence[float] = "equal",
-        space: Literal["probability", "logit"] = "probability",
+        space: Space = "probability",
         accuracies: Sequence[float] | None = None,
         classes: int | None = None,
     ) -> None:
@@ -56,7 +57,8 @@ class Committee(BaseTeacher):
         if not teachers:
             raise ConfigError("teachers is empty; a committee needs at least one.")
         check_choice("space", space, ("probability", "logit"))
-        self.teachers, self.space, self.classes = tuple(teachers), space, classes
+        self.teachers, self.classes = tuple(teachers), classes
+        self.space: Space = space
         self.weights = weights if isinstance(weights, str) else _checked_weights(weights, len(teachers))
         self.accuracies = _checked_accuracies(self.weights, accuracies, len(teachers))
         self.frozen = all(getattr(teacher, "frozen", True) for teacher in teachers)
@@ -64,13 +66,14 @@ class Committee(BaseTeacher):
     @property
     def cost(self) -> Cost:
         """What the members' answers have cost together."""
-        return sum((teacher.cost for teacher in self.teachers), self._cost)
+        return sum((getattr(teacher, "cost", Cost()) for teacher in self.teachers), self._cost)
 
     @cost.setter
     def cost(self, cost: Cost) -> None:
         # A resumed run knows the total only; from then on the members count what comes on top of it.
         for teacher in self.teachers:
-            teacher.cost = Cost()
+            if hasattr(teacher, "cost"):
+                teacher.cost = Cost()
         self._cost = cost
 
     def to(self, device: torch.device | str) -> Self:
@@ -80,58 +83,49 @@ class Committee(BaseTeacher):
                 teacher.to(device)
         return self
 
-    def signal(self, batch: Batch) -> Logits | Labels:
-        """Ask every member and average.
+    def ask(self, batch: Batch) -> Pending:
+        """Ask every member, before the first answer is waited for.
 
         Returns:
-            `Labels` of probabilities [B, C], or of targets [B] in a regression; `Logits` [B, C] in logit space. `trust`
-            is None where no member gave any.
+            `Logits` of the mean [B, V]; `Derived` where a member holds no scores, as language models do not; in a
+            regression the mean `Labels` float [B]. `trust` is None where no member gave any.
 
         Raises:
-            TeacherError: the members' answers don't fit together.
+            TeacherError: the members' answers don't fit together; when the answer is waited for.
         """
-        signals = [teacher.signal(batch) for teacher in self.teachers]
-        trusts = _stacked_trust(signals, batch)
-        if any(is_target(signal) for signal in signals):
-            return self._mean_target(signals, trusts)
-        log_probs_MBC = torch.stack(self._members(signals))
-        weights_MB = self._weights(log_probs_MBC)
-        share_MB1, trust = _shares(weights_MB, trusts)
-        if self.space == "logit":
-            return Logits(logits=(share_MB1 * log_probs_MBC).sum(0), trust=trust)
-        mean = (share_MB1 * log_probs_MBC.exp()).sum(0)
-        return Labels(labels=mean / mean.sum(-1, keepdim=True), trust=trust)
+        pending = [ask(teacher, batch) for teacher in self.teachers]
+        return Pending(lambda: self._mean([one.get() for one in pending]))
 
-    def _members(self, signals: list[Signal]) -> list[Tensor]:
-        counts = {scores.shape[-1] for signal in signals if (scores := scores_of(signal)) is not None}
-        counts |= {self.classes} if self.classes else set()
-        if len(counts) > 1:
+    def _mean(self, signals: list[Signal]) -> Signal:
+        if any(isinstance(signal, Labels) and signal.is_target for signal in signals):
+            return self._mean_target(signals)
+        counts = {count for signal in signals if (count := signal.outcomes) is not None}
+        if len(counts) > 1 and len(signals[0].shape) == 1:
             raise TeacherError(f"The committee's members answer with {sorted(counts)} classes; all must have the same.")
-        return [log_probabilities(signal, next(iter(counts), None)) for signal in signals]
+        classes = next(iter(counts), self.classes)
+        return mix(
+            [spell_out(signal, classes) for signal in signals],
+            self._shares(classes),
+            space=self.space,
+            by_confidence=self.weights == "confidence",
+        )
 
-    def _weights(self, log_probs_MBC: Tensor) -> Tensor:
-        members, size, classes = log_probs_MBC.shape
-        if self.weights == "confidence":
-            entropy_MB = -(log_probs_MBC.exp() * log_probs_MBC).sum(-1)
-            # The little that is added lets members of which none knows anything average to just that.
-            return (1.0 - entropy_MB / math.log(max(classes, 2))).clamp(min=0.0) + 1e-6
+    def _shares(self, classes: int | None) -> list[float]:
+        """Each member's weight; those by skill are known once the number of classes is."""
         if self.weights == "skill":
-            weights = skill_weights(self.accuracies, classes)
-        else:
-            weights = [1.0] * members if self.weights == "equal" else list(self.weights)
-        return log_probs_MBC.new_tensor(weights)[:, None].expand(members, size)
+            if classes is None:
+                raise TeacherError("weights is 'skill', but no member says how many classes there are; give classes=.")
+            return skill_weights(self.accuracies, classes)
+        return [1.0] * len(self.teachers) if isinstance(self.weights, str) else list(self.weights)
 
-    def _mean_target(self, signals: list[Signal], trusts: Tensor | None) -> Labels:
-        if self.weights in ("confidence", "skill") or not all(is_target(signal) for signal in signals):
+    def _mean_target(self, signals: list[Signal]) -> Labels:
+        targets = [signal for signal in signals if isinstance(signal, Labels) and signal.is_target]
+        if self.weights in ("confidence", "skill") or len(targets) < len(signals):
             raise TeacherError(
-                f"The committee's members answer with {', '.join(type(s).__name__ for s in signals)}, some of them "
-                f"targets of a regression, and weights is {self.weights!r}; over a regression every member must answer "
-                "with targets, and weights must be 'equal' or a list."
+                f"The committee's members answer with targets of a regression, and weights is {self.weights!r}; over a "
+                "regression every member must answer with targets, and weights must be 'equal' or a list."
             )
-        targets_MB = torch.stack([signal.labels.float() for signal in signals if isinstance(signal, Labels)])
-        weights = [1.0] * len(signals) if self.weights == "equal" else list(self.weights)
-        share_MB1, trust = _shares(targets_MB.new_tensor(weights)[:, None].expand_as(targets_MB), trusts)
-        return Labels(labels=(share_MB1[..., 0] * targets_MB).sum(0), trust=trust)
+        return mix_targets(targets, self._shares(None))
 
     def state_dict(self) -> dict[str, Any]:
         """The state of every member that has one, by position."""
@@ -189,25 +183,3 @@ def _checked_accuracies(
     for i, accuracy in enumerate(accuracies or ()):
         check_range(f"accuracies[{i}]", accuracy, at_least=0.0, at_most=1.0)
     return tuple(accuracies or ())
-
-
-def _stacked_trust(signals: list[Signal], batch: Batch) -> Tensor | None:
-    """Trust [M, B] of the members, or None where all have full trust."""
-    trusts = [trust_of(signal) for signal in signals]
-    given = next((trust for trust in trusts if trust is not None), None)
-    if given is None:
-        return None
-    full = given.new_ones(batch.size)
-    return torch.stack([full if trust is None else trust for trust in trusts])
-
-
-def _shares(weights_MB: Tensor, trust_MB: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Each member's share in the answer [M, B, 1], summing to 1 over members, and the combined trust [B]."""
-    if trust_MB is None:
-        return (weights_MB / weights_MB.sum(0)).unsqueeze(-1), None
-    say_MB = weights_MB * trust_MB
-    voiced_B = (weights_MB * (trust_MB > 0)).sum(0)
-    trust_B = say_MB.sum(0) / torch.where(voiced_B > 0, voiced_B, 1.0)
-    # Where all abstain, the plain weighted mean stands in, with a trust of 0.
-    say_MB = torch.where(say_MB.sum(0) > 0, say_MB, weights_MB)
-    return (say_MB / say_MB.sum(0)).unsqueeze(-1), trust_B

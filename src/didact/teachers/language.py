@@ -1,16 +1,14 @@
 """Language models as teachers, and as the reference that a learner is held to."""
 
 import copy
-from typing import Any, Self
-
-import torch
-from torch import nn
+from typing import Any
 
 from didact.teachers.base import BaseTeacher
+from didact.teachers.frozen import FrozenTeacher
 from didact.types import Batch, LanguageLearner, States
 
 
-class LanguageTeacher(BaseTeacher):
+class LanguageTeacher(FrozenTeacher):
     """A causal language model that says how likely each next token is.
 
     It has no `state_dict`, so that checkpoints leave it out. The model given is frozen itself, not a copy of it.
@@ -21,12 +19,10 @@ class LanguageTeacher(BaseTeacher):
     """
 
     kind = "a language model"
+    tap, candidates = BaseTeacher.tap, BaseTeacher.candidates
 
     def __init__(self, learner: Any, *, view: str | None = None) -> None:
-        super().__init__(view=view)
-        self.learner: nn.Module = learner
-        learner.eval()
-        learner.requires_grad_(False)
+        super().__init__(learner, view=view)
 
     def signal(self, batch: Batch) -> States:
         """Answer a batch of sequences.
@@ -34,24 +30,9 @@ class LanguageTeacher(BaseTeacher):
         Returns:
             Its states [B, T, D], without a gradient, and its head.
         """
-        seen = self._look(batch)
-        with torch.no_grad():
-            output = self.learner(self._known(seen))
-        self._count(seen)
-        return States(hidden=output.hidden, head=output.head)
-
-    def _known(self, batch: Batch) -> Batch:
-        """Without token ids that it has not, which a learner that scores more may say; they are read as padding."""
-        head, tokenizer = getattr(self.learner, "head", None), getattr(self.learner, "tokenizer", None)
-        if head is None or tokenizer is None:
-            return batch
-        ids = batch["input_ids"]
-        return Batch({**batch, "input_ids": ids.where(ids < head.vocabulary, tokenizer.pad)})
-
-    def to(self, device: torch.device | str) -> Self:
-        """Move the model, in place."""
-        self.learner.to(device)
-        return self
+        signal = super().signal(batch)
+        assert isinstance(signal, States)
+        return signal
 
 
 def snapshot(learner: LanguageLearner) -> LanguageTeacher:

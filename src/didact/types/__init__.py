@@ -28,7 +28,7 @@ from didact.types.roles import (
     Teacher,
 )
 from didact.types.scores import LOG_FLOOR, Space
-from didact.types.signals import Derived, Features, Labels, Logits, Reward, Signal, States, TopK
+from didact.types.signals import Derived, Features, Labels, Logits, Pending, Reward, Signal, States, TopK
 from didact.types.state import Buffer
 from didact.types.terms import LEAST_COUNT, Term, Terms
 
@@ -61,6 +61,7 @@ __all__ = [
     "Modality",
     "Monitor",
     "Output",
+    "Pending",
     "Place",
     "Player",
     "Pool",

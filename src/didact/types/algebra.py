@@ -1,7 +1,7 @@
 """The algebra of signals: they are mixed, spoiled and cut to their likeliest outcomes alike, whatever holds them.
 
 A signal that holds its scores changes at once. Of a language model's states the change is only noted (`Derived`), and
-made for a few tokens at a time, so that no [B, T, V] is ever held.
+made for a few tokens at a time, so that no [B, T, V] is ever held. No result carries a gradient.
 """
 
 import dataclasses
@@ -22,6 +22,7 @@ _TENSORS = {kind.__name__: kind for kind in (Logits, Labels, TopK, Features)}
 """The kinds of signal that are tensors and nothing else."""
 
 
+@torch.no_grad()
 def mix(
     signals: Sequence[Signal],
     weights: Sequence[float] | Tensor,
@@ -59,6 +60,20 @@ def mix(
     ).settled()
 
 
+@torch.no_grad()
+def mix_targets(signals: Sequence[Labels], weights: Sequence[float]) -> Labels:
+    """The weighted mean of what M teachers say in a regression.
+
+    Args:
+        signals: M of targets, float [B]; their trust counts as in `mix`.
+        weights: M, 0 or more, at least one above 0.
+    """
+    targets = torch.stack([signal.labels.float() for signal in signals], -1)
+    say, trust = _shares(targets.new_tensor(weights).expand_as(targets), [signal.trust for signal in signals])
+    return Labels(labels=(say / say.sum(-1, keepdim=True) * targets).sum(-1), trust=trust)
+
+
+@torch.no_grad()
 def add_noise(signal: Signal, where: Tensor, draw: Tensor) -> Signal:
     """Exchange the probability of the best outcome for that of another one.
 
@@ -73,6 +88,7 @@ def add_noise(signal: Signal, where: Tensor, draw: Tensor) -> Signal:
     return _with_scores(signal, exchange_best, where, draw)
 
 
+@torch.no_grad()
 def demote(signal: Signal, strength: float = 1.0) -> Signal:
     """Move a share of the probability of the best outcome to the second best.
 
@@ -129,6 +145,22 @@ def keep_top(signal: Signal, top_k: int) -> TopK:
     parts = [likeliest(flat.rows(slice(at, at + size)).log_softmax(), top_k) for at in starts]
     ids, log_probs, tail = (torch.cat(found).unflatten(0, signal.shape) for found in zip(*parts, strict=True))
     return TopK(ids=ids, log_probs=log_probs, tail=tail, trust=signal.effective_trust)
+
+
+def spell_out(signal: Signal, outcomes: int | None) -> Signal:
+    """An answer about examples that does not say how many classes there are, as one that does.
+
+    Args:
+        signal: any.
+        outcomes: how many there are; None leaves the signal as it is.
+
+    Returns:
+        `Logits` for hard labels and top-k [B]; other signals as they are.
+    """
+    named = isinstance(signal, TopK) or (isinstance(signal, Labels) and not signal.dense)
+    if outcomes is None or not named or len(signal.shape) > 1:
+        return signal
+    return Logits(logits=signal.scores(outcomes), trust=signal.effective_trust)
 
 
 def to_tensors(signal: Signal) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ class Signal:
     """Abstract: what a teacher says about a batch."""
 
     __slots__ = ()
+    __dataclass_fields__: ClassVar[dict[str, Any]]
     trust: Tensor | None
 
     @property
@@ -88,7 +89,7 @@ class Signal:
 
     def fields(self) -> dict[str, Any]:
         """What it is made of, by name."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # pyright: ignore[reportArgumentType]
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def mapped(self, function: Callable[[Tensor], Tensor]) -> Self:
         """The same signal with a function applied to every tensor that has an entry for each row."""
@@ -263,8 +264,9 @@ class States(Signal):
         """No: scores are made when they are needed."""
         return False
 
+    @torch.no_grad()
     def scores(self, outcomes: int | None = None) -> Tensor:
-        """Scores in float32 or wider, [..., V]; for few tokens, or small vocabularies."""
+        """Scores in float32 or wider, [..., V]; for few tokens, or small vocabularies. They have no gradient."""
         wide, kind = self.widened(), self.hidden.device.type
         mixed = torch.is_autocast_enabled(kind)
         with torch.autocast(kind, enabled=False) if mixed else contextlib.nullcontext():
@@ -320,6 +322,7 @@ class Derived(Signal):
         count = self.outcomes or outcomes
         return self.of([part.scores(count) for part in self.parts])
 
+    @torch.no_grad()
     def of(self, scores: Sequence[Tensor], rows: slice = slice(None)) -> Tensor:
         """Scores [..., V] from those of the parts at some rows, each [..., V or more]."""
         count = min((part.shape[-1] for part in scores), default=0)
@@ -328,6 +331,18 @@ class Derived(Signal):
     def widened(self) -> "Derived":
         """With the heads of its parts in the type that scores are made in."""
         return dataclasses.replace(self, parts=tuple(part.widened() for part in self.parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An answer that may still be on its way."""
+
+    get: Callable[[], Signal]
+    """Waits for it; called once."""
+
+    def then(self, function: Callable[[Signal], Signal]) -> "Pending":
+        """What a function will make of the answer."""
+        return Pending(lambda: function(self.get()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

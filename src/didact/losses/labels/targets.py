@@ -1,24 +1,22 @@
 """What a teacher's signal asks of a student."""
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from didact.errors import TeacherError, check_range
-from didact.losses._precision import LOG_FLOOR
 from didact.losses.classes.divergence import forward_kl
 from didact.losses.labels.supervised import squared_error
-from didact.types import Features, Labels, Logits, Signal, Term
+from didact.types import Features, Labels, Signal, Term
 
 
 def target_log_probs(signal: Signal, temperature: float, *, classes: int) -> Tensor:
     """A teacher's log-probabilities of the classes, softened.
 
-    Softening probabilities p to p^(1/temperature), normalised, is the same as dividing logits by the temperature.
+    To soften probabilities p to p^(1/temperature), normalised, is the same as to divide logits by the temperature.
 
     Args:
-        signal: `Logits`, `Labels` of either kind, or `Features` with logits.
+        signal: about classes.
         temperature: above 0; 1 changes nothing.
-        classes: the number of classes, C.
+        classes: the number of classes, C, where the signal doesn't say it.
 
     Returns:
         float32 [B, C], finite: no less than `LOG_FLOOR`.
@@ -27,19 +25,7 @@ def target_log_probs(signal: Signal, temperature: float, *, classes: int) -> Ten
         TeacherError: the signal says nothing about classes.
     """
     check_range("temperature", temperature, above=0.0)
-    logits = signal.logits if isinstance(signal, Logits | Features) else None
-    if logits is not None:
-        scores = logits.float()
-    elif isinstance(signal, Labels) and signal.labels.ndim == 2:
-        scores = signal.labels.float().log()
-    elif isinstance(signal, Labels) and not signal.labels.is_floating_point():
-        scores = F.one_hot(signal.labels.clamp(min=0), classes).float().log()
-    else:
-        raise TeacherError(
-            f"The teacher's signal is {type(signal).__name__}, which says nothing about classes; this method needs a "
-            "teacher with logits, class probabilities or class labels."
-        )
-    return F.log_softmax(scores / temperature, -1).clamp(min=LOG_FLOOR)
+    return signal.log_softmax(temperature, outcomes=classes).float()
 
 
 def target_probs(signal: Signal, temperature: float, *, classes: int) -> Tensor:
@@ -55,14 +41,10 @@ def imitate(logits: Tensor, signal: Signal, *, temperature: float = 1.0) -> Term
         signal: the teacher's; its trust weighs the examples, and a hard label of `IGNORE` is an abstention.
         temperature: softens both sides; of no consequence for a regression.
     """
-    trust = signal.trust
-    if isinstance(signal, Labels) and signal.labels.ndim == 1:
-        if signal.labels.is_floating_point():
-            return squared_error(logits, signal.labels, trust=trust)
-        answered = signal.labels >= 0
-        trust = answered if trust is None else trust * answered
+    if isinstance(signal, Labels) and signal.is_target:
+        return squared_error(logits, signal.labels, trust=signal.trust)
     log_probs = target_log_probs(signal, temperature, classes=logits.shape[-1])
-    return forward_kl(logits, log_probs, temperature=temperature, trust=trust)
+    return forward_kl(logits, log_probs, temperature=temperature, trust=signal.effective_trust)
 
 
 def target_features(signal: Signal, tap: str) -> Tensor:

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from didact.errors import ConfigError, check_range
-from didact.losses._precision import LOG_FLOOR, full_precision
-from didact.types import Head, Term
+from didact.losses._precision import full_precision
+from didact.types import LOG_FLOOR, Head, Term
 
 CHUNK = 2**24
 """Scores in a chunk on a CPU, which a matrix product makes at once: enough rows to keep it busy."""

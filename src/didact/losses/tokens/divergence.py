@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 
 from didact.errors import ConfigError, check_choice, check_range
-from didact.losses._precision import LOG_FLOOR
 from didact.losses.tokens._fused import Fused, Projection, blocks, check_fit, operand_type, summed
-from didact.types import Head, Term, TopK
+from didact.types import LOG_FLOOR, Head, Term, TopK
 
 Kind = Literal["forward", "reverse", "jsd", "scaled_jsd"]
 Kernel = Callable[[Tensor, Tensor], Tensor]

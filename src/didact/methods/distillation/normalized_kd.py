@@ -24,7 +24,6 @@ from didact.losses.classes.decoupled import decoupled_kl
 from didact.losses.classes.normalised import weighted_likelihood
 from didact.losses.labels.supervised import label_loss
 from didact.losses.labels.targets import target_log_probs
-from didact.teachers.answers import trust_of
 from didact.types import Batch, ExampleFeed, Learner, Method, Teacher, Terms, is_labelled
 
 
@@ -60,7 +59,7 @@ class NormalizedKD(Method):
         """`target` and `others` over all examples; `label` over those that have a label."""
         temperature, label = self.config.temperature, batch["label"]
         signal = self.teacher.signal(batch)
-        logits, trust = self.learner(batch).logits, trust_of(signal)
+        logits, trust = self.learner(batch).logits, signal.effective_trust
         said = target_log_probs(signal, 1.0, classes=logits.shape[-1])
         target = torch.where(is_labelled(label), label, said.argmax(-1))
         sure = said.gather(1, target.unsqueeze(1)).squeeze(1).exp()

@@ -20,7 +20,6 @@ from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses.classes.ranking import plackett_luce
 from didact.losses.labels.targets import target_log_probs
-from didact.teachers.answers import trust_of
 from didact.types import Batch, ExampleFeed, Learner, Method, Teacher, Terms
 
 
@@ -55,7 +54,7 @@ class PLD(Method):
         signal = self.teacher.signal(batch)
         logits = self.learner(batch).logits
         said = target_log_probs(signal, self.config.temperature, classes=logits.shape[-1])
-        return Terms(ranking=plackett_luce(logits, said, batch["label"], trust=trust_of(signal)))
+        return Terms(ranking=plackett_luce(logits, said, batch["label"], trust=signal.effective_trust))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """All examples (of which the teacher answers each)."""

@@ -23,7 +23,6 @@ from didact.errors import check_range
 from didact.losses.labels.supervised import label_loss
 from didact.losses.labels.targets import imitate, target_probs
 from didact.losses.pairs.transport import LEAST_REGULARISATION, sinkhorn_distance
-from didact.teachers.answers import trust_of
 from didact.types import Batch, ExampleFeed, Learner, Method, Teacher, Terms, is_labelled
 
 
@@ -72,7 +71,7 @@ class SinkhornDistillation(Method):
             temperature=config.temperature,
             regularisation=config.regularisation,
             iterations=config.iterations,
-            trust=trust_of(signal),
+            trust=signal.effective_trust,
         )
         return Terms(
             sinkhorn=distance.weighted(config.beta),
