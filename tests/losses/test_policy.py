@@ -81,6 +81,27 @@ def test_advantages_are_those_of_a_slow_loop(rows, baseline, scale):
         assert bool(dead[i]) == (len(same) <= 1)
 
 
+@pytest.mark.parametrize("baseline", ["mean", "leave_one_out"])
+@pytest.mark.parametrize("scale", [True, False])
+def test_equal_rewards_give_no_advantage_at_all(baseline, scale):
+    """Of the mean of equal numbers that float32 does not hold exactly, rounding is left."""
+    for reward in (10.1, 100.1, 1e6 / 3, 1e-7 / 3, -0.7, 0.0):
+        for size in range(1, 14):
+            rewards, group = torch.full((size,), reward), torch.zeros(size, dtype=torch.int64)
+            assert (group_advantages(rewards, group, baseline=baseline, scale=scale) == 0).all()
+            # What was added up in another order differs by a last digit, which says nothing either.
+            rewards[0] = rewards[0].nextafter(torch.tensor(torch.inf)) if reward else 0.0
+            assert (group_advantages(rewards, group, baseline=baseline, scale=scale) == 0).all()
+
+
+def test_scaled_advantages_do_not_depend_on_the_unit_of_the_reward():
+    rewards, group = torch.tensor([3.0, 1.0, 4.0, 1.0, 5.0]), torch.tensor([0, 0, 0, 1, 1])
+    for unit in (1e-9, 1.0, 1e9):
+        found = group_advantages(rewards * unit, group)
+        assert torch.allclose(found, group_advantages(rewards, group))
+        assert found.abs().min() > 0.1
+
+
 def test_an_unknown_baseline_is_refused():
     with pytest.raises(ConfigError, match="baseline is 'median'"):
         group_advantages(torch.zeros(2), torch.zeros(2, dtype=torch.int64), baseline="median")

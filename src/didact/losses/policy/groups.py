@@ -8,8 +8,8 @@ from torch import Tensor
 
 from didact.errors import check_choice
 
-LEAST_DEVIATION = 1e-6
-"""Standard deviations of rewards below this are taken for none: the group says nothing."""
+LEAST_SPREAD = 1e-6
+"""Rewards that differ by less than this share of the largest of them are the same: what is left is rounding."""
 BASELINES = ("none", "mean", "leave_one_out")
 
 
@@ -62,7 +62,8 @@ def group_advantages(
         scale: divide by the group's standard deviation (of a sample, n - 1), as GRPO does. A group without any gets 0.
 
     Returns:
-        float32 [B]; 0 in groups of one, unless the baseline is `none`.
+        float32 [B]; exactly 0 in groups whose rewards are all the same (see `dead_groups`), unless the baseline is
+        `none` and nothing is scaled.
 
     Raises:
         ConfigError: another baseline.
@@ -70,8 +71,10 @@ def group_advantages(
     check_choice("baseline", baseline, BASELINES)
     reward = reward.float()
     known = torch.ones_like(reward) if trust is None else (trust > 0).float()
+    dead = dead_groups(reward, group, trust) > 0
     count = group_sum(known, group)
-    centred = (reward - group_mean(reward, group, known)) * known
+    # What is left of equal rewards behind their mean is rounding.
+    centred = ((reward - group_mean(reward, group, known)) * known).masked_fill(dead, 0.0)
     if baseline == "none":
         found = reward * known
     elif baseline == "mean":
@@ -82,11 +85,13 @@ def group_advantages(
     if not scale:
         return found
     deviation = (group_sum(centred.square(), group) / (count - 1.0).clamp(min=1.0)).sqrt()
-    return torch.where(deviation > LEAST_DEVIATION, found / deviation.clamp(min=LEAST_DEVIATION), 0.0)
+    return torch.where(dead, 0.0, found / deviation.masked_fill(dead, 1.0))
 
 
 def dead_groups(reward: Tensor, group: Tensor, trust: Tensor | None = None) -> Tensor:
     """Which attempts belong to a group whose rewards are all the same, so that nothing can be learned from comparing.
+
+    Rewards are the same where they differ by at most `LEAST_SPREAD` times the largest of them.
 
     Args:
         reward: float [B].
@@ -101,7 +106,8 @@ def dead_groups(reward: Tensor, group: Tensor, trust: Tensor | None = None) -> T
     ends = reward.new_full((len(reward),), -torch.inf)
     highest = ends.scatter_reduce(0, place, reward.masked_fill(~known, -torch.inf), "amax")
     lowest = -ends.scatter_reduce(0, place, -reward.masked_fill(~known, torch.inf), "amax")
-    return (highest - lowest <= LEAST_DEVIATION).float()[place]
+    largest = torch.maximum(highest.abs(), lowest.abs())
+    return (highest - lowest <= LEAST_SPREAD * largest).float()[place]
 
 
 def failed_groups(correct: Tensor, group: Tensor) -> Tensor:

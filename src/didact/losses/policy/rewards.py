@@ -7,7 +7,10 @@ import torch
 from torch import Tensor
 
 from didact.errors import check_range
-from didact.losses.policy.groups import LEAST_DEVIATION, group_mean
+from didact.losses.policy.groups import group_mean
+
+LEAST_DEVIATION = 1e-6
+"""Standard deviations of lengths, in tokens, below this are taken for none."""
 
 
 def shortened(

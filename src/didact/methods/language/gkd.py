@@ -14,7 +14,7 @@ a mistake, and short answers leave little room for the errors that add up in the
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from torch import Tensor
@@ -71,6 +71,7 @@ class GKD(Method):
 
     def __init__(self, config: Config, learner: LanguageLearner, teacher: Teacher) -> None:
         self.config = config
+        self.feed = replace(self.feed, completions=config.on_policy < 1.0)
         self.learner = learner
         self.teacher = teacher
 

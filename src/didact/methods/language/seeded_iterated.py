@@ -15,7 +15,7 @@ answers, as rewards do here, is as easy to imitate as what pays; higher rates an
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -64,6 +64,7 @@ class SeededIterated(Method):
                 "column, or supervised=0."
             )
         self.config, self.learner = config, learner
+        self.feed = replace(self.feed, completions=config.supervised > 0.0)
         # Trained too: each of the two has its own moments in the optimizer.
         self.student: Any = copy.deepcopy(learner) if config.imitation else None
 
