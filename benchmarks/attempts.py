@@ -138,8 +138,8 @@ def our_fit(kind: str) -> Any:
     """What `didact.fit` is given."""
     from didact import Budget
     from didact.catalogue import find
-    from didact.learners import build_causal
     from didact.loop import OptimizerConfig
+    from didact.parts.models import build_causal
     from didact.rollouts import Asker, Sampling, rollout_rounds
     from didact.teachers import FunctionVerifier, LanguageTeacher
     from didact.types import Question, Questions
@@ -176,7 +176,7 @@ def our_run(prepared: Any) -> dict[str, Any]:
 
 def bare(kind: str) -> Any:
     """A sampler, models and an optimizer."""
-    from didact.learners import build_causal
+    from didact.parts.models import build_causal
     from didact.rollouts import Sampler, Sampling
 
     learner, teacher = build_causal(f"hf:{directory(0)}"), build_causal(f"hf:{directory(1)}")

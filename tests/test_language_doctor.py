@@ -9,10 +9,10 @@ from didact.experiment.checking import gradient_check
 from didact.experiment.doctor import diagnose
 from didact.experiment.memory import needed
 from didact.experiment.running import gather
-from didact.learners.causal import build_causal
 from didact.loop import OptimizerConfig
 from didact.loop.devices import free_memory
 from didact.methods.language.sft import SFT, Config
+from didact.parts.models import build_causal
 from didact.types import Batch
 from tiny_language import TEMPLATE, save_model, save_tokenizer
 

@@ -12,7 +12,7 @@ import didact
 from didact import sources
 from didact.errors import ConfigError, DataError, TeacherError
 from didact.experiment import language, language_models
-from didact.learners.causal import build_causal
+from didact.parts.models import build_causal
 from didact.teachers import FunctionVerifier
 from didact.types import Batch
 from tiny_language import save_model

@@ -23,9 +23,10 @@ from transformers import (
 )
 
 from didact.errors import CheckpointError, ConfigError, DidactError
-from didact.learners import ModuleLearner, build, huggingface
+from didact.learners import ModuleLearner, huggingface
 from didact.learners import export as exports
 from didact.learners.export import export
+from didact.parts.models import build
 from didact.types import Column, Examples
 
 CLASSES = ("b", "a", "c")
@@ -64,7 +65,7 @@ def test_safetensors_are_built_again_without_the_data(tmp_path, spec, modality):
     )
     assert path == tmp_path / "deep" / "student.safetensors"
     assert learner.training
-    again, like = exports.load(path)
+    again, like = exports.load(path, build)
     assert not again.training
     assert torch.equal(answer(again, data), answer(learner, data))
     for field in ("task", "modality", "classes", "columns", "shape", "vocabulary"):
@@ -83,25 +84,25 @@ def test_weights_of_an_unknown_module_are_only_read(tmp_path):
     assert facts["spec"] is None
     assert torch.equal(tensors["module.1.weight"], learner.module[1].weight)
     with pytest.raises(CheckpointError, match="a module of your own"):
-        exports.load(path)
+        exports.load(path, build)
 
 
 def test_broken_files_are_named(tmp_path):
     data = examples("table")
     path = export(build("mlp:8", data), tmp_path / "a.safetensors", to="safetensors", examples=data, spec="mlp:9")
     with pytest.raises(CheckpointError, match=r"a\.safetensors doesn't hold the weights of 'mlp:9'"):
-        exports.load(path)
+        exports.load(path, build)
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(CheckpointError, match="can't be read as safetensors"):
-        exports.load(path)
+        exports.load(path, build)
     path.write_bytes(pickle.dumps({"a": 1}))
     with pytest.raises(CheckpointError, match="can't be read as safetensors"):
-        exports.load(path)
+        exports.load(path, build)
     save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(CheckpointError, match="doesn't say what model it is of"):
-        exports.load(path)
+        exports.load(path, build)
     with pytest.raises(CheckpointError, match="can't be read"):
-        exports.load(tmp_path / "nowhere.safetensors")
+        exports.load(tmp_path / "nowhere.safetensors", build)
 
 
 @pytest.mark.parametrize(("spec", "modality"), KINDS)

@@ -7,9 +7,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from didact.learners import Decoder, build_causal, save_causal
+from didact.learners import Decoder, save_causal
 from didact.learners.causal import HIDDEN
 from didact.learners.hub_llama import HubLlama
+from didact.parts.models import build_causal
 from didact.rollouts import Sampler, Sampling
 from didact.teachers import snapshot
 from didact.types import Batch

@@ -21,8 +21,9 @@ from transformers import (
 )
 
 from didact.errors import ConfigError, DataError
-from didact.learners import ModuleLearner, build, huggingface
+from didact.learners import ModuleLearner, huggingface
 from didact.learners.preprocess import ImagePreprocess
+from didact.parts.models import build
 from didact.types import Examples
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "film", "a", "very", "not"]

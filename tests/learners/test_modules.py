@@ -8,7 +8,8 @@ from torch import nn
 
 from conftest import net, planted
 from didact.errors import ConfigError, DataError
-from didact.learners import ModuleLearner, build, projector
+from didact.learners import ModuleLearner, projector
+from didact.parts.models import build
 from didact.types import Batch, Examples
 
 
@@ -96,9 +97,9 @@ def test_making_a_learner_leaves_the_global_generator_alone():
 @pytest.mark.parametrize(
     ("spec", "match"),
     [
-        ("mlp:a", "mlp:64,64 is two hidden"),
-        ("mlp:0", "mlp:64,64 is two hidden"),
-        ("transformer:64", "transformer:2x64 is two blocks"),
+        ("mlp:a", "mlp is written mlp:WIDTH,WIDTH, such as mlp:64,64"),
+        ("mlp:0", "mlp is written mlp:WIDTH,WIDTH, such as mlp:64,64"),
+        ("transformer:64", "transformer is written transformer:LAYERSxWIDTH, such as transformer:2x64"),
         ("cnn:8", "data are of the kind table"),
         ("mpl:64", "Did you mean mlp"),
         ("nowhere.at_all:net", "cannot be imported"),

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from didact.errors import ConfigError
-from didact.learners import build, share_layers
+from didact.learners import share_layers
+from didact.parts.models import build
 from didact.types import Examples
 
 IMAGES = Examples(

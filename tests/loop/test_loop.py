@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from conftest import METHODS, make_method, net, planted, weights
 from didact.errors import ConfigError, RunError
-from didact.learners import ModuleLearner, build_causal
+from didact.learners import ModuleLearner
 from didact.loop import Budget, OptimizerConfig, RunDirectory, fit
 from didact.loop.checkpoint import list_checkpoints
 from didact.loop.flops import count_flops
@@ -20,6 +20,7 @@ from didact.loop.guard import Guard
 from didact.loop.recorder import Recorder
 from didact.losses.labels.supervised import cross_entropy
 from didact.methods.supervised.supervised import Config, Supervised
+from didact.parts.models import build_causal
 from didact.sources import BatchSource
 from didact.types import IGNORE, Batch, Cost, ExampleFeed, Method, Term, Terms, Verdict
 

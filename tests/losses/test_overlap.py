@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from didact.errors import ConfigError
-from didact.learners.causal import build_causal
 from didact.losses.tokens import overlap
 from didact.losses.tokens.overlap import topk_overlap
 from didact.methods.language import gkd
+from didact.parts.models import build_causal
 from didact.teachers import LanguageTeacher
 from didact.types import Batch, Head
 from heads import draw, slow_scores

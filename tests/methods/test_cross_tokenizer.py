@@ -13,10 +13,11 @@ import didact
 from didact import worlds
 from didact.errors import ConfigError, DataError, TeacherError
 from didact.learners import ByteTokens, HubTokens, NumberTokens
-from didact.learners.causal import CausalLearner, build_causal, save_causal
+from didact.learners.causal import CausalLearner, save_causal
 from didact.learners.decoder import Decoder, DecoderConfig
 from didact.losses.tokens.chunks import event_divergence
 from didact.methods.language.cross_tokenizer import Config, CrossTokenizer
+from didact.parts.models import build_causal
 from didact.sources import CompletionSource
 from didact.sources.aligning import aligned, cuts
 from didact.teachers import LanguageTeacher

@@ -8,9 +8,11 @@ from torch import nn
 import didact
 from didact import worlds
 from didact.errors import CheckpointError, ConfigError, TeacherError
-from didact.learners import ModuleLearner, build, export
+from didact.learners import ModuleLearner
 from didact.losses.features.pyramid import anomaly_map
 from didact.methods.distillation.feature_pyramid import Config, FeaturePyramid
+from didact.parts import saved
+from didact.parts.models import build
 from didact.teachers import FrozenTeacher, RandomTeacher
 
 TARGET = "target:digit:cnn:4,8"
@@ -111,7 +113,7 @@ def test_a_run_finds_pixels_with_a_teacher_of_another_task(examples, tmp_path):
     assert "teacher_agreement" not in result.teacher
     assert result.learner(didact.Batch({"x": torch.rand(3, 1, 8, 8)})).features["anomaly_map"].shape == (3, 1, 8, 8)
     with pytest.raises(CheckpointError, match="module of your own"):
-        export.load(tmp_path / "run" / "student.safetensors")
+        saved.load(tmp_path / "run")
 
 
 def test_a_net_from_elsewhere_may_have_other_classes(examples):

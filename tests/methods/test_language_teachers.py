@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from didact import worlds
-from didact.learners.causal import build_causal
 from didact.methods.language import dpo, gkd, kdrl, sft, taid, token_sinkhorn
+from didact.parts.models import build_causal
 from didact.rollouts import Asker, Sampling
 from didact.teachers import LanguageTeacher
 from didact.types import Batch, Head, Questions, TokenOutput

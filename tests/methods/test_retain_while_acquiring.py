@@ -9,8 +9,9 @@ from torch.nn import functional as F
 
 from conftest import planted
 from didact.errors import ConfigError
-from didact.learners import ModuleLearner, build
+from didact.learners import ModuleLearner
 from didact.methods.distillation.retain_while_acquiring import Config, RetainWhileAcquiring
+from didact.parts.models import build
 from didact.teachers import FrozenTeacher
 from didact.types import Batch, Examples
 

@@ -89,7 +89,7 @@ def test_text_between_slashes_may_be_anything():
     assert read("exact:after:####") == ("exact", "after:####")
     assert read("exact:boxed+exact") == ("committee", "", ("exact", "boxed"), ("exact", ""))
     assert read("gate(regex:/x,)/,2*exact)") == ("gate", "", ("regex", "x,)"), ("committee", "", ("exact", "")))
-    with pytest.raises(ConfigError, match="in parentheses, the slashes are needed"):
+    with pytest.raises(ConfigError, match="In parentheses, the slashes are needed"):
         parts.parse("gate(regex:x,exact)", "teacher")
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from didact.errors import ConfigError, DataError
-from didact.learners import build_causal
+from didact.parts.models import build_causal
 from didact.rollouts import Asker, Sampling, joined, repetition, rollout_rounds
 from didact.rollouts.collecting import rows_of
 from didact.teachers import FunctionVerifier, LanguageTeacher, verifier_of

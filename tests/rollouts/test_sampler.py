@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 
 from didact.errors import ConfigError, DataError
-from didact.learners.causal import build_causal
+from didact.parts.models import build_causal
 from didact.rollouts import Sampler, Sampling
 from didact.rollouts.cached import CachedEngine
 from didact.rollouts.packed import PackedEngine

@@ -150,7 +150,7 @@ def load(directory: Path) -> Saved:
         raise CheckpointError(
             f"The run {directory} has no finished student ({STUDENT}); go on with it first: didact resume {directory}"
         )
-    learner, like = export.load(path)
+    learner, like = export.load(path, build)
     return Saved(learner, export.read(path)[1]["spec"], like)
 
 

@@ -5,7 +5,7 @@ import copy
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -96,11 +96,13 @@ def blank(description: Mapping[str, Any]) -> Examples:
     )
 
 
-def load(path: str | Path) -> tuple[ModuleLearner, Examples]:
+def load(path: str | Path, build: Callable[[str, Examples], ModuleLearner]) -> tuple[ModuleLearner, Examples]:
     """Build a learner again from safetensors that `export` wrote.
 
     Args:
         path: of the file.
+        build: makes a learner from its spec, for examples like those that it was taught on; `didact.parts.saved` has
+            one.
 
     Returns:
         The learner, in evaluation mode on the CPU; and two empty examples that tell its shape and classes.
@@ -108,8 +110,6 @@ def load(path: str | Path) -> tuple[ModuleLearner, Examples]:
     Raises:
         CheckpointError: the file is missing, broken, not of didact, or of a learner without a spec.
     """
-    from didact.learners.build import build
-
     tensors, facts = read(path)
     like, spec = blank(facts), facts["spec"]
     if spec is None:

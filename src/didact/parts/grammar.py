@@ -116,13 +116,12 @@ class _Reader:
     def term(self, role: Role) -> Spec:
         """A part, perhaps with a weight before it."""
         self.skip()
-        start = self.place
         if self.path_ahead():
             return self.path(role)
         weight = _WEIGHT.match(self.text, self.place)
         self.place = weight.end() if weight else self.place
         spec = self.one(role)
-        return replace(spec, weight=float(weight[1]), text=self.since(start)) if weight else spec
+        return replace(spec, weight=float(weight[1])) if weight else spec
 
     def one(self, role: Role) -> Spec:
         """A part without its weight."""
@@ -160,7 +159,8 @@ class _Reader:
         if kind.nested:
             words = [self.word(kind) for _ in range(kind.words)]
             self.expect_inner(kind)
-            inner = self.one(ROLES[kind.nested[0]])
+            role = ROLES[kind.nested[0]]
+            inner = self.list(role) if kind.takes_list else self.one(role)
             argument = ":".join(words)
             return Spec(role=kind.role, kind=kind.name, argument=argument, inner=(inner,), text=self.since(start))
         argument = self.argument(kind, start)
@@ -188,7 +188,7 @@ class _Reader:
     def expect_inner(self, kind: Kind) -> None:
         """A colon, with something behind it."""
         if not self.text.startswith(":", self.place) or not self.text[self.place + 1 :].strip(" )"):
-            raise self.wrong(f"{kind.name} is written {kind.form}, such as {kind.example}.")
+            raise self.wrong(kind.usage)
         self.place += 1
 
     def argument(self, kind: Kind, start: int) -> str:
@@ -212,7 +212,7 @@ class _Reader:
             return found[1].replace("\\/", "/")
         rest = self.text[self.place :]
         if self.ends or not rest:
-            raise self.wrong(f"{kind.name} is written {kind.form}; in parentheses, the slashes are needed.")
+            raise self.wrong(f"{kind.usage} In parentheses, the slashes are needed.")
         self.place = len(self.text)
         return rest
 

@@ -5,7 +5,8 @@ A kind is a file `didact/parts/<role>s/<kind>.py`. Nothing is registered. The fi
 - a docstring, whose first line is its help;
 - `EXAMPLE`, a spec of this kind that can be built;
 - `FORM`, where the kind takes more than one free word: `noisy:RATE:TEACHER` takes a word and then a whole spec of a
-  teacher, `gate(VERIFIER,VERIFIER)` takes two, `regex:/PATTERN/` anything between slashes; `|` parts alternatives;
+  teacher, `committee:HOW:TEACHERS` a list of them, `gate(VERIFIER,VERIFIER)` two, `regex:/PATTERN/` anything between
+  slashes; `|` parts alternatives;
 - `PATHS`, where a path that exists stands for it: `*.onnx` is a file, `*/config.json` a directory that holds such a
   file, and `!` excludes;
 - `NAMES`, where a spec of this kind names `code` or a `download`, which a file may not do;
@@ -80,7 +81,7 @@ class Spec:
     weight: float = 1.0
     """What stood before it, as in `0.1*length:512`."""
     text: str = ""
-    """As it was written."""
+    """As it was written, without the weight."""
 
     def __str__(self) -> str:
         """As it was written."""
@@ -123,7 +124,13 @@ class Kind:
     @property
     def nested(self) -> tuple[str, ...]:
         """The roles of the specs nested in one of it."""
-        return tuple(word.lower() for word in re.findall(r"[A-Z]+", self._first) if word.lower() in ROLES)
+        words = (word.lower().removesuffix("s") for word in re.findall(r"[A-Z]+", self._first))
+        return tuple(word for word in words if word in ROLES)
+
+    @property
+    def takes_list(self) -> bool:
+        """Whether what is nested may be several parts with `+`, as in `committee:logit:A+B`."""
+        return self._first.endswith("S") and bool(self.nested)
 
     @property
     def _first(self) -> str:
@@ -143,6 +150,11 @@ class Kind:
     def quoted(self) -> tuple[str, ...]:
         """The beginnings after which anything may follow, between slashes or to the end, such as `regex:`."""
         return tuple(form[: form.index("/")] for form in self.form.split(" | ") if "/" in form)
+
+    @property
+    def usage(self) -> str:
+        """How a spec of it is written, as the end of a message."""
+        return f"{self.name} is written {self.form.replace(' | ', ' or ')}, such as {self.example}."
 
     def is_at(self, path: Path) -> bool:
         """Whether a path that exists stands for a part of this kind."""

@@ -5,12 +5,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
+import torch
 from torch import nn
 
 from didact.errors import ConfigError
 from didact.parts.grammar import parse
 from didact.parts.kinds import Spec, find, kinds
 from didact.types import Examples
+
+VIEW = "teacher"
+"""The view of the batch that holds the tokens of a teacher that reads text in another way than the student."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +117,9 @@ class Purpose:
         """The same with another seed."""
         return replace(self, seed=seed)
 
-    def wrong(self, spec: Spec, reason: str) -> ConfigError:
-        """The error that a spec is, with the reason."""
+    def wrong(self, spec: Spec, reason: str = "") -> ConfigError:
+        """The error that a spec is, with the reason; by default how one of its kind is written."""
+        reason = reason or find(spec.role, spec.kind).usage
         return ConfigError(f"{self.field or spec.role} is {spec.text!r}, but {reason}")
 
 
@@ -126,14 +131,36 @@ class ForExamples(Purpose):
     examples: Examples
     """Training examples: they give shapes, classes, columns, and the means and deviations of the inputs."""
 
+    def classes(self, spec: Spec) -> int:
+        """How many classes a teacher that speaks of classes must know.
+
+        Raises:
+            ConfigError: The data are a regression.
+        """
+        if self.examples.task != "classification":
+            raise self.wrong(spec, "it errs about classes, and the data are a regression.")
+        return len(self.examples.classes)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ForQuestions(Purpose):
     """For questions: what is built is a language model."""
 
     material: ClassVar[str] = "questions"
+    dtype: torch.dtype = torch.float32
+    """Of the weights."""
     student: Any = None
     """The language model that a teacher is to teach, whose tokenizer and head say what it must speak of."""
+
+    def classes(self, spec: Spec) -> int:
+        """How many tokens a teacher that speaks of tokens must know.
+
+        Raises:
+            ConfigError: There is no student to tell.
+        """
+        if self.student is None:
+            raise self.wrong(spec, "it speaks of the student's tokens, and there is no student.")
+        return self.student.head.vocabulary
 
 
 def tokenizer_of(spec: Spec, max_length: int) -> Any:

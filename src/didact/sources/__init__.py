@@ -15,6 +15,7 @@ from didact.sources.questions import (
 from didact.sources.rated import rated_answers
 from didact.sources.rounds import Rounds
 from didact.sources.splitting import Duplicate, Splits, duplicates, fingerprint, keep_labels, split
+from didact.sources.targets import on_target
 from didact.sources.text import ByteTokenizer, add_view
 from didact.sources.turning import TURNS, turned
 
@@ -39,6 +40,7 @@ __all__ = [
     "keep_labels",
     "load",
     "load_questions",
+    "on_target",
     "rated_answers",
     "split",
     "split_questions",

@@ -1,13 +1,14 @@
 """Targets: what is to be predicted, as numbers."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from didact.errors import DataError
-from didact.types import IGNORE, Task
+from didact.errors import DataError, TeacherError, nearest
+from didact.types import IGNORE, Examples, Task
 
 NAMES = ("label", "target", "y")
 """The target columns that are looked for when none is named."""
@@ -130,3 +131,24 @@ def declared(
     if len(present) == 1:
         raise DataError(_constant(name, classes[present[0]]))
     return torch.from_numpy(label), classes, "classification"
+
+
+def on_target(examples: Examples, name: str, *, like: Examples | None = None) -> Examples:
+    """Examples whose label is another of their tensors.
+
+    Args:
+        examples: any.
+        name: of a tensor of class numbers, int64 [N].
+        like: examples that hold every class, where these may lack some.
+
+    Raises:
+        TeacherError: there is no such tensor.
+    """
+    tensors = (like or examples).tensors
+    known = [key for key, values in tensors.items() if values.dtype == torch.int64 and values.ndim == 1 and key != "id"]
+    if name not in known or int(tensors[name].min()) < 0:
+        raise TeacherError(
+            f"A teacher is to tell {name!r}, but the data have no such tensor of class numbers. {nearest(name, known)}"
+        )
+    classes = tuple(map(str, range(int(tensors[name].max()) + 1)))
+    return replace(examples.with_tensors(label=examples.tensors[name]), classes=classes, task="classification")

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import torch
 
-from didact.parts.kinds import Spec, find
+from didact.parts.kinds import Spec
 from didact.parts.part import Purpose
 
 
@@ -22,7 +22,7 @@ def widths_of(spec: Spec, purpose: Purpose) -> list[int]:
     """The numbers of `16,32`, each at least 1."""
     words = [word for word in spec.argument.split(",") if word]
     if not re.fullmatch(r"(\d+(,\d+)*)?", spec.argument) or any(int(word) == 0 for word in words):
-        raise purpose.wrong(spec, f"it is written {find('student', spec.kind).form}, such as {spec.kind}:16,32.")
+        raise purpose.wrong(spec)
     return [int(word) for word in words]
 
 
@@ -30,5 +30,5 @@ def depth_and_width(spec: Spec, purpose: Purpose) -> tuple[int, int]:
     """The numbers of `2x64`, each at least 1."""
     found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", spec.argument)
     if found is None:
-        raise purpose.wrong(spec, f"it is written {find('student', spec.kind).form}, such as {spec.kind}:2x64.")
+        raise purpose.wrong(spec)
     return int(found[1]), int(found[2])

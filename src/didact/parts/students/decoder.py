@@ -21,8 +21,8 @@ def build(spec: Spec, purpose: ForQuestions) -> Part:
     tokenizer = ByteTokens() if shape == spec.argument else NumberTokens()
     found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)(?::([1-9]\d*))?", shape)
     if found is None:
-        raise purpose.wrong(spec, f"it is written {FORM.replace(' | ', ' or ')}, such as {EXAMPLE}.")
+        raise purpose.wrong(spec)
     depth, width, context = int(found[1]), int(found[2]), int(found[3] or CONTEXT)
     config = DecoderConfig.small(depth, width, vocabulary=tokenizer.vocabulary, context=context)
-    model = CausalLearner(Decoder(config, seed=purpose.seed), tokenizer, config=spec.text)
+    model = CausalLearner(Decoder(config, seed=purpose.seed).to(purpose.dtype), tokenizer, config=spec.text)
     return Part(model=model, spec=spec.text, rate=RATE, tokenizer=tokenizer)

@@ -2,31 +2,39 @@
 
 from typing import Any
 
-from didact.learners import causal
+from didact.learners import CausalLearner, Decoder, causal
 from didact.parts.kinds import Spec
 from didact.parts.part import ForExamples, ForQuestions, Part
+from didact.parts.students import decoder
 from didact.parts.students._drawing import drawn
 
 FORM = "hf:NAME | hf:DIRECTORY"
 EXAMPLE = "hf:EleutherAI/pythia-14m"
 PATHS = ("*/config.json", "!*/metrics.jsonl", "!*/student.safetensors")
 NAMES = "download"
-RATE, LANGUAGE_RATE = 5e-5, 2e-5
+RATE, LANGUAGE_RATE, ADAPTED_RATE = 5e-5, 2e-5, 2e-4
+"""The learning rates of a classifier, a language model, and adapters in one."""
 
 
 def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
     """A model with a head for the data's classes, or as it is."""
     if not spec.argument:
-        raise purpose.wrong(spec, f"it is written {FORM.replace(' | ', ' or ')}, such as {EXAMPLE}.")
+        raise purpose.wrong(spec)
     text = f"hf:{spec.argument}"
     if isinstance(purpose, ForQuestions):
-        model = causal.load_causal(spec.argument)
-        return Part(model=model, spec=text, rate=LANGUAGE_RATE, tokenizer=model.tokenizer)
+        model = causal.load_causal(spec.argument, purpose.dtype)
+        return Part(model=model, spec=text, rate=rate_of(model), tokenizer=model.tokenizer)
     from didact.learners import huggingface
 
     with drawn(purpose.seed):
         model = huggingface.load_student(spec.argument, purpose.examples)
     return Part(model=model, spec=text, rate=RATE)
+
+
+def rate_of(model: CausalLearner) -> float:
+    """The learning rate that suits a language model, by what it is."""
+    adapted = any(".lora_" in name for name, _ in model.named_parameters())
+    return decoder.RATE if isinstance(model.module, Decoder) else ADAPTED_RATE if adapted else LANGUAGE_RATE
 
 
 def tokenizer(spec: Spec, max_length: int) -> Any:

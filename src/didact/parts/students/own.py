@@ -45,5 +45,8 @@ def call(spec: Spec, purpose: Purpose) -> Any:
         examples = purpose.examples
         offered |= {"shape": examples.shape, "outputs": outputs_of(examples)}
         offered |= {"classes": examples.classes, "examples": examples}
-    wanted = inspect.signature(factory).parameters
+    try:
+        wanted = inspect.signature(factory).parameters
+    except (TypeError, ValueError):
+        raise purpose.wrong(spec, "it is no function or class of which is known what it takes.") from None
     return factory(**{name: value for name, value in offered.items() if name in wanted})

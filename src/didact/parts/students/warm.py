@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 
 from didact.errors import check_range
+from didact.learners import Decoder
 from didact.parts.kinds import Spec
 from didact.parts.part import ForExamples, ForQuestions, Part, Warmup
 
@@ -22,16 +23,12 @@ def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
     """A student with what it must learn first."""
     found = re.fullmatch(r"(\d+)(%?)", spec.argument)
     if found is None:
-        raise purpose.wrong(
-            spec,
-            "a model is trained first as warm:1000:decoder:4x128, for so many steps, or as warm:50%:decoder:4x128, "
-            "until it is right so often.",
-        )
+        raise purpose.wrong(spec)
     amount, share = int(found[1]), bool(found[2])
     named = f"the {'share' if share else 'number of steps'} in {purpose.field or spec.role}={spec.text!r}"
     check_range(f"{named}, in percent," if share else named, amount, at_least=1, at_most=100 if share else None)
     part = purpose.build(spec.inner[0])
-    small = isinstance(purpose, ForQuestions) and spec.inner[0].kind == "decoder"
+    small = isinstance(purpose, ForQuestions) and isinstance(part.model.module, Decoder)
     first = Warmup(
         model=part.model,
         spec=spec.text,

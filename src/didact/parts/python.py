@@ -1,0 +1,132 @@
+"""Students and teachers that are given from Python in the place of a spec."""
+
+import copy
+from typing import Any
+
+from torch import nn
+
+from didact.errors import ConfigError, TeacherError
+from didact.learners import CausalLearner, ModuleLearner
+from didact.parts.part import ForExamples, ForQuestions, Part, Purpose
+from didact.parts.students import hf
+from didact.parts.students._drawing import drawn
+from didact.teachers import Committee, EstimatorTeacher, FrozenTeacher, LanguageTeacher
+
+
+def student_of(given: Any, purpose: Purpose) -> Part:
+    """A student by its spec, as a module, or as a function that returns one.
+
+    Args:
+        given: a spec, an `nn.Module`, or a function without arguments.
+        purpose: what it is for.
+
+    Raises:
+        DidactError: It does not fit.
+    """
+    if isinstance(given, str):
+        return purpose.open(given, "student")
+    with drawn(purpose.seed):
+        module = given() if callable(given) and not isinstance(given, nn.Module) else given
+    wanted = CausalLearner if isinstance(purpose, ForQuestions) else nn.Module
+    if not isinstance(module, wanted):
+        raise ConfigError(
+            f"{purpose.field or 'student'} gives {type(module).__name__}, but must be a spec, {wanted.__name__}, or a "
+            "function that returns one."
+        )
+    return Part(
+        model=as_student(module),
+        spec=f"<{type(given).__name__}>",
+        rate=hf.rate_of(module) if isinstance(module, CausalLearner) else 1e-3,
+    )
+
+
+def as_student(module: nn.Module) -> nn.Module:
+    """A module as a learner; one that is a learner already is left alone."""
+    return module if isinstance(module, ModuleLearner | CausalLearner) else ModuleLearner(module)
+
+
+def teacher_of(given: Any, purpose: Purpose, *, spec: str = "") -> Part:
+    """A teacher by its spec, or from Python.
+
+    Args:
+        given: a spec; an object with `signal`, a module, an estimator, or several of them in a list.
+        purpose: what it is for.
+        spec: by which it can be built again, where there is such a spec.
+
+    Raises:
+        DidactError: It cannot teach, or does not fit.
+    """
+    if isinstance(given, str):
+        return purpose.open(given, "teacher")
+    named = spec or f"<{type(given).__name__}>"
+    if isinstance(given, list | tuple) and given:
+        members = tuple(teacher_of(one, purpose) for one in given)
+        teacher = members[0].model if len(members) == 1 else Committee([one.model for one in members])
+        return Part(model=teacher, spec=named, members=members)
+    if hasattr(given, "signal"):
+        return Part(model=given, spec=named, tokenizer=_tokenizer(given))
+    if isinstance(given, CausalLearner):
+        return Part(model=LanguageTeacher(given), spec=named, tokenizer=given.tokenizer)
+    if isinstance(purpose, ForExamples) and isinstance(given, nn.Module):
+        return Part(model=FrozenTeacher(as_student(given)), spec=named)
+    if isinstance(purpose, ForExamples) and (hasattr(given, "predict_proba") or hasattr(given, "predict")):
+        examples = purpose.examples
+        teacher = EstimatorTeacher(given, classes=examples.classes, columns=examples.columns, task=examples.task)
+        return Part(model=teacher, spec=named)
+    models = "an nn.Module, an estimator with predict_proba" if isinstance(purpose, ForExamples) else "a CausalLearner"
+    raise TeacherError(
+        f"{purpose.field or 'teacher'} is {type(given).__name__}, which cannot teach; give a spec, {models}, or an "
+        "object with signal(batch)."
+    )
+
+
+def _tokenizer(teacher: Any) -> Any:
+    return getattr(teacher, "tokenizer", None) or getattr(getattr(teacher, "learner", None), "tokenizer", None)
+
+
+class Spawn:
+    """Makes students of the run's kind, or of another one, freshly initialised.
+
+    Every call uses a seed of its own, which depends on the purpose's seed and the number of the call alone.
+
+    Args:
+        student: the student's spec; or from Python a module, or a function that returns a module.
+        purpose: what they are for.
+    """
+
+    def __init__(self, student: Any, purpose: ForExamples) -> None:
+        self.student, self.purpose, self.calls = student, purpose, 0
+
+    def __call__(self, spec: str = "") -> nn.Module:
+        """Another student; it has learned nothing yet, even where the run's is warmed up.
+
+        Args:
+            spec: of another kind; empty for the student's.
+
+        Raises:
+            ConfigError: The student is a module that cannot be initialised anew.
+        """
+        self.calls += 1
+        purpose = self.purpose.with_seed(self.purpose.seed + STRIDE * self.calls)
+        given = spec or self.student
+        with drawn(purpose.seed):
+            return student_of(_reset(given) if isinstance(given, nn.Module) else given, purpose).model
+
+
+STRIDE = 1_000_003
+"""Between the seeds of two students that `Spawn` makes."""
+
+
+def _reset(module: nn.Module) -> nn.Module:
+    """A copy with fresh weights, drawn by its own parts' `reset_parameters`."""
+    fresh = copy.deepcopy(module)
+    for name, part in fresh.named_modules():
+        reset = getattr(part, "reset_parameters", None) or getattr(part, "_reset_parameters", None)
+        if callable(reset):
+            reset()
+        elif next(part.parameters(recurse=False), None) is not None:
+            raise ConfigError(
+                f"student has a part {name or type(part).__name__!r} that cannot be initialised anew, as it has no "
+                "reset_parameters; give the student as a function that returns a new module."
+            )
+    return fresh

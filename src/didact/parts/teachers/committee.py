@@ -1,0 +1,60 @@
+"""Several teachers: a method that learns from one follows their weighted mean, another one each of them.
+
+The mean is that of their probabilities; `committee:logit:A+B` takes that of their logits, and
+`committee:confidence:A+B` listens to each as far as it is certain.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from didact.errors import ConfigError, check_choice
+from didact.parts.kinds import Spec
+from didact.parts.part import ForExamples, ForQuestions, Part
+from didact.teachers import Committee
+
+FORM = "committee:HOW:TEACHERS | A+B | 0.7*A+0.3*B"
+EXAMPLE = "mlp:256,256+cnn:32,64"
+HOW: dict[str, dict[str, Any]] = {
+    "": {},
+    "probability": {},
+    "logit": {"space": "logit"},
+    "confidence": {"weights": "confidence"},
+}
+"""What `Committee` is given for each word."""
+
+
+def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
+    """The members, and their committee."""
+    field = f"how, in {purpose.field or spec.role}={spec.text!r},"
+    check_choice(field, spec.argument, [word for word in HOW if word or not spec.argument])
+    specs = spec.inner[0].members if spec.argument else spec.inner
+    parts = [purpose.with_seed(purpose.seed + i).build(one) for i, one in enumerate(specs)]
+    how = dict(HOW[spec.argument])
+    if any(one.weight != 1.0 for one in specs):
+        if "weights" in how:
+            raise purpose.wrong(spec, f"members that are weighed by {spec.argument} take no weights of their own.")
+        how["weights"] = [one.weight for one in specs]
+    joined = _joined(parts, spec, purpose)
+    if isinstance(purpose, ForExamples):
+        how["classes"] = len(purpose.examples.classes) or None
+    return replace(joined, model=Committee([part.model for part in parts], **how))
+
+
+def _joined(parts: list[Part], spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
+    """What is known of the members, as one part whose teacher is still the first one's."""
+    tokenizers = {id(part.tokenizer): part.tokenizer for part in parts if part.tokenizer is not None}
+    if len(tokenizers) > 1 and isinstance(purpose, ForExamples):
+        raise ConfigError(
+            f"{purpose.field or spec.role} is {spec.text!r}, whose members have tokenizers of their own; a committee "
+            "over text can hold one such."
+        )
+    return Part(
+        model=parts[0].model,
+        spec=spec.text,
+        control=any(part.control for part in parts),
+        warmups=tuple(one for part in parts for one in part.warmups),
+        target=next((part.target for part in parts if part.target), ""),
+        tokenizer=next(iter(tokenizers.values()), None),
+        origin=tuple(run for part in parts for run in part.origin),
+        members=() if spec.argument else tuple(parts),
+    )

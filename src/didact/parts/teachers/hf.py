@@ -1,0 +1,28 @@
+"""A finished Hugging Face model, by its directory or its name on the hub."""
+
+from dataclasses import replace
+
+from didact.parts.kinds import Spec
+from didact.parts.part import VIEW, ForExamples, ForQuestions, Part
+from didact.teachers import FrozenTeacher, LanguageTeacher, align
+
+FORM = "hf:NAME | hf:DIRECTORY"
+EXAMPLE = "hf:EleutherAI/pythia-14m"
+PATHS = ("*/config.json", "!*/metrics.jsonl", "!*/student.safetensors")
+NAMES = "download"
+
+
+def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
+    """A classifier with its classes in the data's order, or a causal language model."""
+    if not spec.argument:
+        raise purpose.wrong(spec)
+    if isinstance(purpose, ForQuestions):
+        part = purpose.build(replace(spec, role="student"))
+        return replace(part, model=LanguageTeacher(part.model))
+    from didact.learners import huggingface
+
+    found = huggingface.load_teacher(spec.argument, purpose.examples, max_length=purpose.max_length)
+    order = align(found.classes, purpose.examples.classes) if found.classes else None
+    view = VIEW if found.tokenizer is not None else None
+    teacher = FrozenTeacher(found.learner, order=order, view=view)
+    return Part(model=teacher, spec=spec.text, tokenizer=found.tokenizer)

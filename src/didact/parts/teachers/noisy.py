@@ -1,0 +1,19 @@
+"""Errs on a share of the answers, always on the same ones: a control."""
+
+from dataclasses import replace
+
+from didact.options import convert
+from didact.parts.kinds import Spec
+from didact.parts.part import ForExamples, ForQuestions, Part
+from didact.teachers import NoisyTeacher
+
+FORM = "noisy:RATE:TEACHER"
+EXAMPLE = "noisy:0.3:cnn:32,64"
+
+
+def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
+    """A teacher some of whose answers are spoiled."""
+    part, classes = purpose.build(spec.inner[0]), purpose.classes(spec)
+    rate = convert(f"the rate in {purpose.field or spec.role}={spec.text!r}", spec.argument, float)
+    teacher = NoisyTeacher(part.model, rate=rate, seed=purpose.seed, classes=classes)
+    return replace(part, model=teacher, spec=spec.text, control=True, members=())

@@ -1,0 +1,24 @@
+"""An estimator of scikit-learn, saved with skops; pickles are refused."""
+
+from pathlib import Path
+
+from didact.parts.kinds import Spec
+from didact.parts.part import ForExamples, Part
+from didact.teachers import EstimatorTeacher
+
+FORM = "skops:FILE.skops"
+EXAMPLE = "forest.skops"
+PATHS = ("*.skops", "*.pkl", "*.pickle", "*.joblib", "*.pt", "*.pth", "*.bin", "*.ckpt")
+
+
+def build(spec: Spec, purpose: ForExamples) -> Part:
+    """The estimator, its classes in the data's order."""
+    examples = purpose.examples
+    teacher = EstimatorTeacher.load(
+        Path(spec.argument),
+        classes=examples.classes,
+        columns=examples.columns,
+        task=examples.task,
+        trust=purpose.trust,
+    )
+    return Part(model=teacher, spec=spec.text)

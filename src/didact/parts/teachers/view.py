@@ -1,0 +1,46 @@
+"""Is trained here on a view of the data, which the student does not see."""
+
+from dataclasses import replace
+
+from didact.errors import TeacherError, nearest
+from didact.parts.kinds import Spec
+from didact.parts.part import ForExamples, Part
+from didact.types import Examples
+
+FORM = "view:NAME:TEACHER"
+EXAMPLE = "view:privileged:mlp:256,256"
+
+
+def build(spec: Spec, purpose: ForExamples) -> Part:
+    """A teacher that goes on to look at the view."""
+    seen = f"{spec.argument}.x"
+    part = purpose_on(spec, purpose).build(spec.inner[0])
+    check_trained(spec, part, purpose)
+    for one in part.warmups:
+        one.model.inputs = (seen,)
+    return replace(part, spec=spec.text, warmups=tuple(replace(one, spec=spec.text) for one in part.warmups))
+
+
+def purpose_on(spec: Spec, purpose: ForExamples) -> ForExamples:
+    """The same data with the view in the place of `x`.
+
+    Raises:
+        TeacherError: The data have no such view.
+    """
+    examples: Examples = purpose.examples
+    views = [key.removesuffix(".x") for key in examples.tensors if key.endswith(".x")]
+    if spec.argument not in views:
+        raise TeacherError(
+            f"{purpose.field or spec.role} is {spec.text!r}, but the data have no view {spec.argument!r}. "
+            f"{nearest(spec.argument, views)} A view is an array such as privileged.x beside x, in a .npz file or in "
+            "Examples; the built-in data digits:privileged have one."
+        )
+    return replace(purpose, examples=examples.with_tensors(x=examples.tensors[f"{spec.argument}.x"]))
+
+
+def check_trained(spec: Spec, part: Part, purpose: ForExamples) -> None:
+    """Refuse a teacher that is not trained here: it could not learn what it is to look at."""
+    if not part.warmups:
+        raise purpose.wrong(
+            spec, f"{spec.kind} takes a teacher that is trained here, such as {spec.kind}:{spec.argument}:mlp:256,256."
+        )
