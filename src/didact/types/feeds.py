@@ -28,6 +28,8 @@ class ExampleFeed:
     """How many examples a batch must hold; 2 where pairs of examples are compared."""
     coupled: bool = False
     """Whether an example's loss depends on the others in the batch, so that the batch cannot be cut into parts."""
+    alone: str = ""
+    """Why processes cannot learn by it together, as the end of a sentence; empty where they can."""
     teacher: Literal["classes", "features"] = "classes"
     """What the method asks its teacher for. One that gives features alone may know other classes than the data's."""
 
@@ -42,6 +44,8 @@ class CompletionFeed:
     tokenizers: Literal["same", "any"] = "same"
     """Whether the teacher may have another tokenizer than the student."""
     coupled: bool = False
+    """See `ExampleFeed`."""
+    alone: str = ""
     """See `ExampleFeed`."""
 
 
@@ -64,6 +68,8 @@ class RolloutFeed:
     """Whether the teacher may have another tokenizer than the student."""
     coupled: bool = False
     """See `ExampleFeed`."""
+    alone: str = ""
+    """See `ExampleFeed`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +85,8 @@ class StepFeed:
     """Optimizer steps in a pass over a round."""
     coupled: bool = False
     """See `ExampleFeed`."""
+    alone: str = ""
+    """See `ExampleFeed`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +101,11 @@ class TaskFeed:
     def coupled(self) -> bool:
         """As for each task."""
         return self.of.coupled
+
+    @property
+    def alone(self) -> str:
+        """As for each task."""
+        return self.of.alone
 
 
 Feed = ExampleFeed | CompletionFeed | RolloutFeed | StepFeed | TaskFeed

@@ -7,7 +7,7 @@ of the others. A place of one process does nothing of this, and costs nothing.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import torch
 import torch.distributed as dist
@@ -90,19 +90,24 @@ class Place:
         dist.all_reduce(found, op=dist.ReduceOp.MAX)
         return float(found)
 
-    def gather(self, tensor: Tensor) -> Tensor:
+    @overload
+    def gather(self, tensor: Tensor) -> Tensor: ...
+    @overload
+    def gather(self, tensor: None) -> None: ...
+    def gather(self, tensor: Tensor | None) -> Tensor | None:
         """The rows of all processes, in the order of the batch that `mine` cut.
 
         A loss of gathered rows is computed alike, and whole, in every process: its term has the same sum and count
         everywhere, so that the mean is that of one process. The gradient that comes back is summed over processes.
 
         Args:
-            tensor: [K, ...], this process's; K may differ, the other dimensions may not.
+            tensor: [K, ...], this process's; K may differ, the other dimensions may not. None, as for full trust,
+                stays None.
 
         Returns:
             [B, ...], differentiable with respect to this process's rows.
         """
-        if self.size == 1:
+        if self.size == 1 or tensor is None:
             return tensor
         return _Gather.apply(tensor, self)  # pyright: ignore[reportReturnType]
 

@@ -103,15 +103,16 @@ class ContrastiveDistillation(Method):
                 "least 2 that leaves no single example over at the end of a pass."
             )
         sides = self.student_side, self.teacher_side
-        embedded = sides[0](mine), sides[1](target_features(signal, self.config.teacher_tap))
-        rows = [side.bank.put(batch["id"], z) for side, z in zip(sides, embedded, strict=True)]
-        left_out = self.student_side.bank.no_negative(batch["id"])
+        mine, theirs = sides[0](mine), sides[1](target_features(signal, self.config.teacher_tap))
+        *embedded, ids, trust = map(self.place.gather, (mine, theirs, batch["id"], signal.trust))
+        rows = [side.bank.put(ids, z) for side, z in zip(sides, embedded, strict=True)]
+        left_out = self.student_side.bank.no_negative(ids)
         terms = []
         for anchors, positives, side in ((embedded[0], rows[1], sides[1]), (embedded[1], rows[0], sides[0])):
             negatives, sharpness = side.bank.rows, self.config.sharpness
             if self.step == 0:
                 side.log_normaliser.copy_(log_mean_score(anchors, negatives, temperature=sharpness, left_out=left_out))
-            options = {"log_normaliser": side.log_normaliser, "temperature": sharpness, "trust": signal.trust}
+            options = {"log_normaliser": side.log_normaliser, "temperature": sharpness, "trust": trust}
             terms.append(noise_contrastive(anchors, positives, negatives, left_out=left_out, **options))
         return sum_terms(terms)
 

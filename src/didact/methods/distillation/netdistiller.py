@@ -53,7 +53,7 @@ class NetDistiller(Method):
         seed: of the wide net's further weights.
     """
 
-    feed = ExampleFeed(coupled=True)
+    feed = ExampleFeed(coupled=True, alone="it compares the gradients of two nets over the whole batch")
 
     def __init__(self, config: Config, learner: ModuleLearner, sample: Batch, seed: int = 0) -> None:
         self.config, self.learner = config, learner

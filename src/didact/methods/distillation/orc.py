@@ -59,7 +59,7 @@ class ORC(Method):
         spawn: makes the other students and the pivot from a spec ("" for the learner's own), initialised anew.
     """
 
-    feed = ExampleFeed(unlabelled=True, coupled=True)
+    feed = ExampleFeed(unlabelled=True, coupled=True, alone="the losses of the whole batch decide which students teach")
 
     def __init__(self, config: Config, learner: Learner, spawn: Callable[[str], nn.Module]) -> None:
         self.config, self.learner = config, learner

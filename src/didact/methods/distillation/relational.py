@@ -67,10 +67,11 @@ class Relational(Method):
         """`distance` over pairs, `angle` over triplets, `teacher` over examples, `label` over those that have one."""
         config = self.config
         signal, output = self.teacher.signal(batch), self.learner(batch)
-        mine, theirs = output.features[config.student_tap], target_features(signal, config.teacher_tap)
+        features = output.features[config.student_tap], target_features(signal, config.teacher_tap)
+        mine, theirs, trust = map(self.place.gather, (*features, signal.trust))
         return Terms(
-            distance=relational_distance(mine, theirs, trust=signal.trust).weighted(config.distance),
-            angle=relational_angle(mine, theirs, trust=signal.trust).weighted(config.angle),
+            distance=relational_distance(mine, theirs, trust=trust).weighted(config.distance),
+            angle=relational_angle(mine, theirs, trust=trust).weighted(config.angle),
             teacher=imitate(output.logits, signal, temperature=config.temperature).weighted(config.alpha),
             label=label_loss(output.logits, batch["label"]).weighted(1.0 - config.alpha),
         )

@@ -74,7 +74,9 @@ class RetainWhileAcquiring(Method):
         TeacherError: the teacher is no model.
     """
 
-    feed = ExampleFeed(unlabelled=True, coupled=True)
+    feed = ExampleFeed(
+        unlabelled=True, coupled=True, alone="it learns from images that it draws, not from rows that could be shared"
+    )
 
     def __init__(self, config: Config, learner: nn.Module, teacher: Teacher, sample: Batch, seed: int = 0) -> None:
         self.config, self.learner = config, learner

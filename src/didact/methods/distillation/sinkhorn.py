@@ -65,13 +65,15 @@ class SinkhornDistillation(Method):
         config = self.config
         signal = self.teacher.signal(batch)
         logits = self.learner(batch).logits
+        said = target_probs(signal, config.temperature, classes=logits.shape[-1])
+        mine, theirs, trust = map(self.place.gather, (logits, said, signal.effective_trust))
         distance = sinkhorn_distance(
-            logits,
-            target_probs(signal, config.temperature, classes=logits.shape[-1]),
+            mine,
+            theirs,
             temperature=config.temperature,
             regularisation=config.regularisation,
             iterations=config.iterations,
-            trust=signal.effective_trust,
+            trust=trust,
         )
         return Terms(
             sinkhorn=distance.weighted(config.beta),

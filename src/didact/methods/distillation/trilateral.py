@@ -59,7 +59,7 @@ class Trilateral(Method):
         seed: of the ratio's net, and of which labels are held out.
     """
 
-    feed = ExampleFeed(coupled=True)
+    feed = ExampleFeed(coupled=True, alone="its virtual step is that of the whole batch")
 
     def __init__(self, config: Config, learner: Learner, teacher: Teacher, sample: Batch, seed: int = 0) -> None:
         self.config, self.learner, self.teacher, self.seed = config, learner, teacher, seed

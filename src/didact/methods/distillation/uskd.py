@@ -80,9 +80,10 @@ class USKD(Method):
         weak = self.weak_head(self.pooled(output.features[config.tap]))
         order = share_of_others(weak, label) + share_of_others(logits, label)
         _, others = decoupled_kl(logits, zipf_others(order, label), label)
+        every, labels = self.place.gather(logits), self.place.gather(label)
         return Terms(
             label=cross_entropy(logits, label),
-            target=weighted_likelihood(logits, label, self_target(logits, label)).weighted(config.alpha),
+            target=weighted_likelihood(every, labels, self_target(every, labels)).weighted(config.alpha),
             others=others.weighted(config.beta),
             weak=cross_entropy(weak, label, label_smoothing=config.weak_smoothing).weighted(config.weak_weight),
         )

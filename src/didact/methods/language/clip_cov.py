@@ -65,7 +65,12 @@ class ClipCov(Method):
         learner: a causal language model.
     """
 
-    feed = RolloutFeed(judged="verifier", rate=0.1, coupled=True)
+    feed = RolloutFeed(
+        judged="verifier",
+        rate=0.1,
+        coupled=True,
+        alone="the tokens that are held back are chosen among those of the whole batch",
+    )
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
         self.config = config

@@ -55,7 +55,9 @@ class D3S(Method):
         learner: a causal language model.
     """
 
-    feed = RolloutFeed(judged="verifier", rate=0.1, coupled=True)
+    feed = RolloutFeed(
+        judged="verifier", rate=0.1, coupled=True, alone="what is learned from is chosen among the whole batch"
+    )
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
         self.config = config

@@ -58,7 +58,7 @@ class TokenSinkhorn(Method):
         teacher: one with the same tokenizer.
     """
 
-    feed = CompletionFeed(coupled=True)
+    feed = CompletionFeed(coupled=True, alone="it moves the tokens of the whole batch at once")
 
     def __init__(self, config: Config, learner: LanguageLearner, teacher: Teacher) -> None:
         self.config = config
