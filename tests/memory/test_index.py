@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from didact.errors import DataError
+from didact.errors import CheckpointError, DataError
 from didact.memory import Index
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -35,3 +35,11 @@ def test_an_id_that_comes_twice_is_refused():
 def test_an_unknown_id_is_named():
     with pytest.raises(DataError, match=r"The id 5 \(and 1 others\) is none of the 2 examples"):
         Index(torch.tensor([9, -4])).rows(torch.tensor([9, 5, 6]))
+
+
+@pytest.mark.parametrize("other", [[9, -4], [9, -4, 8], [-4, 9, 7]])
+def test_what_is_of_other_examples_is_not_resumed(other):
+    index = Index(torch.tensor([9, -4, 7]))
+    index.load_state_dict(Index(torch.tensor([9, -4, 7])).state_dict())
+    with pytest.raises(CheckpointError, match="of other examples than the 3 here"):
+        index.load_state_dict(Index(torch.tensor(other)).state_dict())

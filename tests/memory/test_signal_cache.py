@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from didact.errors import DataError
+from didact.errors import CheckpointError, DataError
 from didact.memory import SignalCache
 from didact.types import Features, Labels, Logits, Reward
 
@@ -53,7 +53,7 @@ def test_every_kind_comes_back_as_it_was_put(kind):
     cache = SignalCache(torch.tensor([10, 20, 30, 40]))
     assert cache.get(ids)[1] is None
     cache.put(ids, signal)
-    restored = SignalCache(torch.tensor([], dtype=torch.int64))
+    restored = SignalCache(torch.tensor([40, 30, 20, 10]))
     restored.load_state_dict(cache.state_dict())
     for each in (cache, restored):
         hit, back = each.get(ids)
@@ -61,6 +61,13 @@ def test_every_kind_comes_back_as_it_was_put(kind):
         assert type(back) is type(signal)
         assert all(same(getattr(signal, f), getattr(back, f)) for f in signal.__slots__)
         assert each.get(torch.tensor([40, 50]))[0].tolist() == [False, False]
+
+
+def test_signals_of_other_examples_are_not_resumed():
+    cache = SignalCache(torch.tensor([10, 20]))
+    cache.put(torch.tensor([10]), Logits(logits=torch.ones(1, 2)))
+    with pytest.raises(CheckpointError, match="of other examples"):
+        SignalCache(torch.tensor([10, 30])).load_state_dict(cache.state_dict())
 
 
 def test_what_is_put_carries_no_gradient():

@@ -220,13 +220,13 @@ def test_what_is_known_of_z_outlives_a_stop():
         assert now[0].item() == pytest.approx(wanted)
         advantage = batch["advantage"][batch["id"] == 0]
         torch.testing.assert_close(advantage, (ratio[batch["id"] == 0].exp() / wanted - 1.0).float())
-    assert method.running.seen.tolist() == [3, 0, 1, 1]
+    assert method.running.times.tolist() == [3, 0, 1, 1]
     other = posterior.Posterior(config, Table(world.reference), asked(4))
     other.load_state_dict(method.state_dict())
     assert other.running.log_mean.tolist() == method.running.log_mean.tolist()
-    assert other.running.seen.tolist() == [3, 0, 1, 1]
+    assert other.running.times.tolist() == [3, 0, 1, 1]
     other.collect(questions, Draws(other.learner, world, 8))
-    assert method.running.seen.tolist() == [3, 0, 1, 1]
+    assert method.running.times.tolist() == [3, 0, 1, 1]
 
 
 def test_the_loss_is_that_of_whole_attempts():

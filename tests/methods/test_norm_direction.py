@@ -68,7 +68,7 @@ def test_the_means_are_those_of_the_steps_before_and_saved():
 
 def test_features_of_one_width_need_no_projector():
     method = make(teacher=net(8, seed=9))
-    assert set(method.modules()) == {"learner", "projector"}
+    assert set(method.modules()) == {"learner", "projector", "means"}
     assert not list(method.projector.parameters())
     assert len(list(make().projector.parameters())) == 2
 

@@ -1,23 +1,27 @@
 """The loss of each yardstick against a transcription of what its paper adds up, and what it refuses."""
 
+import itertools
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from conftest import net, planted
+from didact import worlds
 from didact.errors import ConfigError, DataError, TeacherError
 from didact.learners import ModuleLearner, stages
 from didact.losses.labels.targets import target_features
-from didact.memory import EmbeddingBank
 from didact.methods.distillation import attention_transfer, contrastive_distillation, decoupled, relational
+from didact.sources import BatchSource
 from didact.teachers import FrozenTeacher, RandomTeacher
 from didact.types import IGNORE, Batch, Cost, Features, Labels, Logits
 
 FEATURE_METHODS = (
     (attention_transfer.AttentionTransfer, attention_transfer.Config),
     (relational.Relational, relational.Config),
-    (contrastive_distillation.ContrastiveDistillation, contrastive_distillation.Config),
+    (partial(contrastive_distillation.ContrastiveDistillation, size=8), contrastive_distillation.Config),
 )
 
 
@@ -49,7 +53,7 @@ def half():
     examples = planted(8)
     label = examples.tensors["label"].clone()
     label[1::2] = IGNORE
-    return examples.with_tensors(label=label).batch()
+    return examples.with_tensors(label=label, row=torch.arange(8)).batch()
 
 
 def softmax(rows, temperature=1.0):
@@ -167,8 +171,8 @@ def critics(anchors, positives, negatives, own, normaliser, sharpness):
 
 def test_contrast_is_with_the_bank(half):
     student, teacher = net(), net(16, seed=9)
-    config = contrastive_distillation.Config(width=5, bank=2000, bank_momentum=0.5, sharpness=0.3, weight=0.7)
-    method = contrastive_distillation.ContrastiveDistillation(config, ModuleLearner(student), frozen(teacher), half)
+    config = contrastive_distillation.Config(width=5, bank_momentum=0.5, sharpness=0.3, weight=0.7)
+    method = contrastive_distillation.ContrastiveDistillation(config, ModuleLearner(student), frozen(teacher), half, 8)
     first, second = half.select(torch.arange(5)), half.select(torch.arange(3, 8))
     banks, normalisers = ({}, {}), []
     for step, batch in enumerate((first, second)):
@@ -198,21 +202,20 @@ def test_contrast_is_with_the_bank(half):
         assert terms["contrast"].weight == 0.7
 
 
-def test_a_bank_keeps_one_row_an_example():
-    bank = EmbeddingBank(10, 2, momentum=0.75)
-    east, north = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
-    bank.put(torch.tensor([3]), east)
-    mixed = bank.put(torch.tensor([3]), north)
-    assert mixed[0].numpy() == pytest.approx(np.array([0.75, 0.25]) / np.hypot(0.75, 0.25))
-    # 13 shares the row of 3, and takes it over as it is.
-    assert torch.equal(bank.put(torch.tensor([13]), east), east)
-    assert bank.no_negative(torch.tensor([13, 3]))[:, 3].tolist() == [True, False]
-    assert int(bank.filled.sum()) == 1
-    again = EmbeddingBank(10, 2)
-    again.load_state_dict(bank.state_dict())
-    assert torch.equal(again.rows, bank.rows)
-    with pytest.raises(ConfigError, match="momentum is 1"):
-        EmbeddingBank(10, 2, momentum=1.0)
+def test_every_example_has_a_row_of_its_own_in_the_banks():
+    digits, config = worlds.load("digits"), contrastive_distillation.Config(width=4)
+    flat = digits.with_tensors(x=digits.tensors["x"].flatten(1)[:, :4])
+    source = BatchSource(flat, batch_size=100)
+    method = contrastive_distillation.ContrastiveDistillation(
+        config, ModuleLearner(net(classes=10)), frozen(net(16, classes=10)), flat.batch(slice(0, 4)), digits.size
+    )
+    for batch in itertools.islice(source, -(-digits.size // 100)):
+        method.contrast(batch, method.learner(batch).features["hidden"], method.teacher.signal(batch))
+    for side in (method.student_side, method.teacher_side):
+        assert side.bank.seen.sum() == digits.size == 1797
+    with torch.no_grad():
+        expected = method.student_side(method.learner(flat.batch()).features["hidden"])
+    torch.testing.assert_close(method.student_side.bank.embedding, expected)
 
 
 def test_decoupled_weighs_two_parts_and_takes_the_teachers_word_where_there_is_no_label(half):
@@ -267,7 +270,7 @@ def test_trust_reaches_every_term(half):
     methods = {
         "relational": relational.Relational(relational.Config(), learner, Says(said), half),
         "contrastive": contrastive_distillation.ContrastiveDistillation(
-            contrastive_distillation.Config(bank=16), learner, Says(said), half
+            contrastive_distillation.Config(), learner, Says(said), half, 8
         ),
         "decoupled": decoupled.Decoupled(decoupled.Config(), learner, Says(Logits(logits=logits, trust=trust))),
     }

@@ -305,6 +305,7 @@ def _assemble(
             "learner": spawn.first(),
             "teacher": teacher,
             "sample": _sample(info, train, config),
+            "size": train.size,
             "spawn": spawn,
             "seed": config.seed,
         }

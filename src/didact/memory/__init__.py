@@ -3,8 +3,8 @@
 from didact.memory.class_means import ClassMeans
 from didact.memory.embedding_bank import EmbeddingBank
 from didact.memory.index import Index
-from didact.memory.log_means import LogMeans
+from didact.memory.per_example import PerExample
 from didact.memory.reservoir import Reservoir
 from didact.memory.signal_cache import SignalCache
 
-__all__ = ["ClassMeans", "EmbeddingBank", "Index", "LogMeans", "Reservoir", "SignalCache"]
+__all__ = ["ClassMeans", "EmbeddingBank", "Index", "PerExample", "Reservoir", "SignalCache"]

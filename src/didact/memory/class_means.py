@@ -1,18 +1,18 @@
 """Running means of anything, class by class."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from didact.errors import CheckpointError, check_range
+from didact.errors import check_range
 
 
-class ClassMeans:
+class ClassMeans(nn.Module):
     """The mean of what was seen of each class, in which earlier batches weigh less.
 
-    Kept as sums and counts, both multiplied by `decay` whenever something is added.
+    Kept as sums and counts, both multiplied by `decay` whenever something is added. The state is in buffers: saved with
+    checkpoints, and moved with the module.
 
     Args:
         classes: how many classes there are, C.
@@ -24,14 +24,18 @@ class ClassMeans:
         ConfigError: the number of classes or the decay is out of range.
     """
 
+    sums: Tensor
+    """float32 [C, ...]."""
+    counts: Tensor
+    """float32 [C], 0 or more."""
+
     def __init__(self, classes: int, shape: Sequence[int] = (), *, decay: float = 0.9, prior: float = 0.0) -> None:
+        super().__init__()
         check_range("classes", classes, at_least=1)
         check_range("decay", decay, above=0.0, at_most=1.0)
         self.decay, self.prior = decay, prior
-        self.sums = torch.zeros(classes, *shape)
-        """float32 [C, ...]."""
-        self.counts = torch.zeros(classes)
-        """float32 [C], 0 or more."""
+        self.register_buffer("sums", torch.zeros(classes, *shape))
+        self.register_buffer("counts", torch.zeros(classes))
 
     @property
     def means(self) -> Tensor:
@@ -65,28 +69,5 @@ class ClassMeans:
             sums: float [C, ...], of the values of each class.
             counts: [C], how many there were.
         """
-        self.sums = self.sums * self.decay + sums
-        self.counts = self.counts * self.decay + counts
-
-    def to(self, device: torch.device | str) -> Self:
-        """Move the sums and counts, in place."""
-        self.sums, self.counts = self.sums.to(device), self.counts.to(device)
-        return self
-
-    def state_dict(self) -> dict[str, Any]:
-        """The sums and counts."""
-        return {"sums": self.sums, "counts": self.counts}
-
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
-        """Take back what `state_dict` gave.
-
-        Raises:
-            CheckpointError: it is of other classes or values.
-        """
-        if state["sums"].shape != self.sums.shape:
-            raise CheckpointError(
-                f"The saved means by class are {list(state['sums'].shape)}, but {list(self.sums.shape)} are wanted "
-                "here; resume with the same data and options."
-            )
-        self.sums = state["sums"].to(self.sums, copy=True)
-        self.counts = state["counts"].to(self.counts, copy=True)
+        self.sums.mul_(self.decay).add_(sums)
+        self.counts.mul_(self.decay).add_(counts)

@@ -1,21 +1,19 @@
-"""An embedding of each of many examples, as it was when the example was last seen."""
+"""An embedding of each example, as it was when the example was last seen."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from didact import hashing
 from didact.errors import check_range
+from didact.memory.per_example import PerExample
 
 
-class EmbeddingBank(nn.Module):
-    """Embeddings by id, in a table of fixed size (Wu et al. 2018, section 3.2; Tian et al. 2020).
-
-    The row of an example is its id modulo the size, so that ids from 0 to size - 1 share none; where two examples meet
-    in a row, the later one takes it over. Nothing waits for the device. The state is in buffers: saved with
-    checkpoints, and moved with the module.
+class EmbeddingBank(PerExample):
+    """Embeddings by row, each of length 1 (Wu et al. 2018, section 3.2; Tian et al. 2020).
 
     Args:
-        size: how many rows, R; at least 2.
+        size: how many rows, N.
         width: of an embedding, D.
         momentum: in [0, 1), how much of the row stays when an example comes again.
 
@@ -23,49 +21,50 @@ class EmbeddingBank(nn.Module):
         ConfigError: a value out of range.
     """
 
-    rows: Tensor
-    """float32 [R, D], each of length 1, or zeros where no example was put yet."""
-    ids: Tensor
-    """int64 [R], the example in each row."""
-    filled: Tensor
-    """bool [R]."""
+    embedding: Tensor
+    """float32 [N, D], each of length 1, or zeros where no example was seen yet."""
+    drawn: Tensor
+    """int64 scalar, how many rows were drawn so far."""
 
     def __init__(self, size: int, width: int, *, momentum: float = 0.5) -> None:
-        super().__init__()
-        check_range("size", size, at_least=2)
+        super().__init__(size, {"embedding": (width,)})
         check_range("momentum", momentum, at_least=0.0, below=1.0)
         self.momentum = momentum
-        self.register_buffer("rows", torch.zeros(size, width))
-        self.register_buffer("ids", torch.zeros(size, dtype=torch.int64))
-        self.register_buffer("filled", torch.zeros(size, dtype=torch.bool))
+        self.register_buffer("drawn", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
-    def put(self, ids: Tensor, embeddings: Tensor) -> Tensor:
+    def move(self, rows: Tensor, embeddings: Tensor) -> Tensor:
         """Move the rows of some examples towards their present embeddings; a new example's row is set to it.
 
         Args:
-            ids: int64 [B].
+            rows: int64 [B].
             embeddings: float [B, D], of length 1; kept without a gradient.
 
         Returns:
-            float32 [B, D], the examples' rows as they are now, of length 1.
+            float32 [B, D], the rows as they are now, of length 1.
         """
-        at = ids.remainder(len(self.ids))
-        known = (self.filled[at] & (self.ids[at] == ids)).unsqueeze(1)
-        embeddings = embeddings.detach().float()
-        mixed = F.normalize(torch.where(known, torch.lerp(embeddings, self.rows[at], self.momentum), embeddings), dim=1)
-        self.rows.index_copy_(0, at, mixed)
-        self.ids.index_copy_(0, at, ids)
-        self.filled.index_fill_(0, at, True)
-        return mixed
+        embeddings, kept = embeddings.detach().float(), self.get(rows, "embedding")
+        known = self.seen[rows].unsqueeze(1)
+        moved = F.normalize(torch.where(known, torch.lerp(embeddings, kept, self.momentum), embeddings), dim=1)
+        self.put(rows, "embedding", moved)
+        return moved
 
-    def no_negative(self, ids: Tensor) -> Tensor:
-        """Which rows are no other example, for each of some examples: its own, and those that are empty.
+    def others(self, rows: Tensor, most: int) -> tuple[Tensor, Tensor]:
+        """Rows to tell some examples from: all there are, or a number of those that hold something.
 
         Args:
-            ids: int64 [B].
+            rows: int64 [B], the examples', of which at least one was moved before.
+            most: how many rows are wanted at most, K; where there are more, they are drawn with repeats. Every process
+                draws the same.
 
         Returns:
-            bool [B, R].
+            int64 [min(K, N)], the rows; and bool [B, min(K, N)], which of them are no other example: an example's own,
+            and those in which nothing is yet.
         """
-        return (self.ids == ids.unsqueeze(1)) | ~self.filled
+        found = torch.arange(len(self), device=self.seen.device)
+        if most < len(self):
+            ends = self.seen.cumsum(0)
+            chance = hashing.uniform(self.drawn + found[:most], 0, "negatives")
+            self.drawn += most
+            found = torch.searchsorted(ends, (chance * ends[-1]).long(), right=True)
+        return found, (found == rows.unsqueeze(1)) | ~self.seen[found]

@@ -1,17 +1,20 @@
 """Which row of a table belongs to which example."""
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from didact.errors import DataError
+from didact import hashing
+from didact.errors import CheckpointError, DataError
 
 
 class Index:
     """Rows of a fixed set of examples, found by id: exact, whatever the ids are.
 
-    Lookups are a binary search in the sorted ids, for all examples at once.
+    Lookups are a binary search in the sorted ids, for all examples at once. `Stateful`: the state is a hash of the ids,
+    so that tables are not taken for those of other examples.
 
     Args:
         ids: int64 [N], all different; the example `ids[i]` has row i.
@@ -21,6 +24,7 @@ class Index:
     """
 
     def __init__(self, ids: Tensor) -> None:
+        self._fingerprint = int(hashing.of_bytes([ids.cpu().contiguous().numpy()]))
         self._sorted, self._order = ids.sort(stable=True)
         repeats = (self._sorted[1:] == self._sorted[:-1]).nonzero()[:, 0]
         if len(repeats):
@@ -69,7 +73,28 @@ class Index:
             )
         return rows
 
+    @property
+    def device(self) -> torch.device:
+        """Where ids are looked up."""
+        return self._sorted.device
+
     def to(self, device: torch.device | str) -> Self:
         """Move the ids, in place."""
         self._sorted, self._order = self._sorted.to(device), self._order.to(device)
         return self
+
+    def state_dict(self) -> dict[str, Any]:
+        """A hash of the ids and their order."""
+        return {"ids": self._fingerprint}
+
+    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+        """Check that the state is that of the same examples.
+
+        Raises:
+            CheckpointError: it is not.
+        """
+        if state["ids"] != self._fingerprint:
+            raise CheckpointError(
+                f"What was saved is of other examples than the {len(self)} here, or of the same in another order; "
+                "resume with the data that the run began with."
+            )

@@ -20,8 +20,9 @@ class Method:
     """A way of teaching: what the loss on a batch is, and what happens after a step.
 
     A concrete method takes its `Config` first, then what it needs, by these names: `learner` (the student), `teacher`,
-    `sample` (a few training examples, for shapes), `spawn` (a function that makes another learner of the same kind,
-    freshly initialised; give it a spec for one of another kind) and `seed`. A default of None makes one optional.
+    `sample` (a few training examples, for shapes), `size` (how many there are, for tables with a row an example),
+    `spawn` (a function that makes another learner of the same kind, freshly initialised; give it a spec for one of
+    another kind) and `seed`. A default of None makes one optional.
 
     Its attributes are configuration and data that stay as they are, or parts: modules are trained, whatever has a
     `state_dict` is saved in checkpoints, and teachers answer. Parts may lie at any depth in lists and dictionaries. A

@@ -53,6 +53,23 @@ def log_normaliser(ratio: Tensor, group: Tensor, trust: Tensor | None = None) ->
     return highest + mass.log() - count.clamp(min=1.0).log()
 
 
+def running_log_mean(log_mean: Tensor, times: Tensor, log_value: Tensor) -> tuple[Tensor, Tensor]:
+    """Take further values into means of quantities whose size ranges so widely that their logarithms are kept.
+
+    Args:
+        log_mean: float [B], the logarithms of the means so far; whatever it is, where nothing was seen yet.
+        times: float [B], of how many values each is the mean.
+        log_value: float [B], the logarithms of what comes now; -inf is no observation.
+
+    Returns:
+        The same two with this time included, in their data types; a mean of nothing is -inf.
+    """
+    seen = log_value > -torch.inf
+    moved = torch.logaddexp(times.log() + log_mean, log_value.to(log_mean)) - (times + 1.0).log()
+    times = times + seen
+    return torch.where(times > 0, torch.where(seen, moved, log_mean), -torch.inf), times
+
+
 def posterior_advantages(
     ratio: Tensor,
     group: Tensor,

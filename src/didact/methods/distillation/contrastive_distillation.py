@@ -4,8 +4,9 @@ The student's and the teacher's representations of the same example, each mapped
 from those of different examples by noise-contrastive estimation, which bounds from below the information that the two
 share. A bank keeps the embeddings of the examples seen before, so that there are thousands of negatives.
 
-Departures: an example's row in the bank is brought up to date before it is used, not after; all examples in the bank
-are negatives, where the authors' code draws some of other classes for each. The normaliser is that of the code (taken
+Departures: an example's row in the bank is brought up to date before it is used, not after; the negatives of a step are
+the same for all its examples (all that the bank holds, where these are few), while the authors' code draws some of
+other classes for each. The normaliser is that of the code (taken
 from the first step), not the paper's. The student is distilled too, the paper's "CRD+KD" (`alpha` 0 leaves that out).
 
 Its claim is not replicated on digits: with the paper's weight the student is as accurate as by distillation alone. Both
@@ -36,7 +37,7 @@ class Config:
     student_tap: str = HIDDEN  # the student's layer, by module name; "hidden" is what its head is given
     teacher_tap: str = HIDDEN  # the teacher's layer, by module name; "hidden" is what its head is given
     width: int = 128  # of the embeddings that are compared
-    bank: int = 4096  # how many examples' embeddings are kept as negatives
+    negatives: int = 4096  # how many examples each is told from; drawn from the bank where it holds more
     bank_momentum: float = 0.5  # how much of an example's embedding in the bank stays when it comes again
     sharpness: float = 0.07  # the temperature that inner products of embeddings are divided by
     weight: float = 0.8  # of the contrastive term
@@ -45,7 +46,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_range("width", self.width, at_least=1)
-        check_range("bank", self.bank, at_least=2)
+        check_range("negatives", self.negatives, at_least=2)
         check_range("bank_momentum", self.bank_momentum, at_least=0.0, below=1.0)
         check_range("sharpness", self.sharpness, at_least=0.01, at_most=100.0)
         check_range("weight", self.weight, at_least=0.0, below=float("inf"))
@@ -58,10 +59,10 @@ class _Side(nn.Module):
 
     log_normaliser: Tensor
 
-    def __init__(self, features: int, config: Config) -> None:
+    def __init__(self, features: int, size: int, config: Config) -> None:
         super().__init__()
         self.embed = nn.Linear(features, config.width)
-        self.bank = EmbeddingBank(config.bank, config.width, momentum=config.bank_momentum)
+        self.bank = EmbeddingBank(size, config.width, momentum=config.bank_momentum)
         self.register_buffer("log_normaliser", torch.zeros(()))
 
     def forward(self, features: Tensor) -> Tensor:
@@ -76,12 +77,15 @@ class ContrastiveDistillation(Method):
         learner: the student, with taps.
         teacher: one with features.
         sample: a few examples, to find the widths of the features.
+        size: how many training examples there are.
         seed: of the embeddings' initial weights.
     """
 
     feed = ExampleFeed(unlabelled=True, least_batch=2, coupled=True)
 
-    def __init__(self, config: Config, learner: Learner, teacher: Teacher, sample: Batch, seed: int = 0) -> None:
+    def __init__(
+        self, config: Config, learner: Learner, teacher: Teacher, sample: Batch, size: int, seed: int = 0
+    ) -> None:
         self.config = config
         self.learner = learner
         self.teacher = teacher
@@ -92,8 +96,8 @@ class ContrastiveDistillation(Method):
         theirs = target_features(teacher.signal(sample), config.teacher_tap)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.student_side = _Side(mine[0].numel(), config)
-            self.teacher_side = _Side(theirs[0].numel(), config)
+            self.student_side = _Side(mine[0].numel(), size, config)
+            self.teacher_side = _Side(theirs[0].numel(), size, config)
 
     def contrast(self, batch: Batch, mine: Tensor, signal: Signal) -> Term:
         """The student against the bank of the teacher, and the other way round; embeds both and moves the banks."""
@@ -104,12 +108,12 @@ class ContrastiveDistillation(Method):
             )
         sides = self.student_side, self.teacher_side
         mine, theirs = sides[0](mine), sides[1](target_features(signal, self.config.teacher_tap))
-        *embedded, ids, trust = map(self.place.gather, (mine, theirs, batch["id"], signal.trust))
-        rows = [side.bank.put(ids, z) for side, z in zip(sides, embedded, strict=True)]
-        left_out = self.student_side.bank.no_negative(ids)
+        *embedded, at, trust = map(self.place.gather, (mine, theirs, batch["row"], signal.trust))
+        rows = [side.bank.move(at, z) for side, z in zip(sides, embedded, strict=True)]
+        others, left_out = self.student_side.bank.others(at, self.config.negatives)
         terms = []
         for anchors, positives, side in ((embedded[0], rows[1], sides[1]), (embedded[1], rows[0], sides[0])):
-            negatives, sharpness = side.bank.rows, self.config.sharpness
+            negatives, sharpness = side.bank.get(others, "embedding"), self.config.sharpness
             if self.step == 0:
                 side.log_normaliser.copy_(log_mean_score(anchors, negatives, temperature=sharpness, left_out=left_out))
             options = {"log_normaliser": side.log_normaliser, "temperature": sharpness, "trust": trust}

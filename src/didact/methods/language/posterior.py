@@ -25,8 +25,8 @@ from torch import Tensor
 from didact.claiming import Claim
 from didact.errors import check_choice, check_range
 from didact.losses.policy.outputs import acted, answer_log_probs, attempt_counts
-from didact.losses.policy.posterior import log_normaliser, posterior_advantages, posterior_ratio
-from didact.memory import LogMeans
+from didact.losses.policy.posterior import log_normaliser, posterior_advantages, posterior_ratio, running_log_mean
+from didact.memory import Index, PerExample
 from didact.teachers import snapshot
 from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Term, Terms
 
@@ -63,7 +63,10 @@ class Posterior(Method):
         self.learner = learner
         self.reference = snapshot(learner)
         ids = torch.tensor([question.id for question in questions])
-        self.running = LogMeans(ids) if config.normaliser == "running" else None
+        kept = config.normaliser == "running"
+        self.index = Index(ids) if kept else None
+        columns = {"log_mean": torch.float64, "times": torch.float64}
+        self.running = PerExample(len(ids), dict.fromkeys(columns, ()), dtypes=columns) if kept else None
 
     def collect(self, questions: Sequence[Question], ask: Any) -> Batch:
         """Attempts with their `advantage`, and the `departure` from the beginning in nats a token; [B] each."""
@@ -71,13 +74,22 @@ class Posterior(Method):
         mine, theirs, trust = batch["log_probs"].sum(1), self._by_reference(batch), batch["trust"]
         ratio = posterior_ratio(mine, theirs, batch["reward"], config.beta)
         normaliser = log_normaliser(ratio, batch["group"], trust)
-        if self.running is not None:
-            normaliser = self.running.update(batch["group"], normaliser)
+        if self.index is not None and self.running is not None:
+            normaliser = self._mean_of_rounds(self.index, self.running, batch["group"], normaliser)
         advantage = posterior_advantages(
             ratio, batch["group"], trust, divergence=config.divergence, normaliser=normaliser
         )
         departure = (mine - theirs) / batch["completion_mask"].sum(1).clamp(min=1)
         return Batch({**batch, "advantage": advantage, "departure": departure})
+
+    def _mean_of_rounds(self, index: Index, running: PerExample, ids: Tensor, normaliser: Tensor) -> Tensor:
+        """Log Z of each question [B] by the rounds so far, and take note of the latest."""
+        rows = index.rows(ids.to(index.device))
+        before = running.get(rows, "log_mean"), running.get(rows, "times")
+        log_mean, times = running_log_mean(*before, normaliser.to(rows.device))
+        running.put(rows, "log_mean", log_mean)
+        running.put(rows, "times", times)
+        return log_mean.to(normaliser.device)
 
     @torch.no_grad()
     def _by_reference(self, batch: Batch) -> Tensor:
