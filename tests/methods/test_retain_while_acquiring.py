@@ -34,8 +34,8 @@ def drawn(method, seed):
     images = method.generator(6)
     memory = copy.deepcopy(method.memory)
     if method.step % method.config.remember_every == 0:
-        memory.put(images.detach())
-    return images, memory.draw(6)
+        memory.put(x=images.detach())
+    return images, memory.draw(6)["x"]
 
 
 def gradient(scalar, module):

@@ -124,7 +124,7 @@ class Engine:
             self.method.step, self.method.fraction = self.cost.steps, fraction
             batch = next(batches)
             if getattr(self.source, "boundary", False):
-                self.initial.restore()
+                self.begin_phase()
             if self.device.type != "cpu":
                 batch = batch.to(self.device)
             if self.probe is None:
@@ -168,6 +168,13 @@ class Engine:
             cost.student_tokens += batch["attention_mask"].numel()
             cost.sampled_tokens = getattr(self.source, "sampled_tokens", 0)
         return True
+
+    def begin_phase(self) -> None:
+        """Tell the method that the data change, and let begin anew what the source restarts."""
+        phase = getattr(self.source, "phase", None)
+        if phase is not None:
+            self.method.begin_phase(phase)
+        self.initial.restore()
 
     def advance(self, gradients: list[Tensor]) -> None:
         """Let the optimizer change the weights."""

@@ -1,11 +1,12 @@
 """A sample of everything that was seen, in a fixed number of rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from didact.errors import DataError, check_range
+from didact.errors import DataError
+from didact.memory.per_example import PerExample
 
 
 class Reservoir(nn.Module):
@@ -18,53 +19,62 @@ class Reservoir(nn.Module):
 
     Args:
         size: how many rows, R; at least 1.
-        shape: of one row.
+        columns: the shape of a row by name; see `PerExample`.
+        dtypes: by name; float32 where none is given.
 
     Raises:
-        ConfigError: the size is out of range.
+        ConfigError: the size is out of range, or a name that cannot be a column's.
     """
 
-    rows: Tensor
-    """float32 [R, ...]."""
     seen: Tensor
     """int64 scalar, how many rows were put so far."""
 
-    def __init__(self, size: int, shape: Sequence[int]) -> None:
+    def __init__(
+        self, size: int, columns: Mapping[str, Sequence[int]], *, dtypes: Mapping[str, torch.dtype] | None = None
+    ) -> None:
         super().__init__()
-        check_range("size", size, at_least=1)
-        self.register_buffer("rows", torch.zeros(size, *shape))
+        self.table = PerExample(size, columns, dtypes=dtypes)
+        """The rows themselves, in no order."""
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
-    def put(self, rows: Tensor) -> None:
+    def put(self, **columns: Tensor) -> None:
         """Show it a batch.
 
         Args:
-            rows: float [B, ...], B at most R.
+            columns: [B, ...] each, all that there are, B at most R; kept without a gradient.
 
         Raises:
-            DataError: there are more rows than places.
+            DataError: there are more rows than places, or other columns.
         """
-        count, size = len(rows), len(self.rows)
+        if columns.keys() != set(self.table.columns):
+            raise DataError(
+                f"The reservoir was given {', '.join(columns) or 'nothing'}, but has {', '.join(self.table.columns)}."
+            )
+        rows = next(iter(columns.values()))
+        count, size, device = len(rows), len(self.table), rows.device
         if count > size:
             raise DataError(f"A batch of {count} was put into a reservoir of {size} rows; give at most {size}.")
         filling = self.seen < size
-        free = (self.seen + torch.arange(count, device=rows.device)) % size
-        at = torch.where(filling, free, torch.randperm(size, device=rows.device)[:count])
-        kept = filling | (torch.rand(count, device=rows.device) * (self.seen + count) < size)
-        shape = (-1, *[1] * (rows.ndim - 1))
-        self.rows.index_copy_(0, at, torch.where(kept.view(shape), rows.to(self.rows.dtype), self.rows[at]))
+        free = (self.seen + torch.arange(count, device=device)) % size
+        at = torch.where(filling, free, torch.randperm(size, device=device)[:count])
+        kept = filling | (torch.rand(count, device=device) * (self.seen + count) < size)
+        for name, values in columns.items():
+            before = self.table.get(at, name)
+            kept_rows = kept.view(-1, *[1] * (before.ndim - 1))
+            self.table.put(at, name, torch.where(kept_rows, values.to(before.dtype), before))
         self.seen += count
 
-    def draw(self, count: int) -> Tensor:
+    def draw(self, count: int) -> dict[str, Tensor]:
         """Rows at random, with repeats.
 
         Args:
             count: how many.
 
         Returns:
-            float32 [count, ...], of those that were put; zeros before anything was.
+            [count, ...] by column, of those that were put; zeros before anything was.
         """
-        chance = torch.rand(count, device=self.rows.device)
-        filled = self.seen.clamp(min=1, max=len(self.rows))
-        return self.rows[(chance * filled).long().clamp(max=filled - 1)]
+        chance = torch.rand(count, device=self.seen.device)
+        filled = self.seen.clamp(min=1, max=len(self.table))
+        at = (chance * filled).long().clamp(max=filled - 1)
+        return {name: self.table.get(at, name) for name in self.table.columns}

@@ -5,6 +5,7 @@ from didact.sources.batches import BatchSource
 from didact.sources.completions import CompletionSource
 from didact.sources.imputing import fill, fill_values, impute
 from didact.sources.loading import load
+from didact.sources.phases import Phases
 from didact.sources.questions import (
     duplicate_questions,
     fingerprint_questions,
@@ -15,6 +16,7 @@ from didact.sources.questions import (
 from didact.sources.rated import rated_answers
 from didact.sources.rounds import Rounds
 from didact.sources.splitting import Duplicate, Splits, duplicates, fingerprint, keep_labels, split
+from didact.sources.streams import split_tasks
 from didact.sources.targets import on_target
 from didact.sources.text import ByteTokenizer, add_view
 from didact.sources.turning import TURNS, turned
@@ -25,6 +27,7 @@ __all__ = [
     "ByteTokenizer",
     "CompletionSource",
     "Duplicate",
+    "Phases",
     "Rounds",
     "Splits",
     "add_view",
@@ -44,5 +47,6 @@ __all__ = [
     "rated_answers",
     "split",
     "split_questions",
+    "split_tasks",
     "turned",
 ]

@@ -59,7 +59,8 @@ class BatchSource:
         if augment != "none":
             self._changes.append(("", plain))
         self._generator = torch.Generator().manual_seed(int(hashing.keyed(torch.tensor(0), seed, "augment")))
-        self._fingerprint = int(hashing.of_bytes([examples.tensors["id"].contiguous().numpy()]))
+        self.fingerprint = int(hashing.of_bytes([examples.tensors["id"].contiguous().numpy()]))
+        """A hash of the ids and their order, by which rows of other sources are the same."""
 
     def __iter__(self) -> Iterator[Batch]:
         """Go on from the present state, without end."""
@@ -110,7 +111,7 @@ class BatchSource:
         return {
             "curriculum": dict(self.curriculum.state_dict()),
             "generator": self._generator.get_state(),
-            "ids": self._fingerprint,
+            "ids": self.fingerprint,
         }
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
@@ -120,7 +121,7 @@ class BatchSource:
             CheckpointError: the examples are others, or lie in another order, so that their rows mean others.
         """
         assert isinstance(self.curriculum, Stateful)
-        if state["ids"] != self._fingerprint:
+        if state["ids"] != self.fingerprint:
             raise CheckpointError(
                 f"The saved batches are of other examples than the {self.examples.size} here, or of the same in "
                 "another order; resume with the data that the run began with."

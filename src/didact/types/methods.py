@@ -68,6 +68,13 @@ class Method:
     def after_step(self) -> None:
         """What happens after each optimizer step, such as moving an average."""
 
+    def begin_phase(self, phase: int) -> None:
+        """What happens when the data change, before anything begins anew that the source restarts.
+
+        Args:
+            phase: the number of the phase that begins, from 1; see `didact.sources.Phases`.
+        """
+
     @property
     def delivered(self) -> Any:
         """The learner that a run keeps, evaluates and exports."""

@@ -127,7 +127,8 @@ class Source(Protocol):
 
     A source whose data change at boundaries may have two attributes more: `restart`, a `Restart`, and `boundary`, a
     bool: whether the batch that it gave last is the first behind a boundary. The loop then lets begin anew what
-    `restart` says before it learns from that batch.
+    `restart` says before it learns from that batch. Where it has a number `phase`, too, it first calls the method's
+    `begin_phase` with it.
     """
 
     epoch_size: int
@@ -152,7 +153,7 @@ class FeedbackSource(Protocol):
 
         Args:
             batch: what was learned from, whole: of all processes, and not in parts.
-            rows: by term, what each example adds to its sum, float [B] without a gradient, NaN where it adds nothing;
-                under `total`, the sum of these, each times the weight of its term. On any device.
+            rows: the loss of each example by term, float [B] without a gradient, NaN where it has none; under `total`,
+                the sum of those it has, each times the weight of its term. On any device.
         """
         ...

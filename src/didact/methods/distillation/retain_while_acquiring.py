@@ -83,7 +83,7 @@ class RetainWhileAcquiring(Method):
         self.teacher = TransparentTeacher(teacher)
         shape = sample["x"].shape[1:] if "x" in sample else ()
         self.generator = ImageGenerator(shape, noise=config.noise, width=config.width, seed=seed)
-        self.memory = Reservoir(config.memory, shape)
+        self.memory = Reservoir(config.memory, {"x": shape})
 
     def loss(self, batch: Batch) -> Terms:
         """`acquire`, on new images; `retain`, on remembered ones; at some steps `generator`, with its own gradient."""
@@ -119,8 +119,8 @@ class RetainWhileAcquiring(Method):
     def retained(self, new: Tensor, acquire: Term) -> Term:
         """The loss on remembered images, after the step that the new ones ask for."""
         if self.step % self.config.remember_every == 0:
-            self.memory.put(new[: self.config.memory])
-        old = self.memory.draw(len(new))
+            self.memory.put(x=new[: self.config.memory])
+        old = self.memory.draw(len(new))["x"]
         ahead = stepped(self.learner, acquire.mean(), rate=self.config.rate)
         return logit_distance(answer_with(self.learner, ahead, _batch(old)).logits, self.ask(old))
 
