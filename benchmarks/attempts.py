@@ -140,7 +140,7 @@ def our_fit(kind: str) -> Any:
     from didact.catalogue import find
     from didact.loop import OptimizerConfig
     from didact.parts.models import build_causal
-    from didact.rollouts import Asker, Sampling, rollout_rounds
+    from didact.rollouts import Sampling, Writer, rollout_rounds
     from didact.teachers import FunctionVerifier, LanguageTeacher
     from didact.types import Question, Questions
 
@@ -151,8 +151,8 @@ def our_fit(kind: str) -> Any:
     method = info.method_type(info.config_type(), learner, **parts)
     samples = SAMPLES if kind == "grpo" else 1
     judge = FunctionVerifier(lambda text, _question: reward_of(text)) if kind == "grpo" else None
-    ask = Asker(learner, Sampling(max_new_tokens=NEW, samples=samples), judge)
-    source = rollout_rounds(questions, ask, method.collect, batch_size=ATTEMPTS)
+    writer = Writer(learner, Sampling(max_new_tokens=NEW, samples=samples), judge)
+    source = rollout_rounds(questions, writer, method.collect, batch_size=ATTEMPTS)
     settings = {
         "budget": Budget(steps=STEPS),
         "optimizer": OptimizerConfig(lr=RATE, schedule="constant", weight_decay=0.01),

@@ -11,7 +11,7 @@ from didact import worlds
 from didact.errors import ConfigError, DataError
 from didact.learners import causal
 from didact.methods.language import teacher_hacking
-from didact.rollouts import Asker, KeptAnswers, Sampling
+from didact.rollouts import AnswerCache, Sampling, Writer
 from didact.teachers import LanguageTeacher
 from didact.types import Question, Questions
 from didact.worlds.language_markov import LETTERS, oracle
@@ -26,8 +26,8 @@ def model(seed):
     return learner
 
 
-def ask(learner, samples=1, seed=0):
-    return Asker(learner, Sampling(max_new_tokens=5, samples=samples), seed=seed)
+def make_writer(learner, samples=1, seed=0):
+    return Writer(learner, Sampling(max_new_tokens=5, samples=samples), seed=seed)
 
 
 def study(answers="offline", questions=ASKED, **options):
@@ -49,7 +49,7 @@ def places(batch):
 @pytest.mark.parametrize("divergence", ["forward", "reverse"])
 def test_the_proxy_is_the_distance_to_the_teacher_and_the_golden_figure_the_surprise_at_the_truth(answers, divergence):
     method = study(answers, divergence=divergence)
-    batch = method.collect(ASKED[:4], ask(method.learner, samples=2))
+    batch = method.collect(ASKED[:4], make_writer(method.learner, samples=2))
     terms, counts = method.loss(batch), method.counts(batch)
     mine, theirs = log_probs(method.learner, batch), log_probs(method.teacher.learner, batch)
     found = []
@@ -81,13 +81,13 @@ def test_only_offline_answers_stay_the_same():
     found = {}
     for answers in ("offline", "teacher", "student"):
         method = study(answers)
-        asker = ask(method.learner, samples=2)
+        writer = make_writer(method.learner, samples=2)
         batches = []
-        for asker.round in range(3):
-            batches.append(method.collect(ASKED[:3], asker))
+        for writer.round in range(3):
+            batches.append(method.collect(ASKED[:3], writer))
         found[answers] = [rows(batch) for batch in batches]
         written = {"offline": 3, "teacher": 9, "student": 0}[answers]
-        assert asker.cost.teacher_calls == written
+        assert writer.cost.teacher_calls == written
     assert found["offline"][0] == found["offline"][1] == found["offline"][2] == found["teacher"][0]
     for answers in ("teacher", "student"):
         assert all(one != other for one, other in itertools.combinations(found[answers], 2))
@@ -96,37 +96,37 @@ def test_only_offline_answers_stay_the_same():
 
 def test_a_student_may_learn_from_few_questions():
     method = study("offline", prompts=2)
-    batch = method.collect(ASKED[:6], ask(method.learner))
+    batch = method.collect(ASKED[:6], make_writer(method.learner))
     assert batch["id"].tolist() == [q.id for q in (*ASKED[:2], *ASKED[:2], *ASKED[:2])]
     assert len(method.kept.answers) == 2
 
 
 def test_kept_answers_survive_a_stop_and_are_not_asked_for_again():
     teacher, learner = model(1), model(0)
-    first, again = KeptAnswers(), KeptAnswers()
-    asker = ask(learner, samples=3)
-    before = first.batch(ASKED[:4], asker, teacher)
+    first, again = AnswerCache(), AnswerCache()
+    writer = make_writer(learner, samples=3)
+    before = first.batch(writer, ASKED[:4], teacher)
     again.load_state_dict(first.state_dict())
-    asker.round, spent = 5, asker.sampled_tokens
-    after = again.batch(ASKED[:4], asker, teacher)
-    assert asker.sampled_tokens == spent
+    writer.round, spent = 5, writer.sampled_tokens
+    after = again.batch(writer, ASKED[:4], teacher)
+    assert writer.sampled_tokens == spent
     assert all(torch.equal(before[name], after[name]) for name in before)
-    shuffled = again.batch(ASKED[3:1:-1], asker, teacher)
+    shuffled = again.batch(writer, ASKED[3:1:-1], teacher)
     assert rows(shuffled) == {q: answers for q, answers in rows(before).items() if q in shuffled["id"].tolist()}
     # They are what the teacher wrote, laid out as attempts are.
-    plain = ask(learner, samples=3).attempt(ASKED[:4], by=teacher, judged=False).batch
+    plain = make_writer(learner, samples=3).write(ASKED[:4], by=teacher, verify=False).batch
     for name in ("input_ids", "attention_mask", "completion_mask", "id", "group"):
         assert torch.equal(before[name], plain[name])
-    empty = KeptAnswers()
-    empty.load_state_dict(KeptAnswers().state_dict())
+    empty = AnswerCache()
+    empty.load_state_dict(AnswerCache().state_dict())
     assert empty.answers == {}
 
 
 def test_what_was_written_once_is_part_of_the_checkpoint():
     method, again = study(), study()
-    before = method.collect(ASKED[:5], ask(method.learner))
+    before = method.collect(ASKED[:5], make_writer(method.learner))
     again.load_state_dict(method.state_dict())
-    late = ask(again.learner, seed=9)
+    late = make_writer(again.learner, seed=9)
     after = again.collect(ASKED[:5], late)
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert late.sampled_tokens == 0

@@ -32,13 +32,13 @@ class Table(nn.Module):
 
 
 class Draws:
-    """Who asks a `Table`: attempts at each situation of a bandit, as an `Asker` would make them."""
+    """Who asks a `Table`: attempts at each situation of a bandit, as a `Writer` would make them."""
 
     def __init__(self, learner, world, samples, seed=0):
         self.learner, self.world, self.samples = learner, world, samples
         self.generator = torch.Generator().manual_seed(seed)
 
-    def attempt(self, questions):
+    def write(self, questions):
         asked = torch.tensor([question.id for question in questions]).repeat_interleave(self.samples)
         log_probs = self.learner.logits.detach().log_softmax(-1)
         actions = torch.multinomial(log_probs[asked].exp(), 1, generator=self.generator)[:, 0]

@@ -16,7 +16,7 @@ from didact.errors import ConfigError, DataError
 from didact.learners import causal
 from didact.losses.policy.preferences import best_against_others
 from didact.methods.language import curry_dpo, dpo
-from didact.rollouts import Asker, RatedPairs, Sampling
+from didact.rollouts import RatedPairs, Sampling, Writer
 from didact.types import Head, Question, Questions, TokenOutput
 
 RATINGS = [[3.0, 5.0, 1.0, 4.0], [2.0, 2.0, 2.5, math.nan], [7.0, 7.0, 1.0, 3.0], [0.5, math.nan, math.nan, -1.0]]
@@ -107,9 +107,9 @@ def test_an_answer_that_does_not_fit_is_refused_before_anything_is_learned():
 # ---- stages
 
 
-def said(method, ask):
+def said(method, writer):
     """The pairs of a round, in words."""
-    batch = method.collect(QUESTIONS, ask)
+    batch = method.collect(QUESTIONS, writer)
     sides = [batch, batch.view("rejected")]
     decode = method.learner.tokenizer.decode
     texts = [[decode(i[m].tolist()) for i, m in zip(b["input_ids"], b["completion_mask"], strict=True)] for b in sides]
@@ -119,10 +119,10 @@ def said(method, ask):
 @pytest.mark.parametrize("order", ["easy_first", "hard_first"])
 def test_pairs_come_in_stages(order):
     method = curry_dpo.CurryDPO(curry_dpo.Config(order=order), model(), QUESTIONS)
-    ask, seen = Asker(method.learner, Sampling()), []
+    writer, seen = Writer(method.learner, Sampling()), []
     for step in range(9):
         method.step, method.fraction = step, step / 9
-        seen.append(said(method, ask))
+        seen.append(said(method, writer))
         method.after_step()
     # Whoever has two pairs changes in the middle of the second stage's place, whoever has one never does.
     ranks = [[0, 0, 0, 0], [1, 1, 1, 0], [2, 1, 1, 0]]
@@ -135,16 +135,16 @@ def test_pairs_come_in_stages(order):
 
 def test_shuffled_pairs_are_any_of_a_questions():
     method = curry_dpo.CurryDPO(curry_dpo.Config(order="shuffled"), model(), QUESTIONS)
-    ask, seen = Asker(method.learner, Sampling(), seed=4), []
-    for ask.round in range(60):
-        seen.append(said(method, ask))
+    writer, seen = Writer(method.learner, Sampling(), seed=4), []
+    for writer.round in range(60):
+        seen.append(said(method, writer))
     for place, pairs in enumerate(PAIRS):
         found = [row[place] for row in seen]
         assert set(found) == set(pairs)
         for pair in pairs:
             assert abs(found.count(pair) / 60 - 1 / len(pairs)) < 0.25
-    ask.round = 7
-    assert said(method, ask) == seen[7]
+    writer.round = 7
+    assert said(method, writer) == seen[7]
 
 
 def moved(learner, size):
@@ -168,7 +168,7 @@ def test_the_reference_is_renewed_with_each_stage_and_survives_a_stop(renew):
     again = curry_dpo.CurryDPO(curry_dpo.Config(renew=renew), model(5), QUESTIONS)
     again.load_state_dict(method.state_dict())
     assert again.stages.number == 2
-    batch = method.collect(QUESTIONS, Asker(method.learner, Sampling()))
+    batch = method.collect(QUESTIONS, Writer(method.learner, Sampling()))
     assert again.loss(batch).total().item() == method.loss(batch).total().item()
     assert not any(parameter.requires_grad for parameter in again.stages.learner.parameters())
     assert list(method.modules()) == ["learner"]
@@ -190,7 +190,7 @@ def test_the_loss_is_that_of_dpo_on_the_same_pairs():
         moved(method.learner, 0.02)
     source = sources.CompletionSource(paired, mine.learner.tokenizer, batch_size=4, max_length=64, pairs=True)
     other = next(iter(source))
-    batch = mine.collect(paired, Asker(mine.learner, Sampling()))
+    batch = mine.collect(paired, Writer(mine.learner, Sampling()))
     found, wanted = mine.loss(batch), theirs.loss(other)
     assert found.total().item() == pytest.approx(wanted.total().item(), rel=1e-6)
     assert found.total().item() != pytest.approx(math.log(2), abs=1e-4)
@@ -219,9 +219,9 @@ def test_what_was_rated_best_wins_by_the_ratio_that_the_pairs_ask_for():
     With the scores s and the reference's r, the gradient with respect to the best's score is
     -beta sigmoid(-beta ((s_b - r_b) - (s_o - r_o))), as the normaliser cancels; the other's is its negative.
     """
-    ask = Questions(items=(Question(id=1, prompt="q", data={"rated": rated("abc", [1.0, 3.0, 2.0])}),))
+    questions = Questions(items=(Question(id=1, prompt="q", data={"rated": rated("abc", [1.0, 3.0, 2.0])}),))
     scores = torch.randn(260, generator=torch.Generator().manual_seed(0))
-    method = curry_dpo.CurryDPO(curry_dpo.Config(beta=0.5), Choice(scores), ask)
+    method = curry_dpo.CurryDPO(curry_dpo.Config(beta=0.5), Choice(scores), questions)
     ids = [4 + ord(letter) for letter in "abc"]
     slow, reference, rate, steps = scores.double().numpy().copy(), scores.double().numpy().copy(), 2.0, 12
     for step in range(steps):
@@ -235,7 +235,7 @@ def test_what_was_rated_best_wins_by_the_ratio_that_the_pairs_ask_for():
         slow[other] -= rate * pull
 
         method.step, method.fraction = step, step / steps
-        batch = method.collect(ask, Asker(method.learner, Sampling()))
+        batch = method.collect(questions, Writer(method.learner, Sampling()))
         method.learner.scores.grad = None
         method.loss(batch).backward()
         with torch.no_grad():
@@ -250,8 +250,8 @@ def test_pairs_know_how_many_there_are():
     pairs = RatedPairs.of(QUESTIONS, model())
     assert pairs.most == 3
     assert [pairs.pairs[question.id] for question in QUESTIONS] == PAIRS
-    ask = SimpleNamespace(written=Asker(model(), Sampling()).written)
-    batch = pairs.batch(QUESTIONS, [0.99] * 4, ask)
+    writer = SimpleNamespace(encode=Writer(model(), Sampling()).encode)
+    batch = pairs.batch(writer, QUESTIONS, [0.99] * 4)
     assert batch["gap"].tolist() == [row[-1][2] for row in PAIRS]
 
 

@@ -28,7 +28,7 @@ def decoder(seed=0):
 
 
 def hand_made(learner, *, drift=0.0, seed=1):
-    """Attempts whose tokens had the log-probabilities of now less up to `drift`."""
+    """Rollouts whose tokens had the log-probabilities of now less up to `drift`."""
     generator = torch.Generator().manual_seed(seed)
     width = max(map(sum, LENGTHS))
     ids = torch.zeros(len(LENGTHS), width, dtype=torch.int64)
@@ -74,7 +74,7 @@ def before(batch):
 
 def asked(batch):
     """Who gives these attempts, whatever is asked."""
-    return SimpleNamespace(attempt=lambda _questions: SimpleNamespace(batch=batch))
+    return SimpleNamespace(write=lambda _questions: SimpleNamespace(batch=batch))
 
 
 def mates(row):

@@ -28,7 +28,7 @@ def decoder(seed=0):
 
 
 def hand_made(learner, *, drift=0.3):
-    """Attempts whose tokens had other log-probabilities when they were sampled."""
+    """Rollouts whose tokens had other log-probabilities when they were sampled."""
     generator = torch.Generator().manual_seed(1)
     ids = torch.zeros(len(LENGTHS), max(map(sum, LENGTHS)), dtype=torch.int64)
     mask = torch.zeros(ids.shape, dtype=torch.bool)
@@ -48,7 +48,7 @@ def hand_made(learner, *, drift=0.3):
 
 def asked(batch):
     """Who gives these attempts, whatever is asked."""
-    return SimpleNamespace(attempt=lambda _questions: SimpleNamespace(batch=batch))
+    return SimpleNamespace(write=lambda _questions: SimpleNamespace(batch=batch))
 
 
 def tokens(learner, batch):

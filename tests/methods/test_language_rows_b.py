@@ -10,7 +10,7 @@ from didact.errors import ConfigError
 from didact.learners import causal
 from didact.loop.checkpoint import read_checkpoint, save_checkpoint
 from didact.methods.language import relift
-from didact.rollouts import Asker, Sampling
+from didact.rollouts import Sampling, Writer
 from didact.types import Question, Questions
 from small_questions import questions
 
@@ -31,12 +31,12 @@ def made(learner, known=None, **options):
     return relift.ReLIFT(relift.Config(**options), learner, known or questions(12))
 
 
-def asker(learner, temperature=0.7):
-    return Asker(learner, Sampling(max_new_tokens=3, samples=SAMPLES, temperature=temperature), Marks())
+def make_writer(learner, temperature=0.7):
+    return Writer(learner, Sampling(max_new_tokens=3, samples=SAMPLES, temperature=temperature), Marks())
 
 
 def collected(method, ids):
-    return method.collect([questions(12).items[i] for i in ids], asker(method.learner))
+    return method.collect([questions(12).items[i] for i in ids], make_writer(method.learner))
 
 
 def test_failed_questions_wait_until_enough_are_there():

@@ -11,7 +11,7 @@ from didact.errors import ConfigError
 from didact.learners import causal
 from didact.losses.policy.two_turn import holding, second_try_advantages, second_try_figures, with_second_tries
 from didact.methods.language import personalised, score
-from didact.rollouts import Asker, Sampling, asked_again, earning, first_of, tried_twice
+from didact.rollouts import Sampling, Writer, full_rewards, retry_questions, strip_attempt, write_twice
 from didact.teachers import LanguageTeacher
 from didact.types import Batch, Question, Questions
 from small_questions import questions
@@ -39,8 +39,8 @@ class Marks:
         return SimpleNamespace(value=torch.tensor([mark or 0.0 for mark in marks]), trust=trust)
 
 
-def asker(learner, samples=SAMPLES):
-    return Asker(learner, Sampling(max_new_tokens=3, samples=samples), Marks())
+def make_writer(learner, samples=SAMPLES):
+    return Writer(learner, Sampling(max_new_tokens=3, samples=samples), Marks())
 
 
 def judged():
@@ -63,16 +63,16 @@ def others(values, known, group):
 
 
 def test_an_attempt_stands_between_the_question_and_the_words():
-    again = asked_again([ASKED[3], ASKED[3], ASKED[4]], ["8", "8", ""], WORDS)
+    again = retry_questions([ASKED[3], ASKED[3], ASKED[4]], ["8", "8", ""], WORDS)
     assert [q.prompt for q in again] == ["3+0=8? Again: ", "3+0=8? Again: ", "4+0=? Again: "]
     assert [q.answer for q in again] == ["3", "3", "4"]
     assert len({q.id for q in again} | {3, 4}) == 5, "the same attempt twice is answered by draws of its own"
-    assert [q.id for q in asked_again([ASKED[4], ASKED[3]], ["", "9"], WORDS)] == [again[2].id, again[0].id]
+    assert [q.id for q in retry_questions([ASKED[4], ASKED[3]], ["", "9"], WORDS)] == [again[2].id, again[0].id]
 
 
 def test_in_a_conversation_the_words_are_the_next_turn():
     talk = Question(id=1, prompt="", messages=({"role": "user", "content": "3+0"},))
-    (again,) = asked_again([talk], ["8"], " Again! ")
+    (again,) = retry_questions([talk], ["8"], " Again! ")
     assert [tuple(turn.values()) for turn in again.messages] == [
         ("user", "3+0"),
         ("assistant", "8"),
@@ -84,8 +84,8 @@ def test_in_a_conversation_the_words_are_the_next_turn():
 def test_first_and_second_tries_are_judged_as_answers_to_the_same_question():
     learner = causal.build_causal("decoder:1x16")
     world = worlds.load("addition_second_try")[:6]
-    ask = asker(learner)
-    first, second = tried_twice(ask, world, WORDS)
+    writer = make_writer(learner)
+    first, second = write_twice(writer, world, WORDS)
     tokens = learner.tokenizer
     assert first.batch["id"].tolist() == second.batch["id"].tolist() == [q.id for q in world for _ in range(SAMPLES)]
     for row, question in enumerate(first.questions):
@@ -167,7 +167,7 @@ def log_probs(scores):
 def test_score_learns_what_the_stage_says(fraction):
     learner = causal.build_causal("decoder:1x16")
     method = score.SCoRe(score.Config(early=0.4, bonus=3.0, hold=2.0, kl=0.5), learner)
-    batch = method.collect(ASKED[:3], asker(learner))
+    batch = method.collect(ASKED[:3], make_writer(learner))
     with torch.no_grad():
         for parameter in learner.parameters():
             parameter.add_(
@@ -209,17 +209,17 @@ def test_without_a_kl_there_is_no_reference():
 
 def scripted(method, answers):
     """A method whose teacher answers from a table, by prompt; and an asker that notes what the teacher is asked."""
-    ask, told = asker(method.learner, samples=1), []
+    writer, told = make_writer(method.learner, samples=1), []
 
     def answered(asked, *, by=None, **options):
         if by is None:
             mine = ["1" if q.id % 2 else "2" for q in asked]
-            return ask.judge(ask.written(asked, mine))
+            return writer.verify(writer.encode(asked, mine))
         told.extend(asked)
         return SimpleNamespace(texts=tuple(answers(q) for q in asked))
 
-    ask.attempt = answered
-    return ask, told
+    writer.write = answered
+    return writer, told
 
 
 def rows(batch, tokenizer):
@@ -235,9 +235,9 @@ def test_only_failures_are_refined_and_only_what_passes_is_learned(lessons):
     learner = causal.build_causal("decoder:1x16")
     teacher = LanguageTeacher(causal.build_causal("decoder:1x16", seed=1))
     method = personalised.Personalised(personalised.Config(lessons=lessons), learner, teacher)
-    # Attempts at odd questions are wrong; of the teacher's answers, that to 3 is wrong, and that to 5 nobody can judge.
-    ask, told = scripted(method, lambda q: {"1": "4", "3": "7", "5": "?", "7": "8"}[q.prompt[0]])
-    batch = method.collect([ASKED[i] for i in (1, 2, 3, 5, 7)], ask)
+    # Rollouts at odd questions are wrong; of the teacher's answers, that to 3 is wrong, and that to 5 nobody can judge.
+    writer, told = scripted(method, lambda q: {"1": "4", "3": "7", "5": "?", "7": "8"}[q.prompt[0]])
+    batch = method.collect([ASKED[i] for i in (1, 2, 3, 5, 7)], writer)
     assert [q.prompt for q in told] == [f"{i}+0=1? Again: " for i in (1, 3, 5, 7)]
     tasks = [("1+0=", "4"), ("7+0=", "8")]
     asked = [("1+0=1? Again: ", "4"), ("7+0=1? Again: ", "8")]
@@ -262,8 +262,8 @@ def test_other_ways_of_teaching_ask_for_the_teachers_own_answers():
     teacher = LanguageTeacher(causal.build_causal("decoder:1x16", seed=1))
     for teaching, wanted, failed in (("failed", [1, 3], 0.5), ("all", [1, 2, 3, 4], 1.0)):
         method = personalised.Personalised(personalised.Config(teaching=teaching), learner, teacher)
-        ask, told = scripted(method, lambda _q: "6")
-        batch = method.collect(ASKED[1:5], ask)
+        writer, told = scripted(method, lambda _q: "6")
+        batch = method.collect(ASKED[1:5], writer)
         assert [q.id for q in told] == wanted
         assert rows(batch, learner.tokenizer) == [(f"{i}+0=", "6") for i in wanted]
         assert batch["failed"].unique().tolist() == [failed]
@@ -302,7 +302,7 @@ def test_a_round_without_a_lesson_moves_nothing(asked, answer):
 
 def test_what_the_learner_cannot_read_as_a_whole_is_no_lesson():
     learner = causal.build_causal("decoder:1x16:8")
-    assert earning(asker(learner), ASKED[1:4], ["22", "222", "12"]) == {0: 1.0}
+    assert full_rewards(make_writer(learner), ASKED[1:4], ["22", "222", "12"]) == {0: 1.0}
     assert len(learner.tokenizer.prompt(ASKED[1]) + learner.tokenizer.completion("22")) == 8
 
 
@@ -319,11 +319,11 @@ def test_second_tries_hold_attempts_that_beginners_make():
     for question in world:
         base = plain[question.data["a"], question.data["b"]]
         assert question.answer == question.completion == base.answer
-        assert first_of(question).prompt == base.prompt
+        assert strip_attempt(question).prompt == base.prompt
         if "attempt" not in question.data:
             assert question.prompt == base.prompt
             continue
-        (again,) = asked_again([base], [question.data["attempt"]], score.Config().again)
+        (again,) = retry_questions([base], [question.data["attempt"]], score.Config().again)
         assert question.prompt == again.prompt
         wrong = int(question.data["attempt"][::-1]) - int(base.answer[::-1])
         right += wrong == 0

@@ -16,7 +16,17 @@ from didact.losses.policy.outputs import comprehension
 from didact.losses.policy.selection import best_of_groups
 from didact.losses.policy.surrogate import imitated
 from didact.methods.language import ampo, tinyllm
-from didact.rollouts import Asker, Attempts, Sampling, answer_rows, followed, in_place, rationales_of, told_by, verified
+from didact.rollouts import (
+    Rollouts,
+    Sampling,
+    Writer,
+    accepted_answers,
+    comprehension_scores,
+    mask_answers,
+    rationales_of,
+    replace_rollouts,
+    teacher_answers,
+)
 from didact.teachers import verifier_of
 from didact.types import Batch, Question, Questions
 from small_questions import questions as small_questions
@@ -31,18 +41,18 @@ def decoder(spec="decoder:1x16:48", seed=0):
     return causal.build_causal(spec, seed=seed).double()
 
 
-def asker(learner, samples=4, **sampling):
+def make_writer(learner, samples=4, **sampling):
     verifier = verifier_of("small_questions:ends_right")
-    return Asker(learner, Sampling(samples=samples, max_new_tokens=6, **sampling), verifier)
+    return Writer(learner, Sampling(samples=samples, max_new_tokens=6, **sampling), verifier)
 
 
-def attempts(learner, questions, texts, ask):
-    """Attempts that say what they are told to, with log-probabilities of another policy."""
-    said = ask.written([q for q in questions for _ in range(ask.sampling.samples)], texts)
+def rollouts(learner, questions, texts, writer):
+    """Rollouts that say what they are told to, with log-probabilities of another policy."""
+    said = writer.encode([q for q in questions for _ in range(writer.sampling.samples)], texts)
     then = torch.full(said.batch["input_ids"].shape, -2.0) * said.batch["completion_mask"]
     ones = torch.ones(said.batch.size)
     more = {"log_probs": then, "temperature": ones, "version": ones.long(), "finished": ones.bool()}
-    return ask.judge(Attempts(Batch({**said.batch, **more}), said.texts, said.questions))
+    return writer.verify(Rollouts(Batch({**said.batch, **more}), said.texts, said.questions))
 
 
 def log_probs(learner, batch):
@@ -93,7 +103,7 @@ def test_the_best_of_each_group_are_chosen(count):
 
 def test_comprehension_is_the_mean_probability_of_the_tokens():
     learner = decoder()
-    batch = asker(learner).written(ASKED[:3], ["12:12", "1", "5+7=12\n12"]).batch
+    batch = make_writer(learner).encode(ASKED[:3], ["12:12", "1", "5+7=12\n12"]).batch
     batch["completion_mask"][1] = False
     found = comprehension(learner(batch), batch)
     said = log_probs(learner, batch)
@@ -109,8 +119,8 @@ def test_the_answer_is_found_where_it_is_written_last(spec):
     learner = decoder(spec)
     asked = [dataclasses.replace(ASKED[0], answer=answer) for answer in ("12", "12", "9", "ß", None, "7")]
     texts = ["12:12", "12.0 it is", "12", "aßb", "12", "5+7=12"]
-    worked = asker(learner).written(asked, texts)
-    found = answer_rows(worked, learner.tokenizer)
+    worked = make_writer(learner).encode(asked, texts)
+    found = mask_answers(worked, learner.tokenizer)
     said = [
         learner.tokenizer.decode(ids[mask].tolist())
         for ids, mask in zip(found["input_ids"], found["completion_mask"], strict=True)
@@ -122,21 +132,23 @@ def test_the_answer_is_found_where_it_is_written_last(spec):
 
 
 def test_only_right_answers_that_fit_are_taken_and_each_once():
-    ask = asker(decoder())
+    writer = make_writer(decoder())
     told = [(ASKED[i], WAYS[name]) for i in (0, 2) for name in ("short", "wrong", "tall", "long", "short")]
-    found = verified(told, ask)
+    found = accepted_answers(writer, told)
     assert found.texts == (WAYS["short"], WAYS["long"]) * 2
     assert [q.id for q in found.questions] == found.batch["group"].tolist() == [0, 0, 2, 2]
     assert found.batch["reward"].tolist() == [1.0] * 4
-    assert verified([(ASKED[0], WAYS["wrong"])], ask) is verified([(ASKED[0], WAYS["tall"])], ask) is None
+    assert accepted_answers(writer, [(ASKED[0], WAYS["wrong"])]) is None
+    assert accepted_answers(writer, [(ASKED[0], WAYS["tall"])]) is None
 
 
 def test_answers_of_others_stand_where_attempts_stood():
     learner = decoder()
-    ask = asker(learner, samples=3)
-    mine = attempts(learner, ASKED[:2], [f"{i}" for i in range(6)], ask).batch
-    given = verified([(ASKED[1], WAYS["long"]), (ASKED[0], WAYS["short"]), (ASKED[1], WAYS["short"])], ask).batch
-    found = in_place(mine, given)
+    writer = make_writer(learner, samples=3)
+    mine = rollouts(learner, ASKED[:2], [f"{i}" for i in range(6)], writer).batch
+    answers = [(ASKED[1], WAYS["long"]), (ASKED[0], WAYS["short"]), (ASKED[1], WAYS["short"])]
+    given = accepted_answers(writer, answers).batch
+    found = replace_rollouts(mine, given)
     assert found["own"].tolist() == [1, 1, 0, 1, 0, 0]
     assert found["group"].tolist() == [0, 0, 0, 1, 1, 1]
     masks = found["completion_mask"]
@@ -150,15 +162,15 @@ def test_answers_of_others_stand_where_attempts_stood():
 
 def test_models_are_asked_once_each_and_what_they_do_not_finish_is_left_out():
     class Scripted:
-        def attempt(self, questions, *, samples, by, judged):
-            assert (samples, judged) == (1, False)
+        def write(self, questions, *, samples, by, verify):
+            assert (samples, verify) == (1, False)
             ended = torch.tensor([q.id != 1 for q in questions])
             texts = tuple(f"{by}{q.id}" if q.id != 2 else "" for q in questions)
             return SimpleNamespace(questions=tuple(questions), texts=texts, batch={"finished": ended})
 
-    told = told_by(["a", "b"], ASKED[:4], Scripted())
+    told = teacher_answers(Scripted(), ["a", "b"], ASKED[:4])
     assert [text for _, text in told] == ["a0", "a3", "b0", "b3"]
-    assert told_by([], (), Scripted()) == []
+    assert teacher_answers(Scripted(), [], ()) == []
 
 
 # ---- ampo
@@ -167,20 +179,20 @@ def test_models_are_asked_once_each_and_what_they_do_not_finish_is_left_out():
 @pytest.mark.parametrize(("replaced", "scale"), [(1, False), (2, False), (2, True)])
 def test_ampo_learns_from_teachers_where_all_attempts_fail(replaced, scale):
     learner = decoder()
-    ask = asker(learner)
+    writer = make_writer(learner)
     said = ["3", "12", "4", "7", *"1234", *"5678"]
-    hand_made = attempts(learner, (ASKED[0], ASKED[1], ASKED[4]), said, ask)
-    ask.attempt = lambda _questions: hand_made
+    hand_made = rollouts(learner, (ASKED[0], ASKED[1], ASKED[4]), said, writer)
+    writer.write = lambda _questions: hand_made
     config = ampo.Config(replaced=replaced, scale=scale, solvers=("short", "long", "wrong"))
     method = ampo.AMPO(config, learner, Questions(items=ASKED))
-    batch = method.collect((ASKED[0], ASKED[1], ASKED[4]), ask)
+    batch = method.collect((ASKED[0], ASKED[1], ASKED[4]), writer)
     # The first question was answered; to the third there is no worked answer.
     own = [1] * 8 + [1] * 4
     own[8 - replaced : 8] = [0] * replaced
     assert batch["own"].tolist() == own
     score = {}
     for name in ("short", "long"):
-        one = ask.written([ASKED[1]], [WAYS[name]]).batch
+        one = writer.encode([ASKED[1]], [WAYS[name]]).batch
         score[name] = np.mean([p.exp().item() for p in log_probs(learner, one)[0][-3:-1]])  # the last 12, without eos
     best = max(score, key=score.__getitem__)
     taken = [learner.tokenizer.decode(batch["input_ids"][7][batch["completion_mask"][7]].tolist())]
@@ -208,10 +220,10 @@ def test_ampo_learns_from_teachers_where_all_attempts_fail(replaced, scale):
 
 def test_ampo_is_grpo_where_nothing_fails():
     learner = decoder()
-    ask = asker(learner)
-    hand_made = attempts(learner, ASKED[:1], ["3", "12", "4", "12"], ask)
-    ask.attempt = lambda _questions: hand_made
-    batch = ampo.AMPO(ampo.Config(), learner, Questions(items=ASKED)).collect(ASKED[:1], ask)
+    writer = make_writer(learner)
+    hand_made = rollouts(learner, ASKED[:1], ["3", "12", "4", "12"], writer)
+    writer.write = lambda _questions: hand_made
+    batch = ampo.AMPO(ampo.Config(), learner, Questions(items=ASKED)).collect(ASKED[:1], writer)
     assert batch["own"].tolist() == [1.0] * 4
     assert batch["advantage"].tolist() == [-0.5, 0.5, -0.5, 0.5]
 
@@ -219,15 +231,15 @@ def test_ampo_is_grpo_where_nothing_fails():
 def test_the_text_that_the_learner_follows_best_is_preferred():
     """Of two right answers, the one whose answer a model that was taught one of them expects."""
     learner = causal.build_causal("decoder:1x32:48", seed=0)
-    ask = asker(learner)
-    taught = ask.written(ASKED[:1], [WAYS["long"]]).batch
+    writer = make_writer(learner)
+    taught = writer.encode(ASKED[:1], [WAYS["long"]]).batch
     optimizer = torch.optim.Adam(learner.parameters(), lr=1e-2)
     for _ in range(40):
         optimizer.zero_grad()
         torch.stack(log_probs(learner, taught)[0]).mean().neg().backward()
         optimizer.step()
-    right = verified([(ASKED[1], WAYS["short"]), (ASKED[1], WAYS["long"])], ask)
-    short, long = followed(learner, right).tolist()
+    right = accepted_answers(writer, [(ASKED[1], WAYS["short"]), (ASKED[1], WAYS["long"])])
+    short, long = comprehension_scores(learner, right).tolist()
     assert long > 0.9 > short
     assert best_of_groups(torch.tensor([short, long]), right.batch["group"], 1).tolist() == [False, True]
     assert learner.training
@@ -249,8 +261,8 @@ def test_ampo_says_what_it_cannot_work_with():
     learner, questions = decoder(), Questions(items=ASKED)
     with pytest.raises(ConfigError, match="rationales of nobody"):
         ampo.AMPO(ampo.Config(solvers=("nobody",)), learner, questions)
-    with pytest.raises(ConfigError, match="replaced is 4, but there are 4 attempts"):
-        ampo.AMPO(ampo.Config(replaced=4), learner, questions).collect(ASKED, asker(learner))
+    with pytest.raises(ConfigError, match="replaced is 4, but there are 4 rollouts"):
+        ampo.AMPO(ampo.Config(replaced=4), learner, questions).collect(ASKED, make_writer(learner))
     with pytest.raises(DataError, match="must be a table of texts"):
         rationales_of(dataclasses.replace(ASKED[0], data={"rationales": ["12"]}))
     assert rationales_of(ASKED[4]) == rationales_of(dataclasses.replace(ASKED[0], data={"rationales": None})) == {}
@@ -272,7 +284,7 @@ def test_ampo_says_what_it_cannot_work_with():
 def test_tinyllm_learns_answers_and_the_rationales_of_each_teacher(config, weights):
     learner = decoder()
     method = tinyllm.TinyLLM(config, learner, Questions(items=ASKED))
-    batch = method.collect(ASKED[3:], asker(learner))
+    batch = method.collect(ASKED[3:], make_writer(learner))
     # The second question has no rationales.
     assert batch["task"].tolist() == [*range(1 + len(weights)), 0]
     assert batch["id"].tolist() == [3] * (1 + len(weights)) + [4]
@@ -297,7 +309,7 @@ def test_tinyllm_asks_in_conversations_too():
     turns = ({"role": "system", "content": "Add."}, {"role": "user", "content": "5+7="})
     question = Question(id=1, prompt="", messages=turns, completion="12", data={"rationales": {"short": "12"}})
     method = tinyllm.TinyLLM(tinyllm.Config(), learner, Questions(items=(question,)))
-    ids = method.collect([question], asker(learner))["input_ids"]
+    ids = method.collect([question], make_writer(learner))["input_ids"]
     said = [learner.tokenizer.decode(row.tolist()) for row in ids]
     assert said == ["system: Add.\nuser: 5+7=\nassistant:12", "system: Add.\nuser: short: 5+7=\nassistant:12"]
 

@@ -10,7 +10,7 @@ from torch import nn
 from didact import worlds
 from didact.methods.language import dpo, gkd, kdrl, sft, taid, token_sinkhorn
 from didact.parts.models import build_causal
-from didact.rollouts import Asker, Sampling
+from didact.rollouts import Sampling, Writer
 from didact.teachers import LanguageTeacher
 from didact.types import Batch, Head, Questions, TokenOutput
 
@@ -25,7 +25,7 @@ def model(seed, shape="1x16"):
 
 
 def written(learner, texts=("1", "22", "333", "")):
-    return Asker(learner, Sampling()).written(PROMPTS, list(texts)).batch
+    return Writer(learner, Sampling()).encode(PROMPTS, list(texts)).batch
 
 
 def log_probs(learner, batch):
@@ -124,8 +124,8 @@ def test_gkd_asks_the_student_for_its_share_of_the_questions():
     found = {}
     for share in (0.0, 0.5, 1.0):
         method = gkd.GKD(gkd.Config(on_policy=share), learner, LanguageTeacher(model(1)))
-        ask = Asker(learner, Sampling(max_new_tokens=9, samples=2), seed=3)
-        batch = method.collect(questions, ask)
+        writer = Writer(learner, Sampling(max_new_tokens=9, samples=2), seed=3)
+        batch = method.collect(questions, writer)
         assert batch.size == 80
         answers = {question.id: question.completion for question in questions}
         given = [
@@ -133,7 +133,7 @@ def test_gkd_asks_the_student_for_its_share_of_the_questions():
             for ids, mask, id in zip(batch["input_ids"], batch["completion_mask"], batch["id"], strict=True)
         ]
         found[share] = sum(given)
-        assert bool(ask.sampled_tokens) == (share > 0)
+        assert bool(writer.sampled_tokens) == (share > 0)
     assert found[0.0] == 80
     assert 20 < found[0.5] < 60
     assert found[1.0] < 5

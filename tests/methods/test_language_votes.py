@@ -11,7 +11,7 @@ from didact.errors import DataError
 from didact.learners import causal
 from didact.losses.labels.votes import cross_votes, majority
 from didact.methods.language import co_reward
-from didact.rollouts import Asker, Attempts, Sampling
+from didact.rollouts import Rollouts, Sampling, Writer
 from didact.types import Batch
 
 TEXTS = ("12", "12 ", "7", "5", "6", "5", "7", "7", "12", "6", "6", "555")
@@ -52,27 +52,27 @@ def asks(learner):
     questions = worlds.load("addition_paraphrased")[:2]
     heard = []
 
-    def attempt(asked, *, turn, judged):
-        assert not judged
+    def write(asked, *, turn, verify):
+        assert not verify
         heard.append((turn, [question.prompt for question in asked]))
         repeated = [question for question in asked for _ in range(3)]
-        found = Asker(learner, Sampling(samples=3)).written(repeated, TEXTS[turn * 6 : turn * 6 + 6])
+        found = Writer(learner, Sampling(samples=3)).encode(repeated, TEXTS[turn * 6 : turn * 6 + 6])
         then = torch.zeros(found.batch["input_ids"].shape, dtype=torch.float64)
         for row, logits in enumerate(learner(found.batch).logits.detach().log_softmax(-1)):
             for t in found.batch["completion_mask"][row].nonzero()[:, 0].tolist():
                 then[row, t] = logits[t - 1, found.batch["input_ids"][row, t]] + 0.3 * (-1) ** (row + t)
         more = {"log_probs": then, "temperature": torch.ones(6).double()}
-        return Attempts(Batch({**found.batch, **more}), found.texts, found.questions)
+        return Rollouts(Batch({**found.batch, **more}), found.texts, found.questions)
 
-    return questions, heard, SimpleNamespace(attempt=attempt)
+    return questions, heard, SimpleNamespace(write=write)
 
 
 @pytest.mark.parametrize("votes", PAID)
 def test_co_reward_pays_for_the_agreement_of_two_wordings(votes):
     learner = decoder()
     method = co_reward.CoReward(co_reward.Config(votes=votes), learner)
-    questions, heard, ask = asks(learner)
-    batch, wanted = method.collect(questions, ask), PAID[votes]
+    questions, heard, writer = asks(learner)
+    batch, wanted = method.collect(questions, writer), PAID[votes]
     swapped = ["{b}+{a}=".format(**question.data) for question in questions]
     asked = [(0, [question.prompt for question in questions]), (1, swapped)]
     assert heard == asked[: 1 if votes == "single" else 2]
@@ -89,8 +89,8 @@ def test_co_reward_pays_for_the_agreement_of_two_wordings(votes):
 def test_co_reward_has_the_clipped_loss_of_its_votes():
     learner = decoder()
     method = co_reward.CoReward(co_reward.Config(), learner)
-    questions, _, ask = asks(learner)
-    batch = method.collect(questions, ask)
+    questions, _, writer = asks(learner)
+    batch = method.collect(questions, writer)
     total, count = 0.0, 0
     for row, logits in enumerate(learner(batch).logits.log_softmax(-1)):
         for t in batch["completion_mask"][row].nonzero()[:, 0].tolist():

@@ -5,7 +5,7 @@ from scipy import stats
 
 from didact.errors import ConfigError
 from didact.rollouts import Sampling
-from didact.rollouts.draws import attempt_keys, choose, draw, kept, uniforms
+from didact.rollouts.draws import allowed_tokens, choose, draw, rollout_keys, uniforms
 
 
 def slow_kept(log_probs, top_k, top_p, min_p):
@@ -30,14 +30,14 @@ def slow_kept(log_probs, top_k, top_p, min_p):
 def test_truncation_leaves_what_a_slow_transcription_leaves(top_k, top_p, min_p):
     scores = torch.randn(6, 30, generator=torch.Generator().manual_seed(3)) * 2.0
     log_probs = scores.log_softmax(-1)
-    found = kept(log_probs, Sampling(top_k=top_k, top_p=top_p, min_p=min_p))
+    found = allowed_tokens(log_probs, Sampling(top_k=top_k, top_p=top_p, min_p=min_p))
     wanted = slow_kept(log_probs.double().numpy(), top_k, top_p, min_p)
     assert (np.ones_like(wanted) if found is None else found.numpy()).tolist() == wanted.tolist()
 
 
 def test_tokens_that_tie_with_the_last_one_stay():
     log_probs = torch.tensor([[0.4, 0.2, 0.2, 0.2]]).log()
-    assert kept(log_probs, Sampling(top_k=2)).tolist() == [[True] * 4]
+    assert allowed_tokens(log_probs, Sampling(top_k=2)).tolist() == [[True] * 4]
 
 
 def test_a_token_is_where_the_cumulative_weight_exceeds_the_chance():
@@ -47,7 +47,7 @@ def test_a_token_is_where_the_cumulative_weight_exceeds_the_chance():
 
 
 def test_chance_is_uniform_and_independent():
-    keys = attempt_keys(torch.arange(50), seed=0, visit=0, samples=4)
+    keys = rollout_keys(torch.arange(50), seed=0, visit=0, samples=4)
     chance = uniforms(keys, 100).numpy()
     assert chance.shape == (200, 100)
     assert stats.kstest(chance.ravel(), "uniform").pvalue > 0.01
@@ -57,10 +57,10 @@ def test_chance_is_uniform_and_independent():
 
 def test_chance_follows_from_what_it_is_for():
     ids = torch.tensor([5, 9])
-    keys = attempt_keys(ids, seed=1, visit=2, samples=3)
-    assert torch.equal(keys[3:], attempt_keys(ids[1:], seed=1, visit=2, samples=3))
+    keys = rollout_keys(ids, seed=1, visit=2, samples=3)
+    assert torch.equal(keys[3:], rollout_keys(ids[1:], seed=1, visit=2, samples=3))
     assert torch.equal(uniforms(keys, 8)[:, :5], uniforms(keys, 5))
-    others = [attempt_keys(ids, seed=s, visit=v, samples=3) for s, v in [(1, 3), (2, 2), (3, 1)]]
+    others = [rollout_keys(ids, seed=s, visit=v, samples=3) for s, v in [(1, 3), (2, 2), (3, 1)]]
     assert len(torch.cat([keys, *others]).unique()) == 24
 
 
@@ -69,7 +69,7 @@ def test_tokens_come_as_often_as_they_are_probable(options):
     sampling = Sampling(temperature=0.7, **options)
     scores = torch.tensor([1.0, -0.5, 0.3, 2.0, -2.0, 0.9, 0.0])
     count = 20_000
-    chance = uniforms(attempt_keys(torch.arange(count), seed=0, visit=0, samples=1), 1)[:, 0]
+    chance = uniforms(rollout_keys(torch.arange(count), seed=0, visit=0, samples=1), 1)[:, 0]
     tokens, log_probs = choose(scores.expand(count, -1), chance, sampling)
     probs = np.exp(scores.double().numpy() / 0.7)
     probs /= probs.sum()

@@ -10,8 +10,8 @@ from didact.errors import ConfigError, DataError
 from didact.parts.models import build_causal
 from didact.rollouts import Sampler, Sampling
 from didact.rollouts.cached import CachedEngine
+from didact.rollouts.continuous_batch import ContinuousBatch
 from didact.rollouts.packed import PackedEngine
-from didact.rollouts.writing import Writing
 from rollouts.models import fresh_log_probs, learner, prompts, tiny
 
 PROMPTS = prompts(1, 3, 9, 5, 5, 14, 2, 9, 4)
@@ -206,7 +206,7 @@ def test_looking_seldom_changes_nothing(kind, monkeypatch):
     stop = (model.tokenizer.decode(rows(Sampler(model, GREEDY).sample(PROMPTS, IDS))[2][3:5]),)
     sampler = Sampler(model, dataclasses.replace(SAMPLING, slots=4, stop=stop, temperature=0.8), seed=1)
     often = sampler.sample(PROMPTS, IDS)
-    monkeypatch.setattr(Writing, "_is_due", lambda self: len(self.recent) >= 5)
+    monkeypatch.setattr(ContinuousBatch, "_is_due", lambda self: len(self.recent) >= 5)
     seldom = sampler.sample(PROMPTS, IDS)
     assert rows(seldom) == rows(often)
     assert torch.equal(seldom.finished, often.finished)

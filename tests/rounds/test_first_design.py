@@ -9,7 +9,7 @@ from didact import Budget, fit
 from didact.learners import build_causal
 from didact.loop import OptimizerConfig
 from didact.methods.language import gkd, grpo
-from didact.rollouts import Asker, Sampling, rollout_rounds
+from didact.rollouts import Sampling, Writer, rollout_rounds
 from didact.teachers import FunctionVerifier, LanguageTeacher
 from small_questions import questions, reward
 
@@ -37,8 +37,8 @@ def test_a_run_writes_and_learns_what_it_did_before(name):
         return terms
 
     method.loss = noted
-    asker = Asker(learner, Sampling(max_new_tokens=4, samples=4), verifier, seed=3)
-    source = rollout_rounds(questions(10), asker, method.collect, batch_size=16, feed=method.feed, seed=3)
+    writer = Writer(learner, Sampling(max_new_tokens=4, samples=4), verifier, seed=3)
+    source = rollout_rounds(questions(10), writer, method.collect, batch_size=16, feed=method.feed, seed=3)
     options = {"optimizer": OptimizerConfig(lr=1e-2, schedule="constant"), "monitors": [], "progress": False}
     fit(method, source, budget=Budget(steps=len(KEPT[name]["loss"])), device="cpu", **options)
     assert tokens == KEPT[name]["tokens"]

@@ -23,7 +23,7 @@ from didact.learners.decoder import Decoder
 from didact.loop import Budget, OptimizerConfig
 from didact.loop.devices import find_device
 from didact.options import convert
-from didact.rollouts import Asker, Sampling, rollout_rounds
+from didact.rollouts import Sampling, Writer, rollout_rounds
 from didact.teachers import FunctionVerifier, LanguageTeacher, Verifier, verifier_of
 from didact.types import CompletionFeed, Cost, Method, RolloutFeed, Source
 
@@ -251,7 +251,7 @@ def _source(ready: LanguageReady) -> Source:
     assert isinstance(method.feed, RolloutFeed)
     return rollout_rounds(
         questions,
-        Asker(learner, ready.sampling, ready.verifier, truth=ready.truth, seed=config.seed),
+        Writer(learner, ready.sampling, ready.verifier, truth=ready.truth, seed=config.seed),
         method.collect,
         batch_size=min(config.batch_size, len(questions) * ready.sampling.samples),
         feed=method.feed,

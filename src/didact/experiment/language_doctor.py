@@ -20,7 +20,7 @@ from didact.loop.devices import find_device, free_memory
 from didact.losses.policy.outputs import acted
 from didact.losses.tokens.divergence import token_divergence
 from didact.losses.tokens.rows import select
-from didact.rollouts import Asker
+from didact.rollouts import Writer
 from didact.teachers import LanguageTeacher, Verifier
 from didact.teachers.verifiers import FunctionVerifier, PythonVerifier, strength, try_verifier
 from didact.types import Batch, RolloutFeed
@@ -217,7 +217,7 @@ def _teacher(ready: LanguageReady) -> Iterator[Check]:
 def _self_taught(name: str, model: CausalLearner, ready: LanguageReady) -> Check:
     questions = ready.data.train[:TRIED]
     texts = [question.completion or question.answer or "1" for question in questions]
-    batch = Asker(model, ready.sampling).written(questions, texts).batch.to(model.device)
+    batch = Writer(model, ready.sampling).encode(questions, texts).batch.to(model.device)
     training = model.training
     model.eval()
     rows, again = select(model(batch), batch), select(model(batch), batch)
@@ -230,23 +230,25 @@ def _self_taught(name: str, model: CausalLearner, ready: LanguageReady) -> Check
 
 def _learner(ready: LanguageReady) -> Iterator[Check]:
     method, attempts = ready.method, isinstance(ready.method.feed, RolloutFeed)
-    # Attempts that are worth nothing teach nothing, so that here half of them are said to be right, whatever they are.
+    # Rollouts that are worth nothing teach nothing, so that here half of them are said to be right, whatever they are.
     worth = itertools.cycle((1.0, 0.0))
     coin = FunctionVerifier(lambda _text, _question: next(worth)) if ready.verifier is not None else None
     asked = ready.data.train[:TRIED]
-    batch = method.collect(asked, _asker(ready, coin)).check() if attempts else next(iter(ready.source)).split(TRIED)[0]
+    batch = (
+        method.collect(asked, _writer(ready, coin)).check() if attempts else next(iter(ready.source)).split(TRIED)[0]
+    )
     method.learner.train()
     size = sum(p.numel() for p in method.delivered.parameters())
     yield gradient_check(method, batch.to(method.learner.device), f"{ready.config.learner}, {size:,} parameters")
     if attempts:
-        found = _asker(ready, ready.verifier).attempt(asked).batch
+        found = _writer(ready, ready.verifier).write(asked).batch
         yield _as_sampled(ready, found)
         if getattr(ready.method.feed, "judged", None) == "verifier" and not ready.config.learner.startswith("warm:"):
             yield _start(found)
 
 
-def _asker(ready: LanguageReady, verifier: Verifier | None) -> Asker:
-    return Asker(ready.method.learner, ready.sampling, verifier, seed=ready.config.seed)
+def _writer(ready: LanguageReady, verifier: Verifier | None) -> Writer:
+    return Writer(ready.method.learner, ready.sampling, verifier, seed=ready.config.seed)
 
 
 @torch.no_grad()
@@ -260,7 +262,7 @@ def _as_sampled(ready: LanguageReady, found: Batch) -> Check:
     learner.train(training)
     apart = float((tokens.log_probs - tokens.old_log_probs).abs().max())
     good = apart <= (DRIFT if learner.head.weight.dtype == torch.float32 else ROUNDED_DRIFT)
-    words = f"Attempts were sampled with the log-probabilities that the learner gives them, to {apart:.1g}"
+    words = f"Rollouts were sampled with the log-probabilities that the learner gives them, to {apart:.1g}"
     return Check("sampling", "ok" if good else "warn", f"{words}." if good else f"{words}; what they teach is off.")
 
 

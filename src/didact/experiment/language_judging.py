@@ -12,7 +12,7 @@ from didact.learners import causal
 from didact.losses.tokens.divergence import token_divergence
 from didact.losses.tokens.rows import select
 from didact.losses.tokens.vocabulary import token_cross_entropy
-from didact.rollouts import Asker, Sampling
+from didact.rollouts import Sampling, Writer
 from didact.teachers import LanguageTeacher
 from didact.types import Batch, Monitor, Question, Questions, Reward
 
@@ -113,7 +113,7 @@ class LanguageJudge:
         greedy = dataclasses.replace(self.ready.sampling, temperature=0.0, samples=1)
         training = learner.training
         learner.eval()
-        found = Asker(learner, greedy).attempt(questions, judged=False)
+        found = Writer(learner, greedy).write(questions, verify=False)
         lengths = found.batch["completion_mask"].sum(1)
         scores = dict[str, float]()
         judged = torch.full((len(questions),), float("nan"))
@@ -195,11 +195,11 @@ def leaks(ready: "LanguageReady") -> list[str]:
 @torch.no_grad()
 def mean_nll(learner: Any, questions: Questions) -> float:
     """The mean negative log-likelihood of the answers of the data, in nats a token."""
-    ask = Asker(learner, Sampling())
+    writer = Writer(learner, Sampling())
     total = count = 0.0
     for start in range(0, len(questions), _ROWS):
         part = questions[start : start + _ROWS]
-        batch = ask.written(part, [question.completion or "" for question in part]).batch.to(learner.device)
+        batch = writer.encode(part, [question.completion or "" for question in part]).batch.to(learner.device)
         rows = select(learner(batch), batch)
         term = token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight)
         total, count = total + float(term.sum), count + float(term.count)

@@ -13,7 +13,7 @@ from didact.experiment.language_judging import STUDENT
 from didact.learners import causal
 from didact.learners.decoder import Decoder
 from didact.loop import Budget, FitResult, OptimizerConfig, fit
-from didact.rollouts import Asker
+from didact.rollouts import Writer
 from didact.types import Cost, Questions, Source, Verdict, Window
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class _Reached:
         self.model, self.goal, self.best = beginning.model, beginning.goal, 0.0
         self.asked: Questions = ready.data.validation.select(range(min(ASKED, len(ready.data.validation))))
         greedy = dataclasses.replace(ready.sampling, temperature=0.0, samples=1)
-        self.ask = Asker(self.model, greedy, ready.examiner())
+        self.writer = Writer(self.model, greedy, ready.examiner())
 
     @property
     def labels(self) -> int:
@@ -161,7 +161,7 @@ class _Reached:
 
     def observe(self, window: Window) -> Verdict:
         """Ask, and count right answers."""
-        batch = self.ask.attempt(self.asked).batch
+        batch = self.writer.write(self.asked).batch
         share = float((batch["reward"] >= 1.0).float().mean())
         self.best = max(self.best, share)
         level = "stop" if share >= self.goal else "ok"

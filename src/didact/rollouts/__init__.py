@@ -1,57 +1,56 @@
-"""Rollouts: a language model's attempts at prompts."""
+"""Rollouts: a language model's completions of prompts, sampled, verified, and laid out as batches."""
 
-from didact.rollouts.collecting import Asker, Attempts, beside, completion_of, joined, repetition
+from didact.rollouts.answer_cache import AnswerCache, oracle_answers
 from didact.rollouts.completions import Completions
-from didact.rollouts.kept import KeptAnswers, golden_answers
-from didact.rollouts.openings import Chains, chosen, continued, explained, opening, steps_of, told
-from didact.rollouts.rated import RatedPairs
-from didact.rollouts.rationales import (
-    answer_rows,
-    check_fits,
-    earning,
-    followed,
-    in_place,
-    instructed,
-    rationales_of,
-    told_by,
-    verified,
+from didact.rollouts.guidance import (
+    accepted_answers,
+    comprehension_scores,
+    full_rewards,
+    mask_answers,
+    teacher_answers,
 )
+from didact.rollouts.layout import Rollouts, append_off_policy, concat, pad_rows, replace_rollouts
+from didact.rollouts.prefixes import Chains, continue_prefixes, join_steps, reveal_answer, split_steps, write_chains
+from didact.rollouts.rated import RatedPairs
+from didact.rollouts.rationales import check_fits, prefix_prompt, rationales_of
+from didact.rollouts.repetition import repetition
+from didact.rollouts.retries import retry_questions, strip_attempt, write_twice
 from didact.rollouts.rounds import rollout_rounds
 from didact.rollouts.sampler import Sampler
 from didact.rollouts.sampling import Sampling
-from didact.rollouts.second_tries import asked_again, first_of, tried_twice
+from didact.rollouts.writer import Writer, completion_of
 
 __all__ = [
+    "AnswerCache",
     "Chains",
-    "told",
-    "steps_of",
-    "opening",
-    "explained",
-    "continued",
-    "chosen",
-    "Asker",
-    "Attempts",
     "Completions",
-    "KeptAnswers",
     "RatedPairs",
+    "Rollouts",
     "Sampler",
     "Sampling",
-    "answer_rows",
-    "asked_again",
-    "beside",
+    "Writer",
+    "accepted_answers",
+    "append_off_policy",
+    "check_fits",
     "completion_of",
-    "earning",
-    "first_of",
-    "followed",
-    "in_place",
-    "golden_answers",
-    "joined",
+    "comprehension_scores",
+    "concat",
+    "continue_prefixes",
+    "full_rewards",
+    "join_steps",
+    "mask_answers",
+    "oracle_answers",
+    "pad_rows",
+    "prefix_prompt",
     "rationales_of",
     "repetition",
+    "replace_rollouts",
+    "retry_questions",
+    "reveal_answer",
     "rollout_rounds",
-    "told_by",
-    "tried_twice",
-    "verified",
-    "check_fits",
-    "instructed",
+    "split_steps",
+    "strip_attempt",
+    "teacher_answers",
+    "write_chains",
+    "write_twice",
 ]

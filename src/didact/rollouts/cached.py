@@ -19,7 +19,7 @@ States = list[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class CachedPrompts:
     """Prompts that were read."""
 
     states: States
@@ -41,7 +41,7 @@ def cache_argument(module: Any) -> str | None:
 
 
 class CachedEngine:
-    """See `didact.rollouts.engines.Engine`.
+    """See `didact.rollouts.engines.DecodingEngine`.
 
     Args:
         module: of `AutoModelForCausalLM`, one with a `cache_argument`.
@@ -60,7 +60,7 @@ class CachedEngine:
         self.cache = _cache([])
         self.mask = torch.zeros(slots, 0, dtype=torch.int64, device=self.device)
 
-    def prefill(self, prompts: Sequence[Sequence[int]]) -> Read:
+    def prefill(self, prompts: Sequence[Sequence[int]]) -> CachedPrompts:
         """Read prompts."""
         lengths = torch.tensor([len(prompt) for prompt in prompts])
         ids = pad_sequence(
@@ -74,9 +74,9 @@ class CachedEngine:
         hidden = (mask == 0)[:, None, :, None]
         # What was computed where there is no token may be NaN, and is multiplied by a weight of 0.
         states = [(k.masked_fill(hidden, 0.0), v.masked_fill(hidden, 0.0)) for k, v in _states(cache)]
-        return Read(states, lengths.to(self.device))
+        return CachedPrompts(states, lengths.to(self.device))
 
-    def place(self, read: Read, source: Tensor, rows: Tensor) -> None:
+    def place(self, read: CachedPrompts, source: Tensor, rows: Tensor) -> None:
         """Copy what was read into slots, behind padding."""
         width = max(self.mask.shape[1], read.states[0][0].shape[2])
         lengths = read.lengths[source]

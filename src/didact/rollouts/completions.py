@@ -21,7 +21,7 @@ class Completions:
     finished: Tensor
     """bool [M]: whether it came to an end (end-of-sequence or a stop string), rather than to the longest length."""
     read: int
-    """Tokens of prompts that the model read; a prompt counts once, however many attempts there are at it."""
+    """Tokens of prompts that the model read; a prompt counts once, however many completions it gets."""
     written: int
     """Tokens that the model wrote."""
     decode: Callable[[Sequence[int]], str] = field(repr=False)

@@ -1,8 +1,8 @@
 """From scores of the next token to tokens: counter-based chance, truncation, and the inverse of the distribution.
 
 A uniform number is a hash of what it is for (seed, prompt, visit, sample, position), and becomes a token by the inverse
-of the cumulative distribution. So an attempt does not depend on what else was sampled with it, nor on how often a run
-was stopped. Axis letters: S sequences that are written at once, V vocabulary, M attempts.
+of the cumulative distribution. So a completion does not depend on what else was sampled with it, nor on how often a run
+was stopped. Axis letters: S sequences that are written at once, V vocabulary, M completions.
 """
 
 import math
@@ -17,14 +17,14 @@ from didact.rollouts.sampling import Sampling
 _STEP = 0x9E3779B97F4A7C15 - 2**64
 
 
-def attempt_keys(ids: Tensor, *, seed: int, visit: int, samples: int) -> Tensor:
-    """What the chance of each attempt follows from.
+def rollout_keys(ids: Tensor, *, seed: int, visit: int, samples: int) -> Tensor:
+    """What the chance of each completion follows from.
 
     Args:
         ids: int64 [P], of the prompts.
         seed: of the run.
         visit: how often these prompts were sampled before.
-        samples: attempts at each prompt.
+        samples: completions of each prompt.
 
     Returns:
         int64 [P * samples], those of the first prompt first.
@@ -35,10 +35,10 @@ def attempt_keys(ids: Tensor, *, seed: int, visit: int, samples: int) -> Tensor:
 
 
 def uniforms(keys: Tensor, length: int) -> Tensor:
-    """The uniform numbers of attempts, one a position.
+    """The uniform numbers of completions, one a position.
 
     Args:
-        keys: int64 [M], of `attempt_keys`.
+        keys: int64 [M], of `rollout_keys`.
         length: how many positions, T.
 
     Returns:
@@ -48,7 +48,7 @@ def uniforms(keys: Tensor, length: int) -> Tensor:
     return hashing.shifted(hashing.mix(keys[:, None] + counters), 11).double() * 2.0**-53
 
 
-def kept(log_probs: Tensor, sampling: Sampling) -> Tensor | None:
+def allowed_tokens(log_probs: Tensor, sampling: Sampling) -> Tensor | None:
     """Which tokens `top_k`, `top_p` and `min_p` leave; tokens that tie with the last of them stay too.
 
     Args:
@@ -111,7 +111,7 @@ def choose(scores: Tensor, chance: Tensor | None, sampling: Sampling) -> tuple[T
         tokens = scores.argmax(-1)
         return tokens, _log_prob(scores.log_softmax(-1), tokens)
     log_probs = (scores if sampling.temperature == 1.0 else scores / sampling.temperature).log_softmax(-1)
-    left = kept(log_probs, sampling)
+    left = allowed_tokens(log_probs, sampling)
     weights = log_probs.exp()
     tokens = draw(weights if left is None else weights.masked_fill_(~left, 0.0), chance)
     return tokens, _log_prob(log_probs, tokens)

@@ -16,7 +16,7 @@ from didact.rollouts.packed import PackedEngine
 from didact.rollouts.products import is_llama_shaped, pack
 
 
-class Engine(Protocol):
+class DecodingEngine(Protocol):
     """A model with slots, each of which holds a sequence that is being written."""
 
     def prefill(self, prompts: Sequence[Sequence[int]]) -> Any:
@@ -42,7 +42,7 @@ class Engine(Protocol):
         ...
 
 
-def engine_for(learner: CausalLearner, slots: int, length: int) -> Engine:
+def engine_for(learner: CausalLearner, slots: int, length: int) -> DecodingEngine:
     """The engine that suits a model, with the weights that it has now.
 
     Args:

@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from didact.rollouts.products import Block, Weights
+from didact.rollouts.products import PackedBlock, Weights
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class PackedPrompts:
     """Prompts that were read."""
 
     states: Tensor
@@ -28,7 +28,7 @@ class Read:
 
 
 class PackedEngine:
-    """See `didact.rollouts.engines.Engine`.
+    """See `didact.rollouts.engines.DecodingEngine`.
 
     Args:
         weights: of `pack`.
@@ -49,7 +49,7 @@ class PackedEngine:
         self.column = 0
         self.filled = 0
 
-    def prefill(self, prompts: Sequence[Sequence[int]]) -> Read:
+    def prefill(self, prompts: Sequence[Sequence[int]]) -> PackedPrompts:
         """Read prompts."""
         w, device = self.weights, self.cache.device
         lengths = torch.tensor([len(prompt) for prompt in prompts]).to(device)
@@ -69,9 +69,9 @@ class PackedEngine:
 
         if T:
             self._through(ids.flatten(), w.turns[:T].repeat(P, 1, 1), attend)
-        return Read(kept, lengths)
+        return PackedPrompts(kept, lengths)
 
-    def place(self, read: Read, source: Tensor, rows: Tensor) -> None:
+    def place(self, read: PackedPrompts, source: Tensor, rows: Tensor) -> None:
         """Copy what was read into slots, into the columns before the one that is written next."""
         longest = int(read.lengths.max())
         if not self.filled:
@@ -138,7 +138,7 @@ class PackedEngine:
             x = block.down.added(F.silu(gate).mul_(up), x)
         return x
 
-    def _turn(self, states: Tensor, turns: Tensor, block: Block) -> None:
+    def _turn(self, states: Tensor, turns: Tensor, block: PackedBlock) -> None:
         """Turn queries and keys [N, H + G, E] to their positions, in place."""
         if block.gains is not None:
             states.copy_(self._normed(states) * block.gains)

@@ -61,7 +61,7 @@ def _packable(weight: Tensor) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class PackedBlock:
     """One block of the model."""
 
     qkv: Product
@@ -79,7 +79,7 @@ class Weights:
 
     embedding: Tensor
     """[V, D]."""
-    blocks: Sequence[Block]
+    blocks: Sequence[PackedBlock]
     scores: Product
     """The head, with the gain of the last norm."""
     head: Head
@@ -174,7 +174,7 @@ def _eps(norm: Any) -> float:
     return norm.eps if hasattr(norm, "eps") else norm.variance_epsilon
 
 
-def _block(layer: Any, size: int) -> Block:
+def _block(layer: Any, size: int) -> PackedBlock:
     attention, mlp = layer.self_attn, layer.mlp
     gain = _gain(layer.input_layernorm)
     second = _gain(layer.post_attention_layernorm)
@@ -185,7 +185,7 @@ def _block(layer: Any, size: int) -> Block:
         _paired(attention.k_proj, size, 1.0),
         (_weight(attention.v_proj), _bias(attention.v_proj)),
     ]
-    return Block(
+    return PackedBlock(
         qkv=_joined(parts, gain),
         gains=_gains(attention, size, scale) if normed else None,
         out=Product(_weight(attention.o_proj), _bias(attention.o_proj)),

@@ -8,6 +8,7 @@ import torch
 
 from didact.learners.causal import check_length
 from didact.losses.policy.preferences import best_against_others
+from didact.rollouts.writer import Writer
 from didact.sources import rated_answers
 from didact.types import Batch, Question, Questions
 
@@ -47,13 +48,13 @@ class RatedPairs:
         """The most pairs that a question has."""
         return max(map(len, self.pairs.values()), default=0)
 
-    def batch(self, questions: Sequence[Question], shares: Sequence[float], ask: Any) -> Batch:
+    def batch(self, writer: Writer, questions: Sequence[Question], shares: Sequence[float]) -> Batch:
         """One pair a question, laid out as those of `CompletionSource` are.
 
         Args:
+            writer: lays them out.
             questions: B of them.
             shares: B numbers in [0, 1); how far down its list, from the easiest pair on, each question's pair lies.
-            ask: an `Asker`.
 
         Returns:
             The best answers, the others as the view `rejected`, and `gap`, float32 [B], how far their ratings differ.
@@ -61,7 +62,7 @@ class RatedPairs:
         lists = [self.pairs[question.id] for question in questions]
         pairs = [made[int(len(made) * share)] for made, share in zip(lists, shares, strict=True)]
         best, others, gaps = zip(*pairs, strict=True)
-        chosen, rejected = (ask.written(questions, texts).batch for texts in (best, others))
+        chosen, rejected = (writer.encode(questions, texts).batch for texts in (best, others))
         view = {f"rejected.{name}": rejected[name] for name in _INPUTS}
         return Batch({**chosen, **view, "gap": torch.tensor(gaps)})
 

@@ -5,14 +5,14 @@ from typing import Any
 
 from didact.curricula import Uniform
 from didact.errors import ConfigError, DataError
-from didact.rollouts.collecting import Asker
+from didact.rollouts.writer import Writer
 from didact.sources import Rounds
 from didact.types import Batch, Curriculum, Questions, RolloutFeed
 
 
 def rollout_rounds(
     questions: Questions,
-    ask: Asker,
+    writer: Writer,
     collect: Callable[[Any, Any], Batch],
     *,
     batch_size: int,
@@ -20,11 +20,11 @@ def rollout_rounds(
     seed: int = 0,
     curriculum: Curriculum | None = None,
 ) -> Rounds:
-    """Rounds in which a student answers questions.
+    """Rounds in which a student writes completions of prompts.
 
     Args:
         questions: N of them.
-        ask: by whom they are answered and judged.
+        writer: writes and verifies.
         collect: makes the rollouts of a round; a method's `collect`.
         batch_size: rollouts in an optimizer step: all those at `batch_size / samples` questions.
         feed: the method's, for its `epochs` and `minibatches`.
@@ -36,8 +36,8 @@ def rollout_rounds(
         DataError: no questions.
     """
     if not len(questions):
-        raise DataError(f"There are no questions to ask in {questions.name or 'the data'}.")
-    feed, samples = feed or RolloutFeed(), ask.sampling.samples
+        raise DataError(f"There are no questions in {questions.name or 'the data'}.")
+    feed, samples = feed or RolloutFeed(), writer.sampling.samples
     if batch_size % samples:
         raise ConfigError(
             f"batch_size is {batch_size}, which is no multiple of samples = {samples}; a step takes all the "
@@ -45,7 +45,7 @@ def rollout_rounds(
         )
     return Rounds(
         Uniform(len(questions), seed) if curriculum is None else curriculum,
-        ask,
+        writer,
         collect,
         size=batch_size // samples * feed.minibatches,
         data=questions,

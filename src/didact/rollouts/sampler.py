@@ -9,10 +9,10 @@ from torch import nn
 from didact.errors import DataError
 from didact.learners.causal import CausalLearner, check_length
 from didact.rollouts.completions import Completions
-from didact.rollouts.draws import attempt_keys
+from didact.rollouts.continuous_batch import ContinuousBatch
+from didact.rollouts.draws import rollout_keys
 from didact.rollouts.sampling import Sampling
 from didact.rollouts.stopping import Stopping
-from didact.rollouts.writing import Writing
 
 
 class Sampler:
@@ -20,7 +20,7 @@ class Sampler:
 
     `sampling.slots` completions are written at once, in evaluation mode, with the weights that the model has when
     `sample` is called; those that end make room for the next. A prompt is read once, however many samples are wanted.
-    An attempt is decided by the weights, the seed, the prompt and its id, the visit and the number of the sample, and
+    A completion is decided by the weights, the seed, the prompt and its id, the visit and the number of the sample, and
     not by what else is sampled, but for the rounding of sums.
 
     Args:
@@ -50,11 +50,11 @@ class Sampler:
             ConfigError: a prompt that leaves no room in the context; or a model that can't be sampled from.
         """
         self._check(prompts, ids)
-        keys = attempt_keys(torch.tensor(ids), seed=self.seed, visit=visit, samples=self.sampling.samples)
-        writing = Writing(self.learner, self.sampling, self.stopping, prompts, keys)
+        keys = rollout_keys(torch.tensor(ids), seed=self.seed, visit=visit, samples=self.sampling.samples)
+        batch = ContinuousBatch(self.learner, self.sampling, self.stopping, prompts, keys)
         with _evaluating(self.learner), torch.inference_mode():
-            writing.run()
-        return _completions(writing, self.learner, sum(map(len, prompts)))
+            batch.run()
+        return _completions(batch, self.learner, sum(map(len, prompts)))
 
     def _check(self, prompts: Sequence[Sequence[int]], ids: Sequence[int]) -> None:
         if not len(prompts):
@@ -75,15 +75,15 @@ class Sampler:
         check_length(self.learner, max(map(len, prompts)), new=1)
 
 
-def _completions(writing: Writing, learner: CausalLearner, read: int) -> Completions:
-    longest = int(writing.lengths.max())
+def _completions(batch: ContinuousBatch, learner: CausalLearner, read: int) -> Completions:
+    longest = int(batch.lengths.max())
     return Completions(
-        tokens=writing.tokens[:, :longest],
-        lengths=writing.lengths,
-        log_probs=writing.log_probs[:, :longest],
-        finished=writing.finished,
+        tokens=batch.tokens[:, :longest],
+        lengths=batch.lengths,
+        log_probs=batch.log_probs[:, :longest],
+        finished=batch.finished,
         read=read,
-        written=int(writing.lengths.sum()),
+        written=int(batch.lengths.sum()),
         decode=learner.tokenizer.decode,
     )
 

@@ -1,4 +1,4 @@
-"""How attempts are sampled: the options, and their bounds."""
+"""How completions are sampled: the options, and their bounds."""
 
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ class Sampling:
     min_p: float = 0.0
     """The least probability of a token, as a share of the greatest; 0 is none."""
     samples: int = 1
-    """How many attempts at each prompt."""
+    """How many completions of each prompt."""
     stop: tuple[str, ...] = ()
     """Strings that end a completion once they stand in its text; they stay in it."""
     slots: int = 64

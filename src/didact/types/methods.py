@@ -57,7 +57,7 @@ class Method:
 
         Args:
             chosen: what comes next, as the curriculum says: questions, for a `Writer`.
-            actor: by whom the rows are made: `didact.rollouts.Asker`, a `Player` or a `Pool`.
+            actor: by whom the rows are made: `didact.rollouts.Writer`, a `Player` or a `Pool`.
 
         Returns:
             A row a rollout, step or example; see `Batch` for the tensors. What the round decides once, such as

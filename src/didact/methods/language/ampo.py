@@ -26,7 +26,7 @@ from didact.losses.policy.groups import failed_groups
 from didact.losses.policy.outputs import acted, attempt_counts, with_advantages
 from didact.losses.policy.selection import best_of_groups
 from didact.losses.policy.surrogate import imitated
-from didact.rollouts import followed, in_place, rationales_of, told_by, verified
+from didact.rollouts import accepted_answers, comprehension_scores, rationales_of, replace_rollouts, teacher_answers
 from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Terms
 
 
@@ -73,26 +73,27 @@ class AMPO(Method):
         known = rationales_of(question)
         return [(question, text) for name, text in known.items() if name in (self.config.solvers or known)]
 
-    def collect(self, questions: Sequence[Question], ask: Any) -> Batch:
-        """Attempts, and teachers' answers in the place of some, with their `advantage` [B]; `own` tells them apart."""
-        if self.config.replaced >= ask.sampling.samples:
+    def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
+        """Rollouts, and teachers' answers in the place of some, with their `advantage` [B]; `own` tells them apart."""
+        if self.config.replaced >= writer.sampling.samples:
             raise ConfigError(
-                f"replaced is {self.config.replaced}, but there are {ask.sampling.samples} attempts at a question, and "
-                "one at least must stay; give more samples."
+                f"replaced is {self.config.replaced}, but there are {writer.sampling.samples} rollouts of a question, "
+                "and one at least must stay; give more samples."
             )
-        batch = ask.attempt(questions).batch
+        batch = writer.write(questions).batch
         ids = set(batch["group"][failed_groups(batch["correct"], batch["group"])].tolist())
-        found = self._guidance(list({q.id: q for q in questions if q.id in ids}.values()), ask)
-        mixed = Batch({**batch, "own": torch.ones(batch.size)}) if found is None else in_place(batch, found)
+        found = self._guidance(list({q.id: q for q in questions if q.id in ids}.values()), writer)
+        mixed = Batch({**batch, "own": torch.ones(batch.size)}) if found is None else replace_rollouts(batch, found)
         return with_advantages(mixed, scale=self.config.scale)
 
-    def _guidance(self, failed: Sequence[Question], ask: Any) -> Batch | None:
+    def _guidance(self, failed: Sequence[Question], writer: Any) -> Batch | None:
         """Of teachers' right answers to questions, those that the learner follows best; None where there are none."""
         told = [pair for question in failed for pair in self._told(question)]
-        right = verified(told + told_by([teacher.learner for teacher in self.pool], failed, ask), ask)
+        told += teacher_answers(writer, [teacher.learner for teacher in self.pool], failed)
+        right = accepted_answers(writer, told)
         if right is None:
             return None
-        score = followed(self.learner, right)
+        score = comprehension_scores(self.learner, right)
         return right.batch.select(best_of_groups(score, right.batch["group"], self.config.replaced))
 
     def loss(self, batch: Batch) -> Terms:

@@ -77,9 +77,9 @@ class ClipCov(Method):
         self.feed = replace(self.feed, minibatches=config.updates)
         self.learner = learner
 
-    def collect(self, questions: Sequence[Question], ask: Any) -> Batch:
-        """Attempts with their `advantage` [B]."""
-        return with_advantages(ask.attempt(questions).batch)
+    def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
+        """Rollouts with their `advantage` [B]."""
+        return with_advantages(writer.write(questions).batch)
 
     def loss(self, batch: Batch) -> Terms:
         """The term `policy`, averaged over tokens; `controlled` is the share of tokens that is held back."""

@@ -27,7 +27,7 @@ from didact.claiming import Claim
 from didact.errors import DataError, check_range
 from didact.losses.labels.votes import cross_votes, majority
 from didact.losses.policy.outputs import acted, attempt_counts, with_advantages
-from didact.rollouts import joined
+from didact.rollouts import concat
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 
 
@@ -58,8 +58,8 @@ class CoReward(Method):
         self.config = config
         self.learner = learner
 
-    def collect(self, questions: Sequence[Question], ask: Any) -> Batch:
-        """Attempts with their `reward` and `advantage` [B]; at two wordings, they are twice as many as asked for.
+    def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
+        """Rollouts with their `reward` and `advantage` [B]; at two wordings, they are twice as many as asked for.
 
         `group` tells the wordings of a question apart.
 
@@ -67,8 +67,8 @@ class CoReward(Method):
             DataError: a question has no paraphrase, and one is needed.
         """
         asked = [questions] if self.config.votes == "single" else [questions, [paraphrased(q) for q in questions]]
-        parts = [ask.attempt(wording, turn=turn, judged=False) for turn, wording in enumerate(asked)]
-        whole = joined(parts)
+        parts = [writer.write(wording, turn=turn, verify=False) for turn, wording in enumerate(asked)]
+        whole = concat(parts)
         numbers = {text: number for number, text in enumerate(dict.fromkeys(text.strip() for text in whole.texts))}
         answer = torch.tensor([numbers[text.strip()] for text in whole.texts])
         view = (torch.arange(len(answer)) >= len(parts[0].texts)).long()

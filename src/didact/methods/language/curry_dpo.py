@@ -81,15 +81,16 @@ class CurryDPO(Method):
         self.pairs = RatedPairs.of(questions, learner)
         self.stages = _Stages(learner, self.pairs.most)
 
-    def collect(self, questions: Sequence[Question], ask: Any) -> Batch:
+    def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
         """A pair of the present stage for each question: its best answer, and the other as the view `rejected`."""
         if self.config.order == "shuffled":
             ids = torch.tensor([question.id for question in questions])
-            return self.pairs.batch(questions, hashing.uniform(ids, ask.seed, f"pairs/{ask.round}").tolist(), ask)
+            shares = hashing.uniform(ids, writer.seed, f"pairs/{writer.round}").tolist()
+            return self.pairs.batch(writer, questions, shares)
         # Its middle, so that rounding takes no pair for a neighbour.
         share = (self.stages.number + 0.5) / self.stages.count
         share = share if self.config.order == "easy_first" else 1.0 - share
-        return self.pairs.batch(questions, [share] * len(questions), ask)
+        return self.pairs.batch(writer, questions, [share] * len(questions))
 
     def loss(self, batch: Batch) -> Terms:
         """The term `preference`; `right` is the share of pairs that the learner orders as it should, `gap` the gap."""

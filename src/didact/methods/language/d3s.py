@@ -64,9 +64,9 @@ class D3S(Method):
         self.feed = replace(self.feed, minibatches=config.updates)
         self.learner = learner
 
-    def collect(self, questions: Sequence[Question], ask: Any) -> Batch:
-        """Attempts with their `advantage` [B]."""
-        return with_advantages(ask.attempt(questions).batch)
+    def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
+        """Rollouts with their `advantage` [B]."""
+        return with_advantages(writer.write(questions).batch)
 
     def loss(self, batch: Batch) -> Terms:
         """The term `policy`, averaged over the tokens that are kept; `kept` is their share of the kept attempts'.

@@ -29,7 +29,7 @@ from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.losses.policy.groups import failed_groups
 from didact.losses.policy.outputs import acted, attempt_counts, with_advantages
-from didact.rollouts import Attempts, Chains, chosen, continued, explained, joined
+from didact.rollouts import Chains, Rollouts, concat, continue_prefixes, write_chains
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 
 
@@ -71,16 +71,16 @@ class EvoCoT(Method):
         self.learner = learner
         self.chains = Chains(config.separator)
 
-    def collect(self, questions: Sequence[Question], ask: Any) -> Batch:
-        """Attempts with their `advantage`, and `opened`, 1 where steps of a chain were shown; [B] each."""
+    def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
+        """Rollouts with their `advantage`, and `prefixed`, 1 where steps of a chain were shown; [B] each."""
         config, chains = self.config, self.chains.texts
         fresh = [question for question in questions if question.id not in chains]
-        parts = list[Attempts]()
+        parts = list[Rollouts]()
         if fresh:
-            first = continued(ask, fresh, [""] * len(fresh))
+            first = continue_prefixes(writer, fresh, [""] * len(fresh))
             failed = set(first.batch["id"][failed_groups(first.batch["correct"], first.batch["group"])].tolist())
-            chains |= explained(
-                ask,
+            chains |= write_chains(
+                writer,
                 [question for question in fresh if question.id in failed],
                 template=config.template,
                 separator=config.separator,
@@ -88,31 +88,31 @@ class EvoCoT(Method):
                 turns=(1, 2),
             )
             kept = torch.tensor([question.id not in chains for question in first.questions])
-            parts += [chosen(first, kept)] if kept.any() else []
+            parts += [first.select(kept)] if kept.any() else []
         helped = [question for question in questions if question.id in chains]
         if helped:
-            parts.append(continued(ask, helped, self._openings(helped, ask), turn=3))
+            parts.append(continue_prefixes(writer, helped, self._prefixes(helped, writer), turn=3))
             self.chains.shorten(float(parts[-1].batch["correct"].mean()), config.enough)
-        return with_advantages(joined(parts).batch)
+        return with_advantages(concat(parts).batch)
 
-    def _openings(self, questions: Sequence[Question], ask: Any) -> list[str]:
+    def _prefixes(self, questions: Sequence[Question], writer: Any) -> list[str]:
         """The steps that are shown of each question's chain."""
         ids = [question.id for question in questions]
         if self.config.prefixes == "shortened":
-            return [self.chains.opening(number) for number in ids]
-        chances = hashing.uniform(torch.tensor(ids), ask.seed, f"evocot/{ask.round}").tolist()
-        return [self.chains.opening(number, chance) for number, chance in zip(ids, chances, strict=True)]
+            return [self.chains.prefix(number) for number in ids]
+        chances = hashing.uniform(torch.tensor(ids), writer.seed, f"evocot/{writer.round}").tolist()
+        return [self.chains.prefix(number, chance) for number, chance in zip(ids, chances, strict=True)]
 
     def loss(self, batch: Batch) -> Terms:
         """The term `policy`, averaged over tokens; the others are for looking at."""
         config = self.config
         tokens = acted(self.learner(batch), batch)
         losses = tokens.surrogate(batch["advantage"], config.clip_low, config.clip_high)
-        return Terms(policy=tokens.rows.term(losses), **tokens.figures(batch, opened=batch["opened"]))
+        return Terms(policy=tokens.rows.term(losses), **tokens.figures(batch, prefixed=batch["prefixed"]))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """Tokens, and attempts."""
-        return {**attempt_counts(batch, {"policy": "token"}), "opened": float(batch.size)}
+        return {**attempt_counts(batch, {"policy": "token"}), "prefixed": float(batch.size)}
 
 
 CLAIM = Claim(

@@ -75,9 +75,9 @@ class GKD(Method):
         self.learner = learner
         self.teacher = teacher
 
-    def collect(self, questions: Sequence[Question], ask: Any) -> Batch:
+    def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
         """Answers of the student, and of the data."""
-        return ask.mixed(questions, self.config.on_policy).batch
+        return writer.mix(questions, self.config.on_policy).batch
 
     def loss(self, batch: Batch) -> Terms:
         """The term `teacher`, averaged over tokens; `overlap` is for looking at."""

@@ -61,9 +61,9 @@ class GRPO(Method):
         self.learner = learner
         self.reference = snapshot(learner) if config.kl else None
 
-    def collect(self, questions: Sequence[Question], ask: Any) -> Batch:
-        """Attempts with their `advantage` [B]."""
-        return with_advantages(ask.attempt(questions).batch, scale=self.config.scale)
+    def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
+        """Rollouts with their `advantage` [B]."""
+        return with_advantages(writer.write(questions).batch, scale=self.config.scale)
 
     def loss(self, batch: Batch) -> Terms:
         """The terms `policy`, and `kl` where there is a reference; the others are for looking at."""

@@ -60,9 +60,9 @@ class GRPOLambda(Method):
         self.feed = replace(self.feed, minibatches=config.updates)
         self.learner = learner
 
-    def collect(self, questions: Sequence[Question], ask: Any) -> Batch:
-        """Attempts with their `advantage`, and `penalised`, 1 where length counted; [B] each."""
-        batch, config = ask.attempt(questions).batch, self.config
+    def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
+        """Rollouts with their `advantage`, and `penalised`, 1 where length counted; [B] each."""
+        batch, config = writer.write(questions).batch, self.config
         right = (batch["reward"] >= 1.0).float() * (batch["trust"] > 0)
         chosen = most_accurate(right, batch["group"], config.share)
         length = batch["completion_mask"].sum(1).float()

@@ -60,9 +60,9 @@ class KDRL(Method):
         self.learner = learner
         self.teacher = teacher
 
-    def collect(self, questions: Sequence[Question], ask: Any) -> Batch:
-        """Attempts with their `advantage` [B]."""
-        return with_advantages(ask.attempt(questions).batch)
+    def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
+        """Rollouts with their `advantage` [B]."""
+        return with_advantages(writer.write(questions).batch)
 
     def loss(self, batch: Batch) -> Terms:
         """The terms `policy` and `teacher`, averaged over tokens; the others are for looking at."""

@@ -57,9 +57,9 @@ class NFT(Method):
         self.feed = replace(self.feed, minibatches=config.updates)
         self.learner = learner
 
-    def collect(self, questions: Sequence[Question], ask: Any) -> Batch:
-        """Attempts with the `accuracy` of their question, and `right`; [B] each."""
-        batch = ask.attempt(questions).batch
+    def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
+        """Rollouts with the `accuracy` of their question, and `right`; [B] each."""
+        batch = writer.write(questions).batch
         right = (batch["reward"] >= 1.0).float() * (batch["trust"] > 0)
         accuracy = group_mean(right, batch["group"], (batch["trust"] > 0).float())
         dead = dead_groups(right, batch["group"], batch["trust"])

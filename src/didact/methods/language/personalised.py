@@ -25,7 +25,7 @@ from didact.claiming import Claim
 from didact.errors import ConfigError
 from didact.losses.tokens.rows import select, watched
 from didact.losses.tokens.vocabulary import token_cross_entropy
-from didact.rollouts import asked_again, completion_of, earning, first_of
+from didact.rollouts import completion_of, full_rewards, retry_questions, strip_attempt
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 
 
@@ -61,37 +61,37 @@ class Personalised(Method):
                 "takes instead; give its column, or a teacher such as runs/NAME or warm:1000:decoder:4x128."
             )
 
-    def collect(self, questions: Sequence[Question], ask: Any) -> Batch:
+    def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
         """Lessons; `lesson` [B] is 1 for them, and 0 for the empty answer that fills a round without any.
 
         `failed` and `mended` [B] are the shares of wrong attempts, and of teacher's answers that earn a full reward.
         """
         if self.config.teaching == "all":
-            return self._lessons(ask, questions, questions, failed=1.0)
-        attempts = ask.attempt([first_of(question) for question in questions])
+            return self._lessons(writer, questions, questions, failed=1.0)
+        attempts = writer.write([strip_attempt(question) for question in questions])
         wrong = (attempts.batch["reward"] < 1.0) & (attempts.batch["trust"] > 0)
         places = wrong.nonzero()[:, 0].tolist()
         failed, share = [attempts.questions[place] for place in places], len(places) / len(wrong)
         if not failed:
-            return _filled(ask.written(attempts.questions[:1], [""]).batch, lesson=0.0, failed=share)
+            return _filled(writer.encode(attempts.questions[:1], [""]).batch, lesson=0.0, failed=share)
         if self.config.teaching == "failed":
             failed = list({question.id: question for question in failed}.values())
-            return self._lessons(ask, failed, failed, failed=share)
-        again = asked_again(failed, [attempts.texts[place] for place in places], self.config.again)
-        return self._lessons(ask, failed, again, failed=share)
+            return self._lessons(writer, failed, failed, failed=share)
+        again = retry_questions(failed, [attempts.texts[place] for place in places], self.config.again)
+        return self._lessons(writer, failed, again, failed=share)
 
-    def _lessons(self, ask: Any, tasks: Sequence[Question], asked: Sequence[Question], *, failed: float) -> Batch:
+    def _lessons(self, writer: Any, tasks: Sequence[Question], asked: Sequence[Question], *, failed: float) -> Batch:
         """What the teacher answers, where it earns a full reward: as answers to tasks, to what was asked, or both."""
         if self.teacher is None:
             texts: Sequence[str] = [completion_of(question) for question in tasks]
         else:
-            texts = ask.attempt(asked, samples=1, turn=1, by=self.teacher.learner, judged=False).texts
-        good = earning(ask, asked, texts)
+            texts = writer.write(asked, samples=1, turn=1, by=self.teacher.learner, verify=False).texts
+        good = full_rewards(writer, asked, texts)
         forms = {"task": [tasks], "attempt": [asked], "both": [tasks] if asked is tasks else [tasks, asked]}
         lessons = [(form[place], texts[place]) for form in forms[self.config.lessons] for place in good]
         if not lessons:
-            return _filled(ask.written(tasks[:1], [""]).batch, lesson=0.0, failed=failed)
-        batch = ask.written([question for question, _ in lessons], [text for _, text in lessons]).batch
+            return _filled(writer.encode(tasks[:1], [""]).batch, lesson=0.0, failed=failed)
+        batch = writer.encode([question for question, _ in lessons], [text for _, text in lessons]).batch
         return _filled(batch, lesson=1.0, failed=failed, mended=len(good) / len(tasks))
 
     def loss(self, batch: Batch) -> Terms:

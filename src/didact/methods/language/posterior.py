@@ -68,9 +68,9 @@ class Posterior(Method):
         columns = {"log_mean": torch.float64, "times": torch.float64}
         self.running = PerExample(len(ids), dict.fromkeys(columns, ()), dtypes=columns) if kept else None
 
-    def collect(self, questions: Sequence[Question], ask: Any) -> Batch:
-        """Attempts with their `advantage`, and the `departure` from the beginning in nats a token; [B] each."""
-        config, batch = self.config, ask.attempt(questions).batch
+    def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
+        """Rollouts with their `advantage`, and the `departure` from the beginning in nats a token; [B] each."""
+        config, batch = self.config, writer.write(questions).batch
         mine, theirs, trust = batch["log_probs"].sum(1), self._by_reference(batch), batch["trust"]
         ratio = posterior_ratio(mine, theirs, batch["reward"], config.beta)
         normaliser = log_normaliser(ratio, batch["group"], trust)

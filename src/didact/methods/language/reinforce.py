@@ -45,9 +45,9 @@ class Reinforce(Method):
         self.config = config
         self.learner = learner
 
-    def collect(self, questions: Sequence[Question], ask: Any) -> Batch:
-        """Attempts with their `advantage` [B]."""
-        batch = ask.attempt(questions).batch
+    def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
+        """Rollouts with their `advantage` [B]."""
+        batch = writer.write(questions).batch
         everything = torch.zeros_like(batch["group"])
         return with_advantages(batch, group=everything, baseline=self.config.baseline, scale=False)
 

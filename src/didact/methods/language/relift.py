@@ -6,7 +6,7 @@ cross-entropy. So demonstrations are spent on what the model cannot find by itse
 
 Departures: the demonstrations share the optimizer step of the round in which enough of them are there (the paper takes
 a step for them alone), with the weight `demonstration`; a question counts as failed where no attempt was right; and the
-answers are the data's, where the paper has a large model write them. Attempts are averaged over the tokens of a step.
+answers are the data's, where the paper has a large model write them. Rollouts are averaged over the tokens of a step.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from didact.errors import ConfigError, check_range
 from didact.losses.policy.groups import failed_groups
 from didact.losses.policy.outputs import acted, attempt_counts, with_advantages
 from didact.losses.tokens.rows import row_counts
-from didact.rollouts import beside, completion_of
+from didact.rollouts import append_off_policy, completion_of
 from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Terms
 
 
@@ -90,16 +90,16 @@ class ReLIFT(Method):
         if not self.failed.known:
             raise ConfigError("No question has a completion, which relift needs; give its column, or choose grpo.")
 
-    def collect(self, questions: Sequence[Question], ask: Any) -> Batch:
-        """Attempts with their `advantage` [B], and demonstrations where enough questions failed; `own` tells them."""
-        batch = with_advantages(ask.attempt(questions).batch)
+    def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
+        """Rollouts with their `advantage` [B], and demonstrations where enough questions failed; `own` tells them."""
+        batch = with_advantages(writer.write(questions).batch)
         self.failed.add(batch["id"][failed_groups(batch["correct"], batch["group"])].tolist())
         batch = Batch({**batch, "own": torch.ones(batch.size)})
         if len(self.failed.ids) < self.config.demonstrations:
             return batch
         asked = self.failed.take()
-        shown = ask.written(asked, [completion_of(question) for question in asked]).batch
-        return beside(batch, shown, trust=0.0)
+        shown = writer.encode(asked, [completion_of(question) for question in asked]).batch
+        return append_off_policy(batch, shown, trust=0.0)
 
     def loss(self, batch: Batch) -> Terms:
         """The terms `policy` and `demonstration`, averaged over tokens; the others are for looking at."""

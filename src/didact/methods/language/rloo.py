@@ -49,9 +49,9 @@ class RLOO(Method):
         self.learner = learner
         self.reference = snapshot(learner) if config.kl else None
 
-    def collect(self, questions: Sequence[Question], ask: Any) -> Batch:
-        """Attempts with their `advantage` [B]."""
-        batch = ask.attempt(questions).batch
+    def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
+        """Rollouts with their `advantage` [B]."""
+        batch = writer.write(questions).batch
         reward = batch["reward"]
         if self.reference is not None:
             seen = batch.to(next(self.reference.learner.parameters()).device)

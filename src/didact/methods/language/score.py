@@ -28,7 +28,7 @@ from didact.losses.policy.outputs import acted, attempt_counts
 from didact.losses.policy.two_turn import holding, second_try_advantages, second_try_figures, with_second_tries
 from didact.losses.tokens.divergence import token_divergence
 from didact.losses.tokens.rows import Rows
-from didact.rollouts import joined, tried_twice
+from didact.rollouts import concat, write_twice
 from didact.teachers import snapshot
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Term, Terms
 
@@ -63,9 +63,9 @@ class SCoRe(Method):
         self.config, self.learner = config, learner
         self.reference = snapshot(learner) if config.kl or (config.hold and config.early) else None
 
-    def collect(self, questions: Sequence[Question], ask: Any) -> Batch:
+    def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
         """First answers and then second ones to the same, with what `with_second_tries` makes of them."""
-        return with_second_tries(joined(tried_twice(ask, questions, self.config.again)).batch)
+        return with_second_tries(concat(write_twice(writer, questions, self.config.again)).batch)
 
     def loss(self, batch: Batch) -> Terms:
         """The terms `policy`, and `kl` where there is a reference; the others are for looking at."""

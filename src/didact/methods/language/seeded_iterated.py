@@ -73,15 +73,15 @@ class SeededIterated(Method):
         """How many steps an interaction and an imitation take together."""
         return self.config.interaction + self.config.imitation
 
-    def collect(self, questions: Sequence[Question], ask: Any) -> Batch:
-        """Attempts of the learner; with their `advantage` [B] while it learns from them."""
-        if ask.version % self.generation >= self.config.interaction:
-            return ask.attempt(questions, judged=False).batch
-        attempts = ask.attempt(questions)
+    def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
+        """Rollouts of the learner; with their `advantage` [B] while it learns from them."""
+        if writer.version % self.generation >= self.config.interaction:
+            return writer.write(questions, verify=False).batch
+        attempts = writer.write(questions)
         batch = with_advantages(attempts.batch)
         if not self.config.supervised:
             return batch
-        given = ask.written(attempts.questions, [completion_of(question) for question in attempts.questions]).batch
+        given = writer.encode(attempts.questions, [completion_of(question) for question in attempts.questions]).batch
         inputs = ("input_ids", "attention_mask", "completion_mask")
         return Batch({**batch, **{f"given.{name}": given[name] for name in inputs}})
 

@@ -29,7 +29,7 @@ from didact.errors import check_choice, check_range
 from didact.losses.tokens.divergence import token_divergence
 from didact.losses.tokens.rows import row_counts, select
 from didact.losses.tokens.vocabulary import token_cross_entropy
-from didact.rollouts import KeptAnswers, golden_answers
+from didact.rollouts import AnswerCache, oracle_answers
 from didact.teachers import LanguageTeacher
 from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Term, Terms
 
@@ -70,22 +70,22 @@ class TeacherHacking(Method):
         self, config: Config, learner: LanguageLearner, teacher: LanguageTeacher, questions: Questions
     ) -> None:
         self.config, self.learner, self.teacher = config, learner, teacher
-        self.golden = golden_answers(questions, learner)
-        self.kept = KeptAnswers()
+        self.golden = oracle_answers(questions, learner)
+        self.kept = AnswerCache()
         few = min(config.prompts or len(questions), len(questions))
         self.asked = {question.id: questions[place % few] for place, question in enumerate(questions)}
 
-    def collect(self, questions: Sequence[Question], ask: Any) -> Batch:
+    def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
         """Answers to learn from, and the oracle's as the view `golden`."""
-        source, writer = self.config.answers, self.teacher.learner
+        source, teacher = self.config.answers, self.teacher.learner
         questions = [self.asked[question.id] for question in questions]
         if source == "offline":
-            batch = self.kept.batch(questions, ask, writer)
+            batch = self.kept.batch(writer, questions, teacher)
         else:
-            batch = ask.attempt(questions, by=writer if source == "teacher" else None, judged=False).batch
+            batch = writer.write(questions, by=teacher if source == "teacher" else None, verify=False).batch
         samples = batch.size // len(questions)
         asked = [question for question in questions for _ in range(samples)]
-        golden = ask.written(asked, [self.golden[question.id] for question in asked]).batch
+        golden = writer.encode(asked, [self.golden[question.id] for question in asked]).batch
         return Batch({**batch, **{f"golden.{name}": golden[name] for name in _INPUTS}})
 
     def loss(self, batch: Batch) -> Terms:

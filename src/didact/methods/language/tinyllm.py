@@ -26,7 +26,7 @@ from didact.claiming import Claim
 from didact.errors import ConfigError, check_range, nearest
 from didact.losses.tokens.rows import select
 from didact.losses.tokens.vocabulary import token_log_probs
-from didact.rollouts import check_fits, completion_of, instructed, rationales_of
+from didact.rollouts import check_fits, completion_of, prefix_prompt, rationales_of
 from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Terms
 
 
@@ -83,13 +83,13 @@ class TinyLLM(Method):
         """What is asked, what is to be said, and which task it is: 0 is the answer, 1 the first teacher's rationale."""
         known = rationales_of(question)
         names = [(task, name) for task, name in enumerate(self.weights, 1) if name in known]
-        told = [(instructed(question, f"{name}: "), known[name], task) for task, name in names]
+        told = [(prefix_prompt(question, f"{name}: "), known[name], task) for task, name in names]
         return [(question, question.answer or completion_of(question), 0), *told]
 
-    def collect(self, questions: Sequence[Question], ask: Any) -> Batch:
+    def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
         """The answer to each question and its rationales, with their `task` [B]; nothing is sampled."""
         asked, texts, tasks = zip(*(task for question in questions for task in self._tasks(question)), strict=True)
-        return Batch({**ask.written(asked, texts).batch, "task": torch.tensor(tasks)})
+        return Batch({**writer.encode(asked, texts).batch, "task": torch.tensor(tasks)})
 
     def loss(self, batch: Batch) -> Terms:
         """The term `answer`, and `rationale_NAME` for each teacher, each averaged over its own tokens."""

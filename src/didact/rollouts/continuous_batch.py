@@ -1,7 +1,7 @@
-"""One call of a sampler: attempts take turns in the slots of an engine until all are written.
+"""One call of a sampler: completions take turns in the slots of an engine until all are written.
 
-Axis letters: M attempts, S slots, L tokens of the longest completion, K steps since the slots were looked at, R slots
-that are filled.
+Axis letters: M completions, S slots, L tokens of the longest, K steps since the slots were looked at, R slots that are
+filled.
 """
 
 from collections.abc import Sequence
@@ -22,15 +22,15 @@ _PATIENCE = 8
 _READ_AT_ONCE = 8192
 
 
-class Writing:
-    """Attempts that are being written.
+class ContinuousBatch:
+    """Completions that are being written, continuously batched: one that ends makes room for the next.
 
     Args:
         learner: the model.
         sampling: the options.
         stopping: knows where completions end.
         prompts: P of them, checked.
-        keys: int64 [M] on the CPU, of `attempt_keys`, M = P * samples.
+        keys: int64 [M] on the CPU, of `rollout_keys`, M = P * samples.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Writing:
         self.finished = torch.zeros(len(keys), dtype=torch.bool)
 
     def run(self) -> None:
-        """Write all attempts."""
+        """Write all completions."""
         self._open()
         while len(self.live):
             scores = self.engine.step(self.newest)
@@ -67,7 +67,7 @@ class Writing:
         slots, device = min(self.sampling.slots, len(self.keys)), self.learner.device
         longest = max(map(len, self.prompts)) + self.sampling.max_new_tokens
         self.engine = engine_for(self.learner, slots, min(longest, self.learner.context))
-        self.attempts = torch.full((slots,), -1)
+        self.completions = torch.full((slots,), -1)
         self.newest = torch.zeros(slots, dtype=torch.int64, device=device)
         self.chances = torch.zeros(slots, self.tokens.shape[1], dtype=torch.float64, device=device)
         self.counts = torch.zeros(slots, 1, dtype=torch.int64, device=device)
@@ -86,7 +86,7 @@ class Writing:
         return chance
 
     def _is_due(self) -> bool:
-        """Whether some attempt may have come to its end."""
+        """Whether some completion may have come to its end."""
         if len(self.recent) >= min(self.patience, self.room):
             return True
         if self.newest.device.type != "cpu":
@@ -95,63 +95,63 @@ class Writing:
         return bool((ends if len(self.live) == len(ends) else ends & self.occupied).any())
 
     def _settle(self) -> None:
-        """Take down what was written since the last time, and free the slots of attempts that are over."""
+        """Take down what was written since the last time, and free the slots of completions that are over."""
         tokens, log_probs = (torch.stack(part).cpu()[:, self.live] for part in zip(*self.recent, strict=True))
         self.recent.clear()
-        steps, attempts = torch.arange(len(tokens))[:, None], self.attempts[self.live]
-        ends = self.stopping.ends(tokens, lambda place: self._before(int(attempts[place])))
+        steps, completions = torch.arange(len(tokens))[:, None], self.completions[self.live]
+        ends = self.stopping.ends(tokens, lambda place: self._before(int(completions[place])))
         first = torch.where(ends.any(0), ends.int().argmax(0), len(tokens))
-        taken = torch.minimum(first + 1, (self.limits - self.lengths)[attempts]).clamp(max=len(tokens))
+        taken = torch.minimum(first + 1, (self.limits - self.lengths)[completions]).clamp(max=len(tokens))
         valid = steps < taken
-        rows, columns = attempts.expand_as(tokens)[valid], (self.lengths[attempts] + steps)[valid]
+        rows, columns = completions.expand_as(tokens)[valid], (self.lengths[completions] + steps)[valid]
         self.tokens[rows, columns] = tokens[valid]
         self.log_probs[rows, columns] = log_probs[valid]
-        self.lengths[attempts] += taken
-        self.finished[attempts] = first < taken
-        over = self.finished[attempts] | (self.lengths[attempts] == self.limits[attempts])
-        self.attempts[self.live[over]] = -1
+        self.lengths[completions] += taken
+        self.finished[completions] = first < taken
+        over = self.finished[completions] | (self.lengths[completions] == self.limits[completions])
+        self.completions[self.live[over]] = -1
 
-    def _before(self, attempt: int) -> list[int]:
-        return self.tokens[attempt, : int(self.lengths[attempt])].tolist()
+    def _before(self, completion: int) -> list[int]:
+        return self.tokens[completion, : int(self.lengths[completion])].tolist()
 
     def _fill(self) -> None:
-        """Let waiting attempts into free slots, or give up slots that nothing waits for."""
-        free = (self.attempts < 0).nonzero()[:, 0]
-        slots, waiting = len(self.attempts), len(self.keys) - self.admitted
+        """Let waiting completions into free slots, or give up slots that nothing waits for."""
+        free = (self.completions < 0).nonzero()[:, 0]
+        slots, waiting = len(self.completions), len(self.keys) - self.admitted
         # A few at a time, since reading one prompt costs nearly as much as reading some.
         if waiting and len(free) >= min(waiting, max(1, slots // 8)):
             self._admit(free[:waiting])
         elif not waiting and slots // 4 < len(free) < slots:
             self._shrink()
-        self.occupied = self.attempts >= 0
+        self.occupied = self.completions >= 0
         self.live = self.occupied.nonzero()[:, 0]
-        written = self.attempts[self.live]
+        written = self.completions[self.live]
         self.room = int((self.limits - self.lengths)[written].min()) if len(written) else 0
 
     def _shrink(self) -> None:
-        kept = (self.attempts >= 0).nonzero()[:, 0]
-        self.attempts = self.attempts[kept]
+        kept = (self.completions >= 0).nonzero()[:, 0]
+        self.completions = self.completions[kept]
         kept = kept.to(self.newest.device)
         self.engine.keep(kept)
         self.newest, self.chances, self.counts = self.newest[kept], self.chances[kept], self.counts[kept]
 
     def _admit(self, rows: Tensor) -> None:
-        """Put the next attempts into slots, int64 [R] on the CPU."""
-        attempts = torch.arange(self.admitted, self.admitted + len(rows))
+        """Put the next completions into slots, int64 [R] on the CPU."""
+        completions = torch.arange(self.admitted, self.admitted + len(rows))
         self.admitted += len(rows)
-        self.attempts[rows] = attempts
-        self._read(attempts // self.sampling.samples, rows)
-        last = torch.tensor([self.prompts[i][-1] for i in (attempts // self.sampling.samples).tolist()])
+        self.completions[rows] = completions
+        self._read(completions // self.sampling.samples, rows)
+        last = torch.tensor([self.prompts[i][-1] for i in (completions // self.sampling.samples).tolist()])
         rows = rows.to(self.newest.device)
         self.newest[rows] = last.to(rows.device)
         if not self.sampling.greedy:
-            self.chances[rows] = uniforms(self.keys[attempts].to(rows.device), self.chances.shape[1])
+            self.chances[rows] = uniforms(self.keys[completions].to(rows.device), self.chances.shape[1])
             self.counts[rows] = 0
 
     def _read(self, prompts: Tensor, rows: Tensor) -> None:
         """Have slots hold prompts (int64 [R], ascending) but for their last tokens, which the first step adds.
 
-        What was read last is kept for the other attempts at the same prompt.
+        What was read last is kept for the other completions of the same prompt.
         """
         while True:
             there = prompts < self.read_to

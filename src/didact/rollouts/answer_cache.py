@@ -1,4 +1,4 @@
-"""Answers that are kept: those that another model wrote once, and those of the data that nobody learns from."""
+"""Answers that another model wrote once, and answers of the data that nobody learns from."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,40 +7,41 @@ import torch
 from torch import Tensor
 
 from didact.errors import DataError
-from didact.rollouts.collecting import rows_of
+from didact.rollouts.layout import pad_rows
 from didact.rollouts.rated import check_answers
+from didact.rollouts.writer import Writer
 from didact.types import Batch, Question, Questions
 
 GOLDEN = "golden"
 """Where `Question.data` holds an answer that is only looked at."""
 
 
-class KeptAnswers:
+class AnswerCache:
     """Answers by a model to each question, written when it first comes up and the same ever after; `Stateful`."""
 
     def __init__(self) -> None:
         self.answers: dict[int, list[list[int]]] = {}
 
-    def batch(self, questions: Sequence[Question], ask: Any, by: Any) -> Batch:
+    def batch(self, writer: Writer, questions: Sequence[Question], by: Any) -> Batch:
         """Answers to some questions.
 
         Args:
+            writer: its sampling says how many answers each question gets.
             questions: at least one.
-            ask: an `Asker`, whose sampling says how many answers each question gets.
             by: the model that writes what is not there yet.
 
         Returns:
-            Rows as those of `Asker.written`, without log-probabilities.
+            Rows as those of `Writer.encode`, without log-probabilities.
         """
         new = {question.id: question for question in questions if question.id not in self.answers}
         if new:
-            found = ask.attempt(list(new.values()), by=by, judged=False).batch
+            found = writer.write(list(new.values()), by=by, verify=False).batch
             for ids, mask, question in zip(found["input_ids"], found["completion_mask"], found["id"], strict=True):
                 self.answers.setdefault(int(question), []).append(ids[mask].tolist())
-        tokenizer = ask.learner.tokenizer
+        tokenizer = writer.learner.tokenizer
         kept = [(question, answer) for question in questions for answer in self.answers[question.id]]
         tokens = [torch.tensor(answer) for _, answer in kept]
-        rows = rows_of(
+        rows = pad_rows(
             [tokenizer.prompt(question) for question, _ in kept],
             torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True),
             torch.tensor(list(map(len, tokens))),
@@ -70,7 +71,7 @@ def _whole(numbers: Any) -> Tensor:
     return torch.tensor(list(numbers), dtype=torch.int64)
 
 
-def golden_answers(questions: Questions, learner: Any) -> dict[int, str]:
+def oracle_answers(questions: Questions, learner: Any) -> dict[int, str]:
     """Answers by which a learner is compared with what is true, by the ids of their questions.
 
     They lie in `Question.data` under `golden`; where there is none, the completion stands for it.

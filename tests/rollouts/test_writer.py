@@ -3,8 +3,7 @@ import torch
 
 from didact.errors import ConfigError, DataError
 from didact.parts.models import build_causal
-from didact.rollouts import Asker, Sampling, joined, repetition, rollout_rounds
-from didact.rollouts.collecting import rows_of
+from didact.rollouts import Sampling, Writer, concat, pad_rows, repetition, rollout_rounds
 from didact.teachers import FunctionVerifier, LanguageTeacher, verifier_of
 from didact.types import Batch, Question, Questions, RolloutFeed
 
@@ -20,16 +19,16 @@ def learner():
     return build_causal("decoder:1x32:64", seed=3)
 
 
-def ask(learner, verifier=None, **options):
+def make_writer(learner, verifier=None, **options):
     sampling = Sampling(max_new_tokens=5, samples=2, **options)
-    return Asker(learner, sampling, verifier, seed=1)
+    return Writer(learner, sampling, verifier, seed=1)
 
 
 def test_prompts_and_completions_are_put_side_by_side():
     tokens = torch.tensor([[5, 6, 0], [7, 0, 0], [8, 9, 10]])
     lengths = torch.tensor([2, 1, 3])
     log_probs = -torch.tensor([[0.5, 0.6, 9.0], [0.7, 9.0, 9.0], [0.8, 0.9, 1.0]])
-    found = rows_of([[1], [1, 2, 3], [4]], tokens, lengths, pad=0, log_probs=log_probs)
+    found = pad_rows([[1], [1, 2, 3], [4]], tokens, lengths, pad=0, log_probs=log_probs)
     assert found["input_ids"].tolist() == [[1, 5, 6, 0], [1, 2, 3, 7], [4, 8, 9, 10]]
     assert found["attention_mask"].tolist() == [[1, 1, 1, 0], [1, 1, 1, 1], [1, 1, 1, 1]]
     assert found["completion_mask"].int().tolist() == [[0, 1, 1, 0], [0, 0, 0, 1], [0, 1, 1, 1]]
@@ -38,7 +37,7 @@ def test_prompts_and_completions_are_put_side_by_side():
 
 
 def test_log_probabilities_are_those_of_a_fresh_look(learner):
-    batch = ask(learner, temperature=0.7).attempt(QUESTIONS[:3]).batch
+    batch = make_writer(learner, temperature=0.7).write(QUESTIONS[:3]).batch
     assert batch.check().size == 6
     assert batch["group"].tolist() == batch["id"].tolist() == [100, 100, 101, 101, 102, 102]
     with torch.no_grad():
@@ -51,15 +50,15 @@ def test_log_probabilities_are_those_of_a_fresh_look(learner):
 
 
 def test_attempts_depend_on_the_question_the_round_and_the_turn_alone(learner):
-    asker = ask(learner)
-    whole = asker.attempt(QUESTIONS[:4])
-    alone = asker.attempt(QUESTIONS[2:3])
+    writer = make_writer(learner)
+    whole = writer.write(QUESTIONS[:4])
+    alone = writer.write(QUESTIONS[2:3])
     assert whole.texts[4:6] == alone.texts
-    assert asker.attempt(QUESTIONS[:4], turn=1).texts != whole.texts
-    asker.round = 1
-    assert asker.attempt(QUESTIONS[:4]).texts != whole.texts
-    asker.round = 0
-    assert asker.attempt(QUESTIONS[:4]).texts == whole.texts
+    assert writer.write(QUESTIONS[:4], turn=1).texts != whole.texts
+    writer.round = 1
+    assert writer.write(QUESTIONS[:4]).texts != whole.texts
+    writer.round = 0
+    assert writer.write(QUESTIONS[:4]).texts == whole.texts
 
 
 def test_rewards_are_judged_and_what_cannot_be_judged_counts_for_nothing(learner):
@@ -68,18 +67,18 @@ def test_rewards_are_judged_and_what_cannot_be_judged_counts_for_nothing(learner
             raise ValueError("no idea")
         return float(question.id == 100)
 
-    asker = ask(learner, FunctionVerifier(reward))
+    writer = make_writer(learner, FunctionVerifier(reward))
     with pytest.warns(RuntimeWarning, match="no idea"):
-        batch = asker.attempt(QUESTIONS[:3]).batch
+        batch = writer.write(QUESTIONS[:3]).batch
     assert batch["reward"].tolist() == [1, 1, 0, 0, 0, 0]
     assert batch["trust"].tolist() == [1, 1, 0, 0, 1, 1]
     assert batch["correct"].tolist() == [1, 1, 0, 0, 0, 0]
 
 
 def test_the_right_answers_are_counted_once_for_each_wording(learner):
-    asker = ask(learner, verifier_of("exact"))
-    attempts = asker.written([QUESTIONS[3], QUESTIONS[3], QUESTIONS[3], QUESTIONS[4]], ["3", "3", "x", "4"])
-    batch = asker.judge(attempts).batch
+    writer = make_writer(learner, verifier_of("exact"))
+    attempts = writer.encode([QUESTIONS[3], QUESTIONS[3], QUESTIONS[3], QUESTIONS[4]], ["3", "3", "x", "4"])
+    batch = writer.verify(attempts).batch
     assert batch["correct"].tolist() == [1, 1, 0, 1]
     assert batch["unique"].tolist() == [1, 0, 0, 1]
 
@@ -96,20 +95,20 @@ def test_repetition_is_the_share_of_runs_that_occurred_before():
 
 
 def test_a_share_of_the_questions_keeps_the_answers_of_the_data(learner):
-    asker = ask(learner)
+    writer = make_writer(learner)
     shares = []
     for round_ in range(20):
-        asker.round = round_
-        mixed = asker.mixed(QUESTIONS[:5], 0.4)
+        writer.round = round_
+        mixed = writer.mix(QUESTIONS[:5], 0.4)
         assert mixed.batch.check().size == 10
         given = sum(text == question.completion for text, question in zip(mixed.texts, mixed.questions, strict=True))
         shares.append(given / 10)
     assert 0.4 < sum(shares) / 20 < 0.8
-    given = asker.mixed(QUESTIONS[:5], 0.0)
+    given = writer.mix(QUESTIONS[:5], 0.0)
     assert list(given.texts) == [question.completion for question in given.questions]
     bare = [Question(id=1, prompt="a")]
     with pytest.raises(DataError, match="has no completion to learn from"):
-        asker.mixed(bare, 0.0)
+        writer.mix(bare, 0.0)
 
 
 def test_parts_of_other_widths_are_joined():
@@ -117,33 +116,33 @@ def test_parts_of_other_widths_are_joined():
         ask_like([[1, 2, 3]], [[False, True, True]]),
         ask_like([[4, 5]], [[False, True]]),
     ]
-    batch = joined(parts).batch
+    batch = concat(parts).batch
     assert batch["input_ids"].tolist() == [[1, 2, 3], [4, 5, 0]]
     assert batch["completion_mask"].tolist() == [[False, True, True], [False, True, False]]
 
 
 def ask_like(ids, mask):
-    from didact.rollouts import Attempts
+    from didact.rollouts import Rollouts
 
     tensors = {"input_ids": torch.tensor(ids), "completion_mask": torch.tensor(mask), "id": torch.tensor([1])}
-    return Attempts(Batch(tensors), ("t",), (QUESTIONS[0],))
+    return Rollouts(Batch(tensors), ("t",), (QUESTIONS[0],))
 
 
 def test_another_model_is_asked_at_its_own_cost(learner):
-    asker = ask(learner)
+    writer = make_writer(learner)
     other = build_causal("decoder:1x32:64", seed=4)
-    asker.attempt(QUESTIONS[:2], by=other)
-    assert asker.cost.teacher_calls == 2 and asker.cost.teacher_tokens > asker.sampled_tokens > 0
-    assert LanguageTeacher(other).signal(ask(learner).attempt(QUESTIONS[:1]).batch).hidden.shape[-1] == 32
+    writer.write(QUESTIONS[:2], by=other)
+    assert writer.cost.teacher_calls == 2 and writer.cost.teacher_tokens > writer.sampled_tokens > 0
+    assert LanguageTeacher(other).signal(make_writer(learner).write(QUESTIONS[:1]).batch).hidden.shape[-1] == 32
 
 
 def source(learner, seed=0, updates=2):
-    asker = ask(learner, verifier_of("exact"))
+    writer = make_writer(learner, verifier_of("exact"))
 
-    def collect(questions, asker):
-        return asker.attempt(questions).batch
+    def collect(questions, writer):
+        return writer.write(questions).batch
 
-    return rollout_rounds(QUESTIONS, asker, collect, batch_size=4, feed=RolloutFeed(minibatches=updates), seed=seed)
+    return rollout_rounds(QUESTIONS, writer, collect, batch_size=4, feed=RolloutFeed(minibatches=updates), seed=seed)
 
 
 def test_a_stream_that_takes_its_state_back_goes_on_with_the_same_attempts(learner):
@@ -171,6 +170,6 @@ def test_versions_tell_how_old_attempts_are(learner):
 
 def test_sizes_that_do_not_go_together_are_refused(learner):
     with pytest.raises(ConfigError, match="batch_size is 5, which is no multiple of samples = 2"):
-        rollout_rounds(QUESTIONS, ask(learner), lambda q, a: None, batch_size=5)
+        rollout_rounds(QUESTIONS, make_writer(learner), lambda q, a: None, batch_size=5)
     with pytest.raises(DataError, match="no questions"):
-        rollout_rounds(Questions(items=()), ask(learner), lambda q, a: None, batch_size=4)
+        rollout_rounds(Questions(items=()), make_writer(learner), lambda q, a: None, batch_size=4)

@@ -1,6 +1,6 @@
-"""Asking again: a question, what was answered, and words that ask for another answer.
+"""Second tries: a question, a first answer to it, and words that ask for another.
 
-Axis letters: B attempts.
+Axis letters: B rollouts.
 """
 
 import dataclasses
@@ -10,11 +10,12 @@ from collections.abc import Sequence
 import torch
 
 from didact import hashing
-from didact.rollouts.collecting import Asker, Attempts
+from didact.rollouts.layout import Rollouts
+from didact.rollouts.writer import Writer
 from didact.types import Batch, Question
 
 
-def first_of(question: Question) -> Question:
+def strip_attempt(question: Question) -> Question:
     """The question without an attempt that its prompt holds: its data's `first` is the prompt then.
 
     Args:
@@ -24,7 +25,7 @@ def first_of(question: Question) -> Question:
     return question if first is None else dataclasses.replace(question, prompt=first)
 
 
-def asked_again(questions: Sequence[Question], texts: Sequence[str], words: str) -> tuple[Question, ...]:
+def retry_questions(questions: Sequence[Question], texts: Sequence[str], words: str) -> tuple[Question, ...]:
     """Questions that hold an answer, and ask for another.
 
     Args:
@@ -50,19 +51,19 @@ def asked_again(questions: Sequence[Question], texts: Sequence[str], words: str)
     return tuple(dataclasses.replace(question, id=number) for question, number in zip(found, drawn, strict=True))
 
 
-def tried_twice(ask: Asker, questions: Sequence[Question], words: str) -> tuple[Attempts, Attempts]:
-    """Have questions answered, and each answer followed by another.
+def write_twice(writer: Writer, questions: Sequence[Question], words: str) -> tuple[Rollouts, Rollouts]:
+    """Write answers, and to each another one.
 
     Args:
-        ask: who asks and has answers judged.
+        writer: writes and verifies.
         questions: at least one; attempts that they hold are left out.
-        words: see `asked_again`.
+        words: see `retry_questions`.
 
     Returns:
         The first answers, and the second ones in the same order, with the `id` and `group` of their questions.
     """
-    first = ask.attempt([first_of(question) for question in questions])
-    again = asked_again(first.questions, first.texts, words)
-    second = ask.attempt(again, samples=1, turn=1, judged=False)
+    first = writer.write([strip_attempt(question) for question in questions])
+    again = retry_questions(first.questions, first.texts, words)
+    second = writer.write(again, samples=1, turn=1, verify=False)
     same = {name: first.batch[name] for name in ("id", "group")}
-    return first, ask.judge(Attempts(Batch({**second.batch, **same}), second.texts, first.questions))
+    return first, writer.verify(Rollouts(Batch({**second.batch, **same}), second.texts, first.questions))

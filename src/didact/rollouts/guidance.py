@@ -1,0 +1,121 @@
+"""Worked answers that others wrote: which are right, and which of them a learner understands.
+
+Axis letters: K worked answers, T positions of prompt and answer.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from didact.learners.tokenizers import Tokens
+from didact.losses.policy.outputs import comprehension
+from didact.rollouts.layout import Rollouts
+from didact.rollouts.writer import Writer
+from didact.types import Batch, Question
+
+_ROWS = 64
+"""How many worked answers a learner reads at once."""
+
+
+def teacher_answers(writer: Writer, models: Sequence[Any], questions: Sequence[Question]) -> list[tuple[Question, str]]:
+    """What language models answer, each once to each question, with the question; only answers that came to an end.
+
+    Args:
+        writer: has them write.
+        models: `CausalLearner`s, with whatever tokenizers.
+        questions: where there are none, nothing is written.
+    """
+    found = list[tuple[Question, str]]()
+    for model in models if questions else ():
+        written = writer.write(questions, samples=1, by=model, verify=False)
+        ended = zip(written.questions, written.texts, written.batch["finished"].tolist(), strict=True)
+        found += [(question, text) for question, text, end in ended if end and text]
+    return found
+
+
+def full_rewards(writer: Writer, questions: Sequence[Question], texts: Sequence[str]) -> dict[int, float]:
+    """Which answers are worth learning from.
+
+    Args:
+        writer: verifies them.
+        questions: B of them.
+        texts: what somebody answered to each.
+
+    Returns:
+        The rewards of those that earn a full one, and that the learner can read as a whole behind their question, by
+        their places.
+
+    Raises:
+        ConfigError: there is no verifier.
+    """
+    tokenizer, context = writer.learner.tokenizer, writer.learner.context
+    lengths = [len(tokenizer.completion(text)) for text in texts]
+    found = writer.rewards(texts, questions, torch.tensor(lengths))
+    right = found.value >= 1.0 if found.trust is None else (found.value >= 1.0) & (found.trust > 0)
+    whole = [len(tokenizer.prompt(q)) + length <= context for q, length in zip(questions, lengths, strict=True)]
+    return {place: float(found.value[place]) for place in right.nonzero()[:, 0].tolist() if whole[place]}
+
+
+def accepted_answers(writer: Writer, answers: Sequence[tuple[Question, str]]) -> Rollouts | None:
+    """The answers that earn a full reward and that the learner can read as a whole, each once.
+
+    Args:
+        writer: lays them out, and verifies them.
+        answers: questions with answers as text.
+
+    Returns:
+        With `reward` [K] at least 1; None where there are none.
+    """
+    once = {(question.id, text): question for question, text in answers}
+    if not once:
+        return None
+    questions, texts = tuple(once.values()), [text for _, text in once]
+    rewards = full_rewards(writer, questions, texts)
+    if not rewards:
+        return None
+    found = writer.encode([questions[place] for place in rewards], [texts[place] for place in rewards])
+    return Rollouts(Batch({**found.batch, "reward": torch.tensor([*rewards.values()])}), found.texts, found.questions)
+
+
+def mask_answers(worked: Rollouts, tokenizer: Tokens) -> Batch:
+    """Worked answers, of which the tokens of the answer itself are to be looked at, where it is written last.
+
+    Args:
+        worked: K of them; where a question's answer does not occur in its text, or is not known, all of it counts.
+        tokenizer: that of the tokens.
+
+    Returns:
+        The same rows with another `completion_mask`, without the end-of-sequence token.
+    """
+    whole = worked.batch["completion_mask"]
+    found = torch.zeros_like(whole)
+    starts = whole.int().argmax(1).tolist()
+    for row, (start, text, question) in enumerate(zip(starts, worked.texts, worked.questions, strict=True)):
+        place = text.rfind(question.answer) if question.answer else -1
+        low = _bytes(text[: max(place, 0)])
+        high = low + _bytes(question.answer if place >= 0 else text)
+        meant = [first < high and last > low for first, last in tokenizer.spans(text)]
+        found[row, start : start + len(meant)] = torch.tensor(meant)
+    return Batch({**worked.batch, "completion_mask": found & whole})
+
+
+@torch.no_grad()
+def comprehension_scores(learner: Any, worked: Rollouts) -> Tensor:
+    """How likely a learner finds the right answer behind each worked one: its `comprehension`, float [K].
+
+    Args:
+        learner: a `CausalLearner`.
+        worked: K of them, in its tokens.
+    """
+    training = learner.training
+    learner.eval()
+    parts = mask_answers(worked, learner.tokenizer).to(learner.device).split(_ROWS)
+    found = torch.cat([comprehension(learner(part), part) for part in parts]).cpu()
+    learner.train(training)
+    return found
+
+
+def _bytes(text: str | None) -> int:
+    return len((text or "").encode(errors="replace"))

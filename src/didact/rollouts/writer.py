@@ -1,0 +1,221 @@
+"""The actor of language models: it writes completions of prompts, and has them verified.
+
+Axis letters: B rollouts, T positions of prompt and completion, L of the completion alone.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from didact import hashing
+from didact.errors import ConfigError, DataError, check_range
+from didact.rollouts.completions import Completions
+from didact.rollouts.layout import Rollouts, concat, pad_rows
+from didact.rollouts.repetition import repetition
+from didact.rollouts.sampler import Sampler
+from didact.rollouts.sampling import Sampling
+from didact.teachers.verifiers import Verifier
+from didact.types import Batch, Cost, Question, Reward
+
+TURNS = 16
+"""How many times a prompt may be completed within one round with draws of their own."""
+
+
+class Writer:
+    """Has a language model write completions, and a verifier reward them; `Stateful`, and an `Actor` for `Rounds`.
+
+    Args:
+        learner: a `CausalLearner`.
+        sampling: how completions are drawn.
+        verifier: gives rewards; None where there are none.
+        truth: another verifier, which pays for nothing, but whose word is beyond dispute.
+        seed: decides every draw, with the question, the round and the number of the sample.
+    """
+
+    def __init__(
+        self,
+        learner: Any,
+        sampling: Sampling,
+        verifier: Verifier | None = None,
+        *,
+        truth: Verifier | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.learner, self.sampling, self.verifier, self.seed = learner, sampling, verifier, seed
+        self.truth = truth
+        self.samplers: dict[tuple[int, int], Sampler] = {}
+        self.round = 0
+        """The number of the present round; with the turn, it tells the draws for one question apart."""
+        self.version = 0
+        """The optimizer steps that the learner has taken."""
+        self.sampled_tokens = 0
+        self.cost = Cost()
+        """Of models other than the learner that wrote."""
+
+    @property
+    def teachers(self) -> list[Any]:
+        """The verifier, and the ledger of other models that wrote."""
+        return [self] if self.verifier is None else [self, self.verifier]
+
+    def write(
+        self,
+        questions: Sequence[Question],
+        *,
+        samples: int | None = None,
+        turn: int = 0,
+        by: Any = None,
+        prompts: Sequence[Sequence[int]] | None = None,
+        verify: bool = True,
+    ) -> Rollouts:
+        """Write completions.
+
+        Args:
+            questions: at least one.
+            samples: completions of each; by default as the sampling says.
+            turn: below `TURNS`; the same question in the same round is completed anew with another.
+            by: another model that writes in the place of the learner.
+            prompts: tokens to put in the place of the questions' own.
+            verify: whether the verifier rewards them, where there is one.
+
+        Returns:
+            The completions of the first question, those of the second, and so on.
+        """
+        check_range("turn", turn, at_least=0, below=TURNS)
+        model = self.learner if by is None else by
+        prompts = [model.tokenizer.prompt(question) for question in questions] if prompts is None else prompts
+        sampler = self._sampler(model, samples or self.sampling.samples)
+        training = model.training
+        model.eval()
+        found = sampler.sample(prompts, [question.id for question in questions], visit=self.round * TURNS + turn)
+        model.train(training)
+        self._count(found, by is not None, len(questions))
+        repeated = tuple(question for question in questions for _ in range(len(found.lengths) // len(questions)))
+        rollouts = self._rollouts(repeated, prompts, found)
+        return self.verify(rollouts) if verify and self.verifier is not None else rollouts
+
+    def _sampler(self, model: Any, samples: int) -> Sampler:
+        key = (id(model), samples)
+        if key not in self.samplers:
+            self.samplers[key] = Sampler(model, dataclasses.replace(self.sampling, samples=samples), seed=self.seed)
+        return self.samplers[key]
+
+    def _count(self, found: Completions, teacher: bool, questions: int) -> None:
+        self.sampled_tokens += found.written
+        if teacher:
+            self.cost.teacher_calls += questions
+            self.cost.teacher_tokens += found.read + found.written
+
+    def _rollouts(
+        self, questions: tuple[Question, ...], prompts: Sequence[Sequence[int]], found: Completions
+    ) -> Rollouts:
+        """Sampled completions behind their prompts, as one batch padded on the right."""
+        each = len(found.lengths) // len(prompts)
+        rows = pad_rows(
+            [prompt for prompt in prompts for _ in range(each)],
+            found.tokens,
+            found.lengths,
+            pad=self.learner.tokenizer.pad,
+            log_probs=found.log_probs,
+        )
+        ids = torch.tensor([question.id for question in questions])
+        rows |= {
+            "id": ids,
+            "group": ids,
+            "temperature": torch.full((len(ids),), self.sampling.temperature or 1.0),
+            "version": torch.full((len(ids),), self.version),
+            "finished": found.finished,
+        }
+        return Rollouts(Batch(rows), found.texts, questions)
+
+    def verify(self, rollouts: Rollouts) -> Rollouts:
+        """The same rollouts with the verifier's `reward` and `trust`, and what monitors look at, all float [B].
+
+        `truth` is what the verifier that is beyond dispute says, where there is another one; `correct` is 1 for
+        rollouts that earn a full reward (by the truth, where there is one), and `unique` for the first of its words
+        among these at its question; `repetition` is the share of runs of four tokens that the rollout held before.
+        """
+        batch, lengths = rollouts.batch, rollouts.batch["completion_mask"].sum(1)
+        reward = self.rewards(rollouts.texts, rollouts.questions, lengths)
+        seen = {"reward": reward.value, "trust": _trust(reward)}
+        if self.truth is not None:
+            truth = self.truth.judge(rollouts.texts, rollouts.questions, lengths=lengths.tolist())
+            known = _trust(truth) > 0
+            # What it could not tell does not move the mean.
+            seen["truth"] = torch.where(known, truth.value, truth.value[known].mean().nan_to_num())
+        correct = (seen.get("truth", reward.value) >= 1.0).float()
+        keys = [(question.id, text) for question, text in zip(rollouts.questions, rollouts.texts, strict=True)]
+        first = {key: place for place, key in reversed(list(enumerate(keys))) if correct[place]}
+        seen |= {"correct": correct, "unique": torch.zeros(len(keys))}
+        seen["unique"][list(first.values())] = 1.0
+        seen["repetition"] = repetition(batch["input_ids"], batch["completion_mask"])
+        return Rollouts(Batch({**batch, **seen}), rollouts.texts, rollouts.questions)
+
+    def rewards(self, texts: Sequence[str], questions: Sequence[Question], lengths: Tensor) -> Reward:
+        """What the verifier gives for completions as text.
+
+        Raises:
+            ConfigError: there is no verifier.
+        """
+        if self.verifier is None:
+            raise ConfigError("verifier is None, but rollouts are to be rewarded; give one, such as exact or numeric.")
+        return self.verifier.judge(texts, questions, lengths=lengths.tolist())
+
+    def encode(self, questions: Sequence[Question], texts: Sequence[str]) -> Rollouts:
+        """Completions that are there as text already, laid out as rollouts are; without `log_probs`."""
+        tokenizer = self.learner.tokenizer
+        answers = [tokenizer.completion(text) for text in texts]
+        lengths = torch.tensor([len(answer) for answer in answers])
+        tokens = torch.nn.utils.rnn.pad_sequence([torch.tensor(answer) for answer in answers], batch_first=True)
+        rows = pad_rows([tokenizer.prompt(q) for q in questions], tokens, lengths, pad=tokenizer.pad)
+        ids = torch.tensor([question.id for question in questions])
+        return Rollouts(Batch({**rows, "id": ids, "group": ids}), tuple(texts), tuple(questions))
+
+    def mix(self, questions: Sequence[Question], share: float) -> Rollouts:
+        """A share of the questions completed by the learner, and the others by the data; nothing is verified.
+
+        Args:
+            questions: those of a round; a completion of the data stands as often as the learner would write one.
+            share: in [0, 1]; which questions these are is drawn anew in each round.
+
+        Raises:
+            DataError: a question that the data are to complete has no completion.
+        """
+        if share >= 1.0:
+            return self.write(questions, verify=False)
+        ids = torch.tensor([question.id for question in questions])
+        own = (hashing.uniform(ids, self.seed, f"mixed/{self.round}") < share).tolist()
+        written = [question for question, mine in zip(questions, own, strict=True) if mine]
+        others = [question for question, mine in zip(questions, own, strict=True) if not mine]
+        given = [question for question in others for _ in range(self.sampling.samples)]
+        texts = [completion_of(question) for question in given]
+        parts = [self.write(written, verify=False)] if written else []
+        return concat([*parts, *([self.encode(given, texts)] if given else [])])
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was sampled so far; rounds and versions are counted by `Rounds`."""
+        return {"sampled_tokens": self.sampled_tokens}
+
+    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+        """Take back what `state_dict` gave."""
+        self.sampled_tokens = state["sampled_tokens"]
+
+
+def _trust(reward: Reward) -> Tensor:
+    return torch.ones_like(reward.value) if reward.trust is None else reward.trust
+
+
+def completion_of(question: Question) -> str:
+    """The completion that the data have for a question.
+
+    Raises:
+        DataError: they have none.
+    """
+    if not question.completion:
+        raise DataError(
+            f"The question {question.prompt[:60]!r} has no completion to learn from; give its column, or learn from "
+            "the learner's own answers alone."
+        )
+    return question.completion
