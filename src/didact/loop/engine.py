@@ -17,12 +17,13 @@ from didact.loop.flops import count_flops
 from didact.loop.generators import generator_states, set_generator_states
 from didact.loop.guard import Guard
 from didact.loop.initial import InitialState
-from didact.loop.optimizer import LeanAdamW, OptimizerConfig, OptimizerFactory, restore
+from didact.loop.optimizer import OptimizerConfig, OptimizerFactory
 from didact.loop.progress import ProgressLine
 from didact.loop.recorder import Recorder, merge
 from didact.loop.result import FitResult
 from didact.loop.run import RunDirectory
 from didact.loop.state import Attributes
+from didact.loop.stepping import Stepper
 from didact.types import (
     LEVELS,
     LOWER_IS_BETTER,
@@ -83,20 +84,16 @@ class Engine:
     ) -> None:
         self.method, self.source, self.budget, self.monitors = method.to(device), source, budget, monitors
         self.device, self.directory = device, directory
-        self.parameters = method.parameters()
         self.attributes = Attributes(method)
-        config = optimizer if isinstance(optimizer, OptimizerConfig) else None
-        self.schedule = config.factor if config is not None else None
-        self.optimizer = config.build(self.parameters) if config is not None else optimizer(self.parameters)  # pyright: ignore[reportCallIssue]
-        self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.initial = InitialState(method, self.optimizer, source)
-        self.guard = Guard(self.parameters, self.optimizer, clip_norm)
+        self.stepper = Stepper(method, optimizer)
+        self.initial = InitialState(method, source)
+        self.guard = Guard(device, self.stepper.optimizer, clip_norm)
         self.recorder = Recorder(device)
         # Verifiers belong to the source, which asks them while attempts are made.
         self.teachers = [*method.teachers(), *getattr(source, "teachers", ())]
         self.cost = Cost(labels=source.labels)
         self.windows = 0
-        self.rate_factor = 1.0
+        self.rate = 0.0
         self.roll_backs = 0
         self.result = FitResult(status="done", reason="The budget is used up.", cost=self.cost)
         self.saved_step, self.saved_time = 0, time.monotonic()
@@ -142,22 +139,19 @@ class Engine:
 
     def step(self, batch: Batch, fraction: float) -> bool:
         """One optimizer step; False when it was not taken because a number was not finite."""
-        if self.schedule is not None:
-            factor = self.schedule(fraction) * self.rate_factor
-            for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
-                group["lr"] = rate * factor
+        self.rate = self.stepper.set_rates(fraction)
         losses = self.recorder.add(self.counted_gradients(batch))
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        gradients = self.stepper.gradients(self.cost.steps)
         norm, admitted = self.guard.admit(gradients, losses)
         self.recorder.norms.append(norm)
         if admitted:
-            self.advance(gradients)
-        # As optimizer.zero_grad does, without its profiling, which costs a fiftieth of a small net's step.
-        for parameter in self.parameters:
-            parameter.grad = None
+            self.stepper.advance(gradients)
+        self.stepper.clear()
         if not admitted:
             return False
         self.method.after_step()
+        if self.method.regrouped:
+            self.regroup()
         cost = self.cost
         cost.steps += 1
         cost.examples += batch.size
@@ -174,14 +168,25 @@ class Engine:
         phase = getattr(self.source, "phase", None)
         if phase is not None:
             self.method.begin_phase(phase)
-        self.initial.restore()
+            if self.method.regrouped:
+                self.regroup()
+        if self.initial.kind != "no":
+            self.initial.restore()
+            self.stepper.restart()
+            self.guard.watch(self.stepper.optimizer)
 
-    def advance(self, gradients: list[Tensor]) -> None:
-        """Let the optimizer change the weights."""
-        if isinstance(self.optimizer, LeanAdamW):
-            self.optimizer.advance(gradients)
-        else:
-            self.optimizer.step()
+    def regroup(self) -> None:
+        """Train what the method added, with what it had."""
+        known = set(self.stepper.parameters)
+        self.method.to(self.device)
+        self.stepper.regroup()
+        self.stepper.clear()
+        for module in self.method.modules().values():
+            if known.isdisjoint(module.parameters()):
+                module.train()
+        self.guard.watch(self.stepper.optimizer)
+        self.flops.clear()
+        self.method.regrouped = False
 
     def counted_gradients(self, batch: Batch) -> Terms:
         """The gradients of a batch, its floating-point operations counted where its shape is a new one."""
@@ -199,14 +204,14 @@ class Engine:
         if self.micro_batch is None or batch.size <= self.micro_batch:
             with autocast(self.precision, self.device):
                 terms = self.method.loss(batch)
-            terms.backward()
+            self.stepper.backward(terms)
             return terms
         counts = self.method.counts(batch)
         parts = []
         for part in batch.split(self.micro_batch):
             with autocast(self.precision, self.device):
                 terms = self.method.loss(part)
-            terms.backward(counts)
+            self.stepper.backward(terms, counts)
             parts.append(terms.detached())
         merged = merge(parts)
         if self.cost.steps == 0:
@@ -227,6 +232,7 @@ class Engine:
 
     def look(self, admitted: bool) -> bool:
         """Read the figures of the window, ask the monitors, and act on what they say; True ends the run."""
+        self.stepper.check()
         if self.windows == 0 and self.directory is not None:
             self.attributes.check()
         halted = not admitted or self.guard.halted()
@@ -239,7 +245,7 @@ class Engine:
             {
                 "seconds": round(self.cost.seconds, 3),
                 "examples": self.cost.examples,
-                "lr": self.optimizer.param_groups[0]["lr"],
+                "lr": self.rate,
                 "grad_norm": _last_mean(norms),
                 **{f"{self.kind_of(name)}/{name}": _last_mean(values) for name, values in losses.items()},
             }
@@ -301,16 +307,16 @@ class Engine:
         The source goes on where it is, so that the batches that led here are not met again in the same state.
         """
         assert self.directory is not None
+        factor = self.stepper.rate_factor * ROLL_BACK_FACTOR
         try:
             state, path, _ = ckpt.load_latest(self.directory.checkpoints)
+            self.load_learned(state)
         except CheckpointError:
             return False
-        self.method.load_state_dict(state["method"])
-        restore(self.optimizer, state["optimizer"])
         self.guard.reset()
         self.roll_backs += 1
-        self.rate_factor *= ROLL_BACK_FACTOR
-        self.line.say(f"Rolled back to {path.name}; the learning rate is {self.rate_factor:g} of what it would be.")
+        self.stepper.rate_factor = factor
+        self.line.say(f"Rolled back to {path.name}; the learning rate is {factor:g} of what it would be.")
         return True
 
     # ---- keeping
@@ -413,7 +419,7 @@ class Engine:
         """Everything that a resumed run needs."""
         return {
             "method": self.method.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "stepper": self.stepper.state_dict(),
             "source": _state_of(self.source),
             "monitors": {name: _state_of(monitor) for name, monitor in self.named_monitors()},
             "cost": self.cost.as_dict(),
@@ -422,18 +428,23 @@ class Engine:
             # A shape that is counted is computed by torch's decompositions, whose last bits may differ.
             "flops": [[*shape, flops] for shape, flops in self.flops.items()],
             "windows": self.windows,
-            "rate_factor": self.rate_factor,
             "roll_backs": self.roll_backs,
             "best": self.result.best,
         }
+
+    def load_learned(self, state: Mapping[str, Any]) -> None:
+        """Take back what the method and the optimizer were at a checkpoint."""
+        self.method.load_state_dict(state["method"])
+        if self.method.regrouped or set(self.method.parameters()) != set(self.stepper.parameters):
+            self.regroup()
+        self.stepper.load_state_dict(state["stepper"])
 
     def resume(self) -> None:
         """Take back the newest whole checkpoint of the run."""
         assert self.directory is not None
         state, path, complaints = ckpt.load_latest(self.directory.checkpoints)
         try:
-            self.method.load_state_dict(state["method"])
-            restore(self.optimizer, state["optimizer"])
+            self.load_learned(state)
             for teacher, kept in zip(self.teachers, state["teacher_costs"], strict=True):
                 teacher.cost = Cost(**kept)
         except (RuntimeError, ValueError, KeyError, CheckpointError) as error:
@@ -450,7 +461,7 @@ class Engine:
         self.cost = self.result.cost = Cost(**state["cost"])
         set_generator_states(state["generators"], self.device)
         self.flops = {tuple(shape): flops for *shape, flops in state.get("flops", [])}
-        self.windows, self.rate_factor, self.roll_backs = state["windows"], state["rate_factor"], state["roll_backs"]
+        self.windows, self.roll_backs = state["windows"], state["roll_backs"]
         self.result.best = state["best"]
         self.saved_step = self.cost.steps
         self.directory.rewind(self.cost.steps)

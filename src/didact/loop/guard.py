@@ -3,8 +3,9 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from didact.loop import foreach
 from didact.loop.optimizer import skips_on_device
 
 
@@ -16,20 +17,21 @@ class Guard:
     that has no such kernel makes the loop wait for the number in each step.
 
     Args:
-        parameters: those that are trained.
+        device: where the parameters are.
         optimizer: the one that is guarded.
         clip_norm: the largest norm that the gradient may have; None leaves it as it is.
     """
 
-    def __init__(
-        self, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, clip_norm: float | None
-    ) -> None:
+    def __init__(self, device: torch.device, optimizer: torch.optim.Optimizer, clip_norm: float | None) -> None:
         self.clip_norm = clip_norm
-        self.optimizer = optimizer
-        device = parameters[0].device
         self.at_once = device.type == "cpu"
-        self.deferred = not self.at_once and skips_on_device(optimizer)
         self.raised = torch.zeros((), device=device)
+        self.watch(optimizer)
+
+    def watch(self, optimizer: torch.optim.Optimizer) -> None:
+        """Guard another optimizer of parameters on the same device."""
+        self.optimizer = optimizer
+        self.deferred = not self.at_once and skips_on_device(optimizer)
 
     def admit(self, gradients: list[Tensor], losses: list[Tensor | float]) -> tuple[Tensor | float, bool]:
         """Look at the losses and at the gradients; clip these.
@@ -42,23 +44,22 @@ class Guard:
             The norm of the gradient before clipping (a scalar on the device, a number on a CPU), and whether the step
             may be taken; always true where the kernel decides for itself.
         """
-        norms = torch._foreach_norm(gradients)  # pyright: ignore[reportPrivateImportUsage]
+        norms = foreach.norms(gradients)
         if self.at_once:
             # Reading numbers one by one is quicker here than an operation on all of them.
             norm = math.sqrt(math.fsum([n.item() ** 2 for n in norms]))
             if self.clip_norm is not None and self.clip_norm < norm < math.inf:
-                torch._foreach_mul_(gradients, self.clip_norm / norm)  # pyright: ignore[reportPrivateImportUsage]
+                foreach.multiply(gradients, self.clip_norm / norm)
             return norm, math.isfinite(norm + sum(losses))
         norm = torch.linalg.vector_norm(torch.stack(norms))
         if self.clip_norm is not None:
             scale = (self.clip_norm / norm).clamp(max=1.0)
-            torch._foreach_mul_(gradients, scale)  # pyright: ignore[reportPrivateImportUsage]
+            foreach.multiply(gradients, scale)
         finite = torch.isfinite(norm + sum(losses))
         if not self.deferred:
             return norm, bool(finite.item())
         self.raised = torch.maximum(self.raised, 1.0 - finite.to(self.raised.dtype))
-        self.optimizer.found_inf = self.raised  # pyright: ignore[reportAttributeAccessIssue]
-        self.optimizer.grad_scale = None  # pyright: ignore[reportAttributeAccessIssue]
+        vars(self.optimizer).update(found_inf=self.raised, grad_scale=None)
         return norm, True
 
     def halted(self) -> bool:

@@ -11,7 +11,10 @@ from torch.optim.adamw import adamw
 
 from didact.errors import check_choice, check_range
 
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+Parameters = Iterable[nn.Parameter] | Iterable[dict[str, Any]]
+"""Parameters, or torch's groups of them."""
+OptimizerFactory = Callable[[Any], torch.optim.Optimizer]
+"""A function from `Parameters` to an optimizer."""
 
 
 class LeanAdamW(torch.optim.AdamW):
@@ -21,7 +24,7 @@ class LeanAdamW(torch.optim.AdamW):
     are torch's own.
     """
 
-    def __init__(self, params: Iterable[nn.Parameter], **kwargs: Any) -> None:
+    def __init__(self, params: Parameters, **kwargs: Any) -> None:
         super().__init__(params, **kwargs, fused=True)
         self._gathered: tuple[list[Tensor], list[Tensor], list[Tensor]] | None = None
 
@@ -96,7 +99,7 @@ class OptimizerConfig:
         check_choice("schedule", self.schedule, ("cosine", "linear", "constant"))
         check_range("warmup", self.warmup, at_least=0.0, below=1.0)
 
-    def build(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    def build(self, parameters: Parameters) -> torch.optim.Optimizer:
         """Make the optimizer, with its update fused into one kernel."""
         kwargs: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
         if self.name == "adamw":
@@ -109,7 +112,7 @@ class OptimizerConfig:
         if self.name == "sgd" and self.momentum:
             # torch's fused kernel fails where some parameters get their first gradient later than others; starting
             # from a momentum of zero is the same.
-            for parameter in parameters:
+            for parameter in (parameter for group in optimizer.param_groups for parameter in group["params"]):
                 optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return optimizer
 

@@ -17,7 +17,7 @@ from didact.errors import ConfigError
 from didact.types import Method
 from didact.types.state import holds_parts, items_of, kind_of, values_of
 
-OWN = frozenset({"step", "fraction", "regrouped"})
+OWN = frozenset({"step", "fraction", "place", "regrouped"})
 """Attributes that the loop sets itself."""
 LARGE = 1 << 16
 """From so many elements on a tensor is not copied to see whether it changes; torch's count of writes is read."""
@@ -55,7 +55,8 @@ class Attributes:
         """
         now = dict(self._figures())
         for place in {**self.before, **now}:
-            if place in self.before and place in now and _same(self.before[place], now[place]):
+            # What is empty on one side may hold parts on the other.
+            if _same(self.before.get(place, ()), now.get(place, ())):
                 continue
             raise ConfigError(
                 f"{type(self.method).__name__}.{place} changed during the run, but no checkpoint holds it, so that a "
@@ -140,9 +141,11 @@ def _changeable(container: Any) -> bool:
 
 
 def _same(before: Any, now: Any) -> bool:
-    """Whether a value is what `_copied` kept of it."""
+    """Whether a value is what `_copied` kept of it; all that is empty is the same."""
     if isinstance(before, _Large):
-        return before.tensor is now and before.writes == now._version
+        return before.tensor is now and before.writes == before.tensor._version
+    if isinstance(before, _SEVERAL) and isinstance(now, _SEVERAL) and not before and not now:
+        return True
     if isinstance(before, Tensor):
         return isinstance(now, Tensor) and before.dtype == now.dtype and _equal(before, now.to(before.device))
     if isinstance(before, np.ndarray):

@@ -9,6 +9,7 @@ from didact.types.costs import Cost
 from didact.types.data import Column, Examples, Modality, Question, Questions, Task
 from didact.types.feeds import CompletionFeed, ExampleFeed, Feed, RolloutFeed, StepFeed, Strength, TaskFeed
 from didact.types.figures import LOWER_IS_BETTER
+from didact.types.groups import Group
 from didact.types.health import LEVELS, Level, Monitor, Verdict, Window
 from didact.types.methods import Method
 from didact.types.outputs import Head, Output, TokenOutput
@@ -46,6 +47,7 @@ __all__ = [
     "Features",
     "Feed",
     "FeedbackSource",
+    "Group",
     "Head",
     "IGNORE",
     "LEAST_COUNT",

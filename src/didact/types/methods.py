@@ -10,6 +10,7 @@ from didact.errors import CheckpointError
 from didact.types.batches import Batch
 from didact.types.costs import Cost
 from didact.types.feeds import ExampleFeed, Feed
+from didact.types.groups import Group
 from didact.types.place import Place
 from didact.types.roles import Stateful, Teacher
 from didact.types.state import Buffer, parts_of
@@ -36,6 +37,8 @@ class Method:
     """Share of the budget that is used, in [0, 1]; kept by the loop, for whatever is ramped up or switched."""
     place: Place = Place()
     """Which of how many processes that learn together this one is; set by the loop."""
+    regrouped: bool = False
+    """Whether `changed` was called since the loop last read the groups."""
     feed: Feed = ExampleFeed()
     """What its batches are made of. A method whose options decide on it sets its own in the constructor."""
 
@@ -88,10 +91,41 @@ class Method:
         """The modules that are trained, by name."""
         return {name: part for name, part in self.parts().items() if isinstance(part, nn.Module)}
 
+    def named_parameters(self) -> dict[str, nn.Parameter]:
+        """The parameters that are trained, each once, by place; one that is shared has its first place."""
+        seen: dict[nn.Parameter, str] = {}
+        for place, module in self.modules().items():
+            for name, parameter in module.named_parameters():
+                if parameter.requires_grad:
+                    seen.setdefault(parameter, f"{place}.{name}")
+        return {name: parameter for parameter, name in seen.items()}
+
     def parameters(self) -> list[nn.Parameter]:
         """The parameters that are trained, each once."""
-        seen = {id(p): p for module in self.modules().values() for p in module.parameters() if p.requires_grad}
-        return list(seen.values())
+        return list(self.named_parameters().values())
+
+    def groups(self) -> Mapping[str, Group]:
+        """The groups that its parameters are stepped in: each trained parameter in one of them; by default one group.
+
+        A term whose `group` is the name of one sends its gradient there alone.
+        """
+        return {"all": Group(tuple(self.modules().values()))}
+
+    def changed(self) -> None:
+        """Tell the loop that trained parts were added or taken away: it reads the groups again after the step.
+
+        The optimizer keeps the moments of parameters that stay.
+        """
+        self.regrouped = True
+
+    def grow(self, state: Mapping[str, Any]) -> None:
+        """Make the parts that were added before a checkpoint was written, so that it can be loaded.
+
+        A method that calls `changed` overrides this; the default makes none.
+
+        Args:
+            state: what `state_dict` gave then, by place of the parts.
+        """
 
     def teachers(self) -> list[Teacher]:
         """Its teachers, for the cost ledger."""
@@ -114,6 +148,7 @@ class Method:
         Raises:
             CheckpointError: the state is of other parts.
         """
+        self.grow(state)
         parts = {name: part for name, part in self.parts().items() if isinstance(part, Stateful)}
         # What a run began with stands in a buffer already, where its checkpoints are older than the buffer.
         needed = {name for name, part in parts.items() if not isinstance(part, Buffer)}
@@ -126,5 +161,9 @@ class Method:
 def _difference(method: str, lacking: Set[str], left: Set[str]) -> str:
     """In what a state is not that of a method, as a sentence."""
     words = [f"the method has {', '.join(sorted(lacking))}, of which it holds nothing"] if lacking else []
-    words += [f"it holds {', '.join(sorted(left))}, which the method does not have"] if left else []
+    words += (
+        [f"it holds {', '.join(sorted(left))}, which the method does not have, and does not make in `grow`"]
+        if left
+        else []
+    )
     return f"The state is not that of this {method}: {'; '.join(words)}."

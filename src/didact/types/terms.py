@@ -1,6 +1,6 @@
 """The terms of a loss: sums and counts, divided once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -113,7 +113,11 @@ class Terms(dict[str, Term]):
             found[name] = Term(term.sum.detach(), term.count, term.weight, rows=kept, group=term.group)
         return found
 
-    def backward(self, counts: Mapping[str, Tensor | float] | None = None) -> None:
+    def backward(
+        self,
+        counts: Mapping[str, Tensor | float] | None = None,
+        groups: Mapping[str, Sequence[Tensor]] | None = None,
+    ) -> None:
         """Add the gradient of the total to the parameters.
 
         Starting from the sums, each with weight over count as its gradient, saves the divisions and additions of
@@ -121,6 +125,7 @@ class Terms(dict[str, Term]):
 
         Args:
             counts: global counts by term, where the batch is only a part of what the optimizer step sees.
+            groups: the parameters of each group; a term for a group adds its gradient to these alone.
 
         Raises:
             DataError: no term depends on a trained parameter.
@@ -128,5 +133,9 @@ class Terms(dict[str, Term]):
         terms = [(name, term) for name, term in self.items() if term.sum.requires_grad]
         if not terms:
             raise DataError(f"None of the loss's terms ({', '.join(self) or 'none'}) depends on a trained parameter.")
-        seeds = [term.seed(None if counts is None else counts[name]) for name, term in terms]
-        torch.autograd.backward([term.sum for _, term in terms], seeds)
+        owners = (None,) if groups is None else dict.fromkeys(term.group for _, term in terms)
+        for left, owner in zip(reversed(range(len(owners))), owners, strict=True):
+            mine = terms if groups is None else [(name, term) for name, term in terms if term.group == owner]
+            inputs = None if groups is None or owner is None else list(groups[owner])
+            seeds = [term.seed(None if counts is None else counts[name]) for name, term in mine]
+            torch.autograd.backward([term.sum for _, term in mine], seeds, retain_graph=left > 0, inputs=inputs)

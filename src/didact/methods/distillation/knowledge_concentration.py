@@ -70,23 +70,23 @@ class KnowledgeConcentration(Method):
         self.config, self.learner, self.teacher, self.seen = config, learner, teacher, list[tuple[Tensor, Tensor]]()
         classes, given = learner(sample).logits.shape[-1], () if teacher is None else members(teacher)
         even = ClassGroups.even(classes, len(given) or config.specialists)
-        self.groups = ClassGroups.parse(config.groups, classes) if config.groups else even
-        if given and len(given) != len(self.groups):
+        self.class_groups = ClassGroups.parse(config.groups, classes) if config.groups else even
+        if given and len(given) != len(self.class_groups):
             raise ConfigError(
-                f"teacher has {len(given)} members, but groups is {self.groups}; give one specialist for each group."
+                f"teacher has {len(given)} members, but groups is {self.class_groups}; give one specialist for each."
             )
-        self.specialists = nn.ModuleList(spawn(config.specialist) for _ in self.groups if not given)
-        self.losses = ClassMeans(len(self.groups), prior=1.0)
+        self.specialists = nn.ModuleList(spawn(config.specialist) for _ in self.class_groups if not given)
+        self.losses = ClassMeans(len(self.class_groups), prior=1.0)
 
     def loss(self, batch: Batch) -> Terms:
         """First `specialist_k`, each over its group's examples; then `teacher` and `label`, over all."""
-        places = self.groups.within(batch["label"])
+        places = self.class_groups.within(batch["label"])
         if len(self.specialists) and self.fraction < self.config.prepare:
             answers = [specialist.train()(batch).logits for specialist in self.specialists]
-            learned = zip(answers, self.groups, places, strict=True)
+            learned = zip(answers, self.class_groups, places, strict=True)
             return Terms({f"specialist_{k}": cross_entropy(z[:, g], at) for k, (z, g, at) in enumerate(learned)})
         logits = self.learner(batch).logits
-        followed = zip(self.signals(batch), self.groups, places >= 0, strict=True)
+        followed = zip(self.signals(batch), self.class_groups, places >= 0, strict=True)
         terms = [self.follow(logits, signal, group, mine) for signal, group, mine in followed]
         sums, counts = torch.stack([term.sum for term in terms]), torch.stack([torch.as_tensor(t.count) for t in terms])
         self.seen.append((sums.detach(), counts))
@@ -124,7 +124,7 @@ class KnowledgeConcentration(Method):
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The examples of each group, weighted by the pace for the specialists' term; the labelled ones."""
-        sizes = (self.groups.within(batch["label"]) >= 0).float().sum(1)
+        sizes = (self.class_groups.within(batch["label"]) >= 0).float().sum(1)
         own = {f"specialist_{k}": size for k, size in enumerate(sizes)}
         return {**own, "teacher": (self.weights * sizes).sum(), "label": is_labelled(batch["label"]).sum()}
 
