@@ -1,7 +1,12 @@
 """Monitors: they measure what training looks like and conclude; only the loop acts on a verdict."""
 
-from didact.health.attempts import (
-    ATTEMPT_MONITORS,
+from didact.health.choosing import configured, default_monitors
+from didact.health.loss_spike import LossSpike
+from didact.health.non_finite import NonFinite
+from didact.health.prediction_entropy import PredictionEntropy, prediction_entropies
+from didact.health.rank import EffectiveRank, effective_rank
+from didact.health.rollouts import (
+    ROLLOUT_MONITORS,
     DeadGroups,
     LengthDrift,
     PolicyEntropy,
@@ -11,15 +16,10 @@ from didact.health.attempts import (
     TeacherOverlap,
     UniqueCorrect,
 )
-from didact.health.choosing import configured, default_monitors
-from didact.health.loss_spike import LossSpike
-from didact.health.non_finite import NonFinite
-from didact.health.prediction_entropy import PredictionEntropy, prediction_entropies
-from didact.health.rank import EffectiveRank, effective_rank
 from didact.health.teacher_hacking import TeacherHacking, power_law
 
 __all__ = [
-    "ATTEMPT_MONITORS",
+    "ROLLOUT_MONITORS",
     "DeadGroups",
     "EffectiveRank",
     "LengthDrift",

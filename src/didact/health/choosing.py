@@ -4,18 +4,18 @@ from collections.abc import Iterable
 from typing import get_args
 
 from didact.errors import ConfigError, check_choice
-from didact.health.attempts import ATTEMPT_MONITORS
 from didact.health.loss_spike import LossSpike
 from didact.health.non_finite import NonFinite
 from didact.health.prediction_entropy import PredictionEntropy
 from didact.health.rank import EffectiveRank
+from didact.health.rollouts import ROLLOUT_MONITORS
 from didact.health.teacher_hacking import TeacherHacking
 from didact.types import Level, Monitor
 
 OFF = "off"
 _ALWAYS = (NonFinite, LossSpike)
 _OF_EXAMPLES = (EffectiveRank, PredictionEntropy)
-_OF_LANGUAGE = (*ATTEMPT_MONITORS, TeacherHacking)
+_OF_LANGUAGE = (*ROLLOUT_MONITORS, TeacherHacking)
 _KINDS = {kind.name: kind for kind in (*_ALWAYS, *_OF_EXAMPLES, *_OF_LANGUAGE)}
 
 
@@ -23,7 +23,7 @@ def default_monitors(material: str = "examples") -> list[Monitor]:
     """One of each monitor with its defaults, new ones at every call: a monitor has state and belongs to one run.
 
     Args:
-        material: what the method is taught with: monitors of attempts look at language models alone.
+        material: what the method is taught with: monitors of rollouts look at language models alone.
     """
     return configured((), material)
 

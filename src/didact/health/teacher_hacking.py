@@ -8,7 +8,7 @@ import torch
 
 from didact.errors import check_range
 from didact.health._actions import check_action
-from didact.health.attempts import mean_of
+from didact.health.rollouts import mean_of
 from didact.types import Level, Verdict, Window
 
 _KEPT = 400

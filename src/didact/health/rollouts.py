@@ -1,4 +1,4 @@
-"""Monitors of learning from attempts: what goes wrong with a policy before its rewards show it.
+"""Monitors of learning from rollouts: what goes wrong with a policy before its rewards show it.
 
 They read the figures that methods put beside their loss: terms without weight, such as `entropy` and `length`. A
 monitor whose figure the method does not show has nothing to say.
@@ -90,18 +90,18 @@ class PolicyEntropy(TermMonitor):
 
 @final
 class LengthDrift(TermMonitor):
-    """Objects when attempts have become much longer than they were."""
+    """Objects when rollouts have become much longer than they were."""
 
     name, term, default, relative = "LengthDrift", "length", 2.0, True
-    words = "Attempts are {figure:.1f} times as long as at the beginning, above {bound:g}; a reward may pay for length."
+    words = "Rollouts are {figure:.1f} times as long as at the beginning, above {bound:g}; a reward may pay for length."
 
 
 @final
 class Repetition(TermMonitor):
-    """Objects when much of the attempts says what they said before."""
+    """Objects when much of the rollouts says what they said before."""
 
     name, term, default = "Repetition", "repetition", 0.5
-    words = "{figure:.0%} of the runs of four tokens in an attempt occurred in it before, above {bound:.0%}."
+    words = "{figure:.0%} of the runs of four tokens in a completion occurred in it before, above {bound:.0%}."
 
 
 @final
@@ -114,19 +114,19 @@ class ReferenceDrift(TermMonitor):
 
 @final
 class DeadGroups(TermMonitor):
-    """Objects when most groups of attempts have equal rewards, so that comparing them teaches nothing."""
+    """Objects when most groups of rollouts have equal rewards, so that comparing them teaches nothing."""
 
     name, term, default = "DeadGroups", "dead", 0.9
-    words = "{figure:.0%} of the attempts are in groups whose rewards are all the same, above {bound:.0%}; they teach "
+    words = "{figure:.0%} of the rollouts are in groups whose rewards are all the same, above {bound:.0%}; they teach "
     words += "nothing. Give questions of another difficulty, or more samples."
 
 
 @final
 class UniqueCorrect(TermMonitor):
-    """Objects when the right attempts at a question are nearly all the same."""
+    """Objects when the right rollouts at a question are nearly all the same."""
 
     name, term, default, highest = "UniqueCorrect", "unique", 0.05, False
-    words = "Only {figure:.0%} of the right attempts differ from an earlier one at their question, below {bound:.0%}."
+    words = "Only {figure:.0%} of the right rollouts differ from an earlier one at their question, below {bound:.0%}."
 
 
 @final
@@ -202,7 +202,7 @@ class TeacherOverlap(TermMonitor):
         self.best, self.low = state["best"], state["low"]
 
 
-ATTEMPT_MONITORS = (
+ROLLOUT_MONITORS = (
     PolicyEntropy,
     LengthDrift,
     Repetition,

@@ -36,7 +36,7 @@ def test_each_objects_once_when_its_figure_is_too_far_gone(kind, term, well, bad
 
 
 def test_a_figure_that_is_not_there_says_nothing():
-    for kind in health.ATTEMPT_MONITORS:
+    for kind in health.ROLLOUT_MONITORS:
         assert kind().observe(window(total=[1.0])).level == "ok"
         assert kind().observe(window(**{kind.term: [math.nan, math.nan]})).level == "ok"
 
@@ -83,9 +83,9 @@ def test_what_was_at_the_beginning_survives_a_stop():
 
 
 def test_language_models_have_their_own_monitors():
-    names = {type(monitor).__name__ for monitor in health.default_monitors("attempts")}
-    assert names == {"NonFinite", "LossSpike", "TeacherHacking", *(kind.__name__ for kind in health.ATTEMPT_MONITORS)}
+    names = {type(monitor).__name__ for monitor in health.default_monitors("questions")}
+    assert names == {"NonFinite", "LossSpike", "TeacherHacking", *(kind.__name__ for kind in health.ROLLOUT_MONITORS)}
     assert not any(kind.__name__ == "DeadGroups" for kind in map(type, health.default_monitors()))
-    assert "DeadGroups" not in {m.name for m in health.configured(("DeadGroups=off",), "attempts")}
+    assert "DeadGroups" not in {m.name for m in health.configured(("DeadGroups=off",), "questions")}
     with pytest.raises(ConfigError, match="bound"):
         health.DeadGroups(bound=0.0)
