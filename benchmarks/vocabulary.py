@@ -89,10 +89,10 @@ def liger(work: Given) -> Tensor:
 def didact(work: Given) -> Tensor:
     """What methods of distillation compute for each token."""
     from didact.losses.tokens.divergence import token_divergence
-    from didact.types import Head
+    from didact.types import Head, States
 
-    head, teacher = Head(work.weight), Head(work.teacher_weight)
-    return token_divergence(work.hidden, head, work.teacher_hidden, teacher, kind="forward").mean()
+    teacher = States(hidden=work.teacher_hidden, head=Head(work.teacher_weight))
+    return token_divergence(work.hidden, Head(work.weight), teacher, kind="forward").mean()
 
 
 def check(results: Mapping[str, Result]) -> None:

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from didact.errors import ConfigError
-from didact.losses.tokens import overlap
+from didact.losses.tokens import _teacher
 from didact.losses.tokens.overlap import topk_overlap
 from didact.methods.language import gkd
 from didact.parts.models import build_causal
 from didact.teachers import LanguageTeacher
-from didact.types import Batch, Head
+from didact.types import Batch, Head, Logits, States, TopK
 from heads import draw, slow_scores
 
 
@@ -26,10 +26,10 @@ def slow(mine, theirs, k):
 @pytest.mark.parametrize("scores", [1, 25, 2**24])
 @pytest.mark.parametrize("k", [1, 3, 8])
 def test_the_overlap_is_that_of_the_highest_scores(k, scores, monkeypatch):
-    monkeypatch.setattr(overlap, "CHUNK", scores)
+    monkeypatch.setattr(_teacher, "CHUNK", scores)
     hidden, head = draw(0, 40, 11, 3, bias=True, scale=0.7)
     teacher_hidden, teacher = draw(1, 40, 8, 5, bias=True, softcap=2.0)
-    found = topk_overlap(hidden, head, teacher_hidden, teacher, k)
+    found = topk_overlap(hidden, head, States(hidden=teacher_hidden, head=teacher), k)
     mine, theirs = slow_scores(hidden, head)[:, :8], slow_scores(teacher_hidden, teacher)
     assert found.tolist() == pytest.approx(slow(mine, theirs, k))
     assert found.dtype == torch.float32 and not found.requires_grad
@@ -43,16 +43,23 @@ def test_the_order_of_the_likeliest_does_not_matter():
     head = Head(torch.eye(6))
     mine = torch.tensor([[5.0, 4, 3, 2, 1, 0], [5.0, 4, 3, 2, 1, 0], [5.0, 4, 3, 2, 1, 0]])
     theirs = torch.tensor([[3.0, 4, 5, 0, 0, 0], [0.0, 1, 2, 3, 4, 5], [9.0, 0, 0, 0, 8, 7]])
-    assert topk_overlap(mine, head, theirs, head, 3).tolist() == pytest.approx([1.0, 0.0, 1 / 3])
-    assert topk_overlap(mine, head, mine, head, 2).tolist() == [1.0] * 3
+    assert topk_overlap(mine, head, Logits(logits=theirs), 3).tolist() == pytest.approx([1.0, 0.0, 1 / 3])
+    assert topk_overlap(mine, head, Logits(logits=mine), 2).tolist() == [1.0] * 3
+
+
+def test_likeliest_tokens_alone_can_be_looked_for():
+    mine, head = torch.tensor([[5.0, 4, 3, 2, 1, 0]] * 2), Head(torch.eye(6))
+    told = TopK(ids=torch.tensor([[2, 1], [9, 0]]), log_probs=torch.tensor([[-2.0, -1.0]] * 2), tail=torch.zeros(2))
+    assert topk_overlap(mine, head, told, 1).tolist() == [0.0, 1.0]
+    assert topk_overlap(mine, head, told, 8).tolist() == [0.5, 0.5]
 
 
 def test_what_does_not_fit_is_refused():
     hidden, head = draw(0, 4, 6, 3)
-    with pytest.raises(ConfigError, match="k is 7"):
-        topk_overlap(hidden, head, hidden, head, 7)
-    with pytest.raises(ConfigError, match="4 rows and teacher_hidden 2"):
-        topk_overlap(hidden, head, hidden[:2], head, 2)
+    with pytest.raises(ConfigError, match="k is 0"):
+        topk_overlap(hidden, head, States(hidden=hidden, head=head), 0)
+    with pytest.raises(ConfigError, match=r"4 rows and the teacher's signal is of \[2\]"):
+        topk_overlap(hidden, head, States(hidden=hidden[:2], head=head), 2)
 
 
 @pytest.mark.parametrize("looked_at", [3, 256])

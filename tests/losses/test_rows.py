@@ -3,7 +3,7 @@ import torch
 
 from didact.errors import ConfigError, DataError
 from didact.losses.tokens import rows as rows_of
-from didact.types import Batch, Head, TokenOutput
+from didact.types import Batch, Head, Logits, TokenOutput
 
 
 def batch():
@@ -23,7 +23,10 @@ def test_each_token_is_predicted_from_the_state_before_it():
     assert found.hidden[:, 0].tolist() == [1.0, 2.0, 5.0, 6.0, 7.0, 8.0]
     assert found.row.tolist() == [0, 0, 1, 1, 1, 1]
     assert found.pick(batch()["input_ids"]).tolist() == found.targets.tolist()
-    assert torch.equal(found.pick_states(torch.arange(15.0).view(3, 5, 1)), found.hidden)
+    assert torch.equal(found.pick_signal(Logits(logits=torch.arange(15.0).view(3, 5, 1))).logits, found.hidden)
+    places = rows_of.locate(batch())
+    assert torch.equal(places.position, found.position)
+    assert torch.equal(places.targets, found.targets)
     assert found.spread(torch.tensor([5, 6, 7])).tolist() == [5, 5, 6, 6, 6, 6]
     assert found.sums(torch.ones(6)).tolist() == [2.0, 4.0, 0.0]
 

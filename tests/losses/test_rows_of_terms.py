@@ -18,7 +18,7 @@ from didact.losses.pairs.transport import sinkhorn_distance
 from didact.losses.tokens.divergence import token_divergence
 from didact.losses.tokens.rows import NORMALISATIONS, Rows, select
 from didact.losses.tokens.vocabulary import token_cross_entropy, token_log_probs
-from didact.types import IGNORE, Batch, Head, Logits, TokenOutput
+from didact.types import IGNORE, Batch, Head, Logits, States, TokenOutput
 from heads import chunks_of
 
 LABELS = torch.tensor([2, 0, IGNORE, 1, 2])
@@ -112,7 +112,15 @@ def sequences(masked):
         return select(TokenOutput(STATES, HEAD), batch)
     position = torch.arange(12).view(3, 4)[:, 1:].flatten()
     states, weight = STATES.flatten(0, 1)[position - 1], MASK[:, 1:].flatten().float()
-    return Rows(states, HEAD, IDS.flatten()[position], position // 4, position, weight, 3)
+    return Rows(
+        hidden=states,
+        head=HEAD,
+        targets=IDS.flatten()[position],
+        row=position // 4,
+        position=position,
+        weight=weight,
+        size=3,
+    )
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["chosen", "weighed"])
@@ -143,10 +151,10 @@ def test_the_loss_of_each_token_of_a_divergence_is_at_the_temperature():
     rows, other = sequences(False), Head(draw(5, 6, seed=4).detach())
     with chunks_of(10):
         options = {"kind": "reverse", "temperature": 2.0}
-        term = token_divergence(rows.hidden, rows.head, rows.hidden, other, **options)
+        term = token_divergence(rows.hidden, rows.head, States(hidden=rows.hidden, head=other), **options)
         alone = [
-            token_divergence(rows.hidden[i : i + 1], rows.head, rows.hidden[i : i + 1], other, **options).sum.item()
-            for i in range(4)
+            token_divergence(hidden, rows.head, States(hidden=hidden, head=other), **options).sum.item()
+            for hidden in rows.hidden.split(1)
         ]
     assert term.rows.tolist() == pytest.approx(alone, rel=1e-5)
     term.sum.backward()

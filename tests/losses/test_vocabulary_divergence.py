@@ -10,12 +10,16 @@ from torch.nn import functional as F
 from didact.errors import ConfigError
 from didact.losses.classes.divergence import forward_kl, jensen_shannon, reverse_kl
 from didact.losses.tokens.divergence import token_divergence, token_topk_divergence
-from didact.types import Head, Terms, TopK
+from didact.types import Head, States, Terms, TopK
 from heads import chunks_of, distance, draw, slow_probs, slow_scores, trained
 
 HEADS = [{}, {"bias": True, "scale": 0.7}, {"bias": True, "scale": 1.5, "softcap": 2.0}]
 KINDS = [("forward", 0.5), ("reverse", 0.5), ("jsd", 0.2), ("jsd", 0.8), ("scaled_jsd", 0.3), ("scaled_jsd", 0.9)]
 SIZES = [{"scores": 2**24}, {"scores": 40, "block": 17}, {"scores": 1}]
+
+
+def said(hidden, head):
+    return States(hidden=hidden, head=head)
 
 
 def slow(p, q, kind, beta):
@@ -64,7 +68,7 @@ def test_figures_are_those_of_the_slow_transcription(
         "weight": torch.tensor(weight) if weighted else None,
     }
     with chunks_of(**sizes):
-        term = token_divergence(hidden, head, teacher_hidden, teacher, **options)
+        term = token_divergence(hidden, head, said(teacher_hidden, teacher), **options)
     shared = min(vocabulary, others)
     q = slow_probs(slow_scores(hidden, head.sliced(shared), temperature))
     p = slow_probs(slow_scores(teacher_hidden, teacher.sliced(shared), temperature))
@@ -85,11 +89,11 @@ def test_gradients_are_those_of_dense_autograd(kind, beta, options, sizes):
     expected = torch.autograd.grad(dense.sum, trained(hidden, head))
     with chunks_of(**sizes):
         term = token_divergence(
-            hidden, head, teacher_hidden, teacher, kind=kind, beta=beta, temperature=1.5, weight=weight
+            hidden, head, said(teacher_hidden, teacher), kind=kind, beta=beta, temperature=1.5, weight=weight
         )
         assert distance(torch.autograd.grad(term.sum * 0.3, trained(hidden, head)), [0.3 * g for g in expected]) < 1e-5
     assert term.sum.item() == pytest.approx(dense.sum.item(), rel=1e-5)
-    term = token_divergence(hidden, Head(head.weight.detach()), teacher_hidden, teacher)
+    term = token_divergence(hidden, Head(head.weight.detach()), said(teacher_hidden, teacher))
     term.sum.backward()
     assert hidden.grad is not None and teacher_hidden.grad is None and teacher.weight.grad is None
 
@@ -103,7 +107,7 @@ def test_gradients_are_finite_differences(kind, beta):
     options = {"kind": kind, "beta": beta, "temperature": 0.8}
     with chunks_of(13, 7):
         for of in (
-            lambda h, w, b: token_divergence(h, Head(w, b, 1.0, 3.0), teacher_hidden, teacher, **options).sum,
+            lambda h, w, b: token_divergence(h, Head(w, b, 1.0, 3.0), said(teacher_hidden, teacher), **options).sum,
             lambda h, w, b: token_topk_divergence(h, Head(w, b, 1.0, 3.0), signal, **options).sum,
         ):
             assert torch.autograd.gradcheck(of, trained(hidden, head))
@@ -122,7 +126,7 @@ def test_short_types_give_nearly_the_gradients_of_float32(kind, beta, mixed):
         of_classes(exact(exact_hidden), log_probs, kind, beta, 1.0).sum, [exact_hidden, exact.weight]
     )
     with chunks_of(300, 100), torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-        loss = token_divergence(hidden, head, teacher_hidden, teacher, kind=kind, beta=beta).sum
+        loss = token_divergence(hidden, head, said(teacher_hidden, teacher), kind=kind, beta=beta).sum
         found = torch.autograd.grad(loss, [hidden, head.weight])
     assert loss.dtype == torch.float32 and found[0].dtype == found[1].dtype == dtype
     assert distance(found, expected) < 2e-2
@@ -134,7 +138,7 @@ def test_the_scaled_divergence_has_no_jump_at_its_ends(end, kind):
     teacher_hidden, teacher = draw(9, 20, 2000, 8, scale=0.3)
 
     def at(kind, beta):
-        term = token_divergence(hidden, head, teacher_hidden, teacher, kind=kind, beta=beta)
+        term = token_divergence(hidden, head, said(teacher_hidden, teacher), kind=kind, beta=beta)
         return term.sum.item(), torch.autograd.grad(term.sum, trained(hidden, head))
 
     limit, gradients = at(kind, 0.5)
@@ -152,7 +156,7 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn():
     hidden, head = draw(10, 9, 30, 4, bias=True, softcap=2.0)
     for kind, beta in KINDS:
         with chunks_of(100, 50):
-            term = token_divergence(hidden, head, hidden, head, kind=kind, beta=beta, temperature=2.0)
+            term = token_divergence(hidden, head, said(hidden, head), kind=kind, beta=beta, temperature=2.0)
             gradients = torch.autograd.grad(term.sum, trained(hidden, head))
         assert term.sum.item() == 0.0
         assert max(g.abs().max() for g in gradients) < 1e-6
@@ -166,13 +170,14 @@ def test_ids_without_counterpart_change_nothing_and_padding_of_minus_infinity_ne
         for h in (head, draw(13, 6, 12, 4)[1])
     ]
     for kind, beta in KINDS:
-        term = token_divergence(hidden, head, teacher_hidden, teacher, kind=kind, beta=beta)
-        same = token_divergence(hidden, head.sliced(9), teacher_hidden, teacher, kind=kind, beta=beta)
+        term = token_divergence(hidden, head, said(teacher_hidden, teacher), kind=kind, beta=beta)
+        same = token_divergence(hidden, head.sliced(9), said(teacher_hidden, teacher), kind=kind, beta=beta)
         assert term.sum.item() == same.sum.item()
         term.sum.backward()
         assert head.weight.grad[9:].abs().max() == 0 and head.bias.grad[9:].abs().max() == 0
-        both = token_divergence(hidden, padded[0], teacher_hidden, padded[1], kind=kind, beta=beta)
-        cut = token_divergence(hidden, padded[0].sliced(9), teacher_hidden, padded[1].sliced(9), kind=kind, beta=beta)
+        both = token_divergence(hidden, padded[0], said(teacher_hidden, padded[1]), kind=kind, beta=beta)
+        nine = said(teacher_hidden, padded[1].sliced(9))
+        cut = token_divergence(hidden, padded[0].sliced(9), nine, kind=kind, beta=beta)
         assert both.sum.item() == pytest.approx(cut.sum.item(), rel=1e-5)
         assert torch.autograd.grad(both.sum, hidden)[0].isfinite().all()
 
@@ -220,7 +225,7 @@ def test_the_tail_is_one_more_outcome(seed, tokens, vocabulary, count, options, 
 def test_all_but_one_token_are_as_good_as_the_whole_distribution(kind, beta):
     hidden, head = draw(14, 7, 9, 4, bias=True)
     teacher_hidden, teacher = draw(15, 7, 9, 4)
-    whole = token_divergence(hidden, head, teacher_hidden, teacher, kind=kind, beta=beta, temperature=2.0)
+    whole = token_divergence(hidden, head, said(teacher_hidden, teacher), kind=kind, beta=beta, temperature=2.0)
     expected = torch.autograd.grad(whole.sum, trained(hidden, head))
     for count in (8, 9):
         signal = top(teacher(teacher_hidden), count, 2.0)
@@ -257,7 +262,7 @@ def test_ids_that_the_student_lacks_are_left_out():
 def test_no_tokens_make_a_term_of_zero():
     hidden, head = draw(18, 0, 11, 4, bias=True)
     signal = TopK(ids=torch.empty(0, 2, dtype=torch.long), log_probs=torch.empty(0, 2), tail=torch.empty(0))
-    for term in (token_divergence(hidden, head, hidden, head), token_topk_divergence(hidden, head, signal)):
+    for term in (token_divergence(hidden, head, said(hidden, head)), token_topk_divergence(hidden, head, signal)):
         Terms(nothing=term).backward()
         assert term.sum.item() == 0.0 and term.count == 0 and head.weight.grad.abs().max() == 0
 
@@ -271,11 +276,11 @@ def test_what_cannot_be_is_refused():
         ({"temperature": -1.0}, r"temperature is -1\.0"),
     ]:
         with pytest.raises(ConfigError, match=message):
-            token_divergence(hidden, head, hidden, head, **options)
-    with pytest.raises(ConfigError, match="teacher_hidden 2"):
-        token_divergence(hidden, head, hidden[:2], head)
-    with pytest.raises(ConfigError, match=r"ids \[2, 2\]"):
+            token_divergence(hidden, head, said(hidden, head), **options)
+    with pytest.raises(ConfigError, match=r"signal is of \[2\] tokens"):
+        token_divergence(hidden, head, said(hidden[:2], head))
+    with pytest.raises(ConfigError, match=r"signal is of \[2\] tokens"):
         signal = TopK(ids=torch.zeros(2, 2, dtype=torch.long), log_probs=torch.zeros(2, 2), tail=torch.zeros(2))
         token_topk_divergence(hidden, head, signal)
     with pytest.raises(ConfigError, match="must be"):
-        token_divergence(hidden, head, hidden[:, :2], head)
+        token_divergence(hidden, head, said(hidden[:, :2], head))

@@ -10,8 +10,8 @@ from torch import nn
 
 from didact import hashing
 from didact.learners import ModuleLearner
-from didact.learners.causal import build_causal
 from didact.memory import SignalCache
+from didact.parts.models import build_causal
 from didact.teachers import (
     AdversarialTeacher,
     BaseTeacher,

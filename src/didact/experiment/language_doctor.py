@@ -23,7 +23,7 @@ from didact.losses.tokens.rows import select
 from didact.rollouts import Writer
 from didact.teachers import LanguageTeacher, Verifier
 from didact.teachers.verifiers import FunctionVerifier, PythonVerifier, strength, try_verifier
-from didact.types import Batch, RolloutFeed
+from didact.types import Batch, RolloutFeed, States
 
 TRIED = 4
 """How many questions are asked to see whether everything works together."""
@@ -222,7 +222,8 @@ def _self_taught(name: str, model: CausalLearner, ready: LanguageReady) -> Check
     model.eval()
     rows, again = select(model(batch), batch), select(model(batch), batch)
     model.train(training)
-    apart = abs(float(token_divergence(rows.hidden, rows.head, again.hidden, again.head, kind="jsd").mean()))
+    same = States(hidden=again.hidden, head=again.head)
+    apart = abs(float(token_divergence(rows.hidden, rows.head, same, kind="jsd").mean()))
     good = math.isfinite(apart) and apart <= TOLERANCE
     words = f"The {name} is {apart:.1g} from itself"
     return Check("self-taught", "ok" if good else "fail", f"{words}." if good else f"{words}; it must be 0.")

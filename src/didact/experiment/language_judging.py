@@ -213,8 +213,6 @@ def mean_divergence(learner: Any, teacher: Any, attempts: Batch) -> float:
     for part in attempts.split(_ROWS):
         batch = part.to(learner.device)
         rows, theirs = select(learner(batch), batch), answers.signal(batch)
-        term = token_divergence(
-            rows.hidden, rows.head, rows.pick_states(theirs.hidden), theirs.head, weight=rows.weight
-        )
+        term = token_divergence(rows.hidden, rows.head, rows.pick_signal(theirs), weight=rows.weight)
         total, count = total + float(term.sum), count + float(term.count)
     return total / max(count, 1.0)

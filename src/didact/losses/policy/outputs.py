@@ -11,8 +11,8 @@ from torch import Tensor
 from didact.losses.policy.groups import dead_groups, group_advantages
 from didact.losses.policy.surrogate import clipped_share, surrogate
 from didact.losses.tokens.rows import Rows, row_counts, select, watched
-from didact.losses.tokens.vocabulary import token_log_probs
-from didact.types import Batch, Head, Term, TokenOutput
+from didact.losses.tokens.vocabulary import signal_log_probs, token_log_probs
+from didact.types import Batch, Signal, Term, TokenOutput
 
 _SHOWN = {"reward": "trust", "truth": "", "unique": "correct", "repetition": "", "dead": ""}
 """What batches of attempts hold to be looked at, with the tensor that weighs it."""
@@ -35,10 +35,10 @@ class Acted:
     temperature: Tensor
     """float [N]."""
 
-    def log_probs_by(self, hidden: Tensor, head: Head) -> Tensor:
-        """Another model's log-probabilities of the tokens, from its states [B, T, D]: float [N]."""
-        picked = self.rows.pick_states(hidden)
-        return token_log_probs(picked, head, self.rows.targets, temperature=self.temperature)[0]
+    def log_probs_by(self, signal: Signal) -> Tensor:
+        """Another model's log-probabilities of the tokens, from what it says at every position [B, T]: float [N]."""
+        said, rows = self.rows.pick_signal(signal), self.rows
+        return signal_log_probs(said, rows.targets, vocabulary=rows.head.vocabulary, temperature=self.temperature)
 
     def surrogate(self, advantage: Tensor, clip_low: float = 0.2, clip_high: float = 0.2) -> Tensor:
         """The loss of `didact.losses.surrogate` at each token, from the advantages [B] of attempts: float [N]."""

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from didact.errors import check_range
-from didact.losses.tokens.rows import Rows
+from didact.losses.tokens.rows import Places
 
 LEAST_SURPRISE = 1e-6
 """Chunks are taken to be no less surprising than this many nats, so that the logarithm of one minus a probability is
 there."""
 
 
-def chunk_sums(rows: Rows, values: Tensor, chunk: Tensor, width: int) -> tuple[Tensor, Tensor]:
+def chunk_sums(rows: Places, values: Tensor, chunk: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """Add up what belongs to the same chunk of a row.
 
     Args:

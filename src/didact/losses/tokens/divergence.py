@@ -1,4 +1,4 @@
-"""Divergences between a student's and a teacher's tokens, from hidden states and heads: [N, V] scores are never held.
+"""Divergences between a student's and a teacher's tokens: [N, V] scores are never held.
 
 P is the teacher, Q the student. The conventions of `losses.classes.divergence` hold: both sides are at the temperature,
 and the loss is multiplied by its square. Nothing flows into the teacher. What `losses.tokens.vocabulary` says of
@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from didact.errors import ConfigError, check_choice, check_range
-from didact.losses.tokens._fused import Fused, Projection, blocks, check_fit, operand_type, summed
-from didact.types import LOG_FLOOR, Head, Term, TopK
+from didact.losses.tokens._fused import blocks, summed
+from didact.losses.tokens._teacher import check_hard_tail, check_same_tokens, scores_of, shared_vocabulary, trusted
+from didact.types import LOG_FLOOR, Head, Signal, Term, TopK
 
 Kind = Literal["forward", "reverse", "jsd", "scaled_jsd"]
 Kernel = Callable[[Tensor, Tensor], Tensor]
@@ -28,8 +29,7 @@ EXP_LIMIT = 85.0
 def token_divergence(
     hidden: Tensor,
     head: Head,
-    teacher_hidden: Tensor,
-    teacher_head: Head,
+    signal: Signal,
     *,
     kind: Kind = "forward",
     beta: float = 0.5,
@@ -38,40 +38,42 @@ def token_divergence(
 ) -> Term:
     """A divergence of a student's next-token distributions from a teacher's.
 
-    Where the vocabularies differ in size, both are cut to the ids below the smaller, and normalised there.
+    Where the vocabularies differ in size, both are cut to the ids below the smaller, and normalised there. Of `TopK`
+    see `token_topk_divergence`.
 
     Args:
         hidden: float [N, D], the student's.
         head: the student's.
-        teacher_hidden: float [N, D'], of the same tokens; no gradient flows into it, nor into its head.
-        teacher_head: the teacher's, whose token ids mean the same.
+        signal: the teacher's, of the same tokens, [N]; its ids mean the same. No gradient flows into it. Its trust is
+            multiplied into `weight`.
         kind: `forward` is KL(P || Q) and `reverse` KL(Q || P); `jsd` is the Jensen-Shannon divergence of Agarwal et al.
             (2024, GKD), b KL(P || M) + (1 - b) KL(Q || M) with M = b P + (1 - b) Q; `scaled_jsd` is that divided by
             b (1 - b), which runs from `forward` at b = 0 to `reverse` at 1 without a jump.
         beta: b, in [0, 1]; strictly between for `jsd`, which falls to 0 at either end.
-        temperature: above 0; divides the scores of both.
+        temperature: above 0; divides the scores of both. 1 for `TopK`, whose tail can't be softened.
         weight: float [N], 0 or more; None for 1 each. A token of weight 0 is left out.
 
     Returns:
         The sum over tokens of weight · temperature² · divergence in nats, and the weight that there was.
 
     Raises:
-        ConfigError: an option out of range, or hidden states that don't fit their head or each other.
+        ConfigError: an option out of range, or hidden states that don't fit their head or the signal.
+        TeacherError: the signal says nothing about tokens.
     """
+    if isinstance(signal, TopK):
+        check_hard_tail(temperature)
+        return token_topk_divergence(hidden, head, signal, kind=kind, beta=beta, weight=weight)
     kernel = _kernel(kind, beta)
     check_range("temperature", temperature, above=0.0)
-    if len(hidden) != len(teacher_hidden):
-        raise ConfigError(
-            f"hidden has {len(hidden)} rows and teacher_hidden {len(teacher_hidden)}; give the same tokens."
-        )
-    shared = min(head.vocabulary, teacher_head.vocabulary)
-    theirs = _teacher(teacher_hidden, teacher_head.sliced(shared), temperature)
+    check_same_tokens(hidden, signal)
+    shared = shared_vocabulary(head.vocabulary, signal)
+    theirs = scores_of(signal, shared, temperature)
 
     def objective(scores: Tensor, rows: slice) -> Tensor:
         parts = blocks(scores, theirs.scores(rows))
         return torch.cat([kernel(*part) for part in parts])
 
-    return summed(hidden, head.sliced(shared), objective, weight, temperature=temperature)
+    return summed(hidden, head.sliced(shared), objective, trusted(weight, signal), temperature=temperature)
 
 
 def token_topk_divergence(
@@ -108,13 +110,7 @@ def token_topk_divergence(
         ConfigError: an option out of range, or shapes that don't fit.
     """
     kernel = _kernel(kind, beta)
-    if signal.ids.shape[:-1] != hidden.shape[:-1]:
-        raise ConfigError(
-            f"hidden has shape {list(hidden.shape)} and the signal's ids {list(signal.ids.shape)}; "
-            "they must be [N, D] and [N, K] of the same tokens."
-        )
-    if signal.trust is not None:
-        weight = signal.trust if weight is None else weight * signal.trust
+    check_same_tokens(hidden, signal)
     log_probs = signal.log_probs.detach().float()
     there = (signal.ids < head.vocabulary) & (log_probs > -torch.inf)
     # A tail of exactly 0 keeps a logarithm, so that something is left where none of the ids is there.
@@ -126,7 +122,7 @@ def token_topk_divergence(
         parts = blocks(scores, ids[rows], there[rows], theirs[rows])
         return torch.cat([_on_outcomes(*part, kernel=kernel) for part in parts])
 
-    return summed(hidden, head, objective, weight, temperature=temperature)
+    return summed(hidden, head, objective, trusted(weight, signal), temperature=temperature)
 
 
 def _on_outcomes(scores: Tensor, ids: Tensor, there: Tensor, theirs: Tensor, *, kernel: Kernel) -> Tensor:
@@ -144,13 +140,6 @@ def _on_outcomes(scores: Tensor, ids: Tensor, there: Tensor, theirs: Tensor, *, 
     scores.mul_(of_tail / mass.clamp_min(torch.finfo(scores.dtype).tiny))
     scores.scatter_add_(1, ids, of_chosen.masked_fill(~there, 0.0))
     return losses
-
-
-def _teacher(hidden: Tensor, head: Head, temperature: float) -> Projection:
-    check_fit(hidden, head)
-    fused = Fused(head.scale, head.softcap, temperature, operand_type(hidden, head))
-    bias = None if head.bias is None else head.bias.detach()
-    return Projection(hidden.detach(), head.weight.detach(), bias, fused)
 
 
 def _kernel(kind: Kind, beta: float) -> Kernel:

@@ -9,23 +9,20 @@ import torch
 from torch import Tensor
 
 from didact.errors import DataError, check_choice
-from didact.types import Batch, Head, Term, TokenOutput
+from didact.types import Batch, Head, Signal, Term, TokenOutput
 
 NORMALISATIONS = ("token", "sequence")
 """What a loss is averaged over: all tokens alike, or first within each sequence."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """The completion tokens of a batch, with the states that they are predicted from.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where the completion tokens of a batch are.
 
     Where picking would make the host wait for the device (on a GPU, whose mask the host does not know), all positions
     are kept, and `weight` says which of them count.
     """
 
-    hidden: Tensor
-    """[N, D]."""
-    head: Head
     targets: Tensor
     """int64 [N]: the tokens."""
     row: Tensor
@@ -41,9 +38,9 @@ class Rows:
         """What a tensor [B, T, ...] holds at the tokens themselves, [N, ...]."""
         return tensor.flatten(0, 1).index_select(0, self.position)
 
-    def pick_states(self, hidden: Tensor) -> Tensor:
-        """States [B, T, D] of another model, one position before each token, as `hidden` is: [N, D]."""
-        return hidden.flatten(0, 1).index_select(0, self.position - 1)
+    def pick_signal(self, signal: Signal) -> Signal:
+        """What a teacher says of each token, [N]: of a signal [B, T], what it says one position before."""
+        return signal.flat().rows(self.position - 1)
 
     def spread(self, tensor: Tensor) -> Tensor:
         """What a tensor [B, ...] says of each token's row, [N, ...]."""
@@ -116,6 +113,15 @@ class Rows:
         return Term(term.sum, term.count, 0.0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows(Places):
+    """The completion tokens of a batch, with the states that they are predicted from."""
+
+    hidden: Tensor
+    """[N, D]."""
+    head: Head
+
+
 def watched(values: Tensor, weight: Tensor | None = None) -> Term:
     """Values of whatever shape that are only looked at: a term without weight and without a gradient.
 
@@ -140,6 +146,21 @@ def select(output: TokenOutput, batch: Batch) -> Rows:
     Raises:
         DataError: no token of the batch is to be learned.
     """
+    found = locate(batch)
+    hidden = output.hidden.flatten(0, 1).index_select(0, found.position - 1)
+    return Rows(
+        targets=found.targets,
+        row=found.row,
+        position=found.position,
+        weight=found.weight,
+        size=found.size,
+        hidden=hidden,
+        head=output.head,
+    )
+
+
+def locate(batch: Batch) -> Places:
+    """Find the completion tokens of a batch; see `select`."""
     ids, mask = batch["input_ids"], batch["completion_mask"]
     size, length = ids.shape
     if mask.device.type == "cpu":
@@ -153,9 +174,7 @@ def select(output: TokenOutput, batch: Batch) -> Rows:
     else:
         position = torch.arange(size * length, device=ids.device).view(size, length)[:, 1:].flatten()
         weight = mask[:, 1:].flatten().float()
-    return Rows(
-        hidden=output.hidden.flatten(0, 1).index_select(0, position - 1),
-        head=output.head,
+    return Places(
         targets=ids.flatten().index_select(0, position),
         row=position.div(length, rounding_mode="floor"),
         position=position,

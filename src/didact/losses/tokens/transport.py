@@ -10,14 +10,14 @@ from torch.utils.checkpoint import checkpoint
 from didact.errors import check_range
 from didact.losses._precision import full_precision
 from didact.losses.pairs.transport import LEAST_REGULARISATION, sinkhorn_plan
-from didact.types import Head, Term
+from didact.losses.tokens._teacher import check_same_tokens, shared_vocabulary, top_probs, trusted
+from didact.types import Head, Signal, Term
 
 
 def token_sinkhorn(
     hidden: Tensor,
     head: Head,
-    teacher_hidden: Tensor,
-    teacher_head: Head,
+    signal: Signal,
     *,
     top_k: int = 32,
     group: int = 64,
@@ -36,8 +36,8 @@ def token_sinkhorn(
     Args:
         hidden: float [N, D], the student's.
         head: the student's.
-        teacher_hidden: float [N, D'], of the same tokens; nothing flows into it.
-        teacher_head: the teacher's, whose token ids mean the same; both are cut to the ids that both have.
+        signal: the teacher's, of the same tokens, [N]; nothing flows into it. Its ids mean the same, and both are cut
+            to those that both have. Its trust is multiplied into `weight`.
         top_k: K, 1 or more.
         group: how many neighbouring tokens are moved onto each other, G.
         temperature: above 0; divides the scores of both.
@@ -56,29 +56,34 @@ def token_sinkhorn(
     check_range("group", group, at_least=1)
     check_range("temperature", temperature, above=0.0)
     check_range("regularisation", regularisation, at_least=LEAST_REGULARISATION)
-    shared = min(head.vocabulary, teacher_head.vocabulary)
-    mine, theirs = head.sliced(shared), teacher_head.sliced(shared)
+    check_same_tokens(hidden, signal)
+    mine = head.sliced(shared_vocabulary(head.vocabulary, signal))
+    ids, known = top_probs(signal, mine.vocabulary, min(top_k, mine.vocabulary), temperature)
+    weight = trusted(weight, signal)
 
-    def cost_of(states: Tensor, teacher_states: Tensor, mass: Tensor | None) -> Tensor:
+    def cost_of(states: Tensor, ids: Tensor, known: Tensor, mass: Tensor | None) -> Tensor:
         with full_precision(states):
-            cost = _coarse_distances(states, mine, teacher_states, theirs, min(top_k, shared), temperature)
+            cost = _coarse_distances(torch.softmax(mine(states).float() / temperature, -1), ids, known)
             plan = sinkhorn_plan(cost, regularisation=regularisation, iterations=iterations, mass=mass)
             return (plan * cost).sum()
 
     masses = [None] * len(hidden) if weight is None else weight.detach().float().split(group)
-    parts = zip(hidden.split(group), teacher_hidden.detach().split(group), masses, strict=False)
+    parts = zip(hidden.split(group), ids.split(group), known.split(group), masses, strict=False)
     costs = [checkpoint(cost_of, *part, use_reentrant=False) for part in parts]
     return Term(torch.stack(costs).sum(), len(hidden) if weight is None else weight.sum())  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
-def _coarse_distances(
-    hidden: Tensor, head: Head, teacher_hidden: Tensor, teacher_head: Head, top_k: int, temperature: float
-) -> Tensor:
-    """How far each of G distributions is from each of G others, seen by the latter's K most probable ids: [G, G]."""
-    probs = torch.softmax(head(hidden).float() / temperature, -1)
-    with torch.no_grad():
-        known, ids = torch.softmax(teacher_head(teacher_hidden).float() / temperature, -1).topk(top_k, -1)
+def _coarse_distances(probs: Tensor, ids: Tensor, known: Tensor) -> Tensor:
+    """How far each of G distributions is from each of G others, seen by the latter's K most probable ids: [G, G].
+
+    Args:
+        probs: float [G, V].
+        ids: int64 [G, K], of the others; those that are V or more count for nothing.
+        known: their probabilities, float [G, K].
+    """
+    there = ids < probs.shape[1]
+    known = known * there
     # Not probs[:, ids], whose gradient adds up in whatever order the threads come.
-    seen = probs.gather(1, ids.flatten().expand(len(probs), -1)).view(-1, *ids.shape)
+    seen = probs.gather(1, ids.where(there, 0).flatten().expand(len(probs), -1)).view(-1, *ids.shape) * there
     apart = (seen - known).abs().sum(-1)
     return apart + (seen.sum(-1) - known.sum(-1)).abs()

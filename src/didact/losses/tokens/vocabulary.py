@@ -9,10 +9,11 @@ derivatives are not supported. Ids that a model has only as padding are cut off 
 import torch
 from torch import Tensor
 
-from didact.errors import check_range
+from didact.errors import TeacherError, check_range
 from didact.losses._weigh import weigh
 from didact.losses.tokens._fused import each_log_prob, is_small, summed, to_probs
-from didact.types import Head, Term
+from didact.losses.tokens._teacher import scores_of, slices
+from didact.types import LOG_FLOOR, Head, Signal, States, Term
 
 
 def token_cross_entropy(hidden: Tensor, head: Head, targets: Tensor, weight: Tensor | None = None) -> Term:
@@ -70,3 +71,37 @@ def token_log_probs(
     if not isinstance(temperature, Tensor):
         check_range("temperature", temperature, above=0.0)
     return each_log_prob(hidden, head, targets, temperature=temperature, entropy=entropy)
+
+
+@torch.no_grad()
+def signal_log_probs(
+    signal: Signal, targets: Tensor, *, vocabulary: int | None = None, temperature: float | Tensor = 1.0
+) -> Tensor:
+    """The log-probability that a teacher gives each token; nothing here has a gradient.
+
+    Args:
+        signal: of N tokens.
+        targets: int64 [N].
+        vocabulary: V, where the signal doesn't say how many ids there are; more than each target.
+        temperature: above 0; one for all, or float [N].
+
+    Returns:
+        float32 or wider [N], in nats; `LOG_FLOOR` where a teacher that is no single model has no such id.
+
+    Raises:
+        TeacherError: the signal says nothing about tokens, or V is not known.
+    """
+    if isinstance(signal, States):
+        return token_log_probs(signal.hidden, signal.head, targets, temperature=temperature)[0]
+    count = signal.outcomes or vocabulary
+    if count is None:
+        raise TeacherError(
+            f"The teacher answers with {type(signal).__name__}, from which nobody can tell how many tokens it knows; "
+            "use one that gives probabilities of all of them."
+        )
+    theirs, found = scores_of(signal, count, temperature), list[Tensor]()
+    for rows in slices(len(targets), count):
+        wanted = targets[rows].unsqueeze(1)
+        log_probs = theirs.scores(rows).log_softmax(-1).gather(1, wanted.clamp(max=count - 1))
+        found.append(log_probs.where(wanted < count, LOG_FLOOR).clamp_min(LOG_FLOOR).squeeze(1))
+    return torch.cat(found)

@@ -22,9 +22,9 @@ from torch import Tensor
 from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses.tokens.chunks import chunk_sums, event_divergence
-from didact.losses.tokens.rows import row_counts, select
-from didact.losses.tokens.vocabulary import token_cross_entropy, token_log_probs
-from didact.types import Batch, CompletionFeed, LanguageLearner, Method, States, Teacher, Term, Terms, TokenOutput
+from didact.losses.tokens.rows import locate, row_counts, select
+from didact.losses.tokens.vocabulary import signal_log_probs, token_cross_entropy, token_log_probs
+from didact.types import Batch, CompletionFeed, LanguageLearner, Method, Teacher, Term, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +61,9 @@ class CrossTokenizer(Method):
         width = batch["chunk"].shape[1]
         rows = select(self.learner(batch), batch)
         mine, _ = token_log_probs(rows.hidden, rows.head, rows.targets)
-        signal = self.teacher.signal(other)
-        assert isinstance(signal, States)
-        theirs = select(TokenOutput(signal.hidden, signal.head), other)
-        given, _ = token_log_probs(theirs.hidden, theirs.head, theirs.targets)
+        theirs = locate(other)
+        said = theirs.pick_signal(self.teacher.signal(other))
+        given = signal_log_probs(said, theirs.targets)
         pieces, there = chunk_sums(rows, mine, batch["chunk"], width)
         wanted, _ = chunk_sums(theirs, given, batch["teacher.chunk"], width)
         losses = event_divergence(pieces, wanted, temperature=config.binarisation) * there

@@ -31,7 +31,7 @@ from didact.types import (
     Method,
     Question,
     RolloutFeed,
-    States,
+    Signal,
     Teacher,
     Term,
     Terms,
@@ -83,33 +83,30 @@ class GKD(Method):
         """The term `teacher`, averaged over tokens; `overlap` is for looking at."""
         config = self.config
         rows = select(self.learner(batch), batch)
-        signal = self.teacher.signal(batch)
-        assert isinstance(signal, States)
-        theirs = rows.pick_states(signal.hidden)
+        said = rows.pick_signal(self.teacher.signal(batch))
         divergence = token_divergence(
             rows.hidden,
             rows.head,
-            theirs,
-            signal.head,
+            said,
             kind=config.divergence,
             beta=config.beta,
             temperature=config.softening,
             weight=rows.weight,
         )
-        return Terms(teacher=rows.by_example(divergence), overlap=_overlap(rows, theirs, signal))
+        return Terms(teacher=rows.by_example(divergence), overlap=_overlap(rows, said))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The tokens of the answers."""
         return dict.fromkeys(("teacher", "overlap"), row_counts(batch)["token"])
 
 
-def _overlap(rows: Rows, theirs: Tensor, signal: States) -> Term:
+def _overlap(rows: Rows, said: Signal) -> Term:
     """How much of what the teacher holds likely the student does, at evenly spaced tokens that stand for all."""
-    some = slice(None, None, -(-len(theirs) // LOOKED_AT))
-    most = min(LIKELIEST, rows.head.vocabulary, signal.head.vocabulary)
-    found = topk_overlap(rows.hidden[some], rows.head, theirs[some], signal.head, most)
+    tokens = len(rows.targets)
+    some = slice(None, None, -(-tokens // LOOKED_AT))
+    found = topk_overlap(rows.hidden[some], rows.head, said.rows(some), LIKELIEST)
     if rows.weight is None:
-        return Term(found.mean() * len(theirs), len(theirs), 0.0)
+        return Term(found.mean() * tokens, tokens, 0.0)
     weight, count = rows.weight[some], rows.weight.sum()
     return Term((found * weight).sum() / weight.sum().clamp_min(LEAST_COUNT) * count, count, 0.0)
 

@@ -72,8 +72,7 @@ class GRPO(Method):
         advantage, bounds = batch["advantage"], (config.clip_low, config.clip_high)
         terms = Terms(policy=tokens.rows.term(tokens.surrogate(advantage, *bounds), by=by))
         if self.reference is not None:
-            states = self.reference.signal(batch)
-            theirs = tokens.log_probs_by(states.hidden, states.head)
+            theirs = tokens.log_probs_by(self.reference.signal(batch))
             terms["kl"] = tokens.rows.term(kl_estimate(tokens.log_probs, theirs), by=by).weighted(config.kl)
         terms |= tokens.figures(batch, clipped=tokens.clipped(advantage, *bounds))
         return terms

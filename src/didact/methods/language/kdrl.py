@@ -23,7 +23,7 @@ from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses.policy.outputs import acted, attempt_counts, with_advantages
 from didact.losses.tokens.divergence import token_divergence
-from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, States, Teacher, Terms
+from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Teacher, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,14 +78,13 @@ class KDRL(Method):
     def _teacher_term(self, batch: Batch, tokens: Any) -> Any:
         """The reverse KL from the teacher where it speaks."""
         rows, signal = tokens.rows, self.teacher.signal(batch)
-        assert isinstance(signal, States)
         spoken = rows.spread((batch["reward"] < 1.0).float()) if self.config.only_wrong else None
         weight = rows.weights(spoken)
         if self.config.estimate == "whole":
-            theirs = rows.pick_states(signal.hidden)
-            found = token_divergence(rows.hidden, rows.head, theirs, signal.head, kind="reverse", weight=weight)
+            said = rows.pick_signal(signal)
+            found = token_divergence(rows.hidden, rows.head, said, kind="reverse", weight=weight)
             return rows.by_example(found, weight)
-        difference = tokens.log_probs - tokens.log_probs_by(signal.hidden, signal.head)
+        difference = tokens.log_probs - tokens.log_probs_by(signal)
         return rows.term(0.5 * difference.square(), weight=spoken)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

@@ -81,13 +81,12 @@ class SCoRe(Method):
 
     def _held(self, batch: Batch, rows: Rows, early: bool) -> Term:
         """The KL from the reference, by how much each answer is held to it, averaged over all tokens."""
-        states = self.reference.signal(batch)  # pyright: ignore[reportOptionalMemberAccess]
+        said = rows.pick_signal(self.reference.signal(batch))  # pyright: ignore[reportOptionalMemberAccess]
         strength = holding(batch["second"], kl=self.config.kl, hold=self.config.hold, early=early)
         divergence = token_divergence(
             rows.hidden,
             rows.head,
-            rows.pick_states(states.hidden),
-            states.head,
+            said,
             kind="reverse",
             weight=rows.weights(rows.spread(strength)),
         )

@@ -22,9 +22,9 @@ from torch import Tensor
 from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses.tokens.divergence import token_divergence
-from didact.losses.tokens.interpolation import between
 from didact.losses.tokens.rows import row_counts, select, watched
 from didact.types import Batch, CompletionFeed, LanguageLearner, Method, States, Teacher, Terms
+from didact.types.algebra import mix
 
 SMALL = 1e-15
 """Added to the loss before, by which its fall is divided."""
@@ -91,11 +91,10 @@ class TAID(Method):
     def loss(self, batch: Batch) -> Terms:
         """The term `teacher`, averaged over tokens; `share` is the teacher's in the target."""
         rows = select(self.learner(batch), batch)
-        signal = self.teacher.signal(batch)
-        assert isinstance(signal, States)
         share = self.rise.figures[0].to(rows.hidden)
-        target = between(rows.hidden, rows.head, rows.pick_states(signal.hidden), signal.head, share)
-        term = token_divergence(rows.hidden, rows.head, *target, kind="forward", weight=rows.weight)
+        both = [States(hidden=rows.hidden, head=rows.head), rows.pick_signal(self.teacher.signal(batch))]
+        target = mix(both, torch.stack([1.0 - share, share]), space="logit")
+        term = token_divergence(rows.hidden, rows.head, target, kind="forward", weight=rows.weight)
         count = torch.as_tensor(term.count, device=term.sum.device)
         self.seen = self.seen.to(count.device) + torch.stack([term.sum.detach(), count])
         return Terms(teacher=rows.by_example(term), share=watched(share.expand(batch.size)))

@@ -94,8 +94,7 @@ class TeacherHacking(Method):
         proxy = token_divergence(
             rows.hidden,
             rows.head,
-            rows.pick_states(signal.hidden),
-            signal.head,
+            rows.pick_signal(signal),
             kind=self.config.divergence,
             weight=rows.weight,
         )

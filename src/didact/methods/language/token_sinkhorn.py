@@ -24,7 +24,7 @@ from didact.losses.tokens.divergence import token_divergence
 from didact.losses.tokens.rows import row_counts, select
 from didact.losses.tokens.transport import token_sinkhorn
 from didact.losses.tokens.vocabulary import token_cross_entropy
-from didact.types import Batch, CompletionFeed, LanguageLearner, Method, States, Teacher, Terms
+from didact.types import Batch, CompletionFeed, LanguageLearner, Method, Teacher, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +69,7 @@ class TokenSinkhorn(Method):
         """The terms `sinkhorn`, `teacher` and `answer`, each averaged over tokens."""
         config = self.config
         rows = select(self.learner(batch), batch)
-        signal = self.teacher.signal(batch)
-        assert isinstance(signal, States)
-        both = rows.hidden, rows.head, rows.pick_states(signal.hidden), signal.head
+        both = rows.hidden, rows.head, rows.pick_signal(self.teacher.signal(batch))
         distance = token_sinkhorn(
             *both,
             top_k=config.nearest,

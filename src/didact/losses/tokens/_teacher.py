@@ -1,0 +1,134 @@
+"""A teacher's scores of tokens, whatever its signal holds, a few tokens at a time.
+
+Axis letters: N tokens, R those of a chunk, V vocabulary, D width.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from didact.errors import ConfigError
+from didact.losses.tokens._fused import CHUNK, Fused, Projection, check_fit, operand_type
+from didact.types import Derived, Signal, States, TopK
+from didact.types.algebra import keep_top
+
+
+class Scores(Protocol):
+    """Gives a teacher's scores, over a temperature."""
+
+    def scores(self, rows: slice) -> Tensor:
+        """Those of some tokens, [R, V]; the next call may write over them."""
+        ...
+
+
+def scores_of(signal: Signal, vocabulary: int, temperature: float | Tensor = 1.0) -> Scores:
+    """Get ready to score tokens.
+
+    Args:
+        signal: of N tokens; nothing flows into it.
+        vocabulary: how many ids are scored, V: at most as many as the signal has, or all where it does not say.
+        temperature: above 0; divides the scores. One for all, or float [N].
+    """
+    if isinstance(signal, States):
+        return _project(signal, vocabulary, temperature)
+    return (
+        _Derived(signal, vocabulary, temperature)
+        if isinstance(signal, Derived)
+        else _Held(signal, vocabulary, temperature)
+    )
+
+
+def slices(count: int, vocabulary: int) -> list[slice]:
+    """Parts of N tokens, one at least, whose scores [R, V] are made at once."""
+    size = max(1, CHUNK // vocabulary)
+    return [slice(start, min(start + size, count)) for start in range(0, max(1, count), size)]
+
+
+def shared_vocabulary(own: int, signal: Signal) -> int:
+    """How many ids a student's head and a teacher have in common: those below the smaller number."""
+    return min(own, signal.outcomes or own)
+
+
+@torch.no_grad()
+def top_probs(signal: Signal, vocabulary: int, top_k: int, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    """A teacher's K likeliest ids of N tokens; a few tokens at a time are scored.
+
+    Args:
+        signal: of N tokens; one of `TopK` may name fewer.
+        vocabulary: see `scores_of`.
+        top_k: K, at most V.
+        temperature: above 0; 1 for `TopK`.
+
+    Returns:
+        The ids int64 [N, K], and their probabilities float [N, K].
+    """
+    if isinstance(signal, TopK):
+        check_hard_tail(temperature)
+        kept = keep_top(signal, top_k)
+        return kept.ids, kept.log_probs.float().exp()
+    theirs = scores_of(signal, vocabulary, temperature)
+    found = [theirs.scores(rows).softmax(-1).topk(top_k, -1) for rows in slices(signal.shape[0], vocabulary)]
+    return torch.cat([one.indices for one in found]), torch.cat([one.values for one in found])
+
+
+def check_hard_tail(temperature: float) -> None:
+    """Raise `ConfigError` where a temperature would soften what a teacher of likeliest tokens says."""
+    if temperature != 1.0:
+        raise ConfigError(
+            f"The temperature is {temperature:g}, but the teacher names its likeliest tokens alone, whose tail can't "
+            "be softened; use a temperature of 1."
+        )
+
+
+def check_same_tokens(hidden: Tensor, signal: Signal) -> None:
+    """Raise `ConfigError` unless a signal is of the same N tokens as the states [N, D]."""
+    if tuple(signal.shape) != (len(hidden),):
+        raise ConfigError(
+            f"hidden has {len(hidden)} rows and the teacher's signal is of {list(signal.shape)} tokens; give the same."
+        )
+
+
+def trusted(weight: Tensor | None, signal: Signal) -> Tensor | None:
+    """The weight of each token [N], multiplied by the trust in the teacher's answer; None where all count alike."""
+    trust = signal.effective_trust
+    return weight if trust is None else trust if weight is None else weight * trust
+
+
+def _project(signal: States, vocabulary: int, temperature: float | Tensor) -> Projection:
+    hidden, head = signal.hidden.detach(), signal.head.sliced(vocabulary)
+    check_fit(hidden, head)
+    fused = Fused(head.scale, head.softcap, temperature, operand_type(hidden, head))
+    return Projection(hidden, head.weight.detach(), None if head.bias is None else head.bias.detach(), fused)
+
+
+class _Held:
+    """The scores that a signal holds, or that it spells out."""
+
+    def __init__(self, signal: Signal, vocabulary: int, temperature: float | Tensor) -> None:
+        self.signal, self.vocabulary, self.temperature = signal, vocabulary, temperature
+
+    def scores(self, rows: slice) -> Tensor:
+        """See `Scores`."""
+        return self._softened(self.signal.rows(rows).scores(self.vocabulary).detach(), rows)
+
+    def _softened(self, scores: Tensor, rows: slice) -> Tensor:
+        wide = scores[..., : self.vocabulary].to(torch.promote_types(scores.dtype, torch.float32))
+        if isinstance(self.temperature, Tensor):
+            return wide / self.temperature[rows].to(wide).unsqueeze(1)
+        return wide if self.temperature == 1.0 else wide / self.temperature
+
+
+class _Derived(_Held):
+    """What is made of the scores of others, each in its own way."""
+
+    def __init__(self, signal: Derived, vocabulary: int, temperature: float | Tensor) -> None:
+        super().__init__(signal, vocabulary, temperature)
+        self.derived = signal
+        # Not only the ids that are asked for: how the others are mixed and exchanged depends on all that there are.
+        count = signal.outcomes or vocabulary
+        self.parts = [scores_of(part, count) for part in signal.parts]
+
+    def scores(self, rows: slice) -> Tensor:
+        """See `Scores`."""
+        return self._softened(self.derived.of([part.scores(rows) for part in self.parts], rows), rows)
