@@ -81,6 +81,22 @@ def test_a_mean_leaves_the_weight_out():
     assert Term(torch.tensor(0.0), 0, 10.0).mean().item() == 0.0
 
 
+def test_rows_add_up_to_a_total_of_what_each_example_has():
+    nan = float("nan")
+    sums = torch.ones(())
+    terms = Terms(
+        label=Term(sums, 1.0, 2.0, rows=torch.tensor([1.0, nan, nan])),
+        teacher=Term(sums, 1.0, 0.5, rows=torch.tensor([4.0, 6.0, nan])),
+        watched=Term(sums, 1.0, 0.0, rows=torch.tensor([7.0, 8.0, 9.0])),
+        penalty=Term(sums, 1.0, 3.0),
+    )
+    rows = terms.rows()
+    assert set(rows) == {"label", "teacher", "watched", "total"}
+    assert rows["total"][:2].tolist() == [4.0, 3.0] and rows["total"][2].isnan()
+    assert Terms(penalty=terms["penalty"]).rows() == {}
+    assert set(Terms(watched=terms["watched"]).rows()) == {"watched"}
+
+
 def test_rows_are_computed_when_they_are_read_and_carry_no_gradient():
     values, read = torch.tensor([1.0, 3.0], requires_grad=True), []
     term = Term((2.0 * values).sum(), 2.0, rows=lambda: read.append(1) or 2.0 * values).weighted(0.5).grouped("head")

@@ -25,9 +25,9 @@ def test_the_first_pass_goes_over_everything(kind):
 
 
 def test_the_easiest_come_first_and_their_share_grows():
-    curriculum = SelfPaced(SIZE, seed=0, start=0.3, growth=1.4)
-    one_pass(curriculum)
+    curriculum = SelfPaced(SIZE, seed=0, warmup=2, start=0.3, growth=1.4)
     easiest = LOSSES.argsort().tolist()
+    assert sorted(one_pass(curriculum).tolist()) == sorted(one_pass(curriculum).tolist()) == list(range(SIZE))
     for expected in (6, 8, 12, 16, 20, 20):  # 20 times 0.3, 0.42, 0.588, 0.8232 and 1.15248, of which 1 is the most
         drawn = one_pass(curriculum).tolist()
         assert sorted(drawn) == sorted(easiest[:expected])
@@ -128,6 +128,7 @@ def test_a_state_of_other_data_is_refused(kind):
     ("make", "message"),
     [
         (lambda: SelfPaced(0), "size is 0"),
+        (lambda: SelfPaced(5, warmup=0), "warmup is 0"),
         (lambda: SelfPaced(5, start=0.0), "start is 0.0"),
         (lambda: SelfPaced(5, growth=0.9), "growth is 0.9"),
         (lambda: ByLoss(5, power=-1.0), "power is -1.0"),

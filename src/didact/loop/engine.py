@@ -29,6 +29,7 @@ from didact.types import (
     LOWER_IS_BETTER,
     Batch,
     Cost,
+    FeedbackSource,
     Method,
     Monitor,
     Output,
@@ -140,7 +141,10 @@ class Engine:
     def step(self, batch: Batch, fraction: float) -> bool:
         """One optimizer step; False when it was not taken because a number was not finite."""
         self.rate = self.stepper.set_rates(fraction)
-        losses = self.recorder.add(self.counted_gradients(batch))
+        terms = self.counted_gradients(batch)
+        # Read before the step changes what they are computed from.
+        rows = terms.rows() if self.uses_feedback else None
+        losses = self.recorder.add(terms)
         gradients = self.stepper.gradients(self.cost.steps)
         norm, admitted = self.guard.admit(gradients, losses)
         self.recorder.norms.append(norm)
@@ -150,6 +154,8 @@ class Engine:
         if not admitted:
             return False
         self.method.after_step()
+        if rows is not None and isinstance(self.source, FeedbackSource):
+            self.source.feedback(batch, rows)
         if self.method.regrouped:
             self.regroup()
         cost = self.cost
@@ -162,6 +168,11 @@ class Engine:
             cost.student_tokens += batch["attention_mask"].numel()
             cost.sampled_tokens = getattr(self.source, "sampled_tokens", 0)
         return True
+
+    @property
+    def uses_feedback(self) -> bool:
+        """Whether the source takes note of how its examples went."""
+        return getattr(self.source, "uses_feedback", False)
 
     def begin_phase(self) -> None:
         """Tell the method that the data change, and let begin anew what the source restarts."""
@@ -212,7 +223,7 @@ class Engine:
             with autocast(self.precision, self.device):
                 terms = self.method.loss(part)
             self.stepper.backward(terms, counts)
-            parts.append(terms.detached())
+            parts.append(terms.detached(rows=self.uses_feedback))
         merged = merge(parts)
         if self.cost.steps == 0:
             self.check_counts(counts, merged)

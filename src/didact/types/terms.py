@@ -101,6 +101,19 @@ class Terms(dict[str, Term]):
         """The weighted sum of the terms' means: a differentiable scalar."""
         return torch.stack([term.sum * term.seed() for term in self.values()]).sum()
 
+    def rows(self) -> dict[str, Tensor]:
+        """The loss of each example, float [B] without a gradient, by term; NaN where it has none.
+
+        Terms that are no sum over examples are left out. Under `total` is the sum of those that an example has, each
+        times the weight of its term; it is left out where no term with a weight has rows.
+        """
+        found = {name: rows for name, term in self.items() if (rows := term.rows) is not None}
+        weighed = [found[name] * self[name].weight for name in found if self[name].weight]
+        if not weighed:
+            return found
+        stacked = torch.stack(weighed)
+        return {**found, "total": torch.where(stacked.isnan().all(0), torch.nan, stacked.nansum(0))}
+
     def detached(self, *, rows: bool = False) -> "Terms":
         """The same figures without their graph, and without the tensors that rows are computed from.
 
