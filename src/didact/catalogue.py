@@ -18,6 +18,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from didact import trusting
 from didact.claiming import Claim
 from didact.errors import ConfigError, nearest
 from didact.options import Option, convert, parse, read_options
@@ -124,6 +125,7 @@ def find(name: str) -> MethodInfo:
         path = paths[plain]
         return _describe(path, plain, path.parent.name, f"didact.methods.{path.parent.name}.{plain}")
     if name.endswith(".py"):
+        trusting.check(name, "code")
         path = Path(name)
         if not path.is_file():
             raise ConfigError(
@@ -131,6 +133,7 @@ def find(name: str) -> MethodInfo:
             )
         return _describe(path.resolve(), path.stem, "yours", str(path.resolve()))
     if "." in name:
+        trusting.check(name, "code")
         return _describe(_module_path(name), name.rpartition(".")[2], "yours", name)
     raise ConfigError(f"There is no method {name!r}. {nearest(plain, paths)}")
 

@@ -31,6 +31,10 @@ class RunError(DidactError):
     """A run that cannot go on: its directory is in use, its disk is full, its loss is not finite."""
 
 
+class TrustError(DidactError, ValueError):
+    """A file asks for code or a download, which only the user may ask for."""
+
+
 class MissingExtraError(DidactError, ImportError):
     """A part needs a package that is not installed; the message names the extra that brings it."""
 

@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from didact import parts
-from didact.errors import ConfigError
+from didact.errors import ConfigError, TrustError
+from didact.trusting import asked_by
 
 KINDS = {
     "noisy": 'FORM = "noisy:RATE:TEACHER"',
@@ -158,12 +159,14 @@ def test_only_one_student_can_be_given():
 def test_a_file_names_neither_code_nor_a_download_unless_the_user_names_it_again(folder):
     for text, name in (("os:abort", "os:abort"), ("noisy:0.1:hf:someone/model", "hf:someone/model")):
         parts.parse(text, "teacher")
-        with pytest.raises(ConfigError, match=f"in a file, where '{name}' names .*: --trust {name}"):
-            parts.parse(text, "teacher", origin="file")
-        assert parts.parse(text, "teacher", origin="file", trust=(name,)).text == text
-    assert parts.parse("mlp:8", "teacher", origin="file").text == "mlp:8"
+        with pytest.raises(TrustError, match=f"^down asks to .* '{name}', .*: --trust {name} "), asked_by("down"):
+            parts.parse(text, "teacher")
+        with asked_by("down", [name]):
+            assert parts.parse(text, "teacher").text == text
     (folder / "model").mkdir()
-    assert parts.parse("hf:model", "teacher", origin="file").text == "hf:model"
+    with asked_by("down"):
+        assert parts.parse("mlp:8", "teacher").text == "mlp:8"
+        assert parts.parse("hf:model", "teacher").text == "hf:model"
 
 
 def test_a_file_in_the_folder_is_a_kind_and_its_first_line_is_its_help(folder):

@@ -12,7 +12,7 @@ from transformers import ViTConfig, ViTForImageClassification
 
 import tiny_language
 from didact import parts
-from didact.errors import ConfigError, TeacherError
+from didact.errors import ConfigError, TeacherError, TrustError
 from didact.learners import CausalLearner, ModuleLearner, export, save_causal
 from didact.parts import python
 from didact.parts.models import build, build_causal
@@ -295,7 +295,7 @@ def test_a_run_is_taught_further_and_teaches_with_its_weights(place):
 
 def test_a_file_that_names_code_is_not_opened(place):
     export.export(build("cnn:4", DATA), "bad.safetensors", to="safetensors", examples=DATA, spec="os:abort")
-    with pytest.raises(ConfigError, match=r"bad.safetensors is 'os:abort' in a file, where 'os:abort' names code"):
+    with pytest.raises(TrustError, match=r"bad.safetensors asks to run the code 'os:abort'"):
         EXAMPLES.open("bad.safetensors", "teacher")
 
 

@@ -1,10 +1,13 @@
 """The command line. Importing it, its help and `didact list` don't import torch."""
 
+import contextlib
 import errno
+import itertools
 import os
 import sys
 from collections.abc import Sequence
 
+from didact import trusting
 from didact.errors import DidactError
 
 EXIT_CODES = {
@@ -67,10 +70,17 @@ def _dispatch(words: list[str]) -> int:
     from didact.errors import check_choice
 
     check_choice("The command", command, parsers.COMMANDS)
-    parser = parsers.of(command, rest)
     from didact.cli import commands
 
-    return commands.carry_out(command, parser, rest)
+    with _asked_by_file(rest):
+        return commands.carry_out(command, parsers.of(command, rest), rest)
+
+
+def _asked_by_file(words: list[str]) -> contextlib.AbstractContextManager[None]:
+    """Trust what the words say, where they name a file of configuration, but not what that file says."""
+    split = [part for word in words for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
+    file = dict(itertools.pairwise(split)).get("--config")
+    return contextlib.nullcontext() if file is None else trusting.asked_by(file, words)
 
 
 def _complain(sentence: str) -> None:

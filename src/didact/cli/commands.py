@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from didact import catalogue
+from didact import catalogue, trusting
 from didact.cli import flags
 from didact.cli.parser import Parser
 from didact.errors import ConfigError
@@ -48,6 +48,8 @@ def settings(namespace: argparse.Namespace, **fixed: Any) -> dict[str, Any]:
     from didact.experiment import config as configs
 
     values = configs.read_file(namespace.config) if namespace.config else {}
+    # Whom to trust is the user's to say, not a file's.
+    values.pop("trust", None)
     given = flags.given(namespace)
     if "budget" in given:
         given["budget"] = configs.parse_budget(given["budget"])
@@ -110,7 +112,7 @@ def _plain(name: str) -> str:
 def _resume(namespace: argparse.Namespace) -> int:
     from didact.experiment import running
 
-    return _finish(running.resume(namespace.run, progress=not namespace.quiet))
+    return _finish(running.resume(namespace.run, trust=flags.trusted(namespace), progress=not namespace.quiet))
 
 
 def _finish(result: Any) -> int:
@@ -245,10 +247,11 @@ def _export(namespace: argparse.Namespace) -> int:
     run = Path(namespace.run)
     if (run / "student" / "config.json").is_file():
         return _export_language(run / "student", namespace)
-    saved = students.load(run)
+    saved = students.load(run, trust=flags.trusted(namespace))
     beside = run if run.is_dir() else run.parent
     out = Path(namespace.out) if namespace.out else beside / ("student-hf" if namespace.to == "hf" else "student")
-    written = export.export(saved.learner, out, to=namespace.to, examples=saved.like, spec=saved.spec)
+    with trusting.asked_by(run, flags.trusted(namespace)):
+        written = export.export(saved.learner, out, to=namespace.to, examples=saved.like, spec=saved.spec)
     show.line("written", str(written))
     return 0
 

@@ -96,14 +96,30 @@ def add_flag(group: Any, option: Option, *, flag: str | None = None, dest: str |
             help=words,
         )
         return
-    group.add_argument(name, metavar=_metavar(option), dest=dest or option.name, default=argparse.SUPPRESS, help=words)
+    action = "append" if option.type.startswith("tuple[str") else "store"
+    group.add_argument(
+        name, action=action, metavar=_metavar(option), dest=dest or option.name, default=argparse.SUPPRESS, help=words
+    )
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Add the flag that says what a file may ask for, to a command without the other flags of a run."""
+    add_flag(parser, run_options()["trust"])
+
+
+def trusted(namespace: argparse.Namespace) -> tuple[str, ...]:
+    """What `--trust` names, once or several times, with commas or without."""
+    words = ",".join(getattr(namespace, "trust", ()))
+    return tuple(word.strip() for word in words.split(",") if word.strip())
 
 
 def given(namespace: argparse.Namespace) -> dict[str, Any]:
     """The values of the flags that were given, by field; a method's own options under `options`."""
     values: dict[str, Any] = {}
     options: dict[str, Any] = {}
-    for name, value in vars(namespace).items():
+    for name, given in vars(namespace).items():
+        # Of a flag that may be repeated.
+        value = ",".join(given) if isinstance(given, list) else given
         if name.startswith("options."):
             options[name.removeprefix("options.")] = value
         elif name in run_options() or name in _BUDGET_HELP:

@@ -193,6 +193,7 @@ def _report(parser: Parser, _words: list[str]) -> None:
 def _resume(parser: Parser, _words: list[str]) -> None:
     parser.add_argument("run", metavar="RUN", help="the directory of a run")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    flags.add_trust(parser)
 
 
 def _chat(parser: Parser, _words: list[str]) -> None:
@@ -206,6 +207,7 @@ def _export(parser: Parser, _words: list[str]) -> None:
     parser.add_argument("run", metavar="RUN", help="the directory of a run")
     parser.add_argument("--to", metavar="safetensors|onnx|hf", default="safetensors", help="the format (safetensors)")
     parser.add_argument("--out", metavar="PATH", help="where to write it (beside the run's other files)")
+    flags.add_trust(parser)
 
 
 def _add_run(parser: argparse.ArgumentParser, *, student: bool = False) -> None:

@@ -45,7 +45,7 @@ class RunConfig:
     test: float = 0.2  # fraction of the examples for the final figures
     learner: str = "auto"  # the student: mlp:64,64, cnn:16,32, transformer:2x64, decoder:4x128, hf:DIR, module:factory
     teacher: str | None = None  # who teaches: a .skops or .onnx file, runs/NAME, hf:DIR, mlp:256,256, random
-    trust: tuple[str, ...] = ()  # full names of types in a .skops file that you trust, beyond the known harmless ones
+    trust: tuple[str, ...] = ()  # what files may ask for: package.module:factory, hf:NAME, types in a .skops file
     teacher_epochs: int = 30  # passes in which a teacher such as mlp:256,256 is trained first; at least 500 steps
     batch_size: int = 64  # examples in a step
     labelled_share: float | None = None  # share of a batch with labels, where these are rare; the method says

@@ -1,12 +1,12 @@
 """One run, from a configuration to a student with its figures; and going on with one that was stopped."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from didact import catalogue
+from didact import catalogue, trusting
 from didact.errors import CheckpointError, ConfigError
 from didact.evaluation import report
 from didact.experiment import config as configs
@@ -113,6 +113,7 @@ def run(
 def resume(
     directory: str | Path,
     *,
+    trust: Iterable[str] = (),
     progress: bool = True,
     data: Any = None,
     learner: Any = None,
@@ -123,6 +124,8 @@ def resume(
 
     Args:
         directory: the run's.
+        trust: code (`package.module:factory`, a method's module or file), downloads (`hf:NAME`) and types in .skops
+            files that the run may ask for: what its `config.json` names is not trusted by itself.
         progress: whether to show a progress bar, in a terminal.
         data: what was given from Python when the run began, if it was; likewise `learner`, `teacher` and `verifier`.
         learner: see `data`.
@@ -132,6 +135,7 @@ def resume(
     Raises:
         CheckpointError: It is no run, or the data are not those that it began with.
         ConfigError: Something that was given from Python is not given again.
+        TrustError: It asks for code or a download that is not in `trust`.
     """
     directory = Path(directory)
     stored = records.stored(directory)
@@ -142,8 +146,10 @@ def resume(
             f"The run {directory} was given its {' and '.join(missing)} from Python; go on with it from there: "
             f"didact.resume({str(directory)!r}, {', '.join(f'{name}=...' for name in missing)})."
         )
-    config = configs.make(stored["config"])
-    return _in_directory(config, objects, directory, progress=progress, going_on=True, stored=stored)
+    trusted = tuple(trust)
+    with trusting.asked_by(directory / "config.json", trusted):
+        config = configs.make({**stored["config"], "trust": trusted})
+        return _in_directory(config, objects, directory, progress=progress, going_on=True, stored=stored)
 
 
 def gather(

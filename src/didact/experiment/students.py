@@ -1,7 +1,7 @@
 """Learners of a run: built by their spec, made again, and kept so that a later run can use them."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from didact import files
 from didact.errors import CheckpointError, ConfigError
 from didact.learners import ModuleLearner, build, export
 from didact.types import Examples
@@ -136,22 +137,25 @@ def keep(directory: Path, learner: ModuleLearner, spec: str | None, examples: Ex
     export.export(learner, directory / STUDENT, to="safetensors", examples=examples, spec=spec)
 
 
-def load(directory: Path) -> Saved:
+def load(directory: Path, *, trust: Iterable[str] = ()) -> Saved:
     """Build a run's student again, with its weights.
 
     Args:
         directory: that of a finished run, or a file that `didact export` wrote.
+        trust: code (`package.module:factory`) and downloads (`hf:NAME`) that it may ask for.
 
     Raises:
         CheckpointError: There is none, it is broken, or it came from Python.
+        TrustError: It asks for code or a download that is not in `trust`.
     """
     path = directory / STUDENT if directory.is_dir() else directory
     if not path.exists():
         raise CheckpointError(
             f"The run {directory} has no finished student ({STUDENT}); go on with it first: didact resume {directory}"
         )
-    learner, like = export.load(path, build)
-    return Saved(learner, export.read(path)[1]["spec"], like)
+    tensors, facts = export.read(path)
+    learner, like = export.rebuild(path, tensors, facts, build, trust=trust)
+    return Saved(learner, facts["spec"], like)
 
 
 def load_weights(directory: Path, learner: ModuleLearner) -> None:
@@ -160,7 +164,7 @@ def load_weights(directory: Path, learner: ModuleLearner) -> None:
     Raises:
         CheckpointError: They are missing, broken, or of another architecture.
     """
-    tensors, _ = export.read(directory / STUDENT)
+    tensors, _ = files.read_tensors(directory / STUDENT)
     try:
         learner.load_state_dict(tensors)
     except RuntimeError as error:

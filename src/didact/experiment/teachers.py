@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from didact import catalogue
+from didact import catalogue, trusting
 from didact.errors import ConfigError, RunError, TeacherError, nearest
 from didact.experiment import students
 from didact.experiment.config import RunConfig
@@ -199,7 +199,7 @@ def _open_one(spec: str, config: RunConfig, examples: Examples, number: int = 0)
     if kind == "hf":
         return _hugging_face(rest, spec, config, examples)
     if path.suffix == ".safetensors" and path.is_file():
-        return _run(path, spec, examples)
+        return _run(path, spec, config, examples)
     if path.suffix in (".skops", ".onnx", ".safetensors", *PICKLED) or path.is_file():
         return Opened(_file(path, config, examples), spec)
     if path.is_dir():
@@ -298,7 +298,7 @@ def _estimator(estimator: Any, examples: Examples) -> EstimatorTeacher:
 
 def _directory(path: Path, spec: str, config: RunConfig, examples: Examples) -> Opened:
     if students.is_run(path):
-        return _run(path, spec, examples)
+        return _run(path, spec, config, examples)
     try:
         description = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -311,15 +311,17 @@ def _directory(path: Path, spec: str, config: RunConfig, examples: Examples) -> 
     )
 
 
-def _run(path: Path, spec: str, examples: Examples) -> Opened:
-    saved = students.load(path)
+def _run(path: Path, spec: str, config: RunConfig, examples: Examples) -> Opened:
+    saved = students.load(path, trust=config.trust)
     _check_like(saved.like, examples, spec)
     order = align(saved.like.classes, examples.classes) if examples.task == "classification" else None
     text = examples.modality == "text"
     teacher = FrozenTeacher(saved.learner, order=order, view=VIEW if text else None)
     tokenizer = None
     if text:
-        tokenizer = students.tokenizer_of(saved.spec, saved.like.shape[0]) or ByteTokenizer(saved.like.shape[0])
+        with trusting.asked_by(path, config.trust):
+            own = students.tokenizer_of(saved.spec, saved.like.shape[0])
+        tokenizer = own or ByteTokenizer(saved.like.shape[0])
     return Opened(teacher, spec, tokenizer=tokenizer, trained_in=(path,) if path.is_dir() else ())
 
 

@@ -7,6 +7,7 @@ import re
 import torch
 from torch import nn
 
+from didact import trusting
 from didact.errors import ConfigError, nearest
 from didact.learners import nets
 from didact.learners.module import ModuleLearner
@@ -44,13 +45,24 @@ def build(spec: str, examples: Examples, *, seed: int = 0) -> ModuleLearner:
             from didact.learners import huggingface
 
             return huggingface.load_student(rest, examples)
-        module = _built_in(spec, kind, rest, examples) if kind in KINDS else _from_factory(spec, examples)
+        module = _sized(spec, kind, rest, examples) if kind in KINDS else _from_factory(spec, examples)
     return ModuleLearner(module)
 
 
 def outputs_of(examples: Examples) -> int:
     """How many numbers a learner answers with: one a class, or a single one for a regression."""
     return len(examples.classes) if examples.task == "classification" else 1
+
+
+def _sized(spec: str, kind: str, rest: str, examples: Examples) -> nn.Module:
+    """A built-in net, or a sentence where there can be none of such a size."""
+    try:
+        return _built_in(spec, kind, rest, examples)
+    except ConfigError:
+        raise
+    except (RuntimeError, MemoryError, OverflowError, TypeError, ValueError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ConfigError(f"learner is {spec!r:.200}, a net that cannot be made here: {reason[0]:.200}.") from error
 
 
 def _built_in(spec: str, kind: str, rest: str, examples: Examples) -> nn.Module:
@@ -84,6 +96,7 @@ def _from_factory(spec: str, examples: Examples) -> nn.Module:
         raise ConfigError(
             f"learner is {spec!r}. {nearest(module_name, KINDS)} {known}; package.module:factory is yours."
         )
+    trusting.check(spec, "code")
     try:
         factory = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:

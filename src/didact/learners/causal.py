@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from didact import files
 from didact.errors import ConfigError, DataError, nearest
-from didact.learners import hub_causal
+from didact.learners import foreign, hub_causal
 from didact.learners.decoder import Decoder, DecoderConfig, Llama, load_decoder, save_decoder
 from didact.learners.hub_llama import HubLlama
 from didact.learners.module import HIDDEN, _Tap
@@ -190,7 +190,9 @@ def load_causal(name: str, dtype: torch.dtype = torch.float32) -> CausalLearner:
         MissingExtraError: transformers is needed and not installed.
     """
     if _facts(name).get("model") == "decoder":
-        module: nn.Module = load_decoder(Path(name), dtype).eval()
+        with foreign.opened(name):
+            foreign.check_weights(name)
+            module: nn.Module = load_decoder(Path(name), dtype).eval()
     else:
         loaded = hub_causal.load_model(name, dtype)
         module = HubLlama.of(loaded) or loaded
@@ -222,19 +224,14 @@ def _small(spec: str, shape: str, vocabulary: int) -> DecoderConfig:
 
 
 def _tokenizer(name: str) -> Tokens:
-    own = _OWN_TOKENS.get(_facts(name).get("tokenizer", ""))
+    own = _OWN_TOKENS.get(str(_facts(name).get("tokenizer", "")))
     return HubTokens(name) if own is None else own()
 
 
 def _facts(name: str) -> dict[str, Any]:
     """What `save_causal` wrote beside a model; empty for one that comes from elsewhere."""
     path = Path(name) / _FACTS
-    if not path.is_file():
-        return {}
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{path} is broken: {error}. Save the model again.") from error
+    return foreign.read_json(path) if path.is_file() else {}
 
 
 def save_causal(learner: CausalLearner, directory: str | Path) -> Path:

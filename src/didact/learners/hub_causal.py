@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from didact.errors import ConfigError, MissingExtraError, check_range
+from didact.learners import foreign
 from didact.learners.decoder import packed_mask, packed_positions
-from didact.learners.huggingface import _check_weights, _explained, _quiet, _transformers
+from didact.learners.huggingface import _explained, _quiet, _transformers
 from didact.types import Head
 
 _UNLIMITED = 1_000_000
@@ -40,7 +41,7 @@ def load_model(name: str, dtype: torch.dtype) -> Any:
         ConfigError: there is none, it is of another kind, or lacks weights.
         MissingExtraError: transformers is not installed.
     """
-    _check_weights(name)
+    foreign.check_weights(name)
     transformers = _transformers()
     major, minor = (int(part) for part in transformers.__version__.split(".")[:2])
     option = "dtype" if (major, minor) >= (4, 56) else "torch_dtype"

@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from didact.errors import ConfigError, MissingExtraError, check_range
+from didact.errors import ConfigError, DidactError, MissingExtraError, check_range
+from didact.learners import foreign
 from didact.learners.module import ModuleLearner
 from didact.learners.preprocess import ImagePreprocess
 from didact.types import Examples
@@ -86,7 +87,7 @@ class Tokenizer:
         transformers = _transformers()
         self.name = name
         with _explained(name, "tokenizer"):
-            self.tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+            self.tokenizer = transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
         if self.tokenizer.pad_token is None:
             if self.tokenizer.eos_token is None:
                 raise ConfigError(
@@ -232,7 +233,7 @@ def _load(name: str, modality: str, changes: dict[str, Any]) -> tuple[Any, Any]:
             f"{name!r} is a Hugging Face model, but the data are a {modality}; it needs text or images. For a table, "
             "mlp:64,64 or transformer:2x64 would work."
         )
-    _check_weights(name)
+    foreign.check_weights(name)
     transformers = _transformers()
     auto = (
         transformers.AutoModelForSequenceClassification
@@ -241,7 +242,12 @@ def _load(name: str, modality: str, changes: dict[str, Any]) -> tuple[Any, Any]:
     )
     with _explained(name, "model"), _quiet():
         model, info = auto.from_pretrained(
-            name, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=bool(changes), **changes
+            name,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=bool(changes),
+            **changes,
         )
     missing = sorted(info["missing_keys"])
     if missing and not changes:
@@ -265,7 +271,7 @@ def _draw_head(model: nn.Module, outputs: int, deviation: float) -> None:
 
 def _config(name: str) -> Any:
     with _explained(name, "model"):
-        return _transformers().AutoConfig.from_pretrained(name)
+        return _transformers().AutoConfig.from_pretrained(name, trust_remote_code=False)
 
 
 def _class_names(config: Any) -> tuple[str, ...]:
@@ -278,21 +284,6 @@ def _class_names(config: Any) -> tuple[str, ...]:
 def _shown(config: Any) -> str:
     names = _class_names(config)
     return ", ".join(names[:12]) + (" and more" if len(names) > 12 else "") if names else "without names"
-
-
-def _check_weights(name: str) -> None:
-    """Raise `ConfigError` for a directory without safetensors; from the hub, transformers itself takes nothing else."""
-    path = Path(name)
-    if not path.is_dir() or any(path.glob("*.safetensors")):
-        return
-    pickled = sorted(p.name for suffix in ("*.bin", "*.pt", "*.pth", "*.ckpt") for p in path.glob(suffix))
-    if pickled:
-        raise ConfigError(
-            f"{name!r} holds its weights in {pickled[0]}, a pickle, which can run any code when it is opened, and is "
-            "refused. Where you trust it, load the model yourself and save it again with save_pretrained, which writes "
-            "model.safetensors."
-        )
-    raise ConfigError(f"{name!r} holds no *.safetensors; save the model there with save_pretrained.")
 
 
 def _padding_id(name: str) -> int:
@@ -313,8 +304,7 @@ def _longest(name: str, tokenizer: Any) -> int:
 def _processor(name: str) -> dict[str, Any]:
     transformers = _transformers()
     with _explained(name, "image processor (preprocessor_config.json)"):
-        path = transformers.utils.cached_file(name, "preprocessor_config.json")
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return foreign.read_json(Path(transformers.utils.cached_file(name, "preprocessor_config.json")))
 
 
 def _transformers() -> Any:
@@ -327,10 +317,11 @@ def _transformers() -> Any:
 
 @contextlib.contextmanager
 def _explained(name: str, what: str) -> Iterator[None]:
-    """Turn transformers' errors about a missing or unreadable file into a sentence."""
+    """Look at a model before it is opened, and turn transformers' errors about it into a sentence."""
     try:
-        yield
-    except ConfigError:
+        with foreign.opened(name):
+            yield
+    except DidactError:
         raise
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]

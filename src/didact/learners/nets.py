@@ -3,6 +3,7 @@
 None of them normalises over the batch, so that cutting a batch into parts changes nothing.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -61,7 +62,7 @@ def mlp(widths: Sequence[int], examples: Examples, outputs: int) -> nn.Module:
         return TextNet(
             nn.Embedding(examples.vocabulary, widths[0]), nn.Identity(), _dense(widths[0], widths[1:], outputs)
         )
-    size = int(torch.tensor(examples.shape).prod())
+    size = math.prod(examples.shape)
     return nn.Sequential(Standardise.of(examples), nn.Flatten(), *_dense(size, widths, outputs))
 
 

@@ -11,11 +11,11 @@ r"""Reads specs, for every part of a run.
 
 import os
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
+from didact import trusting
 from didact.errors import ConfigError, nearest
 from didact.parts.kinds import ROLES, Kind, Role, Spec, find, kinds
 
@@ -34,8 +34,6 @@ def parse(
     role: str,
     *,
     field: str = "",
-    origin: Literal["user", "file"] = "user",
-    trust: Collection[str] = (),
 ) -> Spec:
     """Read a spec; nothing is imported or opened.
 
@@ -43,37 +41,24 @@ def parse(
         text: the spec.
         role: what it is a spec of, one of `ROLES`.
         field: what it was given for, for messages; by default the role.
-        origin: `file` for what stands in a file's metadata, which may not name code or downloads.
-        trust: specs that the user has named again, and which a file may name therefore.
 
     Returns:
         The spec as a tree.
 
     Raises:
-        ConfigError: It cannot be read, or names what a file may not name; the message says what would work.
+        ConfigError: It cannot be read; the message says what would work.
+        TrustError: A file asks for it, and it names code or a download; see `didact.trusting`.
     """
     reader = _Reader(text, field or role)
     if len(text) > LENGTH:
         raise ConfigError(f"{field or role} has {len(text)} characters, but a spec has {LENGTH} at most.")
     spec = reader.whole(ROLES[role])
-    if origin == "file":
-        _check_origin(spec, field or role, trust)
-    return spec
-
-
-def _check_origin(spec: Spec, field: str, trust: Collection[str]) -> None:
-    """Refuse what a file may not name: code and downloads."""
     for one in spec.walk():
         names = find(one.role, one.kind).names
-        local = names == "download" and os.path.exists(one.argument)  # noqa: PTH110 - never raises
-        if names and not local and one.text not in trust:
-            raise ConfigError(
-                f"{field} is {spec.text!r} in a file, where {one.text!r} names {_NAMED[names]}. Where you trust it, "
-                f"name it again: --trust {one.text}"
-            )
-
-
-_NAMED = {"code": "code that would be run", "download": "a download"}
+        local = names == "download" and os.path.isdir(one.argument)  # noqa: PTH112 - never raises
+        if names and not local:
+            trusting.check(one.text, names)
+    return spec
 
 
 class _Reader:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import nn
@@ -79,23 +79,22 @@ class Purpose:
     field: str = ""
     """What it is in the run, for messages; by default its role."""
     trust: tuple[str, ...] = ()
-    """Types that a file of scikit-learn may hold."""
+    """What files may ask for: code, downloads, types in a file of scikit-learn."""
     max_length: int = 128
     """Tokens that a tokenizer keeps of a text."""
 
-    def open(self, text: str, role: str, *, origin: Literal["user", "file"] = "user") -> Part:
+    def open(self, text: str, role: str) -> Part:
         """Read a spec and build the part.
 
         Args:
             text: the spec.
             role: `student` or `teacher`.
-            origin: see `parse`.
 
         Raises:
             DidactError: It cannot be read, or does not fit what it is for.
         """
         named = replace(self, field=self.field or role)
-        return named.build(parse(text, role, field=named.field, origin=origin, trust=self.trust))
+        return named.build(parse(text, role, field=named.field))
 
     def build(self, spec: Spec) -> Part:
         """Build the part of a spec, and what is nested in it.

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from didact import trusting
 from didact.errors import CheckpointError
 from didact.learners import export
 from didact.learners.module import ModuleLearner
@@ -18,14 +19,14 @@ def load(place: str | Path, trust: tuple[str, ...] = ()) -> tuple[Part, Examples
 
     Args:
         place: the directory of a finished run, or a file that `didact export` wrote.
-        trust: specs that the file may name although they name code or a download.
+        trust: code (`package.module:factory`) and downloads (`hf:NAME`) that the file may ask for.
 
     Returns:
         The student in evaluation mode, and two blank examples of the kind that it was taught on.
 
     Raises:
         CheckpointError: There is none, it is broken, or it came from Python.
-        ConfigError: Its file names code or a download that is not in `trust`.
+        TrustError: Its file asks for code or a download that is not in `trust`.
     """
     path = Path(place)
     file = path / STUDENT if path.is_dir() else path
@@ -36,11 +37,12 @@ def load(place: str | Path, trust: tuple[str, ...] = ()) -> tuple[Part, Examples
 
     def make(spec: str, like: Examples) -> ModuleLearner:
         purpose = ForExamples(examples=like, field=str(file), trust=trust)
-        return purpose.open(spec, "student", origin="file").model
+        return purpose.open(spec, "student").model
 
-    model, like = export.load(file, make)
-    spec = export.read(file)[1]["spec"]
-    known = parse(spec, "student", origin="file", trust=trust)
-    tokenizer = tokenizer_of(known, like.shape[0]) if like.modality == "text" else None
+    tensors, facts = export.read(file)
+    model, like = export.rebuild(file, tensors, facts, make, trust=trust)
+    spec = facts["spec"]
+    with trusting.asked_by(file, trust):
+        tokenizer = tokenizer_of(parse(spec, "student"), like.shape[0]) if like.modality == "text" else None
     origin = (path,) if path.is_dir() else ()
     return Part(model=model, spec=spec, tokenizer=tokenizer, origin=origin), like

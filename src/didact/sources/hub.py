@@ -1,9 +1,12 @@
 """Hugging Face data sets: by name, from a folder of files, or as `save_to_disk` left them."""
 
 import io
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from didact import trusting
 from didact.errors import DataError, nearest
 from didact.sources import encoding, images, tables, targets
 from didact.sources.ids import ids_of
@@ -57,12 +60,44 @@ def open_split(name: str, split: str | None = None) -> Any:
 
 def _open(datasets: Any, name: str, split: str | None) -> Any:
     path = Path(name)
+    if path.is_dir():
+        _check_addresses(path)
+    else:
+        trusting.check(f"hf:{name}", "download")
     saved = any((path / file).is_file() for file in ("dataset_dict.json", "state.json"))
     try:
         return datasets.load_from_disk(name) if saved else datasets.load_dataset(name, split=split)
     except Exception as error:  # the library raises many kinds, its own and those of the network
         reason = str(error).strip().split("\n")[0]
-        raise DataError(f"hf:{name} (split {split or 'not given'}) cannot be loaded: {reason}") from error
+        raise DataError(f"hf:{name} (split {split or 'not given'}) cannot be loaded: {reason.rstrip('.')}.") from error
+
+
+def _check_addresses(folder: Path) -> None:
+    """Refuse a folder that would have files from elsewhere downloaded."""
+    import yaml
+
+    for file in (folder / "README.md", folder / ".huggingface.yaml"):
+        if not file.is_file():
+            continue
+        text = file.read_text(encoding="utf-8", errors="replace")
+        head = re.match(r"\s*---\r?\n(.*?)\r?\n---", text, re.DOTALL) if file.suffix == ".md" else None
+        try:
+            described = yaml.safe_load(head[1] if head else "" if file.suffix == ".md" else text)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise DataError(f"{file} cannot be read: {' '.join(str(error).split())[:200]}.") from error
+        configs = described.get("configs") if isinstance(described, dict) else None
+        if found := next((words for words in _words(configs, set()) if "://" in words or words.startswith("//")), None):
+            raise DataError(f"{file} asks to download {found!r}; put that file into the folder, and its name there.")
+
+
+def _words(value: Any, seen: set[int]) -> Iterator[str]:
+    """Every string in nested lists and mappings, each of which is looked at once."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list) and id(value) not in seen:
+        seen.add(id(value))
+        for item in (*value.keys(), *value.values()) if isinstance(value, dict) else value:
+            yield from _words(item, seen)
 
 
 def _one_split(datasets: Any, data: Any, name: str, split: str | None) -> Any:

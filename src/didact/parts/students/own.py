@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from didact import trusting
 from didact.errors import nearest
 from didact.learners import CausalLearner, ModuleLearner, outputs_of
 from didact.parts.kinds import Spec, kinds
@@ -35,6 +36,7 @@ def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
 
 def call(spec: Spec, purpose: Purpose) -> Any:
     """Import a factory and call it with those arguments that it takes."""
+    trusting.check(spec.text, "code")
     module, _, name = spec.argument.partition(":")
     try:
         factory = getattr(importlib.import_module(module), name)

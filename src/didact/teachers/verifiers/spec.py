@@ -15,6 +15,7 @@ to the end of the spec. A negative weight is written `+-0.5*`.
 import importlib
 import re
 
+from didact import trusting
 from didact.errors import ConfigError, TeacherError, nearest
 from didact.teachers.verifiers.answers import ExactVerifier, JsonSchemaVerifier, NumericVerifier, RegexVerifier
 from didact.teachers.verifiers.base import FunctionVerifier, Verifier
@@ -116,6 +117,9 @@ class _Reader:
             return ExactVerifier(boxed="boxed" in options)
         if name == "python":
             self.only(name, options, ("share", "weak"))
+            if "weak" in options:
+                # What a model writes would then run with nothing but Python's own hooks around it.
+                trusting.check(":".join([name, *options]), "code")
             return PythonVerifier(share="share" in options, sandbox=Sandbox(weak="weak" in options))
         if not 1 <= len(options) <= 2 or not all(option.strip().isdecimal() for option in options):
             raise self.wrong(f"{name} takes a length, and perhaps how long it grows: {name}:512 or {name}:512:64")
@@ -130,6 +134,7 @@ class _Reader:
     def function(self, module: str, name: str) -> Verifier:
         if not _FUNCTION.fullmatch(name):
             raise self.wrong(f"there is no verifier {module!r}. {nearest(module, KNOWN)}")
+        trusting.check(f"{module}:{name}", "code")
         found = self.imported(module)
         for part in name.split("."):
             if not hasattr(found, part):

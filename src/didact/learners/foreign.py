@@ -1,0 +1,142 @@
+"""Hugging Face directories from elsewhere: what is looked at before transformers opens them.
+
+No code that comes with a model is run, nothing is unpickled, nothing is downloaded for a directory that is there, and
+what its files say of themselves is held against their size.
+"""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from didact import files, trusting
+from didact.errors import ConfigError
+
+MEBIBYTE = 1 << 20
+LARGEST = {"tokenizer.json": 512, "vocab.json": 512, "model.safetensors.index.json": 64, "chat_template.jinja": 1}
+"""Mebibytes that a text file may have, by its name."""
+LARGEST_OTHER = 16
+"""The same, for every other .json, .jinja and .txt."""
+
+
+@contextlib.contextmanager
+def opened(name: str) -> Iterator[None]:
+    """Look at a model before it is opened, and keep what opens it from the network where it is a directory.
+
+    Args:
+        name: directory or hub name.
+
+    Raises:
+        TrustError: a file asks for a model of the hub, which the user did not name.
+        ConfigError: a directory with something that is refused; the message says what.
+    """
+    path = Path(name)
+    if not path.is_dir():
+        trusting.check(f"hf:{name}", "download")
+        yield
+        return
+    _check_sizes(path)
+    _check_adapter(path)
+    _check_config(path)
+    with offline():
+        yield
+
+
+@contextlib.contextmanager
+def offline() -> Iterator[None]:
+    """Keep Hugging Face's libraries from the network, for as long as this lasts."""
+    homes = [("huggingface_hub.constants", "HF_HUB_OFFLINE"), ("datasets.config", "HF_HUB_OFFLINE")]
+    there = [(sys.modules[module], name) for module, name in homes if module in sys.modules]
+    before = [getattr(module, name) for module, name in there]
+    for module, name in there:
+        setattr(module, name, True)
+    try:
+        yield
+    finally:
+        for (module, name), value in zip(there, before, strict=True):
+            setattr(module, name, value)
+
+
+def check_weights(name: str) -> None:
+    """Refuse a directory whose weights are not whole safetensors; from the hub, transformers takes nothing else.
+
+    Raises:
+        ConfigError: no safetensors, or an index that names other files.
+        CheckpointError: didact wrote the directory, and a file is not what was written.
+    """
+    path = Path(name)
+    if not path.is_dir():
+        return
+    if (path / files.MANIFEST).is_file():
+        files.check_directory(path)
+    if not any(path.glob("*.safetensors")):
+        raise _without_weights(path)
+    index = path / "model.safetensors.index.json"
+    shards = read_json(index).get("weight_map", {}) if index.is_file() else {}
+    for shard in set(shards.values()) if isinstance(shards, dict) else ():
+        if not isinstance(shard, str) or Path(shard).name != shard or not shard.endswith(".safetensors"):
+            raise ConfigError(f"{index} names the file {shard!r}; weights lie in *.safetensors beside it.")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a model's directory.
+
+    Raises:
+        ConfigError: it can't be read, or is something else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, MemoryError) as error:
+        raise ConfigError(f"{path} can't be read: {error or type(error).__name__}. Save the model again.") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path} holds {type(found).__name__}, but must hold an object. Save the model again.")
+    return found
+
+
+def _without_weights(path: Path) -> ConfigError:
+    pickled = sorted(p.name for suffix in ("*.bin", "*.pt", "*.pth", "*.ckpt") for p in path.glob(suffix))
+    if pickled:
+        return ConfigError(
+            f"{str(path)!r} holds its weights in {pickled[0]}, a pickle, which can run any code when it is opened, and "
+            "is refused. Where you trust it, load the model yourself and save it again with save_pretrained, which "
+            "writes model.safetensors."
+        )
+    return ConfigError(f"{str(path)!r} holds no *.safetensors; save the model there with save_pretrained.")
+
+
+def _check_sizes(path: Path) -> None:
+    """Refuse text files that nobody needs so large: reading them would take all memory."""
+    for file in path.iterdir():
+        if file.suffix in (".json", ".jinja", ".txt"):
+            most = LARGEST.get(file.name, LARGEST_OTHER)
+            if (size := file.stat().st_size) > most * MEBIBYTE:
+                raise ConfigError(f"{file} has {size / MEBIBYTE:.0f} MiB, more than the {most} that it may have.")
+
+
+def _check_adapter(path: Path) -> None:
+    """Refuse an adapter, which would have its base model downloaded or its weights unpickled."""
+    if (path / "adapter_config.json").exists():
+        raise ConfigError(
+            f"{str(path)!r} holds an adapter (adapter_config.json), which names another model; merge it into that one "
+            "with merge_and_unload, and save the whole with save_pretrained."
+        )
+
+
+def _check_config(path: Path) -> None:
+    """Refuse a configuration that asks for kernels from the hub."""
+    config = read_json(path / "config.json") if (path / "config.json").is_file() else {}
+    for name, value in _entries(config):
+        if name.endswith("_implementation") and "/" in str(value):
+            raise ConfigError(
+                f"{path / 'config.json'} asks for the code {value!r} of the hub as its {name}; remove that line."
+            )
+
+
+def _entries(value: Any) -> Iterator[tuple[str, Any]]:
+    """Every key with its value, in objects at any depth."""
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+        yield str(key), item
+        if isinstance(item, dict | list):
+            yield from _entries(item)
