@@ -11,11 +11,15 @@ from blobs import DATA, QUICK, Oracle
 from didact import sources
 from didact.errors import ConfigError, DataError, TeacherError
 from didact.experiment import config as configs
-from didact.experiment import data as data_of
-from didact.experiment import preparing, running, students, teachers
+from didact.experiment import lessons, running
 from didact.experiment.config import RunConfig
-from didact.experiment.preparing import Objects, prepare
-from didact.teachers import CachedTeacher
+from didact.experiment.material import Objects
+from didact.experiment.preparing import prepare
+from didact.learners import ModuleLearner
+from didact.materials.examples import caching
+from didact.materials.examples import data as data_of
+from didact.materials.examples.source import train_of
+from didact.teachers import CachedTeacher, FrozenTeacher
 from didact.types import IGNORE, is_labelled
 
 # ---- configurations
@@ -89,12 +93,12 @@ def test_a_budget_in_words():
 
 
 def test_labels_are_hidden_from_the_student_alone():
-    data = data_of.open_data(RunConfig(method="supervised", labels=12), DATA)
+    data = data_of.open_examples(RunConfig(method="supervised", labels=12), DATA)
     assert data_of.count_labels(data.train) == 12
     assert data_of.count_labels(data.splits.train) == data.splits.train.size
     known = is_labelled(data.train.tensors["label"])
     assert torch.equal(data.train.tensors["label"][known], data.splits.train.tensors["label"][known])
-    again = data_of.open_data(RunConfig(method="supervised", labels=12, seed=1, split_seed=0), DATA)
+    again = data_of.open_examples(RunConfig(method="supervised", labels=12, seed=1, split_seed=0), DATA)
     assert torch.equal(again.splits.test.tensors["id"], data.splits.test.tensors["id"])
     assert not torch.equal(is_labelled(again.train.tensors["label"]), known)
 
@@ -108,7 +112,7 @@ def test_labels_are_hidden_from_the_student_alone():
     ],
 )
 def test_data_from_python(given):
-    opened = data_of.open_data(RunConfig(method="supervised"), given).examples
+    opened = data_of.open_examples(RunConfig(method="supervised"), given).examples
     assert torch.equal(opened.tensors["x"], DATA.tensors["x"])
     assert torch.equal(opened.tensors["label"], DATA.tensors["label"])
 
@@ -117,7 +121,7 @@ def test_values_are_filled_in_from_training_rows_alone():
     x = DATA.tensors["x"].clone()
     x[::5, 0] = torch.nan
     config = RunConfig(method="supervised", impute="mean")
-    data = data_of.open_data(config, (x, DATA.tensors["label"]))
+    data = data_of.open_examples(config, (x, DATA.tensors["label"]))
     raw = sources.split(data.examples, validation=0.1, test=0.2, seed=0)
     mean = raw.train.tensors["x"][:, 0].nanmean()
     gaps = raw.test.tensors["x"][:, 0].isnan()
@@ -150,7 +154,7 @@ def test_values_are_filled_in_from_training_rows_alone():
 )
 def test_data_that_cannot_be(settings, given, error, said):
     with pytest.raises(error) as caught:
-        data_of.open_data(RunConfig(method="supervised", **settings), given)
+        data_of.open_examples(RunConfig(method="supervised", **settings), given)
     assert str(caught.value).startswith(said)
 
 
@@ -158,9 +162,7 @@ def test_data_that_cannot_be(settings, given, error, said):
 
 
 def test_a_method_gets_its_parts_by_name():
-    prepared = prepare(
-        RunConfig(method="fitnet", teacher="mlp:6", learner="mlp:8"), Objects(data=DATA), train_teacher=False
-    )
+    prepared = prepare(RunConfig(method="fitnet", teacher="mlp:6", learner="mlp:8"), Objects(data=DATA), teach=False)
     assert prepared.method.regressor is not None
     assert isinstance(prepared.method.teacher, CachedTeacher)
     assert prepared.method.teacher.teacher is prepared.teacher
@@ -183,9 +185,9 @@ def test_batches_with_a_single_example_are_refused_where_examples_are_compared()
 
     def put_together(batch_size):
         config = RunConfig(**settings, batch_size=batch_size)
-        return prepare(config, Objects(data=given), train_teacher=False)
+        return prepare(config, Objects(data=given), teach=False)
 
-    count = put_together(1000).train.size
+    count = train_of(put_together(1000)).size
     bad = [size for size in range(1, count) if size == 1 or count % size == 1]
     assert len(bad) > 1
     for size in bad:
@@ -199,9 +201,9 @@ def test_batches_with_a_single_example_are_refused_where_examples_are_compared()
 def test_only_the_labelled_examples_where_the_others_are_of_no_use():
     config = RunConfig(method="supervised", labels=12, batch_size=500)
     prepared = prepare(config, Objects(data=DATA))
-    assert prepared.train.size == prepared.source.batch_size == prepared.source.labels == 12
+    assert train_of(prepared).size == prepared.source.batch_size == prepared.source.labels == 12
     taught = prepare(config.replace(method="distill", teacher="random"), Objects(data=DATA))
-    assert taught.train.size == taught.data.splits.train.size
+    assert train_of(taught).size == taught.data.splits.train.size
     assert taught.source.labels == 12
 
 
@@ -227,18 +229,18 @@ def test_a_teacher_is_asked_once_where_its_answer_stays(settings, cached):
 
 
 def test_large_features_are_not_kept(monkeypatch):
-    monkeypatch.setattr(preparing, "CACHE_BYTES", 100)
-    prepared = prepare(
-        RunConfig(method="fitnet", teacher="mlp:6", learner="mlp:8"), Objects(data=DATA), train_teacher=False
-    )
-    assert not isinstance(prepared.method.teacher, CachedTeacher)
+    monkeypatch.setattr(caching, "LIMIT", 100)
+    prepared = prepare(RunConfig(method="fitnet", teacher="mlp:6", learner="mlp:8"), Objects(data=DATA), teach=False)
+    for _ in range(2):
+        prepared.method.teacher.signal(train_of(prepared).batch(slice(0, 8)))
+    assert (prepared.teacher.cost.teacher_calls, prepared.method.teacher.hits) == (16, 0)
 
 
 def test_what_a_teacher_said_before_it_was_trained_is_forgotten():
     prepared = prepare(
         RunConfig(method="fitnet", teacher="mlp:6", learner="mlp:8", teacher_epochs=1), Objects(data=DATA)
     )
-    batch = prepared.train.batch(slice(0, 8))
+    batch = train_of(prepared).batch(slice(0, 8))
     fresh = prepared.teacher.learner(batch).logits
     torch.testing.assert_close(prepared.method.teacher.signal(batch).logits, fresh)
     assert prepared.method.teacher.cost.teacher_calls == 8
@@ -288,7 +290,7 @@ def test_what_a_teacher_said_before_it_was_trained_is_forgotten():
     ],
 )
 def test_what_does_not_fit_is_refused(settings, error, said, monkeypatch):
-    monkeypatch.setattr(teachers, "fit", lambda *_, **__: pytest.fail("computed before all was checked"))
+    monkeypatch.setattr(lessons, "fit", lambda *_, **__: pytest.fail("computed before all was checked"))
     with pytest.raises(error) as caught:
         prepare(RunConfig(**settings), Objects(data=DATA))
     assert str(caught.value).startswith(said)
@@ -311,7 +313,7 @@ def test_teachers_from_python():
     for teacher in (
         fitted,
         Oracle(),
-        didact.experiment.preparing.teachers.FrozenTeacher(students.as_learner(Oracle())),
+        FrozenTeacher(ModuleLearner(Oracle())),
     ):
         result = didact.run(method="distill", teacher=teacher, **{**QUICK, "steps": 2})
         assert result.teacher["accuracy"] > 0.95
@@ -330,7 +332,7 @@ def test_another_order_or_number_of_classes_is_refused():
 
 def test_a_committee_averages_its_members_and_adds_up_their_cost():
     prepared = prepare(RunConfig(method="distill", teacher="random+random"), Objects(data=DATA))
-    batch = prepared.train.batch(slice(0, 5))
+    batch = train_of(prepared).batch(slice(0, 5))
     members = [member.signal(batch).logits.softmax(-1) for member in prepared.teacher.teachers]
     assert not torch.equal(*members)
     torch.testing.assert_close(prepared.teacher.signal(batch).labels, (members[0] + members[1]) / 2)

@@ -12,7 +12,7 @@ from didact.experiment import running
 from didact.experiment.comparing import compare
 from didact.experiment.config import RunConfig
 from didact.experiment.doctor import diagnose
-from didact.experiment.preparing import Objects
+from didact.experiment.material import Objects
 
 # ---- the doctor
 
@@ -23,7 +23,7 @@ def levels(checks):
 
 def test_a_sound_set_up():
     found = levels(diagnose(RunConfig(method="distill", teacher="mlp:8", labels=12), Objects(data=DATA)))
-    wanted = ("device", "data", "splits", "classes", "duplicates", "method", "learner", "self-taught", "teacher")
+    wanted = ("device", "data", "splits", "classes", "duplicates", "method", "student", "self-taught", "teacher")
     assert {name: found[name] for name in wanted} == dict.fromkeys(wanted, "ok")
 
 
@@ -41,7 +41,7 @@ def test_what_the_doctor_finds(tmp_path):
     assert levels(diagnose(RunConfig(method="supervised", data="nowhere.csv")))["data"] == "fail"
     assert levels(diagnose(RunConfig(method="supervised", device="gpu9")))["machine"] == "fail"
     broken = diagnose(RunConfig(method="supervised"), Objects(data=DATA, learner=Broken()))
-    assert levels(broken)["learner"] == "fail"
+    assert levels(broken)["student"] == "fail"
     useless = diagnose(RunConfig(method="distill"), Objects(data=DATA, teacher=Oracle((3, 3, 3))))
     assert levels(useless)["teacher"] == "warn"
 

@@ -10,7 +10,8 @@ import didact
 from blobs import DATA, QUICK, blobs
 from didact import sources
 from didact.errors import CheckpointError, ConfigError, TeacherError
-from didact.experiment import students, teachers
+from didact.experiment import lessons
+from didact.parts import saved
 from didact.types import Examples, Method
 
 # ---- runs
@@ -77,25 +78,7 @@ def test_a_module_is_taught_in_place_and_cannot_be_found_again(tmp_path):
     assert not torch.equal(before, module[0].weight)
     assert result.config.learner == "<Sequential>"
     with pytest.raises(CheckpointError, match="module of your own"):
-        students.load(tmp_path / "run")
-
-
-def test_other_students_of_a_given_module_are_initialised_anew():
-    module = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))
-    spawn = students.Spawn(module, DATA, 0)
-    first, second = spawn.first(), spawn()
-    assert first.module is module
-    assert not torch.equal(second.module[0].weight, module[0].weight)
-    assert not torch.equal(spawn().module[0].weight, second.module[0].weight)
-    module.scale = nn.Parameter(torch.ones(1))
-    with pytest.raises(ConfigError, match="cannot be initialised anew"):
-        spawn()
-    factory = students.Spawn(lambda: nn.Linear(4, 3), DATA, 0)
-    assert torch.equal(
-        factory.first().module.weight, students.Spawn(lambda: nn.Linear(4, 3), DATA, 0).first().module.weight
-    )
-    with pytest.raises(ConfigError, match="learner gives dict"):
-        students.Spawn(dict, DATA, 0).first()
+        saved.load(tmp_path / "run")
 
 
 # ---- directories
@@ -163,7 +146,7 @@ def test_a_stopped_run_goes_on_to_the_bit(tmp_path, monkeypatch):
         didact.resume(tmp_path / "cut")
     with pytest.raises(CheckpointError, match="are not those that the run"):
         didact.resume(tmp_path / "cut", data=blobs(seed=1), progress=False)
-    monkeypatch.setattr(teachers, "fit", lambda *_, **__: pytest.fail("the teacher was trained again"))
+    monkeypatch.setattr(lessons, "fit", lambda *_, **__: pytest.fail("the teacher was trained again"))
     resumed = didact.resume(tmp_path / "cut", data=DATA, progress=False)
     assert resumed.metrics == whole.metrics
     assert resumed.cost.teacher_calls == whole.cost.teacher_calls

@@ -9,13 +9,13 @@ import pytest
 import didact
 from didact.cli import main
 from didact.errors import CheckpointError, ConfigError, DataError, DidactError, RunError, TeacherError
-from didact.experiment import language_models
 from didact.experiment.config import RunConfig
 from didact.experiment.doctor import diagnose
-from didact.experiment.preparing import Objects
+from didact.experiment.material import Objects
 from didact.learners.causal import CausalLearner
 from didact.learners.decoder import Decoder, DecoderConfig
 from didact.learners.tokenizers import ByteTokens
+from didact.materials.questions import lessons
 from tiny_language import save_model, save_tokenizer
 
 RECORDS = [{"prompt": f"{a}+{b}=", "answer": str(a + b), "completion": str(a + b)} for a in range(6) for b in range(6)]
@@ -76,8 +76,8 @@ def test_no_token_that_ends_a_sequence(tmp_path):
 
 def test_places_that_hold_no_model(tmp_path):
     (tmp_path / "empty").mkdir()
-    refused(ConfigError, "learner is", "holds neither a model", method="sft", learner=str(tmp_path / "empty"))
-    refused(ConfigError, "learner is 'runs/nowhere'", "no such directory", method="sft", learner="runs/nowhere")
+    refused(ConfigError, "student is", "holds neither a model", method="sft", learner=str(tmp_path / "empty"))
+    refused(ConfigError, "student is 'runs/nowhere'", "no such directory", method="sft", learner="runs/nowhere")
     refused(ConfigError, "'mlp:64'", "decoder:4x128", method="sft", learner="mlp:64")
     refused(ConfigError, "teacher is 'warm:x'", "warm:1000:", method="gkd", teacher="warm:x")
 
@@ -96,15 +96,16 @@ def test_a_beginning_that_nobody_could_tell():
 
 
 def test_a_beginning_that_is_not_reached(monkeypatch):
-    monkeypatch.setattr(language_models, "LIMIT", 25)
-    words = ("learner is 'warm:100%", "after 25 steps", "ask for less")
+    monkeypatch.setattr(lessons, "LIMIT", 25)
+    words = ("student is 'warm:100%", "after 25 steps", "ask for less")
     refused(RunError, *words, method="sft", learner=f"warm:100%:{LEARNER}", verifier="exact")
 
 
-@pytest.mark.parametrize("who", ["learner", "teacher"])
+@pytest.mark.parametrize("who", ["student", "teacher"])
 def test_a_prompt_that_is_longer_than_the_context(who):
     long = [*RECORDS, {"prompt": "1+" * 20, "answer": "1", "completion": "1"}]
-    models = {"learner": "decoder:1x32:64", "teacher": "decoder:1x32:64", who: LEARNER}
+    models = {"learner": "decoder:1x32:64", "teacher": "decoder:1x32:64"}
+    models["teacher" if who == "teacher" else "learner"] = LEARNER
     words = ("'1+1+", "41 tokens", f"the {who} reads 32", "4 of them are for the answer")
     refused(DataError, *words, method="gkd", data=long, **models)
     refused(
@@ -132,9 +133,9 @@ def test_an_empty_completion():
 
 def test_completions_that_are_missing_where_they_are_needed():
     bad = [{"prompt": record["prompt"]} for record in RECORDS]
-    words = ("on_policy is 0.5", "has no completion")
+    words = ("'gkd', with these options, learns from", "has no completion")
     refused(DataError, *words, method="gkd", teacher=LEARNER, on_policy=0.5, data=bad)
-    refused(DataError, "The learner is trained first", "has no completion", method="gkd", teacher=LEARNER, data=bad,
+    refused(DataError, "The student is trained first", "has no completion", method="gkd", teacher=LEARNER, data=bad,
             **{"learner": f"warm:5:{LEARNER}"})  # fmt: skip
     refused(DataError, "no rejected", method="dpo")
 

@@ -7,10 +7,10 @@ import didact
 from didact import sources
 from didact.experiment.checking import gradient_check
 from didact.experiment.doctor import diagnose
-from didact.experiment.memory import needed
 from didact.experiment.running import gather
 from didact.loop import OptimizerConfig
 from didact.loop.devices import free_memory
+from didact.materials.questions.memory import needed
 from didact.methods.language.sft import SFT, Config
 from didact.parts.models import build_causal
 from didact.types import Batch
@@ -30,7 +30,7 @@ def found(method, **settings):
 
 def test_a_sound_set_up():
     checks = found("gkd", teacher="decoder:1x32:32", verifier="exact")
-    wanted = "data splits duplicates method tokenizer chat tokenizers context verifier self-taught learner sampling"
+    wanted = "data splits duplicates method tokenizer chat tokenizers context verifier self-taught student sampling"
     assert {name: checks[name].level for name in wanted.split()} == dict.fromkeys(wanted.split(), "ok")
     assert "36 with an answer to compare with and 36 with a completion" in checks["data"].detail
     assert "Prompts of up to 5 tokens and answers of up to 4, in a context of 32" in checks["context"].detail
@@ -61,7 +61,7 @@ def test_conversations_and_templates(tmp_path):
     plain = found("sft", learner=str(tmp_path / "model"))
     assert plain["chat"].level == "warn"
     assert "plain prompts" in plain["chat"].detail
-    assert "Learner hf:" in plain["tokenizer"].detail
+    assert "Student hf:" in plain["tokenizer"].detail
     assert "5 more are scored and mean nothing" in plain["tokenizer"].detail
 
 
@@ -89,7 +89,7 @@ def test_the_sandbox_where_python_is_judged():
 
 def test_what_cannot_work_is_a_failure_and_not_an_exception():
     assert found("gkd")["set-up"].level == "fail"
-    assert found("grpo")["set-up"].level == "fail"
+    assert found("grpo")["verifier"].level == "fail"
     assert found("sft", data="nowhere.jsonl")["data"].level == "fail"
     assert found("sft", data=[*RECORDS, {"prompt": "1"}])["data"].level == "fail"
 

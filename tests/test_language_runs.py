@@ -11,8 +11,10 @@ from safetensors.torch import load_file
 import didact
 from didact import sources
 from didact.errors import ConfigError, DataError, TeacherError
-from didact.experiment import language, language_models
-from didact.parts.models import build_causal
+from didact.experiment.preparing import prepare
+from didact.experiment.running import gather
+from didact.learners.causal import build_causal
+from didact.materials.questions import lessons
 from didact.teachers import FunctionVerifier
 from didact.types import Batch
 from tiny_language import save_model
@@ -137,7 +139,7 @@ def test_a_run_is_a_learner_and_a_teacher(llama, tmp_path):
     assert second.metrics["nll"] == pytest.approx(first.metrics["nll"], rel=1e-5)
     assert not [note for note in second.notes if "split" in note]
     other = didact.run(method="sft", learner=tmp_path / "first", **{**QUICK, "steps": 1, "seed": 3})
-    assert any("The learner" in note and "split_seed=0" in note for note in other.notes)
+    assert any("The student" in note and "split_seed=0" in note for note in other.notes)
 
 
 def test_without_answers_the_distance_to_the_teacher_is_the_judge():
@@ -215,8 +217,8 @@ def test_a_model_is_trained_until_it_is_right_often_enough():
     settings = {"data": same, "learner": "warm:90%:decoder:1x32:32", "sampling": "max_new_tokens=4", "lr": 1e-9}
     found = didact.run(method="sft", verifier="exact", batch_size=8, steps=1, progress=False, **settings)
     assert found.metrics["accuracy"] >= 0.9
-    assert 0 < found.teacher_cost.steps < language_models.LIMIT
-    assert found.teacher_cost.steps % language_models.EVERY == 0
+    assert 0 < found.teacher_cost.steps < lessons.LIMIT
+    assert found.teacher_cost.steps % lessons.EVERY == 0
     assert found.teacher_cost.labels > found.cost.labels
 
 
@@ -238,9 +240,13 @@ def weights_of(learner):
 
 
 def test_teachers_of_the_same_kind_are_not_the_same():
-    one, other = language._opened("decoder:1x32+decoder:1x32", 1)
-    assert (one.role, other.role) == ("teacher", "teacher 2")
-    assert not torch.equal(one.model.head.weight, other.model.head.weight)
+    settings = {**QUICK, "method": "ampo", "learner": "decoder:1x32", "verifier": "exact"}
+    run = prepare(
+        *gather(teacher="decoder:1x32+decoder:1x32", **{k: v for k, v in settings.items() if k != "progress"})
+    )
+    assert list(run.parts) == ["student", "teacher", "teacher 2"]
+    one, other = (part.model.learner.head.weight for part in run.teachers)
+    assert not torch.equal(one, other)
 
 
 def test_a_function_from_python_judges(tmp_path):
@@ -250,7 +256,7 @@ def test_a_function_from_python_judges(tmp_path):
 
     settings = {**QUICK, "method": "grpo", "learner": "decoder:1x32:64", "steps": 40, "lr": 1e-2}
     found = didact.run(**settings, verifier=early, directory=tmp_path / "run")
-    assert found.config.verifier == "<function>"
+    assert found.config.verifier == "<early>"
     rewards = [record["watched/reward"] for record in found.history if "watched/reward" in record]
     assert rewards[-1] > rewards[0] + 0.1
     with pytest.raises(ConfigError, match=r"was given its data and verifier from Python.*verifier=\.\.\."):
@@ -265,7 +271,7 @@ def test_a_function_from_python_says_when_a_beginning_is_good_enough(tmp_path, m
     monkeypatch.setenv("DIDACT_CACHE", str(tmp_path))
     settings = {**QUICK, "method": "sft", "learner": "warm:90%:decoder:1x32:32", "steps": 1, "lr": 1e-9}
     found = didact.run(**settings, verifier=lambda text, _question: 1.0)
-    assert found.teacher_cost.steps == language_models.EVERY
+    assert found.teacher_cost.steps == lessons.EVERY
     # What another function would have said is not known from what this one did.
     assert not list(tmp_path.iterdir())
     # One call for each test question and, ten times, for each question that is watched; none for the beginning.
@@ -273,7 +279,7 @@ def test_a_function_from_python_says_when_a_beginning_is_good_enough(tmp_path, m
 
 
 def test_a_function_is_for_questions_alone():
-    with pytest.raises(ConfigError, match=r"verifier is given, but the method 'supervised' learns from examples"):
+    with pytest.raises(ConfigError, match=r"verifier is '<lambda>', but the method 'supervised' learns from examples"):
         didact.run(method="supervised", data="digits", steps=1, progress=False, verifier=lambda text, question: 1.0)
     with pytest.raises(TeacherError, match="must be a function of a text and a question"):
         didact.run(**QUICK, method="grpo", learner="decoder:1x32:64", verifier=3)

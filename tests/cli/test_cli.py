@@ -181,13 +181,13 @@ def test_a_forest_teaches_a_net_on_a_table_that_someone_just_made(forest, capsys
     assert main(["export", str(run), "--to", "onnx", "--out", "student.onnx"]) == 0
     import onnxruntime
 
-    from didact.experiment import students
+    from didact.parts import saved
 
     session = onnxruntime.InferenceSession("student.onnx", providers=["CPUExecutionProvider"])
     x = DATA.tensors["x"]
     answers = session.run(None, {session.get_inputs()[0].name: x.numpy()})[0]
     with torch.no_grad():
-        wanted = students.load(run).learner.module(x)
+        wanted = saved.load(run)[0].model.module(x)
     np.testing.assert_allclose(answers, wanted.numpy(), atol=1e-4)
 
     capsys.readouterr()

@@ -83,9 +83,9 @@ def test_what_was_at_the_beginning_survives_a_stop():
 
 
 def test_language_models_have_their_own_monitors():
-    names = {type(monitor).__name__ for monitor in health.default_monitors("questions")}
+    names = {type(monitor).__name__ for monitor in health.default_monitors(health.QUESTION_MONITORS)}
     assert names == {"NonFinite", "LossSpike", "TeacherHacking", *(kind.__name__ for kind in health.ROLLOUT_MONITORS)}
     assert not any(kind.__name__ == "DeadGroups" for kind in map(type, health.default_monitors()))
-    assert "DeadGroups" not in {m.name for m in health.configured(("DeadGroups=off",), "questions")}
+    assert "DeadGroups" not in {m.name for m in health.configured(("DeadGroups=off",), health.QUESTION_MONITORS)}
     with pytest.raises(ConfigError, match="bound"):
         health.DeadGroups(bound=0.0)

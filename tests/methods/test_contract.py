@@ -17,10 +17,13 @@ from torch import nn
 from didact import catalogue, worlds
 from didact.errors import ConfigError
 from didact.experiment import running
-from didact.experiment.preparing import Objects, Prepared, prepare, takes
+from didact.experiment.lessons import Place
+from didact.experiment.material import Objects, Run
+from didact.experiment.preparing import prepare, takes
 from didact.learners import KINDS
 from didact.loop import OptimizerConfig, fit
 from didact.loop.checkpoint import read_checkpoint, save_checkpoint
+from didact.materials.examples.source import train_of
 from didact.types import Method
 from in_order import InOrder
 
@@ -44,9 +47,9 @@ def settings(name: str) -> tuple[tuple[str, object], ...]:
     return tuple({"data": claim.world, **claim.settings, **own}.items())
 
 
-def keep_teacher(name, learner, examples, cost=None):
+def keep_teacher(name, learner, cost=None):
     """Trains a teacher once for all tests."""
-    key = (name, examples.name, examples.shape)
+    key = (name, str(learner))
     if cost is not None:
         TEACHERS[key] = copy.deepcopy(learner.state_dict()), cost
     if key not in TEACHERS:
@@ -56,17 +59,17 @@ def keep_teacher(name, learner, examples, cost=None):
     return copy.copy(spent)
 
 
-def ready(name: str, *, train: bool = False, objects: Objects | None = None, **changes) -> Prepared:
+def ready(name: str, *, train: bool = False, objects: Objects | None = None, **changes) -> Run:
     """A run of a method before its first step; its teacher is trained only where that matters."""
     values = {**dict(settings(name)), "steps": 3, "batch_size": 24, "seed": 0, **changes}
     if not takes(catalogue.find(name), "teacher"):
         values.pop("teacher", None)
     given = {part: values.pop(part) for part in ("data", "learner", "teacher") if part in values}
     config, _ = running.gather(None, **given, **values)
-    return prepare(config, objects, store=keep_teacher, train_teacher=train)
+    return prepare(config, objects, place=Place(keep_teacher), teach=train)
 
 
-def taught(name: str, *, prepared: Prepared | None = None, settings: dict | None = None, **changes):
+def taught(name: str, *, prepared: Run | None = None, settings: dict | None = None, **changes):
     """The result of three steps, and the method after them."""
     prepared = prepared or ready(name, **changes)
     options = {"device": "cpu", "precision": "float32", "monitors": [], "log_every": 1, "progress": False}
@@ -245,7 +248,7 @@ def test_it_works_with_ones_own_module_and_tensors(name):
     taught(name, prepared=prepared)
     after = own["learner"].state_dict()
     assert any(not torch.equal(before[key], after[key]) for key in before)
-    answer = prepared.method.delivered(prepared.train.batch(slice(0, 5))).logits
+    answer = prepared.method.delivered(train_of(prepared).batch(slice(0, 5))).logits
     assert answer.shape == (5, outputs)
     assert torch.isfinite(answer).all()
 

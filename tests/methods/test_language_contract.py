@@ -16,8 +16,9 @@ import torch
 
 import didact
 from didact import catalogue
-from didact.experiment import language, running
-from didact.experiment.preparing import takes
+from didact.experiment import running
+from didact.experiment.material import Run
+from didact.experiment.preparing import prepare, takes
 from didact.learners import causal
 from didact.loop import OptimizerConfig, fit
 from didact.loop.checkpoint import read_checkpoint, save_checkpoint
@@ -49,7 +50,7 @@ def options(name: str) -> tuple[tuple[str, object], ...]:
     return tuple((key, value) for key, value in {**info.claim.settings, **given}.items() if key in own)
 
 
-def ready(name: str, *, learner=LEARNER, teacher=TEACHER, **changes) -> language.LanguageReady:
+def ready(name: str, *, learner=LEARNER, teacher=TEACHER, **changes) -> Run:
     """A run of a method before its first step."""
     values = {"steps": 3, "batch_size": 16, "sampling": SAMPLING, "lr": 1e-2, "schedule": "constant", "seed": 0}
     values |= {"validation": 0.1, "test": 0.1, **dict(options(name)), **changes}
@@ -57,10 +58,10 @@ def ready(name: str, *, learner=LEARNER, teacher=TEACHER, **changes) -> language
     if takes(catalogue.find(name), "teacher"):
         given["teacher"] = teacher
     config, objects = running.gather(None, method=name, **given, **values)
-    return language.prepare(config, objects, train=False)
+    return prepare(config, objects, teach=False)
 
 
-def taught(prepared: language.LanguageReady, **settings):
+def taught(prepared: Run, **settings):
     """The result of some steps."""
     settings = {"device": "cpu", "precision": "float32", "monitors": [], "log_every": 1, "progress": False} | settings
     result = fit(
@@ -212,7 +213,7 @@ class StoppedError(Exception):
     """What ends a run before its time."""
 
 
-def watched(prepared: language.LanguageReady):
+def watched(prepared: Run):
     """The batches that a run learns from, as they come."""
     seen, loss = [], prepared.method.loss
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from didact.errors import ConfigError
-from didact.experiment import language, running
+from didact.experiment import running
+from didact.experiment.preparing import prepare
 from didact.loop import fit
 from didact.methods.language import grpo, seeded_iterated
 from didact.types import Question, Questions
@@ -23,7 +24,7 @@ def ready(**changes):
     config, objects = running.gather(
         None, method="seeded_iterated", data=questions(), learner="decoder:1x16:64", **values
     )
-    return language.prepare(config, objects, train=False)
+    return prepare(config, objects, teach=False)
 
 
 def taught(prepared, **settings):
@@ -146,7 +147,7 @@ def test_the_answers_of_the_data_stand_beside_the_attempts():
     prepared = ready(supervised=0.5)
     batch = next(iter(prepared.source))
     known = {question.id: question.completion for question in prepared.data.train}
-    decode = prepared.learner.tokenizer.decode
+    decode = prepared.student.model.tokenizer.decode
     given = batch.view("given")
     for row in range(batch.size):
         answer = given["input_ids"][row][given["completion_mask"][row]].tolist()
@@ -155,7 +156,7 @@ def test_the_answers_of_the_data_stand_beside_the_attempts():
     assert {name: float(term.count) for name, term in terms.items()} == {name: float(counts[name]) for name in terms}
     without = Questions(items=(Question(id=0, prompt="1+1=", answer="2"),))
     with pytest.raises(ConfigError, match=r"supervised is 0\.5, but some questions have no completion"):
-        seeded_iterated.SeededIterated(seeded_iterated.Config(supervised=0.5), prepared.learner, without)
+        seeded_iterated.SeededIterated(seeded_iterated.Config(supervised=0.5), prepared.student.model, without)
 
 
 class StoppedError(Exception):

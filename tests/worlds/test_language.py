@@ -146,10 +146,10 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch):
 
 def test_what_classifies_is_not_offered_questions():
     from didact.experiment import RunConfig
-    from didact.experiment.data import open_data
+    from didact.materials.examples.data import open_examples
 
     with pytest.raises(ConfigError, match="'addition', which holds questions for language models"):
-        open_data(RunConfig(method="supervised", data="addition"))
+        open_examples(RunConfig(method="supervised", data="addition"))
     with pytest.raises((ConfigError, DataError), match="which is neither a file or folder") as refused:
-        open_data(RunConfig(method="supervised", data="additions"))
+        open_examples(RunConfig(method="supervised", data="additions"))
     assert "addition " not in str(refused.value)

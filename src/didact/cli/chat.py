@@ -26,13 +26,12 @@ def chat(model: str, *, temperature: float, max_new_tokens: int, seed: int = 0) 
     Raises:
         DidactError: there is no such model.
     """
-    from didact.experiment.language_models import spec_of
-    from didact.learners.causal import build_causal
+    from didact.parts.models import build_causal
     from didact.rollouts import Sampler, Sampling
 
     if not model.startswith("hf:") and not Path(model).exists():
         raise DataError(f"There is no run or model {model!r} to talk to; give a directory, or hf:NAME.")
-    learner = build_causal(spec_of("model", model)).eval()
+    learner = build_causal(model).eval()
     sampler = Sampler(learner, Sampling(temperature=temperature, max_new_tokens=max_new_tokens), seed=seed)
     talking = sys.stdin.isatty()
     if talking:

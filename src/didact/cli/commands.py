@@ -241,17 +241,17 @@ def _export(namespace: argparse.Namespace) -> int:
 
     check_choice("to", namespace.to, ("safetensors", "onnx", "hf"))
     from didact.cli import show
-    from didact.experiment import students
     from didact.learners import export
+    from didact.parts import saved
 
     run = Path(namespace.run)
     if (run / "student" / "config.json").is_file():
         return _export_language(run / "student", namespace)
-    saved = students.load(run, trust=flags.trusted(namespace))
+    student, like = saved.load(run, trust=flags.trusted(namespace))
     beside = run if run.is_dir() else run.parent
     out = Path(namespace.out) if namespace.out else beside / ("student-hf" if namespace.to == "hf" else "student")
     with trusting.asked_by(run, flags.trusted(namespace)):
-        written = export.export(saved.learner, out, to=namespace.to, examples=saved.like, spec=saved.spec)
+        written = export.export(student.model, out, to=namespace.to, examples=like, spec=student.spec)
     show.line("written", str(written))
     return 0
 

@@ -1,6 +1,6 @@
 """A learner's answers to a whole set of examples."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from didact.errors import DataError, RunError
-from didact.types import Examples, Learner, Task, is_labelled
+from didact.types import Batch, Examples, Output, Task, is_labelled
 
 MAP = "anomaly_map"
 """The feature in which a learner shows how unusual each pixel is, float [B, 1, H, W], where it can tell."""
@@ -64,7 +64,7 @@ class Predictions:
         return kept
 
 
-def predict(learner: Learner, examples: Examples, *, batch_size: int = 1024) -> Predictions:
+def predict(learner: Callable[[Batch], Output], examples: Examples, *, batch_size: int = 1024) -> Predictions:
     """Ask a learner about every example, in order.
 
     It answers in evaluation mode and under `torch.inference_mode`, on the device where its parameters are; afterwards
@@ -100,7 +100,7 @@ def predict(learner: Learner, examples: Examples, *, batch_size: int = 1024) -> 
     )
 
 
-def _device_of(learner: Learner) -> torch.device:
+def _device_of(learner: object) -> torch.device:
     """Where a learner lives: the device of its first parameter or buffer, the CPU for one without."""
     if isinstance(learner, nn.Module):
         for tensor in (*learner.parameters(), *learner.buffers()):
@@ -109,7 +109,7 @@ def _device_of(learner: Learner) -> torch.device:
 
 
 @contextmanager
-def _asking(learner: Learner, device: torch.device) -> Iterator[None]:
+def _asking(learner: object, device: torch.device) -> Iterator[None]:
     """Evaluation and inference mode, with modes and generators put back at the end."""
     modes = [(module, module.training) for module in learner.modules()] if isinstance(learner, nn.Module) else []
     generators = [device] if device.type == "cuda" else []

@@ -7,9 +7,9 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "Check": "doctor",
-    "Objects": "preparing",
-    "Prepared": "preparing",
+    "Check": "checking",
+    "Objects": "material",
+    "Run": "material",
     "RunConfig": "config",
     "RunResult": "running",
     "compare": "comparing",

@@ -8,7 +8,8 @@ from didact import catalogue
 from didact.errors import ConfigError, nearest
 from didact.experiment import running
 from didact.experiment.config import RunConfig
-from didact.experiment.preparing import Objects, takes
+from didact.experiment.material import Objects
+from didact.experiment.preparing import takes
 
 BASELINES = ("label_spreading", "logistic_regression", "ridge", "boosted_trees", "pixel_gaussian")
 """The cheap alternatives that can stand beside the methods, where they fit the data."""

@@ -1,43 +1,56 @@
-"""What the doctor's checks are made of."""
+"""What prepare refuses and the doctor shows: one list of checks."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
-from didact.errors import DataError, DidactError, TeacherError
+from didact.errors import ConfigError, DataError, DidactError, TeacherError
 from didact.types import Batch, Method
 
 Level = Literal["ok", "warn", "fail"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
     """One thing that was looked at."""
 
-    name: str
     level: Level
+    name: str
     detail: str
     """What was found, as a sentence."""
+    error: DidactError | None = None
+    """What is raised where the check fails and a run was to begin."""
+
+    def refuse(self) -> None:
+        """Raise what the check found, where it failed.
+
+        Raises:
+            DidactError: its own error; a `ConfigError` where it has none.
+        """
+        if self.level == "fail":
+            raise self.error or ConfigError(self.detail)
 
 
-def guarded(checks: list[Check], name: str, look: Callable[[], Iterator[Check]]) -> bool:
-    """Add what a look finds, and what it stumbles over.
+def failed(name: str, error: DidactError) -> Check:
+    """An error as a check, named after what was wrong: the data, the teacher, or else `name`."""
+    kind = {DataError: "data", TeacherError: "teacher"}.get(type(error), name)
+    return Check("fail", kind, str(error), error)
+
+
+def look(stages: Mapping[str, Callable[[T], Iterable[Check] | None]], subject: T) -> Iterator[Check]:
+    """The checks of several stages, one after the other.
 
     Args:
-        checks: gets them.
-        name: of the check, where it stumbles over neither data nor teacher.
-        look: gives checks.
-
-    Returns:
-        Whether those that depend on it are worth making.
+        stages: by name, each gives checks, or none; one that raises a `DidactError` ends with a failing check.
+        subject: what they look at.
     """
-    try:
-        checks.extend(look())
-    except DidactError as error:
-        kind = {DataError: "data", TeacherError: "teacher"}.get(type(error), name)
-        checks.append(Check(kind, "fail", str(error)))
-    return not checks or checks[-1].level != "fail"
+    for name, stage in stages.items():
+        try:
+            yield from stage(subject) or ()
+        except DidactError as error:
+            yield failed(name, error)
 
 
 def gradient_check(method: Method, batch: Batch, words: str) -> Check:
@@ -46,7 +59,7 @@ def gradient_check(method: Method, batch: Batch, words: str) -> Check:
     Args:
         method: in training mode.
         batch: as it is trained on.
-        words: what is known of the learner.
+        words: what is known of the student.
     """
     loss = method.loss(batch).total()
     if loss.requires_grad:
@@ -58,6 +71,6 @@ def gradient_check(method: Method, batch: Batch, words: str) -> Check:
     for parameter in method.parameters():
         parameter.grad = None
     if not finite:
-        return Check("learner", "fail", f"The first loss is {first:g} or its gradient is not finite; check the inputs.")
+        return Check("fail", "student", f"The first loss is {first:g} or its gradient is not finite; check the inputs.")
     found = f"{words}; the first loss is {first:.3g}, and {moved:,} trained parameters get a gradient."
-    return Check("learner", "ok" if moved else "fail", found)
+    return Check("ok" if moved else "fail", "student", found)

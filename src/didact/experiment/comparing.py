@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,17 +10,15 @@ from typing import Any
 
 from torch import nn
 
-from didact import evaluation
+from didact import catalogue, evaluation
 from didact.errors import ConfigError, DataError, RunError, check_choice, nearest
 from didact.evaluation import ArmResult, Comparison, report
-from didact.experiment import data as data_of
-from didact.experiment import records, running, students
+from didact.experiment import finding, records, running
 from didact.experiment.arms import Arm, Plan
 from didact.experiment.config import RunConfig
-from didact.experiment.data import Data
-from didact.experiment.judging import judge_of
-from didact.experiment.preparing import Objects, is_language, prepare
-from didact.learners import ModuleLearner
+from didact.experiment.keeping import Keeper
+from didact.experiment.material import Data, Material, Objects
+from didact.experiment.preparing import prepare
 from didact.types import Cost
 
 
@@ -96,7 +93,7 @@ def compare(
     """
     plan = Plan(arms, data=data, learner=learner, teacher=teacher, settings=settings)
     bench = _Bench(plan, progress)
-    names = _baselines(baselines, bench.data(seeds[0]) if seeds else None, plan)
+    names = _baselines(baselines, bench, seeds)
     known = check_all(plan, bench, seeds)
     runs = {name: _runner(bench, name) for name in plan.configs}
     runs |= {name: _baseline_runner(bench, name) for name in names}
@@ -158,40 +155,35 @@ def _so_far(results: Mapping[str, list[ArmResult]], seeds: Sequence[int], refere
 
 
 class _Bench:
-    """Runs arms, and keeps what they can share: data by seed, and teachers that were trained here."""
+    """Runs arms, and keeps what they can share: data by seed, and what was trained first."""
 
     def __init__(self, plan: Plan, progress: bool) -> None:
         self.plan, self.progress = plan, progress
-        self.opened: dict[tuple[int, str], Any] = {}
+        self.opened: dict[tuple[int, str, str], Data] = {}
         self.trained: dict[tuple[int, int, str], tuple[dict[str, Any], Cost]] = {}
         self.curves: dict[str, list[Any]] = {name: [] for name in plan.configs}
         self.verdicts: dict[str, list[Any]] = {name: [] for name in plan.configs}
         self.teachers: dict[str, list[dict[str, float]]] = {}
+        self.first = next(iter(plan.configs))
 
     def config(self, name: str, seed: int) -> RunConfig:
         """An arm's configuration for a seed."""
         return self.plan.configs[name].replace(seed=seed)
 
-    def data(self, seed: int, name: str | None = None) -> Any:
-        """The data as they are split for a seed, in the tokens that an arm's student reads; questions have none yet."""
-        name = name or next(iter(self.plan.configs))
-        config = self.config(name, seed)
-        language = is_language(config)
-        reader = config.learner if config.learner.startswith("hf:") and not language else ""
-        key = (seed, reader)
+    def material(self, name: str) -> Material[Any]:
+        """An arm's material."""
+        return finding.find(catalogue.find(self.plan.configs[name].method).material)
+
+    def data(self, seed: int, name: str | None = None) -> Data:
+        """The data as they are split for a seed, as an arm's student reads them."""
+        name = name or self.first
+        config, material = self.config(name, seed), self.material(name)
+        key = (seed, material.name, material.reads(config))
         if key not in self.opened:
             # Seeds come one after the other, so that only the present one's splits are kept.
             self.opened = {kept: data for kept, data in self.opened.items() if kept[0] == seed}
-            self.opened[key] = self._open(config, language)
+            self.opened[key] = material.open(config, self.plan.data)
         return self.opened[key]
-
-    def _open(self, config: RunConfig, language: bool) -> Any:
-        if language:
-            from didact.experiment.language_data import open_questions
-
-            return open_questions(config, self.plan.data)
-        tokenizer = students.tokenizer_of(config.learner, config.max_length)
-        return data_of.open_data(config, self.plan.data, tokenizer)
 
     def objects(self, name: str) -> Objects:
         """An arm's objects, with a copy of a module that is to be taught."""
@@ -199,17 +191,17 @@ class _Bench:
         learner = copy.deepcopy(given.learner) if isinstance(given.learner, nn.Module) else given.learner
         return dataclasses.replace(given, learner=learner)
 
-    def store(self, config: RunConfig) -> Callable[..., Cost | None]:
-        """Where the teachers that an arm trains are kept for the other arms with the same seed."""
+    def keeper(self, config: RunConfig) -> Keeper:
+        """Where what an arm trains first is kept for the other arms with the same seed."""
 
-        def keep(name: str, learner: ModuleLearner, _examples: Any, cost: Cost | None = None) -> Cost | None:
+        def keep(name: str, model: nn.Module, cost: Cost | None = None) -> Cost | None:
             key = (config.seed, config.teacher_epochs, name)
             if cost is not None:
-                self.trained[key] = (copy.deepcopy(learner.state_dict()), cost)
+                self.trained[key] = (copy.deepcopy(model.state_dict()), cost)
             if key not in self.trained:
                 return None
             state, spent = self.trained[key]
-            learner.load_state_dict(state)
+            model.load_state_dict(state)
             return copy.copy(spent)
 
         return keep
@@ -221,7 +213,7 @@ class _Bench:
             config,
             self.objects(name),
             data=self.data(seed, name),
-            store=self.store(config),
+            keeper=self.keeper(config),
             progress=self.progress,
         )
         if result.status == "interrupted":
@@ -272,8 +264,7 @@ def check_all(plan: Plan, bench: _Bench, seeds: Sequence[int]) -> tuple[str, ...
     figures = dict.fromkeys(bench.data(seeds[0]).metrics) if seeds else {}
     for name in plan.configs if seeds else ():
         data = bench.data(seeds[0], name)
-        prepared = prepare(bench.config(name, seeds[0]), bench.objects(name), data=data, train_teacher=False)
-        reported = judge_of(prepared).reported
+        reported = prepare(bench.config(name, seeds[0]), bench.objects(name), data=data, teach=False).judge.reported
         figures = {figure: None for figure in figures if figure in reported}
     return tuple(figures)
 
@@ -292,32 +283,27 @@ def _agreement(result: running.RunResult) -> dict[str, float]:
 
 def _baseline_runner(bench: _Bench, name: str) -> Callable[[int], ArmResult]:
     def run(seed: int) -> ArmResult:
-        data = bench.data(seed)
-        start = time.perf_counter()
-        test = data_of.labelled(data.splits.test)
-        answers = evaluation.baseline_predictions(name, data.train, test, seed=seed)
-        cost = Cost(labels=data_of.count_labels(data.train), seconds=time.perf_counter() - start)
-        cost.examples = data.train.size if name == "label_spreading" else cost.labels
-        return ArmResult(evaluation.metrics(answers), cost, evaluation.diagnostics(answers))
+        return bench.material(bench.first).baseline(name, bench.data(seed), bench.config(bench.first, seed))
 
     return run
 
 
-def _baselines(wanted: str | Sequence[str], data: Any, plan: Plan) -> list[str]:
+def _baselines(wanted: str | Sequence[str], bench: _Bench, seeds: Sequence[int]) -> list[str]:
     """The names of the baselines to run: those that were named as arms, and those that are asked for."""
-    if data is None:
+    if not seeds:
         raise ConfigError("seeds is empty; give at least one, and 5 or more for an interval worth reading.")
-    fitting = evaluation.baselines_for(data.train) if isinstance(data, Data) else ()
+    material, config = bench.material(bench.first), bench.config(bench.first, seeds[0])
+    fitting = material.baselines(bench.data(seeds[0]), config)
     if wanted == "auto":
         names = _cheap(fitting)
     elif wanted == "none":
         names = []
     else:
         names = [name.strip() for name in wanted.split(",")] if isinstance(wanted, str) else list(wanted)
-    for name in (*names, *plan.baselines):
+    for name in (*names, *bench.plan.baselines):
         if name not in fitting:
             raise ConfigError(f"There is no baseline {name!r} for these data. {nearest(name, fitting)}")
-    return list(dict.fromkeys([*plan.baselines, *names]))
+    return list(dict.fromkeys([*bench.plan.baselines, *names]))
 
 
 def _cheap(fitting: Sequence[str]) -> list[str]:

@@ -145,6 +145,8 @@ def make(values: Mapping[str, Any]) -> RunConfig:
     settled = {name: convert(name, value, hints[name]) for name, value in values.items() if name in known}
     budget = _budget(values)
     settled = {name: value for name, value in settled.items() if name != "budget"}
+    if settled.get("sampling"):
+        settled["sampling"] = _sampling(settled["sampling"])
     if budget:
         settled["budget"] = budget
     return RunConfig(**settled)
@@ -163,6 +165,17 @@ def _budget(values: Mapping[str, Any]) -> dict[str, float]:
         axis: convert(f"The budget of {axis}", amount, float if axis in ("seconds", "epochs") else int)
         for axis, amount in merged.items()
     }
+
+
+def _sampling(table: Mapping[str, Any]) -> dict[str, Any]:
+    """How completions are sampled, every option of it."""
+    from didact.rollouts import Sampling
+
+    hints = {f.name: f.type for f in dataclasses.fields(Sampling)}
+    for name in table:
+        if name not in hints:
+            raise ConfigError(f"sampling has no {name!r}. {nearest(name, hints)}")
+    return dataclasses.asdict(Sampling(**{k: convert(f"sampling's {k}", v, hints[k]) for k, v in table.items()}))
 
 
 def read_file(path: str | Path) -> dict[str, Any]:

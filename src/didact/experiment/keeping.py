@@ -10,20 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 import didact
 from didact import files
-from didact.experiment import records, students
-from didact.types import Cost, Examples
+from didact.errors import CheckpointError
+from didact.experiment import records
+from didact.types import Cost
 
 CACHE = "DIDACT_CACHE"
 """The environment variable that names the folder of beginnings; empty to keep none."""
+WEIGHTS = "weights.safetensors"
+"""The file that holds a kept model's weights."""
 KEPT = 200
 """Beginnings that are kept at most; the oldest go first."""
 
 Keeper = Callable[..., Cost | None]
-"""`keeper(name, learner, examples)` puts weights in place, where there are some from before, and returns their cost,
-else None; `keeper(name, learner, examples, cost)` keeps them. Language models come without examples."""
+"""`keeper(name, model)` puts weights in place, where there are some from before, and returns their cost, else None;
+`keeper(name, model, cost)` keeps them."""
 
 
 class Store:
@@ -32,24 +36,29 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def __call__(self, name: str, learner: Any, examples: Examples | None, cost: Cost | None = None) -> Cost | None:
+    def __call__(self, name: str, model: nn.Module, cost: Cost | None = None) -> Cost | None:
         """Put weights in place, or keep them."""
         path = self.folder / name
         if cost is not None:
-            self._keep(path, learner, examples, cost)
+            self._keep(path, model, cost)
             return cost
         if not (path / "cost.json").exists():
             return None
-        students.load_weights(path, learner)
+        _load(path / WEIGHTS, model)
         return Cost(**json.loads((path / "cost.json").read_text(encoding="utf-8")))
 
-    def _keep(self, path: Path, learner: Any, examples: Examples | None, cost: Cost) -> None:
+    def _keep(self, path: Path, model: nn.Module, cost: Cost) -> None:
         with files.whole_directory(path, replace=not (path / "cost.json").exists()) as made:
-            if examples is None:
-                files.write_tensors(made / students.STUDENT, learner.state_dict(), {})
-            else:
-                students.keep(made, learner, path.name, examples)
+            files.write_tensors(made / WEIGHTS, model.state_dict(), {})
             records.write_json(made / "cost.json", cost.as_dict())
+
+
+def _load(path: Path, model: nn.Module) -> None:
+    tensors, _ = files.read_tensors(path)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} holds the weights of another model: {error}.") from error
 
 
 def beginnings(content: Any) -> Store | None:

@@ -14,7 +14,6 @@ import torch
 import didact
 from didact.errors import CheckpointError
 from didact.experiment.config import RunConfig
-from didact.experiment.preparing import Objects
 
 RUNS = Path("runs")
 """Where runs go that are given no directory."""
@@ -47,9 +46,15 @@ def stored(directory: Path) -> dict[str, Any]:
     return found
 
 
-def description(config: RunConfig, objects: Objects, data: Mapping[str, Any]) -> dict[str, Any]:
-    """What `config.json` holds: all that is needed to do the run again, with the data in figures."""
-    return {"config": config.as_dict(), "objects": objects.given(), **surroundings(), "data": data}
+def description(config: RunConfig, objects: list[str], data: Mapping[str, Any]) -> dict[str, Any]:
+    """What `config.json` holds: all that is needed to do the run again.
+
+    Args:
+        config: with everything resolved.
+        objects: the names of what was given from Python.
+        data: in figures.
+    """
+    return {"config": config.as_dict(), "objects": objects, **surroundings(), "data": data}
 
 
 def surroundings() -> dict[str, Any]:

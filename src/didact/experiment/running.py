@@ -1,28 +1,26 @@
 """One run, from a configuration to a student with its figures; and going on with one that was stopped."""
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from didact import catalogue, trusting
+import torch
+
+from didact import catalogue, health, trusting
 from didact.errors import CheckpointError, ConfigError
 from didact.evaluation import report
 from didact.experiment import config as configs
-from didact.experiment import records
+from didact.experiment import leaks, records
 from didact.experiment.config import RunConfig
-from didact.experiment.data import Data
-from didact.experiment.judging import Judge, Judged, Watch, judge_of
-from didact.experiment.keeping import Store
-from didact.experiment.preparing import Objects, prepare
-from didact.learners import ModuleLearner
+from didact.experiment.keeping import Keeper, Store
+from didact.experiment.lessons import Place
+from didact.experiment.material import Data, Judged, Objects, Run
+from didact.experiment.preparing import prepare
 from didact.loop import FitResult, RunDirectory, fit
 from didact.loop.checkpoint import list_checkpoints, read_checkpoint
-from didact.types import Cost
-
-LOG_EVERY = {True: 50, False: 10}
-"""Steps between readings of the losses, on examples and on questions, whose steps take longer."""
+from didact.types import LOWER_IS_BETTER, Cost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +47,7 @@ class RunResult:
     """The records of `metrics.jsonl`."""
     verdicts: list[Any] = field(repr=False)
     """Pairs of a step and what a monitor said."""
-    learner: ModuleLearner = field(repr=False)
+    learner: Any = field(repr=False)
     """The student."""
     config: RunConfig
     """With everything resolved."""
@@ -107,7 +105,7 @@ def run(
     config, objects = gather(config, data=data, learner=learner, teacher=teacher, verifier=verifier, **settings)
     if directory is None:
         return execute(config, objects, progress=progress)
-    return _in_directory(config, objects, Path(directory), progress=progress, going_on=False)
+    return _in_directory(config, objects, Path(directory), progress=progress)
 
 
 def resume(
@@ -149,7 +147,7 @@ def resume(
     trusted = tuple(trust)
     with trusting.asked_by(directory / "config.json", trusted):
         config = configs.make({**stored["config"], "trust": trusted})
-        return _in_directory(config, objects, directory, progress=progress, going_on=True, stored=stored)
+        return _in_directory(config, objects, directory, progress=progress, stored=stored)
 
 
 def gather(
@@ -186,8 +184,41 @@ def _sorted_settings(settings: Mapping[str, Any], method: str | None) -> dict[st
     return {**rest, "options": {**rest.get("options", {}), **options}} if options else rest
 
 
+class Watch:
+    """Scores the student while it learns, and keeps the best weights in memory where no checkpoint does.
+
+    Args:
+        run: whose judge scores.
+        keep: whether to keep the best weights.
+    """
+
+    def __init__(self, run: Run[Any], *, keep: bool) -> None:
+        self.run, self.keep = run, keep
+        self.best: float | None = None
+        self.kept: dict[str, torch.Tensor] = {}
+
+    def __call__(self, student: Any) -> dict[str, float]:
+        """The figures of a student."""
+        found, metric = self.run.judge.figures(student), self.run.judge.metric
+        score = -found[metric] if metric in LOWER_IS_BETTER else found[metric]
+        if self.keep and (self.best is None or score > self.best):
+            self.best = score
+            self.kept = {name: tensor.clone() for name, tensor in student.state_dict().items()}
+        return found
+
+    def deliver(self) -> None:
+        """Put the best weights back into the student, where they were kept."""
+        if self.kept:
+            self.run.method.delivered.load_state_dict(self.kept)
+
+
 def execute(
-    config: RunConfig, objects: Objects, *, data: Data | None = None, store: Any = None, progress: bool = False
+    config: RunConfig,
+    objects: Objects,
+    *,
+    data: Data | None = None,
+    keeper: Keeper | None = None,
+    progress: bool = False,
 ) -> RunResult:
     """A run in memory: nothing is written."""
     if any(choice.endswith("roll_back") for choice in config.monitors):
@@ -195,26 +226,25 @@ def execute(
             f"monitors is {', '.join(config.monitors)}, but rolling back needs the checkpoints of a run with a "
             "directory; ask for pause or stop instead, or give a directory."
         )
-    prepared = prepare(config, objects, data=data, store=store, progress=progress)
-    judge = judge_of(prepared)
-    watch = Watch(prepared, judge)
-    result = _fit(prepared, watch, None, progress=progress)
+    run = prepare(config, objects, data=data, place=Place(keeper), progress=progress)
+    watch = Watch(run, keep=config.select == "best")
+    result = _fit(run, watch, None, progress=progress)
     watch.deliver()
-    return _finished(prepared, judge, result)
+    return _finished(run, result)
 
 
 def _fit(
-    prepared: Any, watch: Watch, directory: RunDirectory | None, *, progress: bool, going_on: bool = False
+    run: Run[Any], watch: Watch, directory: RunDirectory | None, *, progress: bool, going_on: bool = False
 ) -> FitResult:
-    config, judge = prepared.config, watch.judge
+    config, judge = run.config, run.judge
     return fit(
-        prepared.method,
-        prepared.source,
-        budget=prepared.budget,
-        monitors=judge.monitors(),
-        optimizer=prepared.optimizer,
+        run.method,
+        run.source,
+        budget=run.budget,
+        monitors=health.configured(config.monitors, run.material.monitors),
+        optimizer=run.optimizer,
         evaluate=watch if judge.watched else None,
-        evaluate_every=_cadence(prepared) if judge.watched else None,
+        evaluate_every=_cadence(run) if judge.watched else None,
         best_metric=judge.metric,
         run=directory,
         seed=config.seed,
@@ -223,19 +253,19 @@ def _fit(
         micro_batch=config.micro_batch,
         clip_norm=config.clip_norm,
         checkpoint_every=config.checkpoint_every,
-        log_every=LOG_EVERY[prepared.method.feed.material == "examples"],
+        log_every=run.material.log_every,
         resume=going_on,
         progress=progress,
     )
 
 
-def _cadence(prepared: Any) -> int | None:
+def _cadence(run: Run[Any]) -> int:
     """How often to evaluate: as configured, or ten times where the number of steps is known."""
-    if prepared.config.evaluate_every is not None:
-        return prepared.config.evaluate_every
-    steps = prepared.budget.steps
-    if steps is None and prepared.budget.epochs is not None:
-        steps = int(prepared.budget.epochs * prepared.source.epoch_size / prepared.source.batch_size)
+    if run.config.evaluate_every is not None:
+        return run.config.evaluate_every
+    steps = run.budget.steps
+    if steps is None and run.budget.epochs is not None:
+        steps = int(run.budget.epochs * run.source.epoch_size / run.config.batch_size)
     return max(1, (steps or 1000) // 10)
 
 
@@ -245,52 +275,53 @@ def _in_directory(
     path: Path,
     *,
     progress: bool,
-    going_on: bool,
     stored: dict[str, Any] | None = None,
 ) -> RunResult:
-    """A run that is written; the directory is made only once nothing more can be refused."""
+    """A run that is written, or gone on with where something is stored.
+
+    The directory is made only once nothing more can be refused.
+    """
     opened = list[RunDirectory]()
 
-    def begin(prepared: Any) -> None:
-        judge = judge_of(prepared)
-        if stored is not None and stored["data"]["fingerprint"] != judge.fingerprint():
+    def begin(run: Run[Any]) -> None:
+        if stored is not None and stored["data"]["fingerprint"] != run.data.fingerprint:
             raise CheckpointError(
                 f"The data {config.data!r} are not those that the run {path} began with; put them back, or begin anew."
             )
-        opened.append(RunDirectory(path, fresh=not going_on))
-        if not going_on:
-            records.write_json(path / "config.json", records.description(prepared.config, objects, judge.describe()))
+        opened.append(RunDirectory(path, fresh=stored is None))
+        if stored is None:
+            document = records.description(run.config, list(objects.given()), run.data.describe())
+            records.write_json(path / "config.json", document)
 
+    first = path / "teachers"
     try:
-        prepared = prepare(config, objects, store=Store(path / "teachers"), before_compute=begin, progress=progress)
+        run = prepare(config, objects, place=Place(Store(first), first), begin=begin, progress=progress)
         (directory,) = opened
-        judge = judge_of(prepared)
-        watch = Watch(prepared, judge)
-        checkpoint = going_on and bool(list_checkpoints(directory.checkpoints))
-        if going_on and not checkpoint:
+        checkpoint = stored is not None and bool(list_checkpoints(directory.checkpoints))
+        if stored is not None and not checkpoint:
             # It was killed before its first checkpoint: what it wrote until then will be written again.
             directory.rewind(-1)
-        result = _fit(prepared, watch, directory, progress=progress, going_on=checkpoint)
+        result = _fit(run, Watch(run, keep=False), directory, progress=progress, going_on=checkpoint)
         if result.status == "done" and config.select == "best":
-            _load_best(prepared, directory)
-        finished = _finished(prepared, judge, result, path)
-        _keep(finished, judge, path)
+            _load_best(run, directory)
+        finished = _finished(run, result, path)
+        _keep(run, finished, path)
         return finished
     finally:
         for directory in opened:
             directory.close()
 
 
-def _load_best(prepared: Any, directory: RunDirectory) -> None:
+def _load_best(run: Run[Any], directory: RunDirectory) -> None:
     found = list_checkpoints(directory.checkpoints, "best")
     if found:
-        prepared.method.load_state_dict(read_checkpoint(found[0])["method"])
+        run.method.load_state_dict(read_checkpoint(found[0])["method"])
 
 
-def _finished(prepared: Any, judge: Judge, result: FitResult, directory: Path | None = None) -> RunResult:
+def _finished(run: Run[Any], result: FitResult, directory: Path | None = None) -> RunResult:
     """Score what the run delivers, where it came to its end."""
     cost = copy.copy(result.cost)
-    judged = judge.finished() if result.status == "done" else Judged(metrics={}, validation={}, teacher={})
+    judged = run.judge.finished() if result.status == "done" else Judged(metrics={}, validation={}, teacher={})
     cost.labels += judged.labels
     return RunResult(
         status=result.status,
@@ -299,23 +330,30 @@ def _finished(prepared: Any, judge: Judge, result: FitResult, directory: Path | 
         validation=judged.validation,
         teacher=judged.teacher,
         cost=cost,
-        teacher_cost=prepared.teacher_cost,
-        notes=judge.notes(judged),
+        teacher_cost=run.teacher_cost,
+        notes=(*_shared_notes(run), *leaks.found(run), *run.judge.notes(judged)),
         history=result.history,
         verdicts=result.verdicts,
-        learner=prepared.method.delivered,
-        config=prepared.config,
+        learner=run.method.delivered,
+        config=run.config,
         directory=directory,
         diagnostics=judged.drawn,
     )
 
 
-def _keep(result: RunResult, judge: Judge, path: Path) -> None:
+def _shared_notes(run: Run[Any]) -> Iterator[str]:
+    """On items that are in two splits."""
+    if found := run.data.duplicates:
+        more = f" And {len(found) - 1} more." if len(found) > 1 else ""
+        yield f"The splits share {run.material.name}: {found[0]}{more} The figures flatter the student."
+
+
+def _keep(run: Run[Any], result: RunResult, path: Path) -> None:
     """Write the result, the student and the report."""
     records.write_json(path / "result.json", result.as_dict())
     if result.status != "done":
         return
-    judge.keep(path, result.learner)
+    run.material.keep(run, path)
     records.write_json(path / "diagnostics.json", result.diagnostics)
     write_report(path)
 

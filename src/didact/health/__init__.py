@@ -1,6 +1,12 @@
 """Monitors: they measure what training looks like and conclude; only the loop acts on a verdict."""
 
-from didact.health.choosing import configured, default_monitors
+from didact.health.choosing import (
+    EXAMPLE_MONITORS,
+    QUESTION_MONITORS,
+    MonitorKind,
+    configured,
+    default_monitors,
+)
 from didact.health.loss_spike import LossSpike
 from didact.health.non_finite import NonFinite
 from didact.health.prediction_entropy import PredictionEntropy, prediction_entropies
@@ -19,7 +25,10 @@ from didact.health.rollouts import (
 from didact.health.teacher_hacking import TeacherHacking, power_law
 
 __all__ = [
+    "EXAMPLE_MONITORS",
+    "QUESTION_MONITORS",
     "ROLLOUT_MONITORS",
+    "MonitorKind",
     "DeadGroups",
     "EffectiveRank",
     "LengthDrift",

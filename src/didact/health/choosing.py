@@ -1,7 +1,7 @@
 """The monitors of a run, and what each may ask for."""
 
 from collections.abc import Iterable
-from typing import get_args
+from typing import Any, get_args
 
 from didact.errors import ConfigError, check_choice
 from didact.health.loss_spike import LossSpike
@@ -13,27 +13,32 @@ from didact.health.teacher_hacking import TeacherHacking
 from didact.types import Level, Monitor
 
 OFF = "off"
-_ALWAYS = (NonFinite, LossSpike)
-_OF_EXAMPLES = (EffectiveRank, PredictionEntropy)
-_OF_LANGUAGE = (*ROLLOUT_MONITORS, TeacherHacking)
-_KINDS = {kind.name: kind for kind in (*_ALWAYS, *_OF_EXAMPLES, *_OF_LANGUAGE)}
 
 
-def default_monitors(material: str = "examples") -> list[Monitor]:
+MonitorKind = type[Any]
+"""The class of a monitor, whose `name` is that by which it is configured, and which takes an `action`."""
+EXAMPLE_MONITORS: tuple[MonitorKind, ...] = (NonFinite, LossSpike, EffectiveRank, PredictionEntropy)
+"""The kinds that suit methods that are taught with examples."""
+QUESTION_MONITORS: tuple[MonitorKind, ...] = (NonFinite, LossSpike, *ROLLOUT_MONITORS, TeacherHacking)
+"""The kinds that suit language models."""
+_KINDS = {kind.name: kind for kind in (*EXAMPLE_MONITORS, *QUESTION_MONITORS)}
+
+
+def default_monitors(kinds: Iterable[MonitorKind] = EXAMPLE_MONITORS) -> list[Monitor]:
     """One of each monitor with its defaults, new ones at every call: a monitor has state and belongs to one run.
 
     Args:
-        material: what the method is taught with: monitors of rollouts look at language models alone.
+        kinds: those that suit what the method is taught with.
     """
-    return configured((), material)
+    return configured((), kinds)
 
 
-def configured(choices: Iterable[str], material: str = "examples") -> list[Monitor]:
+def configured(choices: Iterable[str], kinds: Iterable[MonitorKind] = EXAMPLE_MONITORS) -> list[Monitor]:
     """One of each monitor, some of them with another action or left out.
 
     Args:
         choices: words such as `LossSpike=roll_back` or `EffectiveRank=off`; the actions are those of `types.LEVELS`.
-        material: see `default_monitors`.
+        kinds: see `default_monitors`.
 
     Returns:
         New monitors.
@@ -42,12 +47,8 @@ def configured(choices: Iterable[str], material: str = "examples") -> list[Monit
         ConfigError: a word that is not like this, an unknown monitor or action.
     """
     actions = dict(_parse(choice) for choice in choices)
-    fitting = (*_ALWAYS, *(_OF_EXAMPLES if material == "examples" else _OF_LANGUAGE))
-    kept = [(kind, actions.get(kind.name)) for kind in fitting if actions.get(kind.name) != OFF]
-    monitors: list[Monitor] = []
-    for kind, action in kept:
-        monitors.append(kind() if action is None else kind(action=action))  # pyright: ignore[reportArgumentType]
-    return monitors
+    asked = [(kind, actions.get(kind.name)) for kind in kinds]
+    return [kind() if action is None else kind(action=action) for kind, action in asked if action != OFF]
 
 
 def _parse(choice: str) -> tuple[str, str]:

@@ -43,6 +43,10 @@ class SignalCache:
         """How many of them have a signal; waits for the device."""
         return 0 if self._table is None else int(self._table.seen.sum())
 
+    def clear(self) -> None:
+        """Drop every signal."""
+        self._kind, self._table = "", None
+
     def get(self, ids: Tensor) -> tuple[Tensor, Signal | None]:
         """Look up examples.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from didact.errors import ConfigError
 from didact.teachers.base import WrappingTeacher, ask
-from didact.types import Batch, Pending, Signal, Stateful
+from didact.types import Batch, Cost, Pending, Signal, Stateful
 
 
 class CachedTeacher(WrappingTeacher):
@@ -80,6 +80,12 @@ class CachedTeacher(WrappingTeacher):
         # Read back rather than merged, so that a cache that rounds gives the same answer the first time as later.
         kept, signal = self.cache.get(ids)
         return signal if signal is not None and bool(kept.all()) else _merged(signal, missing, fresh)
+
+    def forget(self) -> None:
+        """Drop all answers, and what they have cost."""
+        self.cache.clear()
+        self.hits = 0
+        self.cost = Cost()
 
     def state_dict(self) -> dict[str, Any]:
         """The states of the teacher and of the cache, where they have one, and the number of hits."""

@@ -1,23 +1,27 @@
-"""The data of a run: opened, split, and with the labels that the student may see."""
+"""Examples: opened, split, and with the labels that the student may see."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from didact import sources, worlds
 from didact.errors import ConfigError, DataError, nearest
 from didact.evaluation import MASK
+from didact.experiment.checking import Check
 from didact.experiment.config import RunConfig
+from didact.parts.part import VIEW, Part
+from didact.sources import add_view
 from didact.types import Examples, is_labelled
 
-_OF_QUESTIONS = ("columns", "sampling", "verifier")
-"""Fields of `RunConfig` that mean nothing for examples."""
+FEW = 5
+"""A class with fewer test examples than this makes its figures a matter of luck."""
 _FILE_FIELDS = ("target", "id_column", "text_column", "task", "impute", "image_size", "split")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data:
+class ExampleData:
     """The examples of a run."""
 
     examples: Examples
@@ -37,11 +41,21 @@ class Data:
         known = ("accuracy", "nll", "ece", "macro_f1", "auroc")
         return (*known, "pixel_auroc") if MASK in self.examples.tensors else known
 
+    @cached_property
+    def labelled(self) -> Examples:
+        """The training examples whose label the student may see."""
+        return labelled(self.train)
+
+    @property
+    def fingerprint(self) -> str:
+        """That of all examples."""
+        return sources.fingerprint(self.examples)
+
     def describe(self) -> dict[str, Any]:
         """The examples in figures."""
         return {
             "name": self.examples.name,
-            "fingerprint": sources.fingerprint(self.examples),
+            "fingerprint": self.fingerprint,
             "task": self.examples.task,
             "modality": self.examples.modality,
             "shape": list(self.examples.shape),
@@ -50,8 +64,37 @@ class Data:
             "labels": count_labels(self.train),
         }
 
+    def checks(self, config: RunConfig) -> Iterator[Check]:
+        """How many there are, how many of each class, and how many texts are cut."""
+        examples = self.examples
+        shown = f"{len(examples.classes)} classes" if examples.classes else "a regression"
+        yield Check("ok", "data", f"{examples.size:,} examples of {examples.name} ({examples.modality}), {shown}.")
+        sizes = ", ".join(f"{part.size:,} {name}" for name, part in self.splits)
+        yield Check("ok", "splits", f"{sizes}; {count_labels(self.train):,} training labels are used.")
+        if examples.classes:
+            yield _classes(self)
+        if examples.modality == "text":
+            yield _texts(examples, config)
 
-def open_data(config: RunConfig, given: Any = None, tokenizer: Any = None) -> Data:
+
+def _classes(data: ExampleData) -> Check:
+    label = labelled(data.splits.test).tensors["label"]
+    counts = label.bincount(minlength=len(data.examples.classes)).tolist()
+    rare = [name for name, count in zip(data.examples.classes, counts, strict=True) if count < FEW]
+    if rare:
+        detail = f"Fewer than {FEW} test examples of: {', '.join(rare[:8])}; their figures are a matter of luck."
+        return Check("warn", "classes", detail)
+    return Check("ok", "classes", f"{min(counts)} to {max(counts)} test examples a class.")
+
+
+def _texts(examples: Examples, config: RunConfig) -> Check:
+    lengths = examples.tensors["attention_mask"].sum(1)
+    cut = float((lengths >= config.max_length).double().mean())
+    words = f"{examples.vocabulary} token ids, {int(lengths.median())} tokens in the middle text; {cut:.0%} are cut."
+    return Check("warn" if cut > 0.1 else "ok", "tokens", words + (" Raise max_length." if cut > 0.1 else ""))
+
+
+def open_examples(config: RunConfig, given: Any = None, tokenizer: Any = None) -> ExampleData:
     """Open, split and thin out the data.
 
     Args:
@@ -66,12 +109,6 @@ def open_data(config: RunConfig, given: Any = None, tokenizer: Any = None) -> Da
         ConfigError: The data are not known, or an option does not go with them.
         DataError: They cannot be learned from as they are.
     """
-    for field in _OF_QUESTIONS:
-        if value := getattr(config, field):
-            raise ConfigError(
-                f"{field} is {value!r}, which is for language models, but the method {config.method!r} learns from "
-                f"examples; leave out {field}, or choose a method such as sft or grpo."
-            )
     examples = _load(config, tokenizer) if given is None else _from_python(given, config)
     seed = config.seed if config.split_seed is None else config.split_seed
     splits = sources.split(examples, validation=config.validation, test=config.test, seed=seed)
@@ -82,7 +119,19 @@ def open_data(config: RunConfig, given: Any = None, tokenizer: Any = None) -> Da
         train = sources.keep_labels(train, config.labels, seed=config.seed)
     _check_labels(splits, config)
     found = tuple(str(duplicate) for duplicate in sources.duplicates(splits))
-    return Data(examples=examples, splits=splits, train=train, duplicates=found)
+    return ExampleData(examples=examples, splits=splits, train=train, duplicates=found)
+
+
+def with_tokens(data: ExampleData, teachers: Sequence[Part]) -> ExampleData:
+    """The data with the view that a teacher with a tokenizer of its own looks at."""
+    tokenizer = next((part.tokenizer for part in teachers if part.tokenizer is not None), None)
+    if tokenizer is None or data.examples.modality != "text":
+        return data
+    splits = data.splits
+    seen = [add_view(part, VIEW, tokenizer) for part in (splits.train, splits.validation, splits.test)]
+    tokens = {name: tensor for name, tensor in seen[0].tensors.items() if name.startswith(f"{VIEW}.")}
+    splits = replace(splits, train=seen[0], validation=seen[1], test=seen[2])
+    return replace(data, splits=splits, train=data.train.with_tensors(**tokens))
 
 
 def labelled(examples: Examples) -> Examples:
@@ -109,19 +158,7 @@ def _check_labels(splits: sources.Splits, config: RunConfig) -> None:
 
 def _load(config: RunConfig, tokenizer: Any) -> Examples:
     if config.data in worlds.names():
-        for field in _FILE_FIELDS:
-            if getattr(config, field) is not None:
-                raise ConfigError(
-                    f"{field} is {getattr(config, field)!r}, which means nothing for the built-in data "
-                    f"{config.data!r}; leave out {field}."
-                )
-        if config.data not in worlds.names("examples"):
-            raise ConfigError(
-                f"data is {config.data!r}, which holds questions for language models, but the method "
-                f"{config.method!r} learns from examples; choose a method such as sft or grpo, or data such as "
-                f"{', '.join(worlds.names('examples')[:4])}."
-            )
-        return worlds.load(config.data, "examples")
+        return _built_in(config)
     if not config.data.startswith("hf:") and not Path(config.data).exists():
         raise ConfigError(
             f"data is {config.data!r}, which is neither a file or folder here nor built in. "
@@ -141,6 +178,22 @@ def _load(config: RunConfig, tokenizer: Any) -> Examples:
         max_length=config.max_length,
         split=config.split,
     )
+
+
+def _built_in(config: RunConfig) -> Examples:
+    for field in _FILE_FIELDS:
+        if getattr(config, field) is not None:
+            raise ConfigError(
+                f"{field} is {getattr(config, field)!r}, which means nothing for the built-in data {config.data!r}; "
+                f"leave out {field}."
+            )
+    if config.data not in worlds.names("examples"):
+        raise ConfigError(
+            f"data is {config.data!r}, which holds questions for language models, but the method {config.method!r} "
+            f"learns from examples; choose a method such as sft or grpo, or data such as "
+            f"{', '.join(worlds.names('examples')[:4])}."
+        )
+    return worlds.load(config.data, "examples")
 
 
 def _from_python(given: Any, config: RunConfig) -> Examples:

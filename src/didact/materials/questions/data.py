@@ -1,45 +1,70 @@
-"""The questions of a run: opened, split, and checked."""
+"""Questions: opened and split."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from didact import sources, worlds
 from didact.errors import ConfigError, DataError, nearest
+from didact.experiment.checking import Check
 from didact.experiment.config import RunConfig
 from didact.types import Questions
 
-_OF_EXAMPLES = ("target", "id_column", "text_column", "task", "impute", "image_size", "labels", "labelled_share")
-"""Fields of `RunConfig` that mean nothing for questions."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class LanguageData:
+class QuestionData:
     """The questions of a run."""
 
     questions: Questions
+    """All of them, as they were opened."""
     train: Questions
     validation: Questions
     test: Questions
     duplicates: tuple[str, ...] = ()
     """Sentences about questions that are in two splits."""
-    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "reward", "nll", "teacher_kl", "length", "finished")
-    """What can be judged on them, the usual figure first."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What can be judged on them, the usual figure first."""
+        return ("accuracy", "reward", "nll", "teacher_kl", "length", "finished")
+
+    @property
+    def splits(self) -> dict[str, Questions]:
+        """The parts by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @property
+    def fingerprint(self) -> str:
+        """That of all questions."""
+        return sources.fingerprint_questions(self.questions)
 
     def describe(self) -> dict[str, Any]:
-        """The data in figures."""
-        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        """The questions in figures."""
         return {
             "name": self.questions.name,
-            "fingerprint": sources.fingerprint_questions(self.questions),
+            "fingerprint": self.fingerprint,
             "task": "questions",
             "modality": "text",
-            "sizes": {name: len(part) for name, part in parts.items()},
+            "sizes": {name: len(part) for name, part in self.splits.items()},
             "labels": sum(q.answer is not None or q.completion is not None for q in self.train),
         }
 
+    def checks(self, config: RunConfig) -> Iterator[Check]:
+        """How many there are, and what is known of good answers."""
+        answers = sum(question.answer is not None for question in self.questions)
+        written = sum(bool(question.completion) for question in self.questions)
+        yield Check(
+            "ok",
+            "data",
+            f"{len(self.questions):,} questions of {self.questions.name}, {answers:,} with an answer to compare with "
+            f"and {written:,} with a completion to learn from.",
+        )
+        sizes = ", ".join(f"{len(part):,} {name}" for name, part in self.splits.items())
+        yield Check("ok", "splits", f"{sizes}.")
 
-def open_questions(config: RunConfig, given: Any = None) -> LanguageData:
+
+def open_questions(config: RunConfig, given: Any = None) -> QuestionData:
     """Open and split the questions of a run.
 
     Args:
@@ -50,12 +75,6 @@ def open_questions(config: RunConfig, given: Any = None) -> LanguageData:
         ConfigError: The data are not known.
         DataError: They hold no questions, or none to be judged by.
     """
-    for field in _OF_EXAMPLES:
-        if (value := getattr(config, field)) is not None:
-            raise ConfigError(
-                f"{field} is {value!r}, which means nothing for the questions that language models are taught with; "
-                f"leave out {field}."
-            )
     questions = _load(config) if given is None else _from_python(given, config)
     seed = config.seed if config.split_seed is None else config.split_seed
     train, validation, test = sources.split_questions(
@@ -63,7 +82,7 @@ def open_questions(config: RunConfig, given: Any = None) -> LanguageData:
     )
     parts = {"train": train, "validation": validation, "test": test}
     found = tuple(str(duplicate) for duplicate in sources.duplicate_questions(parts))
-    return LanguageData(questions=questions, train=train, validation=validation, test=test, duplicates=found)
+    return QuestionData(questions=questions, train=train, validation=validation, test=test, duplicates=found)
 
 
 def _load(config: RunConfig) -> Questions:

@@ -1,0 +1,35 @@
+"""Students and teachers that come from a run on another split of the same data, and so know the test."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from didact.experiment import config as configs
+from didact.experiment import records
+from didact.experiment.material import Run
+
+
+def found(run: Run[Any]) -> Iterator[str]:
+    """A sentence for each run that a part of this one comes from, where it saw what are test data now.
+
+    Args:
+        run: put together.
+    """
+    for role, part in run.parts.items():
+        for origin in part.origin:
+            if (leak := _leak(role, origin, run)) is not None:
+                yield leak
+
+
+def _leak(role: str, origin: Path, run: Run[Any]) -> str | None:
+    stored = records.stored(origin)
+    if stored.get("data", {}).get("fingerprint") != run.data.fingerprint:
+        return None
+    then, now = configs.make(stored["config"]), run.config
+    seeds = [one.seed if one.split_seed is None else one.split_seed for one in (then, now)]
+    if seeds[0] == seeds[1] and then.test >= now.test and then.impute == now.impute:
+        return None
+    return (
+        f"The {role} {origin} was taught on another split of these data, which holds some of these test "
+        f"{run.material.name}; say split_seed={seeds[0]} and test={then.test:g} to split as it did."
+    )

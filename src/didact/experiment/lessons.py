@@ -1,0 +1,152 @@
+"""What parts learn before a run: each lesson is taught by the same loop, with checkpoints of its own."""
+
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from didact.errors import RunError
+from didact.experiment.keeping import Keeper, beginnings
+from didact.loop import Budget, FitResult, OptimizerConfig, fit
+from didact.loop.checkpoint import list_checkpoints
+from didact.loop.devices import Precision
+from didact.types import Cost, Method, Monitor, Source, Verdict, Window
+
+
+class Reached:
+    """Stops a lesson when the model is right often enough; a `Monitor`.
+
+    Args:
+        goal: the share on which it must be right.
+        score: the share on which it is right now.
+        labels: how many answers are looked at to tell.
+    """
+
+    def __init__(self, goal: float, score: Callable[[], float], labels: int) -> None:
+        self.goal, self.score, self.labels, self.best = goal, score, labels, 0.0
+
+    def observe(self, window: Window) -> Verdict:
+        """Ask, and count right answers."""
+        share = self.score()
+        self.best = max(self.best, share)
+        level = "stop" if share >= self.goal else "ok"
+        return Verdict(level, "warm start", share, f"It is right on {share:.0%} of the validation data.")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best share so far."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        self.best = float(state["best"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """How a model is taught before the run."""
+
+    method: Method
+    source: Source
+    budget: Budget
+    optimizer: OptimizerConfig
+    seed: int
+    device: str
+    precision: Precision
+    reached: Reached | None = None
+    """Ends the lesson; where the budget ends first, it has failed."""
+    monitors: Sequence[Monitor] | None = None
+    """By default those of `fit`."""
+    log_every: int = 50
+    clip_norm: float | None = None
+    decided_by: Any = None
+    """All that decides what is learned, as JSON has it, by which it is kept for every run; None to keep it for this run
+    alone."""
+
+    def teach(self, directory: Path | None, *, progress: bool) -> FitResult:
+        """Teach, or go on from the last checkpoint.
+
+        Args:
+            directory: for figures and checkpoints; without one, nothing is written.
+            progress: whether to show a progress bar.
+        """
+        going_on = directory is not None and bool(list_checkpoints(directory / "checkpoints"))
+        if directory is not None and not going_on:
+            shutil.rmtree(directory, ignore_errors=True)
+        return fit(
+            self.method,
+            self.source,
+            budget=self.budget,
+            optimizer=self.optimizer,
+            monitors=self.monitors if self.reached is None else [*(self.monitors or ()), self.reached],
+            run=directory,
+            resume=going_on,
+            seed=self.seed,
+            device=self.device,
+            precision=self.precision,
+            clip_norm=self.clip_norm,
+            log_every=self.log_every,
+            progress=progress,
+        )
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run keeps what is trained before it."""
+
+    keeper: Keeper | None = None
+    """For other runs, or for the next time."""
+    directory: Path | None = None
+    """For checkpoints of the training itself."""
+
+
+def learn(lesson: Lesson, model: nn.Module, name: str, words: str, place: Place, *, progress: bool) -> Cost:
+    """Teach a model a lesson, or take the weights that it had after it before.
+
+    Args:
+        lesson: the model is trained in place.
+        model: the one that is taught.
+        name: by which it is kept.
+        words: what it is in the run, as the beginning of a sentence.
+        place: where it is kept.
+        progress: whether to show a progress bar.
+
+    Raises:
+        RunError: The training broke down, or was not enough.
+        KeyboardInterrupt: It was interrupted; with a directory, it goes on from its last checkpoint.
+    """
+    shared = None if lesson.decided_by is None else beginnings(lesson.decided_by)
+    keepers = [one for one in (place.keeper, shared) if one is not None]
+    cost = next((cost for one in keepers if (cost := one(name, model)) is not None), None)
+    training = None if place.directory is None else place.directory / f"{name}-training"
+    if cost is None:
+        cost = _finished(lesson, lesson.teach(training, progress=progress), words)
+    for one in keepers:
+        one(name, model, cost)
+    if training is not None:
+        shutil.rmtree(training, ignore_errors=True)
+    return cost
+
+
+def _finished(lesson: Lesson, result: FitResult, words: str) -> Cost:
+    """What the lesson cost, where it came to its end."""
+    if result.status == "interrupted":
+        raise KeyboardInterrupt
+    if lesson.reached is None and result.status != "done":
+        raise RunError(f"{words}, but its training was {result.status}: {result.reason}")
+    if lesson.reached is not None and result.status != "stopped":
+        raise RunError(
+            f"{words}, but after {result.cost.steps} steps on the data's answers it was right on "
+            f"{lesson.reached.best:.0%} of {lesson.reached.labels} validation data at most; ask for less, or give a "
+            "larger model."
+        )
+    result.cost.labels += 0 if lesson.reached is None else lesson.reached.labels
+    return result.cost
+
+
+def file_name(words: str) -> str:
+    """Words as the name of a folder."""
+    return re.sub(r"[^a-zA-Z0-9_%]+", "-", words)

@@ -1,0 +1,262 @@
+"""A run before its first step, and what a material must say so that one can be put together."""
+
+import dataclasses
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from didact.catalogue import MethodInfo
+from didact.errors import ConfigError
+from didact.evaluation import ArmResult
+from didact.experiment.checking import Check
+from didact.experiment.config import RunConfig
+from didact.experiment.lessons import Lesson
+from didact.health import MonitorKind
+from didact.loop import Budget, OptimizerConfig
+from didact.parts.part import Part, Warmup
+from didact.teachers import CachedTeacher, Verifier
+from didact.types import Cost, Method, Source
+
+
+@dataclass(frozen=True)
+class Objects:
+    """What was given from Python in the place of words."""
+
+    data: Any = None
+    learner: Any = None
+    teacher: Any = None
+    verifier: Any = None
+
+    def given(self) -> dict[str, str]:
+        """Those that are there, by name, each as it is called in angle brackets."""
+        there = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {name: f"<{_name_of(thing)}>" for name, thing in there.items() if thing is not None}
+
+
+def _name_of(thing: Any) -> str:
+    named = getattr(thing, "name", "") or getattr(thing, "__name__", "") or type(thing).__name__
+    return str(named).strip("<>")
+
+
+class Data(Protocol):
+    """The data of a run: opened, split, and with the labels that the student may see."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What can be judged on them, the usual figure first."""
+        ...
+
+    @property
+    def duplicates(self) -> tuple[str, ...]:
+        """Sentences about items that are in two splits."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """By what it is known that the data are the same."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """The data in figures."""
+        ...
+
+    def checks(self, config: RunConfig) -> Iterator[Check]:
+        """What a reader of the figures should know of them."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """The figures of a finished run."""
+
+    metrics: dict[str, float]
+    """On the test data."""
+    validation: dict[str, float]
+    teacher: dict[str, float]
+    """The teacher's own figures, and how much the student agrees with it; empty without one."""
+    drawn: dict[str, Any] = field(default_factory=dict)
+    """What the report draws."""
+    labels: int = 0
+    """Labels that were looked at to choose the weights."""
+
+
+class Judge(Protocol):
+    """Knows what a student is worth."""
+
+    metric: str
+    """The figure that decides which weights are the best; empty where nothing does."""
+    watched: bool
+    """Whether there is anything to judge by while the student learns."""
+    reported: tuple[str, ...]
+    """The figures of a finished run."""
+
+    def figures(self, student: Any) -> dict[str, float]:
+        """The figures of a student while it learns, on validation data."""
+        ...
+
+    def finished(self) -> Judged:
+        """The figures of what the run delivers."""
+        ...
+
+    def notes(self, judged: Judged) -> Iterator[str]:
+        """What a reader of the figures should know, besides what is said of every run."""
+        ...
+
+
+D = TypeVar("D", bound=Data)
+
+
+class Material(Protocol[D]):
+    """A kind of run: how its data are opened, what its parts are, and how it is judged."""
+
+    name: str
+    """As feeds call it, and the folder of `materials/` that it lies in."""
+    fields: tuple[str, ...]
+    """The fields of a configuration that mean something for it, of those that don't for every material."""
+    monitors: tuple[MonitorKind, ...]
+    """Those that suit it."""
+    log_every: int
+    """Steps between readings of the losses."""
+
+    def open(self, config: RunConfig, given: Any) -> D:
+        """Open and split the data; `given` is from Python, in the place of `config.data`."""
+        ...
+
+    def reads(self, config: RunConfig) -> str:
+        """Runs for which this is the same may share their data, where they share seed and splits."""
+        ...
+
+    def student(self, run: "Run[D]") -> Part:
+        """The student by its spec, or as it is given from Python; the run has no parts yet."""
+        ...
+
+    def teacher(self, run: "Run[D]") -> Part:
+        """The teacher by its spec, or as it is given from Python; several are its members."""
+        ...
+
+    def verifier(self, run: "Run[D]") -> Verifier | None:
+        """What judges the student's answers, where there is such a thing."""
+        ...
+
+    def seen(self, run: "Run[D]") -> D:
+        """The data with whatever else the teachers look at."""
+        ...
+
+    def ingredients(self, run: "Run[D]") -> Mapping[str, Any]:
+        """What the constructor of a method can ask for, by the names of its parameters."""
+        ...
+
+    def source(self, run: "Run[D]") -> Source:
+        """The batches."""
+        ...
+
+    def lesson(self, run: "Run[D]", role: str, warmup: Warmup) -> Lesson:
+        """How a part in that role is taught what it must have learned before the run."""
+        ...
+
+    def judge(self, run: "Run[D]") -> Judge:
+        """Who judges the run."""
+        ...
+
+    def refusals(self, run: "Run[D]") -> Iterator[Check]:
+        """What every run is checked for before it begins; of a check that fails, the rest is not looked at."""
+        ...
+
+    def trials(self, run: "Run[D]") -> Iterator[Check]:
+        """What the doctor tries out besides: nothing is trained, and little is computed."""
+        ...
+
+    def keep(self, run: "Run[D]", path: Path) -> None:
+        """Write the student that a run delivers into the run's directory."""
+        ...
+
+    def baselines(self, data: D, config: RunConfig) -> tuple[str, ...]:
+        """The cheap alternatives that fit the data, the cheapest first."""
+        ...
+
+    def baseline(self, name: str, data: D, config: RunConfig) -> ArmResult:
+        """The figures of a cheap alternative."""
+        ...
+
+
+@dataclass
+class Run(Generic[D]):
+    """A run that is put together. Its method and source are made when they are first read."""
+
+    config: RunConfig
+    """With everything resolved that was left open."""
+    info: MethodInfo
+    options: Any
+    """The method's `Config`."""
+    material: Material[D]
+    data: D
+    budget: Budget
+    objects: Objects = field(default_factory=Objects)
+    """What was given from Python."""
+    optimizer: OptimizerConfig = field(init=False)
+    student: Part = field(init=False)
+    teachers: tuple[Part, ...] = ()
+    """Several for methods that learn from several."""
+    verifier: Verifier | None = None
+    teacher_cost: Cost = field(default_factory=Cost)
+    """What training parts before the run has cost."""
+
+    @cached_property
+    def source(self) -> Source:
+        """The batches."""
+        return self.material.source(self)
+
+    @cached_property
+    def method(self) -> Method:
+        """The method with its parts, by the names of its constructor's parameters.
+
+        Raises:
+            ConfigError: It asks for something that there isn't, or refuses what it is given.
+        """
+        there = self.material.ingredients(self)
+        wanted = list(inspect.signature(self.info.method_type.__init__).parameters.values())[2:]
+        lacking = [p.name for p in wanted if p.default is p.empty and p.name not in there]
+        if lacking:
+            raise ConfigError(
+                f"The method {self.info.name!r} asks for {', '.join(lacking)}; a method of {self.material.name} can "
+                f"have {', '.join(there)}."
+            )
+        optional = {p.name for p in wanted if p.default is not p.empty}
+        named = {p.name: there[p.name] for p in wanted if p.name in there}
+        made = self.info.method_type(
+            self.options, **{name: part for name, part in named.items() if part is not None or name not in optional}
+        )
+        for part in named.values():
+            # What a teacher said while the method looked at it is no part of the run.
+            if isinstance(part, CachedTeacher):
+                part.forget()
+        return made
+
+    @cached_property
+    def judge(self) -> Judge:
+        """Who judges it."""
+        return self.material.judge(self)
+
+    def given(self, name: str) -> Any:
+        """What was given for a part: an object from Python, or its spec."""
+        found = getattr(self.objects, name)
+        return getattr(self.config, name) if found is None else found
+
+    @property
+    def teacher(self) -> Any | None:
+        """The only one, without a cache; None where there is none, or several."""
+        return self.teachers[0].model if len(self.teachers) == 1 else None
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        """The student and the teachers by their roles: `student`, `teacher`, `teacher 2` and so on."""
+        names = ["teacher", *(f"teacher {number}" for number in range(2, len(self.teachers) + 1))]
+        return {"student": self.student, **dict(zip(names, self.teachers, strict=False))}
+
+    def reassemble(self) -> None:
+        """Have method and source made anew, of the parts as they are then."""
+        for name in ("method", "source", "judge"):
+            self.__dict__.pop(name, None)

@@ -1,0 +1,1 @@
+"""Runs on examples: labels, and teachers of classes and features."""

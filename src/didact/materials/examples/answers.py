@@ -1,0 +1,34 @@
+"""What teachers say of examples, as class scores."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from didact.errors import TeacherError
+from didact.types import Batch, Features, Labels, Logits, Output, Signal, Teacher
+
+
+def as_learner(teacher: Teacher) -> Callable[[Batch], Output]:
+    """A teacher in the form of a learner, for scoring it: its answers as logits [B, C], or predictions [B, 1]."""
+
+    def answer(batch: Batch) -> Output:
+        return Output(logits_of(teacher.signal(batch)))
+
+    return answer
+
+
+def logits_of(signal: Signal) -> Tensor:
+    """The class scores [B, C] in a signal, or its predictions [B, 1].
+
+    Raises:
+        TeacherError: The signal holds neither.
+    """
+    if isinstance(signal, Logits | Features) and signal.logits is not None:
+        return signal.logits
+    if isinstance(signal, Labels) and signal.labels.ndim == 2:
+        return signal.labels.clamp(min=1e-12).log()
+    if isinstance(signal, Labels) and signal.labels.is_floating_point():
+        return signal.labels.unsqueeze(-1)
+    raise TeacherError(
+        f"The teacher answers with {type(signal).__name__}, which holds no class scores to be judged by."
+    )

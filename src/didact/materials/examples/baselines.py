@@ -1,0 +1,24 @@
+"""The cheap alternatives beside a run on examples, judged as it is."""
+
+import time
+
+from didact import evaluation
+from didact.evaluation import ArmResult
+from didact.experiment.config import RunConfig
+from didact.materials.examples.data import ExampleData, count_labels, labelled
+from didact.types import Cost
+
+
+def fitting(data: ExampleData) -> tuple[str, ...]:
+    """Those that fit the training examples, the cheapest first."""
+    return evaluation.baselines_for(data.train)
+
+
+def judged(name: str, data: ExampleData, config: RunConfig) -> ArmResult:
+    """Fit one on the labels that a student may see, and score it on the test examples."""
+    start = time.perf_counter()
+    test = labelled(data.splits.test)
+    answers = evaluation.baseline_predictions(name, data.train, test, seed=config.seed)
+    cost = Cost(labels=count_labels(data.train), seconds=time.perf_counter() - start)
+    cost.examples = data.train.size if name == "label_spreading" else cost.labels
+    return ArmResult(evaluation.metrics(answers), cost, evaluation.diagnostics(answers))

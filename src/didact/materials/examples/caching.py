@@ -1,0 +1,41 @@
+"""What teachers said of examples, kept where they say the same each time."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from didact.experiment.material import Run
+from didact.materials.examples.data import ExampleData
+from didact.materials.examples.source import feed_of, train_of
+from didact.memory import SignalCache
+from didact.teachers import CachedTeacher
+from didact.types import Signal
+
+LIMIT = 1 << 30
+"""Bytes; answers that would take more are asked for again each time."""
+
+
+class BoundedCache(SignalCache):
+    """A cache that stays empty where all answers would take more than `LIMIT` bytes."""
+
+    def put(self, ids: Tensor, signal: Signal) -> None:
+        """Remember what was said about examples, where there is room for all of them."""
+        if _bytes(signal) // max(len(ids), 1) * len(self) <= LIMIT:
+            super().put(ids, signal)
+
+
+def _bytes(part: Any) -> int:
+    if isinstance(part, Tensor):
+        return part.numel() * part.element_size()
+    values = part.fields() if isinstance(part, Signal) else part
+    return sum(map(_bytes, values.values())) if isinstance(values, Mapping) else 0
+
+
+def cached(teacher: Any, run: Run[ExampleData]) -> Any:
+    """A teacher behind a cache, where its answers can be used again."""
+    varied = run.config.augment != "none" or bool(feed_of(run).views)
+    # Answers from the cache cost no calls, so that a budget of calls alone would never be used up.
+    if varied or not getattr(teacher, "frozen", False) or set(run.budget.limits()) == {"teacher_calls"}:
+        return teacher
+    return CachedTeacher(teacher, BoundedCache(train_of(run).tensors["id"]))

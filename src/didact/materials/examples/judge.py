@@ -1,0 +1,64 @@
+"""How a student of examples is judged: by its predictions for test examples."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from didact import evaluation
+from didact.experiment.material import Judged, Run
+from didact.materials.examples.answers import as_learner
+from didact.materials.examples.data import ExampleData, labelled
+from didact.parts.part import Part
+from didact.sources import on_target
+from didact.types import Examples
+
+
+class ExampleJudge:
+    """Of a run on examples.
+
+    Args:
+        run: it is asked for its teacher and data.
+    """
+
+    def __init__(self, run: Run[ExampleData]) -> None:
+        self.run = run
+        self.metric = "accuracy" if run.data.examples.task == "classification" else "rmse"
+        self.validation = labelled(run.data.splits.validation)
+        self.watched = bool(self.validation.size)
+        self.reported = run.data.metrics
+
+    def figures(self, student: Any) -> dict[str, float]:
+        """On the validation examples with a label."""
+        return evaluation.metrics(evaluation.predict(student, self.validation))
+
+    def finished(self) -> Judged:
+        """On the test examples with a label."""
+        student, test = self.run.method.delivered, labelled(self.run.data.splits.test)
+        tested = evaluation.predict(student, test)
+        return Judged(
+            metrics=evaluation.metrics(tested),
+            validation=self.figures(student) if self.watched else {},
+            teacher=self._teacher(self.run.teachers[0], test, tested) if len(self.run.teachers) == 1 else {},
+            drawn=evaluation.diagnostics(tested),
+            labels=self.validation.size if self.run.config.select == "best" else 0,
+        )
+
+    def _teacher(self, teacher: Part, test: Examples, tested: evaluation.Predictions) -> dict[str, float]:
+        """The teacher's figures on the test examples, which cost the student nothing."""
+        if teacher.target:
+            test = on_target(test, teacher.target, like=self.run.data.examples)
+        asked = evaluation.predict(as_learner(teacher.model), test)
+        if teacher.target:
+            return evaluation.metrics(asked)
+        if asked.logits.shape != tested.logits.shape:
+            # A net from elsewhere, with classes of its own, of which features alone are used.
+            return {}
+        return {**evaluation.metrics(asked), **evaluation.agreement(tested, asked)}
+
+    def notes(self, judged: Judged) -> Iterator[str]:
+        """On a teacher that knows the test."""
+        fitted = [teacher for teacher in self.run.teachers if not teacher.warmups]
+        if judged.teacher.get("accuracy") == 1.0 and fitted:
+            yield (
+                "The teacher is right on every single test example; if it was fitted on them, these figures flatter it "
+                "and the student. Fit it on other examples."
+            )

@@ -1,0 +1,110 @@
+"""What is refused of a run on examples before any compute is spent on it."""
+
+from collections.abc import Iterator
+
+import torch
+
+from didact.curricula import LabelledMix
+from didact.errors import ConfigError, TeacherError
+from didact.evaluation import predict
+from didact.experiment.checking import Check, look
+from didact.experiment.material import Run
+from didact.materials.examples.answers import as_learner, logits_of
+from didact.materials.examples.data import ExampleData, labelled
+from didact.materials.examples.source import feed_of, source_of, train_of
+from didact.parts.part import Part
+from didact.teachers import suspicious_order
+from didact.types import Cost, Examples, Signal
+
+CHECKED = 256
+"""On how many labelled training examples a teacher's order of classes is checked."""
+
+
+def refusals(run: Run[ExampleData]) -> Iterator[Check]:
+    """The task, batches, and what the teacher answers."""
+    return look({"method": _task, "batches": _batches, "budget": _budget, "teacher": _teachers}, run)
+
+
+def _task(run: Run[ExampleData]) -> None:
+    """Whether the method is for the task that the data are."""
+    tasks, examples = feed_of(run).tasks, run.data.examples
+    if examples.task not in tasks:
+        raise ConfigError(
+            f"The method {run.info.name!r} is for {' and '.join(tasks)}, but the data {examples.name!r} are a "
+            f"{examples.task}; choose another method, or say task='{tasks[0]}' if they are one."
+        )
+
+
+def _batches(run: Run[ExampleData]) -> None:
+    """Whether there is something to compare in each batch: not a single example that is left over in each pass."""
+    train, source, size = train_of(run), source_of(run), run.config.batch_size
+    least, left = feed_of(run).least_batch, train.size % source.batch_size
+    whole = isinstance(source.curriculum, LabelledMix) or not left
+    if source.batch_size >= least and (whole or left >= least):
+        return
+    sizes = range(max(least, size), train.size)
+    fits = next((size for size in sizes if train.size % size not in range(1, least)), train.size)
+    few = "is too few" if source.batch_size < least else f"leaves {left} over at the end of each pass"
+    raise ConfigError(
+        f"batch_size is {size}, which {few} of {train.size} training examples: the method {run.info.name!r} compares "
+        f"the examples of a batch, and needs {least} or more; {fits} would work."
+    )
+
+
+def _budget(run: Run[ExampleData]) -> None:
+    """Whether the run moves along one of the axes of its budget."""
+    still = {"env_steps", "labels"}
+    still |= set() if run.teachers else {"teacher_calls"}
+    still |= set() if run.data.examples.modality == "text" else {"tokens"}
+    axes = set(run.budget.limits())
+    if axes <= still and axes != {"labels"}:
+        raise ConfigError(
+            f"The budget is counted in {', '.join(sorted(axes))}, which this run never uses up; give it in steps too."
+        )
+
+
+def _teachers(run: Run[ExampleData]) -> None:
+    """Whether the teachers answer with the data's own classes, in the data's order."""
+    for teacher in run.teachers:
+        _check_answers(teacher, run)
+        if feed_of(run).teacher != "features":
+            _check_order(teacher, train_of(run))
+
+
+def _check_answers(teacher: Part, run: Run[ExampleData]) -> None:
+    """Ask about two examples, so that a misfit shows before anything is trained; nothing is counted."""
+    features, train = feed_of(run).teacher == "features", train_of(run)
+    if teacher.target and not features:
+        raise TeacherError(
+            f"teacher is {teacher.spec!r}, which tells {teacher.target}, but the method {run.info.name!r} needs a "
+            f"teacher of the data's own classes; give one, such as {teacher.spec.split(':', 2)[-1]}."
+        )
+    signal = teacher.model.signal(train.batch(slice(0, 2)))
+    teacher.model.cost = Cost()
+    if features or _is_hard(signal):
+        return
+    width, wanted = logits_of(signal).shape[-1], len(train.classes) if train.task == "classification" else 1
+    if width != wanted:
+        raise TeacherError(
+            f"teacher is {teacher.spec!r}, which gives {width} numbers for an example, but the data have "
+            + (f"{wanted} classes: {', '.join(train.classes)}." if wanted > 1 else "one number to predict.")
+            + " Give a teacher of the same classes."
+        )
+
+
+def _is_hard(signal: Signal) -> bool:
+    labels = getattr(signal, "labels", None)
+    return labels is not None and labels.ndim == 1 and not labels.is_floating_point()
+
+
+def _check_order(teacher: Part, train: Examples) -> None:
+    """Refuse a teacher whose outputs fit the labels far better in another order of classes."""
+    if teacher.control or teacher.warmups or train.task != "classification":
+        return
+    known = labelled(train)
+    known = known.select(torch.arange(min(CHECKED, known.size)))
+    scores = predict(as_learner(teacher.model), known, batch_size=CHECKED).logits
+    teacher.model.cost = Cost()
+    complaint = suspicious_order(scores, known.tensors["label"], train.classes)
+    if complaint is not None:
+        raise TeacherError(f"teacher is {teacher.spec!r}. {complaint}")

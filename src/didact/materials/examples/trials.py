@@ -1,0 +1,77 @@
+"""What the doctor tries out of a run on examples: the teacher is asked about a few hundred, and nothing is trained."""
+
+from collections.abc import Iterator
+
+import torch
+
+from didact import evaluation
+from didact.experiment.checking import Check, Level, gradient_check, look
+from didact.experiment.material import Run
+from didact.learners import outputs_of
+from didact.losses.labels.targets import imitate
+from didact.materials.examples.answers import logits_of
+from didact.materials.examples.data import ExampleData, labelled
+from didact.materials.examples.refusals import CHECKED
+from didact.materials.examples.source import train_of
+from didact.parts.part import Part
+from didact.types import Cost, Examples
+
+TOLERANCE = 1e-4
+"""How far a teacher may be from itself."""
+
+
+def trials(run: Run[ExampleData]) -> Iterator[Check]:
+    """The student's first loss, and the teachers' answers."""
+    return look({"student": _student, "teacher": _teachers}, run)
+
+
+def _student(run: Run[ExampleData]) -> Iterator[Check]:
+    method = run.method
+    size = sum(p.numel() for p in method.delivered.parameters())
+    batch = next(iter(run.source))
+    method.learner.train()
+    yield gradient_check(method, batch, f"{run.config.learner}, {size:,} parameters")
+
+
+def _teachers(run: Run[ExampleData]) -> Iterator[Check]:
+    for teacher in run.teachers:
+        yield from _teacher(teacher, run)
+
+
+def _teacher(teacher: Part, run: Run[ExampleData]) -> Iterator[Check]:
+    train = train_of(run)
+    known = labelled(train)
+    batch = known.batch(slice(0, CHECKED))
+    first, second = teacher.model.signal(batch), teacher.model.signal(batch)
+    scores, again = logits_of(first), logits_of(second)
+    teacher.model.cost = Cost()
+    apart = float(imitate(scores, first, temperature=1.0).mean())
+    level: Level = "ok" if abs(apart) <= TOLERANCE else "fail"
+    yield Check(level, "self-taught", f"The teacher is {abs(apart):.1g} from itself; it must be 0.")
+    if getattr(teacher.model, "frozen", False) and not torch.equal(scores, again):
+        yield Check("warn", "answers", "Asked twice, the teacher answers differently; only its first answer is kept.")
+    if teacher.warmups:
+        epochs = run.config.teacher_epochs
+        words = f"{teacher.spec} will be trained first, for {epochs} epochs on every training label."
+        yield Check("ok", "teacher", words)
+    elif scores.shape[-1] != outputs_of(train):
+        yield Check("ok", "teacher", f"{teacher.spec} has classes of its own; its features are used.")
+    else:
+        yield _skill(teacher, known.select(torch.arange(min(CHECKED, known.size))), scores)
+
+
+def _skill(teacher: Part, known: Examples, scores: torch.Tensor) -> Check:
+    label = known.tensors["label"]
+    found = evaluation.metrics(
+        evaluation.Predictions(logits=scores.cpu().float(), labels=label, task=known.task, classes=known.classes)
+    )
+    if known.task == "regression":
+        r2 = found.get("r2", float("nan"))
+        return Check(
+            "ok" if r2 > 0 else "warn", "teacher", f"{teacher.spec} explains R2 = {r2:.3f} of training labels."
+        )
+    chance = float(label.bincount().max()) / label.numel()
+    good = found["accuracy"] > chance or teacher.control
+    words = f"{teacher.spec} is right on {found['accuracy']:.1%} of {label.numel()} training labels"
+    advice = "" if good else "; always naming the commonest class would do as well"
+    return Check("ok" if good else "warn", "teacher", f"{words}{advice}.")

@@ -1,0 +1,1 @@
+"""Runs on questions: language models, completions, rollouts, verifiers."""

@@ -1,0 +1,70 @@
+"""What the parts of a run on questions have to do with each other: models, tokenizers, and distances."""
+
+from typing import Any
+
+import torch
+
+from didact.experiment.material import Run
+from didact.learners.causal import CausalLearner
+from didact.losses.tokens.divergence import token_divergence
+from didact.losses.tokens.rows import select
+from didact.losses.tokens.vocabulary import token_cross_entropy
+from didact.materials.questions.data import QuestionData
+from didact.rollouts import Sampling, Writer
+from didact.types import Batch, Questions, Teacher
+
+ROWS = 64
+"""How many sequences are read at once where a model is judged."""
+
+
+def model_of(teacher: Any) -> CausalLearner | None:
+    """The language model that a teacher is; None where it is something else, such as a committee."""
+    model = getattr(teacher, "learner", teacher)
+    return model if isinstance(model, CausalLearner) else None
+
+
+def same_tokens(run: Run[QuestionData]) -> bool:
+    """Whether the teacher's token ids mean what the student's do."""
+    return getattr(run.info.method_type.feed, "tokenizers", "same") == "same"
+
+
+def can_compare(run: Run[QuestionData]) -> bool:
+    """Whether there is a teacher whose distributions can be compared with the student's, token by token."""
+    return run.teacher is not None and same_tokens(run)
+
+
+def other_vocabulary(run: Run[QuestionData]) -> str | None:
+    """A sentence where the teacher scores more or fewer token ids than the student."""
+    theirs, mine = model_of(run.teacher), run.student.model
+    if theirs is None or not same_tokens(run) or mine.head.vocabulary == theirs.head.vocabulary:
+        return None
+    return (
+        f"The student scores {mine.head.vocabulary} token ids and the teacher {theirs.head.vocabulary}: they are "
+        f"compared on the first {min(mine.head.vocabulary, theirs.head.vocabulary)}, which both have."
+    )
+
+
+@torch.no_grad()
+def mean_nll(model: CausalLearner, questions: Questions) -> float:
+    """The mean negative log-likelihood of the answers of the data, in nats a token."""
+    writer = Writer(model, Sampling())
+    total = count = 0.0
+    for start in range(0, len(questions), ROWS):
+        part = questions[start : start + ROWS]
+        batch = writer.encode(part, [question.completion or "" for question in part]).batch.to(model.device)
+        rows = select(model(batch), batch)
+        term = token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight)
+        total, count = total + float(term.sum), count + float(term.count)
+    return total / max(count, 1.0)
+
+
+@torch.no_grad()
+def mean_divergence(model: CausalLearner, teacher: Teacher, completions: Batch) -> float:
+    """The mean KL(teacher || model) at the tokens of completions, in nats, over the ids that both have."""
+    total = count = 0.0
+    for part in completions.split(ROWS):
+        batch = part.to(model.device)
+        rows, theirs = select(model(batch), batch), teacher.signal(batch)
+        term = token_divergence(rows.hidden, rows.head, rows.pick_signal(theirs), weight=rows.weight)
+        total, count = total + float(term.sum), count + float(term.count)
+    return total / max(count, 1.0)

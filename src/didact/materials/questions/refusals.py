@@ -1,0 +1,124 @@
+"""What is refused of a run on questions before any compute is spent on it."""
+
+from collections.abc import Iterator
+
+from didact import catalogue
+from didact.errors import ConfigError, DataError, TeacherError
+from didact.experiment.checking import Check, look
+from didact.experiment.material import Run
+from didact.learners.causal import CausalLearner
+from didact.materials.questions.data import QuestionData
+from didact.materials.questions.models import model_of, same_tokens
+from didact.materials.questions.sampling import sampling_of
+from didact.types import Question, RolloutFeed
+
+_PROBE = "The 2 quick-brown foxes: 37+85=122, \\boxed{x}.\n\tdef f(n): return 'ß€'"
+"""A text that tokenizers cut up in different ways."""
+
+
+def refusals(run: Run[QuestionData]) -> Iterator[Check]:
+    """Verifier, tokenizers, lengths, and completions to learn from."""
+    stages = {"verifier": _verifier, "tokenizers": _tokenizers, "context": _lengths, "completions": _completions}
+    return look(stages, run)
+
+
+def _verifier(run: Run[QuestionData]) -> None:
+    """Whether there is one where it is needed, and whether it can judge every question."""
+    if run.verifier is None and getattr(run.info.method_type.feed, "judged", None) == "verifier":
+        raise ConfigError(
+            f"verifier is not given, but the method {run.info.name!r} learns from rewards; give one, such as exact, "
+            "numeric or package.module:function, or from Python a function of a text and a question."
+        )
+    if run.verifier is not None:
+        for part in run.data.splits.values():
+            run.verifier.check(part)
+    for role, part in run.parts.items():
+        for warmup in part.warmups:
+            if warmup.goal and not (run.verifier and len(run.data.validation)):
+                lacks = "validation questions" if run.verifier else "a verifier"
+                raise ConfigError(
+                    f"{role} is {warmup.spec!r}, but without {lacks} nobody can tell when it is right often enough; "
+                    "give some, or a number of steps, as in warm:500:decoder:4x128."
+                )
+
+
+def _tokenizers(run: Run[QuestionData]) -> None:
+    """Whether the teachers' token ids mean what the student's do, unless the method aligns them."""
+    mine = run.student.model.tokenizer
+    for teacher in run.teachers if same_tokens(run) else ():
+        model = model_of(teacher.model)
+        if model is None:
+            continue
+        theirs = model.tokenizer
+        if mine.encode(_PROBE) != theirs.encode(_PROBE) or mine.eos != theirs.eos:
+            raise TeacherError(
+                "The student and the teacher have different tokenizers, so that their token ids mean different things; "
+                f"the method {run.info.name!r} needs the same one. Choose a teacher of the student's family"
+                f"{_aligning()}."
+            )
+
+
+def _aligning() -> str:
+    """The methods that work with any teacher, as an advice."""
+    found = [info.name for info in catalogue.listing() if info.feed.get("tokenizers") == "any"]
+    return f", or the method {' or '.join(found)}" if found else ""
+
+
+def _lengths(run: Run[QuestionData]) -> None:
+    """Whether prompts leave room for an answer, and answers to learn from fit behind them."""
+    feed = run.method.feed
+    new = sampling_of(run.config).max_new_tokens if isinstance(feed, RolloutFeed) else 1
+    learned = not isinstance(feed, RolloutFeed) or feed.completions
+    for role, part in run.parts.items():
+        model = model_of(part.model)
+        if model is not None:
+            _check_room(role, model, new)
+            for question in (question for split in run.data.splits.values() for question in split):
+                _check_length(role, model, question, new, learned)
+
+
+def _check_room(role: str, model: CausalLearner, new: int) -> None:
+    if model.context <= new:
+        raise ConfigError(
+            f"sampling's max_new_tokens is {new}, but the {role} reads {model.context} tokens at most, the prompt "
+            f"included; lower it, or give a {role} with a longer context."
+        )
+
+
+def _check_length(role: str, model: CausalLearner, question: Question, new: int, learned: bool) -> None:
+    """Refuse a prompt that leaves no room for so many tokens, or for an answer to learn from."""
+    length = len(model.tokenizer.prompt(question))
+    if length > model.context - new:
+        raise DataError(
+            f"The prompt {question.prompt[:60]!r} has {length} tokens, but the {role} reads {model.context} at most "
+            f"and {new} of them are for the answer; leave such prompts out, or give a {role} with a longer context."
+        )
+    for text in (question.completion or "", question.rejected or "") if learned else ():
+        # No tokenizer makes more tokens than there are bytes, so that most answers need not be looked at.
+        if length + len(text.encode(errors="replace")) + 1 <= model.context:
+            continue
+        whole = length + len(model.tokenizer.completion(text))
+        if whole > model.context:
+            raise DataError(
+                f"The prompt {question.prompt[:60]!r} has {whole} tokens with its answer, but the {role} reads "
+                f"{model.context} at most; leave such questions out, or give a {role} with a longer context."
+            )
+
+
+def _completions(run: Run[QuestionData]) -> None:
+    """Whether every question has a completion, where a part of the run learns from the data's own."""
+    feed, data = run.method.feed, run.data
+    users = [f"The {role} is trained first on" for role, part in run.parts.items() if part.warmups]
+    splits = [data.train]
+    if isinstance(feed, RolloutFeed) and feed.completions:
+        users.append(f"The method {run.info.name!r}, with these options, learns from")
+    if not isinstance(feed, RolloutFeed):
+        users.append(f"The method {run.info.name!r} learns from, and is judged by,")
+        splits += [data.validation, data.test]
+    lacking = next((question for part in splits for question in part if not question.completion), None)
+    if users and lacking is not None:
+        state = "no" if lacking.completion is None else "an empty"
+        raise DataError(
+            f"{users[0]} the data's own answers, but the question {lacking.prompt[:60]!r} has {state} completion; give "
+            "each question one, or leave that question out."
+        )

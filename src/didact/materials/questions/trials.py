@@ -1,0 +1,272 @@
+"""What the doctor tries out of a run on questions: a few short answers are written, and nothing is trained."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator
+
+import torch
+
+from didact.experiment.checking import Check, Level, gradient_check, look
+from didact.experiment.material import Run
+from didact.learners.causal import CausalLearner, describe_causal
+from didact.loop.devices import find_device, free_memory
+from didact.losses.policy.outputs import acted
+from didact.losses.tokens.divergence import token_divergence
+from didact.losses.tokens.rows import select
+from didact.materials.questions.data import QuestionData
+from didact.materials.questions.memory import Need, needed
+from didact.materials.questions.models import model_of, other_vocabulary, same_tokens
+from didact.materials.questions.sampling import sampling_of
+from didact.rollouts import Writer
+from didact.teachers import FunctionVerifier, LanguageTeacher, Verifier, try_verifier
+from didact.teachers.verifiers import PythonVerifier, strength
+from didact.types import Batch, RolloutFeed, States
+
+TRIED = 4
+"""How many questions are asked to see whether everything works together."""
+TOLERANCE = 1e-4
+"""How far a model may be from itself, in nats a token."""
+DRIFT, ROUNDED_DRIFT = 0.01, 0.5
+"""How far a token's log-probability may be from that with which it was sampled: in float32, and in half precision."""
+
+
+def trials(run: Run[QuestionData]) -> Iterator[Check]:
+    """Tokenizers, context, verifier, teacher, student and memory."""
+    stages = {
+        "judging": _judging,
+        "tokenizer": _tokenizer,
+        "context": _context,
+        "verifier": _verifier,
+        "teacher": _teacher,
+        "student": _student,
+        "memory": _memory,
+    }
+    return look(stages, run)
+
+
+def _judging(run: Run[QuestionData]) -> Iterator[Check]:
+    if not run.judge.metric:
+        yield Check(
+            "warn",
+            "judging",
+            "There is no verifier, not every question has a completion, and there is no teacher to compare with: the "
+            "student's answers are kept to be read, but nothing tells how good they are.",
+        )
+
+
+def _models(run: Run[QuestionData]) -> dict[str, CausalLearner]:
+    """The language models by their roles."""
+    found = {role: model_of(part.model) for role, part in run.parts.items()}
+    return {role: model for role, model in found.items() if model is not None}
+
+
+def _tokenizer(run: Run[QuestionData]) -> Iterator[Check]:
+    for role, model in _models(run).items():
+        yield _described(role, model)
+    yield _template(run)
+    if run.teacher is None:
+        return
+    if not same_tokens(run):
+        yield Check("ok", "tokenizers", f"The method {run.info.name} aligns the teacher's tokens with the student's.")
+    elif (words := other_vocabulary(run)) is not None:
+        yield Check("warn", "tokenizers", words)
+    else:
+        yield Check("ok", "tokenizers", "Student and teacher make the same token ids of a text.")
+
+
+def _described(role: str, model: CausalLearner) -> Check:
+    found = describe_causal(model)
+    own, scored = found["tokenizer_vocabulary"], found["head_vocabulary"]
+    words = [f"{model.config}: {own:,} token ids"]
+    if scored > own:
+        words.append(f"{scored - own:,} more are scored and mean nothing")
+    same = found["pad"] == found["eos"]
+    padding = "which pads them too" if same else f"and are padded with {found['pad']}"
+    words.append(f"sequences end with {found['eos']}, {padding}")
+    if found["softcap"] is not None:
+        words.append(f"scores are capped at {found['softcap']:g}")
+    if found["scale"] != 1.0:
+        words.append(f"scores are multiplied by {found['scale']:.3g}")
+    return Check("ok", "tokenizer", f"{role.capitalize()} {'; '.join(words)}.")
+
+
+def _template(run: Run[QuestionData]) -> Check:
+    chats = any(question.messages for question in run.data.train)
+    known = run.method.learner.tokenizer.chat_template
+    if chats and not known:
+        return Check(
+            "warn",
+            "chat",
+            "The questions are conversations, but the student's tokenizer has no chat template: it is given lines such "
+            "as 'user: ...'.",
+        )
+    if known and not chats:
+        return Check(
+            "warn",
+            "chat",
+            "The student's tokenizer has a chat template, but the questions are plain prompts, which it is given as "
+            "they are; a model that was tuned on conversations wants messages.",
+        )
+    return Check("ok", "chat", "Conversations go through the chat template." if chats else "Prompts are plain text.")
+
+
+def _context(run: Run[QuestionData]) -> Iterator[Check]:
+    student, longest = run.method.learner, _longest_prompt(run)
+    if not isinstance(run.method.feed, RolloutFeed):
+        yield Check("ok", "context", f"Prompts of up to {longest} tokens, in a context of {student.context:,}.")
+        return
+    new = sampling_of(run.config).max_new_tokens
+    words = f"Prompts of up to {longest} tokens and answers of up to {new}, in a context of {student.context:,}."
+    yield Check("ok", "context", words)
+    written = [len(student.tokenizer.completion(q.completion)) for q in run.data.train[:1000] if q.completion]
+    if cut := sum(length > new for length in written):
+        yield Check(
+            "warn",
+            "answers",
+            f"{cut / len(written):.0%} of the data's own answers are longer than max_new_tokens = {new}, so that the "
+            f"student cannot write such answers to their end; the longest has {max(written)} tokens.",
+        )
+
+
+def _longest_prompt(run: Run[QuestionData]) -> int:
+    encode = run.method.learner.tokenizer.prompt
+    return max(len(encode(question)) for part in run.data.splits.values() for question in part)
+
+
+def _verifier(run: Run[QuestionData]) -> Iterator[Check]:
+    verifier = run.verifier
+    if verifier is None:
+        yield Check("ok", "verifier", "None: answers are not judged, only compared.")
+        return
+    if any(isinstance(part, PythonVerifier) for part in _parts(verifier)):
+        found = strength()
+        yield Check("ok" if found.strong else "warn", "sandbox", str(found))
+    complaints = try_verifier(verifier, run.data.train)
+    for complaint in complaints:
+        yield Check("warn", "verifier", complaint)
+    if not complaints:
+        yield Check("ok", "verifier", f"{verifier} tells answers that are known to be good from bad ones.")
+
+
+def _parts(verifier: Verifier) -> Iterator[Verifier]:
+    yield verifier
+    for part in getattr(verifier, "parts", ()):
+        yield from _parts(part)
+
+
+def _teacher(run: Run[QuestionData]) -> Iterator[Check]:
+    for role, model in _models(run).items():
+        yield _self_taught(role, model, run)
+    for role, part in run.parts.items():
+        if part.warmups:
+            yield Check("ok", role, f"{part.spec} will be trained first, on the data's own answers.")
+
+
+@torch.no_grad()
+def _self_taught(role: str, model: CausalLearner, run: Run[QuestionData]) -> Check:
+    questions = run.data.train[:TRIED]
+    texts = [question.completion or question.answer or "1" for question in questions]
+    batch = Writer(model, sampling_of(run.config)).encode(questions, texts).batch.to(model.device)
+    training = model.training
+    model.eval()
+    rows, again = select(model(batch), batch), select(model(batch), batch)
+    model.train(training)
+    same = States(hidden=again.hidden, head=again.head)
+    apart = abs(float(token_divergence(rows.hidden, rows.head, same, kind="jsd").mean()))
+    good = math.isfinite(apart) and apart <= TOLERANCE
+    words = f"The {role} is {apart:.1g} from itself"
+    return Check("ok" if good else "fail", "self-taught", f"{words}." if good else f"{words}; it must be 0.")
+
+
+def _student(run: Run[QuestionData]) -> Iterator[Check]:
+    method, writes = run.method, isinstance(run.method.feed, RolloutFeed)
+    # Rollouts that are worth nothing teach nothing, so that here half of them are said to be right, whatever they are.
+    worth = itertools.cycle((1.0, 0.0))
+    coin = FunctionVerifier(lambda _text, _question: next(worth)) if run.verifier is not None else None
+    asked = run.data.train[:TRIED]
+    batch = method.collect(asked, _writer(run, coin)).check() if writes else next(iter(run.source)).split(TRIED)[0]
+    method.learner.train()
+    size = sum(p.numel() for p in method.delivered.parameters())
+    yield gradient_check(method, batch.to(method.learner.device), f"{run.config.learner}, {size:,} parameters")
+    if not writes:
+        return
+    found = _writer(run, run.verifier).write(asked).batch
+    yield _as_sampled(run, found)
+    if getattr(method.feed, "judged", None) == "verifier" and not run.student.warmups:
+        yield _start(found)
+
+
+def _writer(run: Run[QuestionData], verifier: Verifier | None) -> Writer:
+    return Writer(run.method.learner, sampling_of(run.config), verifier, seed=run.config.seed)
+
+
+@torch.no_grad()
+def _as_sampled(run: Run[QuestionData], found: Batch) -> Check:
+    """Whether the model gives its own rollouts the log-probabilities with which they were sampled."""
+    student = run.method.learner
+    batch = found.to(student.device)
+    training = student.training
+    student.eval()
+    tokens = acted(student(batch), batch)
+    student.train(training)
+    apart = float((tokens.log_probs - tokens.old_log_probs).abs().max())
+    good = apart <= (DRIFT if student.head.weight.dtype == torch.float32 else ROUNDED_DRIFT)
+    words = f"Rollouts were sampled with the log-probabilities that the student gives them, to {apart:.1g}"
+    return Check("ok" if good else "warn", "sampling", f"{words}." if good else f"{words}; what they teach is off.")
+
+
+def _start(found: Batch) -> Check:
+    """Whether the student's first rollouts are of different worth, without which nothing is learned from them."""
+    reward = found["reward"]
+    if float(reward.max()) > float(reward.min()):
+        right = int(found["correct"].sum())
+        return Check("ok", "start", f"{right} of the student's first {found.size} rollouts are right.")
+    return Check(
+        "warn",
+        "start",
+        f"All of the student's first {found.size} rollouts are worth {float(reward[0]):g}, and rollouts that are worth "
+        "the same teach nothing. Teach it by sft first, as warm:STEPS:SPEC does, or ask easier questions.",
+    )
+
+
+def _memory(run: Run[QuestionData]) -> Iterator[Check]:
+    device, sampling = find_device(run.config.device), sampling_of(run.config)
+    need = needed(
+        run.method.learner,
+        others=_others(run),
+        optimizer=run.config.optimizer,
+        rows=run.config.micro_batch or run.config.batch_size,
+        length=min(_longest_row(run), run.method.learner.context),
+        slots=sampling.slots if isinstance(run.method.feed, RolloutFeed) else 0,
+    )
+    there = free_memory(device)
+    words = f"About {_size(need.total)} are needed: {_shares(need)}"
+    if there is None:
+        yield Check("ok", "memory", f"{words}. How much is free on {device} is not known.")
+        return
+    level: Level = "fail" if need.total > 1.5 * there else "warn" if need.total > 0.8 * there else "ok"
+    advice = " Lower micro_batch, slots or max_new_tokens, or teach a smaller model or lora:8:hf:DIR."
+    yield Check(level, "memory", f"{words}; {_size(there)} are free on {device}.{'' if level == 'ok' else advice}")
+
+
+def _others(run: Run[QuestionData]) -> list[torch.nn.Module]:
+    """The models that are only asked: teachers and references, each once."""
+    found = [part.learner for part in run.method.parts().values() if isinstance(part, LanguageTeacher)]
+    return list({id(model): model for model in found}.values())
+
+
+def _longest_row(run: Run[QuestionData]) -> int:
+    if isinstance(run.method.feed, RolloutFeed):
+        return _longest_prompt(run) + sampling_of(run.config).max_new_tokens
+    batches = itertools.islice(run.source, 4)
+    return max(batch["input_ids"].shape[1] for batch in batches)
+
+
+def _shares(need: Need) -> str:
+    parts = {f.name: getattr(need, f.name) for f in dataclasses.fields(need)}
+    return ", ".join(f"{name} {_size(amount)}" for name, amount in parts.items() if amount)
+
+
+def _size(amount: float) -> str:
+    return f"{amount / (1 << 30):.1f} GiB" if amount >= 1 << 30 else f"{amount / (1 << 20):.1f} MiB"

@@ -1,0 +1,39 @@
+"""Who judges the answers of a run on questions."""
+
+import copy
+
+from didact.experiment.material import Run
+from didact.materials.questions.data import QuestionData
+from didact.teachers import FunctionVerifier, Verifier, verifier_of
+from didact.types import Cost
+
+
+def open_verifier(run: Run[QuestionData]) -> Verifier | None:
+    """The verifier by its spec, or of a function from Python; by default that which suits the questions.
+
+    Raises:
+        DidactError: It is not understood.
+    """
+    given, spec = run.objects.verifier, run.config.verifier or run.data.questions.verifier
+    if given is None and not spec:
+        return None
+    found = verifier_of(spec) if given is None else given
+    return found if isinstance(found, Verifier) else FunctionVerifier(found)
+
+
+def examiner(run: Run[QuestionData]) -> Verifier | None:
+    """Who tells how good a model is before the run begins; what it is asked is not counted as the run's."""
+    spec = run.data.questions.verifier or run.config.verifier
+    if run.verifier is None or spec is None:
+        return None
+    if not spec.startswith("<"):
+        return verifier_of(spec)
+    found = copy.copy(run.verifier)
+    found.cost = Cost()
+    return found
+
+
+def truth_of(run: Run[QuestionData]) -> Verifier | None:
+    """The questions' own verifier, whose word is beyond dispute, where another one says what pays."""
+    own = run.data.questions.verifier
+    return verifier_of(own) if own and run.config.verifier not in (None, own) else None
