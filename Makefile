@@ -52,8 +52,9 @@ format: setup ## put the style right where that can be done without thinking
 types: setup ## the types
 	$(BIN)/pyright
 
-contracts: setup ## which room may import which
+contracts: setup ## which room may import which, and that nothing imports in a circle
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_cycles.py
 
 docs: setup ## the documentation, in site/
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet

@@ -76,10 +76,12 @@ def _list(namespace: argparse.Namespace) -> int:
 def _show(namespace: argparse.Namespace) -> int:
     from didact.claims import entries
     from didact.claims.store import Store
-    from didact.cli import show
+    from didact.cli import claims, show
 
     info = catalogue.find(namespace.method)
-    show.method(info, entries.entry(info, Store(namespace.store)))
+    show.method(info)
+    claims.described(entries.entry(info, Store(namespace.store)))
+    show.options(info)
     return 0
 
 

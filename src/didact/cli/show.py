@@ -50,22 +50,19 @@ def methods(found: Sequence[MethodInfo], verdicts: Sequence[str]) -> None:
     line("more", "didact show METHOD")
 
 
-def method(info: MethodInfo, entry: Mapping[str, Any]) -> None:
-    """Print what a method is, what it needs, what it claims, and its options.
-
-    Args:
-        info: the method.
-        entry: what the catalogue says of it.
-    """
-    from didact.cli import claims
-
+def method(info: MethodInfo) -> None:
+    """Print what a method is."""
     out = console()
     out.print(Text.assemble((info.name, "bold cyan"), f"  {info.family}  {info.path}"), soft_wrap=True)
     out.print()
     out.print(Text(_unwrapped(info.description)))
-    claims.described(entry)
+
+
+def options(info: MethodInfo) -> None:
+    """Print a method's options."""
     if not info.options:
         return
+    out = console()
     table = _table("option", "default", "what it does")
     for option in info.options:
         default = "needed" if option.default is None else option.default.strip("'\"") or "none"

@@ -1,15 +1,53 @@
 """A comparison in words and in the cells of tables."""
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from didact.evaluation import wording
 from didact.evaluation.intervals import Estimate
 
-if TYPE_CHECKING:
-    from didact.evaluation.comparison import Comparison
+
+class Arms(Protocol):
+    """What is said of a comparison; see `Comparison`."""
+
+    @property
+    def metric(self) -> str:
+        """What is judged."""
+        ...
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether more of it is better."""
+        ...
+
+    @property
+    def reference(self) -> str:
+        """The arm that the others are compared with."""
+        ...
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Those that every arm was taught with."""
+        ...
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Their names."""
+        ...
+
+    def mean(self, arm: str) -> float:
+        """An arm's mean over the seeds."""
+        ...
+
+    def difference(self, arm: str) -> Estimate:
+        """An arm less the reference."""
+        ...
+
+    def finding(self, arm: str) -> str:
+        """What that difference says."""
+        ...
 
 
-def sentence(comparison: "Comparison") -> str:
+def sentence(comparison: Arms) -> str:
     """What a person would say: the best arm first, then each of the others, against the reference."""
     reference = comparison.reference
     others = [arm for arm in comparison.arms if arm != reference]
@@ -24,7 +62,7 @@ def sentence(comparison: "Comparison") -> str:
     return " ".join([f"{first}: {levels}.", *(f"{_clause(comparison, arm)}." for arm in others[1:])])
 
 
-def _clause(comparison: "Comparison", arm: str) -> str:
+def _clause(comparison: Arms, arm: str) -> str:
     reference, finding = comparison.reference, comparison.finding(arm)
     difference = comparison.difference(arm)
     if finding == "no difference shown":
@@ -43,7 +81,7 @@ def _magnitudes(metric: str, difference: Estimate) -> tuple[str, str, str]:
     return f"{mean} {unit}", near, far
 
 
-def _level(comparison: "Comparison", arm: str, *, named: bool = True) -> str:
+def _level(comparison: Arms, arm: str, *, named: bool = True) -> str:
     metric = comparison.metric
     unit = "%" if wording.is_percent(metric) else f" {wording.unit_of(metric)}".rstrip()
     shown = wording.figure(metric, comparison.mean(arm)) + unit

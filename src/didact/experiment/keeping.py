@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import nn
 
-import didact
 from didact import files
 from didact.errors import CheckpointError
 from didact.experiment import records
@@ -89,7 +88,7 @@ def beginnings(content: Any) -> Store | None:
 @functools.cache
 def _code() -> str:
     """A hash of all of didact's code."""
-    folder = Path(didact.__file__).parent
+    folder = Path(__file__).parent.parent
     digest = hashlib.blake2b(digest_size=16)
     for path in sorted(folder.rglob("*.py")):
         digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())

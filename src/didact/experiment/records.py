@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-import didact
 from didact.errors import CheckpointError
 from didact.experiment.config import RunConfig
 
@@ -61,7 +60,7 @@ def surroundings() -> dict[str, Any]:
     """Versions, and the commit of the working directory's repository where there is one."""
     versions = {name: version(name) for name in _PACKAGES}
     return {
-        "versions": {"didact": didact.__version__, "python": platform.python_version(), **versions},
+        "versions": {"didact": version("didact"), "python": platform.python_version(), **versions},
         "machine": {"platform": platform.platform(), "threads": torch.get_num_threads()},
         "commit": _commit(),
     }
