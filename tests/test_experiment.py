@@ -266,20 +266,28 @@ def test_what_a_teacher_said_before_it_was_trained_is_forgotten():
             ConfigError,
             "optimizer is 'adamx', which is not known. Did you",
         ),
-        ({"method": "supervised", "learner": "mpl:3"}, ConfigError, "learner is 'mpl:3'"),
+        ({"method": "supervised", "learner": "mpl:3"}, ConfigError, "student is 'mpl:3'"),
         (
             {"method": "supervised", "options": {"smoothing": 1}},
             ConfigError,
             "The method 'supervised' has no option 'smoo",
         ),
-        ({"method": "distill", "teacher": "rndom"}, TeacherError, "teacher is 'rndom', which is neither a file"),
-        ({"method": "distill", "teacher": "missing.skops"}, TeacherError, "missing.skops is not a file"),
+        ({"method": "distill", "teacher": "rndom"}, ConfigError, "teacher is 'rndom', but there is no teacher"),
+        (
+            {"method": "distill", "teacher": "missing.skops"},
+            ConfigError,
+            "teacher is 'missing.skops', but",
+        ),
         (
             {"method": "distill", "teacher": "noisy:random"},
             ConfigError,
-            "teacher is 'noisy:random', but noisy:0.3:TEACHER",
+            "teacher is 'noisy:random', but noisy is written noisy:RATE",
         ),
-        ({"method": "distill", "teacher": "noisy:x:random"}, ConfigError, "The rate of a noisy teacher is 'x'"),
+        (
+            {"method": "distill", "teacher": "noisy:x:random"},
+            ConfigError,
+            "the rate in teacher='noisy:x:random'",
+        ),
         (
             {"method": "distill", "teacher": "noisy:2:random"},
             ConfigError,
@@ -335,7 +343,7 @@ def test_a_committee_averages_its_members_and_adds_up_their_cost():
     batch = train_of(prepared).batch(slice(0, 5))
     members = [member.signal(batch).logits.softmax(-1) for member in prepared.teacher.teachers]
     assert not torch.equal(*members)
-    torch.testing.assert_close(prepared.teacher.signal(batch).labels, (members[0] + members[1]) / 2)
+    torch.testing.assert_close(prepared.teacher.signal(batch).scores().softmax(-1), (members[0] + members[1]) / 2)
 
 
 def test_adversarial_and_noisy_teachers_spoil_the_one_within():

@@ -169,7 +169,7 @@ def test_directories_that_are_no_run(tmp_path):
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises(CheckpointError, match="not what a run writes"):
         didact.resume(tmp_path)
-    with pytest.raises(TeacherError, match="neither a finished didact run"):
+    with pytest.raises(ConfigError, match="is a Hugging Face model, but the data are a table"):
         didact.run(method="distill", teacher=str(tmp_path), **QUICK)
 
 

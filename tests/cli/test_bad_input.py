@@ -281,7 +281,7 @@ def test_a_directory_that_cannot_be_made(refused):
         (["run", "supervised", "--steps", "0"], "The budget of steps is 0, but must be above 0."),
         (["run", "supervised", "--budget", "epochs=0"], "The budget of epochs is 0.0, but must be above 0."),
         (["run", "supervised", "--budget", "step=3"], "budget has no axis 'step'. Did you mean steps"),
-        (["run", "supervised", "--learner", "mpl:4"], "learner is 'mpl:4'"),
+        (["run", "supervised", "--learner", "mpl:4"], "student is 'mpl:4'"),
         (["run", "supervised", "--device", "gpu"], "device is 'gpu', which is not there"),
         (["run", "mutual_learning", "--micro-batch", "0"], "micro_batch is 0, but must be at least 1."),
         (["run", "supervised", "extra"], "The word 'extra' is one too many."),

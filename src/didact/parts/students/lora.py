@@ -1,5 +1,7 @@
 """A Hugging Face causal language model with adapters of a rank, which alone are trained."""
 
+from pathlib import Path
+
 from didact.learners import causal
 from didact.parts.kinds import Spec
 from didact.parts.part import ForQuestions, Part
@@ -12,9 +14,10 @@ EXAMPLE = "lora:8:hf:EleutherAI/pythia-14m"
 def build(spec: Spec, purpose: ForQuestions) -> Part:
     """A model that keeps its weights and gets adapters."""
     base = spec.inner[0]
-    if not (spec.argument.isdecimal() and int(spec.argument) and base.kind == "hf"):
+    if not (spec.argument.isdecimal() and int(spec.argument) and base.kind in ("hf", "run")):
         raise purpose.wrong(spec)
-    model = causal.load_adapted(base.argument, int(spec.argument), seed=purpose.seed, dtype=purpose.dtype)
-    return Part(
-        model=model, spec=f"lora:{spec.argument}:hf:{base.argument}", rate=hf.ADAPTED_RATE, tokenizer=model.tokenizer
-    )
+    run = Path(base.argument)
+    name = str(run / "student") if base.kind == "run" else base.argument
+    model = causal.load_adapted(name, int(spec.argument), seed=purpose.seed, dtype=purpose.dtype)
+    origin = (run,) if base.kind == "run" else ()
+    return Part(model=model, spec=spec.text, rate=hf.ADAPTED_RATE, tokenizer=model.tokenizer, origin=origin)

@@ -1,4 +1,4 @@
-"""An estimator of scikit-learn, saved with skops; pickles are refused."""
+"""An estimator of scikit-learn, saved with skops; pickles are refused, whatever their names."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from didact.teachers import EstimatorTeacher
 
 FORM = "skops:FILE.skops"
 EXAMPLE = "forest.skops"
-PATHS = ("*.skops", "*.pkl", "*.pickle", "*.joblib", "*.pt", "*.pth", "*.bin", "*.ckpt")
+PATHS = ("*.skops", "*")
 
 
 def build(spec: Spec, purpose: ForExamples) -> Part:
