@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from didact.errors import ConfigError, MissingExtraError, check_range
 from didact.learners import foreign
 from didact.learners.decoder import packed_mask, packed_positions
-from didact.learners.huggingface import _explained, _quiet, _transformers
+from didact.learners.huggingface import _explained, _quiet, _transformers, explained
 from didact.types import Head
 
 _UNLIMITED = 1_000_000
@@ -141,7 +141,7 @@ def read_head(model: Any, name: str) -> Reading:
         raise ConfigError(f"{name!r} ({type(model).__name__}) has no linear head; give another causal language model.")
     ids = _some_tokens(model, head_of(model, Reading()), 2)
     with _calmly(model):
-        with _explained(name, "causal language model"):
+        with explained(name, "causal language model"):
             logits, hidden = model(input_ids=ids, use_cache=False).logits, states(model, ids)
             alone = states(model, ids[:, :1])
         if not _near(hidden[:, :1], alone):

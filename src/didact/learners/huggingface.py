@@ -318,9 +318,20 @@ def _transformers() -> Any:
 @contextlib.contextmanager
 def _explained(name: str, what: str) -> Iterator[None]:
     """Look at a model before it is opened, and turn transformers' errors about it into a sentence."""
+    with explained(name, what), foreign.opened(name):
+        yield
+
+
+@contextlib.contextmanager
+def explained(name: str, what: str) -> Iterator[None]:
+    """Turn transformers' errors about a model into a sentence.
+
+    Args:
+        name: where it came from.
+        what: it is, for the message.
+    """
     try:
-        with foreign.opened(name):
-            yield
+        yield
     except DidactError:
         raise
     except Exception as error:
