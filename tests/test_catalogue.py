@@ -168,3 +168,34 @@ def test_two_methods_of_one_name_are_refused(tmp_path, monkeypatch):
             catalogue.names()
     finally:
         catalogue._paths.cache_clear()
+
+
+EXTENDED = '''"""Group rewards, with more of something."""
+
+from dataclasses import dataclass
+
+from didact.methods.language import grpo
+from didact.methods.language.grpo import GRPO as Base
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(grpo.Config):
+    more: float = 1.0  # of something
+    clip_low: float = 0.1  # lower than there
+
+
+class Mine(Base):
+    pass
+'''
+
+
+def test_what_a_method_extends_is_part_of_it(tmp_path):
+    (tmp_path / "mine.py").write_text(EXTENDED)
+    info, base = catalogue.find(str(tmp_path / "mine.py")), catalogue.find("grpo")
+    assert [option.name for option in info.options] == [*(option.name for option in base.options), "more"]
+    lower = next(option for option in info.options if option.name == "clip_low")
+    assert (lower.default, lower.help) == ("0.1", "lower than there")
+    assert (info.material, info.needs, info.feed) == (base.material, base.needs, base.feed)
+    config = catalogue.build_config(info, {"clip_low": "0.05", "more": "2"})
+    assert (config.clip_low, config.more) == (0.05, 2.0)
+    assert info.method_type.__name__ == "Mine"

@@ -21,7 +21,7 @@ from typing import Any
 from didact import trusting
 from didact.claiming import Claim
 from didact.errors import ConfigError, nearest
-from didact.options import Option, convert, parse, read_options
+from didact.options import PACKAGE, Option, convert, lineage, parse, read_options
 
 METHODS = Path(__file__).parent / "methods"
 """Where the methods live, one folder a family."""
@@ -229,7 +229,7 @@ def _read_feed(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: It is something else than a feed with its fields written out.
     """
-    stated = ast.parse(_stated(path).get("feed", "ExampleFeed()"), mode="eval").body
+    stated = ast.parse(_stated(path)["feed"], mode="eval").body
     kind = ast.unparse(stated.func).rpartition(".")[2] if isinstance(stated, ast.Call) else ""
     if not isinstance(stated, ast.Call) or kind not in _materials():
         raise ConfigError(
@@ -266,20 +266,24 @@ def _materials() -> dict[str, str]:
     return {name: ast.literal_eval(fields["material"]) for name, fields in stated.items()}
 
 
-def _body(path: Path) -> list[ast.stmt]:
-    """What stands in a method's class."""
-    return next((n.body for n in parse(path)[1].body if isinstance(n, ast.ClassDef) and _is_method_class(n)), [])
+def _bodies(path: Path) -> list[list[ast.stmt]]:
+    """What stands in a method's class and in those that it extends, down to `Method`, nearest first."""
+    for node in parse(path)[1].body:
+        found = lineage(path, node.name) if isinstance(node, ast.ClassDef) else []
+        if any(one.name == "Method" for _, one in found[1:]):
+            return [one.body for _, one in found]
+    return [one.body for _, one in lineage(PACKAGE / "types" / "methods.py", "Method")]
 
 
 def _stated(path: Path) -> dict[str, str]:
     """What a method's class says of itself: the expressions that its attributes are given."""
-    return {name: value for node in _body(path) for name, value in _assigned(node)}
+    return {name: value for body in reversed(_bodies(path)) for node in body for name, value in _assigned(node)}
 
 
 def _read_needs(path: Path) -> tuple[str, ...]:
-    tree, body = parse(path)[1], _body(path)
-    feed = _read_feed(path)
-    taken = {name for node in body if _is_init(node) for name in _required(node.args)}
+    tree, feed = parse(path)[1], _read_feed(path)
+    made = next(node for body in _bodies(path) for node in body if _is_init(node))
+    taken = set(_required(made.args))
     taps = {ast.unparse(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
     found = {
         "labels": feed["kind"] == "ExampleFeed",
@@ -295,10 +299,6 @@ def _read_needs(path: Path) -> tuple[str, ...]:
         "verifier": feed.get("judged") == "verifier",
     }
     return tuple(name for name, there in found.items() if there)
-
-
-def _is_method_class(node: ast.ClassDef) -> bool:
-    return any(ast.unparse(base).rpartition(".")[2] == "Method" for base in node.bases)
 
 
 def _is_init(node: ast.stmt) -> typing.TypeGuard[ast.FunctionDef]:

@@ -4,16 +4,20 @@ The comment at the end of a field's line is its help on the command line.
 """
 
 import ast
+import importlib.util
 import io
 import tokenize
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from didact.errors import ConfigError, nearest
+
+PACKAGE = Path(__file__).parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,33 +38,103 @@ def read_options(path: Path, class_name: str = "Config") -> tuple[Option, ...]:
 
     Args:
         path: the file.
-        class_name: the class at the file's top level; a file without it has no options.
+        class_name: the class at the file's top level, or one that it imports; a file without it has no options. What it
+            extends is read too.
 
     Returns:
-        One option a field, in the order of the source.
+        One option a field: those of the classes that it extends first, in the order of the source.
     """
-    source, tree = parse(path)
+    found: dict[str, Option] = {}
+    for home, node in reversed(lineage(path, class_name)):
+        found.update({option.name: option for option in _own_options(home, node)})
+    return tuple(found.values())
+
+
+def _own_options(path: Path, node: ast.ClassDef) -> Iterator[Option]:
     comments = {
         token.start[0]: token.string.lstrip("#").strip()
-        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        for token in tokenize.generate_tokens(io.StringIO(parse(path)[0]).readline)
         if token.type == tokenize.COMMENT
     }
-    body = next((node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == class_name), [])
-    return tuple(
-        Option(
-            name=node.target.id,
-            type=ast.unparse(node.annotation),
-            default=None if node.value is None else ast.unparse(node.value),
-            # A formatter may put a long default, and its comment, into parentheses.
-            help=" ".join(
-                comments[n] for n in range(node.lineno, (node.end_lineno or node.lineno) + 1) if n in comments
-            ),
-        )
-        for node in body
-        if isinstance(node, ast.AnnAssign)
-        and isinstance(node.target, ast.Name)
-        and not ast.unparse(node.annotation).startswith("ClassVar")
-    )
+    for line in node.body:
+        if not isinstance(line, ast.AnnAssign) or not isinstance(line.target, ast.Name):
+            continue
+        if not ast.unparse(line.annotation).startswith("ClassVar"):
+            yield Option(
+                name=line.target.id,
+                type=ast.unparse(line.annotation),
+                default=None if line.value is None else ast.unparse(line.value),
+                # A formatter may put a long default, and its comment, into parentheses.
+                help=" ".join(
+                    comments[n] for n in range(line.lineno, (line.end_lineno or line.lineno) + 1) if n in comments
+                ),
+            )
+
+
+def lineage(path: Path, name: str) -> list[tuple[Path, ast.ClassDef]]:
+    """A class and those that it extends, with their files, nearest first; nothing is imported.
+
+    Args:
+        path: a file that defines or imports it.
+        name: of the class, as that file writes it, such as `Config` or `grpo.Config`.
+
+    Returns:
+        As far as their source can be found; none of a class that cannot.
+    """
+    found = find_class(path, name)
+    if found is None:
+        return []
+    home, node = found
+    bases = [one for base in node.bases for one in lineage(home, ast.unparse(base).partition("[")[0])]
+    return [found, *bases]
+
+
+def find_class(path: Path, name: str) -> tuple[Path, ast.ClassDef] | None:
+    """Where a class is defined that a file names; None where its source cannot be found.
+
+    Args:
+        path: a file that defines or imports it.
+        name: see `lineage`.
+    """
+    tree, (head, _, rest) = parse(path)[1], name.partition(".")
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return path, node
+        for module, inner in _meant(node, head, rest):
+            home = _file_of(module)
+            if home is not None and inner:
+                return find_class(home, inner)
+    return None
+
+
+def _meant(node: ast.stmt, head: str, rest: str) -> Iterator[tuple[str, str]]:
+    """The modules that an import may mean by a name, each with what is left to be found in it."""
+    for alias in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
+        if (alias.asname or alias.name) != head:
+            continue
+        if isinstance(node, ast.Import):
+            yield alias.name, rest
+        elif node.module and _file_of(f"{node.module}.{alias.name}") is not None:
+            yield f"{node.module}.{alias.name}", rest
+        elif node.module:
+            yield node.module, ".".join(filter(None, [alias.name, rest]))
+
+
+@cache
+def _file_of(module: str) -> Path | None:
+    """The file of a module; neither it nor the packages on the way to it are imported."""
+    first, *parts = module.split(".")
+    try:
+        spec = importlib.util.find_spec(first)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    if not parts and spec.origin is not None and spec.origin.endswith(".py"):
+        return Path(spec.origin)
+    places = [Path(folder).joinpath(*parts) for folder in spec.submodule_search_locations or ()]
+    files = (one for place in places for one in (place.with_suffix(".py"), place / "__init__.py"))
+    return next((one for one in files if one.is_file()), None)
 
 
 def convert(option: str, value: Any, annotation: Any) -> Any:
@@ -102,10 +176,15 @@ def convert(option: str, value: Any, annotation: Any) -> Any:
 def parse(path: Path) -> tuple[str, ast.Module]:
     """Read a Python file, and parse it without running it; `ConfigError` where it cannot be."""
     try:
-        source = path.read_text(encoding="utf-8")
-        return source, ast.parse(source)
-    except (SyntaxError, UnicodeDecodeError, OSError) as error:
+        return _parsed(path, path.stat().st_mtime_ns)
+    except (SyntaxError, ValueError, OSError) as error:
         raise ConfigError(f"The file {path} cannot be read as Python: {error}.") from None
+
+
+@cache
+def _parsed(path: Path, _modified: int) -> tuple[str, ast.Module]:
+    source = path.read_text(encoding="utf-8")
+    return source, ast.parse(source)
 
 
 def _boolean(value: Any) -> bool:
