@@ -25,7 +25,7 @@ def main(folder: Path, seed: int) -> int:
     # One step of next to nothing: what is judged is the beginning itself.
     start = didact.run(
         method="sft",
-        learner="warm:40%:decoder:4x128",
+        student="warm:40%:decoder:4x128",
         steps=1,
         lr=1e-9,
         sampling=ANSWERS,
@@ -34,7 +34,7 @@ def main(folder: Path, seed: int) -> int:
     )
     alone = didact.run(
         method="grpo",
-        learner=str(folder / "start"),
+        student=str(folder / "start"),
         batch_size=256,
         steps=120,
         lr=5e-4,
@@ -44,7 +44,7 @@ def main(folder: Path, seed: int) -> int:
     )
     taught = didact.run(
         method="gkd",
-        learner=str(folder / "start"),
+        student=str(folder / "start"),
         teacher=str(folder / "grpo"),
         batch_size=64,
         steps=200,

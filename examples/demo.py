@@ -29,7 +29,7 @@ def main(directory: Path) -> bool:
         compared = didact.compare(
             arms,
             data="digits",
-            learner=STUDENT,
+            student=STUDENT,
             labels=100,
             steps=1000,
             seeds=range(5),

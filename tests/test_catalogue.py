@@ -56,7 +56,7 @@ def test_the_listing_is_what_lies_in_the_folders():
 
 
 def test_every_method_describes_itself_and_its_options():
-    runs = {*configs.fields(), *configs.SHORTHANDS}
+    runs = {*configs.flags(), *configs.SHORTHANDS}
     for info in catalogue.listing():
         assert len(info.title) > 10
         assert info.title.endswith(".")

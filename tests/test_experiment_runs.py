@@ -76,9 +76,21 @@ def test_a_module_is_taught_in_place_and_cannot_be_found_again(tmp_path):
     result = didact.run(method="supervised", directory=tmp_path / "run", **{**QUICK, "learner": module})
     assert result.learner.module is module
     assert not torch.equal(before, module[0].weight)
-    assert result.config.learner == "<Sequential>"
+    assert result.config.student == "<Sequential>"
     with pytest.raises(CheckpointError, match="module of your own"):
         saved.load(tmp_path / "run")
+
+
+def test_a_module_is_gone_on_with_where_it_is_given_again(tmp_path):
+    def net():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(4, 3))
+
+    whole = didact.run(method="supervised", directory=tmp_path / "run", **{**QUICK, "student": net(), "learner": None})
+    (tmp_path / "run" / "result.json").unlink()
+    again = didact.resume(tmp_path / "run", data=DATA, learner=net(), progress=False)
+    assert again.metrics == whole.metrics
+    assert again.config.student == "<Sequential>"
 
 
 # ---- directories
@@ -205,4 +217,4 @@ def test_a_hugging_face_text_classifier_teaches_a_reader_of_bytes(tmp_path):
     plain = didact.run(method="distill", teacher=str(tmp_path / "hf"), progress=False, **settings)
     assert plain.teacher == result.teacher
     pupil = didact.run(method="supervised", progress=False, **{**settings, "learner": f"hf:{tmp_path / 'hf'}"})
-    assert pupil.config.lr == 5e-5
+    assert pupil.config.optimizer.lr == 5e-5

@@ -89,7 +89,7 @@ def test_adapters_are_trained_alone_and_delivered_merged(llama, tmp_path):
     assert torch.equal(delivered["lm_head.weight"], frozen["lm_head.weight"])
     torch.testing.assert_close(logits_elsewhere(tmp_path / "run" / "student"), logits_of(result.learner))
     wide = didact.run(method="sft", learner=f"lora:2:{tmp_path / 'run'}", **QUICK)
-    assert wide.config.learner == f"lora:2:{tmp_path / 'run'}"
+    assert wide.config.student == f"lora:2:{tmp_path / 'run'}"
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_the_rate_that_suits_where_none_is_given(llama):
         "rewarded": {"method": "grpo", "learner": "decoder:1x32:64", "verifier": "exact"},
         "by votes": {"method": "co_reward", "learner": "decoder:1x32:64", "votes": "single"},
     }.items():
-        rates[name] = didact.run(**{**QUICK, "steps": 1, "lr": None, **settings}).config.lr
+        rates[name] = didact.run(**{**QUICK, "steps": 1, "lr": None, **settings}).config.optimizer.lr
     assert rates == {"decoder": 1e-3, "hf": 2e-5, "lora": 2e-4, "rewarded": 1e-4, "by votes": 1e-4}
 
 

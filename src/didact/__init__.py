@@ -1,4 +1,4 @@
-"""Any learner, taught by any teacher.
+"""Any student, taught by any teacher.
 
 The names below are imported when they are first used, so that `import didact` costs nothing.
 """

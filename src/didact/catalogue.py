@@ -64,6 +64,13 @@ class MethodInfo:
         return _materials()[self.feed["kind"]]
 
     @cached_property
+    def use(self) -> str:
+        """What flags a run of its material takes at least, such as those of the data."""
+        path = PACKAGE / "materials" / self.material / "__init__.py"
+        stated = [pair for node in parse(path)[1].body for pair in _assigned(node)] if path.exists() else []
+        return next((ast.literal_eval(value) for name, value in stated if name == "USE"), "")
+
+    @cached_property
     def _module(self) -> types.ModuleType:
         if self.module.endswith(".py"):
             return _import_file(self.path)

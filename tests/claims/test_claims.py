@@ -333,7 +333,7 @@ def test_an_arm_that_cannot_run_is_told_and_the_others_go_on(store, capsys):
     Path("other.py").write_text(Path("mine.py").read_text().replace("mpl:4", "mlp:4").replace("mine", "other"))
     assert main(["replicate", "mine.py", "other.py", "--store", str(store.path)]) == 2
     out = capsys.readouterr().out
-    assert "learner is 'mpl:4'" in out
+    assert "student is 'mpl:4'" in out
     assert store.file("other").exists()
 
 

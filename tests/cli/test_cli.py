@@ -50,9 +50,8 @@ def test_the_command_line_changes_only_on_purpose():
 
 
 def test_every_field_of_a_run_is_a_flag_with_help():
-    shown = {name for names in flags.GROUPS.values() for name in names}
-    elsewhere = {"method", "options", "budget"}
-    assert shown | elsewhere == set(configs.fields())
+    assert set(flags.run_options()) == set(configs.flags())
+    assert set(flags.run_groups()) == {"run", *configs.TABLES}
     for option in flags.run_options().values():
         assert option.help, option.name
 
@@ -129,7 +128,41 @@ def test_flags_and_files_give_the_same_run(work):
     assert _resolved(["distill", *words, "--student", "mlp:16"]) == wanted
     assert _resolved(["run", *words, "--learner", "mlp:16", "distill"]) == wanted
     assert wanted.options == {"temperature": 2.0, "alpha": 0.9}
-    assert (wanted.target, wanted.labels, wanted.skip_bad, wanted.budget) == ("kind", 40, True, {"steps": 50})
+    assert (wanted.data.target, wanted.data.labels, wanted.data.skip_bad) == ("kind", 40, True)
+    assert wanted.budget.limits() == {"steps": 50}
+
+
+def test_a_file_may_put_its_values_in_tables(work):
+    flat = 'method = "distill"\ndata = "table.csv"\ntarget = "kind"\nstudent = "mlp:16"\noptimizer = "sgd"\nlr = 0.1\n'
+    flat += 'split = "train"\ntest = 0.3\nsplit_seed = 4\ndevice = "cpu"\nbatch_size = 8\nsteps = 50\n'
+    Path("flat.toml").write_text(flat + "[options]\nalpha = 0.5\n")
+    Path("tables.toml").write_text(
+        'method = "distill"\nstudent = "mlp:16"\n[budget]\nsteps = 50\n[options]\nalpha = 0.5\n'
+        '[data]\nsource = "table.csv"\ntarget = "kind"\nsplit = "train"\n[split]\ntest = 0.3\nseed = 4\n'
+        '[optimizer]\nname = "sgd"\nlr = 0.1\n[loop]\ndevice = "cpu"\n[batches]\nsize = 8\n'
+    )
+    wanted = _resolved(["run", "--config", "flat.toml"])
+    assert _resolved(["run", "--config", "tables.toml"]) == wanted
+    assert (wanted.optimizer.name, wanted.split.seed, wanted.data.split) == ("sgd", 4, "train")
+    changed = _resolved(["run", "--config", "tables.toml", "--lr", "0.2", "--data", "digits"])
+    assert (changed.optimizer.lr, changed.optimizer.name) == (0.2, "sgd")
+    assert (changed.data.source, changed.data.target) == ("digits", "kind")
+    Path("stored.json").write_text(json.dumps({"config": wanted.as_dict()}))
+    assert _resolved(["run", "--config", "stored.json"]) == wanted
+    assert json.loads(Path("stored.json").read_text())["config"]["optimizer"]["lr"] == 0.1
+
+
+def test_tables_that_cannot_be():
+    with pytest.raises(ConfigError, match=r"The table optimizer has no 'lrr'\. Did you mean lr"):
+        configs.make({"method": "distill", "optimizer": {"lrr": 1}})
+    with pytest.raises(ConfigError, match=r"lr is -1\.0, but must be above 0"):
+        configs.make({"method": "distill", "optimizer": {"lr": -1}})
+
+
+def test_two_fields_with_one_flag_are_refused(monkeypatch):
+    monkeypatch.setattr(configs.TABLES["split"], "FLAGS", {})
+    with pytest.raises(ConfigError, match="Several fields of a run have the flag seed"):
+        configs.flags()
 
 
 def test_flags_override_files(work):
@@ -139,8 +172,8 @@ def test_flags_override_files(work):
     found = _resolved(
         ["run", "--config", "run.toml", "--labels", "30", "--budget", "steps=9,seconds=2", "--alpha", "1"]
     )
-    assert found.labels == 30
-    assert found.budget == {"steps": 9, "seconds": 2.0}
+    assert found.data.labels == 30
+    assert found.budget.limits() == {"steps": 9, "seconds": 2.0}
     assert found.options == {"temperature": 2.0, "alpha": 1.0}
 
 

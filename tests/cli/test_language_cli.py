@@ -90,7 +90,7 @@ def test_doctor_show_and_list(work, capsys):
     assert main(["show", "grpo"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "needs prompts, verifier" in out
-    assert "didact run grpo --data FILE.jsonl --verifier VERIFIER --learner hf:DIR" in out
+    assert "didact run grpo --verifier VERIFIER --data FILE.jsonl --student hf:DIR" in out
     assert main(["show", "sft"]) == 0
     assert "needs prompts with completions to learn from" in " ".join(capsys.readouterr().out.split())
     assert main(["list", "--json"]) == 0

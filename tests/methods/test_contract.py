@@ -64,8 +64,9 @@ def ready(name: str, *, train: bool = False, objects: Objects | None = None, **c
     values = {**dict(settings(name)), "steps": 3, "batch_size": 24, "seed": 0, **changes}
     if not takes(catalogue.find(name), "teacher"):
         values.pop("teacher", None)
-    given = {part: values.pop(part) for part in ("data", "learner", "teacher") if part in values}
-    config, _ = running.gather(None, **given, **values)
+    if "student" in values:
+        values.pop("learner", None)
+    config, _ = running.gather(None, **values)
     return prepare(config, objects, place=Place(keep_teacher), teach=train)
 
 
@@ -76,8 +77,8 @@ def taught(name: str, *, prepared: Run | None = None, settings: dict | None = No
     result = fit(
         prepared.method,
         prepared.source,
-        budget=prepared.budget,
-        optimizer=prepared.optimizer,
+        budget=prepared.config.budget,
+        optimizer=prepared.config.optimizer,
         seed=prepared.config.seed,
         **{**options, **(settings or {})},
     )
@@ -237,16 +238,16 @@ def test_it_works_with_ones_own_module_and_tensors(name):
         pytest.skip("a module of one's own that reads text is a tokenizer of one's own, too")
     torch.manual_seed(0)
     outputs = len(examples.classes) or 1
-    own = {part: Own(examples.shape, width, outputs) for part, width in (("learner", 3), ("teacher", 5))}
+    own = {part: Own(examples.shape, width, outputs) for part, width in (("student", 3), ("teacher", 5))}
     built_in = str(given.get("teacher", "")).partition(":")[0] in KINDS
     if not (takes(catalogue.find(name), "teacher") and built_in):
         own.pop("teacher")
     changes = {part: f"<{type(module).__name__}>" for part, module in own.items()}
     data = dataclasses.replace(examples, tensors=dict(examples.tensors), name="one's own")
     prepared = ready(name, objects=Objects(data=data, **own), **changes)
-    before = copy.deepcopy(own["learner"].state_dict())
+    before = copy.deepcopy(own["student"].state_dict())
     taught(name, prepared=prepared)
-    after = own["learner"].state_dict()
+    after = own["student"].state_dict()
     assert any(not torch.equal(before[key], after[key]) for key in before)
     answer = prepared.method.delivered(train_of(prepared).batch(slice(0, 5))).logits
     assert answer.shape == (5, outputs)

@@ -67,8 +67,8 @@ def taught(prepared: Run, **settings):
     result = fit(
         prepared.method,
         prepared.source,
-        budget=prepared.budget,
-        optimizer=prepared.optimizer,
+        budget=prepared.config.budget,
+        optimizer=prepared.config.optimizer,
         seed=prepared.config.seed,
         **settings,
     )

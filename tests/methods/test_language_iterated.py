@@ -39,8 +39,8 @@ def taught(prepared, **settings):
     result = fit(
         prepared.method,
         prepared.source,
-        budget=prepared.budget,
-        optimizer=prepared.optimizer,
+        budget=prepared.config.budget,
+        optimizer=prepared.config.optimizer,
         monitors=[],
         seed=0,
         device="cpu",

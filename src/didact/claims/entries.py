@@ -38,6 +38,7 @@ def entry(info: MethodInfo, store: Store) -> dict[str, Any]:
         "title": info.title,
         "module": info.module,
         "material": info.material,
+        "use": info.use,
         "systems": list(info.claim.systems) if info.claim else [],
         "needs": list(info.needs),
         "claim": _claim(info, store),

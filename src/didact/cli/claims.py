@@ -73,10 +73,8 @@ def described(entry: Mapping[str, Any]) -> None:
     out.print()
     show.line("needs", ", ".join([*entry["needs"]]))
     name = entry["name"].replace("_", "-") if entry["module"].startswith("didact.") else entry["module"]
-    data = "FILE --target COLUMN" if entry["material"] == "examples" else "FILE.jsonl"
     flags = " ".join(f"--{need} {need.upper()}" for need in ("teacher", "verifier") if need in entry["needs"])
-    learner = "mlp:64" if entry["material"] == "examples" else "hf:DIR"
-    show.line("use", " ".join(filter(None, [f"didact run {name} --data {data}", flags, f"--learner {learner}"])))
+    show.line("use", " ".join(filter(None, [f"didact run {name}", flags, entry["use"]])))
     claim = entry["claim"]
     if claim is None:
         return

@@ -43,16 +43,17 @@ def settings(namespace: argparse.Namespace, **fixed: Any) -> dict[str, Any]:
         fixed: values that override both.
 
     Returns:
-        Fields of `RunConfig` by name; a budget in flags replaces the file's as a whole.
+        Fields of `RunConfig` by flag; a budget in flags replaces the file's as a whole.
     """
     from didact.experiment import config as configs
+    from didact.experiment import reading
 
-    values = configs.read_file(namespace.config) if namespace.config else {}
+    values = configs.flattened(reading.read_file(namespace.config)) if namespace.config else {}
     # Whom to trust is the user's to say, not a file's.
     values.pop("trust", None)
     given = flags.given(namespace)
     if "budget" in given:
-        given["budget"] = configs.parse_budget(given["budget"])
+        given["budget"] = reading.parse_budget(given["budget"])
     if any(axis in given for axis in ("budget", *configs.SHORTHANDS)):
         values = {key: value for key, value in values.items() if key not in ("budget", *configs.SHORTHANDS)}
     options = {**values.get("options", {}), **given.pop("options", {})}
@@ -95,7 +96,7 @@ def _run(namespace: argparse.Namespace, **fixed: Any) -> int:
     place = (
         Path(namespace.out)
         if namespace.out
-        else records.new_directory(f"{_plain(config.method)}-{_plain(config.data)}")
+        else records.new_directory(f"{_plain(config.method)}-{_plain(config.data.source)}")
     )
     return _finish(running.run(config, directory=place, progress=not namespace.quiet))
 

@@ -1,40 +1,18 @@
 """Flags of the command line, made from the fields of `RunConfig` and of a method's `Config`."""
 
 import argparse
+import ast
+import dataclasses
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from didact.errors import ConfigError, nearest
-from didact.options import Option, read_options
+from didact.options import PACKAGE, Option, find_class, read_options
 
-GROUPS: dict[str, tuple[str, ...]] = {
-    "data": (
-        *("data", "target", "id_column", "text_column", "task", "split", "impute", "skip_bad", "image_size"),
-        *("max_length", "labels", "validation", "test", "columns"),
-    ),
-    "models": ("learner", "teacher", "teacher_epochs", "trust"),
-    "answers of language models": ("sampling", "verifier"),
-    "training": (
-        *(
-            "batch_size",
-            "labelled_share",
-            "augment",
-            "optimizer",
-            "lr",
-            "weight_decay",
-            "momentum",
-            "schedule",
-            "warmup",
-            "clip_norm",
-        ),
-        *("micro_batch", "evaluate_every", "checkpoint_every", "monitors", "select"),
-    ),
-    "machine and chance": ("seed", "split_seed", "device", "precision"),
-}
-"""The fields of `RunConfig` that are flags, by the heading that they stand under in the help."""
-
+ELSEWHERE = ("method", "options", "budget")
+"""The fields of a run that are no flags, or flags of another kind."""
 _BUDGET_HELP = {
     "budget": "when to stop, on one axis or several: steps=500,seconds=60",
     "steps": "stop after so many steps",
@@ -43,27 +21,53 @@ _BUDGET_HELP = {
 }
 
 
+OTHER_NAMES = {"student": ("--student", "--learner")}
+"""The flags of fields that have several."""
+
+
+@cache
+def run_groups() -> dict[str, dict[str, Option]]:
+    """The fields of `RunConfig` by flag, those of each table together, read from the source."""
+    config = PACKAGE / "experiment" / "config.py"
+    groups: dict[str, dict[str, Option]] = {"run": {}}
+    for option in read_options(config, "RunConfig"):
+        renamed = _renamed(config, option.type)
+        if renamed is None:
+            groups["run"][option.name] = option
+            continue
+        groups[option.name] = {renamed.get(one.name, one.name): one for one in read_options(config, option.type)}
+    return groups
+
+
+def _renamed(config: Path, kind: str) -> dict[str, str] | None:
+    """What the flags of a table's fields are called where that is not their name; None of what is no table."""
+    found = find_class(config, kind) if kind.isidentifier() else None
+    for line in found[1].body if found is not None else ():
+        if isinstance(line, ast.AnnAssign) and ast.unparse(line.target) == "FLAGS" and line.value is not None:
+            return ast.literal_eval(line.value)
+    return None
+
+
 @cache
 def run_options() -> dict[str, Option]:
-    """The fields of `RunConfig` by name, read from its source."""
-    path = Path(__file__).parent.parent / "experiment" / "config.py"
-    return {option.name: option for option in read_options(path, "RunConfig")}
+    """The fields of `RunConfig` and of its tables by flag."""
+    groups = run_groups().values()
+    return {flag: dataclasses.replace(option, name=flag) for group in groups for flag, option in group.items()}
 
 
-def add_run_flags(parser: argparse.ArgumentParser, *, student: bool = False) -> None:
-    """Add a flag for each field of `RunConfig`, in groups, with those of the budget.
+def add_run_flags(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for each field of `RunConfig`, those of a table in a group, and those of the budget.
 
     Args:
         parser: gets the flags; only those that are given show up in its result.
-        student: whether the learner's flag is called `--student`.
     """
-    options = run_options()
-    for title, names in GROUPS.items():
+    for title, names in run_groups().items():
         group = parser.add_argument_group(title)
         for name in names:
-            flag = "--student" if student and name == "learner" else None
-            add_flag(group, options[name], flag=flag)
-        if title == "training":
+            if name in ELSEWHERE:
+                continue
+            add_flag(group, run_options()[name], flags=OTHER_NAMES.get(name, ()))
+        if title == "run":
             for name, words in _BUDGET_HELP.items():
                 group.add_argument(f"--{name}", metavar="N", default=argparse.SUPPRESS, help=words)
 
@@ -83,13 +87,13 @@ def add_method_flags(parser: argparse.ArgumentParser, title: str, options: Seque
         add_flag(group, option, dest=f"options.{option.name}")
 
 
-def add_flag(group: Any, option: Option, *, flag: str | None = None, dest: str | None = None) -> None:
+def add_flag(group: Any, option: Option, *, flags: Sequence[str] = (), dest: str | None = None) -> None:
     """Add the flag of one option; its value stays a word, which is converted and checked later."""
-    name = flag or "--" + option.name.replace("_", "-")
+    names = flags or ["--" + option.name.replace("_", "-")]
     words = _escape(_help(option))
     if option.type == "bool":
         group.add_argument(
-            name,
+            *names,
             action=argparse.BooleanOptionalAction,
             dest=dest or option.name,
             default=argparse.SUPPRESS,
@@ -98,7 +102,7 @@ def add_flag(group: Any, option: Option, *, flag: str | None = None, dest: str |
         return
     action = "append" if option.type.startswith("tuple[str") else "store"
     group.add_argument(
-        name, action=action, metavar=_metavar(option), dest=dest or option.name, default=argparse.SUPPRESS, help=words
+        *names, action=action, metavar=_metavar(option), dest=dest or option.name, default=argparse.SUPPRESS, help=words
     )
 
 

@@ -77,7 +77,7 @@ def make(prog: str, description: str, epilog: str | None = None) -> Parser:
 
 def top() -> Parser:
     """The parser of `didact` itself: its commands, and nothing about them."""
-    parser = make("didact", "Any learner, taught by any teacher.", _EXAMPLES)
+    parser = make("didact", "Any student, taught by any teacher.", _EXAMPLES)
     parser.add_argument("--version", action="version", version=f"didact {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=Parser)
     for name, words in COMMANDS.items():
@@ -125,7 +125,7 @@ def _run(parser: Parser, words: list[str]) -> None:
 
 
 def _distill(parser: Parser, _words: list[str]) -> None:
-    _add_run(parser, student=True)
+    _add_run(parser)
     info = catalogue.find("distill")
     flags.add_method_flags(parser, "options of distill", info.options)
     group = parser.add_argument_group("language models")
@@ -210,11 +210,11 @@ def _export(parser: Parser, _words: list[str]) -> None:
     flags.add_trust(parser)
 
 
-def _add_run(parser: argparse.ArgumentParser, *, student: bool = False) -> None:
+def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="TOML or JSON with any of these options; flags override it")
     parser.add_argument("--out", metavar="DIR", help="the run's directory (a new one under runs/)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    flags.add_run_flags(parser, student=student)
+    flags.add_run_flags(parser)
 
 
 def _add_method(parser: Parser, words: list[str]) -> None:
@@ -239,7 +239,7 @@ def _method_in(words: list[str]) -> str | None:
     found = finder.parse_known_args(words)[0]
     if found.method is not None or found.config is None:
         return found.method
-    from didact.experiment.config import read_file
+    from didact.experiment.reading import read_file
 
     method = read_file(found.config).get("method")
     return method if isinstance(method, str) else None

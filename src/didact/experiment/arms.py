@@ -6,6 +6,7 @@ from typing import Any
 
 from didact import catalogue
 from didact.errors import ConfigError, nearest
+from didact.experiment import config as configs
 from didact.experiment import running
 from didact.experiment.config import RunConfig
 from didact.experiment.material import Objects
@@ -15,12 +16,12 @@ BASELINES = ("label_spreading", "logistic_regression", "ridge", "boosted_trees",
 """The cheap alternatives that can stand beside the methods, where they fit the data."""
 Arm = str | Mapping[str, Any] | RunConfig
 """A method's name with settings after commas, a mapping of settings with `method`, or a whole configuration."""
-_EQUAL = ("budget", "labels", "data", "target", "validation", "test", "seed", "split_seed", "id_column", "text_column")
-_EQUAL_REASON = "every arm of a comparison has the same data, labels, splits and budget"
+PARTS = ("data", "student", "teacher", "verifier")
+"""What can be an object from Python."""
 
 
 def parse_arm(words: str) -> tuple[str, dict[str, str]]:
-    """Read `distill,temperature=2,learner=mlp:64,64` into a method and its settings.
+    """Read `distill,temperature=2,student=mlp:64,64` into a method and its settings.
 
     A part without `=` belongs to the value before it.
 
@@ -44,42 +45,36 @@ class Plan:
     """The arms of a comparison, each with its configuration, and the objects that were given from Python.
 
     Args:
-        arms: see `compare`; likewise the others.
-        data: see `arms`.
-        learner: see `arms`.
-        teacher: see `arms`.
-        settings: what all arms share.
+        arms: see `compare`.
+        settings: what all arms share, `data`, `student` and `teacher` among it.
 
     Raises:
         ConfigError: An arm is not understood, is there twice, or has settings that would make it unfair.
     """
 
-    def __init__(
-        self,
-        arms: Sequence[Arm] | Mapping[str, Arm],
-        *,
-        data: Any,
-        learner: Any,
-        teacher: Any,
-        settings: dict[str, Any],
-    ) -> None:
+    def __init__(self, arms: Sequence[Arm] | Mapping[str, Arm], settings: Mapping[str, Any]) -> None:
         named = dict(arms) if isinstance(arms, Mapping) else _named(arms)
         if not named:
             raise ConfigError("There is no arm to compare; name at least one method, such as supervised.")
         self.baselines = [name for name, arm in named.items() if isinstance(arm, str) and arm in BASELINES]
-        self.configs: dict[str, RunConfig] = {}
-        self.objects: dict[str, Objects] = {}
-        for name, arm in named.items():
-            if name not in self.baselines:
-                self.configs[name], self.objects[name] = _gathered(arm, data, learner, teacher, settings)
-        if not self.configs:
+        gathered = {name: _gathered(arm, settings) for name, arm in named.items() if name not in self.baselines}
+        if not gathered:
             raise ConfigError("Only baselines were named; name at least one method beside them, such as supervised.")
-        self.shared = next(iter(self.configs.values()))
-        self.data = data if not isinstance(data, str | Path) else None
-        for name, config in self.configs.items():
-            for key in _EQUAL:
-                if getattr(config, key) != getattr(self.shared, key):
-                    raise ConfigError(f"The arm {name!r} has its own {key}, but {_EQUAL_REASON}; leave it out.")
+        self.configs: dict[str, RunConfig] = {name: config for name, (config, _) in gathered.items()}
+        self.objects: dict[str, Objects] = {name: objects for name, (_, objects) in gathered.items()}
+        self._check_equal()
+
+    def _check_equal(self) -> None:
+        """Refuse arms of which one is given more than another."""
+        flat = {name: config.flat() for name, config in self.configs.items()}
+        first = next(iter(flat.values()))
+        for name, fields in flat.items():
+            for flag, (table, _) in configs.PLACES.items():
+                if (flag in ("budget", "seed") or table in ("data", "split")) and fields[flag] != first[flag]:
+                    raise ConfigError(
+                        f"The arm {name!r} has its own {flag}, but every arm of a comparison has the same data, "
+                        "labels, splits and budget; leave it out."
+                    )
 
 
 def _named(arms: Sequence[Arm]) -> dict[str, Arm]:
@@ -97,31 +92,37 @@ def _name_of(arm: Mapping[str, Any]) -> str:
     return ",".join([str(arm.get("method", "?")), *rest])
 
 
-def _gathered(arm: Arm, data: Any, learner: Any, teacher: Any, settings: dict[str, Any]) -> tuple[RunConfig, Objects]:
+def _gathered(arm: Arm, settings: Mapping[str, Any]) -> tuple[RunConfig, Objects]:
     """The configuration of an arm: what is shared, and over it what is its own."""
+    shared = _aliased(settings)
     if isinstance(arm, RunConfig):
-        given = Objects(*(None if isinstance(one, str | Path) else one for one in (data, learner, teacher)))
-        return arm, given
-    own: dict[str, Any] = dict(arm) if isinstance(arm, Mapping) else {}
+        words = [name for name, value in shared.items() if isinstance(value, str | Path | None)]
+        return arm, running.gather(arm, **{k: v for k, v in shared.items() if k not in words and k in PARTS})[1]
     if isinstance(arm, str):
-        method, settings_of_arm = parse_arm(arm)
-        own = {"method": method, **settings_of_arm}
-    parts = {"data": data, "learner": learner, "teacher": teacher} | {
-        key: own.pop(key) for key in ("data", "learner", "teacher") if key in own
-    }
-    method = own.get("method")
-    if not isinstance(method, str):
-        raise ConfigError(f"An arm is {arm!r}, but must name its method.")
-    if method in BASELINES:
-        raise ConfigError(f"The arm {arm!r} is a baseline, which has no settings; name it alone.")
-    try:
-        info = catalogue.find(method)
-    except ConfigError:
-        known = (*catalogue.names(), *BASELINES)
-        raise ConfigError(f"There is no method or baseline {method!r}. {nearest(method, known)}") from None
-    if not takes(info, "teacher"):
-        parts["teacher"] = None
+        method, words_of_arm = parse_arm(arm)
+        arm = {"method": method, **words_of_arm}
+    own = _aliased(arm)
+    info = _method(own.get("method"), arm)
+    if not (takes(info, "teacher") or takes(info, "teachers")):
+        shared.pop("teacher", None)
     # Options that all arms share go to those that have them.
     mine = {option.name for option in info.options}
-    shared = {**settings, "options": {k: v for k, v in settings.get("options", {}).items() if k in mine}}
-    return running.gather(None, **{**shared, **own, **parts})
+    shared["options"] = {name: value for name, value in shared.get("options", {}).items() if name in mine}
+    return running.gather(None, **{**shared, **own})
+
+
+def _aliased(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {configs.ALIASES.get(name, name): value for name, value in settings.items()}
+
+
+def _method(name: Any, arm: Any) -> catalogue.MethodInfo:
+    """The method that an arm names."""
+    if not isinstance(name, str):
+        raise ConfigError(f"An arm is {arm!r}, but must name its method.")
+    if name in BASELINES:
+        raise ConfigError(f"The arm {arm!r} is a baseline, which has no settings; name it alone.")
+    try:
+        return catalogue.find(name)
+    except ConfigError:
+        known = (*catalogue.names(), *BASELINES)
+        raise ConfigError(f"There is no method or baseline {name!r}. {nearest(name, known)}") from None

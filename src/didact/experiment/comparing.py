@@ -61,9 +61,6 @@ def compare(
     baselines: str | Sequence[str] = "auto",
     progress: bool = True,
     on_result: Callable[[str, int, ArmResult], None] | None = None,
-    data: Any = None,
-    learner: Any = None,
-    teacher: Any = None,
     **settings: Any,
 ) -> Compared:
     """Teach by several methods at equal budget over several seeds, and judge them by paired differences.
@@ -79,11 +76,9 @@ def compare(
         baselines: names of cheap alternatives, `auto` for those that fit the data, `none`.
         progress: whether to show a progress bar, in a terminal.
         on_result: told of each result as it comes: arm, seed, result.
-        data: see `run`; likewise `learner` (a module is copied for each run), and `teacher` for the arms that take one.
-        learner: see `data`.
-        teacher: see `data`.
-        settings: fields of `RunConfig` that all arms share, such as `labels=100, steps=500`; `verifier` may be a
-            function.
+        settings: what all arms share: fields of `RunConfig` such as `labels=100, steps=500`; and `data`, `student` (a
+            module is copied for each run), `verifier`, and for the arms that take one `teacher`, which may be objects
+            as in `run`.
 
     Returns:
         The comparison and what it was made of.
@@ -91,7 +86,7 @@ def compare(
     Raises:
         DidactError: Something does not fit; the message names the field, the value and what would work.
     """
-    plan = Plan(arms, data=data, learner=learner, teacher=teacher, settings=settings)
+    plan = Plan(arms, settings)
     bench = _Bench(plan, progress)
     names = _baselines(baselines, bench, seeds)
     known = check_all(plan, bench, seeds)
@@ -182,14 +177,14 @@ class _Bench:
         if key not in self.opened:
             # Seeds come one after the other, so that only the present one's splits are kept.
             self.opened = {kept: data for kept, data in self.opened.items() if kept[0] == seed}
-            self.opened[key] = material.open(config, self.plan.data)
+            self.opened[key] = material.open(config, self.plan.objects[name].data)
         return self.opened[key]
 
     def objects(self, name: str) -> Objects:
         """An arm's objects, with a copy of a module that is to be taught."""
         given = self.plan.objects[name]
-        learner = copy.deepcopy(given.learner) if isinstance(given.learner, nn.Module) else given.learner
-        return dataclasses.replace(given, learner=learner)
+        student = copy.deepcopy(given.student) if isinstance(given.student, nn.Module) else given.student
+        return dataclasses.replace(given, student=student)
 
     def keeper(self, config: RunConfig) -> Keeper:
         """Where what an arm trains first is kept for the other arms with the same seed."""
@@ -229,7 +224,7 @@ class _Bench:
 
     def description(self, seeds: Sequence[int]) -> dict[str, Any]:
         """What `config.json` holds of a comparison."""
-        arms = {name: config.as_dict() for name, config in self.plan.configs.items()}
+        arms = {name: config.flat() for name, config in self.plan.configs.items()}
         shared = {
             key: value
             for key, value in next(iter(arms.values())).items()

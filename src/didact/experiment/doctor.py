@@ -61,7 +61,7 @@ def _of_the_run(config: RunConfig, objects: Objects) -> Iterator[Check]:
 
 
 def _machine(config: RunConfig) -> Iterator[Check]:
-    device = find_device(config.device)
+    device = find_device(config.loop.device)
     yield Check("ok", "device", f"{device}, {torch.get_num_threads()} threads.")
     place = next(p for p in (records.RUNS, Path.cwd()) if p.exists())
     free = shutil.disk_usage(place).free

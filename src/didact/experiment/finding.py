@@ -1,6 +1,5 @@
 """What kinds of runs there are: the folders of `didact/materials`, found by their path."""
 
-import dataclasses
 import importlib
 from functools import cache
 from pathlib import Path
@@ -37,18 +36,11 @@ def check_fields(material: Material[Any], config: RunConfig, objects: Objects) -
         ConfigError: Such a field is given.
     """
     others = {field for name in names() for field in find(name).fields} - set(material.fields)
-    given = {**{name: getattr(config, name) for name in sorted(others)}, **objects.given()}
+    given, blank = {**config.flat(), **objects.given()}, RunConfig(method="").flat()
     for name in sorted(others):
         value = given[name]
-        if value not in (None, _defaults()[name]):
+        if value not in (None, blank[name]):
             raise ConfigError(
                 f"{name} is {value!r}, but the method {config.method!r} learns from {material.name}, for which it "
                 f"means nothing; leave out {name}, or choose another method."
             )
-
-
-@cache
-def _defaults() -> dict[str, Any]:
-    """What each field is where nothing is given."""
-    blank = RunConfig(method="")
-    return {f.name: getattr(blank, f.name) for f in dataclasses.fields(blank)}

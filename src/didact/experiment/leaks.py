@@ -26,10 +26,9 @@ def _leak(role: str, origin: Path, run: Run[Any]) -> str | None:
     if stored.get("data", {}).get("fingerprint") != run.data.fingerprint:
         return None
     then, now = configs.make(stored["config"]), run.config
-    seeds = [one.seed if one.split_seed is None else one.split_seed for one in (then, now)]
-    if seeds[0] == seeds[1] and then.test >= now.test and then.impute == now.impute:
+    if then.split_seed == now.split_seed and then.split.test >= now.split.test and then.data.impute == now.data.impute:
         return None
     return (
         f"The {role} {origin} was taught on another split of these data, which holds some of these test "
-        f"{run.material.name}; say split_seed={seeds[0]} and test={then.test:g} to split as it did."
+        f"{run.material.name}; say split_seed={then.split_seed} and test={then.split.test:g} to split as it did."
     )

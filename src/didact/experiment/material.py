@@ -15,7 +15,6 @@ from didact.experiment.checking import Check
 from didact.experiment.config import RunConfig
 from didact.experiment.lessons import Lesson
 from didact.health import MonitorKind
-from didact.loop import Budget, OptimizerConfig
 from didact.parts.part import Part, Warmup
 from didact.teachers import CachedTeacher, Verifier
 from didact.types import Cost, Method, Source
@@ -26,7 +25,7 @@ class Objects:
     """What was given from Python in the place of words."""
 
     data: Any = None
-    learner: Any = None
+    student: Any = None
     teacher: Any = None
     verifier: Any = None
 
@@ -122,7 +121,7 @@ class Material(Protocol[D]):
     """Steps between readings of the losses."""
 
     def open(self, config: RunConfig, given: Any) -> D:
-        """Open and split the data; `given` is from Python, in the place of `config.data`."""
+        """Open and split the data; `given` is from Python, in the place of `config.data.source`."""
         ...
 
     def reads(self, config: RunConfig) -> str:
@@ -193,10 +192,8 @@ class Run(Generic[D]):
     """The method's `Config`."""
     material: Material[D]
     data: D
-    budget: Budget
     objects: Objects = field(default_factory=Objects)
     """What was given from Python."""
-    optimizer: OptimizerConfig = field(init=False)
     student: Part = field(init=False)
     teachers: tuple[Part, ...] = ()
     """Several for methods that learn from several."""

@@ -12,7 +12,6 @@ from didact.experiment import finding, lessons
 from didact.experiment.checking import Check, look
 from didact.experiment.config import RunConfig
 from didact.experiment.material import Data, Objects, Run
-from didact.loop import Budget, OptimizerConfig
 from didact.loop.devices import find_device
 
 
@@ -64,7 +63,7 @@ def put_together(config: RunConfig, objects: Objects, data: Data | None = None) 
     Raises:
         DidactError: Something cannot be opened or built.
     """
-    find_device(config.device)
+    find_device(config.loop.device)
     info = catalogue.find(config.method)
     material = finding.find(info.material)
     options = catalogue.build_config(info, config.options)
@@ -76,12 +75,10 @@ def put_together(config: RunConfig, objects: Objects, data: Data | None = None) 
         options=options,
         material=material,
         data=material.open(config, objects.data) if data is None else data,
-        budget=Budget(**config.budget),  # pyright: ignore[reportArgumentType]
         objects=objects,
     )
     run.student = material.student(run)
     run.config = _resolved(run)
-    run.optimizer = _optimizer(run.config)
     if wanted is not None:
         teacher = material.teacher(run)
         run.teachers = tuple(teacher.each()) if wanted == "teachers" else (teacher,)
@@ -119,25 +116,17 @@ def _check_teacher(info: MethodInfo, config: RunConfig, objects: Objects) -> str
 
 def _resolved(run: Run[Any]) -> RunConfig:
     """The configuration with what was left open filled in, as it is stored."""
-    settled = {f.name: getattr(run.options, f.name) for f in dataclasses.fields(run.options)}
+    config, named = run.config, run.objects.given()
     rate = run.student.rate * getattr(run.info.method_type.feed, "rate", 1.0)
+    lr = rate if config.optimizer.lr is None else config.optimizer.lr
     return dataclasses.replace(
-        run.config,
-        options=settled,
-        lr=rate if run.config.lr is None else run.config.lr,
-        **{"learner": run.student.spec, **run.objects.given()},
-    )
-
-
-def _optimizer(config: RunConfig) -> OptimizerConfig:
-    assert config.lr is not None
-    return OptimizerConfig(
-        name=config.optimizer,  # pyright: ignore[reportArgumentType]
-        lr=config.lr,
-        weight_decay=config.weight_decay,
-        momentum=config.momentum,
-        schedule=config.schedule,
-        warmup=config.warmup,
+        config,
+        options={f.name: getattr(run.options, f.name) for f in dataclasses.fields(run.options)},
+        optimizer=dataclasses.replace(config.optimizer, lr=lr),
+        data=dataclasses.replace(config.data, source=named.get("data", config.data.source)),
+        student=named.get("student", run.student.spec),
+        teacher=named.get("teacher", config.teacher),
+        verifier=named.get("verifier", config.verifier),
     )
 
 
@@ -155,7 +144,7 @@ def refusals(run: Run[Any]) -> Iterator[Check]:
 
 
 def _budget(run: Run[Any]) -> None:
-    run.budget.check_source(run.source.epoch_size, run.source.labels)
+    run.config.budget.check_source(run.source.epoch_size, run.source.labels)
 
 
 def _method(run: Run[Any]) -> Iterator[Check]:
@@ -165,7 +154,7 @@ def _method(run: Run[Any]) -> Iterator[Check]:
             "select is 'best', but there is nothing to judge the student by while it learns; give validation data, a "
             "verifier, a completion for each question, or select='last'."
         )
-    limits = ", ".join(f"{amount:g} {axis}" for axis, amount in run.budget.limits().items())
+    limits = ", ".join(f"{amount:g} {axis}" for axis, amount in run.config.budget.limits().items())
     yield Check("ok", "method", f"{run.info.name}: {type(run.method).__name__}, {run.info.title} Budget: {limits}.")
 
 

@@ -1,6 +1,7 @@
 """One run, from a configuration to a student with its figures; and going on with one that was stopped."""
 
 import copy
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,14 +48,19 @@ class RunResult:
     """The records of `metrics.jsonl`."""
     verdicts: list[Any] = field(repr=False)
     """Pairs of a step and what a monitor said."""
-    learner: Any = field(repr=False)
-    """The student."""
+    student: Any = field(repr=False)
+    """What was taught."""
     config: RunConfig
     """With everything resolved."""
     directory: Path | None = None
     """Where it was written; None where it was not."""
     diagnostics: dict[str, Any] = field(default_factory=dict, repr=False)
     """What the report draws of the student's answers on the test examples."""
+
+    @property
+    def learner(self) -> Any:
+        """The student, by its other name."""
+        return self.student
 
     def as_dict(self) -> dict[str, Any]:
         """What `result.json` holds."""
@@ -66,7 +72,7 @@ class RunResult:
             "teacher": self.teacher,
             "cost": self.cost.as_dict(),
             "teacher_cost": self.teacher_cost.as_dict(),
-            "parameters": sum(p.numel() for p in self.learner.parameters()),
+            "parameters": sum(p.numel() for p in self.student.parameters()),
             "notes": list(self.notes),
         }
 
@@ -77,7 +83,7 @@ def run(
     directory: str | Path | None = None,
     progress: bool = True,
     data: Any = None,
-    learner: Any = None,
+    student: Any = None,
     teacher: Any = None,
     verifier: Any = None,
     **settings: Any,
@@ -90,11 +96,12 @@ def run(
         directory: where figures, checkpoints, the student and the report are written; nothing is written without one.
         progress: whether to show a progress bar, in a terminal.
         data: a name or path; or `Examples`, a mapping of tensors with `x` and `label`, or a pair (x, y).
-        learner: a spec; or an `nn.Module`, which is trained in place, or a function that returns one.
+        student: a spec; or an `nn.Module`, which is trained in place, or a function that returns one. It may be called
+            `learner` too.
         teacher: a spec; or an `nn.Module`, a fitted estimator, or anything with `signal(batch)`.
         verifier: of a language model's answers: a spec; or a function of a text and a `Question` that returns a float,
             or a `didact.teachers.Verifier`.
-        settings: fields of `RunConfig` and options of the method.
+        settings: fields of `RunConfig` by their flags, and options of the method.
 
     Returns:
         The student with its figures.
@@ -102,22 +109,20 @@ def run(
     Raises:
         DidactError: Something does not fit; the message names the field, the value and what would work.
     """
-    config, objects = gather(config, data=data, learner=learner, teacher=teacher, verifier=verifier, **settings)
+    config, objects = gather(
+        config, **{"data": data, "teacher": teacher, "verifier": verifier, **_named(student), **settings}
+    )
     if directory is None:
         return execute(config, objects, progress=progress)
     return _in_directory(config, objects, Path(directory), progress=progress)
 
 
-def resume(
-    directory: str | Path,
-    *,
-    trust: Iterable[str] = (),
-    progress: bool = True,
-    data: Any = None,
-    learner: Any = None,
-    teacher: Any = None,
-    verifier: Any = None,
-) -> RunResult:
+def _named(student: Any) -> dict[str, Any]:
+    """The student by its name, so that another name of it can stand in its place."""
+    return {} if student is None else {"student": student}
+
+
+def resume(directory: str | Path, *, trust: Iterable[str] = (), progress: bool = True, **objects: Any) -> RunResult:
     """Go on with a run that was interrupted, paused or killed, as if it had not been.
 
     Args:
@@ -125,10 +130,7 @@ def resume(
         trust: code (`package.module:factory`, a method's module or file), downloads (`hf:NAME`) and types in .skops
             files that the run may ask for: what its `config.json` names is not trusted by itself.
         progress: whether to show a progress bar, in a terminal.
-        data: what was given from Python when the run began, if it was; likewise `learner`, `teacher` and `verifier`.
-        learner: see `data`.
-        teacher: see `data`.
-        verifier: see `data`.
+        objects: what was given from Python when the run began: `data`, `student`, `teacher`, `verifier`.
 
     Raises:
         CheckpointError: It is no run, or the data are not those that it began with.
@@ -137,8 +139,9 @@ def resume(
     """
     directory = Path(directory)
     stored = records.stored(directory)
-    objects = Objects(data=data, learner=learner, teacher=teacher, verifier=verifier)
-    missing = [name for name in stored.get("objects", []) if getattr(objects, name) is None]
+    given = Objects(**{configs.ALIASES.get(name, name): value for name, value in objects.items()})
+    wanted = [configs.ALIASES.get(str(name), str(name)) for name in stored.get("objects", [])]
+    missing = [name for name in wanted if getattr(given, name) is None]
     if missing:
         raise ConfigError(
             f"The run {directory} was given its {' and '.join(missing)} from Python; go on with it from there: "
@@ -147,39 +150,33 @@ def resume(
     trusted = tuple(trust)
     with trusting.asked_by(directory / "config.json", trusted):
         config = configs.make({**stored["config"], "trust": trusted})
-        return _in_directory(config, objects, directory, progress=progress, stored=stored)
+        return _in_directory(config, given, directory, progress=progress, stored=stored)
 
 
-def gather(
-    config: RunConfig | None = None,
-    *,
-    data: Any = None,
-    learner: Any = None,
-    teacher: Any = None,
-    verifier: Any = None,
-    **settings: Any,
-) -> tuple[RunConfig, Objects]:
+def gather(config: RunConfig | None = None, **settings: Any) -> tuple[RunConfig, Objects]:
     """Sort what was given into a configuration in words and objects from Python.
+
+    Args:
+        config: what is changed by the settings; nothing by default.
+        settings: fields by their flags, options of the method, and objects in the place of specs.
 
     Raises:
         ConfigError: A setting is neither a field of `RunConfig` nor an option of the method.
     """
-    values = {} if config is None else config.as_dict()
-    objects: dict[str, Any] = {}
-    for name, given in {"data": data, "learner": learner, "teacher": teacher, "verifier": verifier}.items():
-        if isinstance(given, str | Path):
-            values[name] = str(given)
-        elif given is not None:
-            objects[name] = given
-    values.update(_sorted_settings(settings, values.get("method")))
-    return configs.make(values), Objects(**objects)
+    parts = [part.name for part in dataclasses.fields(Objects)]
+    named = [(configs.ALIASES.get(name, name), value) for name, value in settings.items()]
+    given = {name: value for name, value in named if name not in parts or value is not None}
+    words = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
+    objects = {name: words.pop(name) for name in parts if not isinstance(words.get(name, ""), str)}
+    values = _sorted_settings(words, config.method if config is not None else None)
+    return configs.make(values) if config is None else config.replace(**values), Objects(**objects)
 
 
 def _sorted_settings(settings: Mapping[str, Any], method: str | None) -> dict[str, Any]:
     """Settings by name, those that only the method knows under `options`."""
     name = settings.get("method", method)
     own = {option.name for option in catalogue.find(name).options} if isinstance(name, str) else set()
-    options = {key: value for key, value in settings.items() if key in own and key not in configs.fields()}
+    options = {key: value for key, value in settings.items() if key in own and key not in configs.PLACES}
     rest = {key: value for key, value in settings.items() if key not in options}
     return {**rest, "options": {**rest.get("options", {}), **options}} if options else rest
 
@@ -240,19 +237,19 @@ def _fit(
     return fit(
         run.method,
         run.source,
-        budget=run.budget,
+        budget=config.budget,
         monitors=health.configured(config.monitors, run.material.monitors),
-        optimizer=run.optimizer,
+        optimizer=config.optimizer,
         evaluate=watch if judge.watched else None,
         evaluate_every=_cadence(run) if judge.watched else None,
         best_metric=judge.metric,
         run=directory,
         seed=config.seed,
-        device=config.device,
-        precision=config.precision,
-        micro_batch=config.micro_batch,
-        clip_norm=config.clip_norm,
-        checkpoint_every=config.checkpoint_every,
+        device=config.loop.device,
+        precision=config.loop.precision,
+        micro_batch=config.loop.micro_batch,
+        clip_norm=config.loop.clip_norm,
+        checkpoint_every=config.loop.checkpoint_every,
         log_every=run.material.log_every,
         resume=going_on,
         progress=progress,
@@ -261,11 +258,11 @@ def _fit(
 
 def _cadence(run: Run[Any]) -> int:
     """How often to evaluate: as configured, or ten times where the number of steps is known."""
-    if run.config.evaluate_every is not None:
-        return run.config.evaluate_every
-    steps = run.budget.steps
-    if steps is None and run.budget.epochs is not None:
-        steps = int(run.budget.epochs * run.source.epoch_size / run.config.batch_size)
+    if run.config.loop.evaluate_every is not None:
+        return run.config.loop.evaluate_every
+    steps = run.config.budget.steps
+    if steps is None and run.config.budget.epochs is not None:
+        steps = int(run.config.budget.epochs * run.source.epoch_size / run.config.batches.size)
     return max(1, (steps or 1000) // 10)
 
 
@@ -286,7 +283,8 @@ def _in_directory(
     def begin(run: Run[Any]) -> None:
         if stored is not None and stored["data"]["fingerprint"] != run.data.fingerprint:
             raise CheckpointError(
-                f"The data {config.data!r} are not those that the run {path} began with; put them back, or begin anew."
+                f"The data {config.data.source!r} are not those that the run {path} began with; put them back, or "
+                "begin anew."
             )
         opened.append(RunDirectory(path, fresh=stored is None))
         if stored is None:
@@ -334,7 +332,7 @@ def _finished(run: Run[Any], result: FitResult, directory: Path | None = None) -
         notes=(*_shared_notes(run), *leaks.found(run), *run.judge.notes(judged)),
         history=result.history,
         verdicts=result.verdicts,
-        learner=run.method.delivered,
+        student=run.method.delivered,
         config=run.config,
         directory=directory,
         diagnostics=judged.drawn,

@@ -1,9 +1,9 @@
 """The optimizer and the schedule of its learning rate."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +73,8 @@ class LeanAdamW(torch.optim.AdamW):
             self._gathered = (first, second, third)
 
 
+RATE = 1e-3
+"""The learning rate where none is given."""
 _CLASSES = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
 
@@ -84,8 +86,10 @@ class OptimizerConfig:
         ConfigError: an unknown name, or a number out of range.
     """
 
-    name: Literal["adamw", "adam", "sgd"] = "adamw"
-    lr: float = 1e-3  # the highest learning rate
+    FLAGS: ClassVar[Mapping[str, str]] = {"name": "optimizer"}
+
+    name: Literal["adamw", "adam", "sgd"] = "adamw"  # what makes the steps
+    lr: float | None = None  # the highest learning rate; by default what suits the student
     weight_decay: float = 0.01  # decoupled for adamw, added to the gradient for the others
     momentum: float = 0.9  # of sgd (Nesterov), and beta1 of the others
     schedule: Literal["cosine", "linear", "constant"] = "cosine"  # how the rate falls to zero, or that it does not
@@ -93,7 +97,8 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         check_choice("optimizer", self.name, ("adamw", *_CLASSES))
-        check_range("lr", self.lr, above=0.0)
+        if self.lr is not None:
+            check_range("lr", self.lr, above=0.0)
         check_range("weight_decay", self.weight_decay, at_least=0.0)
         check_range("momentum", self.momentum, at_least=0.0, below=1.0)
         check_choice("schedule", self.schedule, ("cosine", "linear", "constant"))
@@ -101,7 +106,7 @@ class OptimizerConfig:
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
         """Make the optimizer, with its update fused into one kernel."""
-        kwargs: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
+        kwargs: dict[str, Any] = {"lr": RATE if self.lr is None else self.lr, "weight_decay": self.weight_decay}
         if self.name == "adamw":
             return LeanAdamW(parameters, betas=(self.momentum, 0.999), **kwargs)
         if self.name == "sgd":

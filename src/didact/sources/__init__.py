@@ -3,6 +3,7 @@
 from didact.sources.arrays import from_tensors
 from didact.sources.batches import BatchSource
 from didact.sources.completions import CompletionSource
+from didact.sources.config import BatchConfig, DataConfig, SplitConfig
 from didact.sources.imputing import fill, fill_values, impute
 from didact.sources.loading import load
 from didact.sources.phases import Phases
@@ -23,12 +24,15 @@ from didact.sources.turning import TURNS, turned
 
 __all__ = [
     "TURNS",
+    "BatchConfig",
     "BatchSource",
     "ByteTokenizer",
     "CompletionSource",
+    "DataConfig",
     "Duplicate",
     "Phases",
     "Rounds",
+    "SplitConfig",
     "Splits",
     "add_view",
     "duplicate_questions",

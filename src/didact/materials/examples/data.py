@@ -89,7 +89,7 @@ def _classes(data: ExampleData) -> Check:
 
 def _texts(examples: Examples, config: RunConfig) -> Check:
     lengths = examples.tensors["attention_mask"].sum(1)
-    cut = float((lengths >= config.max_length).double().mean())
+    cut = float((lengths >= config.data.max_length).double().mean())
     words = f"{examples.vocabulary} token ids, {int(lengths.median())} tokens in the middle text; {cut:.0%} are cut."
     return Check("warn" if cut > 0.1 else "ok", "tokens", words + (" Raise max_length." if cut > 0.1 else ""))
 
@@ -99,7 +99,7 @@ def open_examples(config: RunConfig, given: Any = None, tokenizer: Any = None) -
 
     Args:
         config: `data` and what says how to read it.
-        given: data from Python in the place of `config.data`: `Examples`, a mapping of tensors, or a pair (x, y).
+        given: data from Python in the place of a source: `Examples`, a mapping of tensors, or a pair (x, y).
         tokenizer: for text, the student's own; by default bytes.
 
     Returns:
@@ -110,13 +110,12 @@ def open_examples(config: RunConfig, given: Any = None, tokenizer: Any = None) -
         DataError: They cannot be learned from as they are.
     """
     examples = _load(config, tokenizer) if given is None else _from_python(given, config)
-    seed = config.seed if config.split_seed is None else config.split_seed
-    splits = sources.split(examples, validation=config.validation, test=config.test, seed=seed)
-    if config.impute is not None:
-        splits = sources.impute(splits, config.impute)
+    splits = sources.split(examples, validation=config.split.validation, test=config.split.test, seed=config.split_seed)
+    if config.data.impute is not None:
+        splits = sources.impute(splits, config.data.impute)
     train = splits.train
-    if config.labels is not None:
-        train = sources.keep_labels(train, config.labels, seed=config.seed)
+    if config.data.labels is not None:
+        train = sources.keep_labels(train, config.data.labels, seed=config.seed)
     _check_labels(splits, config)
     found = tuple(str(duplicate) for duplicate in sources.duplicates(splits))
     return ExampleData(examples=examples, splits=splits, train=train, duplicates=found)
@@ -152,60 +151,61 @@ def _check_labels(splits: sources.Splits, config: RunConfig) -> None:
         if needed and not count_labels(part):
             raise DataError(
                 f"None of the {part.size} {name} examples has a label, so that nothing can be judged by them; give "
-                f"more labels, or a larger fraction than {name}={getattr(config, name):g}."
+                f"more labels, or a larger fraction than {name}={getattr(config.split, name):g}."
             )
 
 
 def _load(config: RunConfig, tokenizer: Any) -> Examples:
-    if config.data in worlds.names():
+    data = config.data
+    if data.source in worlds.names():
         return _built_in(config)
-    if not config.data.startswith("hf:") and not Path(config.data).exists():
+    if not data.source.startswith("hf:") and not Path(data.source).exists():
         raise ConfigError(
-            f"data is {config.data!r}, which is neither a file or folder here nor built in. "
-            f"{nearest(config.data, worlds.names('examples'))} Otherwise give the path of a .csv, .parquet, .jsonl or "
+            f"data is {data.source!r}, which is neither a file or folder here nor built in. "
+            f"{nearest(data.source, worlds.names('examples'))} Otherwise give the path of a .csv, .parquet, .jsonl or "
             ".npz file, of a folder of images by class, or hf:NAME."
         )
     return sources.load(
-        config.data,
-        target=config.target,
-        id_column=config.id_column,
-        text_column=config.text_column,
-        task=config.task,
-        impute=config.impute,
-        skip_bad=config.skip_bad,
-        image_size=config.image_size,
+        data.source,
+        target=data.target,
+        id_column=data.id_column,
+        text_column=data.text_column,
+        task=data.task,
+        impute=data.impute,
+        skip_bad=data.skip_bad,
+        image_size=data.image_size,
         tokenizer=tokenizer,
-        max_length=config.max_length,
-        split=config.split,
+        max_length=data.max_length,
+        split=data.split,
     )
 
 
 def _built_in(config: RunConfig) -> Examples:
+    name = config.data.source
     for field in _FILE_FIELDS:
-        if getattr(config, field) is not None:
+        if (value := getattr(config.data, field)) is not None:
             raise ConfigError(
-                f"{field} is {getattr(config, field)!r}, which means nothing for the built-in data {config.data!r}; "
-                f"leave out {field}."
+                f"{field} is {value!r}, which means nothing for the built-in data {name!r}; leave out {field}."
             )
-    if config.data not in worlds.names("examples"):
+    if name not in worlds.names("examples"):
         raise ConfigError(
-            f"data is {config.data!r}, which holds questions for language models, but the method {config.method!r} "
-            f"learns from examples; choose a method such as sft or grpo, or data such as "
+            f"data is {name!r}, which holds questions for language models, but the method {config.method!r} learns "
+            "from examples; choose a method such as sft or grpo, or data such as "
             f"{', '.join(worlds.names('examples')[:4])}."
         )
-    return worlds.load(config.data, "examples")
+    return worlds.load(name, "examples")
 
 
 def _from_python(given: Any, config: RunConfig) -> Examples:
     if isinstance(given, Examples):
         return given
-    missing = config.impute is not None
+    missing = config.data.impute is not None
     if isinstance(given, Mapping) and {"x", "label"} <= set(given):
         return sources.from_tensors(
-            given["x"], given["label"], ids=given.get("id"), task=config.task, allow_missing=missing
+            given["x"], given["label"], ids=given.get("id"), task=config.data.task, allow_missing=missing
         )
     if isinstance(given, tuple) and len(given) == 2:
-        return sources.from_tensors(given[0], given[1], task=config.task, allow_missing=missing)
+        return sources.from_tensors(given[0], given[1], task=config.data.task, allow_missing=missing)
     raise DataError(
         f"data is {type(given).__name__}, which is not understood; give a name or path, Examples, a mapping with 'x' "
         "and 'label', or a pair (x, y)."

@@ -24,15 +24,15 @@ def lesson_of(run: Run[ExampleData], role: str, warmup: Warmup) -> Lesson:
     """Supervised training: of a teacher on every training label, of a student on those that it may see."""
     config, info = run.config, catalogue.find("supervised")
     train = _train(run.data, role, warmup)
-    source = BatchSource(train, batch_size=min(config.batch_size, train.size), seed=config.seed + SEED)
+    source = BatchSource(train, batch_size=min(config.batches.size, train.size), seed=config.seed + SEED)
     return Lesson(
         method=info.method_type(info.config_type(), warmup.model.requires_grad_(True)),
         source=source,
         budget=_budget(warmup, source, config),
         optimizer=OptimizerConfig(lr=warmup.rate),
         seed=config.seed + SEED,
-        device=config.device,
-        precision=config.precision,
+        device=config.loop.device,
+        precision=config.loop.precision,
         reached=_reached(run.data, warmup) if warmup.goal else None,
         log_every=EVERY if warmup.goal else 50,
     )

@@ -36,16 +36,17 @@ class ExampleMaterial:
 
     def open(self, config: RunConfig, given: Any) -> ExampleData:
         """Examples from a file, a folder, a world or Python, in the tokens that the student reads."""
-        tokenizer = tokenizer_of(parse(config.learner, "student"), config.max_length)
-        return open_examples(config, given, tokenizer)
+        # A student from Python brings no tokenizer.
+        known = None if config.student.startswith("<") else parse(config.student, "student")
+        return open_examples(config, given, known and tokenizer_of(known, config.data.max_length))
 
     def reads(self, config: RunConfig) -> str:
         """The student's tokenizer, where it brings one."""
-        return config.learner if config.learner.startswith("hf:") else ""
+        return config.student if config.student.startswith("hf:") else ""
 
     def student(self, run: Run[ExampleData]) -> Part:
         """A net for inputs of that shape, and the data's classes."""
-        return python.student_of(run.given("learner"), _purpose(run, train_of(run)))
+        return python.student_of(run.given("student"), _purpose(run, train_of(run)))
 
     def teacher(self, run: Run[ExampleData]) -> Part:
         """Whatever says something of an example."""
@@ -68,7 +69,7 @@ class ExampleMaterial:
             "teachers": [cached(teacher.model, run) for teacher in run.teachers],
             "sample": source.sample_of(run),
             "size": train_of(run).size,
-            "spawn": python.Spawn(run.given("learner"), _purpose(run, train_of(run))),
+            "spawn": python.Spawn(run.given("student"), _purpose(run, train_of(run))),
             "seed": run.config.seed,
         }
 
@@ -96,7 +97,7 @@ class ExampleMaterial:
         """As `student.safetensors`."""
         student = run.method.delivered
         same = student.state_dict().keys() == run.method.learner.state_dict().keys()
-        spec = run.config.learner if same and not run.config.learner.startswith("<") else None
+        spec = run.config.student if same and not run.config.student.startswith("<") else None
         export.export(student, path / STUDENT, to="safetensors", examples=run.data.examples, spec=spec)
 
     def baselines(self, data: ExampleData, config: RunConfig) -> tuple[str, ...]:
@@ -111,7 +112,7 @@ class ExampleMaterial:
 def _purpose(run: Run[ExampleData], examples: Examples) -> ForExamples:
     """What parts are built for."""
     config = run.config
-    return ForExamples(examples=examples, seed=config.seed, trust=config.trust, max_length=config.max_length)
+    return ForExamples(examples=examples, seed=config.seed, trust=config.trust, max_length=config.data.max_length)
 
 
 MATERIAL = ExampleMaterial()

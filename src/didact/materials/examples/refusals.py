@@ -37,7 +37,7 @@ def _task(run: Run[ExampleData]) -> None:
 
 def _batches(run: Run[ExampleData]) -> None:
     """Whether there is something to compare in each batch: not a single example that is left over in each pass."""
-    train, source, size = train_of(run), source_of(run), run.config.batch_size
+    train, source, size = train_of(run), source_of(run), run.config.batches.size
     least, left = feed_of(run).least_batch, train.size % source.batch_size
     whole = isinstance(source.curriculum, LabelledMix) or not left
     if source.batch_size >= least and (whole or left >= least):
@@ -56,7 +56,7 @@ def _budget(run: Run[ExampleData]) -> None:
     still = {"env_steps", "labels"}
     still |= set() if run.teachers else {"teacher_calls"}
     still |= set() if run.data.examples.modality == "text" else {"tokens"}
-    axes = set(run.budget.limits())
+    axes = set(run.config.budget.limits())
     if axes <= still and axes != {"labels"}:
         raise ConfigError(
             f"The budget is counted in {', '.join(sorted(axes))}, which this run never uses up; give it in steps too."

@@ -36,15 +36,15 @@ def source_of(run: Run[ExampleData]) -> BatchSource:
             "learn."
         )
     known = is_labelled(train.tensors["label"])
-    share = run.config.labelled_share or feed.labelled_share
+    share = run.config.batches.labelled_share or feed.labelled_share
     mixed = share is not None and not bool(known.all())
     return BatchSource(
         train,
-        batch_size=min(run.config.batch_size, train.size),
+        batch_size=min(run.config.batches.size, train.size),
         seed=run.config.seed,
         curriculum=LabelledMix(known, share, run.config.seed) if mixed and share is not None else None,
         views=feed.views,
-        augment=run.config.augment,
+        augment=run.config.batches.augment,
     )
 
 
@@ -52,5 +52,7 @@ def sample_of(run: Run[ExampleData]) -> Batch:
     """A few training examples, with the views that the batches will have."""
     train, feed = train_of(run), feed_of(run)
     size = min(SAMPLE_SIZE, train.size)
-    few = BatchSource(train, batch_size=size, seed=run.config.seed, views=feed.views, augment=run.config.augment)
+    few = BatchSource(
+        train, batch_size=size, seed=run.config.seed, views=feed.views, augment=run.config.batches.augment
+    )
     return next(iter(few))

@@ -30,7 +30,7 @@ def _student(run: Run[ExampleData]) -> Iterator[Check]:
     size = sum(p.numel() for p in method.delivered.parameters())
     batch = next(iter(run.source))
     method.learner.train()
-    yield gradient_check(method, batch, f"{run.config.learner}, {size:,} parameters")
+    yield gradient_check(method, batch, f"{run.config.student}, {size:,} parameters")
 
 
 def _teachers(run: Run[ExampleData]) -> Iterator[Check]:

@@ -69,16 +69,15 @@ def open_questions(config: RunConfig, given: Any = None) -> QuestionData:
 
     Args:
         config: `data` and what says how to read it.
-        given: from Python in the place of `config.data`: `Questions`, or a list of mappings with `prompt`.
+        given: from Python in the place of `config.data.source`: `Questions`, or a list of mappings with `prompt`.
 
     Raises:
         ConfigError: The data are not known.
         DataError: They hold no questions, or none to be judged by.
     """
     questions = _load(config) if given is None else _from_python(given, config)
-    seed = config.seed if config.split_seed is None else config.split_seed
     train, validation, test = sources.split_questions(
-        questions, validation=config.validation, test=config.test, seed=seed
+        questions, validation=config.split.validation, test=config.split.test, seed=config.split_seed
     )
     parts = {"train": train, "validation": validation, "test": test}
     found = tuple(str(duplicate) for duplicate in sources.duplicate_questions(parts))
@@ -86,34 +85,39 @@ def open_questions(config: RunConfig, given: Any = None) -> QuestionData:
 
 
 def _load(config: RunConfig) -> Questions:
-    if config.data in worlds.names():
-        for field in ("columns", "split"):
-            if value := getattr(config, field):
-                raise ConfigError(
-                    f"{field} is {value!r}, which means nothing for the built-in data {config.data!r}; leave out "
-                    f"{field}."
-                )
-        found = worlds.load(config.data)
-        if isinstance(found, Questions):
-            return found
+    name = config.data.source
+    if name in worlds.names():
+        return _built_in(config)
+    if not name.startswith("hf:") and not Path(name).exists():
         raise ConfigError(
-            f"data is {config.data!r}, which has no questions, but the method {config.method!r} teaches language "
-            f"models; give a .jsonl or .parquet file, hf:NAME, or one of {', '.join(worlds.names('questions'))}."
+            f"data is {name!r}, which is neither a file here nor built in. "
+            f"{nearest(name, worlds.names('questions'))} Otherwise give the path of a .jsonl or .parquet file, or "
+            "hf:NAME."
         )
-    if not config.data.startswith("hf:") and not Path(config.data).exists():
-        raise ConfigError(
-            f"data is {config.data!r}, which is neither a file here nor built in. "
-            f"{nearest(config.data, worlds.names('questions'))} Otherwise give the path of a .jsonl or .parquet file, "
-            "or hf:NAME."
-        )
-    return sources.load_questions(config.data, columns=config.columns, split=config.split)
+    return sources.load_questions(name, columns=config.data.columns, split=config.data.split)
+
+
+def _built_in(config: RunConfig) -> Questions:
+    name = config.data.source
+    for field in ("columns", "split"):
+        if value := getattr(config.data, field):
+            raise ConfigError(
+                f"{field} is {value!r}, which means nothing for the built-in data {name!r}; leave out {field}."
+            )
+    found = worlds.load(name)
+    if isinstance(found, Questions):
+        return found
+    raise ConfigError(
+        f"data is {name!r}, which has no questions, but the method {config.method!r} teaches language models; give a "
+        f".jsonl or .parquet file, hf:NAME, or one of {', '.join(worlds.names('questions'))}."
+    )
 
 
 def _from_python(given: Any, config: RunConfig) -> Questions:
     if isinstance(given, Questions):
         return given
     if isinstance(given, list | tuple):
-        return sources.from_records(given, columns=config.columns)
+        return sources.from_records(given, columns=config.data.columns)
     raise DataError(
         f"data is {type(given).__name__}, but language models are taught with questions; give a list of mappings such "
         "as {'prompt': '37+85=', 'answer': '122'}, Questions, or the name or path of some."

@@ -9,7 +9,6 @@ import torch
 from didact.experiment.material import Judged, Run
 from didact.materials.questions.data import QuestionData
 from didact.materials.questions.models import can_compare, mean_divergence, mean_nll, model_of, other_vocabulary
-from didact.materials.questions.sampling import sampling_of
 from didact.materials.questions.verifying import truth_of
 from didact.rollouts import Writer
 from didact.types import Question, Questions, Reward
@@ -34,7 +33,7 @@ class QuestionJudge:
 
     def __init__(self, run: Run[QuestionData]) -> None:
         self.run, self.data = run, run.data
-        self.truth, self.sampling = truth_of(run), sampling_of(run.config)
+        self.truth, self.sampling = truth_of(run), run.config.sampling
         self.reported = self._reported()
         self.metric = next((name for name in _DECIDING if name in self.reported), "")
         self.watched = bool(self.metric) and len(run.data.validation) > 0

@@ -9,7 +9,6 @@ from didact.experiment.lessons import Lesson, Reached
 from didact.experiment.material import Run
 from didact.loop import Budget, OptimizerConfig
 from didact.materials.questions.data import QuestionData
-from didact.materials.questions.sampling import sampling_of
 from didact.materials.questions.source import completions
 from didact.materials.questions.verifying import examiner
 from didact.parts.part import Warmup
@@ -38,8 +37,8 @@ def lesson_of(run: Run[QuestionData], warmup: Warmup) -> Lesson:
         budget=Budget(steps=warmup.steps or LIMIT),
         optimizer=OptimizerConfig(lr=warmup.rate, **steady),  # pyright: ignore
         seed=config.seed,
-        device=config.device,
-        precision=config.precision,
+        device=config.loop.device,
+        precision=config.loop.precision,
         reached=_reached(run, warmup) if warmup.goal else None,
         monitors=[],
         log_every=EVERY,
@@ -51,7 +50,7 @@ def lesson_of(run: Run[QuestionData], warmup: Warmup) -> Lesson:
 def _reached(run: Run[QuestionData], warmup: Warmup) -> Reached:
     validation = run.data.validation
     asked = validation.select(range(min(ASKED, len(validation))))
-    greedy = dataclasses.replace(sampling_of(run.config), temperature=0.0, samples=1)
+    greedy = dataclasses.replace(run.config.sampling, temperature=0.0, samples=1)
     writer = Writer(warmup.model, greedy, examiner(run))
 
     def score() -> float:
@@ -68,7 +67,7 @@ def _decided_by(run: Run[QuestionData], warmup: Warmup) -> Any:
     judged = data.questions.verifier or config.verifier
     if warmup.goal and judged and judged.startswith("<"):
         return None
-    sampling, parts = sampling_of(config), [data.train, data.validation] if warmup.goal else [data.train]
+    sampling, parts = config.sampling, [data.train, data.validation] if warmup.goal else [data.train]
     told = [judged, sampling.max_new_tokens, list(sampling.stop)] if warmup.goal else []
     asked = [[sources.fingerprint_questions(part), [question.id for question in part]] for part in parts]
-    return [warmup.spec, warmup.seed, config.seed, config.precision, config.device, asked, told]
+    return [warmup.spec, warmup.seed, config.seed, config.loop.precision, config.loop.device, asked, told]

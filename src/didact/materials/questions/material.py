@@ -42,7 +42,7 @@ class QuestionMaterial:
 
     def student(self, run: Run[QuestionData]) -> Part:
         """A causal language model."""
-        return python.student_of(run.given("learner"), ForQuestions(seed=run.config.seed, trust=run.config.trust))
+        return python.student_of(run.given("student"), ForQuestions(seed=run.config.seed, trust=run.config.trust))
 
     def teacher(self, run: Run[QuestionData]) -> Part:
         """Whatever says something of each token."""

@@ -9,7 +9,6 @@ from didact.experiment.material import Run
 from didact.learners.causal import CausalLearner
 from didact.materials.questions.data import QuestionData
 from didact.materials.questions.models import model_of, same_tokens
-from didact.materials.questions.sampling import sampling_of
 from didact.types import Question, RolloutFeed
 
 _PROBE = "The 2 quick-brown foxes: 37+85=122, \\boxed{x}.\n\tdef f(n): return 'ß€'"
@@ -67,7 +66,7 @@ def _aligning() -> str:
 def _lengths(run: Run[QuestionData]) -> None:
     """Whether prompts leave room for an answer, and answers to learn from fit behind them."""
     feed = run.method.feed
-    new = sampling_of(run.config).max_new_tokens if isinstance(feed, RolloutFeed) else 1
+    new = run.config.sampling.max_new_tokens if isinstance(feed, RolloutFeed) else 1
     learned = not isinstance(feed, RolloutFeed) or feed.completions
     for role, part in run.parts.items():
         model = model_of(part.model)

@@ -6,7 +6,6 @@ from didact import sources
 from didact.experiment.material import Run
 from didact.materials.questions.data import QuestionData
 from didact.materials.questions.models import model_of
-from didact.materials.questions.sampling import sampling_of
 from didact.materials.questions.verifying import truth_of
 from didact.rollouts import Writer, rollout_rounds
 from didact.types import CompletionFeed, Questions, RolloutFeed, Source
@@ -38,16 +37,16 @@ def _completions(run: Run[QuestionData], feed: CompletionFeed) -> Source:
     teacher = model_of(run.teacher)
     if feed.tokenizers == "any" and teacher is not None:
         kind |= {"teacher": teacher.tokenizer, "teacher_length": teacher.context}
-    return completions(run.data.train, run.student.model, run.config.batch_size, run.config.seed, **kind)
+    return completions(run.data.train, run.student.model, run.config.batches.size, run.config.seed, **kind)
 
 
 def _rollouts(run: Run[QuestionData], feed: RolloutFeed) -> Source:
-    questions, sampling, seed = run.data.train, sampling_of(run.config), run.config.seed
+    questions, sampling, seed = run.data.train, run.config.sampling, run.config.seed
     return rollout_rounds(
         questions,
         Writer(run.student.model, sampling, run.verifier, truth=truth_of(run), seed=seed),
         run.method.collect,
-        batch_size=min(run.config.batch_size, len(questions) * sampling.samples),
+        batch_size=min(run.config.batches.size, len(questions) * sampling.samples),
         feed=feed,
         seed=seed,
     )

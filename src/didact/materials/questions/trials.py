@@ -17,7 +17,6 @@ from didact.losses.tokens.rows import select
 from didact.materials.questions.data import QuestionData
 from didact.materials.questions.memory import Need, needed
 from didact.materials.questions.models import model_of, other_vocabulary, same_tokens
-from didact.materials.questions.sampling import sampling_of
 from didact.rollouts import Writer
 from didact.teachers import FunctionVerifier, LanguageTeacher, Verifier, try_verifier
 from didact.teachers.verifiers import PythonVerifier, strength
@@ -116,7 +115,7 @@ def _context(run: Run[QuestionData]) -> Iterator[Check]:
     if not isinstance(run.method.feed, RolloutFeed):
         yield Check("ok", "context", f"Prompts of up to {longest} tokens, in a context of {student.context:,}.")
         return
-    new = sampling_of(run.config).max_new_tokens
+    new = run.config.sampling.max_new_tokens
     words = f"Prompts of up to {longest} tokens and answers of up to {new}, in a context of {student.context:,}."
     yield Check("ok", "context", words)
     written = [len(student.tokenizer.completion(q.completion)) for q in run.data.train[:1000] if q.completion]
@@ -167,7 +166,7 @@ def _teacher(run: Run[QuestionData]) -> Iterator[Check]:
 def _self_taught(role: str, model: CausalLearner, run: Run[QuestionData]) -> Check:
     questions = run.data.train[:TRIED]
     texts = [question.completion or question.answer or "1" for question in questions]
-    batch = Writer(model, sampling_of(run.config)).encode(questions, texts).batch.to(model.device)
+    batch = Writer(model, run.config.sampling).encode(questions, texts).batch.to(model.device)
     training = model.training
     model.eval()
     rows, again = select(model(batch), batch), select(model(batch), batch)
@@ -188,7 +187,7 @@ def _student(run: Run[QuestionData]) -> Iterator[Check]:
     batch = method.collect(asked, _writer(run, coin)).check() if writes else next(iter(run.source)).split(TRIED)[0]
     method.learner.train()
     size = sum(p.numel() for p in method.delivered.parameters())
-    yield gradient_check(method, batch.to(method.learner.device), f"{run.config.learner}, {size:,} parameters")
+    yield gradient_check(method, batch.to(method.learner.device), f"{run.config.student}, {size:,} parameters")
     if not writes:
         return
     found = _writer(run, run.verifier).write(asked).batch
@@ -198,7 +197,7 @@ def _student(run: Run[QuestionData]) -> Iterator[Check]:
 
 
 def _writer(run: Run[QuestionData], verifier: Verifier | None) -> Writer:
-    return Writer(run.method.learner, sampling_of(run.config), verifier, seed=run.config.seed)
+    return Writer(run.method.learner, run.config.sampling, verifier, seed=run.config.seed)
 
 
 @torch.no_grad()
@@ -231,12 +230,12 @@ def _start(found: Batch) -> Check:
 
 
 def _memory(run: Run[QuestionData]) -> Iterator[Check]:
-    device, sampling = find_device(run.config.device), sampling_of(run.config)
+    device, sampling = find_device(run.config.loop.device), run.config.sampling
     need = needed(
         run.method.learner,
         others=_others(run),
-        optimizer=run.config.optimizer,
-        rows=run.config.micro_batch or run.config.batch_size,
+        optimizer=run.config.optimizer.name,
+        rows=run.config.loop.micro_batch or run.config.batches.size,
         length=min(_longest_row(run), run.method.learner.context),
         slots=sampling.slots if isinstance(run.method.feed, RolloutFeed) else 0,
     )
@@ -258,7 +257,7 @@ def _others(run: Run[QuestionData]) -> list[torch.nn.Module]:
 
 def _longest_row(run: Run[QuestionData]) -> int:
     if isinstance(run.method.feed, RolloutFeed):
-        return _longest_prompt(run) + sampling_of(run.config).max_new_tokens
+        return _longest_prompt(run) + run.config.sampling.max_new_tokens
     batches = itertools.islice(run.source, 4)
     return max(batch["input_ids"].shape[1] for batch in batches)
 

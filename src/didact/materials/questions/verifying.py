@@ -1,7 +1,9 @@
 """Who judges the answers of a run on questions."""
 
+import contextlib
 import copy
 
+from didact import trusting
 from didact.experiment.material import Run
 from didact.materials.questions.data import QuestionData
 from didact.teachers import FunctionVerifier, Verifier, verifier_of
@@ -17,7 +19,7 @@ def open_verifier(run: Run[QuestionData]) -> Verifier | None:
     given, spec = run.objects.verifier, run.config.verifier or run.data.questions.verifier
     if given is None and not spec:
         return None
-    found = verifier_of(spec) if given is None else given
+    found = _built(spec, run) if given is None else given
     return found if isinstance(found, Verifier) else FunctionVerifier(found)
 
 
@@ -27,7 +29,7 @@ def examiner(run: Run[QuestionData]) -> Verifier | None:
     if run.verifier is None or spec is None:
         return None
     if not spec.startswith("<"):
-        return verifier_of(spec)
+        return _built(spec, run)
     found = copy.copy(run.verifier)
     found.cost = Cost()
     return found
@@ -36,4 +38,11 @@ def examiner(run: Run[QuestionData]) -> Verifier | None:
 def truth_of(run: Run[QuestionData]) -> Verifier | None:
     """The questions' own verifier, whose word is beyond dispute, where another one says what pays."""
     own = run.data.questions.verifier
-    return verifier_of(own) if own and run.config.verifier not in (None, own) else None
+    return _built(own, run) if own and run.config.verifier not in (None, own) else None
+
+
+def _built(spec: str, run: Run[QuestionData]) -> Verifier:
+    """A verifier by its spec; questions that are given from Python may name code of their own."""
+    own = () if run.objects.data is None else (run.data.questions.verifier,)
+    with trusting.asked_by("the verifier", own) if spec in own else contextlib.nullcontext():
+        return verifier_of(spec)

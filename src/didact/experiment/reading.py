@@ -1,0 +1,67 @@
+"""Files of configuration, and tables in words. Nothing here imports torch."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from didact.errors import ConfigError
+
+
+def read_file(path: str | Path) -> dict[str, Any]:
+    """Read the values of a configuration file.
+
+    Args:
+        path: TOML (`.toml`) or JSON (`.json`), as `config.json` in a run's directory.
+
+    Returns:
+        Values by name, not yet checked.
+
+    Raises:
+        ConfigError: The file is missing or cannot be read as what its name says.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except OSError as error:
+        raise ConfigError(f"The configuration {str(path)!r} cannot be read: {error.strerror or error}.") from None
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        kind = "TOML" if path.suffix == ".toml" else "JSON"
+        raise ConfigError(f"The configuration {str(path)!r} is not {kind}: {error}.") from None
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"The configuration {str(path)!r} holds {type(values).__name__}, but must be a table of options."
+        )
+    # The configuration that a run stores stands beside what else it stores.
+    stored = values.get("config")
+    return dict(stored) if isinstance(stored, dict) else values
+
+
+def parse_table(name: str, words: Any) -> Any:
+    """Read `samples=8,temperature=0.7` into a table; what is none of words is left as it is.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    if not isinstance(words, str):
+        return words
+    pairs = [part.partition("=") for part in words.split(",") if part.strip()]
+    if any(not equals or not key.strip() for key, equals, _ in pairs):
+        raise ConfigError(f"{name} is {words!r}, but must be like name=value,name=value.")
+    return {key.strip().replace("-", "_"): value.strip() for key, _, value in pairs}
+
+
+def parse_budget(words: str) -> dict[str, str]:
+    """Read `steps=500,seconds=60` (or `500`, which is steps) into a table.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    parts = [part.strip() for part in words.split(",") if part.strip()]
+    if len(parts) == 1 and "=" not in parts[0]:
+        return {"steps": parts[0]}
+    pairs = [part.partition("=") for part in parts]
+    if not pairs or any(not equals for _, equals, _ in pairs):
+        raise ConfigError(f"budget is {words!r}, but must be like steps=500 or steps=500,seconds=60.")
+    return {axis.strip(): amount.strip() for axis, _, amount in pairs}

@@ -1,0 +1,32 @@
+"""What a run says of its loop."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from didact.errors import check_range
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopConfig:
+    """Where and how the steps are made, and how often it is looked at them.
+
+    Raises:
+        ConfigError: a number out of range.
+    """
+
+    FLAGS: ClassVar[Mapping[str, str]] = {}
+
+    device: str = "auto"  # cpu, cuda, mps or auto
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of the arithmetic
+    clip_norm: float | None = None  # longest gradient that is not shortened
+    micro_batch: int | None = None  # examples that go through the model at once
+    evaluate_every: int | None = None  # steps between evaluations on the validation examples; ten times a run
+    checkpoint_every: int | None = None  # steps between checkpoints
+
+    def __post_init__(self) -> None:
+        for name in ("micro_batch", "evaluate_every", "checkpoint_every"):
+            if (value := getattr(self, name)) is not None:
+                check_range(name, value, at_least=1)
+        if self.clip_norm is not None:
+            check_range("clip_norm", self.clip_norm, above=0.0)

@@ -1,0 +1,78 @@
+"""What a run says of its data: where they are, how they are split, and how they become batches."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from didact.errors import check_range
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """What is taught on, and how it is read.
+
+    Raises:
+        ConfigError: a number out of range.
+    """
+
+    FLAGS: ClassVar[Mapping[str, str]] = {"source": "data"}
+
+    source: str = "digits"  # what it is taught on: a built-in data set, a file, a folder of images by class, or hf:NAME
+    target: str | None = None  # the column with the answers
+    id_column: str | None = None  # the column that names each row; without one, a row is named by its content
+    text_column: str | None = None  # the column with the text, where text is to be classified
+    task: Literal["classification", "regression"] | None = None  # by default, what the target looks like
+    impute: Literal["mean", "median", "most_frequent"] | None = None  # what to fill missing values with; else refused
+    skip_bad: bool = False  # leave out images that cannot be read
+    image_size: int | None = None  # side in pixels to which images are resized
+    max_length: int = 128  # longest text, in tokens
+    columns: Mapping[str, str] = field(default_factory=dict)  # of questions: columns by field, as prompt=question
+    split: str | None = None  # the part to use, of a Hugging Face data set or a folder that has several
+    labels: int | None = None  # how many training labels the student may see; all by default
+
+    def __post_init__(self) -> None:
+        for name in ("image_size", "max_length", "labels"):
+            if (value := getattr(self, name)) is not None:
+                check_range(name, value, at_least=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig:
+    """How data are split.
+
+    Raises:
+        ConfigError: fractions that leave nothing to learn from, or to be judged by.
+    """
+
+    FLAGS: ClassVar[Mapping[str, str]] = {"seed": "split_seed"}
+
+    validation: float = 0.1  # fraction of the examples for choosing and watching
+    test: float = 0.2  # fraction of the examples for the final figures
+    seed: int | None = None  # decides the splits where another seed is to decide the rest
+
+    def __post_init__(self) -> None:
+        check_range("validation", self.validation, at_least=0, below=1)
+        check_range("test", self.test, above=0, below=1)
+        check_range("validation + test", self.validation + self.test, below=1)
+        if self.seed is not None:
+            check_range("split_seed", self.seed, at_least=0, below=2**63)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchConfig:
+    """What a batch is made of.
+
+    Raises:
+        ConfigError: a number out of range.
+    """
+
+    FLAGS: ClassVar[Mapping[str, str]] = {"size": "batch_size"}
+
+    size: int = 64  # examples in a step
+    labelled_share: float | None = None  # share of a batch with labels, where these are rare; the method says
+    augment: Literal["none", "weak", "strong"] = "none"  # how much the inputs are varied
+
+    def __post_init__(self) -> None:
+        check_range("batch_size", self.size, at_least=1)
+        if self.labelled_share is not None:
+            check_range("labelled_share", self.labelled_share, above=0, below=1)
