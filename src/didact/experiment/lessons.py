@@ -11,9 +11,8 @@ from torch import nn
 
 from didact.errors import RunError
 from didact.experiment.keeping import Keeper, beginnings
-from didact.loop import Budget, FitResult, OptimizerConfig, fit
+from didact.loop import Budget, FitResult, LoopConfig, OptimizerConfig, fit
 from didact.loop.checkpoint import list_checkpoints
-from didact.loop.devices import Precision
 from didact.types import Cost, Method, Monitor, Source, Verdict, Window
 
 
@@ -54,8 +53,8 @@ class Lesson:
     budget: Budget
     optimizer: OptimizerConfig
     seed: int
-    device: str
-    precision: Precision
+    loop: LoopConfig
+    """Where it is computed, and how often a checkpoint is written; the rest is the lesson's own."""
     reached: Reached | None = None
     """Ends the lesson; where the budget ends first, it has failed."""
     monitors: Sequence[Monitor] | None = None
@@ -85,8 +84,9 @@ class Lesson:
             run=directory,
             resume=going_on,
             seed=self.seed,
-            device=self.device,
-            precision=self.precision,
+            device=self.loop.device,
+            precision=self.loop.precision,
+            checkpoint_every=self.loop.checkpoint_every,
             clip_norm=self.clip_norm,
             log_every=self.log_every,
             progress=progress,

@@ -31,8 +31,7 @@ def lesson_of(run: Run[ExampleData], role: str, warmup: Warmup) -> Lesson:
         budget=_budget(warmup, source, config),
         optimizer=OptimizerConfig(lr=warmup.rate),
         seed=config.seed + SEED,
-        device=config.loop.device,
-        precision=config.loop.precision,
+        loop=config.loop,
         reached=_reached(run.data, warmup) if warmup.goal else None,
         log_every=EVERY if warmup.goal else 50,
     )

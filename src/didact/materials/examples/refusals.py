@@ -22,7 +22,8 @@ CHECKED = 256
 
 def refusals(run: Run[ExampleData]) -> Iterator[Check]:
     """The task, batches, and what the teacher answers."""
-    return look({"method": _task, "batches": _batches, "budget": _budget, "teacher": _teachers}, run)
+    stages = {"method": _task, "batches": _batches, "budget": _budget, "warm start": _goals, "teacher": _teachers}
+    return look(stages, run)
 
 
 def _task(run: Run[ExampleData]) -> None:
@@ -61,6 +62,17 @@ def _budget(run: Run[ExampleData]) -> None:
         raise ConfigError(
             f"The budget is counted in {', '.join(sorted(axes))}, which this run never uses up; give it in steps too."
         )
+
+
+def _goals(run: Run[ExampleData]) -> None:
+    """Whether somebody can tell when a part that is trained first is right often enough."""
+    for role, part in run.parts.items():
+        for warmup in part.warmups:
+            if warmup.goal and not labelled(run.data.splits.validation).size:
+                raise ConfigError(
+                    f"{role} is {warmup.spec!r}, but without validation examples nobody can tell when it is right "
+                    "often enough; give some, or a number of steps, as in warm:500:mlp:64."
+                )
 
 
 def _teachers(run: Run[ExampleData]) -> None:

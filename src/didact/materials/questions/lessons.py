@@ -37,8 +37,7 @@ def lesson_of(run: Run[QuestionData], warmup: Warmup) -> Lesson:
         budget=Budget(steps=warmup.steps or LIMIT),
         optimizer=OptimizerConfig(lr=warmup.rate, **steady),  # pyright: ignore
         seed=config.seed,
-        device=config.loop.device,
-        precision=config.loop.precision,
+        loop=config.loop,
         reached=_reached(run, warmup) if warmup.goal else None,
         monitors=[],
         log_every=EVERY,
