@@ -1,6 +1,7 @@
 """Comparisons from Python."""
 
 import json
+from collections import Counter
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 
 import didact
 from blobs import DATA
-from didact import evaluation
+from didact import evaluation, sources
 from didact.errors import ConfigError
 from didact.experiment import running
 from didact.experiment.arms import parse_arm
@@ -110,3 +111,24 @@ def test_an_interrupted_comparison_keeps_its_finished_seeds():
     compared = compare(arms, seeds=(0, 1, 2), baselines="none", on_result=stop, **SMALL)
     assert compared.interrupted
     assert compared.comparison.seeds == (0,)
+
+
+def test_answers_that_no_model_writes_stand_beside_language_models():
+    """Prompts that begin with the answer are answered by the nearest; a constant answer is right as often as it is."""
+    records = [
+        {"prompt": f"{n % 3}{'ab'[n % 2]}{n}", "answer": str(n % 3), "completion": str(n % 3)} for n in range(60)
+    ]
+    shared = {"data": records, "student": "decoder:1x16:32", "verifier": "exact", "steps": 1, "batch_size": 8}
+    found = compare(["sft", "nearest_prompt"], seeds=(0, 1), progress=False, **shared).comparison
+    assert found.arms == ("sft", "nearest_prompt", "commonest_answer")
+    assert found.metric == "accuracy"
+    for seed in (0, 1):
+        train, _, test = sources.split_questions(sources.from_records(records), seed=seed)
+        commonest = Counter(question.answer for question in train).most_common(1)[0][0]
+        wanted = sum(question.answer == commonest for question in test) / len(test)
+        result = found.results["commonest_answer"][seed]
+        assert result.metrics["accuracy"] == result.metrics["reward"] == pytest.approx(wanted)
+        assert result.cost.labels == len(train)
+        assert found.results["nearest_prompt"][seed].metrics["accuracy"] > wanted
+    with pytest.raises(ConfigError, match="There is no baseline 'ridge' for these data"):
+        compare(["sft", "ridge"], seeds=(0,), progress=False, **shared)

@@ -7,13 +7,11 @@ from typing import Any
 from didact import catalogue
 from didact.errors import ConfigError, nearest
 from didact.experiment import config as configs
-from didact.experiment import running
+from didact.experiment import finding, running
 from didact.experiment.config import RunConfig
 from didact.experiment.material import Objects
 from didact.experiment.preparing import takes
 
-BASELINES = ("label_spreading", "logistic_regression", "ridge", "boosted_trees", "pixel_gaussian")
-"""The cheap alternatives that can stand beside the methods, where they fit the data."""
 Arm = str | Mapping[str, Any] | RunConfig
 """A method's name with settings after commas, a mapping of settings with `method`, or a whole configuration."""
 PARTS = ("data", "student", "teacher", "verifier")
@@ -56,7 +54,7 @@ class Plan:
         named = dict(arms) if isinstance(arms, Mapping) else _named(arms)
         if not named:
             raise ConfigError("There is no arm to compare; name at least one method, such as supervised.")
-        self.baselines = [name for name, arm in named.items() if isinstance(arm, str) and arm in BASELINES]
+        self.baselines = [name for name, arm in named.items() if isinstance(arm, str) and arm in finding.baselines()]
         gathered = {name: _gathered(arm, settings) for name, arm in named.items() if name not in self.baselines}
         if not gathered:
             raise ConfigError("Only baselines were named; name at least one method beside them, such as supervised.")
@@ -119,10 +117,10 @@ def _method(name: Any, arm: Any) -> catalogue.MethodInfo:
     """The method that an arm names."""
     if not isinstance(name, str):
         raise ConfigError(f"An arm is {arm!r}, but must name its method.")
-    if name in BASELINES:
+    if name in finding.baselines():
         raise ConfigError(f"The arm {arm!r} is a baseline, which has no settings; name it alone.")
     try:
         return catalogue.find(name)
     except ConfigError:
-        known = (*catalogue.names(), *BASELINES)
+        known = (*catalogue.names(), *finding.baselines())
         raise ConfigError(f"There is no method or baseline {name!r}. {nearest(name, known)}") from None

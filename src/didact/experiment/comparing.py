@@ -167,7 +167,7 @@ class _Bench:
 
     def material(self, name: str) -> Material[Any]:
         """An arm's material."""
-        return finding.find(catalogue.find(self.plan.configs[name].method).material)
+        return finding.find(catalogue.find(self.plan.configs[name].method))
 
     def data(self, seed: int, name: str | None = None) -> Data:
         """The data as they are split for a seed, as an arm's student reads them."""

@@ -43,7 +43,7 @@ def _of_the_run(config: RunConfig, objects: Objects) -> Iterator[Check]:
     """Stage by stage, as each builds on the one before."""
     stage = "method"
     try:
-        material = finding.find(catalogue.find(config.method).material)
+        material = finding.find(catalogue.find(config.method))
         stage = "data"
         data = material.open(config, objects.data)
         yield from _data(data, material, config)

@@ -1,31 +1,48 @@
-"""What kinds of runs there are: the folders of `didact/materials`, found by their path."""
+"""What kinds of runs there are: the folders of `didact/materials`, found by their path.
+
+The package of a material is light. It says which flags mean something for it, of those that don't for every material
+(`FIELDS`), what its runs take at least (`USE`), and its cheap alternatives (`BASELINES`). Its module `material` holds
+`MATERIAL`.
+"""
 
 import importlib
+import types
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from didact.catalogue import MethodInfo
 from didact.errors import ConfigError
-from didact.experiment.config import RunConfig
+from didact.experiment.config import PLACES, RunConfig
 from didact.experiment.material import Material, Objects
 
 FOLDER = Path(__file__).parent.parent / "materials"
 
 
 @cache
-def names() -> tuple[str, ...]:
-    """The materials that there are."""
-    return tuple(sorted(path.parent.name for path in FOLDER.glob("*/material.py")))
+def packages() -> dict[str, types.ModuleType]:
+    """The packages of the materials that there are, by their names."""
+    names = sorted(path.parent.name for path in FOLDER.glob("*/material.py"))
+    return {name: importlib.import_module(f"didact.materials.{name}") for name in names}
 
 
-def find(name: str) -> Material[Any]:
-    """The material of that name, as a feed has it.
+def baselines() -> tuple[str, ...]:
+    """The cheap alternatives of every material."""
+    return tuple(name for package in packages().values() for name in package.BASELINES)
+
+
+def find(info: MethodInfo) -> Material[Any]:
+    """The material of a method.
 
     Raises:
         ConfigError: There is none.
     """
-    if name not in names():
-        raise ConfigError(f"There are no runs on {name} yet; there are those on {' and '.join(names())}.")
+    name = info.method_type.feed.material
+    if name not in packages():
+        raise ConfigError(
+            f"The method {info.name!r} learns from {name}, of which there are no runs yet; there are those on "
+            f"{' and '.join(packages())}."
+        )
     return importlib.import_module(f"didact.materials.{name}.material").MATERIAL
 
 
@@ -35,12 +52,13 @@ def check_fields(material: Material[Any], config: RunConfig, objects: Objects) -
     Raises:
         ConfigError: Such a field is given.
     """
-    others = {field for name in names() for field in find(name).fields} - set(material.fields)
-    given, blank = {**config.flat(), **objects.given()}, RunConfig(method="").flat()
-    for name in sorted(others):
-        value = given[name]
-        if value not in (None, blank[name]):
+    named, blank = objects.given(), RunConfig(method=config.method)
+    known = {flag for package in packages().values() for flag in package.FIELDS}
+    for flag in sorted(known - set(packages()[material.name].FIELDS)):
+        table, name = PLACES[flag]
+        value, default = (getattr(getattr(one, table) if table else one, name) for one in (config, blank))
+        if (value := named.get(flag, value)) != default:
             raise ConfigError(
-                f"{name} is {value!r}, but the method {config.method!r} learns from {material.name}, for which it "
-                f"means nothing; leave out {name}, or choose another method."
+                f"{flag} is {value!r}, but the method {config.method!r} learns from {material.name}, for which it "
+                f"means nothing; leave out {flag}, or choose another method."
             )

@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -108,77 +108,46 @@ class Judge(Protocol):
 D = TypeVar("D", bound=Data)
 
 
-class Material(Protocol[D]):
+@dataclass(frozen=True, kw_only=True)
+class Material(Generic[D]):
     """A kind of run: how its data are opened, what its parts are, and how it is judged."""
 
     name: str
     """As feeds call it, and the folder of `materials/` that it lies in."""
-    fields: tuple[str, ...]
-    """The fields of a configuration that mean something for it, of those that don't for every material."""
     monitors: tuple[MonitorKind, ...]
     """Those that suit it."""
     log_every: int
     """Steps between readings of the losses."""
-
-    def open(self, config: RunConfig, given: Any) -> D:
-        """Open and split the data; `given` is from Python, in the place of `config.data.source`."""
-        ...
-
-    def reads(self, config: RunConfig) -> str:
-        """Runs for which this is the same may share their data, where they share seed and splits."""
-        ...
-
-    def student(self, run: "Run[D]") -> Part:
-        """The student by its spec, or as it is given from Python; the run has no parts yet."""
-        ...
-
-    def teacher(self, run: "Run[D]") -> Part:
-        """The teacher by its spec, or as it is given from Python; several are its members."""
-        ...
-
-    def verifier(self, run: "Run[D]") -> Verifier | None:
-        """What judges the student's answers, where there is such a thing."""
-        ...
-
-    def seen(self, run: "Run[D]") -> D:
-        """The data with whatever else the teachers look at."""
-        ...
-
-    def ingredients(self, run: "Run[D]") -> Mapping[str, Any]:
-        """What the constructor of a method can ask for, by the names of its parameters."""
-        ...
-
-    def source(self, run: "Run[D]") -> Source:
-        """The batches."""
-        ...
-
-    def lesson(self, run: "Run[D]", role: str, warmup: Warmup) -> Lesson:
-        """How a part in that role is taught what it must have learned before the run."""
-        ...
-
-    def judge(self, run: "Run[D]") -> Judge:
-        """Who judges the run."""
-        ...
-
-    def refusals(self, run: "Run[D]") -> Iterator[Check]:
-        """What every run is checked for before it begins; of a check that fails, the rest is not looked at."""
-        ...
-
-    def trials(self, run: "Run[D]") -> Iterator[Check]:
-        """What the doctor tries out besides: nothing is trained, and little is computed."""
-        ...
-
-    def keep(self, run: "Run[D]", path: Path) -> None:
-        """Write the student that a run delivers into the run's directory."""
-        ...
-
-    def baselines(self, data: D, config: RunConfig) -> tuple[str, ...]:
-        """The cheap alternatives that fit the data, the cheapest first."""
-        ...
-
-    def baseline(self, name: str, data: D, config: RunConfig) -> ArmResult:
-        """The figures of a cheap alternative."""
-        ...
+    open: Callable[[RunConfig, Any], D]
+    """Opens and splits the data; the second argument is from Python, in the place of `config.data.source`."""
+    reads: Callable[[RunConfig], str]
+    """Runs for which this is the same may share their data, where they share seed and splits."""
+    student: Callable[["Run[D]"], Part]
+    """The student by its spec, or as it is given from Python; the run has no parts yet."""
+    teacher: Callable[["Run[D]"], Part]
+    """The teacher by its spec, or as it is given from Python; several are its members."""
+    verifier: Callable[["Run[D]"], Verifier | None]
+    """What judges the student's answers, where there is such a thing."""
+    seen: Callable[["Run[D]"], D]
+    """The data with whatever else the teachers look at."""
+    ingredients: Callable[["Run[D]"], Mapping[str, Any]]
+    """What the constructor of a method can ask for, by the names of its parameters."""
+    source: Callable[["Run[D]"], Source]
+    """The batches."""
+    lesson: Callable[["Run[D]", str, Warmup], Lesson]
+    """How a part in a role is taught what it must have learned before the run."""
+    judge: Callable[["Run[D]"], Judge]
+    """Who judges the run."""
+    refusals: Callable[["Run[D]"], Iterator[Check]]
+    """What every run is checked for before it begins; of a check that fails, the rest is not looked at."""
+    trials: Callable[["Run[D]"], Iterator[Check]]
+    """What the doctor tries out besides: nothing is trained, and little is computed."""
+    keep: Callable[["Run[D]", Path], None]
+    """Writes the student that a run delivers into the run's directory."""
+    baselines: Callable[[D, RunConfig], tuple[str, ...]]
+    """The cheap alternatives that fit the data, the cheapest first."""
+    baseline: Callable[[str, D, RunConfig], ArmResult]
+    """The figures of a cheap alternative."""
 
 
 @dataclass

@@ -65,7 +65,7 @@ def put_together(config: RunConfig, objects: Objects, data: Data | None = None) 
     """
     find_device(config.loop.device)
     info = catalogue.find(config.method)
-    material = finding.find(info.material)
+    material = finding.find(info)
     options = catalogue.build_config(info, config.options)
     finding.check_fields(material, config, objects)
     wanted = _check_teacher(info, config, objects)

@@ -110,16 +110,16 @@ def run(
         DidactError: Something does not fit; the message names the field, the value and what would work.
     """
     config, objects = gather(
-        config, **{"data": data, "teacher": teacher, "verifier": verifier, **_named(student), **settings}
+        config,
+        data=data,
+        teacher=teacher,
+        verifier=verifier,
+        **({} if student is None else {"student": student}),
+        **settings,
     )
     if directory is None:
         return execute(config, objects, progress=progress)
     return _in_directory(config, objects, Path(directory), progress=progress)
-
-
-def _named(student: Any) -> dict[str, Any]:
-    """The student by its name, so that another name of it can stand in its place."""
-    return {} if student is None else {"student": student}
 
 
 def resume(directory: str | Path, *, trust: Iterable[str] = (), progress: bool = True, **objects: Any) -> RunResult:
@@ -169,6 +169,8 @@ def gather(config: RunConfig | None = None, **settings: Any) -> tuple[RunConfig,
     words = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
     objects = {name: words.pop(name) for name in parts if not isinstance(words.get(name, ""), str)}
     values = _sorted_settings(words, config.method if config is not None else None)
+    if config is not None and not values:
+        return config, Objects(**objects)
     return configs.make(values) if config is None else config.replace(**values), Objects(**objects)
 
 

@@ -9,7 +9,7 @@ from didact.materials.examples.data import ExampleData, count_labels, labelled
 from didact.types import Cost
 
 
-def fitting(data: ExampleData) -> tuple[str, ...]:
+def fitting(data: ExampleData, config: RunConfig) -> tuple[str, ...]:
     """Those that fit the training examples, the cheapest first."""
     return evaluation.baselines_for(data.train)
 

@@ -1,6 +1,6 @@
 """Examples: opened, split, and with the labels that the student may see."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,9 @@ from didact.errors import ConfigError, DataError, nearest
 from didact.evaluation import MASK
 from didact.experiment.checking import Check
 from didact.experiment.config import RunConfig
-from didact.parts.part import VIEW, Part
+from didact.experiment.material import Run
+from didact.parts import parse
+from didact.parts.part import VIEW, tokenizer_of
 from didact.sources import add_view
 from didact.types import Examples, is_labelled
 
@@ -94,13 +96,12 @@ def _texts(examples: Examples, config: RunConfig) -> Check:
     return Check("warn" if cut > 0.1 else "ok", "tokens", words + (" Raise max_length." if cut > 0.1 else ""))
 
 
-def open_examples(config: RunConfig, given: Any = None, tokenizer: Any = None) -> ExampleData:
+def open_examples(config: RunConfig, given: Any = None) -> ExampleData:
     """Open, split and thin out the data.
 
     Args:
         config: `data` and what says how to read it.
         given: data from Python in the place of a source: `Examples`, a mapping of tensors, or a pair (x, y).
-        tokenizer: for text, the student's own; by default bytes.
 
     Returns:
         The data; nothing is written.
@@ -109,7 +110,7 @@ def open_examples(config: RunConfig, given: Any = None, tokenizer: Any = None) -
         ConfigError: The data are not known, or an option does not go with them.
         DataError: They cannot be learned from as they are.
     """
-    examples = _load(config, tokenizer) if given is None else _from_python(given, config)
+    examples = _load(config) if given is None else _from_python(given, config)
     splits = sources.split(examples, validation=config.split.validation, test=config.split.test, seed=config.split_seed)
     if config.data.impute is not None:
         splits = sources.impute(splits, config.data.impute)
@@ -121,8 +122,9 @@ def open_examples(config: RunConfig, given: Any = None, tokenizer: Any = None) -
     return ExampleData(examples=examples, splits=splits, train=train, duplicates=found)
 
 
-def with_tokens(data: ExampleData, teachers: Sequence[Part]) -> ExampleData:
+def with_tokens(run: Run[ExampleData]) -> ExampleData:
     """The data with the view that a teacher with a tokenizer of its own looks at."""
+    data, teachers = run.data, run.teachers
     tokenizer = next((part.tokenizer for part in teachers if part.tokenizer is not None), None)
     if tokenizer is None or data.examples.modality != "text":
         return data
@@ -155,7 +157,7 @@ def _check_labels(splits: sources.Splits, config: RunConfig) -> None:
             )
 
 
-def _load(config: RunConfig, tokenizer: Any) -> Examples:
+def _load(config: RunConfig) -> Examples:
     data = config.data
     if data.source in worlds.names():
         return _built_in(config)
@@ -165,6 +167,8 @@ def _load(config: RunConfig, tokenizer: Any) -> Examples:
             f"{nearest(data.source, worlds.names('examples'))} Otherwise give the path of a .csv, .parquet, .jsonl or "
             ".npz file, of a folder of images by class, or hf:NAME."
         )
+    # A student from Python brings no tokenizer; without one, text is read as bytes.
+    student = None if config.student.startswith("<") else parse(config.student, "student")
     return sources.load(
         data.source,
         target=data.target,
@@ -174,7 +178,7 @@ def _load(config: RunConfig, tokenizer: Any) -> Examples:
         impute=data.impute,
         skip_bad=data.skip_bad,
         image_size=data.image_size,
-        tokenizer=tokenizer,
+        tokenizer=None if student is None else tokenizer_of(student, data.max_length),
         max_length=data.max_length,
         split=data.split,
     )

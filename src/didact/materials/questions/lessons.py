@@ -26,7 +26,7 @@ ASKED = 256
 """Validation questions that it is asked at each look."""
 
 
-def lesson_of(run: Run[QuestionData], warmup: Warmup) -> Lesson:
+def lesson_of(run: Run[QuestionData], role: str, warmup: Warmup) -> Lesson:
     """Fine-tuning on the completions of the training questions, for some steps, or until it is right often enough."""
     config, info = run.config, catalogue.find("sft")
     model = warmup.model.requires_grad_(True)

@@ -1,0 +1,67 @@
+"""The cheap alternatives beside a run on questions: answers that no model writes, judged as the student's are."""
+
+import time
+from collections import Counter
+
+from didact.errors import MissingExtraError, check_choice
+from didact.evaluation import ArmResult
+from didact.experiment.config import RunConfig
+from didact.materials.questions import BASELINES
+from didact.materials.questions.data import QuestionData
+from didact.teachers import verifier_of
+from didact.types import Cost, Questions
+
+NGRAMS = (1, 3)
+"""The shortest and the longest runs of characters by which prompts are compared."""
+
+
+def fitting(data: QuestionData, config: RunConfig) -> tuple[str, ...]:
+    """Those that fit: all, where a verifier can judge them and some training question says what a good answer is."""
+    spec = config.verifier or data.questions.verifier
+    return BASELINES if spec and not spec.startswith("<") and len(_known(data)) else ()
+
+
+def judged(name: str, data: QuestionData, config: RunConfig) -> ArmResult:
+    """Answer the test questions, and score the answers.
+
+    Args:
+        name: `commonest_answer` gives every question the answer that is the commonest in the training; `nearest_prompt`
+            that of the training question whose prompt is the most alike, by the TF-IDF weights of its characters.
+        data: the run's.
+        config: the run's, for its verifier.
+
+    Raises:
+        ConfigError: there is no such baseline.
+        MissingExtraError: scikit-learn is not installed.
+    """
+    check_choice("baseline", name, BASELINES)
+    start, known = time.perf_counter(), _known(data)
+    answers = [question.completion or question.answer or "" for question in known]
+    if name == "commonest_answer":
+        texts = [Counter(answers).most_common(1)[0][0]] * len(data.test)
+    else:
+        texts = [answers[place] for place in _nearest(known, data.test)]
+    own = data.questions.verifier
+    rewards = verifier_of(config.verifier or own).judge(texts, data.test).value
+    # The questions' own verifier tells what is right, whatever pays.
+    right = verifier_of(own).judge(texts, data.test).value if own else rewards
+    metrics = {"accuracy": float((right >= 1.0).float().mean()), "reward": float(rewards.mean())}
+    cost = Cost(labels=len(known), examples=len(known), seconds=time.perf_counter() - start)
+    return ArmResult(metrics, cost)
+
+
+def _known(data: QuestionData) -> Questions:
+    """The training questions of which a good answer is known."""
+    return data.train.select([i for i, question in enumerate(data.train) if question.completion or question.answer])
+
+
+def _nearest(known: Questions, asked: Questions) -> list[int]:
+    """For each question, the place of the known one whose prompt is the most alike."""
+    try:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+    except ImportError:
+        raise MissingExtraError("scikit-learn", "data", "A baseline") from None
+    weigh = TfidfVectorizer(analyzer="char", ngram_range=NGRAMS, lowercase=False)
+    there = weigh.fit_transform([question.prompt for question in known])
+    likeness = weigh.transform([question.prompt for question in asked]) @ there.T
+    return likeness.toarray().argmax(1).tolist()
