@@ -12,7 +12,6 @@ import importlib.util
 import sys
 import types
 import typing
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 
 from didact import trusting
 from didact.claiming import Claim
+from didact.documents import Document, Values
 from didact.errors import ConfigError, nearest
 from didact.options import PACKAGE, Option, convert, lineage, parse, read_options
 
@@ -54,7 +54,7 @@ class MethodInfo:
         return _read_needs(self.path)
 
     @cached_property
-    def feed(self) -> Mapping[str, Any]:
+    def feed(self) -> Values:
         """What it is fed, read from its file without running it: the feed's name as `kind`, and what is said of it."""
         return _read_feed(self.path)
 
@@ -145,7 +145,7 @@ def find(name: str) -> MethodInfo:
     raise ConfigError(f"There is no method {name!r}. {nearest(plain, paths)}")
 
 
-def build_config(info: MethodInfo, options: Mapping[str, Any]) -> Any:
+def build_config(info: MethodInfo, options: Values) -> Any:
     """Make a method's `Config` from options that may be words of a command line or values of a file.
 
     Args:
@@ -230,7 +230,7 @@ def _literal(path: Path, word: ast.keyword) -> Any:
         ) from None
 
 
-def _read_feed(path: Path) -> dict[str, Any]:
+def _read_feed(path: Path) -> Document:
     """The `feed` that a method's class states.
 
     Raises:

@@ -6,8 +6,9 @@ written out: words, numbers, tuples and dictionaries of them.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from didact.documents import Values
 from didact.errors import ConfigError, check_choice
 
 Verdict = Literal["replicated", "not replicated", "opposite"]
@@ -52,7 +53,7 @@ class Claim:
 
     statement: str
     """What the paper says, made small: one sentence that the comparison can show to be wrong."""
-    arms: Mapping[str, str | Mapping[str, Any]]
+    arms: Mapping[str, str | Values]
     """By name, what `didact.compare` takes: `"supervised"`, `{"method": "distill", "teacher": "random"}`, or a baseline
     such as `label_spreading` under its own name."""
     method: str
@@ -61,7 +62,7 @@ class Claim:
     """The arm that the paper beats."""
     cheap: str
     """The arm that a sceptic would take instead; it may be the baseline."""
-    settings: Mapping[str, Any]
+    settings: Values
     """What all arms share, as `didact.compare` takes it: `labels`, `steps`, `learner`, `teacher`."""
     equal: Axis
     """The axis of cost on which the method and its baseline spend the same."""

@@ -137,7 +137,7 @@ def _file_of(module: str) -> Path | None:
     return next((one for one in files if one.is_file()), None)
 
 
-def convert(option: str, value: Any, annotation: Any) -> Any:
+def convert(option: str, value: object, annotation: object) -> Any:
     """Make a value fit an annotation.
 
     Args:
@@ -187,7 +187,7 @@ def _parsed(path: Path, _modified: int) -> tuple[str, ast.Module]:
     return source, ast.parse(source)
 
 
-def _boolean(value: Any) -> bool:
+def _boolean(value: object) -> bool:
     words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
     if isinstance(value, bool):
         return value
@@ -196,7 +196,7 @@ def _boolean(value: Any) -> bool:
     raise ValueError
 
 
-def _integer(value: Any) -> int:
+def _integer(value: object) -> int:
     if isinstance(value, bool):
         raise TypeError
     if isinstance(value, str):
@@ -209,13 +209,13 @@ def _integer(value: Any) -> int:
     return int(value)
 
 
-def _number(value: Any) -> float:
+def _number(value: object) -> float:
     if isinstance(value, bool):
         raise TypeError
     return float(value)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, str | int | Path) and not isinstance(value, bool):
         return str(value)
     raise TypeError
@@ -229,7 +229,7 @@ _PLAIN: dict[Any, tuple[str, Any]] = {
 }
 
 
-def _convert_union(option: str, value: Any, members: tuple[Any, ...]) -> Any:
+def _convert_union(option: str, value: object, members: tuple[Any, ...]) -> Any:
     if type(None) in members and (value is None or (isinstance(value, str) and value.lower() == "none")):
         return None
     present = [member for member in members if member is not type(None)]
@@ -245,14 +245,14 @@ def _convert_union(option: str, value: Any, members: tuple[Any, ...]) -> Any:
     raise ConfigError(f"{option} is {value!r}, but must be {kinds}.")
 
 
-def _convert_choice(option: str, value: Any, choices: tuple[Any, ...]) -> Any:
+def _convert_choice(option: str, value: object, choices: tuple[Any, ...]) -> Any:
     for choice in choices:
         if value == choice or (isinstance(value, str) and value == str(choice)):
             return choice
     raise ConfigError(f"{option} is {value!r}, which is not known. {nearest(str(value), map(str, choices))}")
 
 
-def _convert_sequence(option: str, value: Any, origin: type, members: tuple[Any, ...]) -> Any:
+def _convert_sequence(option: str, value: object, origin: type, members: tuple[Any, ...]) -> Any:
     parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
     if not isinstance(parts, Sequence):
         raise ConfigError(f"{option} is {value!r}, but must be several values, separated by commas.")

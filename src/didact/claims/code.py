@@ -15,10 +15,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from didact import catalogue
 from didact.claiming import Claim
+from didact.documents import Values
 from didact.errors import ConfigError
 from didact.options import parse
 
@@ -63,7 +63,7 @@ def methods(claim: Claim) -> list[str]:
     return sorted({name for name in [*named, "supervised"] if _is_method(name)})
 
 
-def method_of(arm: str | Mapping[str, Any]) -> str:
+def method_of(arm: str | Values) -> str:
     """The method, or cheap baseline, of an arm."""
     return str(arm.get("method", "")) if isinstance(arm, Mapping) else arm.partition(",")[0].strip()
 

@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from didact import catalogue
 from didact.catalogue import MethodInfo
 from didact.claims import code
 from didact.claims.store import Store
+from didact.documents import Document
 from didact.errors import ConfigError, nearest
 
 _KEPT = (
@@ -16,7 +16,7 @@ _KEPT = (
 )
 
 
-def entry(info: MethodInfo, store: Store) -> dict[str, Any]:
+def entry(info: MethodInfo, store: Store) -> Document:
     """A method's entry in the catalogue, ready for JSON.
 
     Args:
@@ -46,7 +46,7 @@ def entry(info: MethodInfo, store: Store) -> dict[str, Any]:
     }
 
 
-def _claim(info: MethodInfo, store: Store) -> dict[str, Any] | None:
+def _claim(info: MethodInfo, store: Store) -> Document | None:
     claim = info.claim
     if claim is None:
         return None

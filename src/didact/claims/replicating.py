@@ -17,6 +17,7 @@ from didact import catalogue, worlds
 from didact.catalogue import MethodInfo
 from didact.claiming import Claim, Verdict
 from didact.claims.store import Store, basis
+from didact.documents import Document, Values
 from didact.errors import ConfigError, DidactError, RunError, check_choice, check_range
 from didact.evaluation import ArmResult, Comparison, phrases, wording
 from didact.evaluation.intervals import Estimate
@@ -44,7 +45,7 @@ class Replicated:
     """Of all arms, with the baseline as the reference."""
     verdict: Verdict | None
     """None with one seed, of which there is no interval."""
-    budget: Mapping[str, Any]
+    budget: Values
     """`axis`, and under `spent` each arm's mean on it."""
     teachers: Mapping[str, Mapping[str, float]]
     """By teacher, its mean figures on the test examples, and the mean cost of training it."""
@@ -62,9 +63,9 @@ class Job:
     seeds: tuple[int, ...]
     store: Store | None
     """None where the result is not to be stored."""
-    basis: Mapping[str, Any]
+    basis: Values
     """What the figures rest on."""
-    done: dict[str, Any]
+    done: Document
     """What is kept of each finished seed, by the seed as a word."""
 
     @property
@@ -186,7 +187,7 @@ def _job(name: str, seeds: Sequence[int] | None, world: str | None, store: Store
 _Finished = tuple[Job, int, dict[str, Any] | DidactError]
 
 
-def _keep(job: Job, seed: int, found: dict[str, Any] | DidactError) -> None:
+def _keep(job: Job, seed: int, found: Document | DidactError) -> None:
     """Write a finished seed, unless it shows that the claim is not what it says."""
     if isinstance(found, DidactError):
         raise found
@@ -196,7 +197,7 @@ def _keep(job: Job, seed: int, found: dict[str, Any] | DidactError) -> None:
         job.store.keep(job.info.name, job.basis, job.done)
 
 
-def _check_equal(claim: Claim, seed: int, arms: Mapping[str, Any]) -> None:
+def _check_equal(claim: Claim, seed: int, arms: Values) -> None:
     """Raise `RunError` where the method spent another amount than the baseline on the axis that is said to be equal."""
     spent, theirs = (arms[arm]["cost"].get(claim.equal, 0) for arm in (claim.method, claim.baseline))
     if not math.isclose(spent, theirs, rel_tol=SLACK):
@@ -271,7 +272,7 @@ def _key(info: MethodInfo) -> str | Path:
     return info.path if info.family == "yours" else info.name
 
 
-def _teach(key: str, world: str, seed: int, on_result: OnResult | None = None) -> dict[str, Any] | DidactError:
+def _teach(key: str, world: str, seed: int, on_result: OnResult | None = None) -> Document | DidactError:
     """All arms of a claim with one seed; an error is given back, so that the other claims go on."""
     info = catalogue.find(key)
     claim = claim_of(info)
@@ -305,13 +306,13 @@ def _teach(key: str, world: str, seed: int, on_result: OnResult | None = None) -
     }
 
 
-def _encode(result: ArmResult) -> dict[str, Any]:
+def _encode(result: ArmResult) -> Document:
     """An arm's figures for JSON, which has no NaN; what was not spent is left out."""
     metrics = {name: value if math.isfinite(value) else str(value) for name, value in result.metrics.items()}
     return {"metrics": metrics, "cost": {axis: spent for axis, spent in result.cost.as_dict().items() if spent}}
 
 
-def _decode(kept: Mapping[str, Any]) -> ArmResult:
+def _decode(kept: Values) -> ArmResult:
     return ArmResult({name: float(value) for name, value in kept["metrics"].items()}, Cost(**kept["cost"]))
 
 
@@ -351,7 +352,7 @@ def _verdict(claim: Claim, comparison: Comparison) -> Verdict | None:
     return claim.judge(found.low, found.high, higher_is_better=comparison.higher_is_better)
 
 
-def _document(job: Job, replicated: Replicated) -> dict[str, Any]:
+def _document(job: Job, replicated: Replicated) -> Document:
     """What is stored of a claim."""
     comparison = replicated.comparison
     effect, cheap = comparison.difference(job.claim.method), _against_cheap(replicated)
@@ -405,7 +406,7 @@ def _against_cheap(replicated: Replicated) -> Estimate:
     return comparison.difference(replicated.claim.method)
 
 
-def _summary(comparison: Comparison, arm: str) -> dict[str, Any]:
+def _summary(comparison: Comparison, arm: str) -> Document:
     mean, apart = comparison.summary(arm), None if arm == comparison.reference else comparison.difference(arm)
     assert mean is not None
     return {

@@ -11,6 +11,7 @@ from typing import Any
 from didact.catalogue import MethodInfo
 from didact.claiming import Claim
 from didact.claims import code
+from didact.documents import Document, Values
 from didact.errors import DataError
 
 FORMAT = "didact claim 1"
@@ -45,7 +46,7 @@ class Store:
         """Where the seeds are that a replication has finished so far."""
         return self.path / f".{name}.partial.json"
 
-    def read(self, name: str) -> dict[str, Any] | None:
+    def read(self, name: str) -> Document | None:
         """A method's finished result; None where there is none.
 
         Raises:
@@ -53,7 +54,7 @@ class Store:
         """
         return _read(self.file(name))
 
-    def finished(self, name: str, basis: Mapping[str, Any]) -> dict[str, Any]:
+    def finished(self, name: str, basis: Values) -> Document:
         """The seeds that an interrupted replication of the same claim by the same code has finished.
 
         Args:
@@ -69,11 +70,11 @@ class Store:
                 return dict(found["seeds"])
         return {}
 
-    def keep(self, name: str, basis: Mapping[str, Any], seeds: Mapping[str, Any]) -> None:
+    def keep(self, name: str, basis: Values, seeds: Values) -> None:
         """Write the seeds that are finished, before the others are."""
         _write(self.partial(name), {"format": FORMAT, **basis, "seeds": seeds})
 
-    def finish(self, name: str, document: Mapping[str, Any]) -> Path:
+    def finish(self, name: str, document: Values) -> Path:
         """Write a whole result in the place of the one before; its path."""
         _write(self.file(name), {"format": FORMAT, **document})
         self.partial(name).unlink(missing_ok=True)
@@ -100,17 +101,17 @@ class Store:
         return [*fields, *code.changed(found["code"], now["code"])]
 
 
-def basis(claim: Claim) -> dict[str, Any]:
+def basis(claim: Claim) -> Document:
     """What figures rest on: the claim as it stands, and the code that its arms run, by content."""
     return {"claim": dataclasses.asdict(claim), "code": code.digests(claim)}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     """As JSON gives it back."""
     return json.loads(json.dumps(value))
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path) -> Document | None:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -124,7 +125,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     return found
 
 
-def _write(path: Path, document: Mapping[str, Any]) -> None:
+def _write(path: Path, document: Values) -> None:
     """All of it or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.draft")
@@ -135,7 +136,7 @@ def _write(path: Path, document: Mapping[str, Any]) -> None:
     draft.replace(path)
 
 
-def _render(value: Any, depth: int) -> str:
+def _render(value: object, depth: int) -> str:
     """JSON of which the upper levels have a line an entry, so that a change shows up small."""
     if not depth or not isinstance(value, Mapping) or not value:
         return json.dumps(value, allow_nan=False, ensure_ascii=False)

@@ -1,12 +1,13 @@
 """What the commands print about claims. Importing it doesn't import torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
 from didact.cli import show
+from didact.documents import Values
 
 if TYPE_CHECKING:
     from didact.claims.replicating import Replicated
@@ -67,7 +68,7 @@ def outcome(found: "Replicated | tuple[str, DidactError]") -> int:
     return 0
 
 
-def described(entry: Mapping[str, Any]) -> None:
+def described(entry: Values) -> None:
     """Print what a method needs, how it is used, and its claim with the figures that are stored."""
     out = show.console()
     out.print()

@@ -11,6 +11,7 @@ from typing import Any
 from didact import catalogue, trusting
 from didact.cli import flags
 from didact.cli.parser import Parser
+from didact.documents import Document
 from didact.errors import ConfigError
 
 STATUS_CODES = {"done": 0, "paused": 3, "stopped": 4, "interrupted": 130}
@@ -35,7 +36,7 @@ def carry_out(command: str, parser: Parser, words: list[str]) -> int:
     return _COMMANDS[command](namespace)
 
 
-def settings(namespace: argparse.Namespace, **fixed: Any) -> dict[str, Any]:
+def settings(namespace: argparse.Namespace, **fixed: object) -> Document:
     """The values of a run: those of its file of configuration, and over them the flags that were given.
 
     Args:
@@ -86,7 +87,7 @@ def _show(namespace: argparse.Namespace) -> int:
     return 0
 
 
-def _run(namespace: argparse.Namespace, **fixed: Any) -> int:
+def _run(namespace: argparse.Namespace, **fixed: object) -> int:
     from didact.experiment import config as configs
 
     config = configs.make(settings(namespace, **fixed))

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from didact.documents import Document
 from didact.errors import ConfigError, nearest
 from didact.options import PACKAGE, Option, find_class, read_options
 
@@ -117,10 +118,10 @@ def trusted(namespace: argparse.Namespace) -> tuple[str, ...]:
     return tuple(word.strip() for word in words.split(",") if word.strip())
 
 
-def given(namespace: argparse.Namespace) -> dict[str, Any]:
+def given(namespace: argparse.Namespace) -> Document:
     """The values of the flags that were given, by field; a method's own options under `options`."""
-    values: dict[str, Any] = {}
-    options: dict[str, Any] = {}
+    values: Document = {}
+    options: Document = {}
     for name, given in vars(namespace).items():
         # Of a flag that may be repeated.
         value = ",".join(given) if isinstance(given, list) else given

@@ -27,7 +27,7 @@ def console() -> Console:
     return Console(highlight=False)
 
 
-def write_json(document: Any) -> None:
+def write_json(document: object) -> None:
     """Print JSON."""
     sys.stdout.write(json.dumps(document, indent=1) + "\n")
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from didact import catalogue
+from didact.documents import Document, Values
 from didact.errors import ConfigError, nearest
 from didact.experiment import config as configs
 from didact.experiment import finding, running
@@ -50,7 +51,7 @@ class Plan:
         ConfigError: An arm is not understood, is there twice, or has settings that would make it unfair.
     """
 
-    def __init__(self, arms: Sequence[Arm] | Mapping[str, Arm], settings: Mapping[str, Any]) -> None:
+    def __init__(self, arms: Sequence[Arm] | Mapping[str, Arm], settings: Values) -> None:
         named = dict(arms) if isinstance(arms, Mapping) else _named(arms)
         if not named:
             raise ConfigError("There is no arm to compare; name at least one method, such as supervised.")
@@ -85,12 +86,12 @@ def _named(arms: Sequence[Arm]) -> dict[str, Arm]:
     return found
 
 
-def _name_of(arm: Mapping[str, Any]) -> str:
+def _name_of(arm: Values) -> str:
     rest = [f"{key}={value}" for key, value in arm.items() if key != "method"]
     return ",".join([str(arm.get("method", "?")), *rest])
 
 
-def _gathered(arm: Arm, settings: Mapping[str, Any]) -> tuple[RunConfig, Objects]:
+def _gathered(arm: Arm, settings: Values) -> tuple[RunConfig, Objects]:
     """The configuration of an arm: what is shared, and over it what is its own."""
     shared = _aliased(settings)
     if isinstance(arm, RunConfig):
@@ -109,11 +110,11 @@ def _gathered(arm: Arm, settings: Mapping[str, Any]) -> tuple[RunConfig, Objects
     return running.gather(None, **{**shared, **own})
 
 
-def _aliased(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _aliased(settings: Values) -> Document:
     return {configs.ALIASES.get(name, name): value for name, value in settings.items()}
 
 
-def _method(name: Any, arm: Any) -> catalogue.MethodInfo:
+def _method(name: object, arm: object) -> catalogue.MethodInfo:
     """The method that an arm names."""
     if not isinstance(name, str):
         raise ConfigError(f"An arm is {arm!r}, but must name its method.")

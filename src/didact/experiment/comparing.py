@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from didact import catalogue, evaluation
+from didact.documents import Document
 from didact.errors import ConfigError, DataError, RunError, check_choice, nearest
 from didact.evaluation import ArmResult, Comparison, report
 from didact.experiment import finding, records, running
@@ -29,7 +30,7 @@ class Compared:
     comparison: Comparison
     arms: dict[str, RunConfig | str]
     """By name, the configuration of each arm, or the name of a baseline."""
-    description: dict[str, Any]
+    description: Document
     """Versions, commit, data and configuration, as `config.json` holds them."""
     curves: dict[str, list[Any]] = field(default_factory=dict)
     verdicts: dict[str, list[Any]] = field(default_factory=dict)
@@ -61,7 +62,7 @@ def compare(
     baselines: str | Sequence[str] = "auto",
     progress: bool = True,
     on_result: Callable[[str, int, ArmResult], None] | None = None,
-    **settings: Any,
+    **settings: object,
 ) -> Compared:
     """Teach by several methods at equal budget over several seeds, and judge them by paired differences.
 
@@ -155,7 +156,7 @@ class _Bench:
     def __init__(self, plan: Plan, progress: bool) -> None:
         self.plan, self.progress = plan, progress
         self.opened: dict[tuple[int, str, str], Data] = {}
-        self.trained: dict[tuple[int, int, str], tuple[dict[str, Any], Cost]] = {}
+        self.trained: dict[tuple[int, int, str], tuple[Document, Cost]] = {}
         self.curves: dict[str, list[Any]] = {name: [] for name in plan.configs}
         self.verdicts: dict[str, list[Any]] = {name: [] for name in plan.configs}
         self.teachers: dict[str, list[dict[str, float]]] = {}
@@ -165,7 +166,7 @@ class _Bench:
         """An arm's configuration for a seed."""
         return self.plan.configs[name].replace(seed=seed)
 
-    def material(self, name: str) -> Material[Any]:
+    def material(self, name: str) -> Material[Data]:
         """An arm's material."""
         return finding.find(catalogue.find(self.plan.configs[name].method))
 
@@ -222,7 +223,7 @@ class _Bench:
             self.teachers.setdefault(result.config.teacher, []).append({**result.teacher, **cost})
         return result
 
-    def description(self, seeds: Sequence[int]) -> dict[str, Any]:
+    def description(self, seeds: Sequence[int]) -> Document:
         """What `config.json` holds of a comparison."""
         arms = {name: config.flat() for name, config in self.plan.configs.items()}
         shared = {

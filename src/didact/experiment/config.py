@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from didact import health
+from didact.documents import Document, Values
 from didact.errors import ConfigError, check_range, nearest
 from didact.experiment.reading import parse_table
 from didact.loop import Budget, LoopConfig, OptimizerConfig
@@ -34,7 +35,7 @@ class RunConfig:
     """
 
     method: str  # how it is taught: a method's name, package.module, or the path of a file
-    options: Mapping[str, Any] = field(default_factory=dict)  # the method's own options
+    options: Values = field(default_factory=dict)  # the method's own options
     student: str = "auto"  # who is taught: mlp:64,64, cnn:16,32, transformer:2x64, decoder:4x128, hf:DIR, runs/NAME
     teacher: str | None = None  # who teaches: a .skops or .onnx file, runs/NAME, hf:DIR, mlp:256,256, random
     teacher_epochs: int = 30  # passes in which a teacher such as mlp:256,256 is trained first; at least 500 steps
@@ -59,7 +60,7 @@ class RunConfig:
             raise ConfigError("select is 'best', but validation is 0; give a fraction of the examples, such as 0.1.")
 
     @classmethod
-    def of(cls, **values: Any) -> "RunConfig":
+    def of(cls, **values: object) -> "RunConfig":
         """A configuration from words or values by flag; see `make`."""
         return make(values)
 
@@ -68,11 +69,11 @@ class RunConfig:
         """What decides the splits."""
         return self.seed if self.split.seed is None else self.split.seed
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> Document:
         """Every field by name, those of a table together, ready for JSON."""
         return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
 
-    def flat(self) -> dict[str, Any]:
+    def flat(self) -> Document:
         """Every field by its flag, ready for JSON."""
         return flattened(self.as_dict())
 
@@ -81,7 +82,7 @@ class RunConfig:
         return make({**self.flat(), **flattened(changes)})
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     """Tables and mappings as dictionaries and tuples as lists, as JSON gives them back."""
     if isinstance(value, Budget):
         return value.limits()
@@ -128,7 +129,7 @@ def flags() -> tuple[str, ...]:
     return tuple(found)
 
 
-def flattened(values: Mapping[str, Any]) -> dict[str, Any]:
+def flattened(values: Values) -> Document:
     """Values by flag, whether they came by flag or in tables; a later one stands for an earlier one.
 
     Args:
@@ -137,7 +138,7 @@ def flattened(values: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: A name is unknown; the nearest are offered.
     """
-    found: dict[str, Any] = {}
+    found: Document = {}
     for key, value in values.items():
         name = ALIASES.get(key, key)
         if name in TABLES and isinstance(value, Mapping):
@@ -149,7 +150,7 @@ def flattened(values: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _opened(table: str, values: Mapping[str, Any]) -> dict[str, Any]:
+def _opened(table: str, values: Values) -> Document:
     known = [one.name for one in dataclasses.fields(TABLES[table])]
     for name in values:
         if name not in known:
@@ -157,7 +158,7 @@ def _opened(table: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {_flag(table, name): value for name, value in values.items()}
 
 
-def make(values: Mapping[str, Any]) -> RunConfig:
+def make(values: Values) -> RunConfig:
     """Make a configuration from words or values by name.
 
     Args:
@@ -172,7 +173,7 @@ def make(values: Mapping[str, Any]) -> RunConfig:
     flat = flattened(values)
     if "method" not in flat:
         raise ConfigError("method is not given; name one, such as distill. `didact list` shows them all.")
-    given: dict[str, dict[str, Any]] = {table: {} for table in ("", *TABLES)}
+    given: dict[str, Document] = {table: {} for table in ("", *TABLES)}
     for flag, (table, name) in PLACES.items():
         if flag in flat and flag != "budget":
             given[table][name] = _converted(flag, flat[flag], TABLES.get(table, RunConfig), name)
@@ -182,14 +183,14 @@ def make(values: Mapping[str, Any]) -> RunConfig:
     return RunConfig(**own, **{table: TABLES[table](**inner) for table, inner in given.items()})
 
 
-def _converted(flag: str, value: Any, table: type, name: str) -> Any:
+def _converted(flag: str, value: object, table: type, name: str) -> Any:
     hint = typing.get_type_hints(table)[name]
     if hint is Sampling:
         return _sampling(parse_table(flag, value))
     return convert(flag, parse_table(flag, value) if flag == "columns" else value, hint)
 
 
-def _sampling(table: Mapping[str, Any]) -> Sampling:
+def _sampling(table: Values) -> Sampling:
     """How completions are sampled."""
     hints = typing.get_type_hints(Sampling)
     for name in table:
@@ -198,7 +199,7 @@ def _sampling(table: Mapping[str, Any]) -> Sampling:
     return Sampling(**{name: convert(f"sampling's {name}", value, hints[name]) for name, value in table.items()})
 
 
-def _budget(flat: Mapping[str, Any]) -> Budget | None:
+def _budget(flat: Values) -> Budget | None:
     """What is given for a budget; None where nothing is."""
     given = flat.get("budget") or {}
     if not isinstance(given, Mapping):

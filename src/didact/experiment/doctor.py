@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -68,7 +67,7 @@ def _machine(config: RunConfig) -> Iterator[Check]:
     yield Check("ok" if free >= ROOM else "warn", "disk", f"{free / ROOM:.1f} GiB free in {place.resolve()}.")
 
 
-def _data(data: Data, material: Material[Any], config: RunConfig) -> Iterator[Check]:
+def _data(data: Data, material: Material[Data], config: RunConfig) -> Iterator[Check]:
     yield from data.checks(config)
     if found := data.duplicates:
         detail = f"{len(found)} {material.name} are in two splits: {found[0]} Remove one of each."
@@ -77,5 +76,5 @@ def _data(data: Data, material: Material[Any], config: RunConfig) -> Iterator[Ch
         yield Check("ok", "duplicates", f"None of the {material.name} is in two splits.")
 
 
-def _leaks(run: Run[Any]) -> Iterable[Check]:
+def _leaks(run: Run[Data]) -> Iterable[Check]:
     return [Check("warn", "leakage", leak) for leak in leaks.found(run)]

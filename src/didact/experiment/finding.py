@@ -9,12 +9,11 @@ import importlib
 import types
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from didact.catalogue import MethodInfo
 from didact.errors import ConfigError
 from didact.experiment.config import PLACES, RunConfig
-from didact.experiment.material import Material, Objects
+from didact.experiment.material import Data, Material, Objects
 
 FOLDER = Path(__file__).parent.parent / "materials"
 
@@ -31,7 +30,7 @@ def baselines() -> tuple[str, ...]:
     return tuple(name for package in packages().values() for name in package.BASELINES)
 
 
-def find(info: MethodInfo) -> Material[Any]:
+def find(info: MethodInfo) -> Material[Data]:
     """The material of a method.
 
     Raises:
@@ -46,7 +45,7 @@ def find(info: MethodInfo) -> Material[Any]:
     return importlib.import_module(f"didact.materials.{name}.material").MATERIAL
 
 
-def check_fields(material: Material[Any], config: RunConfig, objects: Objects) -> None:
+def check_fields(material: Material[Data], config: RunConfig, objects: Objects) -> None:
     """Refuse what means something for other materials alone.
 
     Raises:

@@ -7,7 +7,6 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -60,7 +59,7 @@ def _load(path: Path, model: nn.Module) -> None:
         raise CheckpointError(f"{path} holds the weights of another model: {error}.") from error
 
 
-def beginnings(content: Any) -> Store | None:
+def beginnings(content: object) -> Store | None:
     """Where models that are trained first are kept for all runs of this machine, by everything that decides them.
 
     Args:

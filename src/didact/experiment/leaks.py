@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from didact.experiment import config as configs
 from didact.experiment import records
-from didact.experiment.material import Run
+from didact.experiment.material import Data, Run
 
 
-def found(run: Run[Any]) -> Iterator[str]:
+def found(run: Run[Data]) -> Iterator[str]:
     """A sentence for each run that a part of this one comes from, where it saw what are test data now.
 
     Args:
@@ -21,7 +20,7 @@ def found(run: Run[Any]) -> Iterator[str]:
                 yield leak
 
 
-def _leak(role: str, origin: Path, run: Run[Any]) -> str | None:
+def _leak(role: str, origin: Path, run: Run[Data]) -> str | None:
     stored = records.stored(origin)
     if stored.get("data", {}).get("fingerprint") != run.data.fingerprint:
         return None

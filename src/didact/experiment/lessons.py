@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from didact.documents import Document
 from didact.errors import RunError
 from didact.experiment.keeping import Keeper, beginnings
 from didact.loop import Budget, FitResult, LoopConfig, OptimizerConfig, fit
@@ -35,11 +36,11 @@ class Reached:
         level = "stop" if share >= self.goal else "ok"
         return Verdict(level, "warm start", share, f"It is right on {share:.0%} of the validation data.")
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> Document:
         """The best share so far."""
         return {"best": self.best}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Document) -> None:
         """Take back what `state_dict` gave."""
         self.best = float(state["best"])
 

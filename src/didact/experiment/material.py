@@ -2,13 +2,14 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from didact.catalogue import MethodInfo
+from didact.documents import Document, Values
 from didact.errors import ConfigError
 from didact.evaluation import ArmResult
 from didact.experiment.checking import Check
@@ -35,7 +36,7 @@ class Objects:
         return {name: f"<{_name_of(thing)}>" for name, thing in there.items() if thing is not None}
 
 
-def _name_of(thing: Any) -> str:
+def _name_of(thing: object) -> str:
     named = getattr(thing, "name", "") or getattr(thing, "__name__", "") or type(thing).__name__
     return str(named).strip("<>")
 
@@ -58,7 +59,7 @@ class Data(Protocol):
         """By what it is known that the data are the same."""
         ...
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Document:
         """The data in figures."""
         ...
 
@@ -76,7 +77,7 @@ class Judged:
     validation: dict[str, float]
     teacher: dict[str, float]
     """The teacher's own figures, and how much the student agrees with it; empty without one."""
-    drawn: dict[str, Any] = field(default_factory=dict)
+    drawn: Document = field(default_factory=dict)
     """What the report draws."""
     labels: int = 0
     """Labels that were looked at to choose the weights."""
@@ -130,7 +131,7 @@ class Material(Generic[D]):
     """What judges the student's answers, where there is such a thing."""
     seen: Callable[["Run[D]"], D]
     """The data with whatever else the teachers look at."""
-    ingredients: Callable[["Run[D]"], Mapping[str, Any]]
+    ingredients: Callable[["Run[D]"], Values]
     """What the constructor of a method can ask for, by the names of its parameters."""
     source: Callable[["Run[D]"], Source]
     """The batches."""

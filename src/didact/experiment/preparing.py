@@ -3,7 +3,6 @@
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from didact import catalogue
 from didact.catalogue import MethodInfo
@@ -21,10 +20,10 @@ def prepare(
     *,
     data: Data | None = None,
     place: lessons.Place | None = None,
-    begin: Callable[[Run[Any]], None] | None = None,
+    begin: Callable[[Run[Data]], None] | None = None,
     teach: bool = True,
     progress: bool = False,
-) -> Run[Any]:
+) -> Run[Data]:
     """Put a run together, refuse what cannot work, and train what must be learned first.
 
     Args:
@@ -52,7 +51,7 @@ def prepare(
     return run
 
 
-def put_together(config: RunConfig, objects: Objects, data: Data | None = None) -> Run[Any]:
+def put_together(config: RunConfig, objects: Objects, data: Data | None = None) -> Run[Data]:
     """A run with its data and parts; nothing is trained, and little is checked.
 
     Args:
@@ -114,7 +113,7 @@ def _check_teacher(info: MethodInfo, config: RunConfig, objects: Objects) -> str
     return None if wanted is None or given is None else wanted.name
 
 
-def _resolved(run: Run[Any]) -> RunConfig:
+def _resolved(run: Run[Data]) -> RunConfig:
     """The configuration with what was left open filled in, as it is stored."""
     config, named = run.config, run.objects.given()
     rate = run.student.rate * getattr(run.info.method_type.feed, "rate", 1.0)
@@ -130,7 +129,7 @@ def _resolved(run: Run[Any]) -> RunConfig:
     )
 
 
-def refusals(run: Run[Any]) -> Iterator[Check]:
+def refusals(run: Run[Data]) -> Iterator[Check]:
     """What every run is checked for before it begins.
 
     Args:
@@ -143,11 +142,11 @@ def refusals(run: Run[Any]) -> Iterator[Check]:
     yield from look({"budget": _budget, "method": _method}, run)
 
 
-def _budget(run: Run[Any]) -> None:
+def _budget(run: Run[Data]) -> None:
     run.config.budget.check_source(run.source.epoch_size, run.source.labels)
 
 
-def _method(run: Run[Any]) -> Iterator[Check]:
+def _method(run: Run[Data]) -> Iterator[Check]:
     """Whether the method takes what it is given, and whether there is anything by which the best weights are known."""
     if run.config.select == "best" and not run.judge.watched:
         raise ConfigError(
@@ -158,7 +157,7 @@ def _method(run: Run[Any]) -> Iterator[Check]:
     yield Check("ok", "method", f"{run.info.name}: {type(run.method).__name__}, {run.info.title} Budget: {limits}.")
 
 
-def _teach(run: Run[Any], place: lessons.Place, *, progress: bool) -> None:
+def _teach(run: Run[Data], place: lessons.Place, *, progress: bool) -> None:
     """Train what must be learned first, and have the method made anew: its reference may be a copy of the student."""
     warmups = [(role, warmup) for role, part in run.parts.items() for warmup in part.warmups]
     for number, (role, warmup) in enumerate(warmups):

@@ -5,10 +5,11 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from didact.documents import Document
 from didact.errors import ConfigError
 
 
-def read_file(path: str | Path) -> dict[str, Any]:
+def read_file(path: str | Path) -> Document:
     """Read the values of a configuration file.
 
     Args:
@@ -38,7 +39,7 @@ def read_file(path: str | Path) -> dict[str, Any]:
     return dict(stored) if isinstance(stored, dict) else values
 
 
-def parse_table(name: str, words: Any) -> Any:
+def parse_table(name: str, words: object) -> Any:
     """Read `samples=8,temperature=0.7` into a table; what is none of words is left as it is.
 
     Raises:

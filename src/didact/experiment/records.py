@@ -4,13 +4,12 @@ import json
 import platform
 import re
 import subprocess
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from didact.documents import Document, Values
 from didact.errors import CheckpointError
 from didact.experiment.config import RunConfig
 
@@ -28,7 +27,7 @@ def new_directory(name: str) -> Path:
     return path
 
 
-def stored(directory: Path) -> dict[str, Any]:
+def stored(directory: Path) -> Document:
     """What a run's `config.json` holds.
 
     Raises:
@@ -45,7 +44,7 @@ def stored(directory: Path) -> dict[str, Any]:
     return found
 
 
-def description(config: RunConfig, objects: list[str], data: Mapping[str, Any]) -> dict[str, Any]:
+def description(config: RunConfig, objects: list[str], data: Values) -> Document:
     """What `config.json` holds: all that is needed to do the run again.
 
     Args:
@@ -56,7 +55,7 @@ def description(config: RunConfig, objects: list[str], data: Mapping[str, Any]) 
     return {"config": config.as_dict(), "objects": objects, **surroundings(), "data": data}
 
 
-def surroundings() -> dict[str, Any]:
+def surroundings() -> Document:
     """Versions, and the commit of the working directory's repository where there is one."""
     versions = {name: version(name) for name in _PACKAGES}
     return {
@@ -80,7 +79,7 @@ def _commit() -> str | None:
     return done.stdout.strip() or None if done.returncode == 0 else None
 
 
-def write_json(path: Path, document: Mapping[str, Any]) -> None:
+def write_json(path: Path, document: Values) -> None:
     """Write a JSON file, all of it or nothing; its folder is made where it is not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")

@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from didact import catalogue, health, trusting
+from didact.documents import Document, Values
 from didact.errors import CheckpointError, ConfigError
 from didact.evaluation import report
 from didact.experiment import config as configs
@@ -44,7 +45,7 @@ class RunResult:
     """What training the teacher here has cost; zero for one that was there already."""
     notes: tuple[str, ...]
     """What a reader of the figures should know."""
-    history: list[dict[str, Any]] = field(repr=False)
+    history: list[Document] = field(repr=False)
     """The records of `metrics.jsonl`."""
     verdicts: list[Any] = field(repr=False)
     """Pairs of a step and what a monitor said."""
@@ -54,7 +55,7 @@ class RunResult:
     """With everything resolved."""
     directory: Path | None = None
     """Where it was written; None where it was not."""
-    diagnostics: dict[str, Any] = field(default_factory=dict, repr=False)
+    diagnostics: Document = field(default_factory=dict, repr=False)
     """What the report draws of the student's answers on the test examples."""
 
     @property
@@ -62,7 +63,7 @@ class RunResult:
         """The student, by its other name."""
         return self.student
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> Document:
         """What `result.json` holds."""
         return {
             "status": self.status,
@@ -82,11 +83,11 @@ def run(
     *,
     directory: str | Path | None = None,
     progress: bool = True,
-    data: Any = None,
+    data: object = None,
     student: Any = None,
     teacher: Any = None,
-    verifier: Any = None,
-    **settings: Any,
+    verifier: object = None,
+    **settings: object,
 ) -> RunResult:
     """Teach a student by a method.
 
@@ -122,7 +123,7 @@ def run(
     return _in_directory(config, objects, Path(directory), progress=progress)
 
 
-def resume(directory: str | Path, *, trust: Iterable[str] = (), progress: bool = True, **objects: Any) -> RunResult:
+def resume(directory: str | Path, *, trust: Iterable[str] = (), progress: bool = True, **objects: object) -> RunResult:
     """Go on with a run that was interrupted, paused or killed, as if it had not been.
 
     Args:
@@ -153,7 +154,7 @@ def resume(directory: str | Path, *, trust: Iterable[str] = (), progress: bool =
         return _in_directory(config, given, directory, progress=progress, stored=stored)
 
 
-def gather(config: RunConfig | None = None, **settings: Any) -> tuple[RunConfig, Objects]:
+def gather(config: RunConfig | None = None, **settings: object) -> tuple[RunConfig, Objects]:
     """Sort what was given into a configuration in words and objects from Python.
 
     Args:
@@ -174,7 +175,7 @@ def gather(config: RunConfig | None = None, **settings: Any) -> tuple[RunConfig,
     return configs.make(values) if config is None else config.replace(**values), Objects(**objects)
 
 
-def _sorted_settings(settings: Mapping[str, Any], method: str | None) -> dict[str, Any]:
+def _sorted_settings(settings: Values, method: str | None) -> Document:
     """Settings by name, those that only the method knows under `options`."""
     name = settings.get("method", method)
     own = {option.name for option in catalogue.find(name).options} if isinstance(name, str) else set()
@@ -191,7 +192,7 @@ class Watch:
         keep: whether to keep the best weights.
     """
 
-    def __init__(self, run: Run[Any], *, keep: bool) -> None:
+    def __init__(self, run: Run[Data], *, keep: bool) -> None:
         self.run, self.keep = run, keep
         self.best: float | None = None
         self.kept: dict[str, torch.Tensor] = {}
@@ -233,7 +234,7 @@ def execute(
 
 
 def _fit(
-    run: Run[Any], watch: Watch, directory: RunDirectory | None, *, progress: bool, going_on: bool = False
+    run: Run[Data], watch: Watch, directory: RunDirectory | None, *, progress: bool, going_on: bool = False
 ) -> FitResult:
     config, judge = run.config, run.judge
     return fit(
@@ -258,7 +259,7 @@ def _fit(
     )
 
 
-def _cadence(run: Run[Any]) -> int:
+def _cadence(run: Run[Data]) -> int:
     """How often to evaluate: as configured, or ten times where the number of steps is known."""
     if run.config.loop.evaluate_every is not None:
         return run.config.loop.evaluate_every
@@ -274,7 +275,7 @@ def _in_directory(
     path: Path,
     *,
     progress: bool,
-    stored: dict[str, Any] | None = None,
+    stored: Document | None = None,
 ) -> RunResult:
     """A run that is written, or gone on with where something is stored.
 
@@ -282,7 +283,7 @@ def _in_directory(
     """
     opened = list[RunDirectory]()
 
-    def begin(run: Run[Any]) -> None:
+    def begin(run: Run[Data]) -> None:
         if stored is not None and stored["data"]["fingerprint"] != run.data.fingerprint:
             raise CheckpointError(
                 f"The data {config.data.source!r} are not those that the run {path} began with; put them back, or "
@@ -312,13 +313,13 @@ def _in_directory(
             directory.close()
 
 
-def _load_best(run: Run[Any], directory: RunDirectory) -> None:
+def _load_best(run: Run[Data], directory: RunDirectory) -> None:
     found = list_checkpoints(directory.checkpoints, "best")
     if found:
         run.method.load_state_dict(read_checkpoint(found[0])["method"])
 
 
-def _finished(run: Run[Any], result: FitResult, directory: Path | None = None) -> RunResult:
+def _finished(run: Run[Data], result: FitResult, directory: Path | None = None) -> RunResult:
     """Score what the run delivers, where it came to its end."""
     cost = copy.copy(result.cost)
     judged = run.judge.finished() if result.status == "done" else Judged(metrics={}, validation={}, teacher={})
@@ -341,14 +342,15 @@ def _finished(run: Run[Any], result: FitResult, directory: Path | None = None) -
     )
 
 
-def _shared_notes(run: Run[Any]) -> Iterator[str]:
+def _shared_notes(run: Run[Data]) -> Iterator[str]:
     """On items that are in two splits."""
-    if found := run.data.duplicates:
+    found = run.data.duplicates
+    if found:
         more = f" And {len(found) - 1} more." if len(found) > 1 else ""
-        yield f"The splits share {run.material.name}: {found[0]}{more} The figures flatter the student."
+        yield f"The splits share {run.material.name}: {next(iter(found))}{more} The figures flatter the student."
 
 
-def _keep(run: Run[Any], result: RunResult, path: Path) -> None:
+def _keep(run: Run[Data], result: RunResult, path: Path) -> None:
     """Write the result, the student and the report."""
     records.write_json(path / "result.json", result.as_dict())
     if result.status != "done":

@@ -25,7 +25,7 @@ class BoundedCache(SignalCache):
             super().put(ids, signal)
 
 
-def _bytes(part: Any) -> int:
+def _bytes(part: object) -> int:
     if isinstance(part, Tensor):
         return part.numel() * part.element_size()
     values = part.fields() if isinstance(part, Signal) else part

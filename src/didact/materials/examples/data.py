@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from didact import sources, worlds
+from didact.documents import Document
 from didact.errors import ConfigError, DataError, nearest
 from didact.evaluation import MASK
 from didact.experiment.checking import Check
@@ -53,7 +53,7 @@ class ExampleData:
         """That of all examples."""
         return sources.fingerprint(self.examples)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Document:
         """The examples in figures."""
         return {
             "name": self.examples.name,
@@ -96,7 +96,7 @@ def _texts(examples: Examples, config: RunConfig) -> Check:
     return Check("warn" if cut > 0.1 else "ok", "tokens", words + (" Raise max_length." if cut > 0.1 else ""))
 
 
-def open_examples(config: RunConfig, given: Any = None) -> ExampleData:
+def open_examples(config: RunConfig, given: object = None) -> ExampleData:
     """Open, split and thin out the data.
 
     Args:
@@ -200,7 +200,7 @@ def _built_in(config: RunConfig) -> Examples:
     return worlds.load(name, "examples")
 
 
-def _from_python(given: Any, config: RunConfig) -> Examples:
+def _from_python(given: object, config: RunConfig) -> Examples:
     if isinstance(given, Examples):
         return given
     missing = config.data.impute is not None

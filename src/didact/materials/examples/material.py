@@ -1,10 +1,9 @@
 """Runs on examples: a student learns to tell labels, from labels and teachers."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from didact import health
+from didact.documents import Values
 from didact.experiment.config import RunConfig
 from didact.experiment.material import Material, Run
 from didact.learners import export
@@ -40,7 +39,7 @@ def _purpose(run: Run[ExampleData], examples: Examples, *, seed: int | None = No
     return ForExamples(examples=examples, seed=seed, trust=config.trust, max_length=config.data.max_length)
 
 
-def _ingredients(run: Run[ExampleData]) -> Mapping[str, Any]:
+def _ingredients(run: Run[ExampleData]) -> Values:
     """The student and others like it, its teachers behind caches, and a few examples."""
     train = train_of(run)
     teachers = [cached(teacher.model, run) for teacher in run.teachers]

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from didact import sources, worlds
+from didact.documents import Document
 from didact.errors import ConfigError, DataError, nearest
 from didact.experiment.checking import Check
 from didact.experiment.config import RunConfig
@@ -39,7 +39,7 @@ class QuestionData:
         """That of all questions."""
         return sources.fingerprint_questions(self.questions)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Document:
         """The questions in figures."""
         return {
             "name": self.questions.name,
@@ -64,7 +64,7 @@ class QuestionData:
         yield Check("ok", "splits", f"{sizes}.")
 
 
-def open_questions(config: RunConfig, given: Any = None) -> QuestionData:
+def open_questions(config: RunConfig, given: object = None) -> QuestionData:
     """Open and split the questions of a run.
 
     Args:
@@ -113,7 +113,7 @@ def _built_in(config: RunConfig) -> Questions:
     )
 
 
-def _from_python(given: Any, config: RunConfig) -> Questions:
+def _from_python(given: object, config: RunConfig) -> Questions:
     if isinstance(given, Questions):
         return given
     if isinstance(given, list | tuple):

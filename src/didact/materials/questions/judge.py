@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from didact.documents import Document
 from didact.experiment.material import Judged, Run
 from didact.materials.questions.data import QuestionData
 from didact.materials.questions.models import can_compare, mean_divergence, mean_nll, model_of, other_vocabulary
@@ -122,7 +123,7 @@ def _known(reward: Reward) -> torch.Tensor:
     return torch.ones_like(reward.value, dtype=torch.bool) if reward.trust is None else reward.trust > 0
 
 
-def _shown(question: Question, text: str, reward: float) -> dict[str, Any]:
+def _shown(question: Question, text: str, reward: float) -> Document:
     """What the report shows of an answer; a reward that is NaN is none."""
     known = reward if reward == reward else None
     return {"prompt": question.prompt, "answer": question.answer, "said": text, "reward": known}

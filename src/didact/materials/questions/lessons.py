@@ -7,6 +7,7 @@ from typing import Any
 from didact import catalogue, sources
 from didact.experiment.lessons import Lesson, Reached
 from didact.experiment.material import Run
+from didact.learners.causal import CausalLearner
 from didact.loop import Budget, OptimizerConfig
 from didact.materials.questions.data import QuestionData
 from didact.materials.questions.source import completions
@@ -30,12 +31,13 @@ def lesson_of(run: Run[QuestionData], role: str, warmup: Warmup) -> Lesson:
     """Fine-tuning on the completions of the training questions, for some steps, or until it is right often enough."""
     config, info = run.config, catalogue.find("sft")
     model = warmup.model.requires_grad_(True)
-    steady = {"schedule": "constant", "warmup": RISE} if warmup.goal else {}
+    assert isinstance(model, CausalLearner)
+    falling, steady = OptimizerConfig(lr=warmup.rate), OptimizerConfig(lr=warmup.rate, schedule="constant", warmup=RISE)
     return Lesson(
         method=info.method_type(info.config_type(), model),
         source=completions(run.data.train, model, BATCH, config.seed),
         budget=Budget(steps=warmup.steps or LIMIT),
-        optimizer=OptimizerConfig(lr=warmup.rate, **steady),  # pyright: ignore
+        optimizer=steady if warmup.goal else falling,
         seed=config.seed,
         loop=config.loop,
         reached=_reached(run, warmup) if warmup.goal else None,

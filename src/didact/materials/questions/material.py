@@ -1,10 +1,9 @@
 """Runs on questions: a language model learns from the data's completions, or from what it writes."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from didact import health
+from didact.documents import Values
 from didact.experiment.material import Material, Run
 from didact.learners import causal
 from didact.materials.questions import baselines
@@ -34,7 +33,7 @@ def _teacher(run: Run[QuestionData]) -> Part:
     return python.teacher_of(run.given("teacher"), purpose)
 
 
-def _ingredients(run: Run[QuestionData]) -> Mapping[str, Any]:
+def _ingredients(run: Run[QuestionData]) -> Values:
     """The student, its teachers, and the training questions."""
     return {
         "learner": run.student.model,

@@ -1,9 +1,8 @@
 """What a run on questions learns from: the data's own completions, or what the student writes."""
 
-from typing import Any
-
 from didact import sources
 from didact.experiment.material import Run
+from didact.learners.causal import CausalLearner
 from didact.materials.questions.data import QuestionData
 from didact.materials.questions.models import model_of
 from didact.materials.questions.verifying import truth_of
@@ -20,24 +19,41 @@ def source_of(run: Run[QuestionData]) -> Source:
     return _rollouts(run, feed)
 
 
-def completions(questions: Questions, model: Any, batch_size: int, seed: int, **kind: Any) -> Source:
-    """Batches of questions with the data's own completions, as a model reads them."""
+def completions(
+    questions: Questions,
+    model: CausalLearner,
+    batch_size: int,
+    seed: int,
+    *,
+    pairs: bool = False,
+    teacher: CausalLearner | None = None,
+) -> Source:
+    """Batches of questions with the data's own completions, as a model reads them.
+
+    Args:
+        questions: each with a completion.
+        model: that learns from them.
+        batch_size: at most so many in a batch.
+        seed: of their order.
+        pairs: whether each comes with its rejected one.
+        teacher: whose tokens come with them, where they are others.
+    """
     return sources.CompletionSource(
         questions,
         model.tokenizer,
         batch_size=min(batch_size, len(questions)),
         max_length=model.context,
         seed=seed,
-        **kind,
+        pairs=pairs,
+        teacher=None if teacher is None else teacher.tokenizer,
+        teacher_length=None if teacher is None else teacher.context,
     )
 
 
 def _completions(run: Run[QuestionData], feed: CompletionFeed) -> Source:
-    kind: dict[str, Any] = {"pairs": feed.pairs}
-    teacher = model_of(run.teacher)
-    if feed.tokenizers == "any" and teacher is not None:
-        kind |= {"teacher": teacher.tokenizer, "teacher_length": teacher.context}
-    return completions(run.data.train, run.student.model, run.config.batches.size, run.config.seed, **kind)
+    teacher = model_of(run.teacher) if feed.tokenizers == "any" else None
+    size, seed = run.config.batches.size, run.config.seed
+    return completions(run.data.train, run.student.model, size, seed, pairs=feed.pairs, teacher=teacher)
 
 
 def _rollouts(run: Run[QuestionData], feed: RolloutFeed) -> Source:
