@@ -24,6 +24,7 @@ from didact.loop.result import FitResult
 from didact.loop.run import RunDirectory
 from didact.loop.state import Attributes
 from didact.loop.stepping import Stepper
+from didact.loop.together import sum_gradients, sum_terms
 from didact.types import (
     LEVELS,
     LOWER_IS_BETTER,
@@ -33,6 +34,7 @@ from didact.types import (
     Method,
     Monitor,
     Output,
+    Place,
     Source,
     Stateful,
     Terms,
@@ -79,12 +81,14 @@ class Engine:
         budget: Budget,
         optimizer: OptimizerConfig | OptimizerFactory,
         monitors: Sequence[Monitor],
-        device: torch.device,
+        place: Place,
         clip_norm: float | None,
         directory: RunDirectory | None,
     ) -> None:
+        device = place.device
         self.method, self.source, self.budget, self.monitors = method.to(device), source, budget, monitors
-        self.device, self.directory = device, directory
+        self.method.place = place
+        self.place, self.device, self.directory = place, device, directory
         self.attributes = Attributes(method)
         self.stepper = Stepper(method, optimizer)
         self.initial = InitialState(method, source)
@@ -131,10 +135,11 @@ class Engine:
             now = time.perf_counter()
             self.cost.seconds += now - clock
             clock = now
+            stopping, due = self.agree(stop)
             if not admitted or self.cost.steps % self.cadence.log == 0:
                 ended = self.look(admitted)
             if not ended:
-                ended = self.keep_house(stop)
+                ended = self.keep_house(stopping, due)
             line.update(fraction, self.cost.examples)
         return self.finish()
 
@@ -206,12 +211,15 @@ class Engine:
         if flops is not None:
             self.cost.flops += flops
             return self.gradients(batch)
-        found, self.flops[shape] = count_flops(lambda: self.gradients(batch), self.method.teachers())
+        found, counted = count_flops(lambda: self.gradients(batch), self.method.teachers())
+        self.flops[shape] = sum(self.place.collect(counted))
         self.cost.flops += self.flops[shape]
         return found
 
     def gradients(self, batch: Batch) -> Terms:
         """Compute the loss of a batch and its gradient, in one piece or in several."""
+        if self.place.size > 1:
+            return self.shared_gradients(batch)
         if self.micro_batch is None or batch.size <= self.micro_batch:
             with autocast(self.precision, self.device):
                 terms = self.method.loss(batch)
@@ -228,6 +236,15 @@ class Engine:
         if self.cost.steps == 0:
             self.check_counts(counts, merged)
         return merged
+
+    def shared_gradients(self, batch: Batch) -> Terms:
+        """Compute the loss of this process's rows, and the gradient of all."""
+        with autocast(self.precision, self.device):
+            terms = self.method.loss(self.place.mine(batch))
+        whole = sum_terms(terms, self.place)
+        self.stepper.backward(terms, {name: term.count for name, term in whole.items()})
+        sum_gradients(self.stepper.parameters, self.place)
+        return whole
 
     def check_counts(self, expected: Mapping[str, Tensor | float], found: Terms) -> None:
         """Refuse to cut batches for a method whose counts are not what it says beforehand; waits for the device."""
@@ -332,15 +349,23 @@ class Engine:
 
     # ---- keeping
 
-    def keep_house(self, stop: threading.Event) -> bool:
+    def agree(self, stop: threading.Event) -> tuple[bool, bool]:
+        """Whether a signal asked the run to end, and whether it is time for a checkpoint: for all processes alike."""
+        due = self.directory is not None and self.cost.steps != self.saved_step and self.save_is_due()
+        if self.place.size == 1:
+            return stop.is_set(), due
+        self.cost.seconds, stopping, due = self.place.most((self.cost.seconds, float(stop.is_set()), float(due)))
+        return stopping > 0, due > 0
+
+    def keep_house(self, stopping: bool, due: bool) -> bool:
         """Evaluate and save when it is time; True ends the run."""
         step, every = self.cost.steps, self.cadence
         if every.evaluate is not None and step % every.evaluate == 0:
             self.judge()
-        if stop.is_set():
+        if stopping:
             self.result.status, self.result.reason = "interrupted", "A signal asked the run to end."
             return True
-        if self.directory is None or step == self.saved_step or not self.save_is_due():
+        if not due:
             return False
         # Monitors see everything up to a checkpoint before it is written.
         ended = len(self.recorder) > 0 and self.look(True)
@@ -356,7 +381,9 @@ class Engine:
         """Evaluate the delivered learner, and keep it if it is the best so far."""
         assert self.evaluate is not None
         self.judged_step = self.cost.steps
-        figures = dict(self.evaluate(self.method.delivered))
+        # One process evaluates, and the others wait for its figures.
+        found = dict(self.evaluate(self.method.delivered)) if self.place.first else {}
+        figures = self.place.collect(found)[0]
         self.note({f"eval/{name}": value for name, value in figures.items()})
         if self.best_metric not in figures:
             raise ConfigError(
@@ -379,14 +406,21 @@ class Engine:
         """Write the whole state as a checkpoint of that kind; False when the disk did not take it."""
         assert self.directory is not None
         self.attributes.check()
+        trouble = self.place.collect(self.written(prefix) if self.place.first else "")[0]
+        if trouble:
+            self.pause(f"The checkpoint of step {self.cost.steps} could not be written ({trouble})")
+        return not trouble
+
+    def written(self, prefix: str) -> str:
+        """Write a checkpoint; what went wrong, or nothing."""
+        assert self.directory is not None
         folder = self.directory.checkpoints
         try:
             ckpt.save_checkpoint(folder / f"{prefix}-{self.cost.steps:010d}", self.state())
             ckpt.prune(folder, self.keep if prefix == "step" else 1, prefix)
-            return True
         except OSError as error:
-            self.pause(f"The checkpoint of step {self.cost.steps} could not be written ({error})")
-            return False
+            return str(error) or type(error).__name__
+        return ""
 
     def note(self, figures: Mapping[str, Any]) -> None:
         """Add figures to the history, and to the run's directory."""

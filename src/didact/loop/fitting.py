@@ -13,10 +13,11 @@ from didact.loop.devices import Precision, find_device
 from didact.loop.engine import Cadence, Engine
 from didact.loop.generators import seeded
 from didact.loop.optimizer import OptimizerConfig, OptimizerFactory
+from didact.loop.place import find_place
 from didact.loop.progress import ProgressLine
 from didact.loop.result import FitResult
 from didact.loop.run import RunDirectory
-from didact.types import Batch, Method, Monitor, Source
+from didact.types import Batch, Method, Monitor, Place, Source
 
 
 def fit(
@@ -87,10 +88,12 @@ def fit(
         if evaluate is None:
             raise ConfigError(f"evaluate_every is {evaluate_every}, but there is no `evaluate` to call.")
     _check(method, source, budget, monitors, run, micro_batch, resume)
-    place = find_device(device)
-    directory = RunDirectory(run, fresh=not resume) if isinstance(run, str | Path) else run
+    place = find_place(find_device(device))
+    _check_place(method, place, micro_batch)
+    made = isinstance(run, str | Path)
+    directory = RunDirectory(run, fresh=not resume, writes=place.first) if made else run
     try:
-        with seeded(seed, place), _on_signal() as stop:
+        with seeded(seed, place.device), _on_signal() as stop:
             loop = Engine(method, source, budget, optimizer or OptimizerConfig(), monitors, place, clip_norm, directory)
             loop.precision, loop.micro_batch, loop.keep = precision, micro_batch, keep
             loop.evaluate, loop.best_metric, loop.probe = evaluate, best_metric, probe
@@ -135,6 +138,18 @@ def _check(
                 f"micro_batch is {micro_batch}, but {name} has no `counts`, without which a cut batch would be "
                 "weighed wrongly; leave micro_batch out, or define counts(batch)."
             )
+
+
+def _check_place(method: Method, place: Place, micro_batch: int | None) -> None:
+    """Refuse what several processes cannot share."""
+    name = type(method).__name__
+    if place.size > 1 and method.feed.alone:
+        raise ConfigError(f"{name} cannot learn in {place.size} processes, as {method.feed.alone}; start one.")
+    if place.size > 1 and micro_batch is not None:
+        raise ConfigError(
+            f"micro_batch is {micro_batch}, but {place.size} processes cut each batch already; leave micro_batch out, "
+            "and start more of them, or choose a smaller batch."
+        )
 
 
 @contextlib.contextmanager

@@ -17,13 +17,18 @@ class RunDirectory:
         path: made if it is not there.
         fresh: refuse a directory that already holds a run.
         tensorboard: also write the figures for TensorBoard, where it is installed.
+        writes: False for a process that learns together with the one that writes; it reads checkpoints alone.
 
     Raises:
         RunError: a live run uses the directory, or it already holds one.
     """
 
-    def __init__(self, path: Path | str, *, fresh: bool = False, tensorboard: bool = True) -> None:
-        self.path = Path(path)
+    def __init__(self, path: Path | str, *, fresh: bool = False, tensorboard: bool = True, writes: bool = True) -> None:
+        self.path, self.writes = Path(path), writes
+        self._lock: TextIO | None = None
+        self._writer: Any = None
+        if not writes:
+            return
         if fresh and (self.path / "metrics.jsonl").exists():
             raise RunError(
                 f"The directory {self.path} already holds a run; choose another, "
@@ -32,7 +37,6 @@ class RunDirectory:
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = _take_lock(self.path / "lock")
         self._tensorboard = tensorboard
-        self._writer: Any = None
 
     @property
     def checkpoints(self) -> Path:
@@ -41,6 +45,8 @@ class RunDirectory:
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append figures to `metrics.jsonl` (and TensorBoard): a flat mapping with `step`."""
+        if not self.writes:
+            return
         self._append("metrics.jsonl", record)
         writer = self._board(record["step"])
         if writer is not None:
@@ -50,7 +56,8 @@ class RunDirectory:
 
     def verdict(self, record: Mapping[str, Any]) -> None:
         """Append a monitor's verdict to `verdicts.jsonl`."""
-        self._append("verdicts.jsonl", record)
+        if self.writes:
+            self._append("verdicts.jsonl", record)
 
     def records(self, name: str) -> list[dict[str, Any]]:
         """Read a file of records back; empty where it is not there."""
@@ -59,6 +66,8 @@ class RunDirectory:
 
     def rewind(self, step: int) -> None:
         """Drop figures from after `step`, which a resumed run will write again."""
+        if not self.writes:
+            return
         for name in ("metrics.jsonl", "verdicts.jsonl"):
             kept = [record for record in self.records(name) if record["step"] <= step]
             partial = self.path / f".{name}.partial"
@@ -70,7 +79,8 @@ class RunDirectory:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
 
     def _append(self, name: str, record: Mapping[str, Any]) -> None:
         with (self.path / name).open("a") as file:

@@ -82,13 +82,13 @@ class Place:
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.detach().copy_(part.view(tensor.shape))
 
-    def most(self, number: float) -> float:
-        """The largest of the processes' numbers: what all of them act on where each has measured its own."""
+    def most(self, numbers: Sequence[float]) -> list[float]:
+        """The largest of the processes' numbers, place by place: what all act on where each has measured its own."""
         if self.size == 1:
-            return number
-        found = torch.tensor([number], dtype=torch.float64, device=self.device)
+            return list(numbers)
+        found = torch.tensor(numbers, dtype=torch.float64, device=self.device)
         dist.all_reduce(found, op=dist.ReduceOp.MAX)
-        return float(found)
+        return found.tolist()
 
     @overload
     def gather(self, tensor: Tensor) -> Tensor: ...

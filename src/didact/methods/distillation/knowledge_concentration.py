@@ -119,6 +119,7 @@ class KnowledgeConcentration(Method):
     def after_step(self) -> None:
         """Move the running means of the specialists' losses."""
         for sums, counts in self.seen:
+            self.place.sum([sums, counts])
             self.losses.add(sums, counts)
         self.seen.clear()
 

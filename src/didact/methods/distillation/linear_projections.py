@@ -93,7 +93,7 @@ class LinearProjections(Method):
         theirs = target_features(signal, HIDDEN)
         probs = target_probs(signal, 1.0, classes=output.logits.shape[-1])
         if self.fraction < config.gather:
-            self.directions.note(theirs, probs.argmax(-1))
+            self.directions.note(self.place.gather(theirs), self.place.gather(probs.argmax(-1)))
             return terms
         said = subclass_log_probs(self.directions(theirs), temperature=config.sharpness)
         mine = self.within(output.hidden).view_as(said)

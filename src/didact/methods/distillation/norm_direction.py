@@ -93,7 +93,7 @@ class NormDirection(Method):
         belongs = torch.where(is_labelled(label), label, signal.logits.argmax(-1))
         mine = self.projector(output.features[config.student_tap])
         direction = norm_direction(mine, theirs, self.means.means[belongs], trust=signal.trust)
-        self.seen.append((belongs, theirs))
+        self.seen.append((self.place.gather(belongs), self.place.gather(theirs)))
         return Terms(
             direction=direction.weighted(config.weight),
             teacher=imitate(output.logits, signal, temperature=config.temperature).weighted(config.teacher_weight),

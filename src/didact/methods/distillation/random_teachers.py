@@ -66,7 +66,7 @@ class RandomTeachers(Method):
         ConfigError: the student has no linear head that is given one vector for each example.
     """
 
-    feed = ExampleFeed(unlabelled=True)
+    feed = ExampleFeed(unlabelled=True, alone="statistics of all rows decide its last layer")
 
     def __init__(
         self, config: Config, learner: nn.Module, spawn: Callable[[str], nn.Module], sample: Batch, seed: int = 0

@@ -1,0 +1,53 @@
+"""What processes that learn together add up: the sums and counts of terms, and gradients."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from didact.errors import ConfigError
+from didact.types import Place, Term, Terms
+
+
+def sum_terms(terms: Terms, place: Place) -> Terms:
+    """The terms of the whole batch, of which each process has its rows' part.
+
+    Args:
+        terms: this process's.
+        place: it among the others.
+
+    Returns:
+        The same terms in every process, with sums and counts over all of them, float64, without a gradient; `rows` are
+        those of the whole batch.
+
+    Raises:
+        ConfigError: the processes have other terms.
+    """
+    names = place.collect(tuple(terms))
+    if len(set(names)) > 1:
+        raise ConfigError(
+            f"The processes have the terms {' and '.join(', '.join(found) for found in dict.fromkeys(names))}; a "
+            "method must give the same ones for any rows. Let it learn in one process."
+        )
+    numbers = [torch.as_tensor(value).detach().double() for t in terms.values() for value in (t.sum, t.count)]
+    numbers = [number.to(place.device, copy=True) for number in numbers]
+    place.sum(numbers)
+    pairs = zip(terms.items(), numbers[::2], numbers[1::2], strict=True)
+    return Terms({name: Term(s, n, t.weight, rows=place.gather(t.rows), group=t.group) for (name, t), s, n in pairs})
+
+
+def sum_gradients(parameters: Sequence[nn.Parameter], place: Place) -> None:
+    """Replace the gradient of each parameter by the sum over all processes, where any of them has one.
+
+    Args:
+        parameters: the same in every process.
+        place: it among the others.
+    """
+    there = torch.tensor([float(p.grad is not None) for p in parameters], device=place.device)
+    place.sum([there])
+    held = [p for p, found in zip(parameters, there.tolist(), strict=True) if found]
+    for parameter in held:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    for kind in dict.fromkeys(p.dtype for p in held):
+        place.sum([p.grad for p in held if p.dtype == kind and p.grad is not None])
