@@ -214,18 +214,18 @@ def our_contrastive(work: Given) -> Callable[[], Any]:
     mine, theirs = (EmbeddingBank(BANK, WIDTH, momentum=MOMENTUM) for _ in range(2))
     every = torch.arange(BANK)
     rows_mine, rows_theirs, negatives = banks()
-    mine.put(every, rows_mine)
-    theirs.put(every, rows_theirs)
+    mine.put(every, rows_mine)  # pyright: ignore
+    theirs.put(every, rows_theirs)  # pyright: ignore
     rows = torch.arange(len(work.student))
     options: dict[str, Any] = {"log_normaliser": 0.5, "temperature": SHARPNESS}
 
     def loss() -> Terms:
         terms = Terms(
-            student=noise_contrastive(work.student, theirs.rows[rows], theirs.rows[negatives], **options),
-            teacher=noise_contrastive(work.teacher, mine.rows[rows], mine.rows[negatives], **options),
+            student=noise_contrastive(work.student, theirs.rows[rows], theirs.rows[negatives], **options),  # pyright: ignore
+            teacher=noise_contrastive(work.teacher, mine.rows[rows], mine.rows[negatives], **options),  # pyright: ignore
         )
-        mine.put(rows, work.student)
-        theirs.put(rows, work.teacher)
+        mine.put(rows, work.student)  # pyright: ignore
+        theirs.put(rows, work.teacher)  # pyright: ignore
         return terms
 
     return loss

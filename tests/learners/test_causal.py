@@ -379,7 +379,7 @@ def test_a_save_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
 def test_a_broken_note_is_named(tmp_path):
     save_causal(build_causal("decoder:1x32"), tmp_path / "model")
     (tmp_path / "model" / "didact.json").write_text("{")
-    with pytest.raises(ConfigError, match=r"didact.json is broken"):
+    with pytest.raises(ConfigError, match=r"didact.json can't be read"):
         build_causal(f"hf:{tmp_path / 'model'}")
 
 

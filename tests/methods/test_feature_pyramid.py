@@ -132,7 +132,7 @@ def test_a_net_from_elsewhere_may_have_other_classes(examples):
     ("teacher", "error", "words"),
     [
         ("target:style:cnn:4,8", TeacherError, r"tell 'style'.*no such tensor"),
-        ("target:digit", ConfigError, "such as target:NAME:cnn:16,32"),
+        ("target:digit", ConfigError, "such as target:style:cnn:16,32"),
         ("random", TeacherError, "needs a net"),
     ],
 )

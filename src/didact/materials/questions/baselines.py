@@ -63,5 +63,5 @@ def _nearest(known: Questions, asked: Questions) -> list[int]:
         raise MissingExtraError("scikit-learn", "data", "A baseline") from None
     weigh = TfidfVectorizer(analyzer="char", ngram_range=NGRAMS, lowercase=False)
     there = weigh.fit_transform([question.prompt for question in known])
-    likeness = weigh.transform([question.prompt for question in asked]) @ there.T
+    likeness = weigh.transform([question.prompt for question in asked]) @ there.T  # pyright: ignore
     return likeness.toarray().argmax(1).tolist()

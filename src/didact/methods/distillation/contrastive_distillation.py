@@ -108,7 +108,7 @@ class ContrastiveDistillation(Method):
             )
         sides = self.student_side, self.teacher_side
         mine, theirs = sides[0](mine), sides[1](target_features(signal, self.config.teacher_tap))
-        *embedded, at, trust = map(self.place.gather, (mine, theirs, batch["row"], signal.trust))
+        *embedded, at, trust = map(self.place.gather, (mine, theirs, batch["row"], signal.trust))  # pyright: ignore
         rows = [side.bank.move(at, z) for side, z in zip(sides, embedded, strict=True)]
         others, left_out = self.student_side.bank.others(at, self.config.negatives)
         terms = []

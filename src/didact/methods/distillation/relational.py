@@ -68,7 +68,7 @@ class Relational(Method):
         config = self.config
         signal, output = self.teacher.signal(batch), self.learner(batch)
         features = output.features[config.student_tap], target_features(signal, config.teacher_tap)
-        mine, theirs, trust = map(self.place.gather, (*features, signal.trust))
+        mine, theirs, trust = map(self.place.gather, (*features, signal.trust))  # pyright: ignore
         return Terms(
             distance=relational_distance(mine, theirs, trust=trust).weighted(config.distance),
             angle=relational_angle(mine, theirs, trust=trust).weighted(config.angle),

@@ -66,7 +66,7 @@ class SinkhornDistillation(Method):
         signal = self.teacher.signal(batch)
         logits = self.learner(batch).logits
         said = target_probs(signal, config.temperature, classes=logits.shape[-1])
-        mine, theirs, trust = map(self.place.gather, (logits, said, signal.effective_trust))
+        mine, theirs, trust = map(self.place.gather, (logits, said, signal.effective_trust))  # pyright: ignore
         distance = sinkhorn_distance(
             mine,
             theirs,

@@ -17,7 +17,7 @@ def build(spec: Spec, purpose: ForExamples) -> Part:
     part = purpose_on(spec, purpose).build(spec.inner[0])
     check_trained(spec, part, purpose)
     for one in part.warmups:
-        one.model.inputs = (seen,)
+        one.model.inputs = (seen,)  # pyright: ignore
     return replace(part, spec=spec.text, warmups=tuple(replace(one, spec=spec.text) for one in part.warmups))
 
 
