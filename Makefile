@@ -51,6 +51,7 @@ format: setup ## put the style right where that can be done without thinking
 
 types: setup ## the types
 	$(BIN)/pyright
+	$(BIN)/python scripts/check_any.py
 
 contracts: setup ## which room may import which, and that nothing imports in a circle
 	$(BIN)/lint-imports

@@ -14,8 +14,9 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from didact.documents import Document, Values
 from didact.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def check_directory(path: Path) -> None:
         raise CheckpointError(f"{path} is broken: {error}.") from error
 
 
-def write_tensors(path: Path, tensors: "Mapping[str, Tensor]", facts: Mapping[str, Any]) -> None:
+def write_tensors(path: Path, tensors: "Mapping[str, Tensor]", facts: Values) -> None:
     """Write tensors with what is to be known of them; equal content gives equal bytes.
 
     Args:
@@ -122,7 +123,7 @@ def write_tensors(path: Path, tensors: "Mapping[str, Tensor]", facts: Mapping[st
             raise as_os_error(error, path) from error
 
 
-def read_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, Any]]":
+def read_tensors(path: Path) -> "tuple[dict[str, Tensor], Document]":
     """Read back what `write_tensors` wrote: tensors by name, and facts.
 
     Raises:
@@ -165,7 +166,7 @@ def as_os_error(error: Exception, path: Path) -> OSError:
     return OSError(number, os.strerror(number), str(path))
 
 
-def _content(tensors: "Mapping[str, Tensor]", facts: Mapping[str, Any]) -> str:
+def _content(tensors: "Mapping[str, Tensor]", facts: Values) -> str:
     """The checksum of tensors and facts, whatever the order in which they come."""
     import torch
 
@@ -173,7 +174,7 @@ def _content(tensors: "Mapping[str, Tensor]", facts: Mapping[str, Any]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))  # pyright: ignore
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -33,7 +33,7 @@ def of_strings(strings: Iterable[str]) -> Tensor:
     return of_bytes(string.encode(errors="replace") for string in strings)
 
 
-def of_rows(rows: Tensor | np.ndarray[Any, Any]) -> Tensor:
+def of_rows(rows: Tensor | np.ndarray) -> Tensor:
     """Hash every row of an array by its bytes.
 
     Zeros of either sign are the same, and so are all NaNs; the data type counts.

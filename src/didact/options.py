@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, SupportsFloat, SupportsInt
 
 from didact.errors import ConfigError, nearest
 
@@ -109,7 +109,9 @@ def find_class(path: Path, name: str) -> tuple[Path, ast.ClassDef] | None:
 
 def _meant(node: ast.stmt, head: str, rest: str) -> Iterator[tuple[str, str]]:
     """The modules that an import may mean by a name, each with what is left to be found in it."""
-    for alias in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
+    if not isinstance(node, ast.Import | ast.ImportFrom):
+        return
+    for alias in node.names:
         if (alias.asname or alias.name) != head:
             continue
         if isinstance(node, ast.Import):
@@ -204,7 +206,7 @@ def _integer(value: object) -> int:
             return int(value)
         except ValueError:
             value = float(value)
-    if int(value) != value:
+    if not isinstance(value, SupportsInt) or int(value) != value:
         raise ValueError
     return int(value)
 
@@ -212,7 +214,9 @@ def _integer(value: object) -> int:
 def _number(value: object) -> float:
     if isinstance(value, bool):
         raise TypeError
-    return float(value)
+    if isinstance(value, str | SupportsFloat):
+        return float(value)
+    raise TypeError
 
 
 def _text(value: object) -> str:
@@ -229,7 +233,7 @@ _PLAIN: dict[Any, tuple[str, Any]] = {
 }
 
 
-def _convert_union(option: str, value: object, members: tuple[Any, ...]) -> Any:
+def _convert_union(option: str, value: object, members: tuple[object, ...]) -> Any:
     if type(None) in members and (value is None or (isinstance(value, str) and value.lower() == "none")):
         return None
     present = [member for member in members if member is not type(None)]
@@ -245,14 +249,14 @@ def _convert_union(option: str, value: object, members: tuple[Any, ...]) -> Any:
     raise ConfigError(f"{option} is {value!r}, but must be {kinds}.")
 
 
-def _convert_choice(option: str, value: object, choices: tuple[Any, ...]) -> Any:
+def _convert_choice(option: str, value: object, choices: tuple[object, ...]) -> Any:
     for choice in choices:
         if value == choice or (isinstance(value, str) and value == str(choice)):
             return choice
     raise ConfigError(f"{option} is {value!r}, which is not known. {nearest(str(value), map(str, choices))}")
 
 
-def _convert_sequence(option: str, value: object, origin: type, members: tuple[Any, ...]) -> Any:
+def _convert_sequence(option: str, value: object, origin: type, members: tuple[object, ...]) -> Any:
     parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
     if not isinstance(parts, Sequence):
         raise ConfigError(f"{option} is {value!r}, but must be several values, separated by commas.")

@@ -60,6 +60,11 @@ def test_what_is_no_cycle(package, source):
     assert check_cycles.cycles(package(source)) == []
 
 
+def test_few_annotations_say_any():
+    found, total = check_any.count(ROOT / "src" / "didact")
+    assert found.total() / total < check_any.LIMIT
+
+
 def test_annotations_that_say_any_are_counted(tmp_path):
     (tmp_path / "a.py").write_text(
         "from typing import Any\n"

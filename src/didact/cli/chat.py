@@ -3,10 +3,14 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from didact.errors import DataError
 from didact.types import Question
+
+if TYPE_CHECKING:
+    from didact.learners.causal import CausalLearner
+    from didact.rollouts import Sampler
 
 ENDS = ("/quit", "/exit")
 
@@ -51,11 +55,11 @@ def chat(model: str, *, temperature: float, max_new_tokens: int, seed: int = 0) 
         sys.stdout.flush()
 
 
-def _answer(sampler: Any, learner: Any, question: Question, turn: int) -> str:
+def _answer(sampler: "Sampler", learner: "CausalLearner", question: Question, turn: int) -> str:
     return sampler.sample([learner.tokenizer.prompt(question)], [question.id], visit=turn).texts[0]
 
 
-def _length(learner: Any, said: list[dict[str, str]]) -> int:
+def _length(learner: "CausalLearner", said: list[dict[str, str]]) -> int:
     return len(learner.tokenizer.prompt(Question(id=0, prompt="", messages=tuple(said))))
 
 

@@ -1,7 +1,7 @@
 """What the commands print about claims. Importing it doesn't import torch."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
@@ -12,6 +12,7 @@ from didact.documents import Values
 if TYPE_CHECKING:
     from didact.claims.replicating import Replicated
     from didact.errors import DidactError
+    from didact.evaluation import ArmResult
 
 _STYLES = {"replicated": "bold green", "not replicated": "bold yellow", "opposite": "bold red"}
 
@@ -34,7 +35,7 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._status.stop()
 
-    def __call__(self, method: str, arm: str, seed: int, result: Any) -> None:
+    def __call__(self, method: str, arm: str, seed: int, result: "ArmResult") -> None:
         """Take note of a result."""
         from didact.evaluation import wording
 

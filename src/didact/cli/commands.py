@@ -6,13 +6,16 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from didact import catalogue, trusting
 from didact.cli import flags
 from didact.cli.parser import Parser
 from didact.documents import Document
 from didact.errors import ConfigError
+
+if TYPE_CHECKING:
+    from didact.experiment.running import RunResult
 
 STATUS_CODES = {"done": 0, "paused": 3, "stopped": 4, "interrupted": 130}
 
@@ -119,7 +122,7 @@ def _resume(namespace: argparse.Namespace) -> int:
     return _finish(running.resume(namespace.run, trust=flags.trusted(namespace), progress=not namespace.quiet))
 
 
-def _finish(result: Any) -> int:
+def _finish(result: "RunResult") -> int:
     from didact.cli import show
 
     show.run(result)

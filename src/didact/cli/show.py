@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -14,9 +14,11 @@ from rich.text import Text
 from didact.catalogue import MethodInfo
 
 if TYPE_CHECKING:
+    from didact.evaluation import ArmResult
     from didact.experiment.checking import Check
     from didact.experiment.comparing import Compared
     from didact.experiment.running import RunResult
+    from didact.types import Cost
 
 _COSTS = ("labels", "teacher_calls", "student_tokens", "sampled_tokens", "steps", "seconds", "peak_memory")
 _MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "bold red")}
@@ -117,7 +119,7 @@ def _next(status: str, directory: Path) -> None:
         line("go on", f"didact resume {directory}")
 
 
-def _cost_words(cost: Any) -> str:
+def _cost_words(cost: "Cost") -> str:
     from didact.evaluation import wording
 
     found = {axis: value for axis, value in cost.as_dict().items() if axis in _COSTS and value}
@@ -205,7 +207,7 @@ class Counter:
     def __exit__(self, *_: object) -> None:
         self._status.stop()
 
-    def __call__(self, arm: str, seed: int, result: Any) -> None:
+    def __call__(self, arm: str, seed: int, result: "ArmResult") -> None:
         """Take note of a result."""
         from didact.evaluation import wording
 

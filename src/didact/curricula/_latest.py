@@ -1,11 +1,9 @@
 """What curricula share that choose by how each example went last."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
 
+from didact.documents import State
 from didact.errors import CheckpointError, ConfigError, check_range
 
 
@@ -95,7 +93,7 @@ class LatestValues:
         """
         self._waiting.append((index, progress.detach()))
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The generator's state (uint8), the values, and the order and position of the present pass."""
         self._take()
         return {
@@ -106,7 +104,7 @@ class LatestValues:
             "passes": self.passes,
         }
 
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+    def load_state_dict(self, state: State, /) -> None:
         """Take back what `state_dict` gave.
 
         Raises:

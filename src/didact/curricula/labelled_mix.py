@@ -1,12 +1,10 @@
 """Batches with a fixed share of labelled examples, however rare these are."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from didact.curricula.uniform import Uniform
+from didact.documents import State
 from didact.errors import ConfigError, check_range
 
 
@@ -56,11 +54,11 @@ class LabelledMix:
     def update(self, index: Tensor, progress: Tensor) -> None:
         """Nothing is learned from how the examples went."""
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The state of either stream."""
         return {"labelled": self._streams[0].state_dict(), "unlabelled": self._streams[1].state_dict()}
 
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+    def load_state_dict(self, state: State, /) -> None:
         """Take back what `state_dict` gave; raises `CheckpointError` where the data had another number of labels."""
         self._streams[0].load_state_dict(state["labelled"])
         self._streams[1].load_state_dict(state["unlabelled"])

@@ -1,11 +1,9 @@
 """Every example once a pass, in a new random order each time."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
 
+from didact.documents import State
 from didact.errors import CheckpointError, check_range
 
 
@@ -54,11 +52,11 @@ class Uniform:
     def update(self, index: Tensor, progress: Tensor) -> None:
         """Nothing is learned from how the examples went."""
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The generator's state (uint8), the position and the number of examples."""
         return {"generator": self._drawn_from, "position": self._position, "size": self.size}
 
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+    def load_state_dict(self, state: State, /) -> None:
         """Take back what `state_dict` gave.
 
         Raises:

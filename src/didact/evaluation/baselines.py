@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from didact.documents import Document
 from didact.errors import ConfigError, DataError, MissingExtraError, check_choice
 from didact.evaluation.measures import metrics
 from didact.evaluation.pixelwise import pixel_gaussian
@@ -98,7 +99,7 @@ def _check_labels(labels: np.ndarray, train: Examples) -> None:
         raise DataError("No training example has a label; a baseline needs some.")
 
 
-def _ask(model: Any, inputs: Any, train: Examples, test: Examples) -> Predictions:
+def _ask(model: Any, inputs: object, train: Examples, test: Examples) -> Predictions:
     if train.task == "regression":
         logits = np.asarray(model.predict(inputs), dtype=np.float64).reshape(-1, 1)
     else:
@@ -179,7 +180,7 @@ def _boosted_trees(train: Examples, known: int, seed: int) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
     # The default of 20 examples a leaf allows no split at all below 40 examples.
-    options: dict[str, Any] = {"random_state": seed, "min_samples_leaf": max(1, min(20, known // 4))}
+    options: Document = {"random_state": seed, "min_samples_leaf": max(1, min(20, known // 4))}
     if train.task == "regression":
         return HistGradientBoostingRegressor(**options)
     return HistGradientBoostingClassifier(**options)

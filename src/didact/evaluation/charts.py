@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from didact.documents import Document
 from didact.evaluation import wording
 from didact.evaluation.comparison import Comparison
 from didact.evaluation.intervals import Estimate
@@ -42,7 +43,7 @@ def arm_colours(comparison: Comparison) -> dict[str, str]:
     return {comparison.reference: colour(0), **{arm: colour(i + 1) for i, arm in enumerate(others)}}
 
 
-def _figure(traces: list[dict[str, Any]], *, height: int, x: dict[str, Any], y: dict[str, Any], **more: Any) -> Figure:
+def _figure(traces: list[Document], *, height: int, x: Document, y: Document, **more: object) -> Figure:
     axis = {"gridcolor": "var(--line)", "linecolor": "var(--line)", "zeroline": False, "automargin": True}
     titles = [{"title": {**one.get("title", {}), "font": {"size": 12}, "standoff": 10}} for one in (x, y)]
     layout = {
@@ -111,7 +112,7 @@ def _lines(name: str) -> str:
     return "<br>".join(map(escape, lines))
 
 
-def _forest_row(y: int, found: Estimate, shade: str, comparison: Comparison, *, sign: bool) -> list[dict[str, Any]]:
+def _forest_row(y: int, found: Estimate, shade: str, comparison: Comparison, *, sign: bool) -> list[Document]:
     metric, half, scale = comparison.metric, found.half or 0.0, _scale(comparison.metric)
     shown = [wording.figure(metric, value, like=found.half, sign=sign) for value in found.values]
     dots = {
@@ -152,7 +153,7 @@ def arms_curve(
     Returns:
         None where no arm has it.
     """
-    traces: list[dict[str, Any]] = []
+    traces: list[Document] = []
     scale = _scale(metric)
     for arm, histories in curves.items():
         lines = [line for history in histories if (line := series(history, metric))]
@@ -179,7 +180,7 @@ def run_curve(metrics: Sequence[str], history: History, title: str, *, log: bool
     return _curve_figure(traces, title, legend=len(found) > 1, log=log)
 
 
-def _curve_figure(traces: list[dict[str, Any]], title: str, *, legend: bool, log: bool = False) -> Figure:
+def _curve_figure(traces: list[Document], title: str, *, legend: bool, log: bool = False) -> Figure:
     values = [value for trace in traces for value in trace["y"]]
     # A line at 0 all along would lie in the middle of an axis from -1 to 1.
     y = {"title": {"text": escape(title)}, "rangemode": "nonnegative" if min(values) >= 0 else "normal"}
@@ -188,7 +189,7 @@ def _curve_figure(traces: list[dict[str, Any]], title: str, *, legend: bool, log
     return _figure(traces, height=300, x=x, y=y, showlegend=legend, hovermode="x unified" if legend else "closest")
 
 
-def _log_axis(low: float, high: float) -> dict[str, Any]:
+def _log_axis(low: float, high: float) -> Document:
     """A logarithmic axis where the values span a power of ten, with ticks at 1, 2 and 5 while they are few."""
     if low <= 0 or high < 10 * low:
         return {}
@@ -214,7 +215,7 @@ def _mean_line(lines: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[int, 
     return mean or list(lines[0])
 
 
-def _line(pairs: Sequence[tuple[int, float]], shade: str, scale: float, *, width: float, **more: Any) -> dict[str, Any]:
+def _line(pairs: Sequence[tuple[int, float]], shade: str, scale: float, *, width: float, **more: object) -> Document:
     return {
         "type": "scatter",
         "mode": "lines" if len(pairs) > 1 else "markers",

@@ -5,8 +5,9 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
+from didact.documents import Document, Values
 from didact.errors import ConfigError, DataError, check_choice
 from didact.evaluation import phrases, wording
 from didact.evaluation.intervals import Estimate, estimate
@@ -22,7 +23,7 @@ class ArmResult:
     metrics: Mapping[str, float]
     """By name, as `evaluation.metrics` gives them, on the test examples."""
     cost: Cost
-    diagnostics: Mapping[str, Any] = field(default_factory=dict)
+    diagnostics: Values = field(default_factory=dict)
     """What the report draws, ready for JSON, as `evaluation.diagnostics` gives it; may be empty."""
 
 
@@ -149,7 +150,7 @@ class Comparison:
         }
         return json.dumps(document, indent=1, allow_nan=False)
 
-    def _summary_json(self, arm: str) -> dict[str, Any]:
+    def _summary_json(self, arm: str) -> Document:
         means = {name: found for name in self.metrics if (found := self.summary(arm, name))}
         return {
             "metrics": {name: dataclasses.asdict(found) for name, found in means.items()},
@@ -243,12 +244,12 @@ def _check_metric(arm: str, seed: int, result: ArmResult, metric: str) -> None:
         )
 
 
-def _encode(result: ArmResult) -> dict[str, Any]:
+def _encode(result: ArmResult) -> Document:
     """JSON has no NaN and no infinity: they become the strings that Python writes."""
     metrics = {name: value if math.isfinite(value) else str(value) for name, value in result.metrics.items()}
     return {"metrics": metrics, "cost": result.cost.as_dict(), "diagnostics": dict(result.diagnostics)}
 
 
-def _decode(result: Mapping[str, Any]) -> ArmResult:
+def _decode(result: Values) -> ArmResult:
     metrics = {name: float(value) if isinstance(value, str) else value for name, value in result["metrics"].items()}
     return ArmResult(metrics, Cost(**result["cost"]), result["diagnostics"])

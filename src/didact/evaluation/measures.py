@@ -1,12 +1,10 @@
 """Figures that say how good predictions are. Arithmetic is in float64."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from didact.documents import Document, Values
 from didact.errors import ConfigError, DataError
 from didact.evaluation.predictions import Predictions
 from didact.types import Features, Labels, Logits, Signal, is_labelled
@@ -209,7 +207,7 @@ def _answers(predictions: Predictions, teacher: Predictions | Signal) -> tuple[T
     return answers, probabilistic, spoke if trust is None else spoke & (trust.cpu() > 0)
 
 
-def diagnostics(predictions: Predictions, *, points: int = 400) -> dict[str, Any]:
+def diagnostics(predictions: Predictions, *, points: int = 400) -> Document:
     """What the report draws of predictions, ready for JSON.
 
     Args:
@@ -230,7 +228,7 @@ def diagnostics(predictions: Predictions, *, points: int = 400) -> dict[str, Any
     return {"actual": known.labels[order].tolist(), "predicted": known.logits[order, 0].tolist()}
 
 
-def merge_diagnostics(found: list[Mapping[str, Any]]) -> dict[str, Any]:
+def merge_diagnostics(found: list[Values]) -> Document:
     """Pool the `diagnostics` of several seeds: counts add up, bins are averaged by their counts, pairs are joined."""
     if not found or "confusion" not in found[0]:
         keys = ("actual", "predicted")
@@ -239,7 +237,7 @@ def merge_diagnostics(found: list[Mapping[str, Any]]) -> dict[str, Any]:
     return {"classes": found[0]["classes"], "confusion": total, "reliability": _merge_bins(found)}
 
 
-def _merge_bins(found: list[Mapping[str, Any]]) -> list[dict[str, float]]:
+def _merge_bins(found: list[Values]) -> list[dict[str, float]]:
     merged: dict[float, dict[str, float]] = {}
     for one in (row for each in found for row in each["reliability"]):
         into = merged.setdefault(one["low"], {**one, "count": 0, "confidence": 0.0, "accuracy": 0.0})

@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from didact.documents import Document, Values
 from didact.errors import DataError, MissingExtraError
 from didact.evaluation import charts, phrases, sections, wording
 from didact.evaluation.comparison import Comparison
@@ -22,7 +23,7 @@ def write_comparison_report(
     path: str | Path,
     comparison: Comparison,
     *,
-    config: Mapping[str, Any] | None = None,
+    config: Values | None = None,
     curves: Mapping[str, Sequence[charts.History]] | None = None,
     diagnostics: Mapping[str, sections.Diagnostics] | None = None,
     verdicts: Mapping[str, sections.Verdicts] | None = None,
@@ -72,10 +73,10 @@ def write_comparison_report(
 def write_run_report(
     path: str | Path,
     *,
-    config: Mapping[str, Any],
+    config: Values,
     metrics_history: charts.History,
     verdicts: sections.Verdicts,
-    result: Mapping[str, Any],
+    result: Values,
     diagnostics: Predictions | sections.Diagnostics | None = None,
 ) -> Path:
     """Write the report of one run.
@@ -120,7 +121,7 @@ def write_run_report(
     return _write(path, page)
 
 
-def read_run(run: str | Path) -> dict[str, Any]:
+def read_run(run: str | Path) -> Document:
     """Read a run's directory as the keyword arguments of `write_run_report`.
 
     Files that are not there yet are read as empty; a last line that was cut off is left out. `diagnostics.json` is read
@@ -173,7 +174,7 @@ def _shown_arms(comparison: Comparison) -> list[str]:
     return [*([pick(others, key=comparison.mean)] if others else []), comparison.reference]
 
 
-def _forests(comparison: Comparison) -> list[dict[str, Any]]:
+def _forests(comparison: Comparison) -> list[Document]:
     found = [{"title": "Each seed, and the mean with its 95% interval", "figure": charts.seeds_chart(comparison)}]
     if len(comparison.arms) > 1:
         title = f"Difference to {comparison.reference}, seed by seed"
@@ -181,7 +182,7 @@ def _forests(comparison: Comparison) -> list[dict[str, Any]]:
     return found
 
 
-def _arm_curves(comparison: Comparison, curves: Mapping[str, Sequence[charts.History]]) -> list[dict[str, Any]]:
+def _arm_curves(comparison: Comparison, curves: Mapping[str, Sequence[charts.History]]) -> list[Document]:
     colours = charts.arm_colours(comparison)
     wanted = [
         ("On the validation examples", f"eval/{comparison.metric}", phrases.heading(comparison.metric), False),
@@ -194,7 +195,7 @@ def _arm_curves(comparison: Comparison, curves: Mapping[str, Sequence[charts.His
     return [one for one in found if one["figure"]]
 
 
-def _run_curves(history: charts.History) -> list[dict[str, Any]]:
+def _run_curves(history: charts.History) -> list[Document]:
     keys = list(dict.fromkeys(key for record in history for key in record))
     watched = [key for key in keys if key.startswith("watched/")]
     losses = [key for key in keys if key.startswith("loss/")]
@@ -215,9 +216,7 @@ def _run_curves(history: charts.History) -> list[dict[str, Any]]:
     return [one for one in found if one["figure"]]
 
 
-def _answers(
-    found: Mapping[str, sections.Diagnostics], shown: Sequence[str], colours: Mapping[str, str]
-) -> dict[str, Any]:
+def _answers(found: Mapping[str, sections.Diagnostics], shown: Sequence[str], colours: Mapping[str, str]) -> Document:
     """The page's parts about single answers: calibration, confusion, and predicted against actual values."""
     bins = {arm: one["reliability"] for arm, one in found.items() if one.get("reliability")}
     pairs = {arm: found[arm] for arm in reversed(shown) if found.get(arm, {}).get("actual")}
@@ -230,12 +229,12 @@ def _answers(
     }
 
 
-def _final_figures(result: Mapping[str, Any]) -> dict[str, float]:
+def _final_figures(result: Values) -> dict[str, float]:
     figures = result.get("metrics") or result.get("best") or {}
     return {k: v for k, v in figures.items() if isinstance(v, int | float) and k != "step"}
 
 
-def _beside_teacher(result: Mapping[str, Any]) -> dict[str, Any] | None:
+def _beside_teacher(result: Values) -> Document | None:
     """The student's figures and the teacher's in one table; None without a teacher."""
     student, teacher = _final_figures(result), result.get("teacher") or {}
     if not set(student) & set(teacher):
@@ -243,7 +242,7 @@ def _beside_teacher(result: Mapping[str, Any]) -> dict[str, Any] | None:
     return sections.figures_table({"student": student, "teacher": teacher})
 
 
-def _teacher_note(result: Mapping[str, Any]) -> list[str]:
+def _teacher_note(result: Values) -> list[str]:
     """How much the student agrees with its teacher, as a sentence, where that is known."""
     found = result.get("teacher") or {}
     if "teacher_agreement" not in found:
@@ -253,7 +252,7 @@ def _teacher_note(result: Mapping[str, Any]) -> list[str]:
     return [f"{said}{far}."]
 
 
-def _run_costs(result: Mapping[str, Any]) -> dict[str, Any]:
+def _run_costs(result: Values) -> Document:
     """What teaching the student cost, and training the teacher where that was done here."""
     costs, teacher = {"the student": result.get("cost") or {}}, result.get("teacher_cost") or {}
     return sections.costs_table({**costs, "the teacher": teacher} if any(teacher.values()) else costs)
@@ -264,7 +263,7 @@ def _tiles(figures: Mapping[str, float]) -> list[tuple[str, str, str]]:
     return [(wording.name_of(k), wording.figure(k, value), wording.unit_of(k)) for k, value in figures.items()]
 
 
-def _run_words(config: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[str, str]:
+def _run_words(config: Values, result: Values) -> tuple[str, str]:
     """What came of a run, in a sentence, and how it ended."""
     figures, method = _final_figures(result), sections.find(config, "method") or "The run"
     steps = (result.get("cost") or {}).get("steps") or result.get("steps")
@@ -284,7 +283,7 @@ def _first_sentence(words: str) -> tuple[str, str]:
     return (first + "." if dot else first), rest
 
 
-def _write(path: str | Path, page: Mapping[str, Any]) -> Path:
+def _write(path: str | Path, page: Values) -> Path:
     """Fill the template in, with plotly's script where the page has a chart."""
     try:
         from jinja2 import Environment, StrictUndefined

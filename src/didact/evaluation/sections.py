@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from didact.documents import Document, Values
 from didact.evaluation import phrases, wording
 from didact.evaluation.charts import arm_colours
 from didact.evaluation.comparison import Comparison
@@ -20,7 +21,7 @@ _LISTED = 30
 """At most so many elements of a list are shown among the configuration."""
 
 
-def arms_table(comparison: Comparison) -> list[dict[str, Any]]:
+def arms_table(comparison: Comparison) -> list[Document]:
     """One row an arm: name, colour, mean, difference, interval and finding."""
     colours = arm_colours(comparison)
     rows = []
@@ -36,21 +37,21 @@ def arms_table(comparison: Comparison) -> list[dict[str, Any]]:
     return rows
 
 
-def metrics_table(comparison: Comparison) -> dict[str, Any]:
+def metrics_table(comparison: Comparison) -> Document:
     """All metrics of all arms: `columns` and `rows` of (arm, cells)."""
     names = comparison.metrics
     cells = {arm: [phrases.mean_text(name, comparison.summary(arm, name)) for name in names] for arm in comparison.arms}
     return {"columns": [phrases.heading(name) for name in names], "rows": list(cells.items())}
 
 
-def costs_table(costs: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+def costs_table(costs: Mapping[str, Mapping[str, float]]) -> Document:
     """What each arm cost, on the axes where some arm spent something: `columns` and `rows` of (arm, cells)."""
     axes = [axis for axis in Cost().as_dict() if any(cost.get(axis) for cost in costs.values())]
     rows = [(arm, [wording.cost_figure(axis, cost.get(axis, 0)) for axis in axes]) for arm, cost in costs.items()]
     return {"columns": [wording.name_of(axis) for axis in axes], "rows": rows}
 
 
-def figures_table(figures: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+def figures_table(figures: Mapping[str, Mapping[str, float]]) -> Document:
     """Figures of single runs, on the metrics that the first has: `columns` and `rows` of (name, cells)."""
     names = list(next(iter(figures.values())))
     rows = [
@@ -75,9 +76,9 @@ def budget_note(comparison: Comparison) -> str:
     return " ".join([*([f"Every arm used {wording.listing(same)}."] if same else []), *notes])
 
 
-def monitors_table(verdicts: Mapping[str, Verdicts]) -> list[dict[str, Any]]:
+def monitors_table(verdicts: Mapping[str, Verdicts]) -> list[Document]:
     """What the monitors objected to, one row for each arm, monitor and level: how often, when, and the last reason."""
-    rows: dict[tuple[str, str, str], dict[str, Any]] = {}
+    rows: dict[tuple[str, str, str], Document] = {}
     for arm, found in verdicts.items():
         for step, verdict in map(_as_pair, found):
             if verdict["level"] == "ok":
@@ -88,14 +89,14 @@ def monitors_table(verdicts: Mapping[str, Verdicts]) -> list[dict[str, Any]]:
     return sorted(rows.values(), key=lambda row: -LEVELS.index(row["level"]))
 
 
-def _as_pair(verdict: Mapping[str, Any] | tuple[int, Verdict]) -> tuple[int, dict[str, Any]]:
+def _as_pair(verdict: Values | tuple[int, Verdict]) -> tuple[int, Document]:
     if isinstance(verdict, tuple):
         step, said = verdict
         return step, {"level": said.level, "monitor": said.monitor, "reason": said.reason}
     return verdict["step"], {key: verdict[key] for key in ("level", "monitor", "reason")}
 
 
-def confusion_table(name: str, diagnostics: Diagnostics) -> dict[str, Any] | None:
+def confusion_table(name: str, diagnostics: Diagnostics) -> Document | None:
     """A confusion matrix with a shade for each cell, or the pairs confused most where there are many classes.
 
     Returns:
@@ -115,7 +116,7 @@ def confusion_table(name: str, diagnostics: Diagnostics) -> dict[str, Any] | Non
     return {"name": name, "classes": classes, "rows": rows}
 
 
-def _confused_pairs(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> list[dict[str, Any]]:
+def _confused_pairs(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> list[Document]:
     pairs = [
         {"label": classes[i], "answer": classes[j], "count": n, "share": f"{100 * n / sum(row):.0f}%"}
         for i, row in enumerate(counts)
@@ -125,7 +126,7 @@ def _confused_pairs(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> 
     return sorted(pairs, key=lambda pair: -pair["count"])[:_PAIRS]
 
 
-def configuration(config: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+def configuration(config: Values) -> list[tuple[str, list[tuple[str, str]]]]:
     """A nested configuration as titled groups of (name, value): what is a mapping at the top is a group."""
     groups = {"Run": [(str(key), plain(value)) for key, value in config.items() if not isinstance(value, Mapping)]}
     for key, value in config.items():
@@ -135,7 +136,7 @@ def configuration(config: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, 
     return [(title, rows) for title, rows in groups.items() if rows]
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def _flat(values: Values, prefix: str = "") -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for key, value in values.items():
         name = f"{prefix}{key}"
@@ -143,7 +144,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     return rows
 
 
-def plain(value: Any) -> str:
+def plain(value: object) -> str:
     """A value of a configuration in words."""
     if value is None or (isinstance(value, Mapping | Sequence) and not value):
         return "\u2013"
@@ -157,7 +158,7 @@ def plain(value: Any) -> str:
     return str(value)
 
 
-def find(config: Mapping[str, Any], key: str) -> str | None:
+def find(config: Values, key: str) -> str | None:
     """The value of a key of a nested configuration that is no mapping, the outermost; None where it is nowhere."""
     if config.get(key) is not None and not isinstance(config[key], Mapping):
         return plain(config[key])

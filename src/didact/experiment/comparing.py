@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -20,7 +19,7 @@ from didact.experiment.config import RunConfig
 from didact.experiment.keeping import Keeper
 from didact.experiment.material import Data, Material, Objects
 from didact.experiment.preparing import prepare
-from didact.types import Cost
+from didact.types import Cost, Verdict
 
 
 @dataclass
@@ -32,8 +31,8 @@ class Compared:
     """By name, the configuration of each arm, or the name of a baseline."""
     description: Document
     """Versions, commit, data and configuration, as `config.json` holds them."""
-    curves: dict[str, list[Any]] = field(default_factory=dict)
-    verdicts: dict[str, list[Any]] = field(default_factory=dict)
+    curves: dict[str, list[list[Document]]] = field(default_factory=dict)
+    verdicts: dict[str, list[tuple[int, Verdict]]] = field(default_factory=dict)
     teachers: dict[str, dict[str, float]] = field(default_factory=dict)
     """By teacher, its mean figures on the test examples, and the mean cost of training it here."""
     interrupted: bool = False
@@ -157,8 +156,8 @@ class _Bench:
         self.plan, self.progress = plan, progress
         self.opened: dict[tuple[int, str, str], Data] = {}
         self.trained: dict[tuple[int, int, str], tuple[Document, Cost]] = {}
-        self.curves: dict[str, list[Any]] = {name: [] for name in plan.configs}
-        self.verdicts: dict[str, list[Any]] = {name: [] for name in plan.configs}
+        self.curves: dict[str, list[list[Document]]] = {name: [] for name in plan.configs}
+        self.verdicts: dict[str, list[tuple[int, Verdict]]] = {name: [] for name in plan.configs}
         self.teachers: dict[str, list[dict[str, float]]] = {}
         self.first = next(iter(plan.configs))
 

@@ -77,12 +77,12 @@ class RunConfig:
         """Every field by its flag, ready for JSON."""
         return flattened(self.as_dict())
 
-    def replace(self, **changes: Any) -> "RunConfig":
+    def replace(self, **changes: object) -> "RunConfig":
         """The same configuration with some fields changed, by their flags; values are converted as those of a file."""
         return make({**self.flat(), **flattened(changes)})
 
 
-def _plain(value: object) -> Any:
+def _plain(value: object) -> object:
     """Tables and mappings as dictionaries and tuples as lists, as JSON gives them back."""
     if isinstance(value, Budget):
         return value.limits()

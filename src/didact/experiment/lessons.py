@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -62,7 +61,7 @@ class Lesson:
     """By default those of `fit`."""
     log_every: int = 50
     clip_norm: float | None = None
-    decided_by: Any = None
+    decided_by: object = None
     """All that decides what is learned, as JSON has it, by which it is kept for every run; None to keep it for this run
     alone."""
 

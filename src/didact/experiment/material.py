@@ -25,9 +25,9 @@ from didact.types import Cost, Method, Source
 class Objects:
     """What was given from Python in the place of words."""
 
-    data: Any = None
-    student: Any = None
-    teacher: Any = None
+    data: object = None
+    student: object = None
+    teacher: object = None
     verifier: Any = None
 
     def given(self) -> dict[str, str]:
@@ -119,7 +119,7 @@ class Material(Generic[D]):
     """Those that suit it."""
     log_every: int
     """Steps between readings of the losses."""
-    open: Callable[[RunConfig, Any], D]
+    open: Callable[[RunConfig, object], D]
     """Opens and splits the data; the second argument is from Python, in the place of `config.data.source`."""
     reads: Callable[[RunConfig], str]
     """Runs for which this is the same may share their data, where they share seed and splits."""
@@ -207,7 +207,7 @@ class Run(Generic[D]):
         """Who judges it."""
         return self.material.judge(self)
 
-    def given(self, name: str) -> Any:
+    def given(self, name: str) -> object:
         """What was given for a part: an object from Python, or its spec."""
         found = getattr(self.objects, name)
         return getattr(self.config, name) if found is None else found

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from didact import catalogue, health, trusting
 from didact.documents import Document, Values
@@ -22,7 +23,7 @@ from didact.experiment.material import Data, Judged, Objects, Run
 from didact.experiment.preparing import prepare
 from didact.loop import FitResult, RunDirectory, fit
 from didact.loop.checkpoint import list_checkpoints, read_checkpoint
-from didact.types import LOWER_IS_BETTER, Cost
+from didact.types import LOWER_IS_BETTER, Cost, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,7 @@ class RunResult:
     """What a reader of the figures should know."""
     history: list[Document] = field(repr=False)
     """The records of `metrics.jsonl`."""
-    verdicts: list[Any] = field(repr=False)
+    verdicts: list[tuple[int, Verdict]] = field(repr=False)
     """Pairs of a step and what a monitor said."""
     student: Any = field(repr=False)
     """What was taught."""
@@ -85,7 +86,7 @@ def run(
     progress: bool = True,
     data: object = None,
     student: Any = None,
-    teacher: Any = None,
+    teacher: object = None,
     verifier: object = None,
     **settings: object,
 ) -> RunResult:
@@ -197,7 +198,7 @@ class Watch:
         self.best: float | None = None
         self.kept: dict[str, torch.Tensor] = {}
 
-    def __call__(self, student: Any) -> dict[str, float]:
+    def __call__(self, student: nn.Module) -> dict[str, float]:
         """The figures of a student."""
         found, metric = self.run.judge.figures(student), self.run.judge.metric
         score = -found[metric] if metric in LOWER_IS_BETTER else found[metric]

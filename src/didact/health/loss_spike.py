@@ -1,11 +1,12 @@
 """A loss that jumps far above what it has been, and stays there."""
 
 import math
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor
 
+from didact.documents import State
 from didact.errors import ConfigError, check_range
 from didact.health._actions import check_action
 from didact.types import Level, Verdict, Window
@@ -90,11 +91,11 @@ class LossSpike:
             f"{figure:.1f} robust standard deviations above its recent median of {centre:.4g}.",
         )
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The trailing losses (float64, at most `history`), the excesses of the last steps, and the terms' names."""
         return {"trailing": self._trailing.clone(), "recent": list(self._recent), "terms": list(self._terms)}
 
-    def load_state_dict(self, state: dict[str, Any], /) -> None:
+    def load_state_dict(self, state: State, /) -> None:
         """Take back what `state_dict` gave."""
         self._trailing = torch.as_tensor(state["trailing"], dtype=torch.float64).clone()
         self._recent = [float(value) for value in state["recent"]]

@@ -1,8 +1,9 @@
 """A loss or gradient that is no longer a number."""
 
 import math
-from typing import Any, final
+from typing import final
 
+from didact.documents import State
 from didact.health._actions import check_action
 from didact.types import Level, Verdict, Window
 
@@ -31,11 +32,11 @@ class NonFinite:
         culprits = _culprits(window)
         return Verdict(self.action, self.name, float(len(culprits)), _reason(window, culprits))
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Nothing: every window is judged by itself."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any], /) -> None:
+    def load_state_dict(self, state: State, /) -> None:
         """Take back what `state_dict` gave."""
 
 

@@ -1,11 +1,12 @@
 """Predictions that are all the same class."""
 
 import math
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor
 
+from didact.documents import State
 from didact.errors import check_range
 from didact.health._actions import check_action
 from didact.types import Level, Verdict, Window
@@ -70,10 +71,10 @@ class PredictionEntropy:
             return Verdict(self.action, self.name, varied, reason)
         return Verdict("ok", self.name, varied, f"The answers are varied: {figures}.")
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The last figure."""
         return {"last": self._last}
 
-    def load_state_dict(self, state: dict[str, Any], /) -> None:
+    def load_state_dict(self, state: State, /) -> None:
         """Take back what `state_dict` gave."""
         self._last = float(state["last"])

@@ -1,11 +1,12 @@
 """A representation that collapses into a few directions."""
 
 import math
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor
 
+from didact.documents import State
 from didact.errors import check_range
 from didact.health._actions import check_action
 from didact.types import Level, Output, Verdict, Window
@@ -98,10 +99,10 @@ class EffectiveRank:
             return Verdict(self.action, self.name, rank, reason)
         return Verdict("ok", self.name, rank, f"{found}.")
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The highest rank of the run and the last one."""
         return {"highest": self._highest, "last": self._last}
 
-    def load_state_dict(self, state: dict[str, Any], /) -> None:
+    def load_state_dict(self, state: State, /) -> None:
         """Take back what `state_dict` gave."""
         self._highest, self._last = float(state["highest"]), float(state["last"])

@@ -5,9 +5,9 @@ monitor whose figure the method does not show has nothing to say.
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
+from didact.documents import State, Values
 from didact.errors import check_range
 from didact.health._actions import check_action
 from didact.types import Level, Verdict, Window
@@ -61,16 +61,16 @@ class TermMonitor:
             self.beginning = mean
         return mean / self.beginning if self.beginning > 0 else None
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """What the first window held, and whether there is a complaint already."""
         return {"beginning": self.beginning, "objected": self.objected}
 
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+    def load_state_dict(self, state: State, /) -> None:
         """Take back what `state_dict` gave."""
         self.beginning, self.objected = state["beginning"], state["objected"]
 
 
-def mean_of(losses: Mapping[str, Any], term: str) -> float | None:
+def mean_of(losses: Values, term: str) -> float | None:
     """The mean of a term over a window; None where it is not there or never finite."""
     if term not in losses or not len(losses[term]):
         return None
@@ -192,11 +192,11 @@ class TeacherOverlap(TermMonitor):
         again, self.objected = self.objected, bad
         return Verdict(self.action if bad and not again else "ok", self.name, figure, words if bad else f"{words}.")
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The highest figure, for how long it was low, and whether there is a complaint already."""
         return {**super().state_dict(), "best": self.best, "low": self.low}
 
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+    def load_state_dict(self, state: State, /) -> None:
         """Take back what `state_dict` gave."""
         super().load_state_dict(state)
         self.best, self.low = state["best"], state["low"]

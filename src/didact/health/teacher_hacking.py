@@ -1,11 +1,12 @@
 """A student that comes nearer to its teacher and further from what the teacher stands for."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, final
+from collections.abc import Sequence
+from typing import final
 
 import torch
 
+from didact.documents import State
 from didact.errors import check_range
 from didact.health._actions import check_action
 from didact.health.rollouts import mean_of
@@ -122,10 +123,10 @@ class TeacherHacking:
         size = self.patience
         return [math.fsum(values[i : i + size]) / size for i in range(len(values) - size + 1)]
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The figures of the windows so far, and which complaints are made already."""
         return {"seen": torch.tensor(self.seen, dtype=torch.float64).reshape(-1, 3), "objected": list(self.objected)}
 
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+    def load_state_dict(self, state: State, /) -> None:
         """Take back what `state_dict` gave."""
         self.seen, self.objected = state["seen"].tolist(), list(state["objected"])

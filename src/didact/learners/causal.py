@@ -3,12 +3,12 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from didact import files
+from didact.documents import Document
 from didact.errors import ConfigError, DataError, nearest
 from didact.learners import foreign, hub_causal
 from didact.learners.decoder import Decoder, DecoderConfig, Llama, load_decoder, save_decoder
@@ -228,7 +228,7 @@ def _tokenizer(name: str) -> Tokens:
     return HubTokens(name) if own is None else own()
 
 
-def _facts(name: str) -> dict[str, Any]:
+def _facts(name: str) -> Document:
     """What `save_causal` wrote beside a model; empty for one that comes from elsewhere."""
     path = Path(name) / _FACTS
     return foreign.read_json(path) if path.is_file() else {}
@@ -295,7 +295,7 @@ def check_length(learner: CausalLearner, tokens: int, *, new: int = 0, what: str
         )
 
 
-def describe_causal(learner: CausalLearner) -> dict[str, Any]:
+def describe_causal(learner: CausalLearner) -> Document:
     """What a person should know of a model before it is taught, ready for JSON.
 
     Returns:

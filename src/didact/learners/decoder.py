@@ -9,13 +9,13 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from didact.documents import Document
 from didact.errors import ConfigError, check_range
 from didact.learners.short_attention import attend, is_short, paired
 from didact.types import Head
@@ -367,7 +367,7 @@ def load_decoder(directory: Path, dtype: torch.dtype = torch.float32) -> Decoder
     return decoder.to(dtype)
 
 
-def _decoder_config(written: dict[str, Any]) -> DecoderConfig:
+def _decoder_config(written: Document) -> DecoderConfig:
     rope = written.get("rope_parameters") or {"rope_theta": written.get("rope_theta", 10000.0)}
     rope = {"rope_type": "default", **rope, **(written.get("rope_scaling") or {})}
     heads = written["num_attention_heads"]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from didact import files, trusting
+from didact.documents import Document, Values
 from didact.errors import CheckpointError, ConfigError, DidactError, MissingExtraError, check_choice
 from didact.learners.facts import check_facts
 from didact.learners.module import ModuleLearner, _logits_of, _Tap
@@ -33,7 +34,7 @@ def export(
     to: Literal["safetensors", "onnx", "hf"],
     examples: Examples,
     spec: str | None = None,
-    config: Mapping[str, Any] | None = None,
+    config: Values | None = None,
 ) -> Path:
     """Write a learner to a file or directory; what is there already is replaced only once all is well.
 
@@ -69,7 +70,7 @@ def export(
     return path
 
 
-def describe(examples: Examples) -> dict[str, Any]:
+def describe(examples: Examples) -> Document:
     """What a learner has to know of the data, ready for JSON: task, modality, shape, classes, columns, vocabulary."""
     return {
         "task": examples.task,
@@ -81,7 +82,7 @@ def describe(examples: Examples) -> dict[str, Any]:
     }
 
 
-def blank(description: Mapping[str, Any]) -> Examples:
+def blank(description: Values) -> Examples:
     """Two empty examples of the kind that `describe` told of."""
     shape = description["shape"]
     if description["modality"] == "text":
@@ -123,7 +124,7 @@ def load(
 def rebuild(
     path: str | Path,
     tensors: Mapping[str, Tensor],
-    facts: Mapping[str, Any],
+    facts: Values,
     build: Callable[[str, Examples], ModuleLearner],
     *,
     trust: Iterable[str] = (),
@@ -161,7 +162,7 @@ def _check_shapes(
             raise ConfigError(f"{name} is {found and list(found)}, where it takes {list(wanted.get(name, ())) or None}")
 
 
-def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read(path: str | Path) -> tuple[dict[str, Tensor], Document]:
     """The tensors and facts in safetensors that `export` wrote.
 
     Args:
@@ -207,7 +208,7 @@ class _Answering(nn.Module):
         return result if isinstance(result, Tensor) else _logits_of(result)
 
 
-def _to_onnx(learner: ModuleLearner, path: Path, examples: Examples, facts: dict[str, Any]) -> None:
+def _to_onnx(learner: ModuleLearner, path: Path, examples: Examples, facts: Document) -> None:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         try:
             __import__(package)

@@ -1,10 +1,10 @@
 """What a file says of the learner in it, held against what can be before anything is made of it."""
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
+from didact.documents import Values
 from didact.errors import CheckpointError
 from didact.types import Modality, Task
 
@@ -20,7 +20,7 @@ IDS = 10_000_000
 """Token ids in a vocabulary."""
 
 
-def check_facts(path: Path, facts: Mapping[str, Any]) -> None:
+def check_facts(path: Path, facts: Values) -> None:
     """Refuse facts that `export` never writes.
 
     Args:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from didact import files, trusting
+from didact.documents import Document
 from didact.errors import ConfigError
 
 MEBIBYTE = 1 << 20
@@ -80,7 +81,7 @@ def check_weights(name: str) -> None:
             raise ConfigError(f"{index} names the file {shard!r}; weights lie in *.safetensors beside it.")
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> Document:
     """A JSON object from a model's directory.
 
     Raises:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from didact.documents import Document
 from didact.errors import ConfigError, MissingExtraError, check_range
 from didact.learners import foreign
 from didact.learners.decoder import packed_mask, packed_positions
@@ -86,7 +87,7 @@ def states(model: Any, input_ids: Tensor, segments: Tensor | None = None) -> Ten
     return model.get_decoder()(input_ids=input_ids, use_cache=False, **packing).last_hidden_state
 
 
-def _packing(model: Any, segments: Tensor) -> dict[str, Any]:
+def _packing(model: Any, segments: Tensor) -> Document:
     """Positions and an additive mask for rows that hold several sequences, for whichever kinds of attention it has."""
     config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ())

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from didact.documents import Document
 from didact.errors import ConfigError, DidactError, MissingExtraError, check_range
 from didact.learners import foreign
 from didact.learners.module import ModuleLearner
@@ -58,7 +59,7 @@ class ImageClassifier(nn.Module):
         source: the directory or hub name that it came from.
     """
 
-    def __init__(self, model: nn.Module, processor: dict[str, Any], source: str) -> None:
+    def __init__(self, model: nn.Module, processor: Document, source: str) -> None:
         super().__init__()
         self.model, self.processor, self.source = model, processor, source
         channels = int(getattr(model.config, "num_channels", None) or len(processor.get("image_mean") or "RGB"))
@@ -226,7 +227,7 @@ def _learner(model: nn.Module, name: str, modality: str) -> ModuleLearner:
     return ModuleLearner(module, inputs=_INPUTS[modality])
 
 
-def _load(name: str, modality: str, changes: dict[str, Any]) -> tuple[Any, Any]:
+def _load(name: str, modality: str, changes: Document) -> tuple[Any, Any]:
     """The model in float32 and its configuration; a head is drawn anew only where `changes` are asked for."""
     if modality not in _INPUTS:
         raise ConfigError(
@@ -301,7 +302,7 @@ def _longest(name: str, tokenizer: Any) -> int:
         return 1_000_000
 
 
-def _processor(name: str) -> dict[str, Any]:
+def _processor(name: str) -> Document:
     transformers = _transformers()
     with _explained(name, "image processor (preprocessor_config.json)"):
         return foreign.read_json(Path(transformers.utils.cached_file(name, "preprocessor_config.json")))

@@ -1,7 +1,6 @@
 """Running a net with a state of its own replaced by what somebody else told it."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +22,7 @@ def continue_from(learner: ModuleLearner, batch: Batch, tap: str, state: Tensor)
         AttributeError: there is no such layer.
     """
 
-    def instead(_module: nn.Module, _args: Any, result: Tensor) -> Tensor:
+    def instead(_module: nn.Module, _args: object, result: Tensor) -> Tensor:
         return state.view_as(result).to(result.dtype)
 
     hook = learner.module.get_submodule(tap).register_forward_hook(instead)

@@ -1,12 +1,12 @@
 """What a saved image processor does, as a module on tensors."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from didact.documents import Document
 from didact.errors import ConfigError, DataError
 
 _MODES = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}
@@ -28,7 +28,7 @@ class ImagePreprocess(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, processor: dict[str, Any], channels: int) -> None:
+    def __init__(self, processor: Document, channels: int) -> None:
         super().__init__()
         self.channels = channels
         self.size, self.crop = _sizes(processor)
@@ -53,7 +53,7 @@ class ImagePreprocess(nn.Module):
         return x.expand(-1, self.channels, -1, -1)
 
 
-def _sizes(processor: dict[str, Any]) -> tuple[tuple[int, ...] | None, tuple[int, int] | None]:
+def _sizes(processor: Document) -> tuple[tuple[int, ...] | None, tuple[int, int] | None]:
     """What to resize to, as (height, width) or (shortest edge,); and what to crop to."""
     size = _pair(processor.get("size")) if processor.get("do_resize", True) else None
     crop = _pair(processor.get("crop_size")) if processor.get("do_center_crop", False) else None
@@ -66,7 +66,7 @@ def _sizes(processor: dict[str, Any]) -> tuple[tuple[int, ...] | None, tuple[int
     return size, (crop[0], crop[1]) if crop is not None else None
 
 
-def _pair(size: Any) -> tuple[int, ...] | None:
+def _pair(size: object) -> tuple[int, ...] | None:
     if size is None:
         return None
     if isinstance(size, int):

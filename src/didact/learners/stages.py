@@ -71,7 +71,7 @@ def _last_at(learner: ModuleLearner, sample: Batch, *, trained: bool) -> dict[tu
     def hook(name: str) -> Callable[..., None]:
         note = _note(found, name)
 
-        def keep(module: nn.Module, args: Any, result: Any) -> None:
+        def keep(module: nn.Module, args: object, result: object) -> None:
             if isinstance(result, Tensor) and result.ndim == 4 and (result.requires_grad or not trained):
                 note(module, args, result)
 
@@ -88,7 +88,7 @@ def _last_at(learner: ModuleLearner, sample: Batch, *, trained: bool) -> dict[tu
 
 
 def _note(found: dict[tuple[int, ...], str], name: str) -> Callable[..., None]:
-    def hook(_module: nn.Module, _args: Any, result: Any) -> None:
+    def hook(_module: nn.Module, _args: object, result: object) -> None:
         result = result[0] if isinstance(result, tuple) and result else result
         if not isinstance(result, Tensor) or result.ndim not in (3, 4):
             return

@@ -1,11 +1,10 @@
 """Compact parts of the space of smaller transformers inside a large one."""
 
 import itertools
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 
+from didact.documents import State
 from didact.errors import ConfigError, check_range
 from didact.learners.supernet import Size, Supernet
 
@@ -47,12 +46,12 @@ class SubSpace:
         others = torch.randperm(len(between))[:count].tolist()
         return [*dict.fromkeys((self.sizes[0], self.sizes[-1])), *(between[at] for at in others)]
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The net that was chosen: depth, heads and units, or None."""
         one = self.chosen
         return {"chosen": None if one is None else [one.depth, one.heads, one.units]}
 
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+    def load_state_dict(self, state: State, /) -> None:
         """Take back what `state_dict` gave."""
         self.chosen = None if state["chosen"] is None else Size(*state["chosen"])
 

@@ -15,13 +15,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from didact import files
+from didact.documents import Document, Values
 from didact.errors import CheckpointError
 
 TENSORS, STATE = "tensors.safetensors", "state.json"
 _TENSOR_KEY = "__tensor__"
 
 
-def save_checkpoint(directory: Path, state: Mapping[str, Any]) -> None:
+def save_checkpoint(directory: Path, state: Values) -> None:
     """Write a state, all of it or nothing.
 
     Args:
@@ -42,7 +43,7 @@ def save_checkpoint(directory: Path, state: Mapping[str, Any]) -> None:
         (partial / STATE).write_text(json.dumps(plain))
 
 
-def read_checkpoint(directory: Path) -> dict[str, Any]:
+def read_checkpoint(directory: Path) -> Document:
     """Read a state back, after comparing its checksums.
 
     Raises:
@@ -63,7 +64,7 @@ def list_checkpoints(folder: Path, prefix: str = "step") -> list[Path]:
     return sorted(folder.glob(f"{prefix}-*"), reverse=True)
 
 
-def load_latest(folder: Path) -> tuple[dict[str, Any], Path, list[str]]:
+def load_latest(folder: Path) -> tuple[Document, Path, list[str]]:
     """Read the newest checkpoint that is whole.
 
     Returns:
@@ -82,7 +83,7 @@ def load_latest(folder: Path) -> tuple[dict[str, Any], Path, list[str]]:
     raise CheckpointError(f"There is no checkpoint to go on from in {folder}. {detail}")
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path) -> Document:
     """Read a checkpoint from its own directory, or the newest whole one from a folder of them.
 
     Raises:
@@ -104,7 +105,7 @@ def prune(folder: Path, keep: int, prefix: str = "step") -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _pack(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:
+def _pack(value: object, place: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
         tensors[place] = value
         return {_TENSOR_KEY: place}
@@ -119,7 +120,7 @@ def _pack(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:
     raise CheckpointError(f"The state's {place} is a {type(value).__name__}, which a checkpoint cannot hold.")
 
 
-def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+def _unpack(value: object, tensors: Mapping[str, Tensor]) -> Any:
     if isinstance(value, list):
         return [_unpack(item, tensors) for item in value]
     if not isinstance(value, dict):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from didact.documents import Document, Values
 from didact.errors import CheckpointError, ConfigError
 from didact.loop import checkpoint as ckpt
 from didact.loop.budget import Budget
@@ -422,7 +423,7 @@ class Engine:
             return str(error) or type(error).__name__
         return ""
 
-    def note(self, figures: Mapping[str, Any]) -> None:
+    def note(self, figures: Values) -> None:
         """Add figures to the history, and to the run's directory."""
         record = {"step": self.cost.steps, **{k: v if _finite(v) else None for k, v in figures.items()}}
         self.result.history.append(record)
@@ -460,7 +461,7 @@ class Engine:
         """The monitors by position and name, as there may be several of a kind."""
         return [(f"{i}.{type(monitor).__name__}", monitor) for i, monitor in enumerate(self.monitors)]
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> Document:
         """Everything that a resumed run needs."""
         return {
             "method": self.method.state_dict(),
@@ -477,7 +478,7 @@ class Engine:
             "best": self.result.best,
         }
 
-    def load_learned(self, state: Mapping[str, Any]) -> None:
+    def load_learned(self, state: Values) -> None:
         """Take back what the method and the optimizer were at a checkpoint."""
         self.method.load_state_dict(state["method"])
         if self.method.regrouped or set(self.method.parameters()) != set(self.stepper.parameters):

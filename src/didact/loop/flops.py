@@ -1,12 +1,13 @@
 """Counting the floating-point operations of a step."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from didact.documents import Values
 from didact.types import Batch, Teacher
 
 T = TypeVar("T")
@@ -46,7 +47,7 @@ class _Counter(TorchDispatchMode):
         self.total, self.listens = 0, True
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Values | None = None
     ) -> Any:
         kwargs = kwargs or {}
         found = func(*args, **kwargs)

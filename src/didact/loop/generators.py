@@ -2,11 +2,12 @@
 
 import contextlib
 import random
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import torch
+
+from didact.documents import Document, Values
 
 
 @contextlib.contextmanager
@@ -22,7 +23,7 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         set_generator_states(before, device)
 
 
-def generator_states(device: torch.device) -> dict[str, Any]:
+def generator_states(device: torch.device) -> Document:
     """Their states, as tensors, numbers and strings."""
     kind, keys, position, has_gauss, gauss = np.random.get_state()
     version, words, gauss_next = random.getstate()
@@ -38,7 +39,7 @@ def generator_states(device: torch.device) -> dict[str, Any]:
     }
 
 
-def set_generator_states(states: Mapping[str, Any], device: torch.device) -> None:
+def set_generator_states(states: Values, device: torch.device) -> None:
     """Take back what `generator_states` gave."""
     torch.set_rng_state(states["torch"])
     if states["cuda"] is not None and device.type == "cuda":

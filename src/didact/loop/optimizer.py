@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
+from didact.documents import Document, State
 from didact.errors import check_choice, check_range
 
 Parameters = Iterable[nn.Parameter] | Iterable[dict[str, Any]]
@@ -59,7 +60,7 @@ class LeanAdamW(torch.optim.AdamW):
                 maximize=False,
             )
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: State) -> None:
         """Take back what `state_dict` gave."""
         super().load_state_dict(state_dict)
         self._gathered = None
@@ -106,7 +107,7 @@ class OptimizerConfig:
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
         """Make the optimizer, with its update fused into one kernel."""
-        kwargs: dict[str, Any] = {"lr": RATE if self.lr is None else self.lr, "weight_decay": self.weight_decay}
+        kwargs: Document = {"lr": RATE if self.lr is None else self.lr, "weight_decay": self.weight_decay}
         if self.name == "adamw":
             return LeanAdamW(parameters, betas=(self.momentum, 0.999), **kwargs)
         if self.name == "sgd":
@@ -134,7 +135,7 @@ class OptimizerConfig:
         return 1.0 - done if self.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
 
 
-def restore(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+def restore(optimizer: torch.optim.Optimizer, state: Document) -> None:
     """Take back what `optimizer.state_dict` gave, each moment in the memory layout of its parameter.
 
     A checkpoint holds values row by row, while fused kernels go through a parameter and its moments by their places in

@@ -3,11 +3,12 @@
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
+
+from didact.documents import Document
 
 REFRESH_SECONDS = 0.2
 
@@ -59,7 +60,7 @@ class ProgressLine:
         self._next = now + REFRESH_SECONDS
         self._started = self._started or (now, examples)
         since, before = self._started
-        fields: dict[str, Any] = {"rate": (examples - before) / max(now - since, 1e-9)}
+        fields: Document = {"rate": (examples - before) / max(now - since, 1e-9)}
         if figures is not None:
             fields["figures"] = " ".join(f"{name} {value:.3g}" for name, value in figures.items())
         self._bar.update(self._task, completed=min(fraction, 1.0), refresh=True, **fields)

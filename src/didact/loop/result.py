@@ -1,8 +1,9 @@
 """What became of a run."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
+from didact.documents import Document
 from didact.types import Cost, Verdict
 
 Status = Literal["done", "interrupted", "paused", "stopped"]
@@ -19,7 +20,7 @@ class FitResult:
     cost: Cost
     verdicts: list[tuple[int, Verdict]] = field(default_factory=list)
     """Everything that monitors said other than ok, with the step."""
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[Document] = field(default_factory=list)
     """The records of `metrics.jsonl`."""
     best: dict[str, float] = field(default_factory=dict)
     """The evaluation that was best, with its `step`; empty where nothing was evaluated."""

@@ -3,10 +3,10 @@
 import fcntl
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from didact.documents import Document, Values
 from didact.errors import RunError
 
 
@@ -43,7 +43,7 @@ class RunDirectory:
         """The folder of its checkpoints."""
         return self.path / "checkpoints"
 
-    def log(self, record: Mapping[str, Any]) -> None:
+    def log(self, record: Values) -> None:
         """Append figures to `metrics.jsonl` (and TensorBoard): a flat mapping with `step`."""
         if not self.writes:
             return
@@ -54,12 +54,12 @@ class RunDirectory:
                 if isinstance(value, int | float) and name != "step":
                     writer.add_scalar(name, value, record["step"])
 
-    def verdict(self, record: Mapping[str, Any]) -> None:
+    def verdict(self, record: Values) -> None:
         """Append a monitor's verdict to `verdicts.jsonl`."""
         if self.writes:
             self._append("verdicts.jsonl", record)
 
-    def records(self, name: str) -> list[dict[str, Any]]:
+    def records(self, name: str) -> list[Document]:
         """Read a file of records back; empty where it is not there."""
         path = self.path / name
         return read_records(path) if path.exists() else []
@@ -82,7 +82,7 @@ class RunDirectory:
         if self._lock is not None:
             self._lock.close()
 
-    def _append(self, name: str, record: Mapping[str, Any]) -> None:
+    def _append(self, name: str, record: Values) -> None:
         with (self.path / name).open("a") as file:
             file.write(json.dumps(record) + "\n")
 
@@ -97,7 +97,7 @@ class RunDirectory:
         return self._writer
 
 
-def read_records(path: Path) -> list[dict[str, Any]]:
+def read_records(path: Path) -> list[Document]:
     """Read a file of one JSON object a line; a last line that was cut off is left out."""
     records = []
     for line in path.read_text().splitlines():

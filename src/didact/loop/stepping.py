@@ -1,11 +1,11 @@
 """Steps of the optimizer over the groups of a method's parameters, which may come and go during a run."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from didact.documents import Document, State
 from didact.errors import CheckpointError, ConfigError
 from didact.loop import foreach
 from didact.loop.optimizer import LeanAdamW, OptimizerConfig, OptimizerFactory, restore
@@ -59,7 +59,7 @@ class Stepper:
         self.base_rates = [group["lr"] for group in optimizer.param_groups]
         return optimizer
 
-    def _torch_group(self, name: str) -> dict[str, Any]:
+    def _torch_group(self, name: str) -> Document:
         group = self.groups[name]
         own = {"lr": group.lr, "weight_decay": group.weight_decay}
         return {"params": self.members[name], **{key: value for key, value in own.items() if value is not None}}
@@ -135,13 +135,13 @@ class Stepper:
         """Drop all gradients."""
         _clear(self.parameters)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The optimizer's state, with the names of the parameters that it numbers, by group."""
         names = iter(self.names)
         groups = {group: [next(names) for _ in members] for group, members in self.members.items()}
         return {"optimizer": self.optimizer.state_dict(), "groups": groups, "rate_factor": self.rate_factor}
 
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+    def load_state_dict(self, state: State, /) -> None:
         """Take back what `state_dict` gave, each moment by the name of its parameter.
 
         Raises:

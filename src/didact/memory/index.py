@@ -1,12 +1,12 @@
 """Which row of a table belongs to which example."""
 
-from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from didact import hashing
+from didact.documents import State
 from didact.errors import CheckpointError, DataError
 
 
@@ -83,11 +83,11 @@ class Index:
         self._sorted, self._order = self._sorted.to(device), self._order.to(device)
         return self
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """A hash of the ids and their order."""
         return {"ids": self._fingerprint}
 
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+    def load_state_dict(self, state: State, /) -> None:
         """Check that the state is that of the same examples.
 
         Raises:

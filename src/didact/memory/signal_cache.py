@@ -6,6 +6,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from didact.documents import Document, State
 from didact.errors import DataError
 from didact.memory.index import Index
 from didact.memory.per_example import PerExample
@@ -104,12 +105,12 @@ class SignalCache:
             self._table.to(device)
         return self
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """A hash of the ids, the kind of signal, which rows have one, and the signals."""
         table = None if self._table is None else self._table.state_dict()
         return {"index": self.index.state_dict(), "kind": self._kind, "table": table}
 
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+    def load_state_dict(self, state: State, /) -> None:
         """Take back what `state_dict` gave.
 
         Raises:
@@ -143,7 +144,7 @@ def _flatten(signal: Any) -> dict[str, Tensor]:
 
 def _assemble(kind: str, parts: Mapping[str, Tensor]) -> Signal:
     """The signal that `_flatten` took apart."""
-    fields: dict[str, Any] = {name: tensor for name, tensor in parts.items() if "/" not in name}
+    fields: Document = {name: tensor for name, tensor in parts.items() if "/" not in name}
     if kind == "Features":
         taps = {name.split("/", 1)[1]: tensor for name, tensor in parts.items() if "/" in name}
         fields["features"] = {name.replace("/", "."): tensor for name, tensor in taps.items()}

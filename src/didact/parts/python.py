@@ -13,7 +13,7 @@ from didact.parts.students._drawing import drawn
 from didact.teachers import Committee, EstimatorTeacher, FrozenTeacher, LanguageTeacher
 
 
-def student_of(given: Any, purpose: Purpose) -> Part:
+def student_of(given: object, purpose: Purpose) -> Part:
     """A student by its spec, as a module, or as a function that returns one.
 
     Args:
@@ -45,7 +45,7 @@ def as_student(module: nn.Module) -> nn.Module:
     return module if isinstance(module, ModuleLearner | CausalLearner) else ModuleLearner(module)
 
 
-def teacher_of(given: Any, purpose: Purpose, *, spec: str = "") -> Part:
+def teacher_of(given: object, purpose: Purpose, *, spec: str = "") -> Part:
     """A teacher by its spec, or from Python.
 
     Args:
@@ -80,7 +80,7 @@ def teacher_of(given: Any, purpose: Purpose, *, spec: str = "") -> Part:
     )
 
 
-def _tokenizer(teacher: Any) -> Any:
+def _tokenizer(teacher: object) -> Any:
     return getattr(teacher, "tokenizer", None) or getattr(getattr(teacher, "learner", None), "tokenizer", None)
 
 

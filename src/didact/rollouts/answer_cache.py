@@ -1,11 +1,12 @@
 """Answers that another model wrote once, and answers of the data that nobody learns from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from didact.documents import State
 from didact.errors import DataError
 from didact.rollouts.layout import pad_rows
 from didact.rollouts.rated import check_answers
@@ -50,7 +51,7 @@ class AnswerCache:
         ids = torch.tensor([question.id for question, _ in kept])
         return Batch({**rows, "id": ids, "group": ids})
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The answers, end to end, with their questions and lengths."""
         rows = [(question, answer) for question, answers in self.answers.items() for answer in answers]
         return {
@@ -59,7 +60,7 @@ class AnswerCache:
             "tokens": _whole(token for _, answer in rows for token in answer),
         }
 
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+    def load_state_dict(self, state: State, /) -> None:
         """Take back what `state_dict` gave."""
         self.answers = {}
         parts = state["tokens"].split(state["lengths"].tolist())

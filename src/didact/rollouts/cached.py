@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from didact.documents import Document
+
 States = list[tuple[Tensor, Tensor]]
 """Keys and values of each block, [P or S, G, T, E]."""
 
@@ -107,7 +109,7 @@ class CachedEngine:
 
     def _forward(self, ids: Tensor, mask: Tensor, cache: Any) -> Tensor:
         """Run the model on tokens [S, T] behind those in the cache; scores [S, V] of the token after the last."""
-        options: dict[str, Any] = {**self.only_last, str(self.argument): cache}
+        options: Document = {**self.only_last, str(self.argument): cache}
         if self.takes_positions:
             # A slot whose sequence has ended goes on until it is filled anew, perhaps past the last position.
             positions = (mask.cumsum(1) - 1).clamp(0, self.length - 1)

@@ -5,11 +5,11 @@ Axis letters: B rollouts.
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 
+from didact.documents import State
 from didact.rollouts.layout import Rollouts
 from didact.rollouts.writer import Writer
 from didact.types import Batch, Question
@@ -154,12 +154,12 @@ class Chains:
         shown = max(len(steps) - self.removed, 0) if chance is None else math.floor(chance * len(steps))
         return join_steps(steps, shown, self.separator)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The chains, and how far they are shortened."""
         ids = torch.tensor(list(self.texts), dtype=torch.int64)
         return {"ids": ids, "texts": list(self.texts.values()), "removed": self.removed}
 
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+    def load_state_dict(self, state: State, /) -> None:
         """Take back what `state_dict` gave."""
         self.texts = dict(zip(state["ids"].tolist(), state["texts"], strict=True))
         self.removed = state["removed"]

@@ -1,12 +1,12 @@
 """Batches from examples in memory."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import torch
 
 from didact import hashing
 from didact.curricula import Uniform
+from didact.documents import State
 from didact.errors import CheckpointError, ConfigError, DataError, check_range
 from didact.sources.augment import Strength, augmenter
 from didact.types import Batch, Curriculum, Examples, Stateful, is_labelled
@@ -105,7 +105,7 @@ class BatchSource:
             )
         self.curriculum.update(batch["row"], rows[self.progress])
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The state of the curriculum, that of the generator of the augmentation (uint8), and a hash of the ids."""
         assert isinstance(self.curriculum, Stateful)
         return {
@@ -114,7 +114,7 @@ class BatchSource:
             "ids": self.fingerprint,
         }
 
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+    def load_state_dict(self, state: State, /) -> None:
         """Take back what `state_dict` gave.
 
         Raises:

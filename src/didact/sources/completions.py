@@ -3,7 +3,7 @@
 import dataclasses
 from array import array
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from didact import hashing
 from didact.curricula import Uniform
+from didact.documents import State
 from didact.errors import ConfigError, DataError, check_range
 from didact.sources.aligning import SpanTokenizer, joined_pieces
 from didact.sources.questions import shown
@@ -137,11 +138,11 @@ class CompletionSource:
                 tensors.update({prefix + name: tensor for name, tensor in rows.gather(index, self._pad).items()})
             yield Batch(tensors)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The state of the order."""
         return {"curriculum": self.curriculum.state_dict()}
 
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+    def load_state_dict(self, state: State, /) -> None:
         """Take back what `state_dict` gave; raises `CheckpointError` where there is another number of rows."""
         self.curriculum.load_state_dict(state["curriculum"])
 

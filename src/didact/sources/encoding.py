@@ -98,12 +98,12 @@ def _require(frame: Any, field: str, column: str | None, name: str) -> None:
         raise DataError(f"{name} has no column {column!r} for {field}. {nearest(column, map(str, frame.columns))}")
 
 
-def objects(series: Any) -> np.ndarray[Any, Any]:
+def objects(series: Any) -> np.ndarray:
     """The cells of a column as Python objects, None where one is missing; [N]."""
     return series.astype(object).where(series.notna(), None).to_numpy()
 
 
-def _words(series: Any) -> np.ndarray[Any, Any]:
+def _words(series: Any) -> np.ndarray:
     """The cells as strings, empty where one is missing."""
     return np.array(["" if cell is None else str(cell) for cell in objects(series)])
 
@@ -112,7 +112,7 @@ def _is_number(series: Any) -> bool:
     return series.dtype.kind in "biuf"
 
 
-def _numbers(series: Any) -> np.ndarray[Any, Any]:
+def _numbers(series: Any) -> np.ndarray:
     """float64 [N]; NaN where missing. Strings must all read as numbers."""
     if not _is_number(series):
         return np.array([np.nan if value is None else float(value) for value in objects(series)])
@@ -222,7 +222,7 @@ def _encode_columns(frame: Any, kinds: dict[str, _Kind], allow_missing: bool) ->
     return torch.from_numpy(np.concatenate(blocks, axis=1, dtype=np.float32, casting="same_kind")), tuple(columns)
 
 
-def _one_hot(series: Any) -> tuple[Column, np.ndarray[Any, Any]]:
+def _one_hot(series: Any) -> tuple[Column, np.ndarray]:
     """0/1 for each category, in sorted order; NaN in all of them where the cell is missing."""
     missing = series.isna().to_numpy(dtype=bool)
     words = _words(series)
@@ -232,7 +232,7 @@ def _one_hot(series: Any) -> tuple[Column, np.ndarray[Any, Any]]:
     return Column(str(series.name), tuple(categories.tolist())), block
 
 
-def _refuse_gaps(columns: list[Column], blocks: list[np.ndarray[Any, Any]], allow_missing: bool) -> None:
+def _refuse_gaps(columns: list[Column], blocks: list[np.ndarray], allow_missing: bool) -> None:
     gaps = {column.name: np.isnan(block[:, 0]) for column, block in zip(columns, blocks, strict=True)}
     gaps = {name: gap for name, gap in gaps.items() if gap.any()}
     for name, gap in gaps.items():

@@ -1,7 +1,5 @@
 """Ids that the data bring along."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,7 +10,7 @@ from didact.errors import DataError
 _REMEDY = "Leave out id_column to name rows by their contents."
 
 
-def ids_of(values: Tensor | np.ndarray[Any, Any], field: str, remedy: str = _REMEDY) -> Tensor:
+def ids_of(values: Tensor | np.ndarray, field: str, remedy: str = _REMEDY) -> Tensor:
     """Hash what names each example.
 
     Args:
@@ -42,7 +40,7 @@ def ids_of(values: Tensor | np.ndarray[Any, Any], field: str, remedy: str = _REM
     return ids
 
 
-def _word(value: Any) -> str | None:
+def _word(value: object) -> str | None:
     if value is None or value != value or value == "":
         return None
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

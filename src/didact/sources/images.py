@@ -148,7 +148,7 @@ def _identity(image: Any) -> bytes:
     return f"{image.mode}{image.size}".encode() + image.tobytes()
 
 
-def _resized(image: Any, size: tuple[int, int]) -> np.ndarray[Any, Any]:
+def _resized(image: Any, size: tuple[int, int]) -> np.ndarray:
     height, width = size
     if (image.width, image.height) != (width, height):
         image = image.resize((width, height))
@@ -156,7 +156,7 @@ def _resized(image: Any, size: tuple[int, int]) -> np.ndarray[Any, Any]:
     return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
 
 
-def _to_tensor(arrays: list[np.ndarray[Any, Any]]) -> Tensor:
+def _to_tensor(arrays: list[np.ndarray]) -> Tensor:
     channels = max(len(array) for array in arrays)
     stacked = np.stack([np.broadcast_to(array, (channels, *array.shape[1:])) for array in arrays])
     return torch.from_numpy(stacked).float() / 255

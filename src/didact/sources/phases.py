@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from didact.documents import State
 from didact.errors import CheckpointError, ConfigError, check_choice, check_range
 from didact.types import RESTARTS, Batch, FeedbackSource, Restart, Source, Stateful
 
@@ -87,12 +88,12 @@ class Phases:
             tensors["row"] = batch["row"] + offset
         return Batch(tensors)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The phase, how much of it was given, and the state of every source."""
         states = [dict(source.state_dict()) for source in self.sources if isinstance(source, Stateful)]
         return {"phase": self.phase, "given": self._given, "limits": list(self.limits), "sources": states}
 
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+    def load_state_dict(self, state: State, /) -> None:
         """Take back what `state_dict` gave.
 
         Raises:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from didact import hashing
+from didact.documents import Document, Values
 from didact.errors import ConfigError, DataError, check_choice, nearest
 from didact.sources import hub, tables
 from didact.sources.ids import ids_of
@@ -69,7 +70,7 @@ def load_questions(
 
 
 def from_records(
-    records: Iterable[Mapping[str, Any]],
+    records: Iterable[Values],
     *,
     columns: Mapping[str, str] | None = None,
     name: str = "records",
@@ -90,7 +91,7 @@ def from_records(
         DataError: there are none, or one is no question; it is named by its number, from 1 on.
         ConfigError: `columns` names a field that there is not.
     """
-    rows = list[tuple[str, dict[str, Any]]]()
+    rows = list[tuple[str, Document]]()
     for number, record in enumerate(records, 1):
         where = f"{name}, record {number}"
         if not isinstance(record, Mapping):
@@ -104,7 +105,7 @@ def from_records(
     return dataclasses.replace(_questions(name, rows, columns or {}), verifier=verifier)
 
 
-def _questions(name: str, rows: list[tuple[str, dict[str, Any]]], columns: Mapping[str, str]) -> Questions:
+def _questions(name: str, rows: list[tuple[str, Document]], columns: Mapping[str, str]) -> Questions:
     """The questions in rows, each of which comes with the words for where it is."""
     known = list(dict.fromkeys(column for _, record in rows for column in record))
     chosen = _columns(columns, known, name)
@@ -190,7 +191,7 @@ def _contents(items: tuple[Question, ...]) -> Tensor:
     return hashing.of_strings(json.dumps(row, sort_keys=True, default=str) for row in rows)
 
 
-def _rows(path: str, split: str | None) -> tuple[str, list[tuple[str, dict[str, Any]]]]:
+def _rows(path: str, split: str | None) -> tuple[str, list[tuple[str, Document]]]:
     """The name of the data, and each row with the words for where it is."""
     if path.startswith("hf:"):
         name = path.removeprefix("hf:")
@@ -205,7 +206,7 @@ def _rows(path: str, split: str | None) -> tuple[str, list[tuple[str, dict[str, 
     return name, rows
 
 
-def _file_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
+def _file_rows(path: Path) -> list[tuple[str, Document]]:
     if not path.is_file():
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"There is no file {str(path)!r}. {nearest(path.name, siblings[:1000])}")
@@ -245,7 +246,7 @@ def _columns(wanted: Mapping[str, str], known: list[str], name: str) -> dict[str
     return found
 
 
-def _question(record: Mapping[str, Any], columns: Mapping[str, str], where: str) -> dict[str, Any]:
+def _question(record: Values, columns: Mapping[str, str], where: str) -> Document:
     """What a row says, as the fields of a `Question`, all but its id."""
     given = {field: record[column] for field, column in columns.items() if record.get(column) is not None}
     better, worse = given.get("chosen", given.get("completion")), given.get("rejected")
@@ -265,9 +266,7 @@ def _question(record: Mapping[str, Any], columns: Mapping[str, str], where: str)
     }
 
 
-def _conversation(
-    given: Mapping[str, Any], better: Any, worse: Any, where: str
-) -> tuple[tuple[Message, ...], Any, Any]:
+def _conversation(given: Values, better: Any, worse: Any, where: str) -> tuple[tuple[Message, ...], Any, Any]:
     """The messages that are asked (none for a plain prompt), and the contents of the answers."""
     start: tuple[Message, ...] = ()
     if isinstance(better, list):
@@ -312,7 +311,7 @@ def _messages(value: Any, where: str) -> tuple[Message, ...]:
     return tuple({"role": m["role"], "content": m["content"]} for m in value)
 
 
-def _prompt(given: Mapping[str, Any], record: Mapping[str, Any], where: str) -> str:
+def _prompt(given: Values, record: Values, where: str) -> str:
     prompt = given.get("prompt")
     if prompt is None:
         raise DataError(

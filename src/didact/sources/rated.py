@@ -55,7 +55,7 @@ def _parts(question: Question) -> list[Any]:
     return list(parts)
 
 
-def _answer(question: Question, part: Any) -> tuple[str, float]:
+def _answer(question: Question, part: object) -> tuple[str, float]:
     text, rating = (part.get("text"), part.get("rating")) if isinstance(part, Mapping) else (None, None)
     number = float(rating) if isinstance(rating, int | float) and not isinstance(rating, bool) else math.nan
     if not isinstance(text, str) or not math.isfinite(number):

@@ -1,11 +1,12 @@
 """Rounds: an actor writes, plays or asks with the student as it is, and the student learns from what came of it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 
 from didact import hashing
+from didact.documents import State
 from didact.errors import ConfigError, DataError, check_choice, check_range
 from didact.types import RESTARTS, Actor, Batch, Curriculum, Restart, Stateful
 
@@ -130,7 +131,7 @@ class Rounds:
         self.round = self.actor.round = round_
         self.version = self.actor.version = version
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The state of curriculum and actor, the counters, and what is left of the present round."""
         return {
             "curriculum": _state_of(self.curriculum),
@@ -144,7 +145,7 @@ class Rounds:
             "generator": self._generator.get_state(),
         }
 
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+    def load_state_dict(self, state: State, /) -> None:
         """Take back what `state_dict` gave."""
         for part, name in ((self.curriculum, "curriculum"), (self.actor, "actor")):
             if isinstance(part, Stateful):

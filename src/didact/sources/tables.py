@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from didact.documents import Document
 from didact.errors import DataError
 from didact.sources.optional import need
 
@@ -79,7 +80,7 @@ def _read_csv(path: Path, pandas: Any) -> Any:
     return frame
 
 
-def read_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
+def read_lines(path: Path) -> list[tuple[int, Document]]:
     """Read JSON lines.
 
     Args:
@@ -109,7 +110,7 @@ def read_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
     return records
 
 
-def _from_records(records: list[dict[str, Any]]) -> Any:
+def _from_records(records: list[Document]) -> Any:
     pandas = need("pandas", "data", "Reading JSON lines")
     names = dict.fromkeys(name for record in records for name in record)
     return pandas.DataFrame({name: _column([record.get(name) for record in records], pandas) for name in names})

@@ -1,7 +1,6 @@
 """Targets: what is to be predicted, as numbers."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ FEW = 50
 
 
 def encode(
-    values: np.ndarray[Any, Any], missing: np.ndarray[Any, Any], task: Task | None, name: str
+    values: np.ndarray, missing: np.ndarray, task: Task | None, name: str
 ) -> tuple[Tensor, tuple[str, ...], Task]:
     """Turn a column of targets into labels.
 
@@ -46,7 +45,7 @@ def encode(
     return label, classes, task
 
 
-def _infer(present: np.ndarray[Any, Any], has_gaps: bool) -> Task:
+def _infer(present: np.ndarray, has_gaps: bool) -> Task:
     kind = present.dtype.kind
     # A column of integers with gaps is often stored as floats, which have a value for "missing".
     if kind == "f" and not (has_gaps and bool(np.all(present == np.floor(present)))):
@@ -56,7 +55,7 @@ def _infer(present: np.ndarray[Any, Any], has_gaps: bool) -> Task:
     return "classification"
 
 
-def _quantities(values: np.ndarray[Any, Any], missing: np.ndarray[Any, Any], name: str) -> Tensor:
+def _quantities(values: np.ndarray, missing: np.ndarray, name: str) -> Tensor:
     if values.dtype.kind not in "biuf":
         raise DataError(
             f"The target {name!r} holds text such as {str(values[~missing][0])!r}, so that task='regression' cannot "
@@ -71,7 +70,7 @@ def _quantities(values: np.ndarray[Any, Any], missing: np.ndarray[Any, Any], nam
     return torch.from_numpy(numbers)
 
 
-def _classes(present: np.ndarray[Any, Any], missing: np.ndarray[Any, Any], name: str) -> tuple[Tensor, tuple[str, ...]]:
+def _classes(present: np.ndarray, missing: np.ndarray, name: str) -> tuple[Tensor, tuple[str, ...]]:
     if present.dtype.kind not in "biuf":
         present = present.astype(str)
     values, inverse = np.unique(present, return_inverse=True)
@@ -89,7 +88,7 @@ def _classes(present: np.ndarray[Any, Any], missing: np.ndarray[Any, Any], name:
     return torch.from_numpy(label), tuple(names[i] for i in order)
 
 
-def _name(value: Any) -> str:
+def _name(value: object) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
@@ -106,7 +105,7 @@ def sort_names(names: list[str]) -> list[int]:
 
 
 def declared(
-    values: np.ndarray[Any, Any], missing: np.ndarray[Any, Any], name: str, classes: tuple[str, ...]
+    values: np.ndarray, missing: np.ndarray, name: str, classes: tuple[str, ...]
 ) -> tuple[Tensor, tuple[str, ...], Task]:
     """Take over class numbers whose names the data set declares, in its own order.
 

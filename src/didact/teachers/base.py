@@ -1,12 +1,12 @@
 """What teachers share: the cost ledger, the view that they look at, and the refusal of what they cannot do."""
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
+from didact.documents import State
 from didact.errors import TeacherError
 from didact.types import Batch, Cost, Features, Head, Labels, Logits, Pending, Signal, Stateful, States, TokenOutput
 
@@ -136,11 +136,11 @@ class WrappingTeacher(BaseTeacher):
             self.teacher.to(device)
         return self
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The state of the wrapped teacher, where it has one."""
         return {"teacher": self.teacher.state_dict()} if isinstance(self.teacher, Stateful) else {}
 
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+    def load_state_dict(self, state: State, /) -> None:
         """Take back what `state_dict` gave."""
         if isinstance(self.teacher, Stateful):
             self.teacher.load_state_dict(state["teacher"])

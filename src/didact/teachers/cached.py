@@ -7,6 +7,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from didact.documents import State
 from didact.errors import ConfigError
 from didact.teachers.base import WrappingTeacher, ask
 from didact.types import Batch, Cost, Pending, Signal, Stateful
@@ -87,12 +88,12 @@ class CachedTeacher(WrappingTeacher):
         self.hits = 0
         self.cost = Cost()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The states of the teacher and of the cache, where they have one, and the number of hits."""
         kept = {"cache": self.cache.state_dict()} if isinstance(self.cache, Stateful) else {}
         return {**super().state_dict(), **kept, "hits": self.hits}
 
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+    def load_state_dict(self, state: State, /) -> None:
         """Take back what `state_dict` gave."""
         super().load_state_dict(state)
         if isinstance(self.cache, Stateful):

@@ -1,11 +1,12 @@
 """Several teachers as one."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import torch
 
+from didact.documents import State
 from didact.errors import ConfigError, TeacherError, check_choice, check_range
 from didact.teachers.base import BaseTeacher, ask
 from didact.types import Batch, Cost, Labels, Pending, Signal, Space, Stateful
@@ -127,11 +128,11 @@ class Committee(BaseTeacher):
             )
         return mix_targets(targets, self._shares(None))
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The state of every member that has one, by position."""
         return {str(i): part.state_dict() for i, part in enumerate(self.teachers) if isinstance(part, Stateful)}
 
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+    def load_state_dict(self, state: State, /) -> None:
         """Take back what `state_dict` gave."""
         for i, part in enumerate(self.teachers):
             if isinstance(part, Stateful):

@@ -6,7 +6,6 @@ never on the batch, the order or the machine.
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -98,7 +97,7 @@ class NoisyTeacher(WrappingTeacher):
 
     kind = "a noisy teacher"
 
-    def __init__(self, teacher: Any, *, rate: float, seed: int = 0, classes: int | None = None) -> None:
+    def __init__(self, teacher: object, *, rate: float, seed: int = 0, classes: int | None = None) -> None:
         check_range("rate", rate, at_least=0.0, at_most=1.0)
         super().__init__(teacher)
         self.rate, self.seed, self.classes = rate, seed, classes
@@ -125,7 +124,7 @@ class AdversarialTeacher(WrappingTeacher):
 
     kind = "an adversarial teacher"
 
-    def __init__(self, teacher: Any, *, strength: float = 1.0, classes: int | None = None) -> None:
+    def __init__(self, teacher: object, *, strength: float = 1.0, classes: int | None = None) -> None:
         check_range("strength", strength, above=0.0, at_most=1.0)
         super().__init__(teacher)
         self.strength, self.classes = strength, classes

@@ -1,12 +1,12 @@
 """Averages and memories of the learner's own past as teachers."""
 
 import copy
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from didact.documents import State
 from didact.errors import ConfigError, check_range
 from didact.teachers.base import ModelTeacher
 
@@ -55,11 +55,11 @@ class EmaTeacher(ModelTeacher):
         torch._foreach_lerp_(averages, values, weight)  # pyright: ignore[reportPrivateImportUsage]
         self.updates += 1
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The average and the number of updates."""
         return {"learner": self.learner.state_dict(), "updates": self.updates}
 
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+    def load_state_dict(self, state: State, /) -> None:
         """Take back what `state_dict` gave."""
         self.learner.load_state_dict(state["learner"])
         self.updates = int(state["updates"])
@@ -103,11 +103,11 @@ class LaggingTeacher(ModelTeacher):
         self._next = [tensor.to(device) for tensor in self._next]
         return super().to(device)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Both snapshots and the number of updates."""
         return {"learner": self.learner.state_dict(), "next": list(self._next), "updates": self.updates}
 
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+    def load_state_dict(self, state: State, /) -> None:
         """Take back what `state_dict` gave."""
         self.learner.load_state_dict(state["learner"])
         torch._foreach_copy_(self._next, list(state["next"]))  # pyright: ignore[reportPrivateImportUsage]

@@ -1,7 +1,5 @@
 """A teacher that shows not only what it says, but how that depends on what it sees."""
 
-from typing import Any
-
 from didact.errors import TeacherError
 from didact.teachers.base import ModelTeacher, reordered
 from didact.teachers.specialists import unwrapped
@@ -20,7 +18,7 @@ class TransparentTeacher(ModelTeacher):
 
     kind = "a frozen model that is looked into"
 
-    def __init__(self, teacher: Any) -> None:
+    def __init__(self, teacher: object) -> None:
         inside = unwrapped(teacher)
         if not isinstance(inside, ModelTeacher):
             raise TeacherError(

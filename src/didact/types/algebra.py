@@ -7,11 +7,11 @@ made for a few tokens at a time, so that no [B, T, V] is ever held. No result ca
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from didact.documents import Document
 from didact.errors import TeacherError, check_range
 from didact.types.scores import Space, demote_best, exchange_best, likeliest, log_probs_of, mixture
 from didact.types.signals import Derived, Features, Labels, Logits, Signal, TopK
@@ -190,7 +190,7 @@ def from_tensors(kind: str, tensors: Mapping[str, Tensor]) -> Signal:
         kind: the name of its class.
         tensors: by name.
     """
-    fields: dict[str, Any] = {name: tensor for name, tensor in tensors.items() if "." not in name}
+    fields: Document = {name: tensor for name, tensor in tensors.items() if "." not in name}
     if kind == "Features":
         fields["features"] = {name.partition(".")[2]: tensor for name, tensor in tensors.items() if "." in name}
     return _TENSORS[kind](**fields)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from didact.documents import Values
 from didact.types.batches import Batch
 
 Task = Literal["classification", "regression"]
@@ -97,7 +98,7 @@ class Question:
     """A whole answer to learn from: a demonstration, or the preferred one of a pair."""
     rejected: str | None = None
     """The other answer of a pair."""
-    data: Mapping[str, Any] = field(default_factory=dict)
+    data: Values = field(default_factory=dict)
     """Whatever else its source holds, for verifiers: `tests`, `schema`, and so on."""
 
 

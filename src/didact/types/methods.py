@@ -6,6 +6,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from didact.documents import Document, State, Values
 from didact.errors import CheckpointError
 from didact.types.batches import Batch
 from didact.types.costs import Cost
@@ -83,7 +84,7 @@ class Method:
         """The learner that a run keeps, evaluates and exports."""
         return self.learner
 
-    def parts(self) -> dict[str, Any]:
+    def parts(self) -> Document:
         """Its modules, teachers and whatever else has a state, by place, such as `learner` or `peers.0`."""
         return parts_of(vars(self))
 
@@ -118,7 +119,7 @@ class Method:
         """
         self.regrouped = True
 
-    def grow(self, state: Mapping[str, Any]) -> None:
+    def grow(self, state: Values) -> None:
         """Make the parts that were added before a checkpoint was written, so that it can be loaded.
 
         A method that calls `changed` overrides this; the default makes none.
@@ -138,11 +139,11 @@ class Method:
                 part.to(device)
         return self
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The state of every part that has one."""
         return {name: part.state_dict() for name, part in self.parts().items() if isinstance(part, Stateful)}
 
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+    def load_state_dict(self, state: State, /) -> None:
         """Take back what `state_dict` gave.
 
         Raises:

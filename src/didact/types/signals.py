@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from didact.documents import Document
 from didact.errors import TeacherError
 from didact.types.batches import IGNORE
 from didact.types.outputs import Head
@@ -25,7 +26,7 @@ class Signal:
     """Abstract: what a teacher says about a batch."""
 
     __slots__ = ()
-    __dataclass_fields__: ClassVar[dict[str, Any]]
+    __dataclass_fields__: ClassVar[Document]
     trust: Tensor | None
 
     @property
@@ -87,7 +88,7 @@ class Signal:
         """
         return log_probs_of(self.scores(outcomes), temperature)
 
-    def fields(self) -> dict[str, Any]:
+    def fields(self) -> Document:
         """What it is made of, by name."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
@@ -355,7 +356,7 @@ class Reward:
     """float, as `value`; 0 where the verifier could not tell."""
 
 
-def _mapped(function: Callable[[Tensor], Tensor], value: Any) -> Any:
+def _mapped(function: Callable[[Tensor], Tensor], value: object) -> Any:
     if isinstance(value, Tensor):
         return function(value)
     if isinstance(value, Signal):

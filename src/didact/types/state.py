@@ -1,12 +1,12 @@
 """The state of a method: the parts that it holds, at any depth, and figures that checkpoints keep."""
 
-from collections.abc import Mapping
 from functools import cache
 from typing import Any, Generic, Literal, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from didact.documents import Document, State, Values
 from didact.errors import ConfigError
 
 Value = TypeVar("Value")
@@ -31,11 +31,11 @@ class Buffer(Generic[Value]):
             self.value = self.value.to(device)
         return self
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The value."""
         return {"value": self.value}
 
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+    def load_state_dict(self, state: State, /) -> None:
         """Takes back what `state_dict` gave, on the device of the present value."""
         kept = state["value"]
         self.value = kept.to(self.value.device) if isinstance(self.value, Tensor) else kept
@@ -69,7 +69,7 @@ def items_of(container: Any) -> Any:
     return container.items() if isinstance(container, dict) else enumerate(container)
 
 
-def parts_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
+def parts_of(attributes: Values) -> Document:
     """The parts among some attributes, however deep they lie in lists, tuples and dictionaries.
 
     Args:
@@ -81,13 +81,13 @@ def parts_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: two parts have the same place.
     """
-    found: dict[str, Any] = {}
+    found: Document = {}
     for name, value in attributes.items():
         _collect(name, value, found)
     return found
 
 
-def _collect(place: str, value: Any, found: dict[str, Any]) -> None:
+def _collect(place: str, value: Any, found: Document) -> None:
     kind = kind_of(type(value))
     if kind == "container" and holds_parts(value):
         for key, item in items_of(value):

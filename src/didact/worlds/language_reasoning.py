@@ -4,12 +4,13 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
+from didact.documents import Document
 from didact.errors import MissingExtraError
 from didact.types import Question, Questions
 from didact.worlds._asking import questions_of
 
 _EACH = 200
-_TASKS: dict[str, dict[str, Any]] = {
+_TASKS: dict[str, Document] = {
     "basic_arithmetic": {"min_terms": 2, "max_terms": 3, "min_digits": 1, "max_digits": 2},
     "chain_sum": {"min_terms": 2, "max_terms": 3, "min_digits": 1, "max_digits": 2},
     "gcd": {"max_value": 100},
@@ -45,7 +46,7 @@ def reasoning() -> Questions:
     return questions_of(asked.values(), name="reasoning", verifier="reasoning_gym")
 
 
-def _asked(reasoning_gym: Any, task: str, options: dict[str, Any]) -> Iterator[Question]:
+def _asked(reasoning_gym: Any, task: str, options: Document) -> Iterator[Question]:
     for entry in reasoning_gym.create_dataset(task, size=_EACH, seed=0, **options):
         answer, data = str(entry["answer"]), {"metadata": entry["metadata"]}
         yield Question(id=0, prompt=entry["question"], answer=answer, completion=answer, data=data)

@@ -32,7 +32,7 @@ def _bytes(part: object) -> int:
     return sum(map(_bytes, values.values())) if isinstance(values, Mapping) else 0
 
 
-def cached(teacher: Any, run: Run[ExampleData]) -> Any:
+def cached(teacher: object, run: Run[ExampleData]) -> Any:
     """A teacher behind a cache, where its answers can be used again."""
     varied = run.config.batches.augment != "none" or bool(feed_of(run).views)
     # Answers from the cache cost no calls, so that a budget of calls alone would never be used up.

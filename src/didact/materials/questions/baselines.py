@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from typing import Any
 
 from didact.errors import MissingExtraError, check_choice
 from didact.evaluation import ArmResult
@@ -62,6 +63,6 @@ def _nearest(known: Questions, asked: Questions) -> list[int]:
     except ImportError:
         raise MissingExtraError("scikit-learn", "data", "A baseline") from None
     weigh = TfidfVectorizer(analyzer="char", ngram_range=NGRAMS, lowercase=False)
-    there = weigh.fit_transform([question.prompt for question in known])
-    likeness = weigh.transform([question.prompt for question in asked]) @ there.T  # pyright: ignore
+    there: Any = weigh.fit_transform([question.prompt for question in known])
+    likeness: Any = weigh.transform([question.prompt for question in asked]) @ there.T
     return likeness.toarray().argmax(1).tolist()

@@ -2,12 +2,12 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 
 from didact.documents import Document
 from didact.experiment.material import Judged, Run
+from didact.learners.causal import CausalLearner
 from didact.materials.questions.data import QuestionData
 from didact.materials.questions.models import can_compare, mean_divergence, mean_nll, model_of, other_vocabulary
 from didact.materials.questions.verifying import truth_of
@@ -46,7 +46,7 @@ class QuestionJudge:
         there = {"accuracy": judged, "reward": judged, "nll": written, "teacher_kl": can_compare(self.run)}
         return tuple(name for name in self.data.metrics if there.get(name, True))
 
-    def figures(self, student: Any) -> dict[str, float]:
+    def figures(self, student: CausalLearner) -> dict[str, float]:
         """On the first validation questions."""
         questions = self.data.validation
         return self.scores(student, questions.select(range(min(WATCHED, len(questions)))))[0]
@@ -73,8 +73,8 @@ class QuestionJudge:
             yield f"The verifier could not judge {silent} answers: {why}. They count for nothing."
 
     def scores(
-        self, model: Any, questions: Questions, *, shown: int = 0, taught: bool = True
-    ) -> tuple[dict[str, float], list[Any]]:
+        self, model: CausalLearner, questions: Questions, *, shown: int = 0, taught: bool = True
+    ) -> tuple[dict[str, float], list[Document]]:
         """What a model is worth on some questions.
 
         Args:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-from typing import Any
 
 from didact import catalogue, sources
 from didact.experiment.lessons import Lesson, Reached
@@ -60,7 +59,7 @@ def _reached(run: Run[QuestionData], warmup: Warmup) -> Reached:
     return Reached(warmup.goal, score, len(asked))
 
 
-def _decided_by(run: Run[QuestionData], warmup: Warmup) -> Any:
+def _decided_by(run: Run[QuestionData], warmup: Warmup) -> list[object] | None:
     """All that decides what is learned; None where weights or verdicts come from elsewhere."""
     if not re.match(r"warm:\d+%?:decoder:", warmup.spec):
         return None

@@ -1,7 +1,5 @@
 """What the parts of a run on questions have to do with each other: models, tokenizers, and distances."""
 
-from typing import Any
-
 import torch
 
 from didact.experiment.material import Run
@@ -17,7 +15,7 @@ ROWS = 64
 """How many sequences are read at once where a model is judged."""
 
 
-def model_of(teacher: Any) -> CausalLearner | None:
+def model_of(teacher: object) -> CausalLearner | None:
     """The language model that a teacher is; None where it is something else, such as a committee."""
     model = getattr(teacher, "learner", teacher)
     return model if isinstance(model, CausalLearner) else None

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from didact import trusting
+from didact.documents import Document
 from didact.errors import nearest
 from didact.learners import CausalLearner, ModuleLearner, outputs_of
 from didact.parts.kinds import Spec, kinds
@@ -42,7 +43,7 @@ def call(spec: Spec, purpose: Purpose) -> Any:
         factory = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise purpose.wrong(spec, f"it cannot be imported: {error}. {nearest(module, kinds(spec.role))}") from error
-    offered: dict[str, Any] = {}
+    offered: Document = {}
     if isinstance(purpose, ForExamples):
         examples = purpose.examples
         offered |= {"shape": examples.shape, "outputs": outputs_of(examples)}

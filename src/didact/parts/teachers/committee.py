@@ -5,8 +5,8 @@ The mean is that of their probabilities; `committee:logit:A+B` takes that of the
 """
 
 from dataclasses import replace
-from typing import Any
 
+from didact.documents import Document
 from didact.errors import ConfigError, check_choice
 from didact.parts.kinds import Spec
 from didact.parts.part import ForExamples, ForQuestions, Part
@@ -14,7 +14,7 @@ from didact.teachers import Committee
 
 FORM = "committee:HOW:TEACHERS | A+B | 0.7*A+0.3*B"
 EXAMPLE = "mlp:256,256+cnn:32,64"
-HOW: dict[str, dict[str, Any]] = {
+HOW: dict[str, Document] = {
     "": {},
     "probability": {},
     "logit": {"space": "logit"},

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from didact.errors import TeacherError, nearest
+from didact.learners import ModuleLearner
 from didact.parts.kinds import Spec
 from didact.parts.part import ForExamples, Part
 from didact.types import Examples
@@ -17,7 +18,8 @@ def build(spec: Spec, purpose: ForExamples) -> Part:
     part = purpose_on(spec, purpose).build(spec.inner[0])
     check_trained(spec, part, purpose)
     for one in part.warmups:
-        one.model.inputs = (seen,)  # pyright: ignore
+        assert isinstance(one.model, ModuleLearner)
+        one.model.inputs = (seen,)
     return replace(part, spec=spec.text, warmups=tuple(replace(one, spec=spec.text) for one in part.warmups))
 
 

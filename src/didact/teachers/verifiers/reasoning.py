@@ -1,8 +1,8 @@
 """The scorers of reasoning-gym's tasks."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from didact.documents import Document
 from didact.errors import DataError
 from didact.teachers.verifiers.answers import need
 from didact.teachers.verifiers.base import Verifier
@@ -54,5 +54,5 @@ class ReasoningVerifier(Verifier):
         return self._scorer.ask(**_request(text.strip(), metadata["source_dataset"], entry))
 
 
-def _request(text: str, dataset: str, entry: dict[str, Any]) -> dict[str, Any]:
+def _request(text: str, dataset: str, entry: Document) -> Document:
     return {"dataset": dataset, "text": text, "entry": entry}

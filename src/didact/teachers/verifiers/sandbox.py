@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from didact.documents import Document
 from didact.errors import TeacherError, check_range
 from didact.teachers.verifiers.base import TimeUp
 from didact.teachers.verifiers.jail import walls, wire
@@ -178,7 +179,7 @@ ENVIRONMENT = {"PYTHONHASHSEED": "0"}
 """All that a process of the jail finds in its environment: the same order of sets in each run."""
 
 
-def _supervised(source: str, tests: Suite, *, seconds: float, memory: int, weak: bool) -> dict[str, Any]:
+def _supervised(source: str, tests: Suite, *, seconds: float, memory: int, weak: bool) -> Document:
     """What the supervisor of one answer replies; a mapping with `broken` where it doesn't."""
     if sys.platform == "win32":
         raise TeacherError("Generated Python is run on Linux (or, weakly, on macOS); this is Windows. Use WSL.")
@@ -215,7 +216,7 @@ class Nursery:
         """Whether it can be asked."""
         return self._process.poll() is None
 
-    def supervise(self, directory: str, messages: bytes, seconds: float) -> dict[str, Any]:
+    def supervise(self, directory: str, messages: bytes, seconds: float) -> Document:
         """What a new supervisor replies to these messages; a mapping with `broken` where it doesn't."""
         deadline = time.monotonic() + seconds
         group, pipes = 0, [*os.pipe(), *os.pipe()]
@@ -273,5 +274,5 @@ def write_within(descriptor: int, message: bytes, deadline: float) -> None:
         data = data[os.write(descriptor, data[: select.PIPE_BUF]) :]
 
 
-def _plain(test: Any) -> Any:
+def _plain(test: object) -> Any:
     return {key: str(test[key]) for key in ("input", "output")} if isinstance(test, Mapping) else str(test)

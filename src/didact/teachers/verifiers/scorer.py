@@ -6,8 +6,8 @@ import threading
 import time
 import weakref
 from pathlib import Path
-from typing import Any
 
+from didact.documents import Document
 from didact.errors import TeacherError
 from didact.teachers.verifiers.base import Abstention, TimeUp
 from didact.teachers.verifiers.jail import wire
@@ -27,13 +27,13 @@ class Scorer:
         megabytes: of memory for the process.
     """
 
-    def __init__(self, kind: str, *, seconds: float, warm: dict[str, Any], megabytes: int = 4096) -> None:
+    def __init__(self, kind: str, *, seconds: float, warm: Document, megabytes: int = 4096) -> None:
         self.seconds = seconds
         self._setup = {"kind": kind, "warm": [warm], "memory": megabytes << 20}
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def ask(self, **request: Any) -> float:
+    def ask(self, **request: object) -> float:
         """What the text of this request is worth.
 
         Raises:
@@ -68,7 +68,7 @@ class Scorer:
             raise TeacherError(f"The process of the verifier {kind} did not start: it {error}.") from None
         return process
 
-    def _exchange(self, process: "subprocess.Popen[bytes]", request: dict[str, Any], seconds: float) -> dict[str, Any]:
+    def _exchange(self, process: "subprocess.Popen[bytes]", request: Document, seconds: float) -> Document:
         """Send a request and wait for the reply."""
         assert process.stdin is not None and process.stdout is not None
         deadline = time.monotonic() + seconds

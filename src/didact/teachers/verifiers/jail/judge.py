@@ -13,6 +13,9 @@ from typing import Any
 
 from . import wire
 
+Names = dict[str, Any]
+"""What a namespace holds."""
+
 
 class SolutionError(Exception):
     """The answer raised something of its own, or is gone."""
@@ -31,7 +34,7 @@ class Remote:
         object.__setattr__(self, "_ask", ask)
         object.__setattr__(self, "_handle", handle)
 
-    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+    def __call__(self, *arguments: object, **keywords: object) -> Any:
         """Call it, over there."""
         return self._ask(self, "call", *arguments, **keywords)
 
@@ -40,16 +43,16 @@ class Remote:
             raise AttributeError(name)
         return self._ask(self, "get", name)
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         self._ask(self, "set", name, value)
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: object) -> Any:
         return self._ask(self, "item", key)
 
-    def __setitem__(self, key: Any, value: Any) -> None:
+    def __setitem__(self, key: object, value: object) -> None:
         self._ask(self, "put", key, value)
 
-    def __contains__(self, item: Any) -> bool:
+    def __contains__(self, item: object) -> bool:
         return self._ask(self, "holds", item) is True
 
     def __iter__(self) -> Iterator[Any]:
@@ -91,7 +94,7 @@ class Solution:
         self._replies = replies
         self.layers = self._reply()["layers"]
 
-    def _reply(self) -> dict[str, Any]:
+    def _reply(self) -> wire.Message:
         try:
             reply = wire.receive(self._replies)
         except wire.WireError as error:
@@ -100,14 +103,14 @@ class Solution:
             raise SolutionError("what came is no reply")
         return reply
 
-    def names(self) -> dict[str, Any]:
+    def names(self) -> wire.Message:
         """The public names that the answer defines, after it ran."""
         names = self._value(self._reply(), "names")
         if type(names) is not dict:
             raise SolutionError("what came is no reply")
         return {name: self._unpacked(value) for name, value in names.items()}
 
-    def __call__(self, target: Remote, action: str, *arguments: Any, **keywords: Any) -> Any:
+    def __call__(self, target: Remote, action: str, *arguments: object, **keywords: object) -> Any:
         """Do something with an object of the answer, and take over what it did to its arguments."""
         packed = [self._packed(item) for item in arguments]
         named = {key: self._packed(item) for key, item in keywords.items()}
@@ -125,14 +128,14 @@ class Solution:
         output = self._value(self._asked({"input": text}), "result")
         return output if type(output) is str else ""
 
-    def _asked(self, request: Any) -> dict[str, Any]:
+    def _asked(self, request: object) -> wire.Message:
         try:
             wire.send(self._requests, request)
         except OSError:
             raise SolutionError("the answer is gone") from None
         return self._reply()
 
-    def _value(self, reply: dict[str, Any], key: str) -> Any:
+    def _value(self, reply: wire.Message, key: str) -> Any:
         if "raised" in reply:
             known = getattr(builtins, str(reply["raised"]), None)
             message = str(reply.get("message", ""))
@@ -141,28 +144,28 @@ class Solution:
             raise SolutionError(f"{reply['raised']}: {message}")
         return reply.get(key)
 
-    def _unpacked(self, message: Any) -> Any:
+    def _unpacked(self, message: object) -> Any:
         try:
             return wire.unpack(message, self._object)
         except wire.WireError as error:
             raise SolutionError(str(error)) from None
 
-    def _object(self, message: Any) -> Remote:
+    def _object(self, message: object) -> Remote:
         if type(message) is list and len(message) == 2 and message[0] == "object" and type(message[1]) is int:
             return Remote(self, message[1])
         raise wire.WireError("what came is no plain data")
 
-    def _packed(self, value: Any) -> Any:
+    def _packed(self, value: object) -> Any:
         return wire.pack(value, _handle)
 
 
-def _handle(value: Any) -> Any:
+def _handle(value: object) -> Any:
     if type(value) is Remote:
         return ["object", value._handle]
     raise BrokenTestsError(f"the tests hand over a {type(value).__name__}, which is not plain data")
 
 
-def _take_over(mine: Any, now: Any) -> None:
+def _take_over(mine: object, now: object) -> None:
     """Change an argument in place, as the answer did."""
     if type(mine) is list and type(now) is list:
         mine[:] = now
@@ -171,7 +174,7 @@ def _take_over(mine: Any, now: Any) -> None:
         mine.update(now)
 
 
-def judge(solution: Solution, job: dict[str, Any]) -> dict[str, Any]:
+def judge(solution: Solution, job: wire.Message) -> wire.Message:
     """Run the tests: how many passed of how many, and why the first one didn't."""
     checks = _cases(solution, job["tests"]) if job["program"] else _tests(solution, job)
     passed, total, reason = 0, 0, ""
@@ -199,8 +202,8 @@ def _cases(solution: Solution, cases: list[dict[str, str]]) -> Iterator[Callable
         yield lambda case=case: check(case)
 
 
-def _tests(solution: Solution, job: dict[str, Any]) -> Iterator[Callable[[], None]]:
-    namespace: dict[str, Any] = {"__name__": "tests"}
+def _tests(solution: Solution, job: wire.Message) -> Iterator[Callable[[], None]]:
+    namespace: Names = {"__name__": "tests"}
     codes = [_compiled(source) for source in job["tests"]]
     if job["setup"]:
         _prepare(_compiled(job["setup"]), namespace)
@@ -223,7 +226,7 @@ def _compiled(source: str) -> types.CodeType:
         raise BrokenTestsError(f"the tests are no Python: {error}") from None
 
 
-def _prepare(code: types.CodeType, namespace: dict[str, Any]) -> None:
+def _prepare(code: types.CodeType, namespace: Names) -> None:
     try:
         exec(code, namespace)
     except BaseException as error:
@@ -237,7 +240,7 @@ def _raising(error: Exception) -> Callable[[], None]:
     return check
 
 
-def _introduce(namespace: dict[str, Any], names: dict[str, Any], codes: list[Any], entry_point: str | None) -> None:
+def _introduce(namespace: Names, names: wire.Message, codes: list[Any], entry_point: str | None) -> None:
     """Give the tests the answer's names; never in the place of a builtin or of a module, unless it is what is asked."""
     used = {name for code in codes for name in _names(code)}
     for name in (used & sys.stdlib_module_names) - set(namespace) - {entry_point}:
@@ -259,7 +262,7 @@ def _names(code: types.CodeType) -> set[str]:
     return set(code.co_names).union(*inner)
 
 
-def _found(namespace: dict[str, Any], new: set[str], entry_point: str | None) -> Iterator[Callable[[], None]]:
+def _found(namespace: Names, new: set[str], entry_point: str | None) -> Iterator[Callable[[], None]]:
     """The tests that a source defined rather than ran: `check(candidate)`, `test_...()`, test cases of unittest."""
     if "check" in new and entry_point and isinstance(namespace["check"], types.FunctionType):
         yield lambda: namespace["check"](namespace[entry_point])

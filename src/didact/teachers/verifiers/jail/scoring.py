@@ -75,10 +75,10 @@ def _parsed(parse: Any, text: str) -> list[Any]:
     return next((found for tried in tries if (found := parse(tried, parsing_timeout=None))), [])
 
 
-_SCORERS: dict[str, Any] = {}
+_SCORERS: wire.Message = {}
 
 
-def reasoning_gym(dataset: str, text: str, entry: dict[str, Any]) -> float:
+def reasoning_gym(dataset: str, text: str, entry: wire.Message) -> float:
     """What the task's own scorer says, in [0, 1]."""
     from reasoning_gym.factory import get_score_answer_fn
 

@@ -17,7 +17,7 @@ OUTPUT = 1 << 20
 
 def serve(requests: int, replies: int, source: str) -> None:
     """Run the answer, and call its functions as the judge asks, until the judge is gone."""
-    names: dict[str, Any] = {"__name__": "solution"}
+    names: wire.Message = {"__name__": "solution"}
     objects: list[Any] = []
 
     def handle(value: Any) -> Any:
@@ -60,7 +60,7 @@ def _words(error: BaseException) -> str:
         return ""
 
 
-def _do(target: Any, action: str, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+def _do(target: Any, action: str, arguments: list[Any], keywords: wire.Message) -> Any:
     """One of the things that a test may do with an object of the answer."""
     match action:
         case "call":
@@ -82,7 +82,7 @@ def _do(target: Any, action: str, arguments: list[Any], keywords: dict[str, Any]
             return {"len": len, "str": str, "repr": repr, "int": int, "float": float}[action](target)
 
 
-def serve_program(requests: int, replies: int, source: str, limits: dict[str, Any]) -> None:
+def serve_program(requests: int, replies: int, source: str, limits: wire.Message) -> None:
     """Run the answer as a program, once for each text that it is to read, until the judge is gone."""
     while True:
         text = wire.receive(requests)["input"]
@@ -96,7 +96,7 @@ def serve_program(requests: int, replies: int, source: str, limits: dict[str, An
         wire.send(replies, {"result": captured.decode("utf-8", "replace")})
 
 
-def _run_program(source: str, text: str, sink: int, secret: list[int], limits: dict[str, Any]) -> None:
+def _run_program(source: str, text: str, sink: int, secret: list[int], limits: wire.Message) -> None:
     for descriptor in secret:
         os.close(descriptor)
     os.dup2(sink, 1)

@@ -8,7 +8,6 @@ import os
 import select
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from . import judge, solution, walls, wire
 
@@ -52,7 +51,7 @@ def _start(keep: Sequence[int], work: Callable[[], None]) -> int:
         os._exit(1)
 
 
-def _solve(requests: int, replies: int, answer: dict[str, Any]) -> None:
+def _solve(requests: int, replies: int, answer: wire.Message) -> None:
     layers = walls.confine(
         readable=walls.readable_by_python(),
         writable=[os.getcwd()],  # noqa: PTH109 - pathlib is slow to import
@@ -69,7 +68,7 @@ def _solve(requests: int, replies: int, answer: dict[str, Any]) -> None:
         solution.serve(requests, replies, answer["source"])
 
 
-def _judge(requests: int, replies: int, verdicts: int, answer: dict[str, Any], job: dict[str, Any]) -> None:
+def _judge(requests: int, replies: int, verdicts: int, answer: wire.Message, job: wire.Message) -> None:
     walls.confine(readable=walls.readable_by_python(), writable=[], seconds=answer["seconds"], memory=answer["memory"])
     other = judge.Solution(requests, replies)
     try:
@@ -79,7 +78,7 @@ def _judge(requests: int, replies: int, verdicts: int, answer: dict[str, Any], j
     wire.send(verdicts, {**verdict, "layers": other.layers})
 
 
-def _wait(verdicts: int, seconds: float) -> dict[str, Any]:
+def _wait(verdicts: int, seconds: float) -> wire.Message:
     """The judge's verdict, or why there is none."""
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:

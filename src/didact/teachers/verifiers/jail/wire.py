@@ -10,6 +10,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+Message = dict[str, Any]
+"""What is sent: what JSON can hold, by name."""
 LARGEST = 4 << 20
 """Bytes in a message; what is longer is refused."""
 
@@ -22,14 +24,14 @@ class NotPlainError(Exception):
     """A value that is not plain data."""
 
 
-def send(descriptor: int, message: Any) -> None:
+def send(descriptor: int, message: object) -> None:
     """Send what JSON can hold."""
     data = memoryview(framed(message))
     while data:
         data = data[os.write(descriptor, data) :]
 
 
-def framed(message: Any) -> bytes:
+def framed(message: object) -> bytes:
     """A message as it is sent: four bytes of length, and JSON."""
     body = json.dumps(message).encode()
     if len(body) > LARGEST:
