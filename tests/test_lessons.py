@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import didact
-from blobs import DATA, QUICK
+from blobs import DATA, QUICK, blobs
 from didact.errors import ConfigError, RunError
 from didact.experiment.config import RunConfig
 from didact.experiment.material import Objects
@@ -118,6 +118,25 @@ def test_a_student_learns_until_it_is_right_often_enough(monkeypatch):
         didact.run(method="supervised", **{**STILL, "learner": "warm:100%:mlp:8"})
     with pytest.raises(ConfigError, match=r"student is 'warm:90%:mlp:8', but without validation examples"):
         didact.run(method="supervised", validation=0, **{**STILL, "learner": "warm:90%:mlp:8"})
+
+
+def test_a_teacher_is_trained_once_for_all_runs_that_would_train_it_alike(tmp_path, monkeypatch):
+    monkeypatch.setenv("DIDACT_CACHE", str(tmp_path))
+    settings = {**STILL, "method": "distill", "teacher": "mlp:6", "teacher_epochs": 1}
+    seen = killed_at(monkeypatch, Supervised, -1)
+    one, again = didact.run(**settings), didact.run(**settings)
+    assert len(seen) == one.teacher_cost.steps == again.teacher_cost.steps
+    assert again.teacher == one.teacher
+    for changed in (
+        {"seed": 1},
+        {"teacher_epochs": 200},
+        {"batch_size": 32},
+        {"data": blobs(seed=1)},
+        {"teacher": "mlp:7"},
+    ):
+        before = len(seen)
+        didact.run(**{**settings, **changed})
+        assert len(seen) > before, changed
 
 
 def test_teachers_of_language_models_may_be_controls_and_committees():

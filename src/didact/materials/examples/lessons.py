@@ -1,13 +1,15 @@
 """What a model learns before a run on examples: labels, or another tensor of the data."""
 
-from didact import catalogue, evaluation
+import re
+
+from didact import catalogue, evaluation, hashing
 from didact.experiment.config import RunConfig
 from didact.experiment.lessons import Lesson, Reached
 from didact.experiment.material import Run
 from didact.loop import Budget, OptimizerConfig
 from didact.materials.examples.data import ExampleData, labelled
 from didact.parts.part import Warmup
-from didact.sources import BatchSource, on_target
+from didact.sources import BatchSource, fingerprint, on_target
 from didact.types import Examples
 
 LEAST_STEPS = 500
@@ -16,6 +18,8 @@ LIMIT = 5000
 """Steps after which a model that is still not right often enough is given up."""
 EVERY = 25
 """Steps between two looks at how often it is right."""
+_DRAWN = re.compile(r"((warm:\d+%?|(view|shifted|target):[^:]+):)*(mlp|cnn|transformer)(:.*)?")
+"""Specs of models whose weights are drawn."""
 SEED = 500_009
 """Added to the run's seed, so that a teacher of the student's kind begins with other weights."""
 
@@ -33,8 +37,21 @@ def lesson_of(run: Run[ExampleData], role: str, warmup: Warmup) -> Lesson:
         seed=config.seed + SEED,
         loop=config.loop,
         reached=_reached(run.data, warmup) if warmup.goal else None,
+        decided_by=_decided_by(run, warmup, train),
         log_every=EVERY if warmup.goal else 50,
     )
+
+
+def _decided_by(run: Run[ExampleData], warmup: Warmup, train: Examples) -> list[object] | None:
+    """All that decides what is learned; None where weights come from elsewhere."""
+    if _DRAWN.fullmatch(warmup.spec) is None:
+        return None
+    config, data = run.config, run.data
+    # The inputs are standardised by all that the model was built for.
+    parts = [data.examples, train, *([data.splits.validation] if warmup.goal else [])]
+    told = [[fingerprint(part), int(hashing.of_bytes([part.tensors["id"].numpy()]))] for part in parts]
+    own = [warmup.spec, warmup.seed, warmup.rate, config.teacher_epochs, config.batches.size, config.seed]
+    return [*own, config.loop.device, config.loop.precision, told]
 
 
 def _train(data: ExampleData, role: str, warmup: Warmup) -> Examples:
