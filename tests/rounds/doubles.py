@@ -2,7 +2,7 @@
 
 import torch
 
-from didact.types import Batch
+from didact.types import Batch, Cost, Examples
 
 
 class Bandit:
@@ -43,3 +43,33 @@ class Bandit:
     def load_state_dict(self, state):
         self.room = state["room"]
         self.generator.set_state(state["generator"])
+
+
+class Oracle:
+    """A `Pool` that knows all labels, and charges those that it tells for the first time."""
+
+    def __init__(self, examples: Examples):
+        self.round = self.version = 0
+        self.examples = examples
+        self.known = torch.zeros(examples.size, dtype=torch.bool)
+        self.cost = Cost()
+
+    @property
+    def teachers(self):
+        return [self]
+
+    def inputs(self):
+        """All examples, without their labels."""
+        return Batch({"id": self.examples.tensors["id"], "x": self.examples.tensors["x"]})
+
+    def reveal(self, rows):
+        before = int(self.known.sum())
+        self.known[rows] = True
+        self.cost.labels += int(self.known.sum()) - before
+        return self.examples.batch(rows)
+
+    def state_dict(self):
+        return {"known": self.known}
+
+    def load_state_dict(self, state):
+        self.known = state["known"].clone()

@@ -168,6 +168,7 @@ class Engine:
         cost.steps += 1
         cost.examples += batch.size
         if self.teachers:
+            cost.labels = self.source.labels + sum(teacher.cost.labels for teacher in self.teachers)
             cost.teacher_calls = sum(teacher.cost.teacher_calls for teacher in self.teachers)
             cost.teacher_tokens = sum(teacher.cost.teacher_tokens for teacher in self.teachers)
         if "attention_mask" in batch:
