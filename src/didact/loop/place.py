@@ -1,5 +1,6 @@
 """Finding the place of a process: its device, and its number among those that learn together."""
 
+import atexit
 import os
 from datetime import timedelta
 
@@ -33,4 +34,6 @@ def find_place(device: torch.device) -> Place:
         torch.cuda.set_device(device)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=WAIT)
+        # The threads of the group end the process where they outlive the interpreter.
+        atexit.register(dist.destroy_process_group)
     return Place(device, dist.get_rank(), dist.get_world_size())
