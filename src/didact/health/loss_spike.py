@@ -6,9 +6,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from didact.documents import State
 from didact.errors import ConfigError, check_range
-from didact.health._actions import check_action
+from didact.health.base import BaseMonitor
 from didact.types import Level, Verdict, Window
 
 _NORMAL = 1.4826
@@ -19,7 +18,7 @@ _FLOOR = 1e-3
 
 
 @final
-class LossSpike:
+class LossSpike(BaseMonitor):
     """Objects when the total loss is far above its recent median for several steps in a row.
 
     A loss is high when it exceeds the median of the trailing losses by more than `threshold` robust standard
@@ -38,6 +37,7 @@ class LossSpike:
     """
 
     name = "LossSpike"
+    kept = ("trailing", "recent", "terms")
 
     def __init__(
         self,
@@ -48,38 +48,38 @@ class LossSpike:
         history: int = 200,
         warmup: int = 50,
     ) -> None:
-        self.action: Level = check_action(self.name, action)
+        super().__init__(action)
         check_range("LossSpike(threshold=...)", threshold, above=0)
         check_range("LossSpike(persist=...)", persist, at_least=1)
         check_range("LossSpike(warmup=...)", warmup, at_least=2)
         if history < warmup:
             raise ConfigError(f"LossSpike(history={history}) is below warmup={warmup}; keep at least that many losses.")
         self.threshold, self.persist, self.history, self.warmup = threshold, persist, history, warmup
-        self._trailing = torch.empty(0, dtype=torch.float64)
-        self._recent: list[float] = []
-        self._terms: list[str] = []
+        self.trailing = torch.empty(0, dtype=torch.float64)
+        self.recent: list[float] = []
+        self.terms: list[str] = []
 
     def observe(self, window: Window) -> Verdict:
         """Judge the window's total losses by those of the windows before, then remember them."""
         losses = window.losses["total"]
-        if (terms := sorted(window.losses)) != self._terms:
-            self._terms, self._recent, self._trailing = terms, [], self._trailing[:0]
-        known = self._trailing.numel()
+        if (terms := sorted(window.losses)) != self.terms:
+            self.terms, self.recent, self.trailing = terms, [], self.trailing[:0]
+        known = self.trailing.numel()
         if known < self.warmup:
             verdict = Verdict("ok", self.name, 0.0, f"{known} of the {self.warmup} losses needed are known.")
         else:
             verdict = self._judge(losses)
         finite = losses[losses.isfinite()]
-        self._trailing = torch.cat((self._trailing, finite))[-self.history :]
+        self.trailing = torch.cat((self.trailing, finite))[-self.history :]
         return verdict
 
     def _judge(self, losses: Tensor) -> Verdict:
-        median = self._trailing.median()
-        spread = float((self._trailing - median).abs().median()) * _NORMAL
+        median = self.trailing.median()
+        spread = float((self.trailing - median).abs().median()) * _NORMAL
         centre = float(median)
         spread = max(spread, _FLOOR * abs(centre), 1e-12)
-        excess = self._recent + [(loss - centre) / spread for loss in losses.tolist() if math.isfinite(loss)]
-        self._recent = excess[-(self.persist - 1) :] if self.persist > 1 else []
+        excess = self.recent + [(loss - centre) / spread for loss in losses.tolist() if math.isfinite(loss)]
+        self.recent = excess[-(self.persist - 1) :] if self.persist > 1 else []
         figure = _sustained(excess, self.persist)
         if figure <= self.threshold:
             return Verdict("ok", self.name, figure, f"The loss stays near its recent median of {centre:.4g}.")
@@ -90,16 +90,6 @@ class LossSpike:
             f"The loss was above {centre + self.threshold * spread:.4g} for {self.persist} steps or more, and held "
             f"{figure:.1f} robust standard deviations above its recent median of {centre:.4g}.",
         )
-
-    def state_dict(self) -> State:
-        """The trailing losses (float64, at most `history`), the excesses of the last steps, and the terms' names."""
-        return {"trailing": self._trailing.clone(), "recent": list(self._recent), "terms": list(self._terms)}
-
-    def load_state_dict(self, state: State, /) -> None:
-        """Take back what `state_dict` gave."""
-        self._trailing = torch.as_tensor(state["trailing"], dtype=torch.float64).clone()
-        self._recent = [float(value) for value in state["recent"]]
-        self._terms = list(state["terms"])
 
 
 def _sustained(values: list[float], length: int) -> float:

@@ -3,13 +3,12 @@
 import math
 from typing import final
 
-from didact.documents import State
-from didact.health._actions import check_action
+from didact.health.base import BaseMonitor
 from didact.types import Level, Verdict, Window
 
 
 @final
-class NonFinite:
+class NonFinite(BaseMonitor):
     """Objects when a loss term or the gradient is NaN or infinite.
 
     The loop halts such a step before the optimizer sees it; this monitor says what should happen next, and which term
@@ -22,7 +21,7 @@ class NonFinite:
     name = "NonFinite"
 
     def __init__(self, *, action: Level = "stop") -> None:
-        self.action: Level = check_action(self.name, action)
+        super().__init__(action)
 
     def observe(self, window: Window) -> Verdict:
         """Look at the window's losses; costs one pass over the total while all is well."""
@@ -31,13 +30,6 @@ class NonFinite:
             return Verdict("ok", self.name, 0.0, "Every loss and gradient is finite.")
         culprits = _culprits(window)
         return Verdict(self.action, self.name, float(len(culprits)), _reason(window, culprits))
-
-    def state_dict(self) -> State:
-        """Nothing: every window is judged by itself."""
-        return {}
-
-    def load_state_dict(self, state: State, /) -> None:
-        """Take back what `state_dict` gave."""
 
 
 def _culprits(window: Window) -> dict[str, float]:

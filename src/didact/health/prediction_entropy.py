@@ -6,9 +6,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from didact.documents import State
 from didact.errors import check_range
-from didact.health._actions import check_action
+from didact.health.base import BaseMonitor
 from didact.types import Level, Verdict, Window
 
 
@@ -30,7 +29,7 @@ def prediction_entropies(logits: Tensor) -> tuple[float, float]:
 
 
 @final
-class PredictionEntropy:
+class PredictionEntropy(BaseMonitor):
     """Objects when the probe's answers are all (nearly) the same class.
 
     The figure is the entropy of the mean prediction over that of uniform answers: 1 when the answers are spread evenly
@@ -44,24 +43,25 @@ class PredictionEntropy:
     """
 
     name = "PredictionEntropy"
+    kept = ("last",)
 
     def __init__(self, *, action: Level = "warn", minimum: float = 0.05) -> None:
-        self.action: Level = check_action(self.name, action)
+        super().__init__(action)
         check_range("PredictionEntropy(minimum=...)", minimum, at_least=0, at_most=1)
         self.minimum = minimum
-        self._last = 0.0
+        self.last = 0.0
 
     def observe(self, window: Window) -> Verdict:
         """Measure the entropies where the window can be probed."""
         if window.probe is None:
-            return Verdict("ok", self.name, self._last, "This window was not probed.")
+            return Verdict("ok", self.name, self.last, "This window was not probed.")
         logits = window.probe().logits
         if logits.shape[-1] < 2:
-            return Verdict("ok", self.name, self._last, "The learner has one output, so there are no classes.")
+            return Verdict("ok", self.name, self.last, "The learner has one output, so there are no classes.")
         varied, undecided = prediction_entropies(logits)
         if math.isnan(varied):
-            return Verdict(self.action, self.name, self._last, "The predictions hold values that are not numbers.")
-        self._last = varied
+            return Verdict(self.action, self.name, self.last, "The predictions hold values that are not numbers.")
+        self.last = varied
         figures = (
             f"the mean prediction has {varied:.1%} of the entropy of uniform answers, a single one {undecided:.1%}"
         )
@@ -70,11 +70,3 @@ class PredictionEntropy:
             reason = f"Nearly every answer is class number {favourite}: {figures}."
             return Verdict(self.action, self.name, varied, reason)
         return Verdict("ok", self.name, varied, f"The answers are varied: {figures}.")
-
-    def state_dict(self) -> State:
-        """The last figure."""
-        return {"last": self._last}
-
-    def load_state_dict(self, state: State, /) -> None:
-        """Take back what `state_dict` gave."""
-        self._last = float(state["last"])

@@ -6,9 +6,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from didact.documents import State
 from didact.errors import check_range
-from didact.health._actions import check_action
+from didact.health.base import BaseMonitor
 from didact.types import Level, Output, Verdict, Window
 
 _NEEDED = 0.5
@@ -47,7 +46,7 @@ def effective_rank(hidden: Tensor) -> float:
 
 
 @final
-class EffectiveRank:
+class EffectiveRank(BaseMonitor):
     """Objects when the probe's hidden states use too few directions, or far fewer than they did before.
 
     A classifier that fits its training data ends with one direction fewer than it has classes (neural collapse: Papyan,
@@ -61,31 +60,32 @@ class EffectiveRank:
     """
 
     name = "EffectiveRank"
+    kept = ("highest", "last")
 
     def __init__(self, *, action: Level = "warn", minimum: float = 0.02, collapse: float = 0.2) -> None:
-        self.action: Level = check_action(self.name, action)
+        super().__init__(action)
         check_range("EffectiveRank(minimum=...)", minimum, at_least=0, at_most=1)
         check_range("EffectiveRank(collapse=...)", collapse, at_least=0, at_most=1)
         self.minimum, self.collapse = minimum, collapse
-        self._highest = 0.0
-        self._last = 0.0
+        self.highest = 0.0
+        self.last = 0.0
 
     def observe(self, window: Window) -> Verdict:
         """Measure the rank where the window can be probed."""
         if window.probe is None:
-            return Verdict("ok", self.name, self._last, "This window was not probed.")
+            return Verdict("ok", self.name, self.last, "This window was not probed.")
         output = window.probe()
         if output.hidden is None:
-            return Verdict("ok", self.name, self._last, "The learner shows no hidden states, so there is no rank.")
+            return Verdict("ok", self.name, self.last, "The learner shows no hidden states, so there is no rank.")
         return self._judge(output, output.hidden)
 
     def _judge(self, output: Output, hidden: Tensor) -> Verdict:
         rank = effective_rank(hidden)
         if math.isnan(rank):
-            return Verdict(self.action, self.name, self._last, "The hidden states hold values that are not finite.")
+            return Verdict(self.action, self.name, self.last, "The hidden states hold values that are not finite.")
         limit = min(hidden.shape[0], hidden[0].numel())
-        highest = self._highest = max(self._highest, rank)
-        self._last = rank
+        highest = self.highest = max(self.highest, rank)
+        self.last = rank
         found = f"The hidden states use {rank:.1f} of {limit} directions"
         if rank == 0.0:
             return Verdict(self.action, self.name, rank, "The hidden states are the same for every example.")
@@ -98,11 +98,3 @@ class EffectiveRank:
             reason = f"{found}, and used {highest:.1f} before: the representation is collapsing."
             return Verdict(self.action, self.name, rank, reason)
         return Verdict("ok", self.name, rank, f"{found}.")
-
-    def state_dict(self) -> State:
-        """The highest rank of the run and the last one."""
-        return {"highest": self._highest, "last": self._last}
-
-    def load_state_dict(self, state: State, /) -> None:
-        """Take back what `state_dict` gave."""
-        self._highest, self._last = float(state["highest"]), float(state["last"])

@@ -7,13 +7,13 @@ monitor whose figure the method does not show has nothing to say.
 import math
 from typing import ClassVar, final
 
-from didact.documents import State, Values
+from didact.documents import Values
 from didact.errors import check_range
-from didact.health._actions import check_action
+from didact.health.base import BaseMonitor
 from didact.types import Level, Verdict, Window
 
 
-class TermMonitor:
+class TermMonitor(BaseMonitor):
     """Abstract: compares the mean of one term over a window with a bound, or with what it was in the first window.
 
     Args:
@@ -21,7 +21,7 @@ class TermMonitor:
         bound: where the figure is too far gone.
     """
 
-    name: ClassVar[str]
+    kept = ("beginning", "objected")
     term: ClassVar[str]
     """The term of the loss that is read."""
     default: ClassVar[float]
@@ -34,7 +34,7 @@ class TermMonitor:
     """What it means, as a sentence with `{figure}` and `{bound}`."""
 
     def __init__(self, *, action: Level = "warn", bound: float | None = None) -> None:
-        self.action: Level = check_action(self.name, action)
+        super().__init__(action)
         self.bound = self.default if bound is None else bound
         check_range(f"{self.name}(bound=...)", self.bound, above=0.0)
         self.beginning: float | None = None
@@ -60,14 +60,6 @@ class TermMonitor:
         if self.beginning is None:
             self.beginning = mean
         return mean / self.beginning if self.beginning > 0 else None
-
-    def state_dict(self) -> State:
-        """What the first window held, and whether there is a complaint already."""
-        return {"beginning": self.beginning, "objected": self.objected}
-
-    def load_state_dict(self, state: State, /) -> None:
-        """Take back what `state_dict` gave."""
-        self.beginning, self.objected = state["beginning"], state["objected"]
 
 
 def mean_of(losses: Values, term: str) -> float | None:
@@ -166,6 +158,7 @@ class TeacherOverlap(TermMonitor):
     """
 
     name, term, default, highest = "TeacherOverlap", "overlap", 0.4, False
+    kept = (*TermMonitor.kept, "best", "low")
 
     def __init__(
         self, *, action: Level = "warn", bound: float | None = None, fall: float = 0.8, patience: int = 5
@@ -191,15 +184,6 @@ class TeacherOverlap(TermMonitor):
         bad = fallen or self.low >= self.patience
         again, self.objected = self.objected, bad
         return Verdict(self.action if bad and not again else "ok", self.name, figure, words if bad else f"{words}.")
-
-    def state_dict(self) -> State:
-        """The highest figure, for how long it was low, and whether there is a complaint already."""
-        return {**super().state_dict(), "best": self.best, "low": self.low}
-
-    def load_state_dict(self, state: State, /) -> None:
-        """Take back what `state_dict` gave."""
-        super().load_state_dict(state)
-        self.best, self.low = state["best"], state["low"]
 
 
 ROLLOUT_MONITORS = (

@@ -6,9 +6,8 @@ from typing import final
 
 import torch
 
-from didact.documents import State
 from didact.errors import check_range
-from didact.health._actions import check_action
+from didact.health.base import BaseMonitor
 from didact.health.rollouts import mean_of
 from didact.types import Level, Verdict, Window
 
@@ -38,7 +37,7 @@ def power_law(steps: Sequence[float], values: Sequence[float]) -> tuple[float, f
 
 
 @final
-class TeacherHacking:
+class TeacherHacking(BaseMonitor):
     """Objects when a student learns its teacher's mistakes (Tiapkin et al. 2025).
 
     It reads two figures that a method shows: `proxy`, the distance from the teacher, and `golden`, the distance from
@@ -57,11 +56,12 @@ class TeacherHacking:
     """
 
     name = "TeacherHacking"
+    kept = ("seen", "objected")
 
     def __init__(
         self, *, action: Level = "warn", rise: float = 0.02, deviation: float = 0.7, patience: int = 3
     ) -> None:
-        self.action: Level = check_action(self.name, action)
+        super().__init__(action)
         check_range("TeacherHacking(rise=...)", rise, above=0.0)
         check_range("TeacherHacking(deviation=...)", deviation, above=0.0)
         check_range("TeacherHacking(patience=...)", patience, at_least=1)
@@ -122,11 +122,3 @@ class TeacherHacking:
         """Means over as many neighbours as are asked for; empty where there are fewer."""
         size = self.patience
         return [math.fsum(values[i : i + size]) / size for i in range(len(values) - size + 1)]
-
-    def state_dict(self) -> State:
-        """The figures of the windows so far, and which complaints are made already."""
-        return {"seen": torch.tensor(self.seen, dtype=torch.float64).reshape(-1, 3), "objected": list(self.objected)}
-
-    def load_state_dict(self, state: State, /) -> None:
-        """Take back what `state_dict` gave."""
-        self.seen, self.objected = state["seen"].tolist(), list(state["objected"])

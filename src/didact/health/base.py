@@ -1,0 +1,37 @@
+"""What monitors share: the action that they ask for, and a state of named attributes."""
+
+import copy
+from typing import ClassVar
+
+from didact.documents import State
+from didact.errors import check_choice
+from didact.types import LEVELS, Level
+
+
+class BaseMonitor:
+    """A monitor whose state is what some of its attributes hold.
+
+    Args:
+        action: what to ask for when it objects.
+
+    Raises:
+        ConfigError: `action` is none of `LEVELS`, or `ok`.
+    """
+
+    name: ClassVar[str]
+    """By what it is configured and quoted."""
+    kept: ClassVar[tuple[str, ...]] = ()
+    """The attributes that change from window to window: numbers, strings, tensors, and lists of them."""
+
+    def __init__(self, action: Level) -> None:
+        check_choice(f"{self.name}(action=...)", action, LEVELS[1:])
+        self.action: Level = action
+
+    def state_dict(self) -> State:
+        """The attributes that change, by name."""
+        return {name: copy.deepcopy(getattr(self, name)) for name in self.kept}
+
+    def load_state_dict(self, state: State, /) -> None:
+        """Take back what `state_dict` gave."""
+        for name in self.kept:
+            setattr(self, name, copy.deepcopy(state[name]))
