@@ -17,7 +17,6 @@ from torch import nn
 from didact import catalogue, worlds
 from didact.errors import ConfigError
 from didact.experiment import running
-from didact.experiment.lessons import Place
 from didact.experiment.material import Objects, Run
 from didact.experiment.preparing import prepare, takes
 from didact.learners import KINDS
@@ -67,7 +66,7 @@ def ready(name: str, *, train: bool = False, objects: Objects | None = None, **c
     if "student" in values:
         values.pop("learner", None)
     config, _ = running.gather(None, **values)
-    return prepare(config, objects, place=Place(keep_teacher), teach=train)
+    return prepare(config, objects, keeper=keep_teacher, teach=train)
 
 
 def taught(name: str, *, prepared: Run | None = None, settings: dict | None = None, **changes):

@@ -93,17 +93,16 @@ class Lesson:
         )
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a run keeps what is trained before it."""
-
-    keeper: Keeper | None = None
-    """For other runs, or for the next time."""
-    directory: Path | None = None
-    """For checkpoints of the training itself."""
-
-
-def learn(lesson: Lesson, model: nn.Module, name: str, words: str, place: Place, *, progress: bool) -> Cost:
+def learn(
+    lesson: Lesson,
+    model: nn.Module,
+    name: str,
+    words: str,
+    *,
+    keeper: Keeper | None,
+    directory: Path | None,
+    progress: bool,
+) -> Cost:
     """Teach a model a lesson, or take the weights that it had after it before.
 
     Args:
@@ -111,7 +110,8 @@ def learn(lesson: Lesson, model: nn.Module, name: str, words: str, place: Place,
         model: the one that is taught.
         name: by which it is kept.
         words: what it is in the run, as the beginning of a sentence.
-        place: where it is kept.
+        keeper: keeps it for the next time.
+        directory: for checkpoints of the training itself.
         progress: whether to show a progress bar.
 
     Raises:
@@ -119,9 +119,9 @@ def learn(lesson: Lesson, model: nn.Module, name: str, words: str, place: Place,
         KeyboardInterrupt: It was interrupted; with a directory, it goes on from its last checkpoint.
     """
     shared = None if lesson.decided_by is None else beginnings(lesson.decided_by)
-    keepers = [one for one in (place.keeper, shared) if one is not None]
+    keepers = [one for one in (keeper, shared) if one is not None]
     cost = next((cost for one in keepers if (cost := one(name, model)) is not None), None)
-    training = None if place.directory is None else place.directory / f"{name}-training"
+    training = None if directory is None else directory / f"{name}-training"
     if cost is None:
         cost = _finished(lesson, lesson.teach(training, progress=progress), words)
     for one in keepers:

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from didact import catalogue
 from didact.catalogue import MethodInfo
@@ -10,6 +11,7 @@ from didact.errors import ConfigError
 from didact.experiment import finding, lessons
 from didact.experiment.checking import Check, look
 from didact.experiment.config import RunConfig
+from didact.experiment.keeping import Keeper
 from didact.experiment.material import Data, Objects, Run
 from didact.loop.devices import find_device
 
@@ -19,7 +21,8 @@ def prepare(
     objects: Objects | None = None,
     *,
     data: Data | None = None,
-    place: lessons.Place | None = None,
+    keeper: Keeper | None = None,
+    directory: Path | None = None,
     begin: Callable[[Run[Data]], None] | None = None,
     teach: bool = True,
     progress: bool = False,
@@ -30,7 +33,8 @@ def prepare(
         config: the run's.
         objects: what is given from Python instead.
         data: the data, where they are open already.
-        place: where what is trained first is kept.
+        keeper: keeps what is trained first.
+        directory: for checkpoints of what is trained first.
         begin: called when all is checked, before anything is trained.
         teach: False leaves what must be learned first unlearned, for a check alone.
         progress: whether to show a progress bar.
@@ -47,7 +51,7 @@ def prepare(
     if begin is not None:
         begin(run)
     if teach:
-        _teach(run, place or lessons.Place(), progress=progress)
+        _teach(run, keeper, directory, progress=progress)
     return run
 
 
@@ -157,13 +161,15 @@ def _method(run: Run[Data]) -> Iterator[Check]:
     yield Check("ok", "method", f"{run.info.name}: {type(run.method).__name__}, {run.info.title} Budget: {limits}.")
 
 
-def _teach(run: Run[Data], place: lessons.Place, *, progress: bool) -> None:
+def _teach(run: Run[Data], keeper: Keeper | None, directory: Path | None, *, progress: bool) -> None:
     """Train what must be learned first, and have the method made anew: its reference may be a copy of the student."""
     warmups = [(role, warmup) for role, part in run.parts.items() for warmup in part.warmups]
     for number, (role, warmup) in enumerate(warmups):
         lesson = run.material.lesson(run, role, warmup)
         name, words = lessons.file_name(f"{number}-{role}-{warmup.spec}"), f"{role} is {warmup.spec!r}"
-        run.teacher_cost += lessons.learn(lesson, warmup.model, name, words, place, progress=progress)
+        run.teacher_cost += lessons.learn(
+            lesson, warmup.model, name, words, keeper=keeper, directory=directory, progress=progress
+        )
         if warmup.freeze:
             warmup.model.eval().requires_grad_(False)
     if warmups:

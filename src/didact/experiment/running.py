@@ -18,7 +18,6 @@ from didact.experiment import config as configs
 from didact.experiment import leaks, records
 from didact.experiment.config import RunConfig
 from didact.experiment.keeping import Keeper, Store
-from didact.experiment.lessons import Place
 from didact.experiment.material import Data, Judged, Objects, Run
 from didact.experiment.preparing import prepare
 from didact.loop import FitResult, RunDirectory, fit
@@ -227,7 +226,7 @@ def execute(
             f"monitors is {', '.join(config.monitors)}, but rolling back needs the checkpoints of a run with a "
             "directory; ask for pause or stop instead, or give a directory."
         )
-    run = prepare(config, objects, data=data, place=Place(keeper), progress=progress)
+    run = prepare(config, objects, data=data, keeper=keeper, progress=progress)
     watch = Watch(run, keep=config.select == "best")
     result = _fit(run, watch, None, progress=progress)
     watch.deliver()
@@ -297,7 +296,7 @@ def _in_directory(
 
     first = path / "teachers"
     try:
-        run = prepare(config, objects, place=Place(Store(first), first), begin=begin, progress=progress)
+        run = prepare(config, objects, keeper=Store(first), directory=first, begin=begin, progress=progress)
         (directory,) = opened
         checkpoint = stored is not None and bool(list_checkpoints(directory.checkpoints))
         if stored is not None and not checkpoint:
