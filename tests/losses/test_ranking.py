@@ -30,8 +30,8 @@ def slow(student, teacher, labels, trust):
             order.insert(0, label)
         said = softmax(t)
         for place, chosen in enumerate(order):
-            left = sum(math.exp(s[c]) for c in order[place:])
-            total -= weight * said[chosen] * math.log(math.exp(s[chosen]) / left)
+            others = sum(math.exp(s[c] - s[chosen]) for c in order[place + 1 :])
+            total += weight * said[chosen] * math.log1p(others)
     return total
 
 
@@ -47,8 +47,54 @@ def test_each_choice_is_among_those_left(seed, examples, classes):
     labels = np.where(rng.random(examples) < 0.3, IGNORE, rng.integers(0, classes, examples))
     trust = rng.random(examples)
     term = plackett_luce(torch.tensor(student), log_probs(teacher), torch.tensor(labels), trust=torch.tensor(trust))
-    assert term.sum.item() == pytest.approx(slow(student, teacher, labels, trust), rel=1e-4)
+    assert term.sum.item() == pytest.approx(slow(student, teacher, labels, trust), rel=1e-5)
     assert float(term.count) == pytest.approx(trust.sum())
+
+
+def slow_gradient(student, teacher, label):
+    """In float64: each choice pushes down what is left by its share, and pulls up what is chosen by their sum."""
+    order = [label, *sorted(set(range(len(student))) - {label}, key=lambda c: -teacher[c])]
+    total = np.zeros(len(student))
+    for place, chosen in enumerate(order[:-1]):
+        pulled = softmax(teacher)[chosen] * softmax(student[order[place:]])[1:]
+        total[order[place + 1 :]] += pulled
+        total[chosen] -= pulled.sum()
+    return total
+
+
+@pytest.mark.parametrize("gap", [0.0, 5.0, 9.66, 15.0, 30.0, 60.0])
+@pytest.mark.parametrize("seed", [3171, *range(10)])
+def test_it_is_accurate_where_the_student_is_almost_certain(seed, gap):
+    """Of two classes the loss is then softplus of minus the gap: down to 1e-27, where float32 has its seven digits."""
+    teacher = rows(seed + 1, 1, 2)[0]
+    student = rows(seed, 1, 2).astype(np.float32)
+    student[0, 0] = student[0, 1] + np.float32(gap)
+    logits = torch.tensor(student).requires_grad_()
+    loss = plackett_luce(logits, log_probs(teacher[None]), torch.tensor([0])).sum
+    loss.backward()
+    apart = float(student[0, 0]) - float(student[0, 1])  # what float32 kept of the gap
+    weight = softmax(teacher)[0]
+    assert loss.item() == pytest.approx(weight * math.log1p(math.exp(-apart)), rel=1e-5, abs=0)
+    assert logits.grad is not None
+    slope = weight / (1 + math.exp(apart))
+    assert logits.grad[0].tolist() == pytest.approx([-slope, slope], rel=1e-5, abs=0)
+
+
+@pytest.mark.parametrize("scale", [0.1, 2.0, 8.0, 20.0])
+def test_values_and_gradients_are_those_of_float64(scale):
+    for seed in range(30):
+        classes = 2 + seed % 7
+        student = rows(seed, 1, classes, scale).astype(np.float32)
+        teacher = rows(seed + 1, 1, classes).astype(np.float32)
+        student[0, 0] += np.float32(scale)  # the label's is often far ahead
+        logits = torch.tensor(student).requires_grad_()
+        loss = plackett_luce(logits, log_probs(teacher), torch.tensor([0])).sum
+        loss.backward()
+        exact, said = student[0].astype(float), teacher[0].astype(float)
+        assert loss.item() == pytest.approx(slow([exact], [said], [0], [1.0]), rel=2e-5, abs=0)
+        wanted = slow_gradient(exact, said, 0)
+        assert logits.grad is not None
+        assert logits.grad[0].numpy() == pytest.approx(wanted, abs=2e-5 * np.abs(wanted).max())
 
 
 def test_a_certain_teacher_leaves_cross_entropy():

@@ -2,9 +2,10 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from didact.losses._weigh import weigh
-from didact.types import IGNORE, Term
+from didact.types import Term
 
 
 def plackett_luce(logits: Tensor, teacher_log_probs: Tensor, labels: Tensor, *, trust: Tensor | None = None) -> Term:
@@ -27,8 +28,10 @@ def plackett_luce(logits: Tensor, teacher_log_probs: Tensor, labels: Tensor, *, 
     """
     scores, weights = logits.float(), teacher_log_probs.detach().float()
     classes = torch.arange(scores.shape[-1], device=labels.device)
-    first = (labels.unsqueeze(-1) == classes) & (labels != IGNORE).unsqueeze(-1)
-    order = weights.masked_fill(first, torch.inf).argsort(dim=-1, descending=True, stable=True)
-    ranked = scores.gather(-1, order)
-    left = ranked.flip(-1).logcumsumexp(-1).flip(-1)
-    return weigh((weights.gather(-1, order).exp() * (left - ranked)).sum(-1), trust)
+    first = labels.unsqueeze(-1) == classes  # nowhere with `IGNORE`, which is no class
+    order = weights.masked_fill(first, torch.inf).argsort(dim=-1, descending=True, stable=True).flip(-1)
+    ranked = scores.gather(-1, order)  # the last choice first, so that the sum over what is left runs forwards
+    others = ranked.logcumsumexp(-1)[..., :-1]
+    # log(chosen + others) - log(chosen): softplus keeps its relative accuracy where the choice is almost certain.
+    costs = F.softplus(others - ranked[..., 1:])
+    return weigh((weights.gather(-1, order[..., 1:]).exp() * costs).sum(-1), trust)
