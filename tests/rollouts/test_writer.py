@@ -1,3 +1,6 @@
+import textwrap
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -5,7 +8,9 @@ from didact.errors import ConfigError, DataError
 from didact.parts.models import build_causal
 from didact.rollouts import Sampling, Writer, concat, pad_rows, repetition, rollout_rounds
 from didact.teachers import FunctionVerifier, LanguageTeacher, verifier_of
+from didact.teachers.verifiers import Abstention
 from didact.types import Batch, Question, Questions, RolloutFeed
+from together import run_together
 
 QUESTIONS = Questions(
     items=tuple(
@@ -173,3 +178,53 @@ def test_sizes_that_do_not_go_together_are_refused(learner):
         rollout_rounds(QUESTIONS, make_writer(learner), lambda q, a: None, batch_size=5)
     with pytest.raises(DataError, match="no questions"):
         rollout_rounds(Questions(items=()), make_writer(learner), lambda q, a: None, batch_size=4)
+
+
+def test_two_processes_share_the_writing(learner, tmp_path):
+    """Each writes and verifies its share; both have the whole, which is what one writes."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        import sys
+        import torch
+        sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}
+        from test_writer import QUESTIONS, make_writer
+        from didact.loop.place import find_place
+        from didact.parts.models import build_causal
+        from didact.teachers import FunctionVerifier
+        from didact.teachers.verifiers import Abstention
+
+        asked = []
+        def reward(text, question):
+            asked.append(text)
+            if len(text) % 2:
+                raise Abstention("odd")
+            return float(len(text))
+
+        verifier = FunctionVerifier(reward)
+        writer = make_writer(build_causal("decoder:1x32:64", seed=3), verifier)
+        writer.place = find_place(torch.device("cpu"))
+        found = writer.write(QUESTIONS)
+        kept = dict(found.batch), found.texts, len(asked), verifier.abstained["odd"], writer.sampled_tokens
+        torch.save(kept, {str(tmp_path)!r} + f"/{{writer.place.rank}}.pt")
+        """)
+    )
+    run_together([str(script)], 2)
+
+    def reward(text, question):
+        if len(text) % 2:
+            raise Abstention("odd")
+        return float(len(text))
+
+    verifier = FunctionVerifier(reward)
+    alone = make_writer(learner, verifier)
+    whole = alone.write(QUESTIONS)
+    asked = []
+    for rank in (0, 1):
+        batch, texts, count, odd, tokens = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        asked.append(count)
+        assert (texts, odd, tokens) == (whole.texts, verifier.abstained["odd"], alone.sampled_tokens)
+        assert batch.keys() == whole.batch.keys()
+        for name, tensor in whole.batch.items():
+            torch.testing.assert_close(batch[name], tensor, msg=name)
+    assert sum(asked) == len(whole.texts) and min(asked) > 0

@@ -36,6 +36,7 @@ from didact.types import (
     Monitor,
     Output,
     Place,
+    SharedSource,
     Source,
     Stateful,
     Terms,
@@ -89,6 +90,8 @@ class Engine:
         device = place.device
         self.method, self.source, self.budget, self.monitors = method.to(device), source, budget, monitors
         self.method.place = place
+        if isinstance(source, SharedSource):
+            source.place = place
         self.place, self.device, self.directory = place, device, directory
         self.attributes = Attributes(method)
         self.stepper = Stepper(method, optimizer)

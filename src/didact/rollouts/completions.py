@@ -4,7 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import torch
 from torch import Tensor
+from torch.nn.functional import pad
+
+from didact.types import Place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,3 +36,19 @@ class Completions:
         """The M completions as text, without special tokens, with their stop strings."""
         rows = zip(self.tokens.tolist(), self.lengths.tolist(), strict=True)
         return tuple(self.decode(tokens[:length]) for tokens, length in rows)
+
+    def collected(self, place: Place) -> "Completions":
+        """The completions of all processes' prompts, those of the first process first."""
+        mine = (self.tokens, self.lengths, self.log_probs, self.finished, self.read, self.written)
+        tokens, lengths, log_probs, finished, read, written = zip(*place.collect(mine), strict=True)
+        longest = max(part.shape[1] for part in tokens)
+        wide = [[pad(part, (0, longest - part.shape[1])) for part in parts] for parts in (tokens, log_probs)]
+        return Completions(
+            tokens=torch.cat(wide[0]),
+            lengths=torch.cat(lengths),
+            log_probs=torch.cat(wide[1]),
+            finished=torch.cat(finished),
+            read=sum(read),
+            written=sum(written),
+            decode=self.decode,
+        )

@@ -4,6 +4,7 @@ Axis letters: B rollouts, T positions of prompt and completion, L of the complet
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from didact.rollouts.repetition import repetition
 from didact.rollouts.sampler import Sampler
 from didact.rollouts.sampling import Sampling
 from didact.teachers.verifiers import Verifier
-from didact.types import Batch, Cost, Question, Reward
+from didact.types import Batch, Cost, Place, Question, Reward
 
 TURNS = 16
 """How many times a prompt may be completed within one round with draws of their own."""
@@ -51,6 +52,9 @@ class Writer:
         """The number of the present round; with the turn, it tells the draws for one question apart."""
         self.version = 0
         """The optimizer steps that the learner has taken."""
+        self.place = Place()
+        """Which of how many processes this is: each writes completions of its share of the prompts, and all have the
+        whole; what they write is what one writes, but for the rounding of sums."""
         self.sampled_tokens = 0
         self.cost = Cost()
         """Of models other than the learner that wrote."""
@@ -89,12 +93,21 @@ class Writer:
         sampler = self._sampler(model, samples or self.sampling.samples)
         training = model.training
         model.eval()
-        found = sampler.sample(prompts, [question.id for question in questions], visit=self.round * TURNS + turn)
+        found = self._sample(sampler, prompts, [question.id for question in questions], self.round * TURNS + turn)
         model.train(training)
         self._count(found, by is not None, len(questions))
         repeated = tuple(question for question in questions for _ in range(len(found.lengths) // len(questions)))
         rollouts = self._rollouts(repeated, prompts, found)
         return self.verify(rollouts) if verify and self.verifier is not None else rollouts
+
+    def _sample(
+        self, sampler: Sampler, prompts: Sequence[Sequence[int]], ids: Sequence[int], visit: int
+    ) -> Completions:
+        """Completions of all prompts, which several processes share among them where there are enough."""
+        if not 1 < self.place.size <= len(prompts):
+            return sampler.sample(prompts, ids, visit=visit)
+        found = sampler.sample(self.place.share(prompts), self.place.share(ids), visit=visit)
+        return found.collected(self.place)
 
     def _sampler(self, model: Any, samples: int) -> Sampler:
         key = (id(model), samples)
@@ -141,7 +154,7 @@ class Writer:
         reward = self.rewards(rollouts.texts, rollouts.questions, lengths)
         seen = {"reward": reward.value, "trust": _trust(reward)}
         if self.truth is not None:
-            truth = self.truth.judge(rollouts.texts, rollouts.questions, lengths=lengths.tolist())
+            truth = self._judged(self.truth, rollouts.texts, rollouts.questions, lengths)
             known = _trust(truth) > 0
             # What it could not tell does not move the mean.
             seen["truth"] = torch.where(known, truth.value, truth.value[known].mean().nan_to_num())
@@ -161,7 +174,23 @@ class Writer:
         """
         if self.verifier is None:
             raise ConfigError("verifier is None, but rollouts are to be rewarded; give one, such as exact or numeric.")
-        return self.verifier.judge(texts, questions, lengths=lengths.tolist())
+        return self._judged(self.verifier, texts, questions, lengths)
+
+    def _judged(
+        self, verifier: Verifier, texts: Sequence[str], questions: Sequence[Question], lengths: Tensor
+    ) -> Reward:
+        """What a verifier gives; several processes share the completions among them where there are enough."""
+        every = lengths.tolist()
+        if not 1 < self.place.size <= len(texts):
+            return verifier.judge(texts, questions, lengths=every)
+        share, silent = self.place.share, Counter(verifier.abstained)
+        mine = verifier.judge(share(texts), share(questions), lengths=share(every))
+        found = self.place.collect((mine.value, _trust(mine), verifier.abstained - silent))
+        for rank, (_, _, abstained) in enumerate(found):
+            if rank != self.place.rank:
+                verifier.abstained.update(abstained)
+        value, trust = (torch.cat([part[i] for part in found]) for i in (0, 1))
+        return Reward(value=value, trust=trust)
 
     def encode(self, questions: Sequence[Question], texts: Sequence[str]) -> Rollouts:
         """Completions that are there as text already, laid out as rollouts are; without `log_probs`."""

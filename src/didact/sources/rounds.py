@@ -8,7 +8,7 @@ import torch
 from didact import hashing
 from didact.documents import State
 from didact.errors import ConfigError, DataError, check_choice, check_range
-from didact.types import RESTARTS, Actor, Batch, Curriculum, Restart, Stateful
+from didact.types import RESTARTS, Actor, Batch, Curriculum, Place, Restart, Stateful
 
 
 class Rounds:
@@ -68,6 +68,8 @@ class Rounds:
         self.boundary = False
         """Whether the batch given last is the first of a round other than the first."""
         self.round = self.version = 0
+        self.place = Place()
+        """Which of how many processes this is; the actor is told, and every process has all rows."""
         self._rows: Batch | None = None
         self._order = torch.arange(0)
         self._epoch = self._position = 0
@@ -98,6 +100,7 @@ class Rounds:
         index = torch.arange(0) if self.curriculum is None else self.curriculum.sample(self.size)
         chosen = index if self.data is None else [self.data[i] for i in index.tolist()]
         self._count(self.round, self.version)
+        self.actor.place = self.place
         rows = self.collect(chosen, self.actor).check()
         if not rows.size:
             raise DataError(

@@ -8,6 +8,7 @@ from torch import Tensor
 from didact.types.batches import Batch
 from didact.types.costs import Cost
 from didact.types.outputs import Output, TokenOutput
+from didact.types.place import Place
 from didact.types.signals import Signal
 
 Restart = Literal["no", "optimizer", "student"]
@@ -89,6 +90,8 @@ class Actor(Protocol):
     """While a round is collected, its number from 0; kept by `Rounds`."""
     version: int
     """The optimizer steps that the student has taken; kept by `Rounds`."""
+    place: Place
+    """Which of how many processes this is; kept by `Rounds`. What it makes must be the same in all of them."""
 
 
 class Player(Actor, Protocol):
@@ -139,6 +142,14 @@ class Source(Protocol):
     def __iter__(self) -> Iterator[Batch]:
         """Go on from the present state."""
         ...
+
+
+@runtime_checkable
+class SharedSource(Protocol):
+    """A source that shares work among processes that learn together, and gives all of them the same batches."""
+
+    place: Place
+    """Which of how many processes this is; set by the loop."""
 
 
 @runtime_checkable
