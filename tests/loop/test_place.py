@@ -54,6 +54,26 @@ def test_two_processes_sum_and_gather_as_one(tmp_path):
     assert [one[-1].tolist() for one in found] == [[0, 1, 2], [3, 4]]
 
 
+def test_moments_are_those_of_all_rows(tmp_path):
+    x = torch.randn(7, 3, 2, 2, generator=torch.Generator().manual_seed(1))
+    torch.save(x, tmp_path / "x.pt")
+    body = """
+        from didact.learners import Moments
+        from didact.types import Batch
+        x = torch.load(out / "x.pt", weights_only=True)
+        moments = Moments(x[:2])
+        moments.note(place.mine(Batch({"x": x, "id": torch.arange(7)}))["x"], place)
+        moments.settle()
+        torch.save([moments.mean, moments.spread], out / f"{place.rank}.pt")
+    """
+    in_processes(tmp_path, 2, body)
+    every = torch.cat([x[:2], x]).double().transpose(0, 1).flatten(1)
+    for rank in range(2):
+        mean, spread = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        torch.testing.assert_close(mean, every.mean(1).float())
+        torch.testing.assert_close(spread, every.std(1, correction=0).float())
+
+
 def test_one_process_does_nothing():
     place, batch = find_place(torch.device("cpu")), Batch({"id": torch.arange(3)})
     rows = torch.ones(3, requires_grad=True)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from didact.types import Place
+
 _LEAST = 0.01
 """The least variance of a feature, as a share of the features' mean variance, that it is divided by."""
 
@@ -34,12 +36,19 @@ class Moments(nn.Module):
         self.settle()
 
     @torch.no_grad()
-    def note(self, features: Tensor) -> None:
-        """Add a batch of features to what is known from the next `settle` on."""
+    def note(self, features: Tensor, place: Place | None = None) -> None:
+        """Add a batch of features to what is known from the next `settle` on.
+
+        Args:
+            features: of the shape that they had in the beginning, but for B.
+            place: where the others of the batch are, with processes that learn together; `features` are its own.
+        """
         rows = _rows(features)
-        self.total += rows.sum(0)
-        self.squares += rows.square().sum(0)
-        self.count += len(rows)
+        noted = [rows.sum(0), rows.square().sum(0), rows.new_full((), len(rows))]
+        if place is not None:
+            place.sum(noted)
+        for past, new in zip((self.total, self.squares, self.count), noted, strict=True):
+            past += new
 
     @torch.no_grad()
     def settle(self) -> None:

@@ -82,7 +82,7 @@ class FurtherPretraining(Method):
         config = self.config
         if self.fraction >= config.teacher_share + config.student_share:
             return Terms(label=label_loss(self.learner(batch).logits, batch["label"]))
-        self.moments.note(batch["x"])
+        self.moments.note(batch["x"], self.place)
         if self.fraction < config.teacher_share and self.copy is not None and self.copy_filling is not None:
             return Terms(copy=self.filled_in(self.copy.train(), self.copy_filling, batch))
         terms = Terms(student=self.filled_in(self.learner, self.filling, batch))

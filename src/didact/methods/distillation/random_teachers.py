@@ -66,7 +66,7 @@ class RandomTeachers(Method):
         ConfigError: the student has no linear head that is given one vector for each example.
     """
 
-    feed = ExampleFeed(unlabelled=True, alone="statistics of all rows decide its last layer")
+    feed = ExampleFeed(unlabelled=True)
 
     def __init__(
         self, config: Config, learner: nn.Module, spawn: Callable[[str], nn.Module], sample: Batch, seed: int = 0
@@ -97,7 +97,7 @@ class RandomTeachers(Method):
         hidden = self.learner(batch).hidden
         if self.probing:
             return Terms(label=label_loss(self.probe(hidden), batch["label"]))
-        self.probe.moments.note(hidden)
+        self.probe.moments.note(hidden, self.place)
         return Terms(teacher=imitate(self.projection(hidden), self.teacher.signal(batch)))
 
     def after_step(self) -> None:

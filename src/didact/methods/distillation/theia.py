@@ -60,7 +60,7 @@ class Theia(Method):
         TeacherError: a teacher has no features.
     """
 
-    feed = ExampleFeed(unlabelled=True, alone="statistics of all rows decide its scales and its last layer")
+    feed = ExampleFeed(unlabelled=True)
 
     def __init__(self, config: Config, learner: ModuleLearner, teacher: Teacher, sample: Batch, seed: int = 0) -> None:
         self.config, self.learner, self.teacher = config, learner, teacher
@@ -85,7 +85,7 @@ class Theia(Method):
         self.translators = nn.ModuleList(
             projector(mine, theirs.shape[1:], seed=seed + k) for k, theirs in enumerate(shown)
         )
-        self.moments = nn.ModuleList(Moments(theirs) for theirs in shown)
+        self.moments = [Moments(theirs) for theirs in shown]
         self.probe = LinearProbe(output.hidden, output.logits.shape[-1])
 
     @property
@@ -104,10 +104,10 @@ class Theia(Method):
         output = self.learner(batch)
         if self.probing:
             return Terms(label=label_loss(self.probe(output.hidden), batch["label"]))
-        self.probe.moments.note(output.hidden)
+        self.probe.moments.note(output.hidden, self.place)
         share, terms = self.config.cosine, Terms()
         for k, theirs in enumerate(self.shown(batch)):
-            self.moments[k].note(theirs)  # pyright: ignore[reportCallIssue]
+            self.moments[k].note(theirs, self.place)
             mine, target = self.translators[k](output.features[self.config.student_tap]), self.moments[k](theirs)
             terms[f"cosine_{k}"] = feature_cosine(mine, target).weighted(share / len(self.taps))
             terms[f"distance_{k}"] = feature_smooth_l1(mine, target).weighted((1.0 - share) / len(self.taps))
@@ -119,7 +119,7 @@ class Theia(Method):
             self.probe.write(self.learner.head)
             return
         for one in (*self.moments, self.probe.moments):
-            one.settle()  # pyright: ignore[reportCallIssue]
+            one.settle()
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """All examples for the teachers, the labelled ones for the labels."""
