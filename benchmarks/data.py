@@ -10,6 +10,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from importlib.util import find_spec
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -64,7 +65,7 @@ def loader(dataset: Dataset[Triple], workers: int) -> DataLoader[Triple]:
     return DataLoader(dataset, batch_size=BATCH_SIZE, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
 
 
-def ours(augment: str) -> Iterator[Triple]:
+def ours(augment: Literal["none", "weak"]) -> Iterator[Triple]:
     """Batches of a `BatchSource`, without end."""
     from didact.sources import BatchSource
     from didact.types import Examples
@@ -76,7 +77,7 @@ def ours(augment: str) -> Iterator[Triple]:
         modality="image",
         classes=tuple("0123456789"),
     )
-    source = BatchSource(examples, batch_size=BATCH_SIZE, seed=SEED, augment=augment)  # pyright: ignore[reportArgumentType]
+    source = BatchSource(examples, batch_size=BATCH_SIZE, seed=SEED, augment=augment)
     return ((batch["x"], batch["label"], batch["id"]) for batch in source)
 
 

@@ -209,23 +209,23 @@ def our_contrastive(work: Given) -> Callable[[], Any]:
     """What `contrastive_distillation` computes, with the row of the pass before as the positive, as torchdistill."""
     from didact.losses.pairs.contrastive import noise_contrastive
     from didact.memory import EmbeddingBank
-    from didact.types import Terms
+    from didact.types import Term, Terms
 
     mine, theirs = (EmbeddingBank(BANK, WIDTH, momentum=MOMENTUM) for _ in range(2))
     every = torch.arange(BANK)
     rows_mine, rows_theirs, negatives = banks()
-    mine.put(every, rows_mine)  # pyright: ignore
-    theirs.put(every, rows_theirs)  # pyright: ignore
+    mine.put(every, "embedding", rows_mine)
+    theirs.put(every, "embedding", rows_theirs)
     rows = torch.arange(len(work.student))
     options: dict[str, Any] = {"log_normaliser": 0.5, "temperature": SHARPNESS}
 
+    def against(anchors: Tensor, bank: EmbeddingBank) -> Term:
+        return noise_contrastive(anchors, bank.embedding[rows], bank.embedding[negatives], **options)
+
     def loss() -> Terms:
-        terms = Terms(
-            student=noise_contrastive(work.student, theirs.rows[rows], theirs.rows[negatives], **options),  # pyright: ignore
-            teacher=noise_contrastive(work.teacher, mine.rows[rows], mine.rows[negatives], **options),  # pyright: ignore
-        )
-        mine.put(rows, work.student)  # pyright: ignore
-        theirs.put(rows, work.teacher)  # pyright: ignore
+        terms = Terms(student=against(work.student, theirs), teacher=against(work.teacher, mine))
+        mine.move(rows, work.student)
+        theirs.move(rows, work.teacher)
         return terms
 
     return loss
