@@ -116,10 +116,10 @@ def _meant(node: ast.stmt, head: str, rest: str) -> Iterator[tuple[str, str]]:
             continue
         if isinstance(node, ast.Import):
             yield alias.name, rest
-        elif node.module and _file_of(f"{node.module}.{alias.name}") is not None:  # pyright: ignore
-            yield f"{node.module}.{alias.name}", rest  # pyright: ignore
-        elif node.module:  # pyright: ignore
-            yield node.module, ".".join(filter(None, [alias.name, rest]))  # pyright: ignore
+        elif node.module and _file_of(f"{node.module}.{alias.name}") is not None:
+            yield f"{node.module}.{alias.name}", rest
+        elif node.module:
+            yield node.module, ".".join(filter(None, [alias.name, rest]))
 
 
 @cache

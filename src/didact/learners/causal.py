@@ -324,5 +324,5 @@ def describe_causal(learner: CausalLearner) -> Document:
 
 
 def _name_of_head(module: nn.Module) -> str:
-    last = getattr(module, "lm_head", None) if isinstance(module, Llama) else module.get_output_embeddings()  # pyright: ignore[reportCallIssue]
+    last = getattr(module, "get_output_embeddings", lambda: getattr(module, "lm_head", None))()
     return next((name for name, part in module.named_modules() if part is last), "")

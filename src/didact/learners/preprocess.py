@@ -82,7 +82,8 @@ def _resized(shape: Sequence[int], size: tuple[int, ...]) -> tuple[int, int]:
     if len(size) == 2:
         return size[0], size[1]
     short = min(shape)
-    return tuple(size[0] if n == short else int(size[0] * n / short) for n in shape)  # pyright: ignore[reportReturnType]
+    height, width = (size[0] if n == short else int(size[0] * n / short) for n in shape)
+    return height, width
 
 
 def _interpolate(x: Tensor, size: tuple[int, int], mode: str) -> Tensor:

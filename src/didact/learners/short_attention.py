@@ -35,7 +35,7 @@ def attend(states: Tensor, turns: Tensor) -> Tensor:
     Returns:
         float32 [B, T, H E]; differentiable once, with respect to `states`.
     """
-    return _Attention.apply(states, turns)  # pyright: ignore[reportReturnType]
+    return _Attention.apply(states, turns)
 
 
 class _Attention(torch.autograd.Function):

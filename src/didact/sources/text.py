@@ -1,7 +1,7 @@
 """Text as token ids."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -90,7 +90,7 @@ def tokenize(texts: Sequence[str], tokenizer: Tokenizer) -> tuple[dict[str, Tens
                 f"[{len(texts)}, T]."
             )
     highest = int(tokens["input_ids"].max()) + 1 if tokens["input_ids"].numel() else 0
-    declared = getattr(tokenizer, "vocabulary", None) or (len(tokenizer) if hasattr(tokenizer, "__len__") else 0)  # pyright: ignore[reportArgumentType]
+    declared = getattr(tokenizer, "vocabulary", None) or (len(tokenizer) if isinstance(tokenizer, Sized) else 0)
     return tokens, max(int(declared), highest)
 
 

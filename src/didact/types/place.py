@@ -109,7 +109,7 @@ class Place:
         """
         if self.size == 1 or tensor is None:
             return tensor
-        return _Gather.apply(tensor, self)  # pyright: ignore[reportReturnType]
+        return _Gather.apply(tensor, self)
 
     def collect(self, value: T) -> list[T]:
         """The values of all processes, by rank; any that can be pickled between processes of one run."""

@@ -40,7 +40,7 @@ def sinkhorn_plan(cost: Tensor, *, regularisation: float, iterations: int, mass:
         columns = (cost - rows).amin(0, keepdim=True)
     kernel = torch.exp((rows + columns - cost) / regularisation)
     start = torch.exp(-columns.squeeze(0) / regularisation)
-    return _Scaled.apply(kernel, start, wanted, iterations)  # pyright: ignore[reportReturnType]
+    return _Scaled.apply(kernel, start, wanted, iterations)
 
 
 class _Scaled(torch.autograd.Function):

@@ -73,7 +73,7 @@ def summed(
     fused = Fused(head.scale, head.softcap, temperature, operand_type(hidden, head))
     if weight is not None:
         weight = weight.detach().to(fused.full)
-    value, each = _Summed.apply(*_inputs(hidden, head), weight, fused, objective)  # pyright: ignore[reportGeneralTypeIssues]
+    value, each = _Summed.apply(*_inputs(hidden, head), weight, fused, objective)
     scale = float(temperature) ** 2
     count = len(hidden) if weight is None else weight.sum()
     return Term(scaled(value, scale), count, rows=lambda: scaled(each, scale))
@@ -87,7 +87,7 @@ def each_log_prob(
     check_fit(hidden, head)
     if is_small(hidden, head):
         return _dense_log_probs(hidden, head, targets, fused, entropy)
-    return _LogProbs.apply(*_inputs(hidden, head), targets, fused, entropy)  # pyright: ignore[reportReturnType]
+    return _LogProbs.apply(*_inputs(hidden, head), targets, fused, entropy)
 
 
 def is_small(hidden: Tensor, head: Head) -> bool:

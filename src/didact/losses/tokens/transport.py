@@ -70,7 +70,7 @@ def token_sinkhorn(
     masses = [None] * len(hidden) if weight is None else weight.detach().float().split(group)
     parts = zip(hidden.split(group), ids.split(group), known.split(group), masses, strict=False)
     costs = [checkpoint(cost_of, *part, use_reentrant=False) for part in parts]
-    return Term(torch.stack(costs).sum(), len(hidden) if weight is None else weight.sum())  # pyright: ignore[reportArgumentType, reportCallIssue]
+    return Term(torch.stack(costs).sum(), len(hidden) if weight is None else weight.sum())
 
 
 def _coarse_distances(probs: Tensor, ids: Tensor, known: Tensor) -> Tensor:

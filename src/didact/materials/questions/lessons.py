@@ -34,7 +34,7 @@ def lesson_of(run: Run[QuestionData], role: str, warmup: Warmup) -> Lesson:
     falling, steady = OptimizerConfig(lr=warmup.rate), OptimizerConfig(lr=warmup.rate, schedule="constant", warmup=RISE)
     return Lesson(
         method=info.method_type(info.config_type(), model),
-        source=completions(run.data.train, model, BATCH, config.seed),  # pyright: ignore
+        source=completions(run.data.train, model, BATCH, config.seed),
         budget=Budget(steps=warmup.steps or LIMIT),
         optimizer=steady if warmup.goal else falling,
         seed=config.seed,

@@ -26,6 +26,7 @@ from didact.losses.combining import sum_terms
 from didact.losses.features.attention import attention_transfer
 from didact.losses.labels.supervised import label_loss
 from didact.losses.labels.targets import imitate, target_features
+from didact.teachers.base import WrappingTeacher
 from didact.types import Batch, ExampleFeed, Learner, Method, Output, Signal, Teacher, Term, Terms, is_labelled
 
 
@@ -99,8 +100,8 @@ class AttentionTransfer(Method):
 def _pairs(learner: Learner, teacher: Teacher, sample: Batch) -> list[tuple[str, str]]:
     """The ends of the stages that both have at the same resolution."""
     asked = teacher
-    while hasattr(asked, "teacher"):
-        asked = asked.teacher  # pyright: ignore[reportAttributeAccessIssue]
+    while isinstance(asked, WrappingTeacher):
+        asked = asked.teacher
     known = getattr(getattr(asked, "learner", None), "module", None)
     own = getattr(learner, "module", learner)
     if not isinstance(known, nn.Module) or not isinstance(own, nn.Module):

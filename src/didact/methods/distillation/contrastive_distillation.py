@@ -107,8 +107,9 @@ class ContrastiveDistillation(Method):
                 "least 2 that leaves no single example over at the end of a pass."
             )
         sides = self.student_side, self.teacher_side
-        mine, theirs = sides[0](mine), sides[1](target_features(signal, self.config.teacher_tap))
-        *embedded, at, trust = map(self.place.gather, (mine, theirs, batch["row"], signal.trust))  # pyright: ignore
+        shown = mine, target_features(signal, self.config.teacher_tap)
+        embedded = [self.place.gather(side(z)) for side, z in zip(sides, shown, strict=True)]
+        at, trust = self.place.gather(batch["row"]), self.place.gather(signal.trust)
         rows = [side.bank.move(at, z) for side, z in zip(sides, embedded, strict=True)]
         others, left_out = self.student_side.bank.others(at, self.config.negatives)
         terms = []

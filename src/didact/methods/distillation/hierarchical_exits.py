@@ -20,7 +20,7 @@ only, but no better on this text.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
@@ -67,9 +67,9 @@ class HierarchicalExits(Method):
                 "learner transformer:1x32, say exits=transformer:4x32."
             )
         self.config, self.learner = config, learner
-        self.exits = nn.ModuleList(spawn(spec) for spec in config.specs)
+        self.exits = [spawn(spec) for spec in config.specs]
         for shallow, deep in zip((learner, *self.exits), self.exits, strict=False):
-            share_layers(shallow, deep)  # pyright: ignore[reportArgumentType]
+            share_layers(shallow, deep)
 
     def loss(self, batch: Batch) -> Terms:
         """`label_i` for each exit i, the learner's first."""
@@ -80,13 +80,13 @@ class HierarchicalExits(Method):
             terms[f"label_{i}"] = label_loss(logits, batch["label"]).weighted(self.config.deeper if i else 1.0)
         return terms
 
-    def read(self, net: nn.Module, output: Output) -> Tensor:
+    def read(self, net: ModuleLearner, output: Output) -> Tensor:
         """An early exit's logits, through which its layers learn only where exits guide them."""
         if self.config.guided:
             return output.logits
-        if output.hidden is None:
+        if output.hidden is None or net.head is None:
             raise ConfigError("guided is false, which needs learners with a linear head; take transformer:1x32, say.")
-        return net.head(output.hidden.detach())  # pyright: ignore[reportCallIssue]
+        return net.head(output.hidden.detach())
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The labelled examples, for each exit."""

@@ -67,8 +67,9 @@ class Relational(Method):
         """`distance` over pairs, `angle` over triplets, `teacher` over examples, `label` over those that have one."""
         config = self.config
         signal, output = self.teacher.signal(batch), self.learner(batch)
-        features = output.features[config.student_tap], target_features(signal, config.teacher_tap)
-        mine, theirs, trust = map(self.place.gather, (*features, signal.trust))  # pyright: ignore
+        mine = self.place.gather(output.features[config.student_tap])
+        theirs = self.place.gather(target_features(signal, config.teacher_tap))
+        trust = self.place.gather(signal.trust)
         return Terms(
             distance=relational_distance(mine, theirs, trust=trust).weighted(config.distance),
             angle=relational_angle(mine, theirs, trust=trust).weighted(config.angle),

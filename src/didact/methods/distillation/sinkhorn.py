@@ -66,14 +66,13 @@ class SinkhornDistillation(Method):
         signal = self.teacher.signal(batch)
         logits = self.learner(batch).logits
         said = target_probs(signal, config.temperature, classes=logits.shape[-1])
-        mine, theirs, trust = map(self.place.gather, (logits, said, signal.effective_trust))  # pyright: ignore
         distance = sinkhorn_distance(
-            mine,
-            theirs,
+            self.place.gather(logits),
+            self.place.gather(said),
             temperature=config.temperature,
             regularisation=config.regularisation,
             iterations=config.iterations,
-            trust=trust,
+            trust=self.place.gather(signal.effective_trust),
         )
         return Terms(
             sinkhorn=distance.weighted(config.beta),

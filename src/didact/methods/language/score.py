@@ -30,7 +30,7 @@ from didact.losses.tokens.divergence import token_divergence
 from didact.losses.tokens.rows import Rows
 from didact.rollouts import concat, write_twice
 from didact.teachers import snapshot
-from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Term, Terms
+from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Signal, Term, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,17 +76,16 @@ class SCoRe(Method):
         )
         terms = Terms(policy=tokens.rows.term(tokens.surrogate(paid)))
         if self.reference is not None:
-            terms["kl"] = self._held(batch, tokens.rows, early)
+            terms["kl"] = self._held(self.reference.signal(batch), batch, tokens.rows, early)
         return Terms(**terms, **tokens.figures(batch), **second_try_figures(batch))
 
-    def _held(self, batch: Batch, rows: Rows, early: bool) -> Term:
+    def _held(self, signal: Signal, batch: Batch, rows: Rows, early: bool) -> Term:
         """The KL from the reference, by how much each answer is held to it, averaged over all tokens."""
-        said = rows.pick_signal(self.reference.signal(batch))  # pyright: ignore[reportOptionalMemberAccess]
         strength = holding(batch["second"], kl=self.config.kl, hold=self.config.hold, early=early)
         divergence = token_divergence(
             rows.hidden,
             rows.head,
-            said,
+            rows.pick_signal(signal),
             kind="reverse",
             weight=rows.weights(rows.spread(strength)),
         )
