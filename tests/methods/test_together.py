@@ -10,7 +10,7 @@ import torch
 
 from didact import catalogue
 from didact.errors import ConfigError
-from didact.loop.fitting import _check_place
+from didact.loop.fitting import check_place
 from didact.types import ExampleFeed, Method, Place
 from together import run_together
 
@@ -63,6 +63,6 @@ def test_a_method_that_learns_alone_is_refused():
         feed = ExampleFeed(coupled=True, alone="it chooses among the whole batch")
 
     with pytest.raises(ConfigError, match="Choosy cannot learn in 2 processes, as it chooses among the whole batch"):
-        _check_place(Choosy(), Place(size=2), None)
+        check_place(Choosy(), Place(size=2), None)
     with pytest.raises(ConfigError, match="micro_batch is 4"):
-        _check_place(Method(), Place(size=2), 4)
+        check_place(Method(), Place(size=2), 4)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from didact import trusting
-from didact.errors import DidactError
+from didact.errors import ConfigError, DidactError
 
 EXIT_CODES = {
     0: "done",
@@ -19,6 +19,8 @@ EXIT_CODES = {
     130: "interrupted by Ctrl-C, after a checkpoint; `didact resume` goes on",
 }
 """What the command's exit status means."""
+TOGETHER = ("run", "distill", "resume")
+"""The commands that several processes can carry out together."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,7 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(words)
+        if not _is_one_of_several():
+            return _dispatch(words)
+        _refuse_several(words)
+        if os.environ["RANK"] == "0":
+            return _dispatch(words)
+        # The first process speaks for all.
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # noqa: PTH123 - pathlib, as above
+            return _dispatch(words)
     except DidactError as error:
         _complain(str(error))
         return 2
@@ -53,6 +62,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"The disk is full ({error.filename or 'while writing'}). Make room, then go on with: didact resume RUN"
         )
         return 3
+
+
+def _is_one_of_several() -> bool:
+    """Whether `torchrun` began this process and others."""
+    return "RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+def _refuse_several(words: list[str]) -> None:
+    if words[:1] and words[0] not in TOGETHER:
+        raise ConfigError(
+            f"`didact {words[0]}` was begun in {os.environ['WORLD_SIZE']} processes, but only "
+            f"{', '.join(TOGETHER)} can use them; start it without torchrun."
+        )
 
 
 def _dispatch(words: list[str]) -> int:

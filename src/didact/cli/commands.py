@@ -97,12 +97,8 @@ def _run(namespace: argparse.Namespace, **fixed: object) -> int:
     catalogue.find(config.method)
     from didact.experiment import records, running
 
-    place = (
-        Path(namespace.out)
-        if namespace.out
-        else records.new_directory(f"{_plain(config.method)}-{_plain(config.data.source)}")
-    )
-    return _finish(running.run(config, directory=place, progress=not namespace.quiet))
+    directory = namespace.out or records.new_directory(f"{_plain(config.method)}-{_plain(config.data.source)}")
+    return _finish(running.run(config, directory=directory, progress=not namespace.quiet))
 
 
 def _distill(namespace: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from didact.errors import RunError
 from didact.experiment.keeping import Keeper, beginnings
 from didact.loop import Budget, FitResult, LoopConfig, OptimizerConfig, fit
 from didact.loop.checkpoint import list_checkpoints
-from didact.types import Cost, Method, Monitor, Source, Verdict, Window
+from didact.types import Cost, Method, Monitor, Place, Source, Verdict, Window
 
 
 class Reached:
@@ -65,15 +65,16 @@ class Lesson:
     """All that decides what is learned, as JSON has it, by which it is kept for every run; None to keep it for this run
     alone."""
 
-    def teach(self, directory: Path | None, *, progress: bool) -> FitResult:
+    def teach(self, directory: Path | None, place: Place, *, progress: bool) -> FitResult:
         """Teach, or go on from the last checkpoint.
 
         Args:
             directory: for figures and checkpoints; without one, nothing is written.
+            place: this process among those that learn together.
             progress: whether to show a progress bar.
         """
-        going_on = directory is not None and bool(list_checkpoints(directory / "checkpoints"))
-        if directory is not None and not going_on:
+        going_on = place.told(directory is not None and bool(list_checkpoints(directory / "checkpoints")))
+        if directory is not None and place.first and not going_on:
             shutil.rmtree(directory, ignore_errors=True)
         return fit(
             self.method,
@@ -99,6 +100,7 @@ def learn(
     name: str,
     words: str,
     *,
+    place: Place,
     keeper: Keeper | None,
     directory: Path | None,
     progress: bool,
@@ -110,6 +112,7 @@ def learn(
         model: the one that is taught.
         name: by which it is kept.
         words: what it is in the run, as the beginning of a sentence.
+        place: this process among those that learn together; the first one keeps what was learned.
         keeper: keeps it for the next time.
         directory: for checkpoints of the training itself.
         progress: whether to show a progress bar.
@@ -121,12 +124,13 @@ def learn(
     shared = None if lesson.decided_by is None else beginnings(lesson.decided_by)
     keepers = [one for one in (keeper, shared) if one is not None]
     cost = next((cost for one in keepers if (cost := one(name, model)) is not None), None)
+    place.collect(None)  # until all have looked, none writes
     training = None if directory is None else directory / f"{name}-training"
     if cost is None:
-        cost = _finished(lesson, lesson.teach(training, progress=progress), words)
-    for one in keepers:
+        cost = _finished(lesson, lesson.teach(training, place, progress=progress), words)
+    for one in keepers if place.first else ():
         one(name, model, cost)
-    if training is not None:
+    if training is not None and place.first:
         shutil.rmtree(training, ignore_errors=True)
     return cost
 

@@ -18,7 +18,7 @@ from didact.experiment.lessons import Lesson
 from didact.health import MonitorKind
 from didact.parts.part import Part, Warmup
 from didact.teachers import CachedTeacher, Verifier
-from didact.types import Cost, Method, Source
+from didact.types import Cost, Method, Place, Source
 
 
 @dataclass(frozen=True)
@@ -170,6 +170,8 @@ class Run(Generic[D]):
     verifier: Verifier | None = None
     teacher_cost: Cost = field(default_factory=Cost)
     """What training parts before the run has cost."""
+    place: Place = field(default_factory=Place)
+    """Which of how many processes this is; the first one writes and judges."""
 
     @cached_property
     def source(self) -> Source:

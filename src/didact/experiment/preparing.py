@@ -14,6 +14,8 @@ from didact.experiment.config import RunConfig
 from didact.experiment.keeping import Keeper
 from didact.experiment.material import Data, Objects, Run
 from didact.loop.devices import find_device
+from didact.loop.fitting import check_place
+from didact.loop.place import find_place
 
 
 def prepare(
@@ -66,7 +68,7 @@ def put_together(config: RunConfig, objects: Objects, data: Data | None = None) 
     Raises:
         DidactError: Something cannot be opened or built.
     """
-    find_device(config.loop.device)
+    place = find_place(find_device(config.loop.device))
     info = catalogue.find(config.method)
     material = finding.find(info)
     options = catalogue.build_config(info, config.options)
@@ -79,6 +81,7 @@ def put_together(config: RunConfig, objects: Objects, data: Data | None = None) 
         material=material,
         data=material.open(config, objects.data) if data is None else data,
         objects=objects,
+        place=place,
     )
     run.student = material.student(run)
     run.config = _resolved(run)
@@ -157,6 +160,7 @@ def _method(run: Run[Data]) -> Iterator[Check]:
             "select is 'best', but there is nothing to judge the student by while it learns; give validation data, a "
             "verifier, a completion for each question, or select='last'."
         )
+    check_place(run.method, run.place, run.config.loop.micro_batch)
     limits = ", ".join(f"{amount:g} {axis}" for axis, amount in run.config.budget.limits().items())
     yield Check("ok", "method", f"{run.info.name}: {type(run.method).__name__}, {run.info.title} Budget: {limits}.")
 
@@ -168,7 +172,7 @@ def _teach(run: Run[Data], keeper: Keeper | None, directory: Path | None, *, pro
         lesson = run.material.lesson(run, role, warmup)
         name, words = lessons.file_name(f"{number}-{role}-{warmup.spec}"), f"{role} is {warmup.spec!r}"
         run.teacher_cost += lessons.learn(
-            lesson, warmup.model, name, words, keeper=keeper, directory=directory, progress=progress
+            lesson, warmup.model, name, words, place=run.place, keeper=keeper, directory=directory, progress=progress
         )
         if warmup.freeze:
             warmup.model.eval().requires_grad_(False)

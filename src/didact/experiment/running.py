@@ -22,6 +22,8 @@ from didact.experiment.material import Data, Judged, Objects, Run
 from didact.experiment.preparing import prepare
 from didact.loop import FitResult, RunDirectory, fit
 from didact.loop.checkpoint import list_checkpoints, read_checkpoint
+from didact.loop.devices import find_device
+from didact.loop.place import find_place
 from didact.types import LOWER_IS_BETTER, Cost, Verdict
 
 
@@ -120,7 +122,8 @@ def run(
     )
     if directory is None:
         return execute(config, objects, progress=progress)
-    return _in_directory(config, objects, Path(directory), progress=progress)
+    place = find_place(find_device(config.loop.device))
+    return _in_directory(config, objects, place.told(Path(directory)), progress=progress)
 
 
 def resume(directory: str | Path, *, trust: Iterable[str] = (), progress: bool = True, **objects: object) -> RunResult:
@@ -289,8 +292,8 @@ def _in_directory(
                 f"The data {config.data.source!r} are not those that the run {path} began with; put them back, or "
                 "begin anew."
             )
-        opened.append(RunDirectory(path, fresh=stored is None))
-        if stored is None:
+        opened.append(RunDirectory(path, fresh=stored is None, writes=run.place.first))
+        if stored is None and run.place.first:
             document = records.description(run.config, list(objects.given()), run.data.describe())
             records.write_json(path / "config.json", document)
 
@@ -298,7 +301,7 @@ def _in_directory(
     try:
         run = prepare(config, objects, keeper=Store(first), directory=first, begin=begin, progress=progress)
         (directory,) = opened
-        checkpoint = stored is not None and bool(list_checkpoints(directory.checkpoints))
+        checkpoint = run.place.told(stored is not None and bool(list_checkpoints(directory.checkpoints)))
         if stored is not None and not checkpoint:
             # It was killed before its first checkpoint: what it wrote until then will be written again.
             directory.rewind(-1)
@@ -306,7 +309,8 @@ def _in_directory(
         if result.status == "done" and config.select == "best":
             _load_best(run, directory)
         finished = _finished(run, result, path)
-        _keep(run, finished, path)
+        if run.place.first:
+            _keep(run, finished, path)
         return finished
     finally:
         for directory in opened:
@@ -322,7 +326,10 @@ def _load_best(run: Run[Data], directory: RunDirectory) -> None:
 def _finished(run: Run[Data], result: FitResult, directory: Path | None = None) -> RunResult:
     """Score what the run delivers, where it came to its end."""
     cost = copy.copy(result.cost)
-    judged = run.judge.finished() if result.status == "done" else Judged(metrics={}, validation={}, teacher={})
+    judged = Judged(metrics={}, validation={}, teacher={})
+    if result.status == "done":
+        # One process judges, and the others wait for its figures.
+        judged = run.place.told(run.judge.finished() if run.place.first else judged)
     cost.labels += judged.labels
     return RunResult(
         status=result.status,

@@ -89,7 +89,7 @@ def fit(
             raise ConfigError(f"evaluate_every is {evaluate_every}, but there is no `evaluate` to call.")
     _check(method, source, budget, monitors, run, micro_batch, resume)
     place = find_place(find_device(device))
-    _check_place(method, place, micro_batch)
+    check_place(method, place, micro_batch)
     made = isinstance(run, str | Path)
     directory = RunDirectory(run, fresh=not resume, writes=place.first) if made else run
     try:
@@ -100,7 +100,7 @@ def fit(
             loop.cadence = Cadence(log_every, evaluate_every, checkpoint_every)
             if resume:
                 loop.resume()
-            with ProgressLine(progress, type(method).__name__) as line:
+            with ProgressLine(progress and place.first, type(method).__name__) as line:
                 return loop.go(line, stop)
     finally:
         if directory is not None and directory is not run:
@@ -140,8 +140,17 @@ def _check(
             )
 
 
-def _check_place(method: Method, place: Place, micro_batch: int | None) -> None:
-    """Refuse what several processes cannot share."""
+def check_place(method: Method, place: Place, micro_batch: int | None) -> None:
+    """Refuse what several processes cannot share.
+
+    Args:
+        method: it may have to learn in one process, or to see whole batches.
+        place: this process among the others.
+        micro_batch: see `fit`.
+
+    Raises:
+        ConfigError: There are several processes, and the method or the cut of batches wants one.
+    """
     name = type(method).__name__
     if place.size > 1 and method.feed.alone:
         raise ConfigError(f"{name} cannot learn in {place.size} processes, as {method.feed.alone}; start one.")

@@ -189,8 +189,9 @@ class Writer:
         for rank, (_, _, abstained) in enumerate(found):
             if rank != self.place.rank:
                 verifier.abstained.update(abstained)
-        value, trust = (torch.cat([part[i] for part in found]) for i in (0, 1))
-        return Reward(value=value, trust=trust)
+        return Reward(
+            value=torch.cat([value for value, _, _ in found]), trust=torch.cat([trust for _, trust, _ in found])
+        )
 
     def encode(self, questions: Sequence[Question], texts: Sequence[str]) -> Rollouts:
         """Completions that are there as text already, laid out as rollouts are; without `log_probs`."""
