@@ -17,13 +17,13 @@ def test_the_means_weigh_older_batches_less():
     for c in range(3):
         top = sum(0.8 ** (4 - i) * values[labels == c].sum(0) for i, (labels, values) in enumerate(batches))
         bottom = sum(0.8 ** (4 - i) * (labels == c).sum() for i, (labels, _) in enumerate(batches))
-        assert means.means[c].numpy() == pytest.approx(top / bottom, rel=1e-5)
+        assert means.mean[c].numpy() == pytest.approx(top / bottom, rel=1e-5)
 
 
 def test_a_class_that_was_not_seen_has_the_prior():
     means = ClassMeans(2, prior=0.25)
     means.update(torch.tensor([1, -100]), torch.tensor([3.0, float("nan")]))
-    assert means.means.tolist() == [0.25, 3.0]
+    assert means.mean.tolist() == [0.25, 3.0]
 
 
 def test_sums_can_be_added_and_state_survives():
@@ -31,10 +31,20 @@ def test_sums_can_be_added_and_state_survives():
     labels, values = torch.tensor([0, 0, 1]), torch.arange(9.0).view(3, 3)
     first.update(labels, values)
     second.add(torch.stack([values[:2].sum(0), values[2]]), torch.tensor([2.0, 1.0]))
-    assert torch.equal(first.means, second.means)
+    assert torch.equal(first.mean, second.mean)
     third = ClassMeans(2, (3,))
     third.load_state_dict(first.state_dict())
-    assert torch.equal(third.means, first.means)
+    assert torch.equal(third.mean, first.mean)
+
+
+def test_a_class_that_stays_away_keeps_its_mean():
+    means = ClassMeans(2, decay=0.1)
+    means.update(torch.tensor([0]), torch.tensor([3.0]))
+    for _ in range(60):
+        means.update(torch.tensor([1]), torch.tensor([5.0]))
+    assert means.mean.tolist() == [3.0, 5.0]
+    means.update(torch.tensor([0]), torch.tensor([4.0]))
+    assert means.mean.tolist() == [4.0, 5.0]
 
 
 @pytest.mark.parametrize("options", [{"classes": 0}, {"classes": 2, "decay": 0.0}, {"classes": 2, "decay": 1.1}])

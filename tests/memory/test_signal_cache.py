@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from didact.errors import CheckpointError, DataError
 from didact.memory import SignalCache
-from didact.types import Features, Labels, Logits, Reward
+from didact.types import Features, Labels, Logits, TopK
 
 
 @settings(max_examples=50, deadline=None)
@@ -37,6 +37,7 @@ SIGNALS = {
     "features": lambda n: Features(
         features={"a": torch.randn(n, 2), "b.c": torch.randn(n, 3, 2)}, logits=torch.rand(n, 2)
     ),
+    "top k": lambda n: TopK(ids=torch.randint(9, (n, 3)), log_probs=torch.rand(n, 3), tail=torch.rand(n)),
     "features alone": lambda n: Features(features={"a": torch.randn(n, 2).half()}),
 }
 
@@ -98,7 +99,6 @@ def test_inference_tensors_can_be_cached_and_read_in_training():
         Logits(logits=torch.zeros(1, 2), trust=torch.ones(1)),
         Logits(logits=torch.zeros(1, 2).double()),
         Labels(labels=torch.zeros(1, 2)),
-        Reward(value=torch.zeros(1)),
     ],
 )
 def test_signals_unlike_the_first_are_refused(other):

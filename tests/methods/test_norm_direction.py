@@ -62,8 +62,8 @@ def test_the_means_are_those_of_the_steps_before_and_saved():
     assert sum(part.sum.item() for part in parts) == pytest.approx(whole.sum.item(), rel=1e-5)
     other = make()
     other.load_state_dict(method.state_dict())
-    assert torch.equal(other.means.means, method.means.means)
-    assert bool(method.means.means.any())
+    assert torch.equal(other.means.mean, method.means.mean)
+    assert bool(method.means.mean.any())
 
 
 def test_features_of_one_width_need_no_projector():

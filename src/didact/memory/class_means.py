@@ -3,16 +3,14 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from didact.errors import check_range
+from didact.memory.per_example import PerExample
 
 
-class ClassMeans(nn.Module):
-    """The mean of what was seen of each class, in which earlier batches weigh less.
-
-    Kept as sums and counts, both multiplied by `decay` whenever something is added. The state is in buffers: saved with
-    checkpoints, and moved with the module.
+class ClassMeans(PerExample):
+    """The mean of what was seen of each class, in which earlier batches weigh less; a row for each class.
 
     Args:
         classes: how many classes there are, C.
@@ -24,25 +22,16 @@ class ClassMeans(nn.Module):
         ConfigError: the number of classes or the decay is out of range.
     """
 
-    sums: Tensor
-    """float32 [C, ...]."""
-    counts: Tensor
-    """float32 [C], 0 or more."""
+    mean: Tensor
+    """float32 [C, ...]; the prior where nothing was seen."""
+    weight: Tensor
+    """float32 [C], how much was seen, 0 or more."""
 
     def __init__(self, classes: int, shape: Sequence[int] = (), *, decay: float = 0.9, prior: float = 0.0) -> None:
-        super().__init__()
-        check_range("classes", classes, at_least=1)
+        super().__init__(classes, {"mean": shape, "weight": ()})
         check_range("decay", decay, above=0.0, at_most=1.0)
-        self.decay, self.prior = decay, prior
-        self.register_buffer("sums", torch.zeros(classes, *shape))
-        self.register_buffer("counts", torch.zeros(classes))
-
-    @property
-    def means(self) -> Tensor:
-        """The means now, float32 [C, ...]."""
-        counts = self.counts.view(-1, *[1] * (self.sums.ndim - 1))
-        tiny = torch.finfo(counts.dtype).tiny
-        return torch.where(counts > 0, self.sums / counts.clamp(min=tiny), self.prior)
+        self.decay = decay
+        self.mean.fill_(prior)
 
     @torch.no_grad()
     def update(self, labels: Tensor, values: Tensor) -> None:
@@ -53,12 +42,11 @@ class ClassMeans(nn.Module):
             values: float [B, ...].
         """
         known = labels >= 0
-        there = known.view(-1, *[1] * (values.ndim - 1))
-        kept = torch.where(there, values.to(self.sums.dtype), 0.0)
+        kept = torch.where(_like(known, values), values.to(self.mean.dtype), 0.0)
         classes = labels.clamp(min=0)
         self.add(
-            torch.zeros_like(self.sums).index_add_(0, classes, kept),
-            torch.zeros_like(self.counts).index_add_(0, classes, known.to(self.counts.dtype)),
+            torch.zeros_like(self.mean).index_add_(0, classes, kept),
+            torch.zeros_like(self.weight).index_add_(0, classes, known.to(self.weight.dtype)),
         )
 
     @torch.no_grad()
@@ -69,5 +57,14 @@ class ClassMeans(nn.Module):
             sums: float [C, ...], of the values of each class.
             counts: [C], how many there were.
         """
-        self.sums.mul_(self.decay).add_(sums)
-        self.counts.mul_(self.decay).add_(counts)
+        there, counts = counts > 0, counts.to(self.weight.dtype)
+        self.weight.mul_(self.decay).add_(counts)
+        moved = torch.lerp(self.mean, sums / _like(counts, sums), _like(counts / self.weight, sums))
+        # A class that does not come keeps its mean, however little its weight has become.
+        self.mean.copy_(torch.where(_like(there, sums), moved, self.mean))
+        self.seen.logical_or_(there)
+
+
+def _like(numbers: Tensor, values: Tensor) -> Tensor:
+    """A number for each class as [C, 1, ...], beside values [C, ...]."""
+    return numbers.view(-1, *[1] * (values.ndim - 1))

@@ -1,22 +1,17 @@
 """What a teacher said about each example, so that it is asked only once."""
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from didact.documents import Document, State
+from didact.documents import State
 from didact.errors import DataError
 from didact.memory.index import Index
 from didact.memory.per_example import PerExample
-from didact.types import Features, Labels, Logits, Signal
-
-_KINDS: dict[str, type[Logits] | type[Labels] | type[Features]] = {
-    "Logits": Logits,
-    "Labels": Labels,
-    "Features": Features,
-}
+from didact.types import Signal
+from didact.types.algebra import from_tensors, to_tensors
 
 
 class SignalCache:
@@ -62,22 +57,22 @@ class SignalCache:
             return torch.zeros_like(ids, dtype=torch.bool), None
         table = self._table
         rows = self.index.find(ids.to(table.seen.device))
-        return table.seen[rows], _assemble(self._kind, {name: table.get(rows, name) for name in table.columns})
+        found = {name.replace("/", "."): table.get(rows, name) for name in table.columns}
+        return table.seen[rows], from_tensors(self._kind, found)
 
     def put(self, ids: Tensor, signal: Signal) -> None:
         """Remember what was said about examples; a later answer replaces an earlier one.
 
         Args:
             ids: int64 [B].
-            signal: `Logits`, `Labels` or `Features` with B rows, always of the same kind, shapes and data types.
+            signal: tensors with B rows, always of the same kind, shapes and data types.
 
         Raises:
-            DataError: a signal of another kind, or unlike those that came before.
+            DataError: a signal unlike those that came before.
+            TeacherError: one that is more than tensors; see `to_tensors`.
         """
-        kind = type(signal).__name__
-        if kind not in _KINDS:
-            raise DataError(f"A signal of the kind {kind} cannot be cached; {', '.join(_KINDS)} can be.")
-        parts = _flatten(signal)
+        # Columns have names without dots.
+        kind, parts = type(signal).__name__, {n.replace(".", "/"): part for n, part in to_tensors(signal).items()}
         if self._table is None:
             self._kind, self._table = kind, _table(len(self) + 1, parts)
             self.to(next(iter(parts.values())).device)
@@ -129,23 +124,3 @@ def _table(size: int, parts: Mapping[str, Tensor]) -> PerExample:
     """A table for what looks like these parts, each [B, ...]."""
     shapes = {name: part.shape[1:] for name, part in parts.items()}
     return PerExample(size, shapes, dtypes={name: part.dtype for name, part in parts.items()})
-
-
-def _flatten(signal: Any) -> dict[str, Tensor]:
-    """The tensors of a signal by name; those of a mapping have its name in front. Names have no dots."""
-    parts: dict[str, Tensor] = {}
-    for name, value in signal.fields().items():
-        if isinstance(value, Mapping):
-            parts.update({f"{name}/{key.replace('.', '/')}": tensor for key, tensor in value.items()})
-        elif value is not None:
-            parts[name] = value
-    return parts
-
-
-def _assemble(kind: str, parts: Mapping[str, Tensor]) -> Signal:
-    """The signal that `_flatten` took apart."""
-    fields: Document = {name: tensor for name, tensor in parts.items() if "/" not in name}
-    if kind == "Features":
-        taps = {name.split("/", 1)[1]: tensor for name, tensor in parts.items() if "/" in name}
-        fields["features"] = {name.replace("/", "."): tensor for name, tensor in taps.items()}
-    return _KINDS[kind](**fields)

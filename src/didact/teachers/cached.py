@@ -1,7 +1,6 @@
 """A cache in front of a teacher."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from collections.abc import Iterable
 from typing import Any, Self
 
 import torch
@@ -11,6 +10,7 @@ from didact.documents import State
 from didact.errors import ConfigError
 from didact.teachers.base import WrappingTeacher, ask
 from didact.types import Batch, Cost, Pending, Signal, Stateful
+from didact.types.algebra import from_tensors, to_tensors
 
 
 class CachedTeacher(WrappingTeacher):
@@ -101,13 +101,10 @@ class CachedTeacher(WrappingTeacher):
         self.hits = int(state["hits"])
 
 
-def _merged(signal: Any, missing: Tensor, fresh: Any) -> Any:
+def _merged(signal: Signal | None, missing: Tensor, fresh: Signal) -> Signal:
     """A cached signal with the fresh rows put in at the positions `missing`, for ids that the cache won't keep."""
     if signal is None:
         return fresh
-    if isinstance(signal, Tensor):
-        return signal.index_copy(0, missing, fresh.to(signal.device))
-    if isinstance(signal, Mapping):
-        return {name: _merged(part, missing, fresh[name]) for name, part in signal.items()}
-    parts = {f.name: _merged(getattr(signal, f.name), missing, getattr(fresh, f.name)) for f in fields(signal)}
-    return type(signal)(**parts)
+    new = to_tensors(fresh)
+    whole = {name: kept.index_copy(0, missing, new[name].to(kept.device)) for name, kept in to_tensors(signal).items()}
+    return from_tensors(type(signal).__name__, whole)

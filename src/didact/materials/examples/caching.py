@@ -1,6 +1,5 @@
 """What teachers said of examples, kept where they say the same each time."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -11,6 +10,7 @@ from didact.materials.examples.source import feed_of, train_of
 from didact.memory import SignalCache
 from didact.teachers import CachedTeacher
 from didact.types import Signal
+from didact.types.algebra import to_tensors
 
 LIMIT = 1 << 30
 """Bytes; answers that would take more are asked for again each time."""
@@ -21,15 +21,9 @@ class BoundedCache(SignalCache):
 
     def put(self, ids: Tensor, signal: Signal) -> None:
         """Remember what was said about examples, where there is room for all of them."""
-        if _bytes(signal) // max(len(ids), 1) * len(self) <= LIMIT:
+        size = sum(part.nbytes for part in to_tensors(signal).values())
+        if size // max(len(ids), 1) * len(self) <= LIMIT:
             super().put(ids, signal)
-
-
-def _bytes(part: object) -> int:
-    if isinstance(part, Tensor):
-        return part.numel() * part.element_size()
-    values = part.fields() if isinstance(part, Signal) else part
-    return sum(map(_bytes, values.values())) if isinstance(values, Mapping) else 0
 
 
 def cached(teacher: object, run: Run[ExampleData]) -> Any:

@@ -112,7 +112,7 @@ class KnowledgeConcentration(Method):
     def weights(self) -> Tensor:
         """How much each specialist counts now, float [K] in [0, 1]."""
         begun = self.config.prepare if len(self.specialists) else 0.0
-        own, losses = (self.fraction - begun) / (1.0 - begun), self.losses.means
+        own, losses = (self.fraction - begun) / (1.0 - begun), self.losses.mean
         left = max(0.0, 1.0 - own / self.config.pacing) if self.config.pacing else 0.0
         return self_paced_weights(losses * left, 2.0 * losses.mean().clamp(min=1e-12))
 

@@ -88,7 +88,7 @@ class McmiTeacher(Method):
         said = target_log_probs(self.teacher.original.signal(batch), 1.0, classes=logits.shape[-1]).argmax(-1)
         label = torch.where(is_labelled(batch["label"]), batch["label"], said)
         self.centroids.update(*map(self.place.gather, (label, logits.detach().float().softmax(-1))))
-        mean = self.centroids.means[label].clamp(min=1e-12).log()
+        mean = self.centroids.mean[label].clamp(min=1e-12).log()
         return Terms(
             likelihood=cross_entropy(logits, label),
             information=reverse_kl(logits, mean).weighted(-self.config.information),

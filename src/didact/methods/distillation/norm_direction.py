@@ -92,7 +92,7 @@ class NormDirection(Method):
         label, theirs = batch["label"], signal.features[config.teacher_tap]
         belongs = torch.where(is_labelled(label), label, signal.logits.argmax(-1))
         mine = self.projector(output.features[config.student_tap])
-        direction = norm_direction(mine, theirs, self.means.means[belongs], trust=signal.trust)
+        direction = norm_direction(mine, theirs, self.means.mean[belongs], trust=signal.trust)
         self.seen.append((self.place.gather(belongs), self.place.gather(theirs)))
         return Terms(
             direction=direction.weighted(config.weight),

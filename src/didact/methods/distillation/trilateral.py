@@ -78,7 +78,7 @@ class Trilateral(Method):
         logits = self.learner(batch).logits
         said = target_probs(signal, 1.0, classes=logits.shape[-1])
         self.means.update(label, said)
-        edges = trilateral_edges(logits.softmax(-1), said, label.clamp(min=0), self.means.means)
+        edges = trilateral_edges(logits.softmax(-1), said, label.clamp(min=0), self.means.mean)
         share = self.ratio(edges)
         return Terms(
             fused=self.fused(logits, signal, label, share.detach(), learned),
