@@ -13,6 +13,7 @@ from didact.errors import ConfigError
 from didact.learners import causal
 from didact.losses.policy.outputs import with_advantages
 from didact.methods.language import evocot
+from didact.parts.verifier import verifier_of
 from didact.rollouts import (
     Chains,
     Rollouts,
@@ -25,7 +26,6 @@ from didact.rollouts import (
     split_steps,
     write_chains,
 )
-from didact.teachers import verifier_of
 from didact.types import Batch, Question
 
 TOLD = "{prompt}{answer}:"

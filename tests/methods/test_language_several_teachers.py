@@ -16,6 +16,7 @@ from didact.losses.policy.outputs import comprehension
 from didact.losses.policy.selection import best_of_groups
 from didact.losses.policy.surrogate import imitated
 from didact.methods.language import ampo, tinyllm
+from didact.parts.verifier import verifier_of
 from didact.rollouts import (
     Rollouts,
     Sampling,
@@ -27,7 +28,6 @@ from didact.rollouts import (
     replace_rollouts,
     teacher_answers,
 )
-from didact.teachers import verifier_of
 from didact.types import Batch, Question, Questions
 from small_questions import questions as small_questions
 

@@ -125,7 +125,7 @@ def test_a_dotted_name_is_something_of_ones_own():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "teacher is '', but a teacher was expected. Known: adversarial, "),
+        ("", "teacher is '', but a teacher was expected here. Known: adversarial, "),
         ("nosy:0.3:mlp:8", "there is no teacher 'nosy'. Did you mean noisy?"),
         ("mlq:8", "Did you mean mlp?"),
         ("noisy", "noisy is written noisy:RATE:TEACHER, such as"),
@@ -133,7 +133,8 @@ def test_a_dotted_name_is_something_of_ones_own():
         ("noisy:0.3:", "noisy is written noisy:RATE:TEACHER"),
         ("noisy:0.3:mpl:8", r"there is no teacher 'mpl'. Did you mean mlp\? .*read: 'noisy:0.3:', left: 'mpl:8'"),
         ("view:a", "view is written view:NAME:TEACHER"),
-        ("mlp:8+", "there is no teacher ''"),
+        ("mlp:8+", "a teacher was expected here"),
+        ("exact:boxed+onnx:8", "onnx takes no argument"),
         ("(mlp:8", r"'\)' was expected here"),
         ("exact)", r"more follows; .*left: '\)'"),
         ("gate(exact)", "',' was expected here"),
@@ -173,7 +174,8 @@ def test_a_file_in_the_folder_is_a_kind_and_its_first_line_is_its_help(folder):
     path = folder.parent / "kinds" / "lucky.py"
     assert "lucky" not in parts.kinds("teacher")
     path.write_text(
-        '"""Guesses.\n\nAlways."""\nEXAMPLE = "lucky:7"\n\ndef build(spec, purpose: ForExamples | ForQuestions): 1\n'
+        '"""Guesses.\n\nAlways."""\nEXAMPLE = "lucky:7"\nFORM = "lucky:NUMBER"\n'
+        "\ndef build(spec, purpose: ForExamples | ForQuestions): 1\n"
     )
     kind = parts.find("teacher", "lucky")
     assert (kind.help, kind.example, kind.materials) == ("Guesses.", "lucky:7", ("examples", "questions"))

@@ -17,8 +17,11 @@ from didact.learners import CausalLearner, ModuleLearner, export, save_causal
 from didact.parts import python
 from didact.parts.models import build, build_causal
 from didact.parts.part import ForExamples, ForQuestions, Part, tokenizer_of
-from didact.teachers import Committee, FrozenTeacher, LanguageTeacher
-from didact.types import Batch, Examples
+from didact.parts.verifier import verifier_of
+from didact.teachers import Committee, FrozenTeacher, LanguageTeacher, Verifier
+from didact.teachers.verifiers import ExactVerifier
+from didact.trusting import asked_by
+from didact.types import Batch, Examples, Question
 
 CLASSES = ("a", "b", "c")
 KINDS = [(role, name) for role in ("student", "teacher") for name in parts.kinds(role)]
@@ -122,6 +125,30 @@ def test_the_example_of_a_kind_is_read_as_that_kind_and_can_be_built(role, name,
     else:
         assert isinstance(part.model, ModuleLearner if material == "examples" else CausalLearner)
         assert part.rate > 0
+
+
+@pytest.mark.parametrize("name", parts.kinds("verifier"))
+def test_the_example_of_a_verifier_is_read_as_that_kind_and_can_be_built(name, monkeypatch):
+    rewards = types.ModuleType("rewards")
+    rewards.reward = lambda text, question: 1.0
+    monkeypatch.setitem(sys.modules, "my_package.rewards", rewards)
+    kind = parts.find("verifier", name)
+    assert (kind.help.endswith("."), len(kind.help) <= 120) == (True, True)
+    assert parts.parse(kind.example, "verifier").kind == name
+    verifier = verifier_of(kind.example)
+    assert isinstance(verifier, Verifier)
+    assert str(verifier_of(str(verifier))) == str(verifier)
+
+
+def test_a_verifier_of_ones_own_is_a_function_or_a_verifier_by_a_name_with_dots(monkeypatch):
+    rewards = types.ModuleType("rewards")
+    rewards.Set = type("Set", (), {"short": staticmethod(lambda text, question: -len(text)), "exact": ExactVerifier()})
+    monkeypatch.setitem(sys.modules, "my_package.rewards", rewards)
+    question = Question(id=0, prompt="", answer="abc")
+    summed = verifier_of("2*my_package.rewards:Set.exact+0.5*my_package.rewards:Set.short")
+    assert summed.judge(["abc", "ab"], [question] * 2).value.tolist() == [2 - 1.5, -1.0]
+    with pytest.raises(TrustError, match=r"asks to run the code 'my_package\.rewards:Set\.short'"), asked_by("down"):
+        verifier_of("gate(exact,my_package.rewards:Set.short)")
 
 
 def _for(kind, material):

@@ -6,8 +6,9 @@ import torch
 
 from didact.errors import ConfigError, DataError
 from didact.parts.models import build_causal
+from didact.parts.verifier import verifier_of
 from didact.rollouts import Sampling, Writer, concat, pad_rows, repetition, rollout_rounds
-from didact.teachers import FunctionVerifier, LanguageTeacher, verifier_of
+from didact.teachers import FunctionVerifier, LanguageTeacher
 from didact.teachers.verifiers import Abstention
 from didact.types import Batch, Question, Questions, RolloutFeed
 from together import run_together

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from didact.errors import ConfigError, DataError, MissingExtraError, TeacherError
+from didact.parts.verifier import verifier_of
 from didact.teachers.verifiers import (
     FunctionVerifier,
     GatedVerifier,
@@ -20,7 +21,6 @@ from didact.teachers.verifiers import (
     answers,
     strength,
     try_verifier,
-    verifier_of,
 )
 from didact.teachers.verifiers.python_tests import code_in
 from didact.types import Batch, Question
@@ -323,16 +323,18 @@ def test_quoted_patterns_mean_what_they_say():
         ("numerc+exact", "Did you mean numeric"),
         ("gate(numeric", "',' was expected"),
         ("gate(exact,exact", "'\\)' was expected"),
-        ("gate(regex:a,exact)", "between slashes"),
-        ("regex", "a pattern was expected"),
-        ("length", "takes a length"),
-        ("length:-1", "takes a length"),
+        ("gate(regex:a,exact)", "In parentheses, the slashes are needed"),
+        ("regex", "regex is written regex:/PATTERN/, such as"),
+        ("length", "length is written length:MAX or length:MAX:CACHE, such as"),
+        ("length:-1", "length is written length:MAX or"),
         ("exact:boxd", "no option 'boxd'. Did you mean boxed"),
         ("python:shar", "Did you mean share"),
         ("exact exact", "more follows"),
-        ("exact-exact", "more follows|was expected|complete"),
+        ("exact-exact", "no verifier 'exact-exact'. Did you mean exact"),
+        ("numeric:3", "numeric takes no argument"),
+        ("os.path:joi.x", "'os.path' has no 'joi.x'. Did you mean join"),
         ("math:sqr", "Did you mean sqrt"),
-        ("no_such_module:f", "neither a verifier nor a module"),
+        ("no_such_module:f", "'no_such_module' cannot be imported"),
         ("math:pi", "must be a function"),
         ("+exact", "a verifier was expected"),
     ],

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from didact import worlds
-from didact.teachers import verifier_of
+from didact.parts.verifier import verifier_of
 from didact.types import Question
 from didact.worlds.language_choosing import chosen
 

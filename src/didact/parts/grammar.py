@@ -11,7 +11,7 @@ r"""Reads specs, for every part of a run.
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,15 +26,10 @@ LENGTH = 10_000
 _WEIGHT = re.compile(r"\s*(-?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*\*\s*")
 _NAME = re.compile(r"[A-Za-z_](?:[\w.]|-(?=\w))*")
 _QUOTED = re.compile(r"/((?:[^/\\]|\\.)*)/", re.DOTALL)
-_DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
+_OWN = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 
 
-def parse(
-    text: str,
-    role: str,
-    *,
-    field: str = "",
-) -> Spec:
+def parse(text: str, role: str, *, field: str = "") -> Spec:
     """Read a spec; nothing is imported or opened.
 
     Args:
@@ -49,10 +44,12 @@ def parse(
         ConfigError: It cannot be read; the message says what would work.
         TrustError: A file asks for it, and it names code or a download; see `didact.trusting`.
     """
-    reader = _Reader(text, field or role)
     if len(text) > LENGTH:
         raise ConfigError(f"{field or role} has {len(text)} characters, but a spec has {LENGTH} at most.")
-    spec = reader.whole(ROLES[role])
+    reader = _Reader(text, field or role)
+    spec = reader.list(ROLES[role])
+    if reader.place < len(text):
+        raise reader.wrong("the spec is complete here, but more follows; '+' joins parts, and ':' begins an argument.")
     for one in spec.walk():
         names = find(one.role, one.kind).names
         local = names == "download" and os.path.isdir(one.argument)  # noqa: PTH112 - never raises
@@ -70,25 +67,12 @@ class _Reader:
     """
 
     def __init__(self, text: str, field: str) -> None:
-        self.text, self.field, self.place = text, field, 0
-        self.ends: list[str] = []
-        """The signs that end an argument in the parentheses around it, from the outermost inwards."""
-        self.depth = 0
-
-    def whole(self, role: Role) -> Spec:
-        """The spec from its beginning to its end."""
-        if not self.text.strip():
-            raise self.wrong(f"a {role.name} was expected. {_known(role)}")
-        spec = self.list(role)
-        if self.place < len(self.text):
-            raise self.wrong(
-                "the spec is complete here, but more follows; '+' joins parts, and ':' begins an argument."
-            )
-        return spec
+        self.text, self.field, self.place, self.depth = text, field, 0, 0
+        self.ends = "+"
+        """The signs that end an argument here."""
 
     def list(self, role: Role) -> Spec:
-        """A term, or several with `+` between them."""
-        self.skip()
+        """A part, or several with `+` between them."""
         start, parts = self.place, [self.term(role)]
         while self.take("+"):
             parts.append(self.term(role))
@@ -96,98 +80,80 @@ class _Reader:
             return parts[0]
         if not role.joined:
             raise self.wrong(f"a {role.name} is one part, so that neither '+' nor a weight means anything.")
-        return Spec(role=role.name, kind=role.joined, inner=tuple(parts), text=self.since(start))
+        return self.spec(role.name, role.joined, start, inner=parts)
 
     def term(self, role: Role) -> Spec:
         """A part, perhaps with a weight before it."""
-        self.skip()
-        if self.path_ahead():
-            return self.path(role)
-        weight = _WEIGHT.match(self.text, self.place)
+        self.take("")
+        weight = None if self.path_ahead() else _WEIGHT.match(self.text, self.place)
         self.place = weight.end() if weight else self.place
-        spec = self.one(role)
-        return replace(spec, weight=float(weight[1])) if weight else spec
+        return replace(self.one(role), weight=float(weight[1]) if weight else 1.0)
 
     def one(self, role: Role) -> Spec:
-        """A part without its weight."""
+        """A part without its weight: a path, a list in parentheses, something of one's own, or one of a kind."""
         self.depth += 1
         if self.depth > DEPTH:
             raise self.wrong(f"parts are nested more than {DEPTH} deep.")
-        spec = self.path(role) if self.path_ahead() else self.named(role)
+        start, end = self.place, self.path_ahead()
+        name = _NAME.match(self.text, start)
+        plain = name[0].replace("-", "_") if name else ""
+        if not end and self.text.startswith("(", start):
+            (spec,) = self.inside([role], "+)")
+        elif end:
+            spec = self.path(role, end)
+        elif (kind := next((kind for kind in _all(role) if kind.named and kind.name == plain), None)) and name:
+            self.place = name.end()
+            spec = self.of_kind(kind, start)
+        else:
+            spec = self.own(role)
         self.depth -= 1
-        return spec
+        return spec if spec.role == role.name else self.spec(role.name, role.wrapper, start, inner=[spec])
 
-    def named(self, role: Role) -> Spec:
-        """A part that begins with its kind, or a list in parentheses."""
-        if self.take("("):
-            self.ends.append("+)")
-            spec = self.list(role)
-            self.expect(")")
-            self.ends.pop()
-            return spec
-        name = _NAME.match(self.text, self.place)
-        known = {} if name is None else kinds(role.name)
-        if name is not None and (kind := known.get(name[0].replace("-", "_"))) is not None:
-            return self.of_kind(kind, name[0])
-        if role.wraps and name is not None and name[0].replace("-", "_") in kinds(role.wraps):
-            start, inner = self.place, self.one(ROLES[role.wraps])
-            return Spec(role=role.name, kind=role.wrapper, inner=(inner,), text=self.since(start))
-        return self.own(role)
-
-    def of_kind(self, kind: Kind, name: str) -> Spec:
-        """A part of a kind, whose name is what comes next."""
-        start = self.place
-        self.place += len(name)
+    def of_kind(self, kind: Kind, start: int) -> Spec:
+        """A part of a kind, of which the name was read."""
         if kind.called:
-            inner = self.arguments(kind)
-            return Spec(role=kind.role, kind=kind.name, inner=inner, text=self.since(start))
-        if kind.nested:
-            words = [self.word(kind) for _ in range(kind.words)]
-            self.expect_inner(kind)
-            role = ROLES[kind.nested[0]]
-            inner = self.list(role) if kind.takes_list else self.one(role)
-            argument = ":".join(words)
-            return Spec(role=kind.role, kind=kind.name, argument=argument, inner=(inner,), text=self.since(start))
-        argument = self.argument(kind, start)
-        return Spec(role=kind.role, kind=kind.name, argument=argument, text=self.since(start))
+            inner = self.inside([ROLES[role] for role in kind.nested], "+,)")
+            return self.spec(kind.role, kind.name, start, inner=inner)
+        if not kind.nested:
+            return self.spec(kind.role, kind.name, start, argument=self.argument(kind, start))
+        words = []
+        self.colon(kind)
+        for _ in range(kind.words):
+            words.append(self.until(self.end(":()+")))
+            self.colon(kind)
+        inner = (self.list if kind.takes_list else self.one)(ROLES[kind.nested[0]])
+        return self.spec(kind.role, kind.name, start, argument=":".join(words), inner=[inner])
 
-    def arguments(self, kind: Kind) -> tuple[Spec, ...]:
-        """The parts in parentheses after a kind, with commas between them."""
+    def inside(self, roles: Sequence[Role], ends: str) -> Sequence[Spec]:
+        """Parts in parentheses, with commas between them."""
+        outer, self.ends = self.ends, ends
         inner = []
-        self.ends.append("+,)")
-        for number, role in enumerate(kind.nested):
+        for number, role in enumerate(roles):
             self.expect("," if number else "(")
-            inner.append(self.list(ROLES[role]))
+            inner.append(self.list(role))
         self.expect(")")
-        self.ends.pop()
-        return tuple(inner)
+        self.ends = outer
+        return inner
 
-    def word(self, kind: Kind) -> str:
-        """The word after a colon, where a nested part follows it."""
-        self.expect_inner(kind)
-        found = re.compile(r"[^:()+]*").match(self.text, self.place)
-        assert found is not None
-        self.place = found.end()
-        return found[0].strip()
-
-    def expect_inner(self, kind: Kind) -> None:
-        """A colon, with something behind it."""
+    def colon(self, kind: Kind) -> None:
+        """Go over a colon, which must be here, with something behind it."""
         if not self.text.startswith(":", self.place) or not self.text[self.place + 1 :].strip(" )"):
             raise self.wrong(kind.usage)
-        self.place += 1
+        self.take(":")
+        self.take("")
 
     def argument(self, kind: Kind, start: int) -> str:
         """The rest of a part in which nothing is nested."""
-        for beginning in kind.quoted:
-            if self.text.startswith(beginning, start):
-                self.place = start + len(beginning)
-                return beginning.removeprefix(f"{kind.name}:") + self.quoted(kind)
+        quoted = next((one for one in kind.quoted if self.text.startswith(one, start)), "")
+        if quoted:
+            self.place = start + len(quoted)
+            return quoted.removeprefix(f"{kind.name}:") + self.quoted(kind)
         if not self.text.startswith(":", self.place):
-            self.skip()
-            return ""
+            return self.until(self.place)
+        if kind.form == kind.name:
+            raise self.wrong(f"{kind.name} takes no argument.")
         self.place += 1
-        start, self.place = self.place, self.path_ahead() or self.end_of_argument()
-        return self.since(start).strip()
+        return self.until(self.path_ahead() or self.end(self.ends))
 
     def quoted(self, kind: Kind) -> str:
         """Text between slashes; without them, all that follows."""
@@ -195,66 +161,64 @@ class _Reader:
         if found:
             self.place = found.end()
             return found[1].replace("\\/", "/")
-        rest = self.text[self.place :]
-        if self.ends or not rest:
+        if ")" in self.ends:
             raise self.wrong(f"{kind.usage} In parentheses, the slashes are needed.")
-        self.place = len(self.text)
-        return rest
+        return self.until(len(self.text))
 
     def own(self, role: Role) -> Spec:
         """`package.module:name`; anything else is a mistake."""
-        start, end = self.place, self.end_of_argument()
+        start, end = self.place, self.end(self.ends)
         text = self.text[start:end].strip()
-        module, _, name = text.partition(":")
-        if role.own and _DOTTED.fullmatch(module) and _DOTTED.fullmatch(name):
+        if role.own and _OWN.fullmatch(text):
             self.place = end
-            return Spec(role=role.name, kind=role.own, argument=text, text=text)
+            return self.spec(role.name, role.own, start, argument=text)
+        if not text:
+            raise self.wrong(f"a {role.name} was expected here. {_known(role)}")
         if os.sep in text or any(kind.is_at(Path(text)) for kind in _all(role)) or _has_suffix(text, role):
             raise self.wrong(f"there is no file or directory {text!r}. {_known(role)}")
-        raise self.wrong(f"there is no {role.name} {module!r}. {nearest(module, _names(role))}{_advice(role)}")
+        name = text.partition(":")[0]
+        raise self.wrong(f"there is no {role.name} {name!r}. {nearest(name, _names(role))}{_advice(role)}")
 
-    def path(self, role: Role) -> Spec:
-        """A path that exists."""
-        start, self.place = self.place, self.path_ahead()
-        text = self.since(start).strip()
+    def path(self, role: Role, end: int) -> Spec:
+        """A path that exists, as far as a place."""
+        start, text = self.place, self.until(end)
         found = next((kind for kind in _all(role) if kind.is_at(Path(text))), None)
         if found is None:
             what = "directory" if Path(text).is_dir() else "file"
             wanted = "; ".join(f"{kind.name}: {', '.join(kind.paths)}" for kind in _all(role) if kind.paths)
             raise self.wrong(f"{text!r} is a {what} that is no {role.name}. A path may be {wanted or 'none'}.")
-        if found.role == role.name:
-            return Spec(role=role.name, kind=found.name, argument=text, text=text)
-        inner = Spec(role=found.role, kind=found.name, argument=text, text=text)
-        return Spec(role=role.name, kind=role.wrapper, inner=(inner,), text=text)
+        return self.spec(found.role, found.name, start, argument=text)
+
+    def spec(self, role: str, kind: str, start: int, *, argument: str = "", inner: Sequence[Spec] = ()) -> Spec:
+        """What was read since a place, as a part."""
+        text = self.text[start : self.place].strip()
+        return Spec(role=role, kind=kind, field=self.field, argument=argument, inner=tuple(inner), text=text)
 
     def path_ahead(self) -> int:
         """Where the longest path that exists and begins here ends; 0 where none does."""
-        ends = self.ends[-1] if self.ends else "+"
         for end in range(len(self.text), self.place, -1):
-            if end < len(self.text) and self.text[end] not in ends:
+            if end < len(self.text) and self.text[end] not in self.ends:
                 continue
             text = self.text[self.place : end].strip()
             if text and os.path.exists(text):  # noqa: PTH110 - never raises, however odd the text is
                 return end
         return 0
 
-    def end_of_argument(self) -> int:
-        """Where the argument that begins here ends."""
-        ends = self.ends[-1] if self.ends else "+"
-        return next((i for i in range(self.place, len(self.text)) if self.text[i] in ends), len(self.text))
+    def end(self, signs: str) -> int:
+        """Where the next of some signs is; the end of the text where there is none."""
+        return next((i for i in range(self.place, len(self.text)) if self.text[i] in signs), len(self.text))
 
-    def since(self, start: int) -> str:
-        """What was read since a place."""
-        return self.text[start : self.place].strip()
-
-    def skip(self) -> None:
-        """Go over spaces."""
-        while self.text.startswith(" ", self.place):
-            self.place += 1
+    def until(self, end: int) -> str:
+        """Go to a place; what stands between, without the spaces around it."""
+        start, self.place = self.place, end
+        text = self.text[start:end].strip()
+        self.take("")
+        return text
 
     def take(self, sign: str) -> bool:
-        """Go over a sign, if it is here."""
-        self.skip()
+        """Go over spaces, and then over a sign, if it is here."""
+        while self.text.startswith(" ", self.place):
+            self.place += 1
         there = self.text.startswith(sign, self.place)
         self.place += len(sign) * there
         return there
@@ -271,15 +235,13 @@ class _Reader:
         return ConfigError(f"{self.field} is {self.text!r}, but {reason}{where}")
 
 
-def _all(role: Role) -> Iterable[Kind]:
+def _all(role: Role) -> list[Kind]:
     """The kinds that do in a role, its own first."""
     return [*kinds(role.name).values(), *(kinds(role.wraps).values() if role.wraps else ())]
 
 
 def _names(role: Role) -> list[str]:
-    return list(
-        dict.fromkeys(kind.name for kind in _all(role) if kind.name not in (role.joined, role.wrapper, role.own))
-    )
+    return list(dict.fromkeys(kind.name for kind in _all(role) if kind.named))
 
 
 def _known(role: Role) -> str:
@@ -288,7 +250,7 @@ def _known(role: Role) -> str:
 
 def _advice(role: Role) -> str:
     own = " package.module:name is something of your own;" if role.own else ""
-    return f"{own} `didact list {role.name}` prints them." if role.name in ROLES else ""
+    return f"{own} `didact list {role.plural}` prints them."
 
 
 def _has_suffix(text: str, role: Role) -> bool:

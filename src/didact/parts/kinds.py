@@ -4,9 +4,9 @@ A kind is a file `didact/parts/<role>s/<kind>.py`. Nothing is registered. The fi
 
 - a docstring, whose first line is its help;
 - `EXAMPLE`, a spec of this kind that can be built;
-- `FORM`, where the kind takes more than one free word: `noisy:RATE:TEACHER` takes a word and then a whole spec of a
-  teacher, `committee:HOW:TEACHERS` a list of them, `gate(VERIFIER,VERIFIER)` two, `regex:/PATTERN/` anything between
-  slashes; `|` parts alternatives;
+- `FORM`, where it takes an argument: `mlp:WIDTH,WIDTH` takes a word, `noisy:RATE:TEACHER` a word and then a whole spec
+  of a teacher, `committee:HOW:TEACHERS` a list of them, `gate(VERIFIER,VERIFIER)` two, `regex:/PATTERN/` anything
+  between slashes; `|` parts alternatives. A kind whose form does not begin with its name is not written by its name;
 - `PATHS`, where a path that exists stands for it: `*.onnx` is a file, `*/config.json` a directory that holds such a
   file, and `!` excludes;
 - `NAMES`, where a spec of this kind names `code` or a `download`, which a file may not do;
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from didact.errors import check_choice
+from didact.errors import ConfigError, check_choice
 from didact.options import parse as parse_file
 
 
@@ -34,8 +34,8 @@ class Role:
 
     name: str
     """As a field of a run has it, such as `teacher`."""
-    package: str
-    """Where its kinds lie, one file each."""
+    plural: str
+    """The folder of didact where its kinds lie, one file each, and what `didact list` calls them."""
     joined: str = ""
     """The kind that `A+B` is; empty where only one part makes sense."""
     wraps: str = ""
@@ -45,22 +45,18 @@ class Role:
     own: str = ""
     """The kind that `package.module:name` is."""
 
+    @property
+    def package(self) -> str:
+        """Where its kinds lie."""
+        return f"didact.parts.{self.plural}"
+
 
 ROLES = {
     role.name: role
     for role in (
-        Role(name="student", package="didact.parts.students", own="own"),
-        Role(
-            name="teacher",
-            package="didact.parts.teachers",
-            joined="committee",
-            wraps="student",
-            wrapper="model",
-            own="own",
-        ),
-        Role(name="verifier", package="didact.parts.verifiers", joined="sum", own="own"),
-        Role(name="monitor", package="didact.parts.monitors"),
-        Role(name="curriculum", package="didact.parts.curricula"),
+        Role(name="student", plural="students", own="own"),
+        Role(name="teacher", plural="teachers", joined="committee", wraps="student", wrapper="model", own="own"),
+        Role(name="verifier", plural="verifiers", joined="sum", own="own"),
     )
 }
 """The roles that a spec can be written for."""
@@ -74,6 +70,8 @@ class Spec:
     """One of `ROLES`."""
     kind: str
     """The name of a file in that role's folder."""
+    field: str
+    """What it was given for, for messages."""
     argument: str = ""
     """What stands after the kind: a word, the rest where nothing is nested, or the path."""
     inner: tuple["Spec", ...] = ()
@@ -92,6 +90,15 @@ class Spec:
         yield self
         for one in self.inner:
             yield from one.walk()
+
+    def wrong(self, reason: str = "") -> ConfigError:
+        """The error that it is, with the reason as the end of a sentence; by default how one of its kind is written."""
+        return ConfigError(f"{self.named}, but {reason or find(self.role, self.kind).usage}")
+
+    @property
+    def named(self) -> str:
+        """What it was given for and what it is, as the beginning of a message."""
+        return f"{self.field} is {self.text!r}"
 
     @property
     def members(self) -> tuple["Spec", ...]:
@@ -121,35 +128,18 @@ class Kind:
     materials: tuple[str, ...] = ()
     """What it can be built for, such as `examples` and `questions`; empty where that makes no difference."""
 
-    @property
-    def nested(self) -> tuple[str, ...]:
-        """The roles of the specs nested in one of it."""
-        words = (word.lower().removesuffix("s") for word in re.findall(r"[A-Z]+", self._first))
-        return tuple(word for word in words if word in ROLES)
-
-    @property
-    def takes_list(self) -> bool:
-        """Whether what is nested may be several parts with `+`, as in `committee:logit:A+B`."""
-        return self._first.endswith("S") and bool(self.nested)
-
-    @property
-    def _first(self) -> str:
-        return self.form.partition(" | ")[0]
-
-    @property
-    def called(self) -> bool:
-        """Whether what is nested stands in parentheses, as in `gate(A,B)`."""
-        return bool(self.nested) and "(" in self._first
-
-    @property
-    def words(self) -> int:
-        """How many words stand between its name and what is nested."""
-        return self._first.count(":") - 1 if self.nested and not self.called else 0
-
-    @property
-    def quoted(self) -> tuple[str, ...]:
-        """The beginnings after which anything may follow, between slashes or to the end, such as `regex:`."""
-        return tuple(form[: form.index("/")] for form in self.form.split(" | ") if "/" in form)
+    named: bool = True
+    """Whether a spec of it begins with its name."""
+    nested: tuple[str, ...] = ()
+    """The roles of the specs nested in one of it."""
+    takes_list: bool = False
+    """Whether what is nested may be several parts with `+`, as in `committee:logit:A+B`."""
+    called: bool = False
+    """Whether what is nested stands in parentheses, as in `gate(A,B)`."""
+    words: int = 0
+    """How many words stand between its name and what is nested."""
+    quoted: tuple[str, ...] = ()
+    """The beginnings after which anything may follow, between slashes or to the end, such as `regex:`."""
 
     @property
     def usage(self) -> str:
@@ -211,17 +201,26 @@ def _described(role: str, path: Path, _modified: int) -> Kind:
     description = ast.get_docstring(tree) or ""
     stated = {ast.unparse(n.targets[0]): n.value for n in tree.body if isinstance(n, ast.Assign)}
     said = {name: ast.literal_eval(stated[name]) for name in ("EXAMPLE", "FORM", "PATHS", "NAMES") if name in stated}
+    forms = said.get("FORM", path.stem).split(" | ")
+    words = [word.lower().removesuffix("s") for word in re.findall(r"[A-Z]+", forms[0])]
+    nested = tuple(word for word in words if word in ROLES)
     return Kind(
         role=role,
         name=path.stem,
         path=path,
         help=description.partition("\n")[0],
         description=description,
-        form=said.get("FORM", path.stem),
+        form=" | ".join(forms),
         example=said.get("EXAMPLE", path.stem),
         paths=said.get("PATHS", ()),
         names=said.get("NAMES", ""),
         materials=_materials(tree),
+        named=forms[0].startswith(path.stem),
+        nested=nested,
+        takes_list=bool(nested) and forms[0].endswith("S"),
+        called=bool(nested) and "(" in forms[0],
+        words=forms[0].count(":") - 1,
+        quoted=tuple(form[: form.index("/")] for form in forms if "/" in form),
     )
 
 

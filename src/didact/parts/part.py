@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import nn
 
-from didact.errors import ConfigError
 from didact.parts.grammar import parse
 from didact.parts.kinds import Spec, find, kinds
 from didact.types import Examples
@@ -105,8 +104,7 @@ class Purpose:
         kind = find(spec.role, spec.kind)
         if self.material not in kind.materials:
             fitting = [one.name for one in kinds(spec.role).values() if self.material in one.materials]
-            raise self.wrong(
-                spec,
+            raise spec.wrong(
                 f"{kind.name} is for {' and '.join(kind.materials)}; here it is to be for {self.material}, and can be "
                 f"{', '.join(fitting)}.",
             )
@@ -115,11 +113,6 @@ class Purpose:
     def with_seed(self, seed: int) -> Self:
         """The same with another seed."""
         return replace(self, seed=seed)
-
-    def wrong(self, spec: Spec, reason: str = "") -> ConfigError:
-        """The error that a spec is, with the reason; by default how one of its kind is written."""
-        reason = reason or find(spec.role, spec.kind).usage
-        return ConfigError(f"{self.field or spec.role} is {spec.text!r}, but {reason}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +130,7 @@ class ForExamples(Purpose):
             ConfigError: The data are a regression.
         """
         if self.examples.task != "classification":
-            raise self.wrong(spec, "it errs about classes, and the data are a regression.")
+            raise spec.wrong("it errs about classes, and the data are a regression.")
         return len(self.examples.classes)
 
 
@@ -158,7 +151,7 @@ class ForQuestions(Purpose):
             ConfigError: There is no student to tell.
         """
         if self.student is None:
-            raise self.wrong(spec, "it speaks of the student's tokens, and there is no student.")
+            raise spec.wrong("it speaks of the student's tokens, and there is no student.")
         return self.student.head.vocabulary
 
 

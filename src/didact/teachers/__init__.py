@@ -15,7 +15,7 @@ from didact.teachers.peers import PeerTeacher
 from didact.teachers.specialists import ClassGroups, members, net_of, unwrapped
 from didact.teachers.transparent import TransparentTeacher
 from didact.teachers.tuned import TunedTeacher
-from didact.teachers.verifiers import FunctionVerifier, Verifier, try_verifier, verifier_of
+from didact.teachers.verifiers import FunctionVerifier, Verifier, try_verifier
 
 __all__ = [
     "PICKLED",
@@ -48,5 +48,4 @@ __all__ = [
     "suspicious_order",
     "try_verifier",
     "unwrapped",
-    "verifier_of",
 ]

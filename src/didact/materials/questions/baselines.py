@@ -9,7 +9,7 @@ from didact.evaluation import ArmResult
 from didact.experiment.config import RunConfig
 from didact.materials.questions import BASELINES
 from didact.materials.questions.data import QuestionData
-from didact.teachers import verifier_of
+from didact.parts.verifier import verifier_of
 from didact.types import Cost, Questions
 
 NGRAMS = (1, 3)

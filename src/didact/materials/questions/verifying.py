@@ -6,7 +6,8 @@ import copy
 from didact import trusting
 from didact.experiment.material import Run
 from didact.materials.questions.data import QuestionData
-from didact.teachers import FunctionVerifier, Verifier, verifier_of
+from didact.parts.verifier import verifier_of
+from didact.teachers import FunctionVerifier, Verifier
 from didact.types import Cost
 
 

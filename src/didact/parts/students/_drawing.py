@@ -7,7 +7,6 @@ from contextlib import contextmanager
 import torch
 
 from didact.parts.kinds import Spec
-from didact.parts.part import Purpose
 
 
 @contextmanager
@@ -18,17 +17,17 @@ def drawn(seed: int) -> Iterator[None]:
         yield
 
 
-def widths_of(spec: Spec, purpose: Purpose) -> list[int]:
+def widths_of(spec: Spec) -> list[int]:
     """The numbers of `16,32`, each at least 1."""
     words = [word for word in spec.argument.split(",") if word]
     if not re.fullmatch(r"(\d+(,\d+)*)?", spec.argument) or any(int(word) == 0 for word in words):
-        raise purpose.wrong(spec)
+        raise spec.wrong()
     return [int(word) for word in words]
 
 
-def depth_and_width(spec: Spec, purpose: Purpose) -> tuple[int, int]:
+def depth_and_width(spec: Spec) -> tuple[int, int]:
     """The numbers of `2x64`, each at least 1."""
     found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", spec.argument)
     if found is None:
-        raise purpose.wrong(spec)
+        raise spec.wrong()
     return int(found[1]), int(found[2])

@@ -12,4 +12,4 @@ OF_QUESTIONS = "decoder:4x128"
 def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
     """The student that suits the data; its spec says which."""
     text = OF_EXAMPLES[purpose.examples.modality] if isinstance(purpose, ForExamples) else OF_QUESTIONS
-    return purpose.build(parse(text, spec.role))
+    return purpose.build(parse(text, spec.role, field=spec.field))

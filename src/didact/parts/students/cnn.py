@@ -12,10 +12,9 @@ RATE = 3e-3
 
 def build(spec: Spec, purpose: ForExamples) -> Part:
     """A convolutional net for images."""
-    widths, examples = widths_of(spec, purpose), purpose.examples
+    widths, examples = widths_of(spec), purpose.examples
     if examples.modality != "image" or not widths:
-        raise purpose.wrong(
-            spec,
+        raise spec.wrong(
             f"the data are of the kind {examples.modality}; a convolutional net needs images and at least one width. "
             "For tables and text, mlp:64,64 or transformer:2x64 would work.",
         )

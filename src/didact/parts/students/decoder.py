@@ -21,7 +21,7 @@ def build(spec: Spec, purpose: ForQuestions) -> Part:
     tokenizer = ByteTokens() if shape == spec.argument else NumberTokens()
     found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)(?::([1-9]\d*))?", shape)
     if found is None:
-        raise purpose.wrong(spec)
+        raise spec.wrong()
     depth, width, context = int(found[1]), int(found[2]), int(found[3] or CONTEXT)
     config = DecoderConfig.small(depth, width, vocabulary=tokenizer.vocabulary, context=context)
     model = CausalLearner(Decoder(config, seed=purpose.seed).to(purpose.dtype), tokenizer, config=spec.text)

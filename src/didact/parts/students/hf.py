@@ -19,7 +19,7 @@ RATE, LANGUAGE_RATE, ADAPTED_RATE = 5e-5, 2e-5, 2e-4
 def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
     """A model with a head for the data's classes, or as it is."""
     if not spec.argument:
-        raise purpose.wrong(spec)
+        raise spec.wrong()
     text = f"hf:{spec.argument}"
     if isinstance(purpose, ForQuestions):
         model = causal.load_causal(spec.argument, purpose.dtype)

@@ -15,7 +15,7 @@ def build(spec: Spec, purpose: ForQuestions) -> Part:
     """A model that keeps its weights and gets adapters."""
     base = spec.inner[0]
     if not (spec.argument.isdecimal() and int(spec.argument) and base.kind in ("hf", "run")):
-        raise purpose.wrong(spec)
+        raise spec.wrong()
     run = Path(base.argument)
     name = str(run / "student") if base.kind == "run" else base.argument
     model = causal.load_adapted(name, int(spec.argument), seed=purpose.seed, dtype=purpose.dtype)

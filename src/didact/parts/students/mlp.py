@@ -15,8 +15,8 @@ RATE = 3e-3
 
 def build(spec: Spec, purpose: ForExamples) -> Part:
     """A perceptron for examples of any kind."""
-    widths, examples = widths_of(spec, purpose), purpose.examples
+    widths, examples = widths_of(spec), purpose.examples
     if examples.modality == "text" and not widths:
-        raise purpose.wrong(spec, "over text an mlp needs the width of its embedding, as in mlp:64.")
+        raise spec.wrong("over text an mlp needs the width of its embedding, as in mlp:64.")
     with drawn(purpose.seed):
         return Part(model=ModuleLearner(nets.mlp(widths, examples, outputs_of(examples))), spec=spec.text, rate=RATE)

@@ -4,17 +4,15 @@ Of the keyword arguments `shape` (of one input), `outputs` (number of classes, o
 `examples`, it is given those that it takes. For questions it returns a `CausalLearner`.
 """
 
-import importlib
 import inspect
 from typing import Any
 
 from torch import nn
 
-from didact import trusting
 from didact.documents import Document
-from didact.errors import nearest
 from didact.learners import CausalLearner, ModuleLearner, outputs_of
-from didact.parts.kinds import Spec, kinds
+from didact.parts.kinds import Spec
+from didact.parts.own import imported
 from didact.parts.part import ForExamples, ForQuestions, Part, Purpose
 from didact.parts.students._drawing import drawn
 
@@ -28,21 +26,16 @@ def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
     with drawn(purpose.seed):
         made = call(spec, purpose)
     if isinstance(purpose, ForQuestions) and not isinstance(made, CausalLearner):
-        raise purpose.wrong(spec, f"it returned {type(made).__name__}; for questions it must return a CausalLearner.")
+        raise spec.wrong(f"it returned {type(made).__name__}; for questions it must return a CausalLearner.")
     if not isinstance(made, nn.Module):
-        raise purpose.wrong(spec, f"it returned {type(made).__name__}; it must return an nn.Module.")
+        raise spec.wrong(f"it returned {type(made).__name__}; it must return an nn.Module.")
     model = made if isinstance(made, ModuleLearner | CausalLearner) else ModuleLearner(made)
     return Part(model=model, spec=spec.text, tokenizer=getattr(model, "tokenizer", None))
 
 
 def call(spec: Spec, purpose: Purpose) -> Any:
     """Import a factory and call it with those arguments that it takes."""
-    trusting.check(spec.text, "code")
-    module, _, name = spec.argument.partition(":")
-    try:
-        factory = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise purpose.wrong(spec, f"it cannot be imported: {error}. {nearest(module, kinds(spec.role))}") from error
+    factory = imported(spec)
     offered: Document = {}
     if isinstance(purpose, ForExamples):
         examples = purpose.examples
@@ -51,5 +44,5 @@ def call(spec: Spec, purpose: Purpose) -> Any:
     try:
         wanted = inspect.signature(factory).parameters
     except (TypeError, ValueError):
-        raise purpose.wrong(spec, "it is no function or class of which is known what it takes.") from None
+        raise spec.wrong("it is no function or class of which is known what it takes.") from None
     return factory(**{name: value for name, value in offered.items() if name in wanted})

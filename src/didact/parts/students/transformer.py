@@ -12,10 +12,9 @@ RATE = 1e-3
 
 def build(spec: Spec, purpose: ForExamples) -> Part:
     """A transformer for examples of any kind."""
-    (depth, width), examples = depth_and_width(spec, purpose), purpose.examples
+    (depth, width), examples = depth_and_width(spec), purpose.examples
     if examples.modality == "table" and len(examples.shape) != 1:
-        raise purpose.wrong(
-            spec,
+        raise spec.wrong(
             f"one input has the shape {list(examples.shape)}; over a table, a transformer needs rows of numbers. An "
             "mlp:64,64 would work.",
         )

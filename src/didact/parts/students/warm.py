@@ -23,9 +23,9 @@ def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
     """A student with what it must learn first."""
     found = re.fullmatch(r"(\d+)(%?)", spec.argument)
     if found is None:
-        raise purpose.wrong(spec)
+        raise spec.wrong()
     amount, share = int(found[1]), bool(found[2])
-    named = f"the {'share' if share else 'number of steps'} in {purpose.field or spec.role}={spec.text!r}"
+    named = f"the {'share' if share else 'number of steps'} in {spec.field}={spec.text!r}"
     check_range(f"{named}, in percent," if share else named, amount, at_least=1, at_most=100 if share else None)
     part = purpose.build(spec.inner[0])
     small = isinstance(purpose, ForQuestions) and isinstance(part.model.module, Decoder)

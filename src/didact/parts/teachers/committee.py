@@ -25,14 +25,14 @@ HOW: dict[str, Document] = {
 
 def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
     """The members, and their committee."""
-    field = f"how, in {purpose.field or spec.role}={spec.text!r},"
+    field = f"how, in {spec.field}={spec.text!r},"
     check_choice(field, spec.argument, [word for word in HOW if word or not spec.argument])
     specs = spec.inner[0].members if spec.argument else spec.inner
     parts = [purpose.with_seed(purpose.seed + i).build(one) for i, one in enumerate(specs)]
     how = dict(HOW[spec.argument])
     if any(one.weight != 1.0 for one in specs):
         if "weights" in how:
-            raise purpose.wrong(spec, f"members that are weighed by {spec.argument} take no weights of their own.")
+            raise spec.wrong(f"members that are weighed by {spec.argument} take no weights of their own.")
         how["weights"] = [one.weight for one in specs]
     joined = _joined(parts, spec, purpose)
     if isinstance(purpose, ForExamples):
@@ -45,8 +45,7 @@ def _joined(parts: list[Part], spec: Spec, purpose: ForExamples | ForQuestions) 
     tokenizers = {id(part.tokenizer): part.tokenizer for part in parts if part.tokenizer is not None}
     if len(tokenizers) > 1 and isinstance(purpose, ForExamples):
         raise ConfigError(
-            f"{purpose.field or spec.role} is {spec.text!r}, whose members have tokenizers of their own; a committee "
-            "over text can hold one such."
+            f"{spec.named}, whose members have tokenizers of their own; a committee over text can hold one such."
         )
     return Part(
         model=parts[0].model,

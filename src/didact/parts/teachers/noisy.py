@@ -14,6 +14,6 @@ EXAMPLE = "noisy:0.3:cnn:32,64"
 def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
     """A teacher some of whose answers are spoiled."""
     part, classes = purpose.build(spec.inner[0]), purpose.classes(spec)
-    rate = convert(f"the rate in {purpose.field or spec.role}={spec.text!r}", spec.argument, float)
+    rate = convert(f"the rate in {spec.field}={spec.text!r}", spec.argument, float)
     teacher = NoisyTeacher(part.model, rate=rate, seed=purpose.seed, classes=classes)
     return replace(part, model=teacher, spec=spec.text, control=True, members=())

@@ -9,6 +9,4 @@ EXAMPLE = "random"
 
 def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
     """A teacher whose answers depend on the example's id and the seed alone."""
-    if spec.argument:
-        raise purpose.wrong(spec, "random takes no argument.")
     return Part(model=RandomTeacher(purpose.classes(spec), seed=purpose.seed), spec=spec.text, control=True)

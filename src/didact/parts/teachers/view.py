@@ -33,7 +33,7 @@ def purpose_on(spec: Spec, purpose: ForExamples) -> ForExamples:
     views = [key.removesuffix(".x") for key in examples.tensors if key.endswith(".x")]
     if spec.argument not in views:
         raise TeacherError(
-            f"{purpose.field or spec.role} is {spec.text!r}, but the data have no view {spec.argument!r}. "
+            f"{spec.named}, but the data have no view {spec.argument!r}. "
             f"{nearest(spec.argument, views)} A view is an array such as privileged.x beside x, in a .npz file or in "
             "Examples; the built-in data digits:privileged have one."
         )
@@ -43,6 +43,6 @@ def purpose_on(spec: Spec, purpose: ForExamples) -> ForExamples:
 def check_trained(spec: Spec, part: Part, purpose: ForExamples) -> None:
     """Refuse a teacher that is not trained here: it could not learn what it is to look at."""
     if not part.warmups:
-        raise purpose.wrong(
-            spec, f"{spec.kind} takes a teacher that is trained here, such as {spec.kind}:{spec.argument}:mlp:256,256."
+        raise spec.wrong(
+            f"{spec.kind} takes a teacher that is trained here, such as {spec.kind}:{spec.argument}:mlp:256,256."
         )

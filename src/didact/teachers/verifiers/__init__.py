@@ -6,7 +6,6 @@ from didact.teachers.verifiers.combining import GatedVerifier, LengthPenalty, We
 from didact.teachers.verifiers.python_tests import PythonVerifier
 from didact.teachers.verifiers.reasoning import ReasoningVerifier
 from didact.teachers.verifiers.sandbox import Outcome, Sandbox, Strength, Suite, strength
-from didact.teachers.verifiers.spec import verifier_of
 from didact.teachers.verifiers.trying import try_verifier
 
 __all__ = [
@@ -28,5 +27,4 @@ __all__ = [
     "WeightedVerifier",
     "strength",
     "try_verifier",
-    "verifier_of",
 ]

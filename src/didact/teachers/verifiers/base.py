@@ -57,7 +57,7 @@ class Verifier(BaseTeacher):
         return self._abstained
 
     def __str__(self) -> str:
-        """Its spec: `verifier_of(str(verifier))` makes one like it."""
+        """Its spec, by which `didact.parts.verifier.verifier_of` makes one like it."""
         raise NotImplementedError(f"{type(self).__name__} must say its spec.")
 
     def check(self, questions: Sequence[Question]) -> None:

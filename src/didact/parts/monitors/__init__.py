@@ -1,1 +1,0 @@
-"""The kinds of monitors, one file each."""

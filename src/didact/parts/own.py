@@ -1,0 +1,33 @@
+"""Something of one's own, by `package.module:name`."""
+
+import importlib
+from typing import Any
+
+from didact import trusting
+from didact.errors import nearest
+from didact.parts.kinds import Spec, kinds
+
+
+def imported(spec: Spec) -> Any:
+    """What a spec such as `package.module:name` stands for; the name may have dots.
+
+    Args:
+        spec: its argument is the whole of it.
+
+    Raises:
+        ConfigError: There is no such module, or nothing of that name in it.
+        TrustError: A file asks for it; see `didact.trusting`.
+    """
+    trusting.check(spec.argument, "code")
+    module, _, name = spec.argument.partition(":")
+    try:
+        found = importlib.import_module(module)
+    except ImportError as error:
+        known = nearest(module, (kind.name for kind in kinds(spec.role).values() if kind.named))
+        raise spec.wrong(f"{module!r} cannot be imported ({error}). {known}") from error
+    for part in name.split("."):
+        if not hasattr(found, part):
+            public = [one for one in dir(found) if not one.startswith("_")]
+            raise spec.wrong(f"{module!r} has no {name!r}. {nearest(part, public)}")
+        found = getattr(found, part)
+    return found

@@ -1,0 +1,19 @@
+"""What the verifiers share: words after the kind, such as those of `python:share:weak`."""
+
+from collections.abc import Sequence
+
+from didact.errors import nearest
+from didact.parts.kinds import Spec
+
+
+def words_of(spec: Spec, known: Sequence[str]) -> list[str]:
+    """The words after a kind.
+
+    Raises:
+        ConfigError: One of them is not known; the message offers the nearest.
+    """
+    words = [word.strip() for word in spec.argument.split(":") if spec.argument]
+    for word in words:
+        if word not in known:
+            raise spec.wrong(f"{spec.kind} has no option {word!r}. {nearest(word, known)}")
+    return words

@@ -1,0 +1,16 @@
+"""Whether the text is the reference answer; `exact:boxed` and `exact:after:MARK` compare a part of the text."""
+
+from didact.parts.kinds import Spec
+from didact.parts.verifiers._words import words_of
+from didact.teachers.verifiers import ExactVerifier
+
+FORM = "exact | exact:boxed | exact:after:/MARK/"
+EXAMPLE = "exact:after:/####/"
+AFTER = "after:"
+
+
+def build(spec: Spec) -> ExactVerifier:
+    """The whole text, what the last box holds, or what follows the last mark."""
+    if spec.argument.startswith(AFTER):
+        return ExactVerifier(after=spec.argument.removeprefix(AFTER))
+    return ExactVerifier(boxed="boxed" in words_of(spec, ("boxed", "after:/MARK/")))

@@ -1,0 +1,9 @@
+"""Whether the text is JSON that fits the question's schema."""
+
+from didact.parts.kinds import Spec
+from didact.teachers.verifiers import JsonSchemaVerifier
+
+
+def build(spec: Spec) -> JsonSchemaVerifier:
+    """By the `schema` in the question's data."""
+    return JsonSchemaVerifier()

@@ -1,0 +1,21 @@
+"""Something of your own: a function of a text and a `Question` that returns a number, or a `Verifier`."""
+
+from didact.errors import TeacherError
+from didact.parts.kinds import Spec
+from didact.parts.own import imported
+from didact.teachers.verifiers import FunctionVerifier, Verifier
+
+FORM = "package.module:function"
+EXAMPLE = "my_package.rewards:reward"
+NAMES = "code"
+
+
+def build(spec: Spec) -> Verifier:
+    """What the name stands for, as a verifier."""
+    found = imported(spec)
+    if isinstance(found, Verifier):
+        return found
+    try:
+        return FunctionVerifier(found, name=spec.argument)
+    except TeacherError as error:
+        raise spec.wrong(str(error)) from None
