@@ -1,6 +1,8 @@
 """What is trained before a run is trained by the same loop: with checkpoints, a cost, and a goal where one is set."""
 
 import json
+import os
+import signal
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from didact.errors import ConfigError, RunError
 from didact.experiment.config import RunConfig
 from didact.experiment.material import Objects
 from didact.experiment.preparing import prepare
+from didact.loop.checkpoint import list_checkpoints
 from didact.materials.examples import lessons
 from didact.methods.language.sft import SFT
 from didact.methods.supervised.supervised import Supervised
@@ -41,6 +44,35 @@ def killed_at(monkeypatch, method, step):
 
     monkeypatch.setattr(method, "after_step", after_step)
     return seen
+
+
+def hung_up_at(monkeypatch, method, step):
+    """Close the terminal in the first training by that method, once."""
+    made, left = method.after_step, [step]
+
+    def after_step(self):
+        if self.step in left:
+            left.clear()
+            os.kill(os.getpid(), signal.SIGHUP)
+        made(self)
+
+    monkeypatch.setattr(method, "after_step", after_step)
+
+
+@pytest.mark.parametrize("part", ["teacher", "student"])
+def test_a_training_before_a_run_goes_on_where_it_was_hung_up_to_the_bit(tmp_path, monkeypatch, part):
+    settings = {**QUICK, "method": "distill", "teacher": "mlp:6", "teacher_epochs": 1}
+    settings |= {"teacher": "random", "learner": "warm:400:mlp:8"} if part == "student" else {}
+    whole = didact.run(**settings, directory=tmp_path / "whole")
+    hung_up_at(monkeypatch, Supervised, 137)
+    with pytest.raises(KeyboardInterrupt, match=f"Interrupted in the training.*Go on with: didact resume {tmp_path}"):
+        didact.run(**settings, directory=tmp_path / "cut")
+    (training,) = (tmp_path / "cut" / "teachers").iterdir()
+    assert [path.name for path in list_checkpoints(training / "checkpoints")] == ["step-0000000138", "step-0000000000"]
+    again = didact.resume(tmp_path / "cut", data=DATA, progress=False)
+    assert same(again.student, whole.student)
+    assert again.metrics == whole.metrics
+    assert again.teacher_cost.steps == whole.teacher_cost.steps
 
 
 @pytest.mark.parametrize("part", ["teacher", "student"])

@@ -251,7 +251,7 @@ def test_rolling_back_without_checkpoints_is_refused(problem):
         )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_and_ends_the_run(problem, run_directory, number):
     method = supervised()
     before = signal.getsignal(number)

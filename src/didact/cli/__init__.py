@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from didact import trusting
+from didact import stopping, trusting
 from didact.errors import ConfigError, DidactError
 
 EXIT_CODES = {
@@ -16,7 +16,7 @@ EXIT_CODES = {
     2: "refused: something given cannot work, and the sentence says what would",
     3: "paused: a monitor asked for it, or the disk is full; `didact resume` goes on",
     4: "stopped: a monitor ended it",
-    130: "interrupted by Ctrl-C, after a checkpoint; `didact resume` goes on",
+    130: "interrupted by Ctrl-C, a request to terminate or a hangup, after a checkpoint; `didact resume` goes on",
 }
 """What the command's exit status means."""
 TOGETHER = ("run", "distill", "resume")
@@ -33,35 +33,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         One of `EXIT_CODES`.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    try:
-        if not _is_one_of_several():
-            return _dispatch(words)
-        _refuse_several(words)
-        if os.environ["RANK"] == "0":
-            return _dispatch(words)
-        # The first process speaks for all.
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # noqa: PTH123 - pathlib, as above
-            return _dispatch(words)
-    except DidactError as error:
-        _complain(str(error))
-        return 2
-    except KeyboardInterrupt:
-        _complain("Interrupted.")
-        return 130
-    except (NotADirectoryError, PermissionError, IsADirectoryError) as error:
-        _complain(f"{error.filename} cannot be written: {error.strerror}.")
-        return 2
-    except BrokenPipeError:
-        # Whoever read the output has gone (`didact list | head`); without this the interpreter complains at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        _complain(
-            f"The disk is full ({error.filename or 'while writing'}). Make room, then go on with: didact resume RUN"
-        )
-        return 3
+    with stopping.command():
+        try:
+            if not _is_one_of_several():
+                return _dispatch(words)
+            _refuse_several(words)
+            if os.environ["RANK"] == "0":
+                return _dispatch(words)
+            # The first process speaks for all.
+            with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # noqa: PTH123 - pathlib, as above
+                return _dispatch(words)
+        except DidactError as error:
+            _complain(str(error))
+            return 2
+        except KeyboardInterrupt as interrupt:
+            _complain(str(interrupt) or "Interrupted.")
+            return 130
+        except (NotADirectoryError, PermissionError, IsADirectoryError) as error:
+            _complain(f"{error.filename} cannot be written: {error.strerror}.")
+            return 2
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            where = error.filename or "while writing"
+            _complain(f"The disk is full ({where}). Make room, then go on with: didact resume RUN")
+            return 3
 
 
 def _is_one_of_several() -> bool:

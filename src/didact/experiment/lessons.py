@@ -127,7 +127,11 @@ def learn(
     place.collect(None)  # until all have looked, none writes
     training = None if directory is None else directory / f"{name}-training"
     if cost is None:
-        cost = _finished(lesson, lesson.teach(training, place, progress=progress), words)
+        result = lesson.teach(training, place, progress=progress)
+        if result.status == "interrupted":
+            onward = "" if directory is None else f" Go on with: didact resume {directory.parent}"
+            raise KeyboardInterrupt(f"Interrupted in the training before the run: {words}.{onward}")
+        cost = _finished(lesson, result, words)
     for one in keepers if place.first else ():
         one(name, model, cost)
     if training is not None and place.first:
@@ -137,16 +141,14 @@ def learn(
 
 def _finished(lesson: Lesson, result: FitResult, words: str) -> Cost:
     """What the lesson cost, where it came to its end."""
-    if result.status == "interrupted":
-        raise KeyboardInterrupt
-    if lesson.reached is None and result.status != "done":
-        raise RunError(f"{words}, but its training was {result.status}: {result.reason}")
-    if lesson.reached is not None and result.status != "stopped":
+    if lesson.reached is not None and result.status == "done":
         raise RunError(
             f"{words}, but after {result.cost.steps} steps on the data's answers it was right on "
             f"{lesson.reached.best:.0%} of {lesson.reached.labels} validation data at most; ask for less, or give a "
             "larger model."
         )
+    if result.status != ("done" if lesson.reached is None else "stopped"):
+        raise RunError(f"{words}, but its training was {result.status}: {result.reason}")
     result.cost.labels += 0 if lesson.reached is None else lesson.reached.labels
     return result.cost
 

@@ -1,5 +1,6 @@
 """The one loop: batches from a source, a loss from a method, steps, verdicts, checkpoints."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -429,7 +430,8 @@ class Engine:
 
     def note(self, figures: Values) -> None:
         """Add figures to the history, and to the run's directory."""
-        record = {"step": self.cost.steps, **{k: v if _finite(v) else None for k, v in figures.items()}}
+        known = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in figures.items()}
+        record = {"step": self.cost.steps, **known}
         self.result.history.append(record)
         if self.directory is not None:
             try:
@@ -531,10 +533,6 @@ def _restore(part: object, state: Any) -> None:
 
 def _last_mean(values: Tensor) -> float:
     return values.nanmean().item() if len(values) else float("nan")
-
-
-def _finite(value: Any) -> bool:
-    return not isinstance(value, float) or (value == value and abs(value) != float("inf"))
 
 
 def _once(compute: Callable[[], Output]) -> Callable[[], Output]:

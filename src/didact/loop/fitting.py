@@ -1,12 +1,10 @@
 """Teaching a learner, from Python: one function."""
 
-import contextlib
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from didact import stopping
 from didact.errors import ConfigError, check_range
 from didact.loop.budget import Budget
 from didact.loop.devices import Precision, find_device
@@ -93,7 +91,7 @@ def fit(
     made = isinstance(run, str | Path)
     directory = RunDirectory(run, fresh=not resume, writes=place.first) if made else run
     try:
-        with seeded(seed, place.device), _on_signal() as stop:
+        with seeded(seed, place.device), stopping.asked() as stop:
             loop = Engine(method, source, budget, optimizer or OptimizerConfig(), monitors, place, clip_norm, directory)
             loop.precision, loop.micro_batch, loop.keep = precision, micro_batch, keep
             loop.evaluate, loop.best_metric, loop.probe = evaluate, best_metric, probe
@@ -159,24 +157,3 @@ def check_place(method: Method, place: Place, micro_batch: int | None) -> None:
             f"micro_batch is {micro_batch}, but {place.size} processes cut each batch already; leave micro_batch out, "
             "and start more of them, or choose a smaller batch."
         )
-
-
-@contextlib.contextmanager
-def _on_signal() -> Iterator[threading.Event]:
-    """An event that is set by Ctrl-C or a request to terminate; a second one is not waited for."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def ask(number: int, _frame: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

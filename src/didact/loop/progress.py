@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from didact import stopping
 from didact.documents import Document
 
 REFRESH_SECONDS = 0.2
@@ -27,7 +28,7 @@ class ProgressLine:
     """
 
     def __init__(self, enabled: bool, description: str) -> None:
-        self._console = Console(file=sys.stderr)
+        self._console = Console(file=stopping.lasting(sys.stderr))
         self._shown = enabled and self._console.is_terminal
         self._next = 0.0
         self._started: tuple[float, int] | None = None

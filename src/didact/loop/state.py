@@ -90,7 +90,7 @@ def _refusal(value: Any) -> str:
         inside: Any = (value.func, *value.args, *value.keywords.values())
     elif isinstance(value, _SEVERAL):
         inside = values_of(value)
-    elif dataclasses.is_dataclass(value) and _frozen(value):
+    elif dataclasses.is_dataclass(value) and getattr(value, "__dataclass_params__").frozen:  # noqa: B009
         inside = [getattr(value, field.name) for field in dataclasses.fields(value)]
     elif isinstance(value, Sequence | Mapping) and not isinstance(value, MutableSequence | MutableMapping):
         return ""
@@ -110,10 +110,6 @@ def _refusal_inside(value: Any, inside: Any) -> str:
         f"a {type(value).__name__} that holds a module or another part, which would be neither trained nor saved; keep "
         "it in an attribute of its own, or in a list or dictionary."
     )
-
-
-def _frozen(value: Any) -> bool:
-    return getattr(type(value), "__dataclass_params__").frozen  # noqa: B009
 
 
 def _copied(value: Any) -> Any:
