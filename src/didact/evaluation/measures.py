@@ -44,10 +44,11 @@ def _regression(answers: Tensor, labels: Tensor) -> dict[str, float]:
 
 
 def _classification(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    counts, confidence, accuracy = _bins(logits, labels, BINS)
     found = {
         "accuracy": float((logits.argmax(1) == labels).double().mean()),
         "nll": float(F.cross_entropy(logits, labels)),
-        "ece": _calibration_error(_bins(logits, labels, BINS)),
+        "ece": float((counts / counts.sum() * (accuracy - confidence).abs()).sum()),
         "macro_f1": _macro_f1(_confusion(logits, labels)),
     }
     if labels.bincount(minlength=logits.shape[1]).all() and logits.shape[1] > 1:
@@ -122,11 +123,6 @@ def _bins(logits: Tensor, labels: Tensor, bins: int) -> tuple[Tensor, Tensor, Te
     sums.index_add_(1, index, torch.stack((confidence, (answers == labels).double())))
     means = sums / counts.clamp_min(1)
     return counts, means[0], means[1]
-
-
-def _calibration_error(binned: tuple[Tensor, Tensor, Tensor]) -> float:
-    counts, confidence, accuracy = binned
-    return float((counts / counts.sum() * (accuracy - confidence).abs()).sum())
 
 
 def _auroc(logits: Tensor, labels: Tensor) -> float:

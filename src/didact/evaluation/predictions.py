@@ -1,5 +1,6 @@
 """A learner's answers to a whole set of examples."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -80,10 +81,9 @@ def predict(learner: Callable[[Batch], Output], examples: Examples, *, batch_siz
     """
     if not examples.size:
         raise DataError("There are no examples to predict.")
-    device = _device_of(learner)
     masks = examples.tensors.get(MASK)
     parts, maps = list[Tensor](), list[Tensor]()
-    with _asking(learner, device):
+    with _asking(learner) as device:
         for start in range(0, examples.size, batch_size):
             output = learner(examples.batch(slice(start, start + batch_size)).to(device))
             parts.append(output.logits)
@@ -100,24 +100,19 @@ def predict(learner: Callable[[Batch], Output], examples: Examples, *, batch_siz
     )
 
 
-def _device_of(learner: object) -> torch.device:
-    """Where a learner lives: the device of its first parameter or buffer, the CPU for one without."""
-    if isinstance(learner, nn.Module):
-        for tensor in (*learner.parameters(), *learner.buffers()):
-            return tensor.device
-    return torch.device("cpu")
-
-
 @contextmanager
-def _asking(learner: object, device: torch.device) -> Iterator[None]:
-    """Evaluation and inference mode, with modes and generators put back at the end."""
-    modes = [(module, module.training) for module in learner.modules()] if isinstance(learner, nn.Module) else []
+def _asking(learner: object) -> Iterator[torch.device]:
+    """Evaluation and inference mode, with modes and generators put back at the end; gives the learner's device."""
+    parts = list(learner.modules()) if isinstance(learner, nn.Module) else []
+    modes = [(module, module.training) for module in parts]
+    tensors = itertools.chain.from_iterable((*part.parameters(), *part.buffers()) for part in parts[:1])
+    device = next((tensor.device for tensor in tensors), torch.device("cpu"))
     generators = [device] if device.type == "cuda" else []
     try:
         for module, _ in modes:
             module.training = False
         with torch.inference_mode(), torch.random.fork_rng(generators):
-            yield
+            yield device
     finally:
         for module, training in modes:
             module.training = training

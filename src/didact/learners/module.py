@@ -112,7 +112,9 @@ class ModuleLearner(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         """Answer a batch: logits [B, C], features of the taps, and what the head was given [B, D]."""
-        result = self._call(batch)
+        names = self.inputs or (("x",) if "x" in batch else ("input_ids", "attention_mask"))
+        one = len(names) == 1
+        result = self.module(batch[names[0]]) if one else self.module(**{name: batch[name] for name in names})
         logits = result if isinstance(result, Tensor) else _logits_of(result)
         hidden = self._store.pop("", None)
         features: dict[str, Tensor] = {}
@@ -121,12 +123,6 @@ class ModuleLearner(nn.Module):
             assert tapped is not None
             features[name] = tapped
         return Output(logits, features, hidden if hidden is not None and hidden.ndim == 2 else None)
-
-    def _call(self, batch: Batch) -> Any:
-        names = self.inputs or (("x",) if "x" in batch else ("input_ids", "attention_mask"))
-        if len(names) == 1:
-            return self.module(batch[names[0]])
-        return self.module(**{name: batch[name] for name in names})
 
 
 def _logits_of(result: Any) -> Tensor:

@@ -69,10 +69,7 @@ def load(
     )
     if str(path).startswith("hf:"):
         return hub.load(str(path).removeprefix("hf:"), request)
-    return _load_path(Path(path), request)
-
-
-def _load_path(path: Path, request: Request) -> Examples:
+    path = Path(path)
     if path.is_dir():
         _refuse_options(path, request, "a folder of images", "target", "id_column", "text_column", "impute")
         return images.load_folder(path, request)

@@ -108,7 +108,8 @@ def allot(keys: Tensor, *, validation: float, test: float, seed: int) -> tuple[T
 
 def _refuse_lonely_classes(splits: Splits) -> None:
     classes = splits.train.classes
-    counts = torch.stack([_class_counts(part.tensors["label"], len(classes)) for _, part in splits])
+    labels = [part.tensors["label"] for _, part in splits]
+    counts = torch.stack([label[label != IGNORE].bincount(minlength=len(classes)) for label in labels])
     lonely = (counts[0] > 0) ^ (counts[1:] > 0).any(0)
     if lonely.any() and splits.validation.size + splits.test.size:
         number = int(lonely.nonzero()[0])
@@ -118,10 +119,6 @@ def _refuse_lonely_classes(splits: Splits) -> None:
             f"The class {classes[number]!r} has labelled examples only in {where}, so that it cannot be both learned "
             "and tested. Give more examples of it, remove it, or try another seed."
         )
-
-
-def _class_counts(label: Tensor, classes: int) -> Tensor:
-    return label[label != IGNORE].bincount(minlength=classes)
 
 
 def keep_labels(examples: Examples, count: int, *, seed: int = 0) -> Examples:

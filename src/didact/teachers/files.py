@@ -26,17 +26,14 @@ def check_not_pickled(path: str | Path) -> Path:
     path = Path(path)
     if not path.is_file():
         raise TeacherError(f"{path} is not a file. Give the path of a .skops, .onnx or .safetensors file.")
-    if path.suffix.lower() in PICKLED or _begins_as_pickle(path) or _is_torch_archive(path):
+    with path.open("rb") as file:
+        start = file.read(2)
+    begins_as_one = len(start) == 2 and start[0] == 0x80 and start[1] in range(2, 6)
+    if path.suffix.lower() in PICKLED or begins_as_one or _is_torch_archive(path):
         raise TeacherError(
             f"{path} is a pickle, which can run any code when it is opened, and is refused. {_remedy(path)}"
         )
     return path
-
-
-def _begins_as_pickle(path: Path) -> bool:
-    with path.open("rb") as file:
-        start = file.read(2)
-    return len(start) == 2 and start[0] == 0x80 and start[1] in range(2, 6)
 
 
 def _is_torch_archive(path: Path) -> bool:

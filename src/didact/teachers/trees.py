@@ -26,7 +26,10 @@ def check_trees(estimator: object) -> None:
     """
     for part in _parts(estimator):
         if hasattr(part, "tree_"):
-            _check_tree(part.tree_, part.n_features_in_)
+            tree, features = part.tree_, part.n_features_in_
+            _require(tree.n_features == features)
+            inner = tree.children_left != -1
+            _check_nodes(tree.children_left, tree.children_right, tree.feature, inner, features)
         elif hasattr(part, "_predictors"):
             for predictor in _parts(part._predictors):
                 if hasattr(predictor, "nodes"):
@@ -42,12 +45,6 @@ def _shares_features(part: Any) -> bool:
     from sklearn.ensemble._forest import BaseForest
 
     return isinstance(part, BaseForest | GradientBoostingClassifier | GradientBoostingRegressor)
-
-
-def _check_tree(tree: Any, features: int) -> None:
-    inner = tree.children_left != -1
-    _require(tree.n_features == features)
-    _check_nodes(tree.children_left, tree.children_right, tree.feature, inner, features)
 
 
 def _check_predictor(nodes: np.ndarray, features: int) -> None:
