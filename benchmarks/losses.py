@@ -167,11 +167,11 @@ def peer_transport(work: Given) -> Callable[[], Tensor]:
 def our_kd(work: Given) -> Callable[[], Any]:
     """What `distill` computes."""
     from didact.losses.labels.supervised import label_loss
-    from didact.losses.labels.targets import imitate
+    from didact.losses.labels.targets import distillation_loss
     from didact.types import Logits, Terms
 
     return lambda: Terms(
-        teacher=imitate(work.student, Logits(logits=work.teacher), temperature=TEMPERATURE).weighted(ALPHA),
+        teacher=distillation_loss(work.student, Logits(logits=work.teacher), temperature=TEMPERATURE).weighted(ALPHA),
         label=label_loss(work.student, work.labels).weighted(1 - ALPHA),
     )
 
@@ -196,18 +196,18 @@ def our_attention(work: Given) -> Callable[[], Any]:
 
 def our_relational(work: Given) -> Callable[[], Any]:
     """What `relational` computes."""
-    from didact.losses.pairs.relational import relational_angle, relational_distance
+    from didact.losses.pairs.relational import rkd_angle, rkd_distance
     from didact.types import Terms
 
     return lambda: Terms(
-        distance=relational_distance(work.student, work.teacher),
-        angle=relational_angle(work.student, work.teacher).weighted(2.0),
+        distance=rkd_distance(work.student, work.teacher),
+        angle=rkd_angle(work.student, work.teacher).weighted(2.0),
     )
 
 
 def our_contrastive(work: Given) -> Callable[[], Any]:
     """What `contrastive_distillation` computes, with the row of the pass before as the positive, as torchdistill."""
-    from didact.losses.pairs.contrastive import noise_contrastive
+    from didact.losses.pairs.contrastive import nce_loss
     from didact.memory import EmbeddingBank
     from didact.types import Term, Terms
 
@@ -220,7 +220,7 @@ def our_contrastive(work: Given) -> Callable[[], Any]:
     options: dict[str, Any] = {"log_normaliser": 0.5, "temperature": SHARPNESS}
 
     def against(anchors: Tensor, bank: EmbeddingBank) -> Term:
-        return noise_contrastive(anchors, bank.embedding[rows], bank.embedding[negatives], **options)
+        return nce_loss(anchors, bank.embedding[rows], bank.embedding[negatives], **options)
 
     def loss() -> Terms:
         terms = Terms(student=against(work.student, theirs), teacher=against(work.teacher, mine))
@@ -233,13 +233,13 @@ def our_contrastive(work: Given) -> Callable[[], Any]:
 
 def our_decoupled(work: Given) -> Callable[[], Any]:
     """What `decoupled` computes."""
-    from didact.losses.classes.decoupled import decoupled_kl
+    from didact.losses.classes.decoupled import decoupled_kd
     from didact.losses.labels.targets import target_log_probs
     from didact.types import Logits, Terms
 
     def loss() -> Terms:
         theirs = target_log_probs(Logits(logits=work.teacher), TEMPERATURE, classes=work.teacher.shape[1])
-        of_target, of_others = decoupled_kl(work.student, theirs, work.labels, temperature=TEMPERATURE)
+        of_target, of_others = decoupled_kd(work.student, theirs, work.labels, temperature=TEMPERATURE)
         return Terms(target=of_target, others=of_others.weighted(8.0))
 
     return loss

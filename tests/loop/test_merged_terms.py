@@ -4,7 +4,7 @@ import torch
 
 from didact.loop.recorder import merge
 from didact.losses.labels.supervised import cross_entropy
-from didact.losses.pairs.relational import relational_distance
+from didact.losses.pairs.relational import rkd_distance
 from didact.types import IGNORE, Terms
 
 LOGITS = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
@@ -12,7 +12,7 @@ LABELS = torch.tensor([0, 1, IGNORE, 2, 2, 0])
 
 
 def terms(part):
-    apart = relational_distance(LOGITS[part], LOGITS[part].square())
+    apart = rkd_distance(LOGITS[part], LOGITS[part].square())
     return Terms(label=cross_entropy(LOGITS[part], LABELS[part]).weighted(0.5).grouped("head"), apart=apart)
 
 

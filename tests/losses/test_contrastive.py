@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from didact.errors import ConfigError
-from didact.losses.pairs.contrastive import log_mean_score, noise_contrastive
+from didact.losses.pairs.contrastive import nce_log_normaliser, nce_loss
 
 
 def unit(seed, *shape):
@@ -33,7 +33,7 @@ def slow(anchors, positives, negatives, normaliser, temperature, left_out=None):
 @pytest.mark.parametrize("temperature", [0.07, 0.5])
 def test_it_matches_the_papers_critic(temperature):
     anchors, positives, negatives = unit(0, 4, 5), unit(1, 4, 5), unit(2, 9, 5)
-    term = noise_contrastive(
+    term = nce_loss(
         *map(torch.tensor, (anchors, positives, negatives)), log_normaliser=math.log(1 / 50), temperature=temperature
     )
     assert term.count == 4
@@ -45,7 +45,7 @@ def test_what_is_left_out_is_no_negative_and_trust_weighs_anchors():
     left_out = [[True, False, False, False, True], [False] * 5, [True, True, False, False, False]]
     trust = [1.0, 0.25, 0.0]
     given = [torch.tensor(x) for x in (anchors, positives, negatives)]
-    term = noise_contrastive(
+    term = nce_loss(
         *given,
         log_normaliser=torch.tensor(0.3).log(),
         temperature=0.2,
@@ -63,7 +63,7 @@ def test_gradients_match_finite_differences():
     left_out = np.random.default_rng(9).random((3, 6)) < 0.3
     x, y = (torch.tensor(part).float().requires_grad_() for part in (anchors, positives))
     options = {"log_normaliser": math.log(0.4), "temperature": 0.3, "left_out": torch.tensor(left_out)}
-    noise_contrastive(x, y, torch.tensor(negatives), **options).sum.backward()
+    nce_loss(x, y, torch.tensor(negatives), **options).sum.backward()
     for which, tensor in ((0, x), (1, y)):
         for at in np.ndindex(3, 4):
             step = np.zeros((3, 4))
@@ -79,10 +79,10 @@ def test_gradients_match_finite_differences():
 def test_the_normaliser_is_the_mean_score():
     anchors, negatives = unit(10, 3, 4), unit(11, 5, 4)
     scores = np.exp(anchors @ negatives.T / 0.1)
-    found = log_mean_score(torch.tensor(anchors), torch.tensor(negatives), temperature=0.1)
+    found = nce_log_normaliser(torch.tensor(anchors), torch.tensor(negatives), temperature=0.1)
     assert found.item() == pytest.approx(math.log(scores.mean()), rel=1e-5)
     left_out = np.random.default_rng(12).random((3, 5)) < 0.4
-    found = log_mean_score(
+    found = nce_log_normaliser(
         torch.tensor(anchors), torch.tensor(negatives), temperature=0.1, left_out=torch.tensor(left_out)
     )
     assert found.item() == pytest.approx(math.log(scores[~left_out].mean()), rel=1e-5)
@@ -90,7 +90,7 @@ def test_the_normaliser_is_the_mean_score():
 
 def test_extreme_scores_stay_finite():
     same = torch.tensor([[1.0, 0.0]], requires_grad=True)
-    term = noise_contrastive(same, same.detach(), torch.tensor([[1.0, 0.0]]), log_normaliser=-40.0, temperature=0.01)
+    term = nce_loss(same, same.detach(), torch.tensor([[1.0, 0.0]]), log_normaliser=-40.0, temperature=0.01)
     term.sum.backward()
     assert term.sum.item() == pytest.approx(140.0, rel=1e-5)
     assert torch.isfinite(same.grad).all()
@@ -98,13 +98,13 @@ def test_extreme_scores_stay_finite():
 
 def test_mixed_precision_leaves_it_alone():
     given = [torch.tensor(unit(s, 4, 6)).float() for s in (13, 14, 15)]
-    full = noise_contrastive(*given, log_normaliser=0.0).sum
+    full = nce_loss(*given, log_normaliser=0.0).sum
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(noise_contrastive(*given, log_normaliser=0.0).sum, full)
+        assert torch.equal(nce_loss(*given, log_normaliser=0.0).sum, full)
 
 
 def test_widths_and_temperatures_that_cannot_work():
     with pytest.raises(ConfigError, match=r"\[2, 3\].*\[2, 4\].*same width"):
-        noise_contrastive(torch.zeros(2, 3), torch.zeros(2, 4), torch.zeros(5, 3), log_normaliser=0.0)
+        nce_loss(torch.zeros(2, 3), torch.zeros(2, 4), torch.zeros(5, 3), log_normaliser=0.0)
     with pytest.raises(ConfigError, match="temperature is 0"):
-        noise_contrastive(torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(5, 3), log_normaliser=0.0, temperature=0.0)
+        nce_loss(torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(5, 3), log_normaliser=0.0, temperature=0.0)

@@ -8,7 +8,7 @@ import torch
 
 from didact.errors import ConfigError
 from didact.losses.classes.entropy import class_imbalance
-from didact.losses.classes.logits import logit_distance
+from didact.losses.classes.logits import logit_l1
 
 
 @pytest.mark.parametrize("weighed", [False, True])
@@ -16,7 +16,7 @@ def test_the_distance_is_the_mean_absolute_difference(weighed):
     chance = np.random.default_rng(0)
     mine, theirs, trust = chance.normal(size=(5, 3)), chance.normal(size=(5, 3)), chance.uniform(size=5)
     weights = trust if weighed else np.ones(5)
-    term = logit_distance(torch.tensor(mine), torch.tensor(theirs), trust=torch.tensor(trust) if weighed else None)
+    term = logit_l1(torch.tensor(mine), torch.tensor(theirs), trust=torch.tensor(trust) if weighed else None)
     slow = sum(
         w * sum(abs(a - b) for a, b in zip(m, t, strict=True)) / 3
         for m, t, w in zip(mine, theirs, weights, strict=True)
@@ -27,7 +27,7 @@ def test_the_distance_is_the_mean_absolute_difference(weighed):
 
 def test_the_distance_pulls_the_student_towards_the_teacher():
     mine, theirs = torch.tensor([[2.0, -1.0]], requires_grad=True), torch.tensor([[1.0, 1.0]], requires_grad=True)
-    logit_distance(mine, theirs).sum.backward()
+    logit_l1(mine, theirs).sum.backward()
     assert mine.grad is not None and theirs.grad is not None
     assert mine.grad.tolist() == [[0.5, -0.5]]
     assert theirs.grad.tolist() == [[-0.5, 0.5]]
@@ -35,7 +35,7 @@ def test_the_distance_pulls_the_student_towards_the_teacher():
 
 def test_other_classes_are_refused():
     with pytest.raises(ConfigError, match=r"\[2, 3\] and the teacher's \[2, 4\]"):
-        logit_distance(torch.ones(2, 3), torch.ones(2, 4))
+        logit_l1(torch.ones(2, 3), torch.ones(2, 4))
 
 
 def test_the_imbalance_is_the_divergence_from_uniform():

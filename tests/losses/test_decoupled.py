@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from didact.errors import ConfigError
-from didact.losses.classes.decoupled import decoupled_kl
+from didact.losses.classes.decoupled import decoupled_kd
 from didact.losses.classes.divergence import forward_kl
 from didact.losses.labels.targets import target_log_probs
 from didact.types import IGNORE, Logits
@@ -36,7 +36,7 @@ def slow(student, teacher, target, temperature):
 
 def parts(student, teacher, target, temperature, **options):
     theirs = target_log_probs(Logits(logits=torch.as_tensor(teacher)), temperature, classes=student.shape[1])
-    return decoupled_kl(student, theirs, torch.as_tensor(target), temperature=temperature, **options)
+    return decoupled_kd(student, theirs, torch.as_tensor(target), temperature=temperature, **options)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
@@ -102,4 +102,4 @@ def test_a_student_that_agrees_loses_nothing():
 
 def test_one_class_has_no_others():
     with pytest.raises(ConfigError, match=r"\[2, 1\].*two classes"):
-        decoupled_kl(torch.zeros(2, 1), torch.zeros(2, 1), torch.zeros(2, dtype=torch.int64))
+        decoupled_kd(torch.zeros(2, 1), torch.zeros(2, 1), torch.zeros(2, dtype=torch.int64))

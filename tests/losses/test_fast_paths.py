@@ -6,8 +6,8 @@ import torch
 from didact.losses.classes.divergence import forward_kl
 from didact.losses.features.attention import attention_transfer
 from didact.losses.features.distances import feature_mse
-from didact.losses.pairs.contrastive import noise_contrastive
-from didact.losses.pairs.relational import relational_angle, relational_distance
+from didact.losses.pairs.contrastive import nce_loss
+from didact.losses.pairs.relational import rkd_angle, rkd_distance
 
 
 def draw(seed, *shape):
@@ -20,9 +20,9 @@ CASES = {
     ),
     "feature_mse": feature_mse,
     "forward_kl": lambda s, t, **o: forward_kl(s, t.log_softmax(-1), temperature=2.0, **o),
-    "noise_contrastive": lambda s, t, **o: noise_contrastive(s, t, t.flip(0), log_normaliser=0.1, temperature=2.0, **o),
-    "relational_angle": relational_angle,
-    "relational_distance": relational_distance,
+    "nce_loss": lambda s, t, **o: nce_loss(s, t, t.flip(0), log_normaliser=0.1, temperature=2.0, **o),
+    "rkd_angle": rkd_angle,
+    "rkd_distance": rkd_distance,
 }
 
 

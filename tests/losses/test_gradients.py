@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from didact.losses.combining import with_gradient, without_conflict
+from didact.losses.combining import attach_gradient, project_conflicts
 
 
 def test_a_value_carries_the_gradients_that_it_is_given():
     tensors = [torch.randn(2, 3, requires_grad=True), torch.randn(4, requires_grad=True)]
     gradients = [torch.arange(6.0).view(2, 3), -torch.arange(4.0)]
     other = torch.tensor(2.0, requires_grad=True)
-    value = with_gradient(other * 3, tensors, gradients)
+    value = attach_gradient(other * 3, tensors, gradients)
     assert value.item() == 6.0
     (value * 0.5).backward()
     assert torch.equal(tensors[0].grad, 0.5 * gradients[0])
@@ -25,12 +25,12 @@ def test_what_points_against_the_kept_gradient_is_taken_out():
     against = rng.normal(size=7) - 2.0 * kept
     assert against @ kept < 0
     parts = [torch.from_numpy(a) for a in np.split(against, [3])]
-    found = np.concatenate(without_conflict(parts, [torch.from_numpy(k) for k in np.split(kept, [3])]))
+    found = np.concatenate(project_conflicts(parts, [torch.from_numpy(k) for k in np.split(kept, [3])]))
     assert found @ kept == pytest.approx(0.0, abs=1e-12)
     assert found == pytest.approx(against - (against @ kept) / (kept @ kept) * kept)
 
 
 def test_gradients_that_agree_stay_as_they_are():
     first, second = torch.tensor([1.0, 2.0]), torch.tensor([3.0, -1.0])
-    assert torch.equal(without_conflict([first], [second])[0], first)
-    assert torch.equal(without_conflict([first], [torch.zeros(2)])[0], first)
+    assert torch.equal(project_conflicts([first], [second])[0], first)
+    assert torch.equal(project_conflicts([first], [torch.zeros(2)])[0], first)

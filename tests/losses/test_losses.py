@@ -13,7 +13,7 @@ from didact.losses.classes import divergence
 from didact.losses.classes.divergence import forward_kl
 from didact.losses.features.distances import feature_cosine, feature_mse, probability_mse
 from didact.losses.labels.supervised import cross_entropy, label_loss, squared_error
-from didact.losses.labels.targets import imitate, target_log_probs, target_probs
+from didact.losses.labels.targets import distillation_loss, target_log_probs, target_probs
 from didact.types import IGNORE, Features, Labels, Logits
 
 sizes = st.integers(1, 6)
@@ -225,19 +225,19 @@ def test_a_teacher_that_says_zero_gives_finite_targets():
 
 
 def test_imitate_hard_labels_counts_answers_only():
-    term = imitate(torch.zeros(3, 4), Labels(labels=torch.tensor([2, IGNORE, 0])))
+    term = distillation_loss(torch.zeros(3, 4), Labels(labels=torch.tensor([2, IGNORE, 0])))
     assert float(term.count) == 2
     assert term.sum.item() == pytest.approx(2 * math.log(4), rel=1e-5)
 
 
 def test_imitate_numbers_is_squared_error():
-    term = imitate(torch.tensor([[1.0], [0.0]]), Labels(labels=torch.tensor([3.0, 1.0])))
+    term = distillation_loss(torch.tensor([[1.0], [0.0]]), Labels(labels=torch.tensor([3.0, 1.0])))
     assert term.sum.item() == pytest.approx(5.0)
 
 
 def test_a_signal_without_classes_is_refused():
     with pytest.raises(TeacherError, match="Features, which holds no probabilities of classes"):
-        imitate(torch.zeros(2, 3), Features(features={"a": torch.zeros(2, 1)}))
+        distillation_loss(torch.zeros(2, 3), Features(features={"a": torch.zeros(2, 1)}))
 
 
 def test_a_temperature_of_zero_is_refused():

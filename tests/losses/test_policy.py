@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from didact.errors import ConfigError
 from didact.losses.policy.groups import BASELINES, dead_groups, group_advantages, group_mean, group_sum
-from didact.losses.policy.outputs import with_advantages
-from didact.losses.policy.preferences import preference
-from didact.losses.policy.surrogate import clipped_share, kl_estimate, surrogate
+from didact.losses.policy.outputs import add_advantages
+from didact.losses.policy.preferences import dpo_loss
+from didact.losses.policy.surrogate import clip_mask, k3_kl, ppo_clip_loss
 from didact.types import Batch
 
 
@@ -18,7 +18,7 @@ def test_the_surrogate_is_what_the_paper_writes():
     now = torch.tensor([0.0, -1.0, -0.5, -2.0, -1.0], requires_grad=True)
     then = torch.tensor([-0.5, -1.0, -0.1, -1.0, -1.5])
     advantage = torch.tensor([1.0, 2.0, -1.0, -1.0, -1.0])
-    loss = surrogate(now, then, advantage, 0.2, 0.3)
+    loss = ppo_clip_loss(now, then, advantage, 0.2, 0.3)
     for i in range(5):
         r, a = math.exp(float((now[i] - then[i]).detach())), float(advantage[i])
         assert float(loss[i].detach()) == pytest.approx(-min(r * a, min(max(r, 0.8), 1.3) * a), rel=1e-6)
@@ -27,7 +27,7 @@ def test_the_surrogate_is_what_the_paper_writes():
     ratio = (now - then).detach().exp()
     assert now.grad is not None
     assert now.grad.tolist() == pytest.approx([0.0, -2.0, 0.0, 0.0, float(ratio[4])])
-    assert clipped_share(now, then, advantage, 0.2, 0.3).tolist() == [1.0, 0.0, 1.0, 1.0, 0.0]
+    assert clip_mask(now, then, advantage, 0.2, 0.3).tolist() == [1.0, 0.0, 1.0, 1.0, 0.0]
 
 
 def test_at_the_policy_that_acted_its_gradient_is_the_policy_gradient():
@@ -36,7 +36,7 @@ def test_at_the_policy_that_acted_its_gradient_is_the_policy_gradient():
     expected = (log_probs.exp() * reward).sum()
     (exact,) = torch.autograd.grad(expected, logits, retain_graph=True)
     # Every action once, weighted by its probability, is the expectation over actions.
-    weighted = surrogate(log_probs, log_probs.detach(), reward) * log_probs.detach().exp()
+    weighted = ppo_clip_loss(log_probs, log_probs.detach(), reward) * log_probs.detach().exp()
     (found,) = torch.autograd.grad(weighted.sum(), logits)
     assert torch.allclose(found, -exact)
 
@@ -44,7 +44,7 @@ def test_at_the_policy_that_acted_its_gradient_is_the_policy_gradient():
 def test_the_estimate_of_the_divergence_is_unbiased_and_never_negative():
     p = torch.randn(7, dtype=torch.float64).log_softmax(0)
     q = torch.randn(7, dtype=torch.float64).log_softmax(0)
-    each = kl_estimate(p, q)
+    each = k3_kl(p, q)
     assert (each >= 0).all()
     assert float((p.exp() * each).sum()) == pytest.approx(float((p.exp() * (p - q)).sum()))
 
@@ -110,14 +110,14 @@ def test_an_unknown_baseline_is_refused():
 def test_the_preference_loss_is_the_papers_and_points_the_right_way():
     chosen = torch.tensor([-3.0, -5.0], requires_grad=True)
     rejected = torch.tensor([-4.0, -2.0], requires_grad=True)
-    loss = preference(chosen, rejected, torch.tensor([-3.5, -5.0]), torch.tensor([-3.0, -2.5]), beta=0.3)
+    loss = dpo_loss(chosen, rejected, torch.tensor([-3.5, -5.0]), torch.tensor([-3.0, -2.5]), beta=0.3)
     margins = [(-3.0 + 3.5) - (-4.0 + 3.0), (-5.0 + 5.0) - (-2.0 + 2.5)]
     assert loss.tolist() == pytest.approx([math.log1p(math.exp(-0.3 * m)) for m in margins])
     loss.sum().backward()
     assert chosen.grad is not None and rejected.grad is not None
     assert (chosen.grad < 0).all() and torch.allclose(chosen.grad, -rejected.grad)
     with pytest.raises(ConfigError, match="beta is 0"):
-        preference(chosen, rejected, chosen, rejected, beta=0.0)
+        dpo_loss(chosen, rejected, chosen, rejected, beta=0.0)
 
 
 def test_sums_and_means_within_groups_are_those_of_a_loop():
@@ -133,7 +133,7 @@ def test_sums_and_means_within_groups_are_those_of_a_loop():
 def test_attempts_are_dead_where_nothing_differs_in_what_they_are_compared_with():
     reward, turns = torch.tensor([1.0, 0.0, 1.0, 1.0]), torch.tensor([0, 1, 0, 1])
     batch = Batch({"reward": reward, "group": torch.zeros(4, dtype=torch.int64), "trust": torch.ones(4)})
-    assert with_advantages(batch)["dead"].tolist() == [0.0] * 4
-    found = with_advantages(batch, group=turns)
+    assert add_advantages(batch)["dead"].tolist() == [0.0] * 4
+    found = add_advantages(batch, group=turns)
     assert found["dead"].tolist() == [1.0, 0.0, 1.0, 0.0]
     assert found["advantage"][found["dead"] > 0].tolist() == [0.0, 0.0]

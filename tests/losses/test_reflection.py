@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from didact.losses.policy.surrogate import reflection
+from didact.losses.policy.surrogate import nft_loss
 
 
 def test_it_is_what_the_paper_writes():
@@ -11,7 +11,7 @@ def test_it_is_what_the_paper_writes():
     right = torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64)
     accuracy = torch.tensor([0.25, 0.25, 0.5, 0.75], dtype=torch.float64)
     floor = 0.8
-    loss = reflection(log_ratio, right, accuracy, floor=floor)
+    loss = nft_loss(log_ratio, right, accuracy, floor=floor)
     wanted, slopes = [], []
     for d, good, r in zip(log_ratio.tolist(), right.tolist(), accuracy.tolist(), strict=True):
         ratio = math.exp(d)
@@ -31,6 +31,6 @@ def test_on_policy_its_gradient_is_that_of_comparing_within_a_group(right):
     r = right / size
     good = torch.tensor([1.0] * right + [0.0] * (size - right), dtype=torch.float64)
     log_ratio = torch.zeros(size, dtype=torch.float64, requires_grad=True)
-    (reflection(log_ratio, good, torch.full((size,), r, dtype=torch.float64)).sum() * (1 - r)).backward()
+    (nft_loss(log_ratio, good, torch.full((size,), r, dtype=torch.float64)).sum() * (1 - r)).backward()
     assert log_ratio.grad is not None
     assert torch.allclose(log_ratio.grad, -(good - r))

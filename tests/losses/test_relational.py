@@ -36,12 +36,12 @@ def cosines(x):
 
 def slow(kind, student, teacher, trust=None):
     w = np.ones(len(student)) if trust is None else np.array(trust)
-    if kind == "relational_distance":
+    if kind == "rkd_distance":
         return (huber(distances(student, w) - distances(teacher, w)) * np.outer(w, w)).sum()
     return (huber(cosines(student) - cosines(teacher)) * np.einsum("i,j,k->ijk", w, w, w)).sum()
 
 
-KINDS = ("relational_distance", "relational_angle")
+KINDS = ("rkd_distance", "rkd_angle")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -50,7 +50,7 @@ def test_relations_match_a_slow_transcription(kind, examples, mine, theirs):
     # The mean is far from 0, where inner products would lose digits if it were not taken away.
     student, teacher = draw(0, examples, mine) + 50.0, draw(1, examples, theirs)
     term = getattr(relational, kind)(torch.tensor(student), torch.tensor(teacher))
-    assert term.count == examples ** (2 if kind == "relational_distance" else 3)
+    assert term.count == examples ** (2 if kind == "rkd_distance" else 3)
     assert term.sum.item() == pytest.approx(slow(kind, student, teacher), rel=1e-3, abs=1e-5)
 
 
@@ -58,7 +58,7 @@ def test_relations_match_a_slow_transcription(kind, examples, mine, theirs):
 def test_trust_weighs_pairs_and_triplets(kind):
     student, teacher, trust = draw(2, 5, 3), draw(3, 5, 4), [1.0, 0.5, 0.0, 1.0, 0.25]
     term = getattr(relational, kind)(torch.tensor(student), torch.tensor(teacher), trust=torch.tensor(trust))
-    assert float(term.count) == pytest.approx(sum(trust) ** (2 if kind == "relational_distance" else 3))
+    assert float(term.count) == pytest.approx(sum(trust) ** (2 if kind == "rkd_distance" else 3))
     assert term.sum.item() == pytest.approx(slow(kind, student, teacher, trust), rel=1e-4)
     # Without the example that is not trusted, it is the same.
     kept = [0, 1, 3, 4]

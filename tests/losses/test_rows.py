@@ -14,7 +14,7 @@ def batch():
 
 def picked():
     hidden = torch.arange(15.0).view(3, 5, 1)
-    return rows_of.select(TokenOutput(hidden, Head(torch.ones(20, 1))), batch())
+    return rows_of.select_tokens(TokenOutput(hidden, Head(torch.ones(20, 1))), batch())
 
 
 def test_each_token_is_predicted_from_the_state_before_it():
@@ -24,7 +24,7 @@ def test_each_token_is_predicted_from_the_state_before_it():
     assert found.row.tolist() == [0, 0, 1, 1, 1, 1]
     assert found.pick(batch()["input_ids"]).tolist() == found.targets.tolist()
     assert torch.equal(found.pick_signal(Logits(logits=torch.arange(15.0).view(3, 5, 1))).logits, found.hidden)
-    places = rows_of.locate(batch())
+    places = rows_of.locate_tokens(batch())
     assert torch.equal(places.position, found.position)
     assert torch.equal(places.targets, found.targets)
     assert found.spread(torch.tensor([5, 6, 7])).tolist() == [5, 5, 6, 6, 6, 6]
@@ -38,7 +38,7 @@ def test_tokens_or_sequences_are_averaged_over():
     assert float(picked().term(values, by="sequence").mean()) == pytest.approx(2.0)
     other = torch.tensor([1.0, 3.0, 1.0, 1.0, 1.0, 1.0])
     assert float(picked().term(other, by="sequence").mean()) == pytest.approx(1.5)
-    assert {k: int(v) for k, v in rows_of.row_counts(batch()).items()} == {"token": 6, "sequence": 2}
+    assert {k: int(v) for k, v in rows_of.token_counts(batch()).items()} == {"token": 6, "sequence": 2}
     with pytest.raises(ConfigError, match="by is 'word'"):
         picked().term(values, by="word")
 
@@ -48,7 +48,7 @@ def test_positions_that_are_kept_but_do_not_count_change_nothing(monkeypatch):
     found, values = picked(), torch.arange(15.0)
     mask = batch()["completion_mask"]
     position = torch.arange(15).view(3, 5)[:, 1:].flatten()
-    kept = rows_of.Rows(
+    kept = rows_of.CompletionTokens(
         hidden=torch.zeros(12, 1),
         head=found.head,
         targets=position,
@@ -66,13 +66,13 @@ def test_positions_that_are_kept_but_do_not_count_change_nothing(monkeypatch):
 
 def test_figures_to_look_at_carry_no_gradient_and_no_weight():
     values = torch.ones(6, requires_grad=True)
-    term = picked().watched(values)
+    term = picked().metric(values)
     assert not term.sum.requires_grad and term.weight == 0.0 and float(term.sum / term.count) == 1.0
-    weighed = rows_of.watched(torch.tensor([1.0, 5.0]), torch.tensor([3.0, 1.0]))
+    weighed = rows_of.metric_term(torch.tensor([1.0, 5.0]), torch.tensor([3.0, 1.0]))
     assert float(weighed.sum / weighed.count) == pytest.approx(2.0)
 
 
 def test_a_batch_without_completions_is_refused():
     empty = Batch({**batch(), "completion_mask": torch.zeros(3, 5, dtype=torch.bool)})
     with pytest.raises(DataError, match="None of the 3 rows of the batch has a completion token"):
-        rows_of.select(TokenOutput(torch.zeros(3, 5, 1), Head(torch.ones(20, 1))), empty)
+        rows_of.select_tokens(TokenOutput(torch.zeros(3, 5, 1), Head(torch.ones(20, 1))), empty)

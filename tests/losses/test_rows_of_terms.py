@@ -3,20 +3,20 @@
 import pytest
 import torch
 
-from didact.losses.classes.decoupled import decoupled_kl
+from didact.losses.classes.decoupled import decoupled_kd
 from didact.losses.classes.divergence import entropy_balanced_kl, forward_kl, jensen_shannon, reverse_kl
-from didact.losses.classes.logits import binary_kl, logit_distance
+from didact.losses.classes.logits import binary_kl, logit_l1
 from didact.losses.classes.ranking import plackett_luce
-from didact.losses.combining import sum_terms
+from didact.losses.combining import add_terms
 from didact.losses.features.attention import attention_transfer
-from didact.losses.features.distances import feature_cosine, feature_mse, relative_error
+from didact.losses.features.distances import feature_cosine, feature_mse, relative_mse
 from didact.losses.labels.supervised import cross_entropy, label_loss, mixed_cross_entropy, squared_error
-from didact.losses.labels.targets import imitate
-from didact.losses.pairs.contrastive import noise_contrastive
-from didact.losses.pairs.relational import relational_distance
+from didact.losses.labels.targets import distillation_loss
+from didact.losses.pairs.contrastive import nce_loss
+from didact.losses.pairs.relational import rkd_distance
 from didact.losses.pairs.transport import sinkhorn_distance
 from didact.losses.tokens.divergence import token_divergence
-from didact.losses.tokens.rows import NORMALISATIONS, Rows, select
+from didact.losses.tokens.rows import NORMALISATIONS, CompletionTokens, select_tokens
 from didact.losses.tokens.vocabulary import token_cross_entropy, token_log_probs
 from didact.types import IGNORE, Batch, Head, Logits, States, TokenOutput
 from heads import chunks_of
@@ -44,20 +44,20 @@ TERMS = {
     "reverse_kl": (lambda t: reverse_kl(LOGITS, LOG_PROBS, temperature=2.0, trust=t), ALL),
     "jensen_shannon": (lambda t: jensen_shannon(LOGITS, LOG_PROBS, trust=t), ALL),
     "entropy_balanced_kl": (lambda t: entropy_balanced_kl(LOGITS, LOG_PROBS, emphasis=1.0, trust=t), ALL),
-    "target class": (lambda t: decoupled_kl(LOGITS, LOG_PROBS, LABELS, temperature=2.0, trust=t)[0], LABELLED),
-    "other classes": (lambda t: decoupled_kl(LOGITS, LOG_PROBS, LABELS, temperature=2.0, trust=t)[1], LABELLED),
+    "target class": (lambda t: decoupled_kd(LOGITS, LOG_PROBS, LABELS, temperature=2.0, trust=t)[0], LABELLED),
+    "other classes": (lambda t: decoupled_kd(LOGITS, LOG_PROBS, LABELS, temperature=2.0, trust=t)[1], LABELLED),
     "binary_kl": (lambda t: binary_kl(LOGITS, TEACHER, trust=t), ALL),
-    "logit_distance": (lambda t: logit_distance(LOGITS, TEACHER, trust=t), ALL),
+    "logit_l1": (lambda t: logit_l1(LOGITS, TEACHER, trust=t), ALL),
     "plackett_luce": (lambda t: plackett_luce(LOGITS, LOG_PROBS, LABELS, trust=t), ALL),
-    "imitate": (lambda t: imitate(LOGITS, Logits(logits=TEACHER, trust=t)), ALL),
+    "distillation_loss": (lambda t: distillation_loss(LOGITS, Logits(logits=TEACHER, trust=t)), ALL),
     "feature_mse": (lambda t: feature_mse(MAPS, OTHERS, trust=t), ALL),
     "feature_cosine": (lambda t: feature_cosine(MAPS, OTHERS, trust=t), ALL),
-    "relative_error": (lambda t: relative_error(MAPS, OTHERS, trust=t), ALL),
+    "relative_mse": (lambda t: relative_mse(MAPS, OTHERS, trust=t), ALL),
     "attention_transfer": (lambda t: attention_transfer(MAPS, OTHERS, trust=t), ALL),
-    "noise_contrastive": (lambda t: noise_contrastive(LOGITS, TEACHER, TEACHER, log_normaliser=1.0, trust=t), ALL),
+    "nce_loss": (lambda t: nce_loss(LOGITS, TEACHER, TEACHER, log_normaliser=1.0, trust=t), ALL),
     "sinkhorn_distance": (lambda t: sinkhorn_distance(LOGITS, LOG_PROBS.exp(), trust=t), ALL),
     "two stages": (
-        lambda t: sum_terms([attention_transfer(MAPS, OTHERS, trust=t), feature_mse(MAPS, OTHERS, trust=t)]),
+        lambda t: add_terms([attention_transfer(MAPS, OTHERS, trust=t), feature_mse(MAPS, OTHERS, trust=t)]),
         ALL,
     ),
 }
@@ -96,7 +96,7 @@ def test_a_mixture_has_the_mean_of_the_labels_that_it_has(share):
 
 
 def test_what_compares_examples_with_each_other_has_none():
-    assert relational_distance(LOGITS, TEACHER).rows is None
+    assert rkd_distance(LOGITS, TEACHER).rows is None
 
 
 MASK = torch.tensor([[0, 1, 1, 1], [0, 0, 1, 0], [0, 0, 0, 0]], dtype=torch.bool)
@@ -109,10 +109,10 @@ def sequences(masked):
     """The tokens of three sequences, of which 3, 1 and 0 count: those alone, or all with a weight, as on a GPU."""
     if not masked:
         batch = Batch({"input_ids": IDS, "completion_mask": MASK, "id": torch.arange(3)})
-        return select(TokenOutput(STATES, HEAD), batch)
+        return select_tokens(TokenOutput(STATES, HEAD), batch)
     position = torch.arange(12).view(3, 4)[:, 1:].flatten()
     states, weight = STATES.flatten(0, 1)[position - 1], MASK[:, 1:].flatten().float()
-    return Rows(
+    return CompletionTokens(
         hidden=states,
         head=HEAD,
         targets=IDS.flatten()[position],
@@ -128,7 +128,7 @@ def sequences(masked):
 def test_a_sequence_has_the_mean_over_its_tokens(dense, masked):
     rows, expected = sequences(masked), [SURPRISE[0].mean().item(), SURPRISE[1, 1].item()]
     with chunks_of(10, dense=dense):
-        term = rows.by_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight))
+        term = rows.per_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight))
     assert term.rows.tolist() == pytest.approx([*expected, float("nan")], rel=1e-5, nan_ok=True)
     assert term.sum.item() == pytest.approx(3 * expected[0] + expected[1], rel=1e-5)
     log_probs = -token_log_probs(rows.hidden, rows.head, rows.targets)[0]
@@ -141,7 +141,7 @@ def test_tokens_that_weigh_more_count_for_more_in_their_sequence(masked):
     rows = sequences(masked)
     weight = rows.pick(torch.tensor([[0.0, 2.0, 0.0, 1.0], [0.0, 9.0, 0.5, 9.0], [9.0, 9.0, 9.0, 9.0]]))
     weights = rows.weights(weight)
-    term = rows.by_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, weights), weight)
+    term = rows.per_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, weights), weight)
     expected = [(2 * SURPRISE[0, 0].item() + SURPRISE[0, 2].item()) / 3, SURPRISE[1, 1].item()]
     assert term.rows.tolist() == pytest.approx([*expected, float("nan")], rel=1e-5, nan_ok=True)
     assert term.sum.item() == pytest.approx(3 * expected[0] + 0.5 * expected[1], rel=1e-5)

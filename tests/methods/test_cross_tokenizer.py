@@ -15,7 +15,7 @@ from didact.errors import ConfigError, DataError, TeacherError
 from didact.learners import ByteTokens, HubTokens, NumberTokens
 from didact.learners.causal import CausalLearner, save_causal
 from didact.learners.decoder import Decoder, DecoderConfig
-from didact.losses.tokens.chunks import event_divergence
+from didact.losses.tokens.chunks import binarised_kl
 from didact.methods.language.cross_tokenizer import Config, CrossTokenizer
 from didact.parts.models import build_causal
 from didact.sources import CompletionSource
@@ -125,7 +125,7 @@ def test_the_divergence_of_two_outcomes(temperature):
     wanted = temperature * (p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q)))
     theirs, mine = torch.tensor(-surprises.T)
     mine.requires_grad_(True)
-    found = event_divergence(mine, theirs, temperature=temperature)
+    found = binarised_kl(mine, theirs, temperature=temperature)
     assert found.detach().numpy() == pytest.approx(wanted, rel=1e-9, abs=1e-15)
     found.sum().backward()
     assert mine.grad.numpy() == pytest.approx(-(p - q) / (1 - q), rel=1e-9, abs=1e-15)
@@ -133,13 +133,13 @@ def test_the_divergence_of_two_outcomes(temperature):
 
 def test_a_high_temperature_compares_surprises():
     a, b = 3.0, 0.5
-    found = event_divergence(torch.tensor(-b).double(), torch.tensor(-a).double(), temperature=1e5)
+    found = binarised_kl(torch.tensor(-b).double(), torch.tensor(-a).double(), temperature=1e5)
     assert found.item() == pytest.approx(b - a + a * math.log(a / b), rel=1e-4)
 
 
 def test_what_is_certain_has_a_finite_divergence_and_gradient():
     mine = torch.tensor([0.0, -0.0, -1e-9, -200.0], requires_grad=True)
-    found = event_divergence(mine, torch.tensor([0.0, -3.0, -1e-8, 0.0]), temperature=1.0)
+    found = binarised_kl(mine, torch.tensor([0.0, -3.0, -1e-8, 0.0]), temperature=1.0)
     found.sum().backward()
     assert found.isfinite().all() and (found >= 0).all()
     assert mine.grad.isfinite().all()

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from didact.errors import ConfigError
-from didact.losses.policy.posterior import log_normaliser, posterior_advantages, posterior_ratio
+from didact.losses.policy.posterior import log_normaliser, posterior_advantages, posterior_log_ratio
 from didact.methods.language import posterior, reinforce
 from didact.types import Batch, Head, Question, Questions, TokenOutput
 from didact.worlds import policies
@@ -65,7 +65,7 @@ def everything(world, logits):
     group = torch.arange(situations).repeat_interleave(actions)
     log_probs = logits.detach().log_softmax(-1).flatten()
     reference = world.reference.log_softmax(-1).flatten()
-    return posterior_ratio(log_probs, reference, world.reward.flatten(), BETA), group
+    return posterior_log_ratio(log_probs, reference, world.reward.flatten(), BETA), group
 
 
 def distance(logits, world, divergence):
@@ -172,7 +172,7 @@ MINE, THEIRS = [-1.0, -2.5, -0.2, -4.0, -1.0, -3.0, -0.5], [-1.5, -2.0, -0.7, -3
 
 @pytest.mark.parametrize("divergence", DIVERGENCES)
 def test_advantages_are_those_of_the_formulas(divergence):
-    ratio = posterior_ratio(torch.tensor(MINE), torch.tensor(THEIRS), torch.tensor(REWARDS), 0.4)
+    ratio = posterior_log_ratio(torch.tensor(MINE), torch.tensor(THEIRS), torch.tensor(REWARDS), 0.4)
     plain = [q + r / 0.4 - p for p, q, r in zip(MINE, THEIRS, REWARDS, strict=True)]
     assert ratio.tolist() == pytest.approx(plain)
     found = posterior_advantages(ratio, torch.tensor(GROUPS), torch.tensor(TRUSTS), divergence=divergence)
@@ -198,7 +198,7 @@ def test_the_normaliser_is_the_mean_of_the_weights_however_large():
     with pytest.raises(ConfigError, match="divergence is 'both'"):
         posterior_advantages(ratio, torch.tensor(GROUPS), divergence="both")
     with pytest.raises(ConfigError, match="beta is 0"):
-        posterior_ratio(ratio, ratio, ratio, 0.0)
+        posterior_log_ratio(ratio, ratio, ratio, 0.0)
 
 
 def test_what_is_known_of_z_outlives_a_stop():
@@ -208,7 +208,7 @@ def test_what_is_known_of_z_outlives_a_stop():
     questions, draws, means = list(asked(4)), Draws(method.learner, world, 8), []
     for chosen in ([2, 0], [0, 3], [0]):
         batch = method.collect([questions[i] for i in chosen], draws)
-        ratio = posterior_ratio(
+        ratio = posterior_log_ratio(
             batch["log_probs"].sum(1),
             world.reference.log_softmax(-1)[batch["id"], batch["input_ids"][:, 1]],
             batch["reward"],

@@ -11,7 +11,7 @@ import torch
 from didact import worlds
 from didact.errors import ConfigError
 from didact.learners import causal
-from didact.losses.policy.outputs import with_advantages
+from didact.losses.policy.outputs import add_advantages
 from didact.methods.language import evocot
 from didact.parts.verifier import verifier_of
 from didact.rollouts import (
@@ -230,7 +230,7 @@ def test_the_loss_is_the_clipped_one_of_what_was_written_behind_the_steps():
     for mine, theirs in pairs:
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-7)
     assert float(terms["prefixed"].mean()) == 0.5
-    again = with_advantages(batch)["advantage"]
+    again = add_advantages(batch)["advantage"]
     torch.testing.assert_close(batch["advantage"], again)
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from didact import sources, worlds
 from didact.errors import ConfigError, DataError
 from didact.learners import causal
-from didact.losses.policy.preferences import best_against_others
+from didact.losses.policy.preferences import best_vs_rest
 from didact.methods.language import curry_dpo, dpo
 from didact.rollouts import RatedPairs, Sampling, Writer
 from didact.types import Head, Question, Questions, TokenOutput
@@ -54,7 +54,7 @@ def model(seed=0):
 
 def test_the_best_answer_is_paired_with_the_others_by_falling_gap():
     rating = torch.tensor(RATINGS, dtype=torch.float64)
-    best, others, gaps = best_against_others(rating)
+    best, others, gaps = best_vs_rest(rating)
     for row, ratings in enumerate(RATINGS):
         known = [place for place, value in enumerate(ratings) if not math.isnan(value)]
         top = max(known, key=lambda place: ratings[place])
@@ -65,7 +65,7 @@ def test_the_best_answer_is_paired_with_the_others_by_falling_gap():
         assert gaps[row].tolist() == pytest.approx(
             [ratings[top] - ratings[i] for i in worse] + [0.0] * (3 - len(worse))
         )
-    assert [tensor.shape for tensor in best_against_others(rating[:, :1])] == [(4,), (4, 0), (4, 0)]
+    assert [tensor.shape for tensor in best_vs_rest(rating[:, :1])] == [(4,), (4, 0), (4, 0)]
 
 
 def test_questions_bring_their_rated_answers_from_python_and_from_files(tmp_path):

@@ -10,7 +10,7 @@ from torch import nn
 
 from didact.errors import ConfigError
 from didact.learners import causal
-from didact.losses.policy.selection import covariances
+from didact.losses.policy.selection import token_covariances
 from didact.methods.language import clip_cov, grpo, nft, reinforce, rloo
 from didact.types import Batch, Head, TokenOutput
 from didact.worlds import policies
@@ -409,7 +409,7 @@ def test_what_entropy_is_lost_is_the_covariance_and_clip_cov_keeps_some():
     tried = torch.arange(4).repeat_interleave(counts)[:, None]
     batch = judged(table, world, tried, torch.zeros(16, dtype=torch.int64))
     batch = grpo.GRPO(grpo.Config(scale=False), table).collect([], asked(batch))
-    parts = covariances(batch["log_probs"][:, 1], batch["advantage"].double())
+    parts = token_covariances(batch["log_probs"][:, 1], batch["advantage"].double())
     logits, rate = table.logits[-1].detach(), 1e-5
     centred = reward - (counts * reward).sum() / 16
     # A step of natural policy gradient moves the logits along the advantages.

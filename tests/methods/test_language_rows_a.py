@@ -11,8 +11,8 @@ import torch
 from didact import worlds
 from didact.errors import ConfigError
 from didact.learners import causal
-from didact.losses.policy.rewards import shortened
-from didact.losses.policy.selection import most_accurate, most_spread, most_telling
+from didact.losses.policy.rewards import penalise_length
+from didact.losses.policy.selection import informative_tokens, max_variance_subset, most_accurate_groups
 from didact.methods.language import d3s, grpo_lambda
 from didact.types import Batch
 
@@ -95,13 +95,13 @@ def by_length(row, lengths, strength):
 def test_right_answers_lose_by_their_length(strength):
     lengths = [12.0, 3, 7, 8, 20, 5, 7, 1]
     parts = torch.tensor(REWARDS), torch.tensor(RIGHT).float(), torch.tensor(lengths), torch.tensor(GROUPS)
-    found = shortened(*parts, strength=strength)
+    found = penalise_length(*parts, strength=strength)
     wanted = [by_length(row, lengths, strength) for row in range(len(GROUPS))]
     assert found.tolist() == pytest.approx(wanted, rel=1e-5)
     if strength:
         assert found[0] < found[3] < 1.0
     where = torch.tensor([False] * 3 + [True] * 5)
-    some = shortened(*parts, strength=strength, where=where)
+    some = penalise_length(*parts, strength=strength, where=where)
     assert some.tolist() == pytest.approx(REWARDS[:3] + wanted[3:], rel=1e-5)
 
 
@@ -109,9 +109,9 @@ def test_the_best_answered_questions_are_chosen():
     correct, group = torch.tensor(RIGHT).float(), torch.tensor(GROUPS)
     # Two of three are right at 5 and at 7, and none at 9.
     for share, chosen in ((0.0, ()), (0.2, (5,)), (0.4, (5, 7)), (0.67, (5, 7, 9)), (1.0, (5, 7, 9))):
-        assert most_accurate(correct, group, share).tolist() == [g in chosen for g in GROUPS]
+        assert most_accurate_groups(correct, group, share).tolist() == [g in chosen for g in GROUPS]
     correct[1] = 1.0
-    assert most_accurate(correct, group, 0.2).tolist() == [g == 7 for g in GROUPS]
+    assert most_accurate_groups(correct, group, 0.2).tolist() == [g == 7 for g in GROUPS]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
@@ -151,21 +151,21 @@ def test_the_subset_that_is_kept_has_the_highest_variance(seed):
         values = values.round()
     for count in range(1, 9):
         best = max(np.var(subset) for subset in itertools.combinations(values.double().tolist(), count))
-        found = most_spread(values, count)
+        found = max_variance_subset(values, count)
         assert len(set(found.tolist())) == count
         assert np.var(values[found].double().tolist()) == pytest.approx(best, abs=1e-9)
     with pytest.raises(ConfigError, match="count"):
-        most_spread(values, 9)
+        max_variance_subset(values, 9)
 
 
 def test_the_tokens_that_are_kept_are_uncertain_and_matter():
     advantage, entropy = torch.tensor([1.0, -3.0, 0.5, 0.0, -1.0, 9.0]), torch.tensor([0.5, 0.4, 2.0, 5.0, 0.1, 9.0])
-    assert most_telling(advantage[:5], entropy[:5], 0.4).tolist() == [0, 1, 1, 0, 0]
-    assert most_telling(advantage[:5], entropy[:5], 0.41).tolist() == [1, 1, 1, 0, 0]
+    assert informative_tokens(advantage[:5], entropy[:5], 0.4).tolist() == [0, 1, 1, 0, 0]
+    assert informative_tokens(advantage[:5], entropy[:5], 0.41).tolist() == [1, 1, 1, 0, 0]
     # What does not count takes nobody's place.
     weight = torch.tensor([1.0, 1, 1, 1, 1, 0])
-    assert most_telling(advantage, entropy, 0.4, weight).tolist() == [0, 1, 1, 0, 0, 0]
-    assert most_telling(advantage, entropy, 1.0, weight).tolist() == weight.tolist()
+    assert informative_tokens(advantage, entropy, 0.4, weight).tolist() == [0, 1, 1, 0, 0, 0]
+    assert informative_tokens(advantage, entropy, 1.0, weight).tolist() == weight.tolist()
 
 
 @pytest.mark.parametrize(("fraction", "share"), [(0.0, 0.25), (0.5, 0.625), (1.0, 1.0)])

@@ -9,7 +9,12 @@ import torch
 from didact import worlds
 from didact.errors import ConfigError
 from didact.learners import causal
-from didact.losses.policy.two_turn import holding, second_try_advantages, second_try_figures, with_second_tries
+from didact.losses.policy.two_turn import (
+    add_two_turn_advantages,
+    two_turn_advantages,
+    two_turn_kl_weights,
+    two_turn_metrics,
+)
 from didact.methods.language import personalised, score
 from didact.rollouts import Sampling, Writer, full_rewards, retry_questions, strip_attempt, write_twice
 from didact.teachers import LanguageTeacher
@@ -47,7 +52,7 @@ def judged():
     """Hand-made tries, without tokens."""
     ids = torch.tensor([*GROUP, *GROUP])
     batch = {"id": ids, "group": ids, "reward": torch.tensor([*FIRST, *SECOND]), "trust": torch.tensor(TRUST)}
-    return with_second_tries(Batch(batch))
+    return add_two_turn_advantages(Batch(batch))
 
 
 def others(values, known, group):
@@ -111,7 +116,7 @@ def test_advantages_progress_and_flips():
     assert batch["second"].tolist() == [0.0] * 6 + [1.0] * 6
     assert batch["fixed"].tolist() == [0.0] * 6 + [0.0, 1.0, 0.0, 0.0, 1.0, 0.0]
     assert batch["spoiled"].tolist() == [0.0] * 6 + [0.0, 0.0, 0.0, 1.0, 0.0, 0.0]
-    figures = second_try_figures(batch)
+    figures = two_turn_metrics(batch)
     assert figures["fixed"].mean().item() == pytest.approx(2 / 5)
     assert figures["spoiled"].mean().item() == pytest.approx(1 / 5)
     assert figures["fixed"].weight == 0
@@ -120,10 +125,10 @@ def test_advantages_progress_and_flips():
 def test_early_on_second_tries_alone_are_paid_and_then_progress_too():
     batch = judged()
     parts = batch["advantage"], batch["progress"], batch["second"]
-    early = second_try_advantages(*parts, bonus=10.0, early=True)
+    early = two_turn_advantages(*parts, bonus=10.0, early=True)
     assert early[:6].tolist() == [0.0] * 6
     assert early[6:].tolist() == batch["advantage"][6:].tolist()
-    late = second_try_advantages(*parts, bonus=10.0, early=False)
+    late = two_turn_advantages(*parts, bonus=10.0, early=False)
     # Of the first question all is known, so that these are the advantages of r2 + bonus (r2 - r1).
     shaped = [b + 10.0 * (b - a) for a, b in zip(FIRST, SECOND, strict=True)]
     assert shaped[:4] == [1.0, 11.0, 0.0, -10.0]
@@ -150,8 +155,8 @@ def test_the_bonus_is_a_weight_and_a_baseline():
 
 def test_first_tries_are_held_early_on():
     second = torch.tensor([0.0, 1.0, 0.0, 1.0])
-    assert holding(second, kl=0.25, hold=2.0, early=True).tolist() == [2.25, 0.25, 2.25, 0.25]
-    assert holding(second, kl=0.25, hold=2.0, early=False).tolist() == [0.25] * 4
+    assert two_turn_kl_weights(second, kl=0.25, hold=2.0, early=True).tolist() == [2.25, 0.25, 2.25, 0.25]
+    assert two_turn_kl_weights(second, kl=0.25, hold=2.0, early=False).tolist() == [0.25] * 4
 
 
 # ---- the method, row by row

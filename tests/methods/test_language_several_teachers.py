@@ -12,9 +12,9 @@ import didact
 from didact import worlds
 from didact.errors import ConfigError, DataError
 from didact.learners import causal
-from didact.losses.policy.outputs import comprehension
-from didact.losses.policy.selection import best_of_groups
-from didact.losses.policy.surrogate import imitated
+from didact.losses.policy.outputs import mean_token_probs
+from didact.losses.policy.selection import best_of_group
+from didact.losses.policy.surrogate import policy_shaping_loss
 from didact.methods.language import ampo, tinyllm
 from didact.parts.verifier import verifier_of
 from didact.rollouts import (
@@ -80,12 +80,12 @@ def test_what_others_chose_teaches_most_where_it_is_neither_sure_nor_unthinkable
     p = np.array([0.9, 0.1, 0.01, 0.5, 1.0])
     advantage = np.array([1.0, 0.75, 2.0, -0.5, 0.0])
     now = torch.tensor(np.log(p), requires_grad=True)
-    found = imitated(now, torch.tensor(advantage), shape)
+    found = policy_shaping_loss(now, torch.tensor(advantage), shape)
     assert found.detach().numpy() == pytest.approx(-p / (p + shape) * advantage)
     found.sum().backward()
     assert now.grad.numpy() == pytest.approx(-advantage * shape * p / (p + shape) ** 2)
     with pytest.raises(ConfigError, match="shape"):
-        imitated(now, now, 0.0)
+        policy_shaping_loss(now, now, 0.0)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 9])
@@ -98,14 +98,14 @@ def test_the_best_of_each_group_are_chosen(count):
         mates = [i for i in range(30) if group[i] == one]
         for i in sorted(mates, key=lambda i: (-score[i].item(), i))[:count]:
             wanted[i] = True
-    assert best_of_groups(score, group, count).tolist() == wanted
+    assert best_of_group(score, group, count).tolist() == wanted
 
 
 def test_comprehension_is_the_mean_probability_of_the_tokens():
     learner = decoder()
     batch = make_writer(learner).encode(ASKED[:3], ["12:12", "1", "5+7=12\n12"]).batch
     batch["completion_mask"][1] = False
-    found = comprehension(learner(batch), batch)
+    found = mean_token_probs(learner(batch), batch)
     said = log_probs(learner, batch)
     wanted = [np.mean([one.exp().item() for one in said[0]]), 0.0, np.mean([one.exp().item() for one in said[2]])]
     assert found.tolist() == pytest.approx(wanted)
@@ -241,7 +241,7 @@ def test_the_text_that_the_learner_follows_best_is_preferred():
     right = accepted_answers(writer, [(ASKED[1], WAYS["short"]), (ASKED[1], WAYS["long"])])
     short, long = comprehension_scores(learner, right).tolist()
     assert long > 0.9 > short
-    assert best_of_groups(torch.tensor([short, long]), right.batch["group"], 1).tolist() == [False, True]
+    assert best_of_group(torch.tensor([short, long]), right.batch["group"], 1).tolist() == [False, True]
     assert learner.training
 
 

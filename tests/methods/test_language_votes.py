@@ -9,7 +9,7 @@ import torch
 from didact import worlds
 from didact.errors import DataError
 from didact.learners import causal
-from didact.losses.labels.votes import cross_votes, majority
+from didact.losses.labels.votes import cross_view_vote, majority_vote
 from didact.methods.language import co_reward
 from didact.rollouts import Rollouts, Sampling, Writer
 from didact.types import Batch
@@ -42,8 +42,8 @@ def test_votes_are_counted_as_by_hand(seed):
     rows = list(zip(answer.tolist(), group.tolist(), view.tolist(), strict=True))
     own = [a == elected([b for b, h, _ in rows if h == g]) for a, g, _ in rows]
     crossed = [a == elected([b for b, h, w in rows if h == g and w != v]) for a, g, v in rows]
-    assert majority(answer, group).tolist() == own
-    assert cross_votes(answer, group, view).tolist() == crossed
+    assert majority_vote(answer, group).tolist() == own
+    assert cross_view_vote(answer, group, view).tolist() == crossed
     assert 0 < sum(crossed) < 24
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from didact.learners import ModuleLearner
 from didact.loop import Budget, OptimizerConfig, fit
-from didact.losses.policy.surrogate import surrogate
+from didact.losses.policy.surrogate import ppo_clip_loss
 from didact.sources import Rounds
 from didact.types import Batch, Method, StepFeed, Term, Terms
 from rounds.doubles import Bandit
@@ -28,7 +28,7 @@ class PolicyGradient(Method):
 
     def loss(self, batch):
         log_probs = self.learner(batch).logits.log_softmax(-1).gather(1, batch["action"][:, None])[:, 0]
-        losses = surrogate(log_probs, batch["log_prob"], batch["advantage"])
+        losses = ppo_clip_loss(log_probs, batch["log_prob"], batch["advantage"])
         return Terms(policy=Term(losses.sum(), len(losses)))
 
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from didact.types import Term
 
 
-def sum_terms(terms: Iterable[Term]) -> Term:
+def add_terms(terms: Iterable[Term]) -> Term:
     """Terms over the same examples as one: the sum of their sums, over the count of the first."""
     terms = list(terms)
 
@@ -54,7 +54,7 @@ def trilateral_edges(student: Tensor, teacher: Tensor, labels: Tensor, class_mea
     return torch.cat([teacher - student, label - student, label - teacher, mean - student, label - mean], -1)
 
 
-def with_gradient(value: Tensor, tensors: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
+def attach_gradient(value: Tensor, tensors: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
     """A scalar with a given value, whose gradient with respect to some tensors is given too.
 
     Args:
@@ -69,7 +69,7 @@ def with_gradient(value: Tensor, tensors: Sequence[Tensor], gradients: Sequence[
     return value.detach() + torch.stack(pull).sum()
 
 
-def without_conflict(gradients: Sequence[Tensor], kept: Sequence[Tensor]) -> list[Tensor]:
+def project_conflicts(gradients: Sequence[Tensor], kept: Sequence[Tensor]) -> list[Tensor]:
     """Gradients less what in them points against others (Yu et al. 2020, "Gradient Surgery", PCGrad).
 
     Where the inner product g · k over all tensors together is negative, g becomes g - (g · k / |k|²) k, so that a step

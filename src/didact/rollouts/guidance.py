@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from didact.learners.tokenizers import Tokens
-from didact.losses.policy.outputs import comprehension
+from didact.losses.policy.outputs import mean_token_probs
 from didact.rollouts.layout import Rollouts
 from didact.rollouts.writer import Writer
 from didact.types import Batch, Question
@@ -103,7 +103,7 @@ def mask_answers(worked: Rollouts, tokenizer: Tokens) -> Batch:
 
 @torch.no_grad()
 def comprehension_scores(learner: Any, worked: Rollouts) -> Tensor:
-    """How likely a learner finds the right answer behind each worked one: its `comprehension`, float [K].
+    """How likely a learner finds the right answer behind each worked one: its `mean_token_probs`, float [K].
 
     Args:
         learner: a `CausalLearner`.
@@ -112,7 +112,7 @@ def comprehension_scores(learner: Any, worked: Rollouts) -> Tensor:
     training = learner.training
     learner.eval()
     parts = mask_answers(worked, learner.tokenizer).to(learner.device).split(_ROWS)
-    found = torch.cat([comprehension(learner(part), part) for part in parts]).cpu()
+    found = torch.cat([mean_token_probs(learner(part), part) for part in parts]).cpu()
     learner.train(training)
     return found
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from didact.learners.causal import check_length
-from didact.losses.policy.preferences import best_against_others
+from didact.losses.policy.preferences import best_vs_rest
 from didact.rollouts.writer import Writer
 from didact.sources import rated_answers
 from didact.types import Batch, Question, Questions
@@ -35,7 +35,7 @@ class RatedPairs:
             ConfigError: an answer that the learner cannot read as a whole.
         """
         texts, rating = rated_answers(questions)
-        best, others, gaps = best_against_others(rating)
+        best, others, gaps = best_vs_rest(rating)
         pairs: dict[int, list[tuple[str, str, float]]] = {}
         rows = zip(questions, texts, best.tolist(), others.tolist(), gaps.tolist(), strict=True)
         for question, answers, first, row, far in rows:

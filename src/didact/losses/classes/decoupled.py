@@ -11,7 +11,7 @@ ABSENT = -1e4
 """The logarithm that a class has where it is left out: its exponential is 0, and it can still be subtracted."""
 
 
-def decoupled_kl(
+def decoupled_kd(
     logits: Tensor,
     teacher_log_probs: Tensor,
     target: Tensor,

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from didact.types import Term
 
 
-def uncertainty(logits: Tensor) -> Tensor:
+def normalised_entropy(logits: Tensor) -> Tensor:
     """The entropy of each answer over that of a uniform one.
 
     Args:

@@ -48,7 +48,7 @@ def binary_kl(
     return weigh(divergence.sum(-1) * temperature**2, trust)
 
 
-def logit_distance(logits: Tensor, teacher_logits: Tensor, *, trust: Tensor | None = None) -> Term:
+def logit_l1(logits: Tensor, teacher_logits: Tensor, *, trust: Tensor | None = None) -> Term:
     """The mean absolute difference of logits (Fang et al. 2019, "Data-Free Adversarial Distillation").
 
     Unlike a divergence, it keeps its gradient where both are sure of the same class.

@@ -1,7 +1,7 @@
 """What the normalised distillation of knowledge, and of a student's own, makes of the classes beside the target.
 
-The losses themselves are a weighted likelihood of the target (`weighted_likelihood`) and the divergence among the other
-classes (the second term of `decoupled_kl`).
+The losses themselves are a weighted likelihood of the target (`weighted_nll`) and the divergence among the other
+classes (the second term of `decoupled_kd`).
 """
 
 import torch
@@ -12,7 +12,7 @@ from didact.losses._weigh import weigh
 from didact.types import Term
 
 
-def weighted_likelihood(logits: Tensor, target: Tensor, weight: Tensor, *, trust: Tensor | None = None) -> Term:
+def weighted_nll(logits: Tensor, target: Tensor, weight: Tensor, *, trust: Tensor | None = None) -> Term:
     """-w log p(target), where the weight w is no part of the count.
 
     Args:
@@ -30,7 +30,7 @@ def weighted_likelihood(logits: Tensor, target: Tensor, weight: Tensor, *, trust
 
 
 @torch.no_grad()
-def self_target(logits: Tensor, target: Tensor) -> Tensor:
+def smoothed_target(logits: Tensor, target: Tensor) -> Tensor:
     """A student's own soft label of the target: p² + 1 - the mean of p² over the batch (Yang et al. 2023, USKD).
 
     Args:
@@ -47,7 +47,7 @@ def self_target(logits: Tensor, target: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def zipf_others(scores: Tensor, target: Tensor) -> Tensor:
+def zipf_log_probs(scores: Tensor, target: Tensor) -> Tensor:
     """Log-probabilities of Zipf's law over the classes beside the target, in the order of their scores.
 
     The class with the highest score beside the target has the rank 1, the last one C - 1; each has a probability
@@ -66,7 +66,7 @@ def zipf_others(scores: Tensor, target: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def share_of_others(logits: Tensor, target: Tensor) -> Tensor:
+def non_target_probs(logits: Tensor, target: Tensor) -> Tensor:
     """The probabilities of the classes beside the target, normalised among themselves: float32 [B, C], 0 at the target.
 
     Args:

@@ -72,7 +72,7 @@ def feature_smooth_l1(student: Tensor, teacher: Tensor, *, trust: Tensor | None 
     return weigh(apart.flatten(1).mean(-1), trust)
 
 
-def relative_error(student: Tensor, teacher: Tensor, *, trust: Tensor | None = None) -> Term:
+def relative_mse(student: Tensor, teacher: Tensor, *, trust: Tensor | None = None) -> Term:
     """The squared distance of two representations over the squared length of the second.
 
     It has no unit, so that states of nets whose features are of very different size can be compared in one loss.

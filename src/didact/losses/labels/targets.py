@@ -33,7 +33,7 @@ def target_probs(signal: Signal, temperature: float, *, classes: int) -> Tensor:
     return target_log_probs(signal, temperature, classes=classes).exp()
 
 
-def imitate(logits: Tensor, signal: Signal, *, temperature: float = 1.0) -> Term:
+def distillation_loss(logits: Tensor, signal: Signal, *, temperature: float = 1.0) -> Term:
     """The plain loss against a teacher: forward KL for classes, squared error for a regression.
 
     Args:

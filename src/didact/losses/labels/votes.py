@@ -1,18 +1,18 @@
 """Answers that agree, in the place of answers that are known.
 
-Axis letters: B attempts.
+Axis letters: B completions.
 """
 
 import torch
 from torch import Tensor
 
 
-def majority(answer: Tensor, group: Tensor) -> Tensor:
-    """Which attempts give the answer that their group gives most often.
+def majority_vote(answer: Tensor, group: Tensor) -> Tensor:
+    """Which completions give the answer that their group gives most often.
 
     Args:
         answer: int64 [B], the same number for equal answers.
-        group: int64 [B], the same for attempts that vote together.
+        group: int64 [B], the same for completions that vote together.
 
     Returns:
         bool [B]. Of answers that are given equally often, the one that comes first wins.
@@ -20,13 +20,13 @@ def majority(answer: Tensor, group: Tensor) -> Tensor:
     return answer == _elected(answer, group)
 
 
-def cross_votes(answer: Tensor, group: Tensor, view: Tensor) -> Tensor:
-    """Which attempts at one wording of a question give the answer that is most frequent at the other (Co-Reward).
+def cross_view_vote(answer: Tensor, group: Tensor, view: Tensor) -> Tensor:
+    """Which completions at one wording of a prompt give the answer that is most frequent at the other (Co-Reward).
 
     Args:
         answer: int64 [B], the same number for equal answers.
-        group: int64 [B], the same for attempts at one question, each of which has attempts of both views.
-        view: int64 [B], 0 or 1: which wording an attempt answers.
+        group: int64 [B], the same for completions of one prompt, each of which has completions of both views.
+        view: int64 [B], 0 or 1: which wording a completion answers.
 
     Returns:
         bool [B]. Of answers that are given equally often, the one that comes first wins.
@@ -39,7 +39,7 @@ def cross_votes(answer: Tensor, group: Tensor, view: Tensor) -> Tensor:
 
 
 def _elected(answer: Tensor, group: Tensor) -> Tensor:
-    """For each attempt, the answer that its group gives most often: int64 [B]."""
+    """For each completion, the answer that its group gives most often: int64 [B]."""
     _, place = group.unique(return_inverse=True)
     _, kind = answer.unique(return_inverse=True)
     size, order = len(answer), torch.arange(len(answer), device=answer.device)

@@ -10,7 +10,7 @@ from didact.losses._weigh import weigh
 from didact.types import Term
 
 
-def noise_contrastive(
+def nce_loss(
     anchors: Tensor,
     positives: Tensor,
     negatives: Tensor,
@@ -31,7 +31,7 @@ def noise_contrastive(
         positives: float [B, D], what each anchor belongs with; the gradient flows into them where they carry one.
         negatives: float [N, D], shared by all anchors; no gradient flows into them.
         log_normaliser: log z, a number or a scalar tensor. In the paper z = 1 / (number of examples); the authors' code
-            has the mean of e^s over the first batch, which `log_mean_score` gives.
+            has the mean of e^s over the first batch, which `nce_log_normaliser` gives.
         temperature: above 0.
         left_out: bool [B, N], the negatives that an anchor is not compared with; None for none.
         trust: float [B] in [0, 1].
@@ -57,7 +57,7 @@ def noise_contrastive(
     return weigh(F.softplus(-agree) + F.softplus(scores).sum(-1), trust)
 
 
-def log_mean_score(
+def nce_log_normaliser(
     anchors: Tensor, negatives: Tensor, *, temperature: float = 0.07, left_out: Tensor | None = None
 ) -> Tensor:
     """The normaliser under which an average pair has even odds but for the number of negatives, in logarithms.

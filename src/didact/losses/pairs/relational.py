@@ -22,7 +22,7 @@ TILE = 1 << 18
 """How many angles are computed at once: few enough to stay in a processor's cache."""
 
 
-def relational_distance(student: Tensor, teacher: Tensor, *, trust: Tensor | None = None) -> Term:
+def rkd_distance(student: Tensor, teacher: Tensor, *, trust: Tensor | None = None) -> Term:
     """RKD-D: the distances between examples, in units of their mean, are those of the teacher (Park et al. 2019).
 
     Args:
@@ -47,7 +47,7 @@ def relational_distance(student: Tensor, teacher: Tensor, *, trust: Tensor | Non
     return Term((F.smooth_l1_loss(mine, theirs, reduction="none") * weight).sum(), weight.sum())
 
 
-def relational_angle(student: Tensor, teacher: Tensor, *, trust: Tensor | None = None) -> Term:
+def rkd_angle(student: Tensor, teacher: Tensor, *, trust: Tensor | None = None) -> Term:
     """RKD-A: the angles that examples form with each other are those of the teacher (Park et al. 2019).
 
     Args:

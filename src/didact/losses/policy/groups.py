@@ -14,29 +14,29 @@ BASELINES = ("none", "mean", "leave_one_out")
 
 
 def group_sum(values: Tensor, group: Tensor) -> Tensor:
-    """The sum over all attempts at the same question, at each of them.
+    """Sum over the completions of each prompt.
 
     Args:
         values: float [B].
-        group: int64 [B], the same for attempts at one question.
+        group: int64 [B], the same for completions of one prompt.
 
     Returns:
-        As `values` [B].
+        As `values` [B]: for each completion, the figure of its group.
     """
     groups, place = group.unique(return_inverse=True)
     return values.new_zeros(len(groups)).index_add(0, place, values)[place]
 
 
 def group_mean(values: Tensor, group: Tensor, known: Tensor | None = None) -> Tensor:
-    """The mean over all attempts at the same question, at each of them.
+    """Average over the completions of each prompt.
 
     Args:
         values: float [B].
-        group: int64 [B], the same for attempts at one question.
-        known: float [B] of 0 and 1: the attempts that count; all by default. Where none does, the mean is 0.
+        group: int64 [B], the same for completions of one prompt.
+        known: float [B] of 0 and 1: the completions that count; all by default. Where none does, the mean is 0.
 
     Returns:
-        As `values` [B].
+        As `values` [B]: for each completion, the figure of its group.
     """
     known = torch.ones_like(values) if known is None else known
     return group_sum(values * known, group) / group_sum(known, group).clamp(min=1.0)
@@ -50,13 +50,13 @@ def group_advantages(
     baseline: str = "mean",
     scale: bool = True,
 ) -> Tensor:
-    """How much better each attempt is than the other attempts at the same question.
+    """Advantages relative to the other completions of the same prompt.
 
     Args:
         reward: float [B].
-        group: int64 [B], the same for attempts at one question.
-        trust: float [B]; attempts with trust 0 (of which no verifier could tell) count for nothing: they are left out
-            of their group's figures, and their advantage is 0.
+        group: int64 [B], the same for completions of one prompt.
+        trust: float [B]; completions with trust 0 (of which no verifier could tell) count for nothing: they are left
+            out of their group's figures, and their advantage is 0.
         baseline: what is subtracted: the group's `mean` (GRPO; Shao et al. 2024), the mean of the others
             (`leave_one_out`, RLOO; Ahmadian et al. 2024), or `none`.
         scale: divide by the group's standard deviation (of a sample, n - 1), as GRPO does. A group without any gets 0.
@@ -89,7 +89,7 @@ def group_advantages(
 
 
 def dead_groups(reward: Tensor, group: Tensor, trust: Tensor | None = None) -> Tensor:
-    """Which attempts belong to a group whose rewards are all the same, so that nothing can be learned from comparing.
+    """Mark the completions of groups whose rewards are all equal, which have no advantage to learn from.
 
     Rewards are the same where they differ by at most `LEAST_SPREAD` times the largest of them.
 
@@ -111,11 +111,11 @@ def dead_groups(reward: Tensor, group: Tensor, trust: Tensor | None = None) -> T
 
 
 def failed_groups(correct: Tensor, group: Tensor) -> Tensor:
-    """Which attempts belong to a question that nobody got right.
+    """Mark the completions of prompts that no completion solves.
 
     Args:
-        correct: float [B], above 0 for an attempt that is right.
-        group: int64 [B], the same for attempts at one question.
+        correct: float [B], above 0 for a completion that is right.
+        group: int64 [B], the same for completions of one prompt.
 
     Returns:
         bool [B].

@@ -1,6 +1,6 @@
-"""What a policy says now of the tokens that it chose, for methods that learn from attempts.
+"""The policy's current log-probabilities of sampled tokens, and the losses and metrics of rollouts.
 
-Axis letters: B attempts, T positions, N tokens of attempts.
+Axis letters: B completions, T positions, N tokens of completions.
 """
 
 from collections.abc import Mapping
@@ -9,25 +9,25 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from didact.losses.policy.groups import dead_groups, group_advantages
-from didact.losses.policy.surrogate import clipped_share, surrogate
-from didact.losses.tokens.rows import Rows, row_counts, select, watched
+from didact.losses.policy.surrogate import clip_mask, ppo_clip_loss
+from didact.losses.tokens.rows import CompletionTokens, metric_term, select_tokens, token_counts
 from didact.losses.tokens.vocabulary import signal_log_probs, token_log_probs
 from didact.types import Batch, Signal, Term, TokenOutput
 
 _SHOWN = {"reward": "trust", "truth": "", "unique": "correct", "repetition": "", "dead": ""}
-"""What batches of attempts hold to be looked at, with the tensor that weighs it."""
+"""Tensors of a batch of rollouts that are metrics, each with the tensor that weights it."""
 _OWN = "own"
-"""Float [B]: 1 for attempts of the learner, 0 for rows of others, of which figures do not tell; all are the learner's
-where it is missing."""
+"""float [B]: 1 for completions of the learner, 0 for those of others, which metrics leave out; where it is missing, all
+are the learner's."""
 
 
 @dataclass(frozen=True, slots=True)
-class Acted:
-    """The tokens of attempts, then and now."""
+class PolicyOutputs:
+    """The tokens of rollouts, with their log-probabilities when they were sampled and now."""
 
-    rows: Rows
+    rows: CompletionTokens
     log_probs: Tensor
-    """float [N], now; differentiable. At the temperature at which the attempts were sampled, as all that follows."""
+    """float [N], now; differentiable. At the temperature at which the completions were sampled, as all that follows."""
     entropy: Tensor
     """float [N], of the distribution that each token is drawn from, in nats; differentiable."""
     old_log_probs: Tensor
@@ -35,38 +35,38 @@ class Acted:
     temperature: Tensor
     """float [N]."""
 
-    def log_probs_by(self, signal: Signal) -> Tensor:
+    def signal_log_probs(self, signal: Signal) -> Tensor:
         """Another model's log-probabilities of the tokens, from what it says at every position [B, T]: float [N]."""
         said, rows = self.rows.pick_signal(signal), self.rows
         return signal_log_probs(said, rows.targets, vocabulary=rows.head.vocabulary, temperature=self.temperature)
 
-    def surrogate(self, advantage: Tensor, clip_low: float = 0.2, clip_high: float = 0.2) -> Tensor:
-        """The loss of `didact.losses.surrogate` at each token, from the advantages [B] of attempts: float [N]."""
-        return surrogate(self.log_probs, self.old_log_probs, self.rows.spread(advantage), clip_low, clip_high)
+    def ppo_clip_loss(self, advantage: Tensor, clip_low: float = 0.2, clip_high: float = 0.2) -> Tensor:
+        """The loss `didact.losses.policy.surrogate.ppo_clip_loss` of each token, from advantages [B]: float [N]."""
+        return ppo_clip_loss(self.log_probs, self.old_log_probs, self.rows.spread(advantage), clip_low, clip_high)
 
-    def clipped(self, advantage: Tensor, clip_low: float = 0.2, clip_high: float = 0.2) -> Tensor:
-        """Which tokens' gradient `surrogate` has cut off: float [N] of 0 and 1."""
-        return clipped_share(self.log_probs, self.old_log_probs, self.rows.spread(advantage), clip_low, clip_high)
+    def clip_mask(self, advantage: Tensor, clip_low: float = 0.2, clip_high: float = 0.2) -> Tensor:
+        """Mark the tokens whose gradient `ppo_clip_loss` clips: float [N] of 0 and 1."""
+        return clip_mask(self.log_probs, self.old_log_probs, self.rows.spread(advantage), clip_low, clip_high)
 
-    def figures(self, batch: Batch, **values: Tensor) -> dict[str, Term]:
-        """Terms without weight that show how the attempts went.
+    def metrics(self, batch: Batch, **values: Tensor) -> dict[str, Term]:
+        """Metrics of the rollouts, as terms of weight 0.
 
         Args:
-            batch: of the attempts.
-            values: further figures by name, float [N] or [B].
+            batch: the rollouts.
+            values: further metrics by name, float [N] or [B].
         """
         own = _weight(batch, "")
         spoken = None if own is None else self.rows.spread(own)
-        shown = {"entropy": self.rows.watched(self.entropy, spoken), "length": watched(self.rows.lengths(), own)}
+        shown = {"entropy": self.rows.metric(self.entropy, spoken), "length": metric_term(self.rows.lengths(), own)}
         for name, weight in _SHOWN.items():
             if name in batch:
-                shown[name] = watched(batch[name], _weight(batch, weight))
+                shown[name] = metric_term(batch[name], _weight(batch, weight))
         for name, value in values.items():
-            shown[name] = watched(value) if len(value) == batch.size else self.rows.watched(value)
+            shown[name] = metric_term(value) if len(value) == batch.size else self.rows.metric(value)
         return shown
 
 
-def with_advantages(
+def add_advantages(
     batch: Batch,
     reward: Tensor | None = None,
     *,
@@ -74,12 +74,12 @@ def with_advantages(
     baseline: str = "mean",
     scale: bool = True,
 ) -> Batch:
-    """Attempts with their `advantage`, and `dead` (1 where nothing in the group differs), both float [B].
+    """Add `advantage`, and `dead` (1 where all rewards of the group are equal), to rollouts; both float [B].
 
     Args:
-        batch: of attempts that were judged.
+        batch: verified rollouts.
         reward: float [B] in the place of the batch's own.
-        group: int64 [B] in the place of the questions: what is compared with what.
+        group: int64 [B] in the place of the prompts: what is compared with what.
         baseline: see `group_advantages`; likewise `scale`.
         scale: see `baseline`.
     """
@@ -88,28 +88,28 @@ def with_advantages(
     return Batch({**batch, "advantage": advantage, "dead": dead_groups(reward, group, batch["trust"])})
 
 
-def acted(output: TokenOutput, batch: Batch) -> Acted:
-    """Look again at the tokens of attempts.
+def policy_outputs(output: TokenOutput, batch: Batch) -> PolicyOutputs:
+    """Compute the current log-probabilities and entropies of the tokens of rollouts.
 
     Args:
         output: what the learner returns for the batch now.
-        batch: of attempts; see `Batch`.
+        batch: rollouts.
     """
-    rows = select(output, batch)
-    warmth = rows.spread(batch["temperature"])
-    log_probs, entropy = token_log_probs(rows.hidden, rows.head, rows.targets, temperature=warmth, entropy=True)
+    rows = select_tokens(output, batch)
+    temperature = rows.spread(batch["temperature"])
+    log_probs, entropy = token_log_probs(rows.hidden, rows.head, rows.targets, temperature=temperature, entropy=True)
     assert entropy is not None
-    return Acted(rows, log_probs, entropy, rows.pick(batch["log_probs"]), warmth)
+    return PolicyOutputs(rows, log_probs, entropy, rows.pick(batch["log_probs"]), temperature)
 
 
-def attempt_counts(batch: Batch, terms: Mapping[str, str]) -> dict[str, Tensor | float]:
-    """What terms and the figures of `Acted.figures` are divided by, known from the batch alone.
+def rollout_counts(batch: Batch, terms: Mapping[str, str]) -> dict[str, Tensor | float]:
+    """The counts of terms and of `PolicyOutputs.metrics`, known from the batch alone.
 
     Args:
-        batch: of attempts.
+        batch: rollouts.
         terms: by the name of a term, `token` or `sequence`.
     """
-    known = row_counts(batch)
+    known = token_counts(batch)
     found: dict[str, Tensor | float] = {name: known[by] for name, by in terms.items()}
     found |= {"entropy": known["token"], "length": float(batch.size)}
     if _OWN in batch:
@@ -123,35 +123,34 @@ def attempt_counts(batch: Batch, terms: Mapping[str, str]) -> dict[str, Tensor |
 
 
 def _weight(batch: Batch, name: str) -> Tensor | None:
-    """How much each attempt counts in a figure that a tensor weighs, where a name is given: [B]; None for all alike."""
+    """The weight of each completion in a metric, by the tensor of that name if one is given: [B]; None for equal."""
     if _OWN not in batch:
         return batch[name] if name else None
     return batch[_OWN] * batch[name] if name else batch[_OWN]
 
 
-def answer_log_probs(output: TokenOutput, batch: Batch) -> Tensor:
-    """Log-probabilities of whole answers: float [B], differentiable.
+def sequence_log_probs(output: TokenOutput, batch: Batch) -> Tensor:
+    """Log-probabilities of whole completions: float [B], differentiable.
 
     Args:
         output: what a language model returns for the batch.
-        batch: with `completion_mask`, and `temperature` [B] where the answers were sampled at one.
+        batch: with `completion_mask`, and `temperature` [B] where the completions were sampled at one.
     """
-    rows = select(output, batch)
-    warmth = rows.spread(batch["temperature"]) if "temperature" in batch else 1.0
-    return rows.sums(token_log_probs(rows.hidden, rows.head, rows.targets, temperature=warmth)[0])
+    rows = select_tokens(output, batch)
+    temperature = rows.spread(batch["temperature"]) if "temperature" in batch else 1.0
+    return rows.sums(token_log_probs(rows.hidden, rows.head, rows.targets, temperature=temperature)[0])
 
 
-def comprehension(output: TokenOutput, batch: Batch) -> Tensor:
-    """How well a policy knows what is to come: the mean probability that it gives the tokens of each row.
+def mean_token_probs(output: TokenOutput, batch: Batch) -> Tensor:
+    """The mean probability that a policy gives the tokens of each row.
 
     Args:
         output: the policy's.
-        batch: with `completion_mask`, the tokens that are looked at, such as those of the right answer behind a worked
-            one.
+        batch: with `completion_mask`, which selects the tokens, such as those of the answer after its rationale.
 
     Returns:
         float [B] in [0, 1]; 0 for a row without such tokens.
     """
-    rows = select(output, batch)
+    rows = select_tokens(output, batch)
     found = token_log_probs(rows.hidden, rows.head, rows.targets)[0].exp()
     return rows.sums(found) / rows.lengths().clamp(min=1.0)

@@ -1,7 +1,7 @@
-"""What a reward makes of a language model by Bayes' rule, as the target of learning from attempts.
+"""The posterior of a language model given a reward, as the target of policy optimisation.
 
 The target is pi*(x) = pi0(x) exp(r(x) / beta) / Z, the reference after the evidence of the reward (Korbak, Perez and
-Buckley 2022, "RL with KL penalties is better viewed as Bayesian inference"). Axis letters: B attempts.
+Buckley 2022, "RL with KL penalties is better viewed as Bayesian inference"). Axis letters: B completions.
 """
 
 import torch
@@ -14,11 +14,11 @@ DIVERGENCES = ("reverse", "forward")
 """KL(pi || pi*), and KL(pi* || pi)."""
 
 
-def posterior_ratio(log_probs: Tensor, reference: Tensor, reward: Tensor, beta: float) -> Tensor:
-    """How much likelier each attempt is under the target than under the policy that made it, but for Z.
+def posterior_log_ratio(log_probs: Tensor, reference: Tensor, reward: Tensor, beta: float) -> Tensor:
+    """The log-ratio of the target to the policy that sampled each completion, up to log Z.
 
     Args:
-        log_probs: float [B], of whole attempts, by the policy that made them.
+        log_probs: float [B], of whole completions, by the policy that made them.
         reference: float [B], by the reference.
         reward: float [B].
         beta: above 0; the reward that is worth a nat.
@@ -34,12 +34,12 @@ def posterior_ratio(log_probs: Tensor, reference: Tensor, reward: Tensor, beta: 
 
 
 def log_normaliser(ratio: Tensor, group: Tensor, trust: Tensor | None = None) -> Tensor:
-    """The estimate of log Z at each question that its own attempts give.
+    """Estimate log Z of each prompt from its own completions.
 
     Args:
-        ratio: float [B], see `posterior_ratio`; its exponential has the mean Z.
-        group: int64 [B], the same for attempts at one question.
-        trust: float [B]; attempts with trust 0 are left out.
+        ratio: float [B], see `posterior_log_ratio`; its exponential has the mean Z.
+        group: int64 [B], the same for completions of one prompt.
+        trust: float [B]; completions with trust 0 are left out.
 
     Returns:
         As `ratio` [B], the same within each group; -inf where nothing is known.
@@ -54,7 +54,7 @@ def log_normaliser(ratio: Tensor, group: Tensor, trust: Tensor | None = None) ->
 
 
 def running_log_mean(log_mean: Tensor, times: Tensor, log_value: Tensor) -> tuple[Tensor, Tensor]:
-    """Take further values into means of quantities whose size ranges so widely that their logarithms are kept.
+    """Update running means that are kept as logarithms, since their size ranges widely.
 
     Args:
         log_mean: float [B], the logarithms of the means so far; whatever it is, where nothing was seen yet.
@@ -78,21 +78,21 @@ def posterior_advantages(
     divergence: str = "reverse",
     normaliser: Tensor | None = None,
 ) -> Tensor:
-    """How far each attempt should be made likelier, A, for the policy to come nearer to the target.
+    """Advantages A by which the policy approaches the target.
 
-    The mean of -A times the gradient of an attempt's log-probability is the gradient of the divergence. `reverse`, the
-    gradient of KL(pi || pi*), is that of reinforcement learning with a KL penalty over beta: A is the ratio, less the
-    mean of the other attempts at the question. `forward`, that of KL(pi* || pi), is distributional policy gradients
-    (Khalifa, Elsahar and Dymetman 2021, GDC): A = pi*(x) / pi(x) - 1, whose baseline of 1 (Korbak et al. 2022, "On
-    reinforcement learning and distribution matching") is the mean of the rest. Either is 0 for every attempt once the
-    policy is the target.
+    The mean of -A times the gradient of a completion's log-probability is the gradient of the divergence. `reverse`,
+    the gradient of KL(pi || pi*), is that of reinforcement learning with a KL penalty over beta: A is the ratio, less
+    the mean of the other completions of the prompt. `forward`, that of KL(pi* || pi), is distributional policy
+    gradients (Khalifa, Elsahar and Dymetman 2021, GDC): A = pi*(x) / pi(x) - 1, whose baseline of 1 (Korbak et al.
+    2022, "On reinforcement learning and distribution matching") is the mean of the rest. Either is 0 for every
+    completion once the policy is the target.
 
     Args:
-        ratio: float [B], see `posterior_ratio`.
-        group: int64 [B], the same for attempts at one question.
-        trust: float [B]; attempts with trust 0 have no advantage, and count for nothing.
+        ratio: float [B], see `posterior_log_ratio`.
+        group: int64 [B], the same for completions of one prompt.
+        trust: float [B]; completions with trust 0 have no advantage, and count for nothing.
         divergence: `reverse` or `forward`.
-        normaliser: float [B], log Z for `forward`; by default what the attempts at the same question give, by which
+        normaliser: float [B], log Z for `forward`; by default what the completions of the same prompt give, by which
             their weights are self-normalised.
 
     Returns:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from didact.errors import check_range
 
 
-def preference(
+def dpo_loss(
     chosen: Tensor,
     rejected: Tensor,
     reference_chosen: Tensor,
@@ -39,13 +39,13 @@ def preference(
     return -F.logsigmoid(beta * ((chosen - reference_chosen) - (rejected - reference_rejected)))
 
 
-def best_against_others(rating: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Pair the best answer to each question with every other one, from the easiest pair to the hardest.
+def best_vs_rest(rating: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Pair the best answer to each prompt with every other answer, from the largest gap to the smallest.
 
     A pair is the easier the further its ratings lie apart (Pattnaik et al. 2024, Curry-DPO).
 
     Args:
-        rating: float [Q, K], higher is better; NaN where a question has fewer answers.
+        rating: float [Q, K], higher is better; NaN where a prompt has fewer answers.
 
     Returns:
         Which answer is the best, int64 [Q] (the first of several); the others, int64 [Q, K - 1], by falling gap; and

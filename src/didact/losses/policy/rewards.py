@@ -1,6 +1,6 @@
-"""Paying less for long answers, where a question is answered well enough for that.
+"""Rewards that are lower for longer completions.
 
-Axis letters: B attempts.
+Axis letters: B completions.
 """
 
 import torch
@@ -13,7 +13,7 @@ LEAST_DEVIATION = 1e-6
 """Standard deviations of lengths, in tokens, below this are taken for none."""
 
 
-def shortened(
+def penalise_length(
     reward: Tensor,
     correct: Tensor,
     length: Tensor,
@@ -22,19 +22,19 @@ def shortened(
     strength: float = 0.2,
     where: Tensor | None = None,
 ) -> Tensor:
-    """Rewards from which right answers lose the more the longer they are, compared with right ones to their question.
+    """Lower the reward of correct completions that are long compared with the correct ones of their prompt.
 
     A right answer keeps 1 - strength sigmoid((length - mean) / deviation) of its reward (Arora & Zanette 2025), with
-    the mean and the standard deviation (of all, n) of the lengths of the right answers to the same question; at the
+    the mean and the standard deviation (of all, n) of the lengths of the right answers to the same prompt; at the
     mean where they do not differ. Wrong answers keep their reward.
 
     Args:
         reward: float [B].
         correct: float [B] of 0 and 1.
         length: float [B], in tokens.
-        group: int64 [B], the same for attempts at one question.
+        group: int64 [B], the same for completions of one prompt.
         strength: in [0, 1]; the most that a right answer loses.
-        where: bool [B], the attempts that lose something; all by default.
+        where: bool [B], the completions that lose something; all by default.
 
     Returns:
         float [B].

@@ -10,8 +10,8 @@ from didact.errors import check_range
 from didact.losses.policy.groups import group_mean
 
 
-def most_spread(values: Tensor, count: int) -> Tensor:
-    """The values that differ most from each other: of all subsets of a size, the one with the highest variance.
+def max_variance_subset(values: Tensor, count: int) -> Tensor:
+    """The subset of a given size that has the highest variance.
 
     It always consists of some of the lowest values and some of the highest, so that only the ways to divide the size
     between them are compared.
@@ -36,8 +36,8 @@ def most_spread(values: Tensor, count: int) -> Tensor:
     return order[place[variance.argmax()]].sort().values
 
 
-def most_telling(advantage: Tensor, entropy: Tensor, share: float, weight: Tensor | None = None) -> Tensor:
-    """The tokens of which much is to be learned: those with the highest |advantage| entropy.
+def informative_tokens(advantage: Tensor, entropy: Tensor, share: float, weight: Tensor | None = None) -> Tensor:
+    """Mark the tokens with the highest |advantage| · entropy.
 
     Args:
         advantage: float [N].
@@ -59,8 +59,8 @@ def most_telling(advantage: Tensor, entropy: Tensor, share: float, weight: Tenso
     return (rank < share * counted.sum()).float() * counted
 
 
-def covariances(log_probs: Tensor, advantage: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Each token's part in the covariance of log-probability and advantage, which is the fall of entropy.
+def token_covariances(log_probs: Tensor, advantage: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Each token's part in the covariance of log-probability and advantage, which drives the fall of entropy.
 
     Under a step of natural policy gradient, the entropy of a softmax policy changes by about minus this covariance
     times the step's size (the paper's theorem 2): likely tokens that are praised, and unlikely ones that are blamed,
@@ -82,8 +82,8 @@ def covariances(log_probs: Tensor, advantage: Tensor, weight: Tensor | None = No
     return centred[0] * centred[1] * weight
 
 
-def among_band(values: Tensor, share: float, low: float, high: float, draws: Tensor) -> Tensor:
-    """Choose tokens at random among those whose value lies in a band.
+def sample_in_band(values: Tensor, share: float, low: float, high: float, draws: Tensor) -> Tensor:
+    """Sample tokens whose value lies in a band.
 
     Args:
         values: float [N].
@@ -102,20 +102,20 @@ def among_band(values: Tensor, share: float, low: float, high: float, draws: Ten
     return inside & (ranked < wanted)
 
 
-def highest(values: Tensor, share: float) -> Tensor:
-    """The tokens with the highest values: bool [N], a share of them, and at least one where the share is above 0."""
+def top_share(values: Tensor, share: float) -> Tensor:
+    """Mark the share of tokens with the highest values: bool [N], at least one where the share is above 0."""
     check_range("share", share, at_least=0.0, at_most=1.0)
     wanted = max(1, int(share * len(values))) if share else 0
     return values.argsort(descending=True).argsort() < wanted
 
 
-def best_of_groups(score: Tensor, group: Tensor, count: int) -> Tensor:
-    """Which worked answers are the best of those to their question.
+def best_of_group(score: Tensor, group: Tensor, count: int) -> Tensor:
+    """Mark the completions with the highest scores of each prompt.
 
     Args:
         score: float [B].
-        group: int64 [B], the same for answers to one question.
-        count: how many are chosen of each question, at least 1; all where there are fewer. Of equals, the first.
+        group: int64 [B], the same for answers to one prompt.
+        count: how many are chosen of each prompt, at least 1; all where there are fewer. Of equals, the first.
 
     Returns:
         bool [B].
@@ -132,13 +132,13 @@ def best_of_groups(score: Tensor, group: Tensor, count: int) -> Tensor:
     return torch.zeros_like(chosen).index_copy(0, order, chosen)
 
 
-def most_accurate(correct: Tensor, group: Tensor, share: float) -> Tensor:
-    """The attempts at those questions that are answered best.
+def most_accurate_groups(correct: Tensor, group: Tensor, share: float) -> Tensor:
+    """Mark the completions of the prompts with the highest accuracy.
 
     Args:
         correct: float [B] of 0 and 1.
-        group: int64 [B], the same for attempts at one question.
-        share: of the questions, how many are chosen, rounded up; in [0, 1]. Among questions that are answered equally
+        group: int64 [B], the same for completions of one prompt.
+        share: of the prompts, how many are chosen, rounded up; in [0, 1]. Among prompts that are answered equally
             well, those with the lower number in `group` come first.
 
     Returns:

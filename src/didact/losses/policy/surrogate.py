@@ -1,4 +1,4 @@
-"""Losses of single tokens by how much their completion was worth.
+"""Policy losses of single tokens.
 
 Axis letters: N tokens.
 """
@@ -11,7 +11,7 @@ from torch import Tensor
 from didact.errors import check_range
 
 
-def surrogate(
+def ppo_clip_loss(
     log_probs: Tensor, old_log_probs: Tensor, advantage: Tensor, clip_low: float = 0.2, clip_high: float = 0.2
 ) -> Tensor:
     """The clipped surrogate loss of proximal policy optimisation (Schulman et al. 2017, equation 7), negated.
@@ -38,17 +38,17 @@ def surrogate(
     return -torch.minimum(ratio * advantage, ratio.clamp(1.0 - clip_low, 1.0 + clip_high) * advantage)
 
 
-def clipped_share(
+def clip_mask(
     log_probs: Tensor, old_log_probs: Tensor, advantage: Tensor, clip_low: float = 0.2, clip_high: float = 0.2
 ) -> Tensor:
-    """Which tokens' gradient `surrogate` has cut off: float [N] of 0 and 1."""
+    """Mark the tokens whose gradient `ppo_clip_loss` clips: float [N] of 0 and 1."""
     ratio = (log_probs.detach() - old_log_probs).exp()
     high, low = (ratio > 1.0 + clip_high) & (advantage > 0), (ratio < 1.0 - clip_low) & (advantage < 0)
     return (high | low).float()
 
 
-def kl_estimate(log_probs: Tensor, reference_log_probs: Tensor) -> Tensor:
-    """An estimate of KL(policy || reference) from a sampled token (Schulman 2020, "k3").
+def k3_kl(log_probs: Tensor, reference_log_probs: Tensor) -> Tensor:
+    """Estimate KL(policy || reference) from sampled tokens (Schulman 2020, "k3").
 
     With d = log reference - log policy, exp(d) - 1 - d: never negative, and unbiased where the token comes from the
     policy, as the mean of exp(d) is then 1.
@@ -64,13 +64,12 @@ def kl_estimate(log_probs: Tensor, reference_log_probs: Tensor) -> Tensor:
     return torch.expm1(difference) - difference
 
 
-def imitated(log_probs: Tensor, advantage: Tensor, shape: float = 0.1) -> Tensor:
-    """The policy loss of tokens that another model chose (Yan et al. 2025, LUFFY; Yuan et al. 2025, AMPO).
+def policy_shaping_loss(log_probs: Tensor, advantage: Tensor, shape: float = 0.1) -> Tensor:
+    """The off-policy loss with policy shaping (Yan et al. 2025, LUFFY; Yuan et al. 2025, AMPO).
 
-    With p the probability that the policy gives a token now, -p / (p + shape) A. In the place of the ratio to the
-    other model's probability, which is not asked for, stands p itself, bent upwards, so that tokens that the policy
-    hardly expects are not forgotten: the gradient of log p is weighed by shape p / (p + shape)^2, which is largest at
-    p = shape, where p alone would weigh by p.
+    For tokens that another model wrote: with p the policy's probability of a token, -p / (p + shape) A. It replaces the
+    ratio of p to the other model's probability, which is not needed, and gives unlikely tokens more weight: the
+    gradient of log p is weighted by shape p / (p + shape)^2, which is largest at p = shape.
 
     Args:
         log_probs: float [N], differentiable.
@@ -87,18 +86,18 @@ def imitated(log_probs: Tensor, advantage: Tensor, shape: float = 0.1) -> Tensor
     return -torch.sigmoid(log_probs - math.log(shape)) * advantage
 
 
-def reflection(log_ratio: Tensor, right: Tensor, accuracy: Tensor, *, floor: float = 1.0) -> Tensor:
+def nft_loss(log_ratio: Tensor, right: Tensor, accuracy: Tensor, *, floor: float = 1.0) -> Tensor:
     """The loss of negative-aware fine-tuning (Chen et al. 2025, NFT), by token.
 
-    If a question is answered rightly with probability r by the policy that acted, that policy is a mixture of one that
+    If a prompt is answered rightly with probability r by the policy that acted, that policy is a mixture of one that
     gives the right answers and one that gives the wrong ones: old = r positive + (1 - r) negative. With R the ratio of
     the learner, which stands for the positive policy, and the policy that acted, the negative one over it is
-    (1 - r R) / (1 - r). Right attempts are fitted by the learner, -log R, and wrong ones by the negative policy,
+    (1 - r R) / (1 - r). Right completions are fitted by the learner, -log R, and wrong ones by the negative policy,
     -log (1 - r R) / (1 - r).
 
     Args:
         log_ratio: float [N], log R of each token, differentiable.
-        right: float [N], 1 for tokens of right attempts and 0 for those of wrong ones.
+        right: float [N], 1 for tokens of right completions and 0 for those of wrong ones.
         accuracy: float [N], r, in (0, 1).
         floor: the least value of the negative policy's ratio, in (0, 1]; below it the value is the floor, and the
             gradient that of the ratio over the floor (the paper's straight-through maximum). 1 is the paper's choice.

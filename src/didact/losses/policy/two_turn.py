@@ -1,27 +1,28 @@
-"""What first and second tries at a question are paid, and how far they may go from a reference (Kumar et al. 2024).
+"""Advantages and KL weights of two-turn rollouts: a first answer, and a second one that may correct it (Kumar et al.
+2024).
 
-Axis letters: B tries, P pairs of a first and a second one.
+Axis letters: B answers, P pairs of a first and a second one.
 """
 
 import torch
 from torch import Tensor
 
 from didact.losses.policy.groups import group_advantages
-from didact.losses.policy.outputs import with_advantages
+from didact.losses.policy.outputs import add_advantages
 from didact.types import Batch, Term
 
 
-def with_second_tries(batch: Batch) -> Batch:
-    """Judged tries with what is to be learned from them, all float [B].
+def add_two_turn_advantages(batch: Batch) -> Batch:
+    """Add the advantages of both turns to verified rollouts; all new tensors are float [B].
 
     Args:
-        batch: P first tries, and then the P second ones to the same, in the same order (B = 2 P).
+        batch: P first answers, then the P second answers in the same order (B = 2 P).
 
     Returns:
-        The batch with `second` (1 for second tries), `advantage` (the reward less the mean of the other tries of the
-        same turn at the same question), `progress` (the same of how much better a second try was rewarded than the
-        first; 0 for first tries), `dead`, and for looking at `fixed` and `spoiled` (1 for a second try that is right
-        after a wrong one, and the other way round), which `paired` weighs: 1 for second tries where both are known.
+        The batch with `second` (1 for second answers), `advantage` (the reward less the mean reward of the other
+        answers of the same turn to the same prompt), `progress` (likewise of the second reward less the first; 0 for
+        first answers), `dead`, and the metrics `fixed` and `spoiled` (1 for a right second answer after a wrong first
+        one, and the reverse), weighted by `paired`: 1 for second answers where both rewards are known.
     """
     pairs = batch.size // 2
     second = (torch.arange(batch.size) >= pairs).float()
@@ -31,7 +32,7 @@ def with_second_tries(batch: Batch) -> Batch:
     turn = 2 * place + second.long()
     gain = (batch["reward"] - before) * known
     right, was_right = batch["reward"] >= 1.0, before >= 1.0
-    found = with_advantages(batch, group=turn, baseline="leave_one_out", scale=False)
+    found = add_advantages(batch, group=turn, baseline="leave_one_out", scale=False)
     more = {
         "second": second,
         "progress": group_advantages(gain, turn, known, baseline="leave_one_out", scale=False),
@@ -42,14 +43,14 @@ def with_second_tries(batch: Batch) -> Batch:
     return Batch({**found, **more})
 
 
-def second_try_advantages(advantage: Tensor, progress: Tensor, second: Tensor, *, bonus: float, early: bool) -> Tensor:
-    """How much each try is to become more likely.
+def two_turn_advantages(advantage: Tensor, progress: Tensor, second: Tensor, *, bonus: float, early: bool) -> Tensor:
+    """The advantages of a stage of training.
 
-    In the early stage, second tries alone count, for what they are worth. Later both count, and second tries get a
-    bonus for progress: with the advantages of r2 + bonus (r2 - r1), since an advantage is linear in the reward.
+    In the early stage, second answers alone have an advantage. Later both have, and second answers get a bonus for
+    progress: with the advantages of r2 + bonus (r2 - r1), since an advantage is linear in the reward.
 
     Args:
-        advantage: float [B]; see `with_second_tries`.
+        advantage: float [B]; see `add_two_turn_advantages`.
         progress: float [B].
         second: float [B] of 0 and 1.
         bonus: at least 0.
@@ -61,8 +62,8 @@ def second_try_advantages(advantage: Tensor, progress: Tensor, second: Tensor, *
     return advantage * second if early else advantage + bonus * progress * second
 
 
-def holding(second: Tensor, *, kl: float, hold: float, early: bool) -> Tensor:
-    """How much a departure from the reference costs each try: `kl`, and in the early stage `hold` for first tries.
+def two_turn_kl_weights(second: Tensor, *, kl: float, hold: float, early: bool) -> Tensor:
+    """The KL weight of each answer: `kl`, and in the early stage `hold` more for first answers.
 
     Args:
         second: float [B] of 0 and 1.
@@ -76,11 +77,11 @@ def holding(second: Tensor, *, kl: float, hold: float, early: bool) -> Tensor:
     return kl + hold * (1.0 - second) if early else torch.full_like(second, kl)
 
 
-def second_try_figures(batch: Batch) -> dict[str, Term]:
-    """Terms without weight that show how second tries went: shares of pairs that were `fixed` and `spoiled`.
+def two_turn_metrics(batch: Batch) -> dict[str, Term]:
+    """Metrics of second answers, as terms of weight 0: the shares of pairs that were `fixed` and `spoiled`.
 
     Args:
-        batch: of `with_second_tries`.
+        batch: of `add_two_turn_advantages`.
     """
     paired = batch["paired"]
     return {name: Term((batch[name] * paired).sum(), paired.sum(), 0.0) for name in ("fixed", "spoiled")}

@@ -33,7 +33,7 @@ Objective = Callable[[Tensor, slice], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Fused:
+class ScoreScaling:
     """What turns products of states and a head's weight into scores over a temperature."""
 
     scale: float
@@ -53,7 +53,7 @@ class Fused:
         return self.scale / self.temperature
 
 
-def summed(
+def fused_loss(
     hidden: Tensor, head: Head, objective: Objective, weight: Tensor | None, *, temperature: float = 1.0
 ) -> Term:
     """The sum of a loss on the scores of each token, with gradients computed on the way.
@@ -70,20 +70,20 @@ def summed(
     """
     check_range("temperature", temperature, above=0.0)
     check_fit(hidden, head)
-    fused = Fused(head.scale, head.softcap, temperature, operand_type(hidden, head))
+    fused = ScoreScaling(head.scale, head.softcap, temperature, operand_type(hidden, head))
     if weight is not None:
         weight = weight.detach().to(fused.full)
     value, each = _Summed.apply(*_inputs(hidden, head), weight, fused, objective)
     scale = float(temperature) ** 2
     count = len(hidden) if weight is None else weight.sum()
-    return Term(scaled(value, scale), count, rows=lambda: scaled(each, scale))
+    return Term(rescale(value, scale), count, rows=lambda: rescale(each, scale))
 
 
-def each_log_prob(
+def fused_log_probs(
     hidden: Tensor, head: Head, targets: Tensor, *, temperature: float | Tensor, entropy: bool
 ) -> tuple[Tensor, Tensor | None]:
     """The log-probability of each target, float32 (or float64) [N], and the entropy of each distribution if wanted."""
-    fused = Fused(head.scale, head.softcap, temperature, operand_type(hidden, head))
+    fused = ScoreScaling(head.scale, head.softcap, temperature, operand_type(hidden, head))
     check_fit(hidden, head)
     if is_small(hidden, head):
         return _dense_log_probs(hidden, head, targets, fused, entropy)
@@ -96,7 +96,7 @@ def is_small(hidden: Tensor, head: Head) -> bool:
 
 
 def _dense_log_probs(
-    hidden: Tensor, head: Head, targets: Tensor, fused: Fused, entropy: bool
+    hidden: Tensor, head: Head, targets: Tensor, fused: ScoreScaling, entropy: bool
 ) -> tuple[Tensor, Tensor | None]:
     full = Head(
         head.weight.to(fused.full), None if head.bias is None else head.bias.to(fused.full), head.scale, head.softcap
@@ -135,7 +135,7 @@ def operand_type(hidden: Tensor, head: Head) -> torch.dtype:
     return wanted if wanted.itemsize >= 4 or kind == "cuda" else torch.float32
 
 
-def blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+def cache_blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """The same rows of several tensors, few enough for the cache on a CPU; the first has the most columns."""
     size = max(1, BLOCK // tensors[0].shape[1]) if tensors[0].device.type == "cpu" else len(tensors[0])
     return zip(*(tensor.split(size) for tensor in tensors), strict=True)
@@ -144,7 +144,7 @@ def blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
 class Projection:
     """A head at work: makes the scores of a chunk of tokens after another in the same memory."""
 
-    def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor | None, fused: Fused) -> None:
+    def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor | None, fused: ScoreScaling) -> None:
         self.hidden, self.fused = hidden, fused
         self.weight = weight.to(fused.operand)
         self.bias = None if bias is None else bias.to(fused.full)
@@ -152,7 +152,7 @@ class Projection:
         # What scores are multiplied by is cheaper on the states; a cap comes between it and the temperature.
         self.before = self.growth if fused.softcap is None else fused.scale / fused.softcap
         self.ceiling = self.growth / self.before
-        self.states = scaled(hidden.to(fused.full), self.before).to(fused.operand)
+        self.states = rescale(hidden.to(fused.full), self.before).to(fused.operand)
         self.memory = hidden.new_empty(0, dtype=fused.full)
 
     def chunks(self) -> Iterator[slice]:
@@ -184,7 +184,7 @@ class Projection:
         return factor[rows] if isinstance(factor, Tensor) else scores.new_full((), factor)
 
 
-def scaled(tensor: Tensor, factor: float | Tensor) -> Tensor:
+def rescale(tensor: Tensor, factor: float | Tensor) -> Tensor:
     """The product, without the work where the factor is 1."""
     return tensor if isinstance(factor, float) and factor == 1.0 else tensor * factor
 
@@ -202,7 +202,7 @@ class Gradients:
         hidden, self.full = projection.hidden, projection.fused.full
         self.projection, self.wanted = projection, wanted
         self.pull = projection.growth if weight is None else projection.growth * weight
-        self.states = scaled(hidden.to(self.full), self.pull).to(projection.fused.operand)
+        self.states = rescale(hidden.to(self.full), self.pull).to(projection.fused.operand)
         self.hidden = hidden.new_empty(hidden.shape, dtype=self.full) if wanted[0] else None
         self.weight: Tensor | None = None
         self.bias = hidden.new_zeros(len(projection.weight), dtype=self.full) if wanted[2] else None
@@ -224,11 +224,11 @@ class Gradients:
         if self.wanted[1]:
             self.weight = add_product(self.weight, short.t(), self.states[rows], self.full)
 
-    def finished(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    def result(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """The gradients of hidden states [N, D], weight [V, D] and bias [V], where they are wanted."""
         if self.wanted[1] and self.weight is None:
             self.weight = torch.zeros_like(self.projection.weight, dtype=self.full)
-        return None if self.hidden is None else scaled(self.hidden, self.pull), self.weight, self.bias
+        return None if self.hidden is None else rescale(self.hidden, self.pull), self.weight, self.bias
 
 
 def multiply(left: Tensor, right: Tensor, out: Tensor) -> Tensor:
@@ -256,7 +256,7 @@ class _Summed(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         token_weight: Tensor | None,
-        fused: Fused,
+        fused: ScoreScaling,
         objective: Objective,
     ) -> tuple[Tensor, Tensor]:
         """Go through the chunks once."""
@@ -274,7 +274,7 @@ class _Summed(torch.autograd.Function):
                     gradients.add(rows, scores, slope)
         ctx.mark_non_differentiable(each)
         if gradients:
-            ctx.save_for_backward(*gradients.finished())
+            ctx.save_for_backward(*gradients.result())
             ctx.types = tuple(None if t is None else t.dtype for t in (hidden, weight, bias))
         return each.sum() if token_weight is None else torch.dot(each, token_weight), each
 
@@ -293,7 +293,13 @@ class _LogProbs(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, fused: Fused, entropy: bool
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        fused: ScoreScaling,
+        entropy: bool,
     ) -> tuple[Tensor, Tensor | None]:
         """Go through the chunks once, and keep two figures a token."""
         ctx.set_materialize_grads(False)
@@ -335,7 +341,7 @@ class _LogProbs(torch.autograd.Function):
                     _mix(scores, at_target, entropy[rows], entropies[rows])
                 scores.scatter_add_(1, targets[rows].unsqueeze(1), at_target.unsqueeze(1))
                 gradients.add(rows, scores, slope)
-        found = zip(gradients.finished(), (hidden, weight, bias), strict=True)
+        found = zip(gradients.result(), (hidden, weight, bias), strict=True)
         return *(None if g is None else g.to(t.dtype) for g, t in found), None, None, None
 
 
@@ -346,7 +352,7 @@ def to_probs(scores: Tensor, *, entropy: bool = False) -> tuple[Tensor, Tensor |
         log sum exp of the scores [R], and the entropies [R] if they are wanted.
     """
     masses, entropies = [], []
-    for (block,) in blocks(scores):
+    for (block,) in cache_blocks(scores):
         probs = torch.softmax(block, -1)
         # The largest probability is exp(largest score - log mass), and large enough to have all its digits.
         masses.append(block.amax(1) - probs.amax(1).log_())
@@ -365,5 +371,5 @@ def _mix(probs: Tensor, chosen: Tensor, entropy: Tensor, entropies: Tensor) -> N
     """
     tiny = torch.finfo(probs.dtype).tiny
     base = torch.addcmul(chosen, entropy, entropies).neg_()
-    for block, start, slope in blocks(probs, base.unsqueeze(1), entropy.unsqueeze(1)):
+    for block, start, slope in cache_blocks(probs, base.unsqueeze(1), entropy.unsqueeze(1)):
         block.mul_(torch.addcmul(start, block.clamp_min(tiny).log_(), slope, value=-1.0))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from didact.errors import ConfigError
-from didact.losses.tokens._fused import CHUNK, Fused, Projection, check_fit, operand_type
+from didact.losses.tokens._fused import CHUNK, Projection, ScoreScaling, check_fit, operand_type
 from didact.types import Derived, Signal, States, TopK
 from didact.types.algebra import keep_top
 
@@ -22,7 +22,7 @@ class Scores(Protocol):
         ...
 
 
-def scores_of(signal: Signal, vocabulary: int, temperature: float | Tensor = 1.0) -> Scores:
+def teacher_scores(signal: Signal, vocabulary: int, temperature: float | Tensor = 1.0) -> Scores:
     """Get ready to score tokens.
 
     Args:
@@ -39,7 +39,7 @@ def scores_of(signal: Signal, vocabulary: int, temperature: float | Tensor = 1.0
     )
 
 
-def slices(count: int, vocabulary: int) -> list[slice]:
+def token_slices(count: int, vocabulary: int) -> list[slice]:
     """Parts of N tokens, one at least, whose scores [R, V] are made at once."""
     size = max(1, CHUNK // vocabulary)
     return [slice(start, min(start + size, count)) for start in range(0, max(1, count), size)]
@@ -56,7 +56,7 @@ def top_probs(signal: Signal, vocabulary: int, top_k: int, temperature: float = 
 
     Args:
         signal: of N tokens; one of `TopK` may name fewer.
-        vocabulary: see `scores_of`.
+        vocabulary: see `teacher_scores`.
         top_k: K, at most V.
         temperature: above 0; 1 for `TopK`.
 
@@ -67,8 +67,8 @@ def top_probs(signal: Signal, vocabulary: int, top_k: int, temperature: float = 
         check_hard_tail(temperature)
         kept = keep_top(signal, top_k)
         return kept.ids, kept.log_probs.float().exp()
-    theirs = scores_of(signal, vocabulary, temperature)
-    found = [theirs.scores(rows).softmax(-1).topk(top_k, -1) for rows in slices(signal.shape[0], vocabulary)]
+    theirs = teacher_scores(signal, vocabulary, temperature)
+    found = [theirs.scores(rows).softmax(-1).topk(top_k, -1) for rows in token_slices(signal.shape[0], vocabulary)]
     return torch.cat([one.indices for one in found]), torch.cat([one.values for one in found])
 
 
@@ -89,7 +89,7 @@ def check_same_tokens(hidden: Tensor, signal: Signal) -> None:
         )
 
 
-def trusted(weight: Tensor | None, signal: Signal) -> Tensor | None:
+def apply_trust(weight: Tensor | None, signal: Signal) -> Tensor | None:
     """The weight of each token [N], multiplied by the trust in the teacher's answer; None where all count alike."""
     trust = signal.effective_trust
     return weight if trust is None else trust if weight is None else weight * trust
@@ -98,7 +98,7 @@ def trusted(weight: Tensor | None, signal: Signal) -> Tensor | None:
 def _project(signal: States, vocabulary: int, temperature: float | Tensor) -> Projection:
     hidden, head = signal.hidden.detach(), signal.head.sliced(vocabulary)
     check_fit(hidden, head)
-    fused = Fused(head.scale, head.softcap, temperature, operand_type(hidden, head))
+    fused = ScoreScaling(head.scale, head.softcap, temperature, operand_type(hidden, head))
     return Projection(hidden, head.weight.detach(), None if head.bias is None else head.bias.detach(), fused)
 
 
@@ -127,7 +127,7 @@ class _Derived(_Held):
         self.derived = signal
         # Not only the ids that are asked for: how the others are mixed and exchanged depends on all that there are.
         count = signal.outcomes or vocabulary
-        self.parts = [scores_of(part, count) for part in signal.parts]
+        self.parts = [teacher_scores(part, count) for part in signal.parts]
 
     def scores(self, rows: slice) -> Tensor:
         """See `Scores`."""

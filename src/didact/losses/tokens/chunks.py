@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from didact.errors import check_range
-from didact.losses.tokens.rows import Places
+from didact.losses.tokens.rows import TokenPositions
 
 LEAST_SURPRISE = 1e-6
 """Chunks are taken to be no less surprising than this many nats, so that the logarithm of one minus a probability is
 there."""
 
 
-def chunk_sums(rows: Places, values: Tensor, chunk: Tensor, width: int) -> tuple[Tensor, Tensor]:
+def chunk_sums(rows: TokenPositions, values: Tensor, chunk: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """Add up what belongs to the same chunk of a row.
 
     Args:
@@ -36,7 +36,7 @@ def chunk_sums(rows: Places, values: Tensor, chunk: Tensor, width: int) -> tuple
     return sums.view(rows.size, width), there.view(rows.size, width) > 0
 
 
-def event_divergence(log_probs: Tensor, teacher_log_probs: Tensor, *, temperature: float = 100.0) -> Tensor:
+def binarised_kl(log_probs: Tensor, teacher_log_probs: Tensor, *, temperature: float = 100.0) -> Tensor:
     """How far the likelihood of what was seen is from a teacher's (Minixhofer et al. 2025, "ALM", binarised KL).
 
     All that could have been seen is an infinite set; what was, and anything else, are two outcomes. With p and q the

@@ -15,8 +15,14 @@ import torch
 from torch import Tensor
 
 from didact.errors import ConfigError, check_choice, check_range
-from didact.losses.tokens._fused import blocks, summed
-from didact.losses.tokens._teacher import check_hard_tail, check_same_tokens, scores_of, shared_vocabulary, trusted
+from didact.losses.tokens._fused import cache_blocks, fused_loss
+from didact.losses.tokens._teacher import (
+    apply_trust,
+    check_hard_tail,
+    check_same_tokens,
+    shared_vocabulary,
+    teacher_scores,
+)
 from didact.types import LOG_FLOOR, Head, Signal, Term, TopK
 
 Kind = Literal["forward", "reverse", "jsd", "scaled_jsd"]
@@ -67,13 +73,13 @@ def token_divergence(
     check_range("temperature", temperature, above=0.0)
     check_same_tokens(hidden, signal)
     shared = shared_vocabulary(head.vocabulary, signal)
-    theirs = scores_of(signal, shared, temperature)
+    theirs = teacher_scores(signal, shared, temperature)
 
     def objective(scores: Tensor, rows: slice) -> Tensor:
-        parts = blocks(scores, theirs.scores(rows))
+        parts = cache_blocks(scores, theirs.scores(rows))
         return torch.cat([kernel(*part) for part in parts])
 
-    return summed(hidden, head.sliced(shared), objective, trusted(weight, signal), temperature=temperature)
+    return fused_loss(hidden, head.sliced(shared), objective, apply_trust(weight, signal), temperature=temperature)
 
 
 def token_topk_divergence(
@@ -119,10 +125,10 @@ def token_topk_divergence(
     ids = signal.ids.masked_fill(~there, 0)
 
     def objective(scores: Tensor, rows: slice) -> Tensor:
-        parts = blocks(scores, ids[rows], there[rows], theirs[rows])
+        parts = cache_blocks(scores, ids[rows], there[rows], theirs[rows])
         return torch.cat([_on_outcomes(*part, kernel=kernel) for part in parts])
 
-    return summed(hidden, head, objective, trusted(weight, signal), temperature=temperature)
+    return fused_loss(hidden, head, objective, apply_trust(weight, signal), temperature=temperature)
 
 
 def _on_outcomes(scores: Tensor, ids: Tensor, there: Tensor, theirs: Tensor, *, kernel: Kernel) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from didact.errors import check_range
-from didact.losses.tokens._teacher import check_same_tokens, scores_of, shared_vocabulary, slices, top_probs
+from didact.losses.tokens._teacher import check_same_tokens, shared_vocabulary, teacher_scores, token_slices, top_probs
 from didact.types import Head, Signal, States, TopK
 
 
@@ -35,9 +35,9 @@ def topk_overlap(hidden: Tensor, head: Head, signal: Signal, k: int) -> Tensor:
     check_same_tokens(hidden, signal)
     shared = shared_vocabulary(head.vocabulary, signal)
     k = min(k, shared, signal.ids.shape[-1] if isinstance(signal, TopK) else shared)
-    mine = scores_of(States(hidden=hidden, head=head), shared)
+    mine = teacher_scores(States(hidden=hidden, head=head), shared)
     told = top_probs(signal, shared, k)[0]
-    parts = slices(len(hidden), shared)
+    parts = token_slices(len(hidden), shared)
     return torch.cat([_shared(mine.scores(rows).topk(k, -1).indices, told[rows]) for rows in parts])
 
 

@@ -16,7 +16,7 @@ NORMALISATIONS = ("token", "sequence")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
+class TokenPositions:
     """Where the completion tokens of a batch are.
 
     Where picking would make the host wait for the device (on a GPU, whose mask the host does not know), all positions
@@ -94,7 +94,7 @@ class Places:
         lengths = self.lengths()
         return Term((weighted / self.spread(lengths).clamp(min=1.0)).sum(), (lengths > 0).sum(), rows=rows)
 
-    def by_example(self, term: Term, weight: Tensor | None = None) -> Term:
+    def per_example(self, term: Term, weight: Tensor | None = None) -> Term:
         """A term over tokens, whose rows are those of tokens [N], with the mean loss of each row of the batch in place.
 
         Args:
@@ -107,14 +107,14 @@ class Places:
 
         return Term(term.sum, term.count, term.weight, rows=rows, group=term.group)
 
-    def watched(self, values: Tensor, weight: Tensor | None = None) -> Term:
+    def metric(self, values: Tensor, weight: Tensor | None = None) -> Term:
         """Values [N], weighed by others [N], that are only looked at: a term without weight and without a gradient."""
         term = self.term(values.detach(), weight=weight)
         return Term(term.sum, term.count, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rows(Places):
+class CompletionTokens(TokenPositions):
     """The completion tokens of a batch, with the states that they are predicted from."""
 
     hidden: Tensor
@@ -122,7 +122,7 @@ class Rows(Places):
     head: Head
 
 
-def watched(values: Tensor, weight: Tensor | None = None) -> Term:
+def metric_term(values: Tensor, weight: Tensor | None = None) -> Term:
     """Values of whatever shape that are only looked at: a term without weight and without a gradient.
 
     Args:
@@ -135,7 +135,7 @@ def watched(values: Tensor, weight: Tensor | None = None) -> Term:
     return Term((values * weight).sum(), weight.sum(), 0.0)
 
 
-def select(output: TokenOutput, batch: Batch) -> Rows:
+def select_tokens(output: TokenOutput, batch: Batch) -> CompletionTokens:
     """Pick the completion tokens of a batch out of what a language model returned for it.
 
     Args:
@@ -146,9 +146,9 @@ def select(output: TokenOutput, batch: Batch) -> Rows:
     Raises:
         DataError: no token of the batch is to be learned.
     """
-    found = locate(batch)
+    found = locate_tokens(batch)
     hidden = output.hidden.flatten(0, 1).index_select(0, found.position - 1)
-    return Rows(
+    return CompletionTokens(
         targets=found.targets,
         row=found.row,
         position=found.position,
@@ -159,8 +159,8 @@ def select(output: TokenOutput, batch: Batch) -> Rows:
     )
 
 
-def locate(batch: Batch) -> Places:
-    """Find the completion tokens of a batch; see `select`."""
+def locate_tokens(batch: Batch) -> TokenPositions:
+    """Find the completion tokens of a batch; see `select_tokens`."""
     ids, mask = batch["input_ids"], batch["completion_mask"]
     size, length = ids.shape
     if mask.device.type == "cpu":
@@ -174,7 +174,7 @@ def locate(batch: Batch) -> Places:
     else:
         position = torch.arange(size * length, device=ids.device).view(size, length)[:, 1:].flatten()
         weight = mask[:, 1:].flatten().float()
-    return Places(
+    return TokenPositions(
         targets=ids.flatten().index_select(0, position),
         row=position.div(length, rounding_mode="floor"),
         position=position,
@@ -183,7 +183,7 @@ def locate(batch: Batch) -> Places:
     )
 
 
-def row_counts(batch: Batch) -> dict[str, Tensor | float]:
-    """What `Rows.term` will divide by, known from the batch alone: by `token`, and by `sequence`."""
+def token_counts(batch: Batch) -> dict[str, Tensor | float]:
+    """What `CompletionTokens.term` will divide by, known from the batch alone: by `token`, and by `sequence`."""
     mask = batch["completion_mask"][:, 1:]
     return {"token": mask.sum(), "sequence": mask.any(1).sum()}

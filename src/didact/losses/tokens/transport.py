@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from didact.errors import check_range
 from didact.losses._precision import full_precision
 from didact.losses.pairs.transport import LEAST_REGULARISATION, sinkhorn_plan
-from didact.losses.tokens._teacher import check_same_tokens, shared_vocabulary, top_probs, trusted
+from didact.losses.tokens._teacher import apply_trust, check_same_tokens, shared_vocabulary, top_probs
 from didact.types import Head, Signal, Term
 
 
@@ -59,7 +59,7 @@ def token_sinkhorn(
     check_same_tokens(hidden, signal)
     mine = head.sliced(shared_vocabulary(head.vocabulary, signal))
     ids, known = top_probs(signal, mine.vocabulary, min(top_k, mine.vocabulary), temperature)
-    weight = trusted(weight, signal)
+    weight = apply_trust(weight, signal)
 
     def cost_of(states: Tensor, ids: Tensor, known: Tensor, mass: Tensor | None) -> Tensor:
         with full_precision(states):

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from didact.errors import TeacherError, check_range
 from didact.losses._weigh import weigh
-from didact.losses.tokens._fused import each_log_prob, is_small, summed, to_probs
-from didact.losses.tokens._teacher import scores_of, slices
+from didact.losses.tokens._fused import fused_log_probs, fused_loss, is_small, to_probs
+from didact.losses.tokens._teacher import teacher_scores, token_slices
 from didact.types import LOG_FLOOR, Head, Signal, States, Term
 
 
@@ -32,7 +32,7 @@ def token_cross_entropy(hidden: Tensor, head: Head, targets: Tensor, weight: Ten
         ConfigError: the hidden states don't fit the head.
     """
     if is_small(hidden, head):
-        log_probs, _ = each_log_prob(hidden, head, targets, temperature=1.0, entropy=False)
+        log_probs, _ = fused_log_probs(hidden, head, targets, temperature=1.0, entropy=False)
         return weigh(-log_probs, None if weight is None else weight.detach())
 
     def objective(scores: Tensor, rows: slice) -> Tensor:
@@ -42,7 +42,7 @@ def token_cross_entropy(hidden: Tensor, head: Head, targets: Tensor, weight: Ten
         scores.scatter_add_(1, wanted, -torch.ones_like(chosen))
         return log_mass - chosen.squeeze(1)
 
-    return summed(hidden, head, objective, weight)
+    return fused_loss(hidden, head, objective, weight)
 
 
 def token_log_probs(
@@ -70,7 +70,7 @@ def token_log_probs(
     """
     if not isinstance(temperature, Tensor):
         check_range("temperature", temperature, above=0.0)
-    return each_log_prob(hidden, head, targets, temperature=temperature, entropy=entropy)
+    return fused_log_probs(hidden, head, targets, temperature=temperature, entropy=entropy)
 
 
 @torch.no_grad()
@@ -99,8 +99,8 @@ def signal_log_probs(
             f"The teacher answers with {type(signal).__name__}, from which nobody can tell how many tokens it knows; "
             "use one that gives probabilities of all of them."
         )
-    theirs, found = scores_of(signal, count, temperature), list[Tensor]()
-    for rows in slices(len(targets), count):
+    theirs, found = teacher_scores(signal, count, temperature), list[Tensor]()
+    for rows in token_slices(len(targets), count):
         wanted = targets[rows].unsqueeze(1)
         log_probs = theirs.scores(rows).log_softmax(-1).gather(1, wanted.clamp(max=count - 1))
         found.append(log_probs.where(wanted < count, LOG_FLOOR).clamp_min(LOG_FLOOR).squeeze(1))

@@ -8,7 +8,7 @@ from didact import evaluation
 from didact.experiment.checking import Check, Level, gradient_check, look
 from didact.experiment.material import Run
 from didact.learners import outputs_of
-from didact.losses.labels.targets import imitate
+from didact.losses.labels.targets import distillation_loss
 from didact.materials.examples.answers import logits_of
 from didact.materials.examples.data import ExampleData, labelled
 from didact.materials.examples.refusals import CHECKED
@@ -45,7 +45,7 @@ def _teacher(teacher: Part, run: Run[ExampleData]) -> Iterator[Check]:
     first, second = teacher.model.signal(batch), teacher.model.signal(batch)
     scores, again = logits_of(first), logits_of(second)
     teacher.model.cost = Cost()
-    apart = float(imitate(scores, first, temperature=1.0).mean())
+    apart = float(distillation_loss(scores, first, temperature=1.0).mean())
     level: Level = "ok" if abs(apart) <= TOLERANCE else "fail"
     yield Check(level, "self-taught", f"The teacher is {abs(apart):.1g} from itself; it must be 0.")
     if getattr(teacher.model, "frozen", False) and not torch.equal(scores, again):

@@ -5,7 +5,7 @@ import torch
 from didact.experiment.material import Run
 from didact.learners.causal import CausalLearner
 from didact.losses.tokens.divergence import token_divergence
-from didact.losses.tokens.rows import select
+from didact.losses.tokens.rows import select_tokens
 from didact.losses.tokens.vocabulary import token_cross_entropy
 from didact.materials.questions.data import QuestionData
 from didact.rollouts import Sampling, Writer
@@ -50,7 +50,7 @@ def mean_nll(model: CausalLearner, questions: Questions) -> float:
     for start in range(0, len(questions), ROWS):
         part = questions[start : start + ROWS]
         batch = writer.encode(part, [question.completion or "" for question in part]).batch.to(model.device)
-        rows = select(model(batch), batch)
+        rows = select_tokens(model(batch), batch)
         term = token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight)
         total, count = total + float(term.sum), count + float(term.count)
     return total / max(count, 1.0)
@@ -62,7 +62,7 @@ def mean_divergence(model: CausalLearner, teacher: Teacher, completions: Batch) 
     total = count = 0.0
     for part in completions.split(ROWS):
         batch = part.to(model.device)
-        rows, theirs = select(model(batch), batch), teacher.signal(batch)
+        rows, theirs = select_tokens(model(batch), batch), teacher.signal(batch)
         term = token_divergence(rows.hidden, rows.head, rows.pick_signal(theirs), weight=rows.weight)
         total, count = total + float(term.sum), count + float(term.count)
     return total / max(count, 1.0)

@@ -11,9 +11,9 @@ from didact.experiment.checking import Check, Level, gradient_check, look
 from didact.experiment.material import Run
 from didact.learners.causal import CausalLearner, describe_causal
 from didact.loop.devices import find_device, free_memory
-from didact.losses.policy.outputs import acted
+from didact.losses.policy.outputs import policy_outputs
 from didact.losses.tokens.divergence import token_divergence
-from didact.losses.tokens.rows import select
+from didact.losses.tokens.rows import select_tokens
 from didact.materials.questions.data import QuestionData
 from didact.materials.questions.memory import Need, needed
 from didact.materials.questions.models import model_of, other_vocabulary, same_tokens
@@ -169,7 +169,7 @@ def _self_taught(role: str, model: CausalLearner, run: Run[QuestionData]) -> Che
     batch = Writer(model, run.config.sampling).encode(questions, texts).batch.to(model.device)
     training = model.training
     model.eval()
-    rows, again = select(model(batch), batch), select(model(batch), batch)
+    rows, again = select_tokens(model(batch), batch), select_tokens(model(batch), batch)
     model.train(training)
     same = States(hidden=again.hidden, head=again.head)
     apart = abs(float(token_divergence(rows.hidden, rows.head, same, kind="jsd").mean()))
@@ -207,7 +207,7 @@ def _as_sampled(run: Run[QuestionData], found: Batch) -> Check:
     batch = found.to(student.device)
     training = student.training
     student.eval()
-    tokens = acted(student(batch), batch)
+    tokens = policy_outputs(student(batch), batch)
     student.train(training)
     apart = float((tokens.log_probs - tokens.old_log_probs).abs().max())
     good = apart <= (DRIFT if student.head.weight.dtype == torch.float32 else ROUNDED_DRIFT)

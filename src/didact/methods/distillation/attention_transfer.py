@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.learners import stages
-from didact.losses.combining import sum_terms
+from didact.losses.combining import add_terms
 from didact.losses.features.attention import attention_transfer
 from didact.losses.labels.supervised import label_loss
-from didact.losses.labels.targets import imitate, target_features
+from didact.losses.labels.targets import distillation_loss, target_features
 from didact.teachers.base import WrappingTeacher
 from didact.types import Batch, ExampleFeed, Learner, Method, Output, Signal, Teacher, Term, Terms, is_labelled
 
@@ -77,7 +77,7 @@ class AttentionTransfer(Method):
 
     def attention(self, output: Output, signal: Signal) -> Term:
         """The loss of the attention maps, summed over the stages."""
-        return sum_terms(
+        return add_terms(
             attention_transfer(output.features[mine], target_features(signal, theirs), trust=signal.trust)
             for mine, theirs in self.pairs
         )
@@ -88,7 +88,7 @@ class AttentionTransfer(Method):
         signal, output = self.teacher.signal(batch), self.learner(batch)
         return Terms(
             attention=self.attention(output, signal).weighted(config.weight),
-            teacher=imitate(output.logits, signal, temperature=config.temperature).weighted(config.alpha),
+            teacher=distillation_loss(output.logits, signal, temperature=config.temperature).weighted(config.alpha),
             label=label_loss(output.logits, batch["label"]).weighted(1.0 - config.alpha),
         )
 

@@ -23,7 +23,7 @@ from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses.classes.divergence import entropy_balanced_kl
 from didact.losses.labels.supervised import label_loss
-from didact.losses.labels.targets import imitate, target_log_probs
+from didact.losses.labels.targets import distillation_loss, target_log_probs
 from didact.types import Batch, ExampleFeed, Learner, Logits, Method, Terms, is_labelled
 
 
@@ -65,7 +65,7 @@ class BDKD(Method):
         config, mine, theirs = self.config, self.learner(batch).logits, self.peer(batch).logits
         said = target_log_probs(Logits(logits=theirs.detach()), config.temperature, classes=mine.shape[-1])
         balanced = entropy_balanced_kl(mine, said, emphasis=config.emphasis, temperature=config.temperature)
-        answered = imitate(theirs, Logits(logits=mine.detach()), temperature=config.temperature)
+        answered = distillation_loss(theirs, Logits(logits=mine.detach()), temperature=config.temperature)
         return Terms(
             label=label_loss(mine, batch["label"]),
             balanced=balanced.weighted(config.weight),

@@ -22,10 +22,10 @@ from torch.nn import functional as F
 from didact.claiming import Claim
 from didact.errors import DataError, check_range
 from didact.learners import HIDDEN
-from didact.losses.combining import sum_terms
+from didact.losses.combining import add_terms
 from didact.losses.labels.supervised import label_loss
-from didact.losses.labels.targets import imitate, target_features
-from didact.losses.pairs.contrastive import log_mean_score, noise_contrastive
+from didact.losses.labels.targets import distillation_loss, target_features
+from didact.losses.pairs.contrastive import nce_log_normaliser, nce_loss
 from didact.memory import EmbeddingBank
 from didact.types import Batch, ExampleFeed, Learner, Method, Signal, Teacher, Term, Terms, is_labelled
 
@@ -116,10 +116,12 @@ class ContrastiveDistillation(Method):
         for anchors, positives, side in ((embedded[0], rows[1], sides[1]), (embedded[1], rows[0], sides[0])):
             negatives, sharpness = side.bank.get(others, "embedding"), self.config.sharpness
             if self.step == 0:
-                side.log_normaliser.copy_(log_mean_score(anchors, negatives, temperature=sharpness, left_out=left_out))
+                side.log_normaliser.copy_(
+                    nce_log_normaliser(anchors, negatives, temperature=sharpness, left_out=left_out)
+                )
             options = {"log_normaliser": side.log_normaliser, "temperature": sharpness, "trust": trust}
-            terms.append(noise_contrastive(anchors, positives, negatives, left_out=left_out, **options))
-        return sum_terms(terms)
+            terms.append(nce_loss(anchors, positives, negatives, left_out=left_out, **options))
+        return add_terms(terms)
 
     def loss(self, batch: Batch) -> Terms:
         """`contrast` and `teacher` over all examples, `label` over those that have one."""
@@ -127,7 +129,7 @@ class ContrastiveDistillation(Method):
         signal, output = self.teacher.signal(batch), self.learner(batch)
         return Terms(
             contrast=self.contrast(batch, output.features[config.student_tap], signal).weighted(config.weight),
-            teacher=imitate(output.logits, signal, temperature=config.temperature).weighted(config.alpha),
+            teacher=distillation_loss(output.logits, signal, temperature=config.temperature).weighted(config.alpha),
             label=label_loss(output.logits, batch["label"]).weighted(1.0 - config.alpha),
         )
 

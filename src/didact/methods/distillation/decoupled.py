@@ -19,7 +19,7 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import TeacherError, check_range
-from didact.losses.classes.decoupled import decoupled_kl
+from didact.losses.classes.decoupled import decoupled_kd
 from didact.losses.labels.supervised import label_loss
 from didact.losses.labels.targets import target_log_probs
 from didact.types import Batch, ExampleFeed, Labels, Learner, Method, Teacher, Terms, is_labelled
@@ -69,7 +69,7 @@ class Decoupled(Method):
         theirs = target_log_probs(signal, config.temperature, classes=logits.shape[-1])
         label = batch["label"]
         target = torch.where(is_labelled(label), label, theirs.argmax(-1))
-        parts = decoupled_kl(logits, theirs, target, temperature=config.temperature, trust=signal.trust)
+        parts = decoupled_kd(logits, theirs, target, temperature=config.temperature, trust=signal.trust)
         risen = min(1.0, self.fraction / config.ramp_up) if config.ramp_up else 1.0
         return Terms(
             label=label_loss(logits, label),

@@ -16,7 +16,7 @@ from torch import Tensor
 from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses.labels.supervised import label_loss
-from didact.losses.labels.targets import imitate
+from didact.losses.labels.targets import distillation_loss
 from didact.types import Batch, ExampleFeed, Learner, Method, Teacher, Terms, is_labelled
 
 
@@ -54,7 +54,7 @@ class Distill(Method):
         logits = self.learner(batch).logits
         alpha = self.config.alpha
         return Terms(
-            teacher=imitate(logits, signal, temperature=self.config.temperature).weighted(alpha),
+            teacher=distillation_loss(logits, signal, temperature=self.config.temperature).weighted(alpha),
             label=label_loss(logits, batch["label"]).weighted(1.0 - alpha),
         )
 

@@ -23,7 +23,7 @@ from didact.errors import TeacherError, check_range
 from didact.learners import HIDDEN, projector
 from didact.losses.classes.logits import binary_kl
 from didact.losses.labels.supervised import label_loss
-from didact.losses.labels.targets import imitate
+from didact.losses.labels.targets import distillation_loss
 from didact.types import Batch, ExampleFeed, Features, Learner, Logits, Method, Teacher, Terms, is_labelled
 
 
@@ -94,7 +94,7 @@ class DualHead(Method):
         )
         terms = Terms(label=label_loss(output.logits, batch["label"]), logits=logit_loss.weighted(config.alpha))
         if config.teacher_weight:
-            softened = imitate(output.logits, signal, temperature=config.temperature)
+            softened = distillation_loss(output.logits, signal, temperature=config.temperature)
             terms["teacher"] = softened.weighted(config.teacher_weight)
         return terms
 

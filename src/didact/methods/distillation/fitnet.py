@@ -22,7 +22,7 @@ from didact.errors import check_range
 from didact.learners import HIDDEN, projector
 from didact.losses.features.distances import feature_mse
 from didact.losses.labels.supervised import label_loss
-from didact.losses.labels.targets import imitate
+from didact.losses.labels.targets import distillation_loss
 from didact.types import Batch, ExampleFeed, Features, Learner, Method, Teacher, Terms, is_labelled
 
 
@@ -80,7 +80,7 @@ class FitNet(Method):
             guided = self.regressor(output.features[config.student_tap])
             return Terms(hint=feature_mse(guided, signal.features[config.teacher_tap], trust=signal.trust))
         return Terms(
-            teacher=imitate(output.logits, signal, temperature=config.temperature).weighted(config.alpha),
+            teacher=distillation_loss(output.logits, signal, temperature=config.temperature).weighted(config.alpha),
             label=label_loss(output.logits, batch["label"]).weighted(1.0 - config.alpha),
         )
 

@@ -22,7 +22,7 @@ from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.losses.combining import self_paced_weights
 from didact.losses.labels.supervised import cross_entropy, label_loss
-from didact.losses.labels.targets import imitate, target_probs
+from didact.losses.labels.targets import distillation_loss, target_probs
 from didact.memory import ClassMeans
 from didact.teachers import ClassGroups, members
 from didact.types import Batch, Labels, Learner, Logits, Method, Signal, Teacher, Term, Terms, is_labelled
@@ -106,7 +106,7 @@ class KnowledgeConcentration(Method):
         """The divergence from a specialist within its group, over the group's examples."""
         said = target_probs(signal, 1.0, classes=logits.shape[-1])[:, group]
         within = Labels(labels=said / said.sum(-1, keepdim=True), trust=mine.float())
-        return imitate(logits[:, group], within, temperature=self.config.temperature)
+        return distillation_loss(logits[:, group], within, temperature=self.config.temperature)
 
     @property
     def weights(self) -> Tensor:

@@ -26,7 +26,7 @@ from didact.learners import AuxiliaryHead, ModuleLearner, pooled, stage_names
 from didact.losses.classes.divergence import forward_kl
 from didact.losses.labels.joint import joint_class_log_probs, joint_labels
 from didact.losses.labels.supervised import cross_entropy, label_loss
-from didact.losses.labels.targets import imitate
+from didact.losses.labels.targets import distillation_loss
 from didact.sources import TURNS, turned
 from didact.types import Batch, Logits, Method, Terms, is_labelled
 
@@ -86,7 +86,9 @@ class LayeredSelfSupervised(Method):
             terms[f"joint_{i}"] = cross_entropy(mine, labels).weighted(share)
         for i, (mine, deeper) in enumerate(itertools.pairwise(joint)):
             said = Logits(logits=deeper.detach())
-            terms[f"deeper_{i}"] = imitate(mine, said, temperature=config.temperature).weighted(config.weight / stages)
+            terms[f"deeper_{i}"] = distillation_loss(mine, said, temperature=config.temperature).weighted(
+                config.weight / stages
+            )
         with torch.no_grad():
             target = joint_class_log_probs(joint[-1], TURNS, temperature=config.temperature)
         own = forward_kl(logits, target, temperature=config.temperature)

@@ -25,7 +25,7 @@ from didact.errors import ConfigError, check_range
 from didact.learners import HIDDEN, ClassDirections, ModuleLearner
 from didact.losses.classes.subclasses import subclass_kl, subclass_log_probs
 from didact.losses.labels.supervised import label_loss
-from didact.losses.labels.targets import imitate, target_features, target_probs
+from didact.losses.labels.targets import distillation_loss, target_features, target_probs
 from didact.teachers import unwrapped
 from didact.types import Batch, Buffer, ExampleFeed, Method, Teacher, Terms, is_labelled
 
@@ -87,7 +87,7 @@ class LinearProjections(Method):
         """`teacher` and `label`, as in `distill`; and `subclass`, once the directions are known."""
         config, signal, output = self.config, self.teacher.signal(batch), self.learner(batch)
         terms = Terms(
-            teacher=imitate(output.logits, signal, temperature=config.temperature).weighted(config.alpha),
+            teacher=distillation_loss(output.logits, signal, temperature=config.temperature).weighted(config.alpha),
             label=label_loss(output.logits, batch["label"]).weighted(1.0 - config.alpha),
         )
         theirs = target_features(signal, HIDDEN)

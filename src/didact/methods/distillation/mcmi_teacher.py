@@ -24,7 +24,7 @@ from didact.claiming import Claim
 from didact.errors import TeacherError, check_range
 from didact.losses.classes.divergence import reverse_kl
 from didact.losses.labels.supervised import cross_entropy, label_loss
-from didact.losses.labels.targets import imitate, target_log_probs
+from didact.losses.labels.targets import distillation_loss, target_log_probs
 from didact.memory import ClassMeans
 from didact.teachers import TunedTeacher
 from didact.types import Batch, ExampleFeed, Learner, Method, Teacher, Terms, is_labelled
@@ -76,7 +76,7 @@ class McmiTeacher(Method):
         self.tuned.eval()
         signal, logits, alpha = self.teacher.signal(batch), self.learner(batch).logits, self.config.alpha
         return Terms(
-            teacher=imitate(logits, signal, temperature=self.config.temperature).weighted(alpha),
+            teacher=distillation_loss(logits, signal, temperature=self.config.temperature).weighted(alpha),
             label=label_loss(logits, batch["label"]).weighted(1.0 - alpha),
         )
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses.labels.supervised import label_loss
-from didact.losses.labels.targets import imitate
+from didact.losses.labels.targets import distillation_loss
 from didact.types import Batch, ExampleFeed, Learner, Logits, Method, Terms, is_labelled
 
 
@@ -65,7 +65,9 @@ class MutualLearning(Method):
             for j, other in enumerate(logits):
                 if i != j:
                     said = Logits(logits=other.detach())
-                    terms[f"peer_{i}_{j}"] = imitate(mine, said, temperature=config.temperature).weighted(weight)
+                    terms[f"peer_{i}_{j}"] = distillation_loss(mine, said, temperature=config.temperature).weighted(
+                        weight
+                    )
         return terms
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

@@ -21,10 +21,10 @@ import torch
 from didact.claiming import Claim
 from didact.errors import check_range
 from didact.learners import ModuleLearner, answer_with, leading_weights, widened
-from didact.losses.classes.entropy import uncertainty
-from didact.losses.combining import with_gradient, without_conflict
+from didact.losses.classes.entropy import normalised_entropy
+from didact.losses.combining import attach_gradient, project_conflicts
 from didact.losses.labels.supervised import label_loss
-from didact.losses.labels.targets import imitate
+from didact.losses.labels.targets import distillation_loss
 from didact.types import Batch, ExampleFeed, Logits, Method, Term, Terms
 
 
@@ -65,10 +65,10 @@ class NetDistiller(Method):
         weights = [parameter for parameter in self.wide.parameters() if parameter.requires_grad]
         kept = torch.autograd.grad(tiny, weights, materialize_grads=True, allow_unused=True)
         added = torch.autograd.grad(wide, weights, materialize_grads=True, allow_unused=True)
-        left = without_conflict(added, kept) if self.config.surgery else added
+        left = project_conflicts(added, kept) if self.config.surgery else added
         return Terms(
-            tiny=Term(with_gradient(tiny, weights, kept), 1.0),
-            wide=Term(with_gradient(wide, weights, left), 1.0),
+            tiny=Term(attach_gradient(tiny, weights, kept), 1.0),
+            wide=Term(attach_gradient(wide, weights, left), 1.0),
         )
 
     def losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -76,8 +76,8 @@ class NetDistiller(Method):
         config, label = self.config, batch["label"]
         tiny = answer_with(self.learner, leading_weights(self.wide, self.learner), batch).logits
         wide = self.wide(batch).logits
-        said = Logits(logits=wide.detach(), trust=uncertainty(wide.detach()))
-        heard = imitate(tiny, said, temperature=config.temperature).sum / batch.size
+        said = Logits(logits=wide.detach(), trust=normalised_entropy(wide.detach()))
+        heard = distillation_loss(tiny, said, temperature=config.temperature).sum / batch.size
         return label_loss(tiny, label).mean() + config.weight * heard, label_loss(wide, label).mean()
 
     @torch.no_grad()

@@ -23,7 +23,7 @@ from didact.errors import ConfigError, TeacherError, check_range
 from didact.learners import HIDDEN, projector
 from didact.losses.features.distances import norm_direction
 from didact.losses.labels.supervised import label_loss
-from didact.losses.labels.targets import imitate
+from didact.losses.labels.targets import distillation_loss
 from didact.memory import ClassMeans
 from didact.types import Batch, ExampleFeed, Features, Learner, Method, Teacher, Terms, is_labelled
 
@@ -96,7 +96,9 @@ class NormDirection(Method):
         self.seen.append((self.place.gather(belongs), self.place.gather(theirs)))
         return Terms(
             direction=direction.weighted(config.weight),
-            teacher=imitate(output.logits, signal, temperature=config.temperature).weighted(config.teacher_weight),
+            teacher=distillation_loss(output.logits, signal, temperature=config.temperature).weighted(
+                config.teacher_weight
+            ),
             label=label_loss(output.logits, label),
         )
 

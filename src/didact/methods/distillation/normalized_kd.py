@@ -20,8 +20,8 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses.classes.decoupled import decoupled_kl
-from didact.losses.classes.normalised import weighted_likelihood
+from didact.losses.classes.decoupled import decoupled_kd
+from didact.losses.classes.normalised import weighted_nll
 from didact.losses.labels.supervised import label_loss
 from didact.losses.labels.targets import target_log_probs
 from didact.types import Batch, ExampleFeed, Learner, Method, Teacher, Terms, is_labelled
@@ -63,9 +63,9 @@ class NormalizedKD(Method):
         said = target_log_probs(signal, 1.0, classes=logits.shape[-1])
         target = torch.where(is_labelled(label), label, said.argmax(-1))
         sure = said.gather(1, target.unsqueeze(1)).squeeze(1).exp()
-        _, others = decoupled_kl(logits, said / temperature, target, temperature=temperature, trust=trust)
+        _, others = decoupled_kd(logits, said / temperature, target, temperature=temperature, trust=trust)
         return Terms(
-            target=weighted_likelihood(logits, target, sure, trust=trust),
+            target=weighted_nll(logits, target, sure, trust=trust),
             others=others.weighted(self.config.gamma),
             label=label_loss(logits, label),
         )

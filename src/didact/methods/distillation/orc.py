@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.losses.labels.supervised import cross_entropy, mixed_cross_entropy
-from didact.losses.labels.targets import imitate
+from didact.losses.labels.targets import distillation_loss
 from didact.types import IGNORE, Batch, ExampleFeed, Learner, Logits, Method, Term, Terms
 
 
@@ -88,7 +88,7 @@ class ORC(Method):
     def _teach(self, mine: Tensor, said: Tensor, trust: Tensor | None = None) -> Term:
         signal = Logits(logits=said, trust=trust)
         weight = self.config.weight / (1 + self.config.promoted)
-        return imitate(mine, signal, temperature=self.config.temperature).weighted(weight)
+        return distillation_loss(mine, signal, temperature=self.config.temperature).weighted(weight)
 
     def _intensive(self, batch: Batch, said_SBC: Tensor) -> Term:
         """The pivot's loss on mixtures of examples with their neighbours, by how many students err about the former."""

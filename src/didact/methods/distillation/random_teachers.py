@@ -19,7 +19,7 @@ from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.learners import LinearProbe, Prototypes, start_near
 from didact.losses.labels.supervised import label_loss
-from didact.losses.labels.targets import imitate
+from didact.losses.labels.targets import distillation_loss
 from didact.teachers import FrozenTeacher
 from didact.types import Batch, ExampleFeed, Method, Output, Terms, is_labelled
 
@@ -98,7 +98,7 @@ class RandomTeachers(Method):
         if self.probing:
             return Terms(label=label_loss(self.probe(hidden), batch["label"]))
         self.probe.moments.note(hidden, self.place)
-        return Terms(teacher=imitate(self.projection(hidden), self.teacher.signal(batch)))
+        return Terms(teacher=distillation_loss(self.projection(hidden), self.teacher.signal(batch)))
 
     def after_step(self) -> None:
         """Put what the probe has learned into the student's head."""

@@ -19,8 +19,8 @@ from didact.claiming import Claim
 from didact.errors import check_range
 from didact.learners import HIDDEN
 from didact.losses.labels.supervised import label_loss
-from didact.losses.labels.targets import imitate, target_features
-from didact.losses.pairs.relational import relational_angle, relational_distance
+from didact.losses.labels.targets import distillation_loss, target_features
+from didact.losses.pairs.relational import rkd_angle, rkd_distance
 from didact.types import Batch, ExampleFeed, Learner, Method, Teacher, Terms, is_labelled
 
 
@@ -71,9 +71,9 @@ class Relational(Method):
         theirs = self.place.gather(target_features(signal, config.teacher_tap))
         trust = self.place.gather(signal.trust)
         return Terms(
-            distance=relational_distance(mine, theirs, trust=trust).weighted(config.distance),
-            angle=relational_angle(mine, theirs, trust=trust).weighted(config.angle),
-            teacher=imitate(output.logits, signal, temperature=config.temperature).weighted(config.alpha),
+            distance=rkd_distance(mine, theirs, trust=trust).weighted(config.distance),
+            angle=rkd_angle(mine, theirs, trust=trust).weighted(config.angle),
+            teacher=distillation_loss(output.logits, signal, temperature=config.temperature).weighted(config.alpha),
             label=label_loss(output.logits, batch["label"]).weighted(1.0 - config.alpha),
         )
 

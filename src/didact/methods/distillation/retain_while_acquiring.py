@@ -29,8 +29,8 @@ from didact.errors import check_range
 from didact.learners import ImageGenerator, answer_with, stepped
 from didact.losses.classes.divergence import jensen_shannon
 from didact.losses.classes.entropy import class_imbalance
-from didact.losses.classes.logits import logit_distance
-from didact.losses.combining import with_gradient
+from didact.losses.classes.logits import logit_l1
+from didact.losses.combining import attach_gradient
 from didact.losses.labels.supervised import cross_entropy
 from didact.memory import Reservoir
 from didact.teachers import TransparentTeacher
@@ -95,7 +95,7 @@ class RetainWhileAcquiring(Method):
         new = images.detach()
         # The plain kernel of attention, as the faster ones have no second derivative.
         with sdpa_kernel(SDPBackend.MATH):
-            terms["acquire"] = logit_distance(self.learner(_batch(new)).logits, said.detach())
+            terms["acquire"] = logit_l1(self.learner(_batch(new)).logits, said.detach())
             if config.retain:
                 terms["retain"] = self.retained(new, terms["acquire"]).weighted(config.retain)
         return terms
@@ -114,7 +114,7 @@ class RetainWhileAcquiring(Method):
             balance=class_imbalance(said).weighted(config.balance),
         ).total()
         weights = list(self.generator.parameters())
-        return Term(with_gradient(aim, weights, torch.autograd.grad(aim, weights, retain_graph=True)), 1.0)
+        return Term(attach_gradient(aim, weights, torch.autograd.grad(aim, weights, retain_graph=True)), 1.0)
 
     def retained(self, new: Tensor, acquire: Term) -> Term:
         """The loss on remembered images, after the step that the new ones ask for."""
@@ -122,7 +122,7 @@ class RetainWhileAcquiring(Method):
             self.memory.put(x=new[: self.config.memory])
         old = self.memory.draw(len(new))["x"]
         ahead = stepped(self.learner, acquire.mean(), rate=self.config.rate)
-        return logit_distance(answer_with(self.learner, ahead, _batch(old)).logits, self.ask(old))
+        return logit_l1(answer_with(self.learner, ahead, _batch(old)).logits, self.ask(old))
 
 
 def _batch(images: Tensor) -> Batch:

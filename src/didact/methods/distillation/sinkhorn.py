@@ -21,7 +21,7 @@ from torch import Tensor
 from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses.labels.supervised import label_loss
-from didact.losses.labels.targets import imitate, target_probs
+from didact.losses.labels.targets import distillation_loss, target_probs
 from didact.losses.pairs.transport import LEAST_REGULARISATION, sinkhorn_distance
 from didact.types import Batch, ExampleFeed, Learner, Method, Teacher, Terms, is_labelled
 
@@ -76,7 +76,7 @@ class SinkhornDistillation(Method):
         )
         return Terms(
             sinkhorn=distance.weighted(config.beta),
-            teacher=imitate(logits, signal, temperature=config.temperature).weighted(config.alpha),
+            teacher=distillation_loss(logits, signal, temperature=config.temperature).weighted(config.alpha),
             label=label_loss(logits, batch["label"]).weighted(1.0 - config.alpha),
         )
 

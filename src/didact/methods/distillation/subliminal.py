@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_choice, check_range
 from didact.losses.labels.supervised import label_loss
-from didact.losses.labels.targets import imitate
+from didact.losses.labels.targets import distillation_loss
 from didact.types import Batch, Logits, Method, Terms, is_labelled
 
 
@@ -81,7 +81,7 @@ class Subliminal(Method):
         noise = Batch({**batch, "x": torch.rand_like(batch["x"])})
         with torch.no_grad():
             said = self.its_further(self.teacher(noise).hidden)
-        return Terms(further=imitate(self.further(self.learner(noise).hidden), Logits(logits=said)))
+        return Terms(further=distillation_loss(self.further(self.learner(noise).hidden), Logits(logits=said)))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The labelled examples for the teacher, all for the student."""

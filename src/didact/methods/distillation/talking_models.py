@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.learners import HIDDEN, ModuleLearner, continue_from, middle_of
-from didact.losses.features.distances import relative_error
+from didact.losses.features.distances import relative_mse
 from didact.losses.labels.supervised import label_loss
 from didact.losses.labels.targets import target_features
 from didact.teachers import net_of, unwrapped
@@ -104,11 +104,11 @@ class TalkingModels(Method):
             told.append(mine)
         head = self.learner.head
         heard = [label_loss(F.linear(one, head.weight, head.bias), batch["label"]) for one in told]
-        teacher = [relative_error(one, state, trust=signal.trust) for one in read]
+        teacher = [relative_mse(one, state, trust=signal.trust) for one in read]
         return Terms(
             label=label_loss(output.logits, batch["label"]),
             heard=_mean(heard).weighted(config.listening),
-            student=relative_error(output.hidden, told[0], trust=signal.trust).weighted(config.consistency),
+            student=relative_mse(output.hidden, told[0], trust=signal.trust).weighted(config.consistency),
             teacher=_mean(teacher).weighted(config.consistency),
         )
 

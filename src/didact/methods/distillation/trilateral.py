@@ -23,9 +23,9 @@ from didact import hashing
 from didact.claiming import Claim
 from didact.errors import check_range
 from didact.learners import answer_with, look_ahead
-from didact.losses.combining import trilateral_edges, with_gradient
+from didact.losses.combining import attach_gradient, trilateral_edges
 from didact.losses.labels.supervised import cross_entropy
-from didact.losses.labels.targets import imitate, target_probs
+from didact.losses.labels.targets import distillation_loss, target_probs
 from didact.memory import ClassMeans
 from didact.types import Batch, ExampleFeed, Learner, Method, Signal, Teacher, Term, Terms, is_labelled
 
@@ -88,7 +88,7 @@ class Trilateral(Method):
     def fused(self, logits: Tensor, signal: Signal, label: Tensor, share: Tensor, learned: Tensor) -> Term:
         """The teacher's loss times the ratio and the label's times the rest, over the examples that are learned."""
         said: Any = dataclasses.replace(signal, trust=_times(signal.trust, share * learned))
-        teacher = imitate(logits, said, temperature=self.config.temperature)
+        teacher = distillation_loss(logits, said, temperature=self.config.temperature)
         own = cross_entropy(logits, label, trust=(1.0 - share) * learned)
         return Term(teacher.sum + own.sum, learned.sum())
 
@@ -104,7 +104,7 @@ class Trilateral(Method):
         outcome = cross_entropy(answer_with(learner, ahead, batch).logits, label, trust=held)
         weights = list(self.ratio.parameters())
         slopes = torch.autograd.grad(outcome.sum, weights)
-        return Term(with_gradient(outcome.sum, weights, slopes), outcome.count)
+        return Term(attach_gradient(outcome.sum, weights, slopes), outcome.count)
 
 
 def _times(trust: Tensor | None, share: Tensor) -> Tensor:

@@ -21,8 +21,8 @@ from torch import Tensor
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.learners import HIDDEN, projector
-from didact.losses.classes.decoupled import decoupled_kl
-from didact.losses.classes.normalised import self_target, share_of_others, weighted_likelihood, zipf_others
+from didact.losses.classes.decoupled import decoupled_kd
+from didact.losses.classes.normalised import non_target_probs, smoothed_target, weighted_nll, zipf_log_probs
 from didact.losses.labels.supervised import cross_entropy
 from didact.types import Batch, ExampleFeed, Learner, Method, Terms
 
@@ -78,12 +78,12 @@ class USKD(Method):
         output = self.learner(batch)
         logits = output.logits
         weak = self.weak_head(self.pooled(output.features[config.tap]))
-        order = share_of_others(weak, label) + share_of_others(logits, label)
-        _, others = decoupled_kl(logits, zipf_others(order, label), label)
+        order = non_target_probs(weak, label) + non_target_probs(logits, label)
+        _, others = decoupled_kd(logits, zipf_log_probs(order, label), label)
         every, labels = self.place.gather(logits), self.place.gather(label)
         return Terms(
             label=cross_entropy(logits, label),
-            target=weighted_likelihood(every, labels, self_target(every, labels)).weighted(config.alpha),
+            target=weighted_nll(every, labels, smoothed_target(every, labels)).weighted(config.alpha),
             others=others.weighted(config.beta),
             weak=cross_entropy(weak, label, label_smoothing=config.weak_smoothing).weighted(config.weak_weight),
         )

@@ -23,9 +23,9 @@ from torch import Tensor
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.losses.policy.groups import failed_groups
-from didact.losses.policy.outputs import acted, attempt_counts, with_advantages
-from didact.losses.policy.selection import best_of_groups
-from didact.losses.policy.surrogate import imitated
+from didact.losses.policy.outputs import add_advantages, policy_outputs, rollout_counts
+from didact.losses.policy.selection import best_of_group
+from didact.losses.policy.surrogate import policy_shaping_loss
 from didact.rollouts import accepted_answers, comprehension_scores, rationales_of, replace_rollouts, teacher_answers
 from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Terms
 
@@ -84,7 +84,7 @@ class AMPO(Method):
         ids = set(batch["group"][failed_groups(batch["correct"], batch["group"])].tolist())
         found = self._guidance(list({q.id: q for q in questions if q.id in ids}.values()), writer)
         mixed = Batch({**batch, "own": torch.ones(batch.size)}) if found is None else replace_rollouts(batch, found)
-        return with_advantages(mixed, scale=self.config.scale)
+        return add_advantages(mixed, scale=self.config.scale)
 
     def _guidance(self, failed: Sequence[Question], writer: Any) -> Batch | None:
         """Of teachers' right answers to questions, those that the learner follows best; None where there are none."""
@@ -94,21 +94,21 @@ class AMPO(Method):
         if right is None:
             return None
         score = comprehension_scores(self.learner, right)
-        return right.batch.select(best_of_groups(score, right.batch["group"], self.config.replaced))
+        return right.batch.select(best_of_group(score, right.batch["group"], self.config.replaced))
 
     def loss(self, batch: Batch) -> Terms:
         """The term `policy`, averaged over tokens; the others are for looking at."""
-        tokens = acted(self.learner(batch), batch)
+        tokens = policy_outputs(self.learner(batch), batch)
         own, advantage = (tokens.rows.spread(batch[name]) for name in ("own", "advantage"))
-        mine = tokens.surrogate(batch["advantage"])
-        theirs = imitated(tokens.log_probs, advantage, self.config.shape)
+        mine = tokens.ppo_clip_loss(batch["advantage"])
+        theirs = policy_shaping_loss(tokens.log_probs, advantage, self.config.shape)
         terms = Terms(policy=tokens.rows.term(own * mine + (1.0 - own) * theirs))
-        terms |= tokens.figures(batch, guided=1.0 - batch["own"])
+        terms |= tokens.metrics(batch, guided=1.0 - batch["own"])
         return terms
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """Tokens; and the attempts, of the share that is guided."""
-        return {**attempt_counts(batch, {"policy": "token"}), "guided": float(batch.size)}
+        return {**rollout_counts(batch, {"policy": "token"}), "guided": float(batch.size)}
 
 
 CLAIM = Claim(

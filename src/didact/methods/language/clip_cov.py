@@ -21,9 +21,9 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
-from didact.losses.policy.outputs import acted, attempt_counts, with_advantages
-from didact.losses.policy.selection import among_band, covariances, highest
-from didact.losses.policy.surrogate import kl_estimate
+from didact.losses.policy.outputs import add_advantages, policy_outputs, rollout_counts
+from didact.losses.policy.selection import sample_in_band, token_covariances, top_share
+from didact.losses.policy.surrogate import k3_kl
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 
 
@@ -79,28 +79,28 @@ class ClipCov(Method):
 
     def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
         """Rollouts with their `advantage` [B]."""
-        return with_advantages(writer.write(questions).batch)
+        return add_advantages(writer.write(questions).batch)
 
     def loss(self, batch: Batch) -> Terms:
         """The term `policy`, averaged over tokens; `controlled` is the share of tokens that is held back."""
         config = self.config
-        tokens = acted(self.learner(batch), batch)
+        tokens = policy_outputs(self.learner(batch), batch)
         rows, advantage = tokens.rows, tokens.rows.spread(batch["advantage"])
-        losses = tokens.surrogate(batch["advantage"], config.clip_low, config.clip_high)
-        covariance = covariances(tokens.log_probs, advantage, rows.weight)
+        losses = tokens.ppo_clip_loss(batch["advantage"], config.clip_low, config.clip_high)
+        covariance = token_covariances(tokens.log_probs, advantage, rows.weight)
         if config.control == "clip":
             draws = torch.rand(len(covariance), device=covariance.device)
-            chosen = among_band(covariance, config.share, config.band_low, config.band_high, draws)
+            chosen = sample_in_band(covariance, config.share, config.band_low, config.band_high, draws)
             losses = torch.where(chosen, losses.detach(), losses)
         else:
-            chosen = highest(covariance, config.share)
-            held = config.hold * kl_estimate(tokens.log_probs, tokens.old_log_probs)
+            chosen = top_share(covariance, config.share)
+            held = config.hold * k3_kl(tokens.log_probs, tokens.old_log_probs)
             losses = losses + torch.where(chosen, held, 0.0)
-        return Terms(policy=rows.term(losses), **tokens.figures(batch, controlled=chosen.float()))
+        return Terms(policy=rows.term(losses), **tokens.metrics(batch, controlled=chosen.float()))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """All tokens."""
-        return attempt_counts(batch, {"policy": "token", "controlled": "token"})
+        return rollout_counts(batch, {"policy": "token", "controlled": "token"})
 
 
 CLAIM = Claim(

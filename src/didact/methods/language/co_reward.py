@@ -25,8 +25,8 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import DataError, check_range
-from didact.losses.labels.votes import cross_votes, majority
-from didact.losses.policy.outputs import acted, attempt_counts, with_advantages
+from didact.losses.labels.votes import cross_view_vote, majority_vote
+from didact.losses.policy.outputs import add_advantages, policy_outputs, rollout_counts
 from didact.rollouts import concat
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 
@@ -74,19 +74,19 @@ class CoReward(Method):
         view = (torch.arange(len(answer)) >= len(parts[0].texts)).long()
         _, place = whole.batch["group"].unique(return_inverse=True)
         group = 2 * place + view
-        agreed = cross_votes(answer, place, view) if self.config.votes == "other" else majority(answer, group)
+        agreed = cross_view_vote(answer, place, view) if self.config.votes == "other" else majority_vote(answer, group)
         paid = {"group": group, "reward": agreed.float(), "trust": torch.ones(len(answer))}
-        return with_advantages(Batch({**whole.batch, **paid}))
+        return add_advantages(Batch({**whole.batch, **paid}))
 
     def loss(self, batch: Batch) -> Terms:
         """The term `policy`, averaged over tokens; the others are for looking at, the reward that of the votes."""
-        tokens = acted(self.learner(batch), batch)
-        losses = tokens.surrogate(batch["advantage"], self.config.clip_low, self.config.clip_high)
-        return Terms(policy=tokens.rows.term(losses), **tokens.figures(batch))
+        tokens = policy_outputs(self.learner(batch), batch)
+        losses = tokens.ppo_clip_loss(batch["advantage"], self.config.clip_low, self.config.clip_high)
+        return Terms(policy=tokens.rows.term(losses), **tokens.metrics(batch))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """All tokens."""
-        return attempt_counts(batch, {"policy": "token"})
+        return rollout_counts(batch, {"policy": "token"})
 
 
 def paraphrased(question: Question) -> Question:

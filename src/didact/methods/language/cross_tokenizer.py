@@ -21,8 +21,8 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses.tokens.chunks import chunk_sums, event_divergence
-from didact.losses.tokens.rows import locate, row_counts, select
+from didact.losses.tokens.chunks import binarised_kl, chunk_sums
+from didact.losses.tokens.rows import locate_tokens, select_tokens, token_counts
 from didact.losses.tokens.vocabulary import signal_log_probs, token_cross_entropy, token_log_probs
 from didact.types import Batch, CompletionFeed, LanguageLearner, Method, Teacher, Term, Terms
 
@@ -59,17 +59,17 @@ class CrossTokenizer(Method):
         """The term `teacher`, averaged over pieces; and `answer`, over the student's tokens, where it has weight."""
         config, other = self.config, batch.view("teacher")
         width = batch["chunk"].shape[1]
-        rows = select(self.learner(batch), batch)
+        rows = select_tokens(self.learner(batch), batch)
         mine, _ = token_log_probs(rows.hidden, rows.head, rows.targets)
-        theirs = locate(other)
+        theirs = locate_tokens(other)
         said = theirs.pick_signal(self.teacher.signal(other))
         given = signal_log_probs(said, theirs.targets)
         pieces, there = chunk_sums(rows, mine, batch["chunk"], width)
         wanted, _ = chunk_sums(theirs, given, batch["teacher.chunk"], width)
-        losses = event_divergence(pieces, wanted, temperature=config.binarisation) * there
+        losses = binarised_kl(pieces, wanted, temperature=config.binarisation) * there
         terms = Terms(teacher=Term(losses.sum(), there.sum()))
         if config.answer_weight:
-            answer = rows.by_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight))
+            answer = rows.per_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight))
             terms["answer"] = answer.weighted(config.answer_weight)
         return terms
 
@@ -77,7 +77,7 @@ class CrossTokenizer(Method):
         """The pieces, and the student's tokens."""
         # Every piece has tokens of both, and the last piece of a row is its number of pieces.
         found: dict[str, Tensor | float] = {"teacher": batch["chunk"].amax(1).sum()}
-        return found | ({"answer": row_counts(batch)["token"]} if self.config.answer_weight else {})
+        return found | ({"answer": token_counts(batch)["token"]} if self.config.answer_weight else {})
 
 
 CLAIM = Claim(

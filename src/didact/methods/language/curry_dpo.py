@@ -25,9 +25,9 @@ from torch import Tensor
 from didact import hashing
 from didact.claiming import Claim
 from didact.errors import check_choice, check_range
-from didact.losses.policy.outputs import answer_log_probs
-from didact.losses.policy.preferences import preference
-from didact.losses.tokens.rows import watched
+from didact.losses.policy.outputs import sequence_log_probs
+from didact.losses.policy.preferences import dpo_loss
+from didact.losses.tokens.rows import metric_term
 from didact.rollouts import RatedPairs
 from didact.teachers import LanguageTeacher
 from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Term, Terms
@@ -95,12 +95,12 @@ class CurryDPO(Method):
     def loss(self, batch: Batch) -> Terms:
         """The term `preference`; `right` is the share of pairs that the learner orders as it should, `gap` the gap."""
         other = batch.view("rejected")
-        mine = [answer_log_probs(self.learner(one), one) for one in (batch, other)]
+        mine = [sequence_log_probs(self.learner(one), one) for one in (batch, other)]
         with torch.no_grad():
-            theirs = [answer_log_probs(self.stages.learner(one), one) for one in (batch, other)]
+            theirs = [sequence_log_probs(self.stages.learner(one), one) for one in (batch, other)]
         chosen, rejected = (now - before for now, before in zip(mine, theirs, strict=True))
-        losses = preference(mine[0], mine[1], theirs[0], theirs[1], beta=self.config.beta)
-        shown = {"right": watched((chosen > rejected).float()), "gap": watched(batch["gap"])}
+        losses = dpo_loss(mine[0], mine[1], theirs[0], theirs[1], beta=self.config.beta)
+        shown = {"right": metric_term((chosen > rejected).float()), "gap": metric_term(batch["gap"])}
         return Terms(preference=Term(losses.sum(), len(losses), rows=losses), **shown)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

@@ -23,8 +23,8 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses.policy.outputs import acted, with_advantages
-from didact.losses.policy.selection import most_spread, most_telling
+from didact.losses.policy.outputs import add_advantages, policy_outputs
+from didact.losses.policy.selection import informative_tokens, max_variance_subset
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 
 
@@ -66,7 +66,7 @@ class D3S(Method):
 
     def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
         """Rollouts with their `advantage` [B]."""
-        return with_advantages(writer.write(questions).batch)
+        return add_advantages(writer.write(questions).batch)
 
     def loss(self, batch: Batch) -> Terms:
         """The term `policy`, averaged over the tokens that are kept; `kept` is their share of the kept attempts'.
@@ -76,11 +76,11 @@ class D3S(Method):
         config, every = self.config, batch
         chosen = self._attempts(every)
         batch = every.select(chosen)
-        tokens = acted(self.learner(batch), batch)
+        tokens = policy_outputs(self.learner(batch), batch)
         rows, advantage = tokens.rows, tokens.rows.spread(batch["advantage"])
         kept = self._tokens(advantage, tokens.entropy, rows.weight)
-        losses = tokens.surrogate(batch["advantage"], config.clip_low, config.clip_high)
-        return Terms(policy=rows.term(losses, weight=kept), **tokens.figures(every, kept=kept))
+        losses = tokens.ppo_clip_loss(batch["advantage"], config.clip_low, config.clip_high)
+        return Terms(policy=rows.term(losses, weight=kept), **tokens.metrics(every, kept=kept))
 
     def _share(self, first: float) -> float:
         """A share that was `first` at the beginning, now."""
@@ -91,14 +91,14 @@ class D3S(Method):
         count = math.ceil(self._share(self.config.attempts) * batch.size)
         if self.config.choose == "random":
             return torch.randperm(batch.size, device=batch["advantage"].device)[:count]
-        return most_spread(batch["advantage"], count)
+        return max_variance_subset(batch["advantage"], count)
 
     def _tokens(self, advantage: Tensor, entropy: Tensor, weight: Tensor | None) -> Tensor:
         """Which of their tokens are: float [N]."""
         share = self._share(self.config.tokens)
         if self.config.choose == "random":
-            return most_telling(torch.ones_like(advantage), torch.rand_like(advantage), share, weight)
-        return most_telling(advantage, entropy, share, weight)
+            return informative_tokens(torch.ones_like(advantage), torch.rand_like(advantage), share, weight)
+        return informative_tokens(advantage, entropy, share, weight)
 
 
 CLAIM = Claim(

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses.policy.outputs import answer_log_probs
-from didact.losses.policy.preferences import preference
-from didact.losses.tokens.rows import watched
+from didact.losses.policy.outputs import sequence_log_probs
+from didact.losses.policy.preferences import dpo_loss
+from didact.losses.tokens.rows import metric_term
 from didact.teachers import snapshot
 from didact.types import Batch, CompletionFeed, LanguageLearner, Method, Term, Terms
 
@@ -53,12 +53,12 @@ class DPO(Method):
     def loss(self, batch: Batch) -> Terms:
         """The term `preference`; `right` is the share of pairs that the learner orders as it should."""
         other = batch.view("rejected")
-        mine = [answer_log_probs(self.learner(one), one) for one in (batch, other)]
+        mine = [sequence_log_probs(self.learner(one), one) for one in (batch, other)]
         with torch.no_grad():
-            theirs = [answer_log_probs(self.reference.learner(one), one) for one in (batch, other)]
+            theirs = [sequence_log_probs(self.reference.learner(one), one) for one in (batch, other)]
         chosen, rejected = (now - before for now, before in zip(mine, theirs, strict=True))
-        losses = preference(mine[0], mine[1], theirs[0], theirs[1], beta=self.config.beta)
-        right = watched((chosen > rejected).float())
+        losses = dpo_loss(mine[0], mine[1], theirs[0], theirs[1], beta=self.config.beta)
+        right = metric_term((chosen > rejected).float())
         return Terms(preference=Term(losses.sum(), len(losses), rows=losses), right=right)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

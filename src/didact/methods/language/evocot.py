@@ -28,7 +28,7 @@ from didact import hashing
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.losses.policy.groups import failed_groups
-from didact.losses.policy.outputs import acted, attempt_counts, with_advantages
+from didact.losses.policy.outputs import add_advantages, policy_outputs, rollout_counts
 from didact.rollouts import Chains, Rollouts, concat, continue_prefixes, write_chains
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 
@@ -93,7 +93,7 @@ class EvoCoT(Method):
         if helped:
             parts.append(continue_prefixes(writer, helped, self._prefixes(helped, writer), turn=3))
             self.chains.shorten(float(parts[-1].batch["correct"].mean()), config.enough)
-        return with_advantages(concat(parts).batch)
+        return add_advantages(concat(parts).batch)
 
     def _prefixes(self, questions: Sequence[Question], writer: Any) -> list[str]:
         """The steps that are shown of each question's chain."""
@@ -106,13 +106,13 @@ class EvoCoT(Method):
     def loss(self, batch: Batch) -> Terms:
         """The term `policy`, averaged over tokens; the others are for looking at."""
         config = self.config
-        tokens = acted(self.learner(batch), batch)
-        losses = tokens.surrogate(batch["advantage"], config.clip_low, config.clip_high)
-        return Terms(policy=tokens.rows.term(losses), **tokens.figures(batch, prefixed=batch["prefixed"]))
+        tokens = policy_outputs(self.learner(batch), batch)
+        losses = tokens.ppo_clip_loss(batch["advantage"], config.clip_low, config.clip_high)
+        return Terms(policy=tokens.rows.term(losses), **tokens.metrics(batch, prefixed=batch["prefixed"]))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """Tokens, and attempts."""
-        return {**attempt_counts(batch, {"policy": "token"}), "prefixed": float(batch.size)}
+        return {**rollout_counts(batch, {"policy": "token"}), "prefixed": float(batch.size)}
 
 
 CLAIM = Claim(

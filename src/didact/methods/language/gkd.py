@@ -23,7 +23,7 @@ from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses.tokens.divergence import token_divergence
 from didact.losses.tokens.overlap import topk_overlap
-from didact.losses.tokens.rows import Rows, row_counts, select
+from didact.losses.tokens.rows import CompletionTokens, select_tokens, token_counts
 from didact.types import (
     LEAST_COUNT,
     Batch,
@@ -82,7 +82,7 @@ class GKD(Method):
     def loss(self, batch: Batch) -> Terms:
         """The term `teacher`, averaged over tokens; `overlap` is for looking at."""
         config = self.config
-        rows = select(self.learner(batch), batch)
+        rows = select_tokens(self.learner(batch), batch)
         said = rows.pick_signal(self.teacher.signal(batch))
         divergence = token_divergence(
             rows.hidden,
@@ -93,14 +93,14 @@ class GKD(Method):
             temperature=config.softening,
             weight=rows.weight,
         )
-        return Terms(teacher=rows.by_example(divergence), overlap=_overlap(rows, said))
+        return Terms(teacher=rows.per_example(divergence), overlap=_overlap(rows, said))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The tokens of the answers."""
-        return dict.fromkeys(("teacher", "overlap"), row_counts(batch)["token"])
+        return dict.fromkeys(("teacher", "overlap"), token_counts(batch)["token"])
 
 
-def _overlap(rows: Rows, said: Signal) -> Term:
+def _overlap(rows: CompletionTokens, said: Signal) -> Term:
     """How much of what the teacher holds likely the student does, at evenly spaced tokens that stand for all."""
     tokens = len(rows.targets)
     some = slice(None, None, -(-tokens // LOOKED_AT))

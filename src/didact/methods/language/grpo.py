@@ -19,8 +19,8 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_choice, check_range
-from didact.losses.policy.outputs import acted, attempt_counts, with_advantages
-from didact.losses.policy.surrogate import kl_estimate
+from didact.losses.policy.outputs import add_advantages, policy_outputs, rollout_counts
+from didact.losses.policy.surrogate import k3_kl
 from didact.losses.tokens.rows import NORMALISATIONS
 from didact.teachers import snapshot
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
@@ -63,24 +63,24 @@ class GRPO(Method):
 
     def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
         """Rollouts with their `advantage` [B]."""
-        return with_advantages(writer.write(questions).batch, scale=self.config.scale)
+        return add_advantages(writer.write(questions).batch, scale=self.config.scale)
 
     def loss(self, batch: Batch) -> Terms:
         """The terms `policy`, and `kl` where there is a reference; the others are for looking at."""
         config, by = self.config, self.config.normalise
-        tokens = acted(self.learner(batch), batch)
+        tokens = policy_outputs(self.learner(batch), batch)
         advantage, bounds = batch["advantage"], (config.clip_low, config.clip_high)
-        terms = Terms(policy=tokens.rows.term(tokens.surrogate(advantage, *bounds), by=by))
+        terms = Terms(policy=tokens.rows.term(tokens.ppo_clip_loss(advantage, *bounds), by=by))
         if self.reference is not None:
-            theirs = tokens.log_probs_by(self.reference.signal(batch))
-            terms["kl"] = tokens.rows.term(kl_estimate(tokens.log_probs, theirs), by=by).weighted(config.kl)
-        terms |= tokens.figures(batch, clipped=tokens.clipped(advantage, *bounds))
+            theirs = tokens.signal_log_probs(self.reference.signal(batch))
+            terms["kl"] = tokens.rows.term(k3_kl(tokens.log_probs, theirs), by=by).weighted(config.kl)
+        terms |= tokens.metrics(batch, clipped=tokens.clip_mask(advantage, *bounds))
         return terms
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """Tokens, or sequences that have any."""
         by = self.config.normalise
-        return attempt_counts(batch, {"policy": by, "kl": by, "clipped": "token"})
+        return rollout_counts(batch, {"policy": by, "kl": by, "clipped": "token"})
 
 
 CLAIM = Claim(

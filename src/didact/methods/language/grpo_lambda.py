@@ -21,9 +21,9 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses.policy.outputs import acted, attempt_counts, with_advantages
-from didact.losses.policy.rewards import shortened
-from didact.losses.policy.selection import most_accurate
+from didact.losses.policy.outputs import add_advantages, policy_outputs, rollout_counts
+from didact.losses.policy.rewards import penalise_length
+from didact.losses.policy.selection import most_accurate_groups
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 
 
@@ -64,20 +64,20 @@ class GRPOLambda(Method):
         """Rollouts with their `advantage`, and `penalised`, 1 where length counted; [B] each."""
         batch, config = writer.write(questions).batch, self.config
         right = (batch["reward"] >= 1.0).float() * (batch["trust"] > 0)
-        chosen = most_accurate(right, batch["group"], config.share)
+        chosen = most_accurate_groups(right, batch["group"], config.share)
         length = batch["completion_mask"].sum(1).float()
-        paid = shortened(batch["reward"], right, length, batch["group"], strength=config.strength, where=chosen)
-        return Batch({**with_advantages(batch, paid), "penalised": chosen.float()})
+        paid = penalise_length(batch["reward"], right, length, batch["group"], strength=config.strength, where=chosen)
+        return Batch({**add_advantages(batch, paid), "penalised": chosen.float()})
 
     def loss(self, batch: Batch) -> Terms:
         """The term `policy`, averaged over tokens; the others are for looking at."""
-        tokens = acted(self.learner(batch), batch)
-        losses = tokens.surrogate(batch["advantage"], self.config.clip_low, self.config.clip_high)
-        return Terms(policy=tokens.rows.term(losses), **tokens.figures(batch, penalised=batch["penalised"]))
+        tokens = policy_outputs(self.learner(batch), batch)
+        losses = tokens.ppo_clip_loss(batch["advantage"], self.config.clip_low, self.config.clip_high)
+        return Terms(policy=tokens.rows.term(losses), **tokens.metrics(batch, penalised=batch["penalised"]))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """Tokens, and attempts."""
-        return {**attempt_counts(batch, {"policy": "token"}), "penalised": float(batch.size)}
+        return {**rollout_counts(batch, {"policy": "token"}), "penalised": float(batch.size)}
 
 
 CLAIM = Claim(

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses.policy.outputs import acted, attempt_counts, with_advantages
+from didact.losses.policy.outputs import add_advantages, policy_outputs, rollout_counts
 from didact.losses.tokens.divergence import token_divergence
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Teacher, Terms
 
@@ -62,17 +62,17 @@ class KDRL(Method):
 
     def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
         """Rollouts with their `advantage` [B]."""
-        return with_advantages(writer.write(questions).batch)
+        return add_advantages(writer.write(questions).batch)
 
     def loss(self, batch: Batch) -> Terms:
         """The terms `policy` and `teacher`, averaged over tokens; the others are for looking at."""
         config = self.config
-        tokens = acted(self.learner(batch), batch)
+        tokens = policy_outputs(self.learner(batch), batch)
         rows = tokens.rows
-        policy = tokens.surrogate(batch["advantage"], config.clip_low, config.clip_high)
+        policy = tokens.ppo_clip_loss(batch["advantage"], config.clip_low, config.clip_high)
         weight = config.teacher_weight + self.fraction * (config.teacher_end - config.teacher_weight)
         terms = Terms(policy=rows.term(policy), teacher=self._teacher_term(batch, tokens).weighted(weight))
-        terms |= tokens.figures(batch)
+        terms |= tokens.metrics(batch)
         return terms
 
     def _teacher_term(self, batch: Batch, tokens: Any) -> Any:
@@ -83,8 +83,8 @@ class KDRL(Method):
         if self.config.estimate == "whole":
             said = rows.pick_signal(signal)
             found = token_divergence(rows.hidden, rows.head, said, kind="reverse", weight=weight)
-            return rows.by_example(found, weight)
-        difference = tokens.log_probs - tokens.log_probs_by(signal)
+            return rows.per_example(found, weight)
+        difference = tokens.log_probs - tokens.signal_log_probs(signal)
         return rows.term(0.5 * difference.square(), weight=spoken)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
@@ -92,7 +92,7 @@ class KDRL(Method):
         mask = batch["completion_mask"]
         if self.config.only_wrong:
             mask = mask & (batch["reward"] < 1.0)[:, None]
-        return {**attempt_counts(batch, {"policy": "token"}), "teacher": mask.sum()}
+        return {**rollout_counts(batch, {"policy": "token"}), "teacher": mask.sum()}
 
 
 CLAIM = Claim(

@@ -21,8 +21,8 @@ from torch import Tensor
 from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses.policy.groups import dead_groups, group_mean
-from didact.losses.policy.outputs import acted, attempt_counts
-from didact.losses.policy.surrogate import reflection
+from didact.losses.policy.outputs import policy_outputs, rollout_counts
+from didact.losses.policy.surrogate import nft_loss
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 
 LEAST = 1e-3
@@ -67,22 +67,22 @@ class NFT(Method):
 
     def loss(self, batch: Batch) -> Terms:
         """The term `policy`, averaged over tokens; groups that are all right or all wrong count for nothing."""
-        tokens = acted(self.learner(batch), batch)
+        tokens = policy_outputs(self.learner(batch), batch)
         rows, accuracy = tokens.rows, batch["accuracy"]
         scaled = ((1.0 - accuracy) / accuracy).sqrt()
         worth = {"hard": 1.0 - accuracy, "even": torch.ones_like(scaled), "scaled": scaled}[self.config.priority]
         worth = worth * (1.0 - batch["dead"]) * (batch["trust"] > 0)
-        losses = reflection(
+        losses = nft_loss(
             tokens.log_probs - tokens.old_log_probs,
             rows.spread(batch["right"]),
             rows.spread(accuracy),
             floor=self.config.floor,
         )
-        return Terms(policy=rows.term(losses * rows.spread(worth)), **tokens.figures(batch))
+        return Terms(policy=rows.term(losses * rows.spread(worth)), **tokens.metrics(batch))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """All tokens."""
-        return attempt_counts(batch, {"policy": "token"})
+        return rollout_counts(batch, {"policy": "token"})
 
 
 CLAIM = Claim(

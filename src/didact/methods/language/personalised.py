@@ -23,7 +23,7 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import ConfigError
-from didact.losses.tokens.rows import select, watched
+from didact.losses.tokens.rows import metric_term, select_tokens
 from didact.losses.tokens.vocabulary import token_cross_entropy
 from didact.rollouts import completion_of, full_rewards, retry_questions, strip_attempt
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
@@ -96,12 +96,12 @@ class Personalised(Method):
 
     def loss(self, batch: Batch) -> Terms:
         """The term `lesson`, averaged over tokens; the others are for looking at."""
-        rows = select(self.learner(batch), batch)
+        rows = select_tokens(self.learner(batch), batch)
         weight = rows.weights(rows.spread(batch["lesson"]))
         return Terms(
-            lesson=rows.by_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, weight), weight),
-            failed=watched(batch["failed"]),
-            mended=watched(batch["mended"], batch["lesson"]),
+            lesson=rows.per_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, weight), weight),
+            failed=metric_term(batch["failed"]),
+            mended=metric_term(batch["mended"], batch["lesson"]),
         )
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_choice, check_range
-from didact.losses.policy.outputs import acted, answer_log_probs, attempt_counts
-from didact.losses.policy.posterior import log_normaliser, posterior_advantages, posterior_ratio, running_log_mean
+from didact.losses.policy.outputs import policy_outputs, rollout_counts, sequence_log_probs
+from didact.losses.policy.posterior import log_normaliser, posterior_advantages, posterior_log_ratio, running_log_mean
 from didact.memory import Index, PerExample
 from didact.teachers import snapshot
 from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Term, Terms
@@ -72,7 +72,7 @@ class Posterior(Method):
         """Rollouts with their `advantage`, and the `departure` from the beginning in nats a token; [B] each."""
         config, batch = self.config, writer.write(questions).batch
         mine, theirs, trust = batch["log_probs"].sum(1), self._by_reference(batch), batch["trust"]
-        ratio = posterior_ratio(mine, theirs, batch["reward"], config.beta)
+        ratio = posterior_log_ratio(mine, theirs, batch["reward"], config.beta)
         normaliser = log_normaliser(ratio, batch["group"], trust)
         if self.index is not None and self.running is not None:
             normaliser = self._mean_of_rounds(self.index, self.running, batch["group"], normaliser)
@@ -95,19 +95,19 @@ class Posterior(Method):
     def _by_reference(self, batch: Batch) -> Tensor:
         """The log-probabilities of attempts [B] at the beginning."""
         seen = batch.to(next(self.reference.learner.parameters()).device)
-        return answer_log_probs(self.reference.learner(seen), seen).cpu()
+        return sequence_log_probs(self.reference.learner(seen), seen).cpu()
 
     def loss(self, batch: Batch) -> Terms:
         """The term `policy`, averaged over attempts; the others are for looking at, `kl` in nats a token."""
-        tokens = acted(self.learner(batch), batch)
+        tokens = policy_outputs(self.learner(batch), batch)
         attempts = tokens.rows.sums(tokens.log_probs)
         losses = -(attempts * batch["advantage"])
         policy = Term(losses.sum(), batch.size, rows=losses)
-        return Terms(policy=policy, **tokens.figures(batch, kl=batch["departure"]))
+        return Terms(policy=policy, **tokens.metrics(batch, kl=batch["departure"]))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The attempts."""
-        return {"policy": batch.size, "kl": batch.size, **attempt_counts(batch, {})}
+        return {"policy": batch.size, "kl": batch.size, **rollout_counts(batch, {})}
 
 
 CLAIM = Claim(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_choice
-from didact.losses.policy.outputs import acted, attempt_counts, with_advantages
+from didact.losses.policy.outputs import add_advantages, policy_outputs, rollout_counts
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Term, Terms
 
 
@@ -49,18 +49,18 @@ class Reinforce(Method):
         """Rollouts with their `advantage` [B]."""
         batch = writer.write(questions).batch
         everything = torch.zeros_like(batch["group"])
-        return with_advantages(batch, group=everything, baseline=self.config.baseline, scale=False)
+        return add_advantages(batch, group=everything, baseline=self.config.baseline, scale=False)
 
     def loss(self, batch: Batch) -> Terms:
         """The term `policy`, averaged over attempts; the others are for looking at."""
-        tokens = acted(self.learner(batch), batch)
+        tokens = policy_outputs(self.learner(batch), batch)
         attempts = tokens.rows.sums(tokens.log_probs)
         losses = -(attempts * batch["advantage"])
-        return Terms(policy=Term(losses.sum(), batch.size, rows=losses), **tokens.figures(batch))
+        return Terms(policy=Term(losses.sum(), batch.size, rows=losses), **tokens.metrics(batch))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The attempts."""
-        return {"policy": batch.size, **attempt_counts(batch, {})}
+        return {"policy": batch.size, **rollout_counts(batch, {})}
 
 
 CLAIM = Claim(

@@ -19,8 +19,8 @@ from torch import Tensor
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.losses.policy.groups import failed_groups
-from didact.losses.policy.outputs import acted, attempt_counts, with_advantages
-from didact.losses.tokens.rows import row_counts
+from didact.losses.policy.outputs import add_advantages, policy_outputs, rollout_counts
+from didact.losses.tokens.rows import token_counts
 from didact.rollouts import append_off_policy, completion_of
 from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Terms
 
@@ -92,7 +92,7 @@ class ReLIFT(Method):
 
     def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
         """Rollouts with their `advantage` [B], and demonstrations where enough questions failed; `own` tells them."""
-        batch = with_advantages(writer.write(questions).batch)
+        batch = add_advantages(writer.write(questions).batch)
         self.failed.add(batch["id"][failed_groups(batch["correct"], batch["group"])].tolist())
         batch = Batch({**batch, "own": torch.ones(batch.size)})
         if len(self.failed.ids) < self.config.demonstrations:
@@ -104,21 +104,21 @@ class ReLIFT(Method):
     def loss(self, batch: Batch) -> Terms:
         """The terms `policy` and `demonstration`, averaged over tokens; the others are for looking at."""
         config = self.config
-        tokens = acted(self.learner(batch), batch)
+        tokens = policy_outputs(self.learner(batch), batch)
         rows = tokens.rows
         own = rows.spread(batch["own"])
-        policy = tokens.surrogate(batch["advantage"], config.clip_low, config.clip_high)
+        policy = tokens.ppo_clip_loss(batch["advantage"], config.clip_low, config.clip_high)
         terms = Terms(
             policy=rows.term(policy, weight=own),
             demonstration=rows.term(-tokens.log_probs, weight=1.0 - own).weighted(config.demonstration),
         )
-        terms |= tokens.figures(batch)
+        terms |= tokens.metrics(batch)
         return terms
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """Tokens of attempts, and those of demonstrations."""
-        found = attempt_counts(batch, {"policy": "token"})
-        return {**found, "policy": found["entropy"], "demonstration": row_counts(batch)["token"] - found["entropy"]}
+        found = rollout_counts(batch, {"policy": "token"})
+        return {**found, "policy": found["entropy"], "demonstration": token_counts(batch)["token"] - found["entropy"]}
 
 
 CLAIM = Claim(

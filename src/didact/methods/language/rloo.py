@@ -19,7 +19,7 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses.policy.outputs import acted, answer_log_probs, attempt_counts, with_advantages
+from didact.losses.policy.outputs import add_advantages, policy_outputs, rollout_counts, sequence_log_probs
 from didact.teachers import snapshot
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Term, Terms
 
@@ -56,20 +56,20 @@ class RLOO(Method):
         if self.reference is not None:
             seen = batch.to(next(self.reference.learner.parameters()).device)
             with torch.no_grad():
-                theirs = answer_log_probs(self.reference.learner(seen), seen).cpu()
+                theirs = sequence_log_probs(self.reference.learner(seen), seen).cpu()
             reward = reward - self.config.kl * (batch["log_probs"].sum(1) - theirs)
-        return with_advantages(batch, reward, baseline="leave_one_out", scale=False)
+        return add_advantages(batch, reward, baseline="leave_one_out", scale=False)
 
     def loss(self, batch: Batch) -> Terms:
         """The term `policy`, averaged over attempts; the others are for looking at."""
-        tokens = acted(self.learner(batch), batch)
+        tokens = policy_outputs(self.learner(batch), batch)
         attempts = tokens.rows.sums(tokens.log_probs)
         losses = -(attempts * batch["advantage"])
-        return Terms(policy=Term(losses.sum(), batch.size, rows=losses), **tokens.figures(batch))
+        return Terms(policy=Term(losses.sum(), batch.size, rows=losses), **tokens.metrics(batch))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The attempts."""
-        return {"policy": batch.size, **attempt_counts(batch, {})}
+        return {"policy": batch.size, **rollout_counts(batch, {})}
 
 
 CLAIM = Claim(

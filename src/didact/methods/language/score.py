@@ -24,10 +24,15 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses.policy.outputs import acted, attempt_counts
-from didact.losses.policy.two_turn import holding, second_try_advantages, second_try_figures, with_second_tries
+from didact.losses.policy.outputs import policy_outputs, rollout_counts
+from didact.losses.policy.two_turn import (
+    add_two_turn_advantages,
+    two_turn_advantages,
+    two_turn_kl_weights,
+    two_turn_metrics,
+)
 from didact.losses.tokens.divergence import token_divergence
-from didact.losses.tokens.rows import Rows
+from didact.losses.tokens.rows import CompletionTokens
 from didact.rollouts import concat, write_twice
 from didact.teachers import snapshot
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Signal, Term, Terms
@@ -64,24 +69,24 @@ class SCoRe(Method):
         self.reference = snapshot(learner) if config.kl or (config.hold and config.early) else None
 
     def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
-        """First answers and then second ones to the same, with what `with_second_tries` makes of them."""
-        return with_second_tries(concat(write_twice(writer, questions, self.config.again)).batch)
+        """First answers and then second ones to the same, with what `add_two_turn_advantages` makes of them."""
+        return add_two_turn_advantages(concat(write_twice(writer, questions, self.config.again)).batch)
 
     def loss(self, batch: Batch) -> Terms:
         """The terms `policy`, and `kl` where there is a reference; the others are for looking at."""
         early = self.fraction < self.config.early
-        tokens = acted(self.learner(batch), batch)
-        paid = second_try_advantages(
+        tokens = policy_outputs(self.learner(batch), batch)
+        paid = two_turn_advantages(
             batch["advantage"], batch["progress"], batch["second"], bonus=self.config.bonus, early=early
         )
-        terms = Terms(policy=tokens.rows.term(tokens.surrogate(paid)))
+        terms = Terms(policy=tokens.rows.term(tokens.ppo_clip_loss(paid)))
         if self.reference is not None:
             terms["kl"] = self._held(self.reference.signal(batch), batch, tokens.rows, early)
-        return Terms(**terms, **tokens.figures(batch), **second_try_figures(batch))
+        return Terms(**terms, **tokens.metrics(batch), **two_turn_metrics(batch))
 
-    def _held(self, signal: Signal, batch: Batch, rows: Rows, early: bool) -> Term:
+    def _held(self, signal: Signal, batch: Batch, rows: CompletionTokens, early: bool) -> Term:
         """The KL from the reference, by how much each answer is held to it, averaged over all tokens."""
-        strength = holding(batch["second"], kl=self.config.kl, hold=self.config.hold, early=early)
+        strength = two_turn_kl_weights(batch["second"], kl=self.config.kl, hold=self.config.hold, early=early)
         divergence = token_divergence(
             rows.hidden,
             rows.head,
@@ -94,7 +99,7 @@ class SCoRe(Method):
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """All tokens; of what is shown of second answers, the pairs of which both are known."""
         paired = batch["paired"].sum()
-        return {**attempt_counts(batch, {"policy": "token", "kl": "token"}), "fixed": paired, "spoiled": paired}
+        return {**rollout_counts(batch, {"policy": "token", "kl": "token"}), "fixed": paired, "spoiled": paired}
 
 
 CLAIM = Claim(

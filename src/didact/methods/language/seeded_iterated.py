@@ -22,8 +22,8 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
-from didact.losses.policy.outputs import acted, attempt_counts, with_advantages
-from didact.losses.tokens.rows import row_counts, select
+from didact.losses.policy.outputs import add_advantages, policy_outputs, rollout_counts
+from didact.losses.tokens.rows import select_tokens, token_counts
 from didact.losses.tokens.vocabulary import token_cross_entropy
 from didact.rollouts import completion_of
 from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Term, Terms
@@ -78,7 +78,7 @@ class SeededIterated(Method):
         if writer.version % self.generation >= self.config.interaction:
             return writer.write(questions, verify=False).batch
         attempts = writer.write(questions)
-        batch = with_advantages(attempts.batch)
+        batch = add_advantages(attempts.batch)
         if not self.config.supervised:
             return batch
         given = writer.encode(attempts.questions, [completion_of(question) for question in attempts.questions]).batch
@@ -89,12 +89,12 @@ class SeededIterated(Method):
         """The term `imitation`, or `policy` and `supervised`, averaged over tokens; the others are for looking at."""
         if "advantage" not in batch:
             return Terms(imitation=self._fitted(self.student, batch))
-        tokens = acted(self.learner(batch), batch)
-        terms = Terms(policy=tokens.rows.term(tokens.surrogate(batch["advantage"])))
+        tokens = policy_outputs(self.learner(batch), batch)
+        terms = Terms(policy=tokens.rows.term(tokens.ppo_clip_loss(batch["advantage"])))
         if self.config.supervised:
             term = self._fitted(self.learner, batch.view("given"))
             terms["supervised"] = term.weighted(self.config.supervised)
-        terms |= tokens.figures(batch)
+        terms |= tokens.metrics(batch)
         return terms
 
     def after_step(self) -> None:
@@ -105,15 +105,15 @@ class SeededIterated(Method):
     @staticmethod
     def _fitted(model: Any, batch: Batch) -> Term:
         """The cross-entropy of the answers of a batch."""
-        rows = select(model(batch), batch)
-        return rows.by_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight))
+        rows = select_tokens(model(batch), batch)
+        return rows.per_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """Tokens of each kind."""
         if "advantage" not in batch:
-            return {"imitation": row_counts(batch)["token"]}
-        found = attempt_counts(batch, {"policy": "token"})
-        return found | {"supervised": row_counts(batch.view("given"))["token"]} if self.config.supervised else found
+            return {"imitation": token_counts(batch)["token"]}
+        found = rollout_counts(batch, {"policy": "token"})
+        return found | {"supervised": token_counts(batch.view("given"))["token"]} if self.config.supervised else found
 
 
 CLAIM = Claim(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from didact.claiming import Claim
-from didact.losses.tokens.rows import row_counts, select
+from didact.losses.tokens.rows import select_tokens, token_counts
 from didact.losses.tokens.vocabulary import token_cross_entropy
 from didact.types import Batch, CompletionFeed, LanguageLearner, Method, Terms
 
@@ -37,12 +37,12 @@ class SFT(Method):
 
     def loss(self, batch: Batch) -> Terms:
         """The term `answer`, averaged over tokens."""
-        rows = select(self.learner(batch), batch)
-        return Terms(answer=rows.by_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight)))
+        rows = select_tokens(self.learner(batch), batch)
+        return Terms(answer=rows.per_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight)))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The tokens of the answers."""
-        return {"answer": row_counts(batch)["token"]}
+        return {"answer": token_counts(batch)["token"]}
 
 
 CLAIM = Claim(

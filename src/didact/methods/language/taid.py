@@ -22,7 +22,7 @@ from torch import Tensor
 from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses.tokens.divergence import token_divergence
-from didact.losses.tokens.rows import row_counts, select, watched
+from didact.losses.tokens.rows import metric_term, select_tokens, token_counts
 from didact.types import Batch, CompletionFeed, LanguageLearner, Method, States, Teacher, Terms
 from didact.types.algebra import mix
 
@@ -90,14 +90,14 @@ class TAID(Method):
 
     def loss(self, batch: Batch) -> Terms:
         """The term `teacher`, averaged over tokens; `share` is the teacher's in the target."""
-        rows = select(self.learner(batch), batch)
+        rows = select_tokens(self.learner(batch), batch)
         share = self.rise.figures[0].to(rows.hidden)
         both = [States(hidden=rows.hidden, head=rows.head), rows.pick_signal(self.teacher.signal(batch))]
         target = mix(both, torch.stack([1.0 - share, share]), space="logit")
         term = token_divergence(rows.hidden, rows.head, target, kind="forward", weight=rows.weight)
         count = torch.as_tensor(term.count, device=term.sum.device)
         self.seen = self.seen.to(count.device) + torch.stack([term.sum.detach(), count])
-        return Terms(teacher=rows.by_example(term), share=watched(share.expand(batch.size)))
+        return Terms(teacher=rows.per_example(term), share=metric_term(share.expand(batch.size)))
 
     def after_step(self) -> None:
         """Let the share rise."""
@@ -107,7 +107,7 @@ class TAID(Method):
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The tokens of the answers."""
-        return {"teacher": row_counts(batch)["token"], "share": batch.size}
+        return {"teacher": token_counts(batch)["token"], "share": batch.size}
 
 
 CLAIM = Claim(

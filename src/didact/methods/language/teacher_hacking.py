@@ -27,7 +27,7 @@ from torch import Tensor
 from didact.claiming import Claim
 from didact.errors import check_choice, check_range
 from didact.losses.tokens.divergence import token_divergence
-from didact.losses.tokens.rows import row_counts, select
+from didact.losses.tokens.rows import select_tokens, token_counts
 from didact.losses.tokens.vocabulary import token_cross_entropy
 from didact.rollouts import AnswerCache, oracle_answers
 from didact.teachers import LanguageTeacher
@@ -90,7 +90,7 @@ class TeacherHacking(Method):
 
     def loss(self, batch: Batch) -> Terms:
         """The term `proxy`, averaged over tokens; `golden` is for looking at."""
-        rows, signal = select(self.learner(batch), batch), self.teacher.signal(batch)
+        rows, signal = select_tokens(self.learner(batch), batch), self.teacher.signal(batch)
         proxy = token_divergence(
             rows.hidden,
             rows.head,
@@ -102,12 +102,12 @@ class TeacherHacking(Method):
 
     @torch.no_grad()
     def _golden(self, batch: Batch) -> Term:
-        rows = select(self.learner(batch), batch)
-        return rows.by_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight)).weighted(0.0)
+        rows = select_tokens(self.learner(batch), batch)
+        return rows.per_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight)).weighted(0.0)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The tokens of the answers that are learned, and of those that are looked at."""
-        return {"proxy": row_counts(batch)["token"], "golden": row_counts(batch.view("golden"))["token"]}
+        return {"proxy": token_counts(batch)["token"], "golden": token_counts(batch.view("golden"))["token"]}
 
 
 CLAIM = Claim(

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range, nearest
-from didact.losses.tokens.rows import select
+from didact.losses.tokens.rows import select_tokens
 from didact.losses.tokens.vocabulary import token_log_probs
 from didact.rollouts import check_fits, completion_of, prefix_prompt, rationales_of
 from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Terms
@@ -93,7 +93,7 @@ class TinyLLM(Method):
 
     def loss(self, batch: Batch) -> Terms:
         """The term `answer`, and `rationale_NAME` for each teacher, each averaged over its own tokens."""
-        rows = select(self.learner(batch), batch)
+        rows = select_tokens(self.learner(batch), batch)
         surprise = -token_log_probs(rows.hidden, rows.head, rows.targets)[0]
         task = rows.spread(batch["task"])
         terms = Terms(answer=rows.term(surprise, weight=(task == 0).float()))

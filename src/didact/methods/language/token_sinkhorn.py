@@ -21,7 +21,7 @@ from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses.pairs.transport import LEAST_REGULARISATION
 from didact.losses.tokens.divergence import token_divergence
-from didact.losses.tokens.rows import row_counts, select
+from didact.losses.tokens.rows import select_tokens, token_counts
 from didact.losses.tokens.transport import token_sinkhorn
 from didact.losses.tokens.vocabulary import token_cross_entropy
 from didact.types import Batch, CompletionFeed, LanguageLearner, Method, Teacher, Terms
@@ -68,7 +68,7 @@ class TokenSinkhorn(Method):
     def loss(self, batch: Batch) -> Terms:
         """The terms `sinkhorn`, `teacher` and `answer`, each averaged over tokens."""
         config = self.config
-        rows = select(self.learner(batch), batch)
+        rows = select_tokens(self.learner(batch), batch)
         both = rows.hidden, rows.head, rows.pick_signal(self.teacher.signal(batch))
         distance = token_sinkhorn(
             *both,
@@ -79,8 +79,8 @@ class TokenSinkhorn(Method):
             iterations=config.iterations,
             weight=rows.weight,
         )
-        divergence = rows.by_example(token_divergence(*both, temperature=config.softening, weight=rows.weight))
-        answer = rows.by_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight))
+        divergence = rows.per_example(token_divergence(*both, temperature=config.softening, weight=rows.weight))
+        answer = rows.per_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight))
         return Terms(
             sinkhorn=distance.weighted(config.beta),
             teacher=divergence.weighted(config.alpha),
@@ -89,7 +89,7 @@ class TokenSinkhorn(Method):
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The tokens of the answers."""
-        return dict.fromkeys(("sinkhorn", "teacher", "answer"), row_counts(batch)["token"])
+        return dict.fromkeys(("sinkhorn", "teacher", "answer"), token_counts(batch)["token"])
 
 
 CLAIM = Claim(
