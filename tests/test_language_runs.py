@@ -16,7 +16,7 @@ from didact.experiment.running import gather
 from didact.learners.causal import build_causal
 from didact.materials.questions import lessons
 from didact.teachers import FunctionVerifier
-from didact.types import Batch
+from didact.types import Batch, Logits
 from tiny_language import save_model
 
 RECORDS = [{"prompt": f"{a}+{b}=", "answer": str(a + b), "completion": str(a + b)} for a in range(8) for b in range(8)]
@@ -289,3 +289,37 @@ def test_a_comparison_takes_a_function():
     shared = {**QUICK, "learner": "decoder:1x32:64", "seeds": [0, 1], "steps": 1}
     found = didact.compare(["sft", "grpo"], **shared, verifier=lambda text, _question: float(len(text)))
     assert found.comparison.metric == "accuracy"
+
+
+class Favours:
+    """Anything with a method `signal`: nearly sure of one token, whatever came before."""
+
+    def __init__(self, token):
+        self.token = token
+
+    def signal(self, batch):
+        logits = torch.zeros(*batch["input_ids"].shape, 260)
+        logits[..., self.token] = 8.0
+        return Logits(logits=logits)
+
+
+@pytest.mark.parametrize(
+    "teacher",
+    [
+        "noisy:0.3:warm:90%:decoder:1x32:32",
+        "warm:20:decoder:1x32:32+warm:10:decoder:1x32:32",
+        Favours(build_causal("decoder:1x32:32").tokenizer.completion("7")[0]),
+    ],
+    ids=["noisy", "committee", "object"],
+)
+def test_any_teacher_teaches_a_language_model(teacher):
+    """The student comes much nearer to what the teacher says than it was, on the tokens of its own answers."""
+    same = [{**record, "answer": "7", "completion": "7"} for record in RECORDS]
+    settings = {**QUICK, "data": same, "student": "decoder:1x32:32", "teacher": teacher, "sampling": "max_new_tokens=4"}
+    first, last = (
+        didact.run(**{**settings, "method": "gkd", "verifier": "exact", "steps": steps, "lr": 3e-3, "batch_size": 16})
+        for steps in (1, 80)
+    )
+    assert last.metrics["teacher_kl"] < 0.5 * first.metrics["teacher_kl"]
+    if not isinstance(teacher, str):
+        assert last.diagnostics["answers"][0]["said"] == "7777"
