@@ -73,7 +73,7 @@ class Claim:
     world: str = "digits"
     """The name of a world in `didact.worlds`."""
     metric: str = "accuracy"
-    """What is judged; whether more of it is better is known of each metric."""
+    """What is compared; whether more of it is better is known of each metric."""
     seeds: tuple[int, ...] = SEEDS
     """The seeds that are reported, 5 or more."""
     tuned_on: tuple[int, ...] = ()
@@ -114,7 +114,7 @@ class Claim:
                 f"on them would flatter it; take others than {', '.join(map(str, sorted(self.tuned_on)))}."
             )
 
-    def judge(self, low: float, high: float, *, higher_is_better: bool) -> Verdict:
+    def verdict(self, low: float, high: float, *, higher_is_better: bool) -> Verdict:
         """The verdict on an effect.
 
         Args:

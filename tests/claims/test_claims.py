@@ -104,7 +104,7 @@ def test_what_a_claim_refuses(changes, said):
     ],
 )
 def test_the_verdict_is_the_side_of_zero_that_the_interval_lies_on(low, high, more_is_better, verdict):
-    assert Claim(**WORDS).judge(low, high, higher_is_better=more_is_better) == verdict
+    assert Claim(**WORDS).verdict(low, high, higher_is_better=more_is_better) == verdict
 
 
 def test_a_claim_is_read_without_running_the_file(work):

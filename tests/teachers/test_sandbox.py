@@ -39,7 +39,7 @@ def says(expression, setup="", **limits):
                 return type(error).__name__
         """
     outcome = run(body, Suite(tests=("print(report())\nraise KeyError(report())",)), **limits)
-    assert outcome.judged and outcome.reason.startswith("KeyError: "), outcome
+    assert outcome.graded and outcome.reason.startswith("KeyError: "), outcome
     return ast.literal_eval(outcome.reason.removeprefix("KeyError: "))
 
 
@@ -49,7 +49,7 @@ def test_right_and_wrong_answers():
     assert run("def add(a, b):\n    return 3").passed == 1
     for wrong in ("", "def add(a, b", "raise ValueError", "def add(a, b):\n    raise ValueError", "add = 3"):
         outcome = run(wrong)
-        assert outcome.judged and outcome.passed == 0 and outcome.total == 2
+        assert outcome.graded and outcome.passed == 0 and outcome.total == 2
 
 
 @strong
@@ -121,7 +121,7 @@ def test_broken_tests_are_the_tests_fault():
         Suite(tests=("assert add(lambda: 1, 2)",)),
         Suite(tests=("import os; os._exit(0)",)),
     ):
-        assert not run(GOOD, tests).judged
+        assert not run(GOOD, tests).graded
 
 
 FORGERIES = {
@@ -195,7 +195,7 @@ FORGERIES = {
 @pytest.mark.parametrize("name", FORGERIES)
 def test_no_verdict_is_forged(name):
     outcome = run(FORGERIES[name])
-    assert outcome.judged and outcome.passed == 0, outcome
+    assert outcome.graded and outcome.passed == 0, outcome
 
 
 HANGS = {
@@ -219,14 +219,14 @@ HANGS = {
 def test_what_hangs_is_ended_and_has_failed(name):
     start = time.monotonic()
     outcome = run(HANGS[name], seconds=1)
-    assert outcome.judged and outcome.passed == 0
+    assert outcome.graded and outcome.passed == 0
     assert time.monotonic() - start < 1 + sandbox.GRACE / 2
 
 
 @strong
 def test_a_memory_bomb_fails_alone():
     outcome = run("def add(a, b):\n    return a + b if len(bytearray(10**10)) else 0", megabytes=256)
-    assert outcome.judged and outcome.passed == 0 and "MemoryError" in outcome.reason
+    assert outcome.graded and outcome.passed == 0 and "MemoryError" in outcome.reason
     assert run("x = [0]\nwhile True: x = x * 2", megabytes=256).passed == 0
 
 

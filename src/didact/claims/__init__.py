@@ -1,4 +1,4 @@
-"""Claims: what a paper says of its method, run again, judged, and kept with everything it rests on.
+"""Claims: what a paper says of its method, run again, decided, and kept with everything it rests on.
 
 The names below are imported when they are first used: reading what is stored needs no torch.
 """

@@ -1,4 +1,4 @@
-"""Runs claims again, seed by seed, by the code that `didact.compare` is, and judges them."""
+"""Runs claims again, seed by seed, by the code that `didact.compare` is, and gives their verdicts."""
 
 import dataclasses
 import functools
@@ -97,7 +97,7 @@ def replicate(
         on_result: told of each arm's result with each seed as it comes.
 
     Returns:
-        The claims as they were judged.
+        The claims with their verdicts.
 
     Raises:
         ConfigError: A method has no claim, a seed was tuned on, there is no such world or no process; nothing has been
@@ -141,7 +141,7 @@ def run(
     failed: set[str] = set()
     for job in planned:
         if not job.left:
-            yield _judge(job)
+            yield _result(job)
     teach = _here if jobs == 1 else functools.partial(_in_processes, jobs)
     for job, seed, found in teach([job for job in planned if job.left], on_result):
         name = job.info.name
@@ -150,7 +150,7 @@ def run(
         try:
             _keep(job, seed, found)
             if not job.left:
-                yield _judge(job)
+                yield _result(job)
         except DidactError as error:
             failed.add(name)
             yield name, error
@@ -316,7 +316,7 @@ def _decode(kept: Values) -> ArmResult:
     return ArmResult({name: float(value) for name, value in kept["metrics"].items()}, Cost(**kept["cost"]))
 
 
-def _judge(job: Job) -> Replicated:
+def _result(job: Job) -> Replicated:
     claim, seeds = job.claim, job.seeds
     kept = [job.done[str(seed)] for seed in seeds]
     comparison = Comparison(
@@ -349,7 +349,7 @@ def _verdict(claim: Claim, comparison: Comparison) -> Verdict | None:
     found = comparison.difference(claim.method)
     if found.low is None or found.high is None:
         return None
-    return claim.judge(found.low, found.high, higher_is_better=comparison.higher_is_better)
+    return claim.verdict(found.low, found.high, higher_is_better=comparison.higher_is_better)
 
 
 def _document(job: Job, replicated: Replicated) -> Document:

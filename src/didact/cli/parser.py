@@ -13,7 +13,7 @@ COMMANDS = {
     "run": "teach a student by a method",
     "distill": "teach a student by a teacher (`run distill` by its everyday name)",
     "compare": "compare methods at equal budget over seeds, with cheap baselines",
-    "replicate": "run the claims of methods again, and judge them",
+    "replicate": "run the claims of methods again, and give their verdicts",
     "doctor": "check a set-up before any compute is spent",
     "report": "write the report of a run or a comparison anew",
     "resume": "go on with a run that was stopped",

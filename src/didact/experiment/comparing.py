@@ -63,7 +63,7 @@ def compare(
     on_result: Callable[[str, int, ArmResult], None] | None = None,
     **settings: object,
 ) -> Compared:
-    """Teach by several methods at equal budget over several seeds, and judge them by paired differences.
+    """Teach by several methods at equal budget over several seeds, and compare them by paired differences.
 
     With the same seed all arms see the same split, the same labels, a student with the same first weights, and the same
     teacher. Everything is checked for every arm before the first one is taught.
@@ -72,7 +72,7 @@ def compare(
         arms: methods; `"distill,temperature=2,teacher=random"` has settings of its own. By name where it is a mapping.
         seeds: distinct.
         reference: the arm that the others are compared with; by default `supervised` where it is there, else the first.
-        metric: what is judged; by default accuracy, or R2 for a regression.
+        metric: what is compared; by default accuracy, or R2 for a regression.
         baselines: names of cheap alternatives, `auto` for those that fit the data, `none`.
         progress: whether to show a progress bar, in a terminal.
         on_result: told of each result as it comes: arm, seed, result.
@@ -93,7 +93,7 @@ def compare(
     runs = {name: _runner(bench, name) for name in plan.configs}
     runs |= {name: _baseline_runner(bench, name) for name in names}
     reference = reference or ("supervised" if "supervised" in runs else next(iter(runs)))
-    comparison, interrupted = _judge(runs, seeds, reference, _metric(metric, known), on_result)
+    comparison, interrupted = _evaluate(runs, seeds, reference, _metric(metric, known), on_result)
     return Compared(
         comparison,
         {**plan.configs, **{name: name for name in names}},
@@ -106,7 +106,7 @@ def compare(
 
 
 def _metric(name: str | None, known: Sequence[str]) -> str:
-    """The metric that is judged; refused here, before anything is computed, where not every arm reports it."""
+    """The metric that is compared; refused here, before anything is computed, where not every arm reports it."""
     if name is not None:
         check_choice("metric", name, known)
         return name
@@ -118,7 +118,7 @@ def _metric(name: str | None, known: Sequence[str]) -> str:
     return known[0]
 
 
-def _judge(
+def _evaluate(
     runs: Mapping[str, Callable[[int], ArmResult]],
     seeds: Sequence[int],
     reference: str,
@@ -259,7 +259,7 @@ def check_all(plan: Plan, bench: _Bench, seeds: Sequence[int]) -> tuple[str, ...
     figures = dict.fromkeys(bench.data(seeds[0]).metrics) if seeds else {}
     for name in plan.configs if seeds else ():
         data = bench.data(seeds[0], name)
-        reported = prepare(bench.config(name, seeds[0]), bench.objects(name), data=data, teach=False).judge.reported
+        reported = prepare(bench.config(name, seeds[0]), bench.objects(name), data=data, teach=False).evaluator.metrics
         figures = {figure: None for figure in figures if figure in reported}
     return tuple(figures)
 

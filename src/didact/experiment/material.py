@@ -46,7 +46,7 @@ class Data(Protocol):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """What can be judged on them, the usual figure first."""
+        """The metrics that they allow, the usual one first."""
         ...
 
     @property
@@ -69,8 +69,8 @@ class Data(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
-    """The figures of a finished run."""
+class Evaluation:
+    """The metrics of a finished run."""
 
     metrics: dict[str, float]
     """On the test data."""
@@ -83,25 +83,25 @@ class Judged:
     """Labels that were looked at to choose the weights."""
 
 
-class Judge(Protocol):
-    """Knows what a student is worth."""
+class Evaluator(Protocol):
+    """Evaluates the student of a run."""
 
     metric: str
     """The figure that decides which weights are the best; empty where nothing does."""
-    watched: bool
-    """Whether there is anything to judge by while the student learns."""
-    reported: tuple[str, ...]
-    """The figures of a finished run."""
+    validates: bool
+    """Whether the student can be evaluated while it learns."""
+    metrics: tuple[str, ...]
+    """The metrics of a finished run."""
 
-    def figures(self, student: Any) -> dict[str, float]:
-        """The figures of a student while it learns, on validation data."""
+    def validate(self, student: Any) -> dict[str, float]:
+        """Metrics of a student on validation data, while it learns."""
         ...
 
-    def finished(self) -> Judged:
-        """The figures of what the run delivers."""
+    def test(self) -> Evaluation:
+        """Metrics of what the run delivers, on test data."""
         ...
 
-    def notes(self, judged: Judged) -> Iterator[str]:
+    def notes(self, evaluation: Evaluation) -> Iterator[str]:
         """What a reader of the figures should know, besides what is said of every run."""
         ...
 
@@ -111,7 +111,7 @@ D = TypeVar("D", bound=Data)
 
 @dataclass(frozen=True, kw_only=True)
 class Material(Generic[D]):
-    """A kind of run: how its data are opened, what its parts are, and how it is judged."""
+    """A kind of run: how its data are opened, what its parts are, and how it is evaluated."""
 
     name: str
     """As feeds call it, and the folder of `materials/` that it lies in."""
@@ -128,7 +128,7 @@ class Material(Generic[D]):
     teacher: Callable[["Run[D]"], Part]
     """The teacher by its spec, or as it is given from Python; several are its members."""
     verifier: Callable[["Run[D]"], Verifier | None]
-    """What judges the student's answers, where there is such a thing."""
+    """Verifies the student's answers, where there is one."""
     seen: Callable[["Run[D]"], D]
     """The data with whatever else the teachers look at."""
     ingredients: Callable[["Run[D]"], Values]
@@ -137,8 +137,8 @@ class Material(Generic[D]):
     """The batches."""
     lesson: Callable[["Run[D]", str, Warmup], Lesson]
     """How a part in a role is taught what it must have learned before the run."""
-    judge: Callable[["Run[D]"], Judge]
-    """Who judges the run."""
+    evaluator: Callable[["Run[D]"], Evaluator]
+    """Evaluates the run."""
     refusals: Callable[["Run[D]"], Iterator[Check]]
     """What every run is checked for before it begins; of a check that fails, the rest is not looked at."""
     trials: Callable[["Run[D]"], Iterator[Check]]
@@ -171,7 +171,7 @@ class Run(Generic[D]):
     teacher_cost: Cost = field(default_factory=Cost)
     """What training parts before the run has cost."""
     place: Place = field(default_factory=Place)
-    """Which of how many processes this is; the first one writes and judges."""
+    """Which of how many processes this is; the first one writes and evaluates."""
 
     @cached_property
     def source(self) -> Source:
@@ -205,9 +205,9 @@ class Run(Generic[D]):
         return made
 
     @cached_property
-    def judge(self) -> Judge:
-        """Who judges it."""
-        return self.material.judge(self)
+    def evaluator(self) -> Evaluator:
+        """Evaluates it."""
+        return self.material.evaluator(self)
 
     def given(self, name: str) -> object:
         """What was given for a part: an object from Python, or its spec."""
@@ -227,5 +227,5 @@ class Run(Generic[D]):
 
     def reassemble(self) -> None:
         """Have method and source made anew, of the parts as they are then."""
-        for name in ("method", "source", "judge"):
+        for name in ("method", "source", "evaluator"):
             self.__dict__.pop(name, None)

@@ -155,9 +155,9 @@ def _budget(run: Run[Data]) -> None:
 
 def _method(run: Run[Data]) -> Iterator[Check]:
     """Whether the method takes what it is given, and whether there is anything by which the best weights are known."""
-    if run.config.select == "best" and not run.judge.watched:
+    if run.config.select == "best" and not run.evaluator.validates:
         raise ConfigError(
-            "select is 'best', but there is nothing to judge the student by while it learns; give validation data, a "
+            "select is 'best', but the student cannot be evaluated while it learns; give validation data, a "
             "verifier, a completion for each question, or select='last'."
         )
     check_place(run.method, run.place, run.config.loop.micro_batch)

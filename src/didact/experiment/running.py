@@ -18,7 +18,7 @@ from didact.experiment import config as configs
 from didact.experiment import leaks, records
 from didact.experiment.config import RunConfig
 from didact.experiment.keeping import Keeper, Store
-from didact.experiment.material import Data, Judged, Objects, Run
+from didact.experiment.material import Data, Evaluation, Objects, Run
 from didact.experiment.preparing import prepare
 from didact.loop import FitResult, RunDirectory, fit
 from didact.loop.checkpoint import list_checkpoints, read_checkpoint
@@ -191,7 +191,7 @@ class Watch:
     """Scores the student while it learns, and keeps the best weights in memory where no checkpoint does.
 
     Args:
-        run: whose judge scores.
+        run: whose evaluator scores.
         keep: whether to keep the best weights.
     """
 
@@ -202,7 +202,7 @@ class Watch:
 
     def __call__(self, student: nn.Module) -> dict[str, float]:
         """The figures of a student."""
-        found, metric = self.run.judge.figures(student), self.run.judge.metric
+        found, metric = self.run.evaluator.validate(student), self.run.evaluator.metric
         score = -found[metric] if metric in LOWER_IS_BETTER else found[metric]
         if self.keep and (self.best is None or score > self.best):
             self.best = score
@@ -239,16 +239,16 @@ def execute(
 def _fit(
     run: Run[Data], watch: Watch, directory: RunDirectory | None, *, progress: bool, going_on: bool = False
 ) -> FitResult:
-    config, judge = run.config, run.judge
+    config, evaluator = run.config, run.evaluator
     return fit(
         run.method,
         run.source,
         budget=config.budget,
         monitors=health.configured(config.monitors, run.material.monitors),
         optimizer=config.optimizer,
-        evaluate=watch if judge.watched else None,
-        evaluate_every=_cadence(run) if judge.watched else None,
-        best_metric=judge.metric,
+        evaluate=watch if evaluator.validates else None,
+        evaluate_every=_cadence(run) if evaluator.validates else None,
+        best_metric=evaluator.metric,
         run=directory,
         seed=config.seed,
         device=config.loop.device,
@@ -326,26 +326,26 @@ def _load_best(run: Run[Data], directory: RunDirectory) -> None:
 def _finished(run: Run[Data], result: FitResult, directory: Path | None = None) -> RunResult:
     """Score what the run delivers, where it came to its end."""
     cost = copy.copy(result.cost)
-    judged = Judged(metrics={}, validation={}, teacher={})
+    evaluation = Evaluation(metrics={}, validation={}, teacher={})
     if result.status == "done":
-        # One process judges, and the others wait for its figures.
-        judged = run.place.told(run.judge.finished() if run.place.first else judged)
-    cost.labels += judged.labels
+        # One process evaluates, and the others wait for its metrics.
+        evaluation = run.place.told(run.evaluator.test() if run.place.first else evaluation)
+    cost.labels += evaluation.labels
     return RunResult(
         status=result.status,
         reason=result.reason,
-        metrics=judged.metrics,
-        validation=judged.validation,
-        teacher=judged.teacher,
+        metrics=evaluation.metrics,
+        validation=evaluation.validation,
+        teacher=evaluation.teacher,
         cost=cost,
         teacher_cost=run.teacher_cost,
-        notes=(*_shared_notes(run), *leaks.found(run), *run.judge.notes(judged)),
+        notes=(*_shared_notes(run), *leaks.found(run), *run.evaluator.notes(evaluation)),
         history=result.history,
         verdicts=result.verdicts,
         student=run.method.delivered,
         config=run.config,
         directory=directory,
-        diagnostics=judged.drawn,
+        diagnostics=evaluation.drawn,
     )
 
 

@@ -60,7 +60,7 @@ class LossSpike(BaseMonitor):
         self.terms: list[str] = []
 
     def observe(self, window: Window) -> Verdict:
-        """Judge the window's total losses by those of the windows before, then remember them."""
+        """Compare the window's total losses with those of the windows before, then remember them."""
         losses = window.losses["total"]
         if (terms := sorted(window.losses)) != self.terms:
             self.terms, self.recent, self.trailing = terms, [], self.trailing[:0]
@@ -68,12 +68,12 @@ class LossSpike(BaseMonitor):
         if known < self.warmup:
             verdict = Verdict("ok", self.name, 0.0, f"{known} of the {self.warmup} losses needed are known.")
         else:
-            verdict = self._judge(losses)
+            verdict = self._verdict(losses)
         finite = losses[losses.isfinite()]
         self.trailing = torch.cat((self.trailing, finite))[-self.history :]
         return verdict
 
-    def _judge(self, losses: Tensor) -> Verdict:
+    def _verdict(self, losses: Tensor) -> Verdict:
         median = self.trailing.median()
         spread = float((self.trailing - median).abs().median()) * _NORMAL
         centre = float(median)

@@ -77,9 +77,9 @@ class EffectiveRank(BaseMonitor):
         output = window.probe()
         if output.hidden is None:
             return Verdict("ok", self.name, self.last, "The learner shows no hidden states, so there is no rank.")
-        return self._judge(output, output.hidden)
+        return self._verdict(output, output.hidden)
 
-    def _judge(self, output: Output, hidden: Tensor) -> Verdict:
+    def _verdict(self, output: Output, hidden: Tensor) -> Verdict:
         rank = effective_rank(hidden)
         if math.isnan(rank):
             return Verdict(self.action, self.name, self.last, "The hidden states hold values that are not finite.")

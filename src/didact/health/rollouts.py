@@ -41,7 +41,7 @@ class TermMonitor(BaseMonitor):
         self.objected = False
 
     def observe(self, window: Window) -> Verdict:
-        """Judge the window; a complaint that stays true is made once."""
+        """Check the window; a complaint that stays true is made once."""
         figure = self.figure(window)
         if figure is None:
             return Verdict("ok", self.name, 0.0, f"There is no figure {self.term!r}.")
@@ -171,7 +171,7 @@ class TeacherOverlap(TermMonitor):
         self.best, self.low = 0.0, 0
 
     def observe(self, window: Window) -> Verdict:
-        """Judge the window; a complaint that stays true is made once."""
+        """Check the window; a complaint that stays true is made once."""
         figure = self.figure(window)
         if figure is None:
             return Verdict("ok", self.name, 0.0, f"There is no figure {self.term!r}.")

@@ -70,7 +70,7 @@ class TeacherHacking(BaseMonitor):
         self.objected: list[str] = []
 
     def observe(self, window: Window) -> Verdict:
-        """Judge the run so far; a complaint that stays true is made once."""
+        """Check the run so far; a complaint that stays true is made once."""
         proxy, golden = mean_of(window.losses, "proxy"), mean_of(window.losses, "golden")
         if proxy is None or proxy <= 0.0:
             return Verdict("ok", self.name, 0.0, "There is no figure 'proxy'.")

@@ -107,7 +107,7 @@ class Engine:
         self.roll_backs = 0
         self.result = FitResult(status="done", reason="The budget is used up.", cost=self.cost)
         self.saved_step, self.saved_time = 0, time.monotonic()
-        self.judged_step = -1
+        self.validated_step = -1
         self.line = ProgressLine(False, "")
         self.flops: dict[tuple[int, ...], int] = {}
 
@@ -121,7 +121,7 @@ class Engine:
         if self.cost.steps == 0 and self.directory is not None and not self.save():
             return self.result
         if self.cost.steps == 0 and self.evaluate is not None:
-            self.judge()
+            self.validate()
         limit = self.budget
         ended = False
         clock = time.perf_counter()
@@ -367,7 +367,7 @@ class Engine:
         """Evaluate and save when it is time; True ends the run."""
         step, every = self.cost.steps, self.cadence
         if every.evaluate is not None and step % every.evaluate == 0:
-            self.judge()
+            self.validate()
         if stopping:
             self.result.status, self.result.reason = "interrupted", "A signal asked the run to end."
             return True
@@ -383,10 +383,10 @@ class Engine:
             return time.monotonic() - self.saved_time > CHECKPOINT_SECONDS
         return self.cost.steps % self.cadence.checkpoint == 0
 
-    def judge(self) -> None:
+    def validate(self) -> None:
         """Evaluate the delivered learner, and keep it if it is the best so far."""
         assert self.evaluate is not None
-        self.judged_step = self.cost.steps
+        self.validated_step = self.cost.steps
         # One process evaluates, and the others wait for its figures.
         found = dict(self.evaluate(self.method.delivered)) if self.place.first else {}
         figures = self.place.collect(found)[0]
@@ -452,8 +452,8 @@ class Engine:
         """Read what is left, evaluate, and save."""
         if len(self.recorder):
             self.look(True)
-        if self.result.status == "done" and self.evaluate is not None and self.judged_step != self.cost.steps:
-            self.judge()
+        if self.result.status == "done" and self.evaluate is not None and self.validated_step != self.cost.steps:
+            self.validate()
         if self.directory is not None and self.cost.steps != self.saved_step and not self.guard.halted():
             self.save()
         self.cost.peak_memory = max(self.cost.peak_memory, peak_memory(self.device))

@@ -29,6 +29,4 @@ def logits_of(signal: Signal) -> Tensor:
         return signal.labels.clamp(min=1e-12).log()
     if isinstance(signal, Labels) and signal.labels.is_floating_point():
         return signal.labels.unsqueeze(-1)
-    raise TeacherError(
-        f"The teacher answers with {type(signal).__name__}, which holds no class scores to be judged by."
-    )
+    raise TeacherError(f"The teacher answers with {type(signal).__name__}, which holds no class scores to evaluate.")

@@ -1,4 +1,4 @@
-"""The cheap alternatives beside a run on examples, judged as it is."""
+"""The cheap alternatives beside a run on examples, evaluated as it is."""
 
 import time
 
@@ -9,12 +9,12 @@ from didact.materials.examples.data import ExampleData, count_labels, labelled
 from didact.types import Cost
 
 
-def fitting(data: ExampleData, config: RunConfig) -> tuple[str, ...]:
+def applicable(data: ExampleData, config: RunConfig) -> tuple[str, ...]:
     """Those that fit the training examples, the cheapest first."""
     return evaluation.baselines_for(data.train)
 
 
-def judged(name: str, data: ExampleData, config: RunConfig) -> ArmResult:
+def evaluate(name: str, data: ExampleData, config: RunConfig) -> ArmResult:
     """Fit one on the labels that a student may see, and score it on the test examples."""
     start = time.perf_counter()
     test = labelled(data.splits.test)

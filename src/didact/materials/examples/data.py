@@ -37,7 +37,7 @@ class ExampleData:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """What can be judged on them, the usual figure first."""
+        """The metrics that they allow, the usual one first."""
         if self.examples.task == "regression":
             return ("r2", "rmse", "mae")
         known = ("accuracy", "nll", "ece", "macro_f1", "auroc")
@@ -147,12 +147,12 @@ def count_labels(examples: Examples) -> int:
 
 
 def _check_labels(splits: sources.Splits, config: RunConfig) -> None:
-    """Refuse splits that nothing could be judged by."""
+    """Refuse splits on which nothing could be evaluated."""
     for name, part in splits:
         needed = name == "test" or (name == "validation" and config.select == "best")
         if needed and not count_labels(part):
             raise DataError(
-                f"None of the {part.size} {name} examples has a label, so that nothing can be judged by them; give "
+                f"None of the {part.size} {name} examples has a label, so that nothing can be evaluated on them; give "
                 f"more labels, or a larger fraction than {name}={getattr(config.split, name):g}."
             )
 

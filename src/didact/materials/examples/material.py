@@ -10,7 +10,7 @@ from didact.learners import export
 from didact.materials.examples import baselines
 from didact.materials.examples.caching import cached
 from didact.materials.examples.data import ExampleData, open_examples, with_tokens
-from didact.materials.examples.judge import ExampleJudge
+from didact.materials.examples.evaluator import ExampleEvaluator
 from didact.materials.examples.lessons import SEED, lesson_of
 from didact.materials.examples.refusals import refusals
 from didact.materials.examples.source import sample_of, source_of, train_of
@@ -80,10 +80,10 @@ MATERIAL = Material[ExampleData](
     ingredients=_ingredients,
     source=source_of,
     lesson=lesson_of,
-    judge=ExampleJudge,
+    evaluator=ExampleEvaluator,
     refusals=refusals,
     trials=trials,
     keep=_keep,
-    baselines=baselines.fitting,
-    baseline=baselines.judged,
+    baselines=baselines.applicable,
+    baseline=baselines.evaluate,
 )

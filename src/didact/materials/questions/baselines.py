@@ -1,4 +1,4 @@
-"""The cheap alternatives beside a run on questions: answers that no model writes, judged as the student's are."""
+"""The cheap alternatives beside a run on questions: answers that no model writes, evaluated as the student's are."""
 
 import time
 from collections import Counter
@@ -16,13 +16,13 @@ NGRAMS = (1, 3)
 """The shortest and the longest runs of characters by which prompts are compared."""
 
 
-def fitting(data: QuestionData, config: RunConfig) -> tuple[str, ...]:
+def applicable(data: QuestionData, config: RunConfig) -> tuple[str, ...]:
     """Those that fit: all, where a verifier can judge them and some training question says what a good answer is."""
     spec = config.verifier or data.questions.verifier
     return BASELINES if spec and not spec.startswith("<") and len(_known(data)) else ()
 
 
-def judged(name: str, data: QuestionData, config: RunConfig) -> ArmResult:
+def evaluate(name: str, data: QuestionData, config: RunConfig) -> ArmResult:
     """Answer the test questions, and score the answers.
 
     Args:

@@ -26,7 +26,7 @@ class QuestionData:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """What can be judged on them, the usual figure first."""
+        """The metrics that they allow, the usual one first."""
         return ("accuracy", "reward", "nll", "teacher_kl", "length", "finished")
 
     @property
@@ -73,7 +73,7 @@ def open_questions(config: RunConfig, given: object = None) -> QuestionData:
 
     Raises:
         ConfigError: The data are not known.
-        DataError: They hold no questions, or none to be judged by.
+        DataError: They hold no questions, or none to evaluate on.
     """
     questions = _load(config) if given is None else _from_python(given, config)
     train, validation, test = sources.split_questions(

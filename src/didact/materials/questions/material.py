@@ -8,7 +8,7 @@ from didact.experiment.material import Material, Run
 from didact.learners import causal
 from didact.materials.questions import baselines
 from didact.materials.questions.data import QuestionData, open_questions
-from didact.materials.questions.judge import QuestionJudge
+from didact.materials.questions.evaluator import QuestionEvaluator
 from didact.materials.questions.lessons import lesson_of
 from didact.materials.questions.refusals import refusals
 from didact.materials.questions.source import source_of
@@ -62,10 +62,10 @@ MATERIAL = Material[QuestionData](
     ingredients=_ingredients,
     source=source_of,
     lesson=lesson_of,
-    judge=QuestionJudge,
+    evaluator=QuestionEvaluator,
     refusals=refusals,
     trials=trials,
     keep=_keep,
-    baselines=baselines.fitting,
-    baseline=baselines.judged,
+    baselines=baselines.applicable,
+    baseline=baselines.evaluate,
 )

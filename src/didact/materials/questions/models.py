@@ -12,7 +12,7 @@ from didact.rollouts import Sampling, Writer
 from didact.types import Batch, Questions, Teacher
 
 ROWS = 64
-"""How many sequences are read at once where a model is judged."""
+"""How many sequences are read at once where a model is evaluated."""
 
 
 def model_of(teacher: object) -> CausalLearner | None:

@@ -112,7 +112,7 @@ def _completions(run: Run[QuestionData]) -> None:
     if isinstance(feed, RolloutFeed) and feed.completions:
         users.append(f"The method {run.info.name!r}, with these options, learns from")
     if not isinstance(feed, RolloutFeed):
-        users.append(f"The method {run.info.name!r} learns from, and is judged by,")
+        users.append(f"The method {run.info.name!r} learns from, and is evaluated on,")
         splits += [data.validation, data.test]
     lacking = next((question for part in splits for question in part if not question.completion), None)
     if users and lacking is not None:

@@ -33,7 +33,7 @@ DRIFT, ROUNDED_DRIFT = 0.01, 0.5
 def trials(run: Run[QuestionData]) -> Iterator[Check]:
     """Tokenizers, context, verifier, teacher, student and memory."""
     stages = {
-        "judging": _judging,
+        "evaluation": _evaluation,
         "tokenizer": _tokenizer,
         "context": _context,
         "verifier": _verifier,
@@ -44,11 +44,11 @@ def trials(run: Run[QuestionData]) -> Iterator[Check]:
     return look(stages, run)
 
 
-def _judging(run: Run[QuestionData]) -> Iterator[Check]:
-    if not run.judge.metric:
+def _evaluation(run: Run[QuestionData]) -> Iterator[Check]:
+    if not run.evaluator.metric:
         yield Check(
             "warn",
-            "judging",
+            "evaluation",
             "There is no verifier, not every question has a completion, and there is no teacher to compare with: the "
             "student's answers are kept to be read, but nothing tells how good they are.",
         )

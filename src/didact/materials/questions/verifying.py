@@ -1,4 +1,4 @@
-"""Who judges the answers of a run on questions."""
+"""The verifiers of a run on questions."""
 
 import contextlib
 import copy

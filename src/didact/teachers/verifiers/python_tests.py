@@ -61,7 +61,7 @@ class PythonVerifier(Verifier):
         return [self._worth(outcome) for outcome in outcomes]
 
     def _worth(self, outcome: Outcome) -> float | Abstention:
-        if not outcome.judged:
+        if not outcome.graded:
             return Abstention("could not run the tests", outcome.reason)
         if outcome.total == 0:
             return 0.0

@@ -76,7 +76,7 @@ class Outcome:
     """Tests that there were, 0 where they did not get to run."""
     reason: str = ""
     """Why the first one failed, in words."""
-    judged: bool = True
+    graded: bool = True
     """False where the tests or the sandbox failed, and not the answer."""
 
 
@@ -154,7 +154,7 @@ class Sandbox:
         if "failed" in reply:
             return Outcome(reason=reply["failed"])
         if "broken" in reply:
-            return Outcome(reason=reply["broken"], judged=False)
+            return Outcome(reason=reply["broken"], graded=False)
         return Outcome(reply["passed"], reply["total"], reply["reason"])
 
 

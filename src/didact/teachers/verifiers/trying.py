@@ -34,8 +34,8 @@ def try_verifier(verifier: Verifier, questions: Sequence[Question], *, most: int
         "nonsense": ([NONSENSE] * len(tried), tried),
         "other": _exchanged(known),
     }
-    good = _judged(verifier, [_good(q) or "" for q in known], known)
-    bad = {name: _judged(verifier, texts, asked) for name, (texts, asked) in groups.items()}
+    good = _scores(verifier, [_good(q) or "" for q in known], known)
+    bad = {name: _scores(verifier, texts, asked) for name, (texts, asked) in groups.items()}
     return _complaints(verifier, good, bad)
 
 
@@ -54,7 +54,7 @@ def _exchanged(known: list[Question]) -> tuple[list[str], list[Question]]:
     return texts, asked
 
 
-def _judged(verifier: Verifier, texts: list[str], questions: list[Question]) -> list[float | None]:
+def _scores(verifier: Verifier, texts: list[str], questions: list[Question]) -> list[float | None]:
     """Values, None where it abstained. A length in tokens is taken to be one a word."""
     if not texts:
         return []

@@ -16,7 +16,7 @@ OUTPUT = 1 << 20
 
 
 def serve(requests: int, replies: int, source: str) -> None:
-    """Run the answer, and call its functions as the judge asks, until the judge is gone."""
+    """Run the answer, and call its functions as the grader asks, until the grader is gone."""
     names: wire.Message = {"__name__": "solution"}
     objects: list[Any] = []
 
@@ -83,7 +83,7 @@ def _do(target: Any, action: str, arguments: list[Any], keywords: wire.Message) 
 
 
 def serve_program(requests: int, replies: int, source: str, limits: wire.Message) -> None:
-    """Run the answer as a program, once for each text that it is to read, until the judge is gone."""
+    """Run the answer as a program, once for each text that it is to read, until the grader is gone."""
     while True:
         text = wire.receive(requests)["input"]
         output, sink = os.pipe()

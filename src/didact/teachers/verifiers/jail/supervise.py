@@ -9,7 +9,7 @@ import select
 import time
 from collections.abc import Callable, Sequence
 
-from . import judge, solution, walls, wire
+from . import grader, solution, walls, wire
 
 ENTRIES, BYTES = 256, 16 << 20
 """What the working directory may hold."""
@@ -24,7 +24,7 @@ def main() -> None:
     children = [_start([requests[0], replies[1]], lambda: _solve(requests[0], replies[1], answer))]
     job = {**wire.receive(0), "program": answer["program"]}
     given = [requests[1], replies[0], verdicts[1]]
-    children.append(_start(given, lambda: _judge(requests[1], replies[0], verdicts[1], answer, job)))
+    children.append(_start(given, lambda: _grade(requests[1], replies[0], verdicts[1], answer, job)))
     for descriptor in (*requests, *replies, verdicts[1]):
         os.close(descriptor)
     verdict = _wait(verdicts[0], answer["seconds"])
@@ -68,18 +68,18 @@ def _solve(requests: int, replies: int, answer: wire.Message) -> None:
         solution.serve(requests, replies, answer["source"])
 
 
-def _judge(requests: int, replies: int, verdicts: int, answer: wire.Message, job: wire.Message) -> None:
+def _grade(requests: int, replies: int, verdicts: int, answer: wire.Message, job: wire.Message) -> None:
     walls.confine(readable=walls.readable_by_python(), writable=[], seconds=answer["seconds"], memory=answer["memory"])
-    other = judge.Solution(requests, replies)
+    other = grader.Solution(requests, replies)
     try:
-        verdict = judge.judge(other, job)
-    except judge.BrokenTestsError as error:
+        verdict = grader.grade(other, job)
+    except grader.BrokenTestsError as error:
         verdict = {"broken": str(error)}
     wire.send(verdicts, {**verdict, "layers": other.layers})
 
 
 def _wait(verdicts: int, seconds: float) -> wire.Message:
-    """The judge's verdict, or why there is none."""
+    """The grader's verdict, or why there is none."""
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
         if select.select([verdicts], [], [], min(left, 0.05))[0]:

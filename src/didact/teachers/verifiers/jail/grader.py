@@ -174,7 +174,7 @@ def _take_over(mine: object, now: object) -> None:
         mine.update(now)
 
 
-def judge(solution: Solution, job: wire.Message) -> wire.Message:
+def grade(solution: Solution, job: wire.Message) -> wire.Message:
     """Run the tests: how many passed of how many, and why the first one didn't."""
     checks = _cases(solution, job["tests"]) if job["program"] else _tests(solution, job)
     passed, total, reason = 0, 0, ""

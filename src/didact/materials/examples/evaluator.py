@@ -1,10 +1,10 @@
-"""How a student of examples is judged: by its predictions for test examples."""
+"""How a student of examples is evaluated: by its predictions for test examples."""
 
 from collections.abc import Iterator
 from typing import Any
 
 from didact import evaluation
-from didact.experiment.material import Judged, Run
+from didact.experiment.material import Evaluation, Run
 from didact.materials.examples.answers import as_learner
 from didact.materials.examples.data import ExampleData, labelled
 from didact.parts.part import Part
@@ -12,7 +12,7 @@ from didact.sources import on_target
 from didact.types import Examples
 
 
-class ExampleJudge:
+class ExampleEvaluator:
     """Of a run on examples.
 
     Args:
@@ -23,20 +23,20 @@ class ExampleJudge:
         self.run = run
         self.metric = "accuracy" if run.data.examples.task == "classification" else "rmse"
         self.validation = labelled(run.data.splits.validation)
-        self.watched = bool(self.validation.size)
-        self.reported = run.data.metrics
+        self.validates = bool(self.validation.size)
+        self.metrics = run.data.metrics
 
-    def figures(self, student: Any) -> dict[str, float]:
+    def validate(self, student: Any) -> dict[str, float]:
         """On the validation examples with a label."""
         return evaluation.metrics(evaluation.predict(student, self.validation))
 
-    def finished(self) -> Judged:
+    def test(self) -> Evaluation:
         """On the test examples with a label."""
         student, test = self.run.method.delivered, labelled(self.run.data.splits.test)
         tested = evaluation.predict(student, test)
-        return Judged(
+        return Evaluation(
             metrics=evaluation.metrics(tested),
-            validation=self.figures(student) if self.watched else {},
+            validation=self.validate(student) if self.validates else {},
             teacher=self._teacher(self.run.teachers[0], test, tested) if len(self.run.teachers) == 1 else {},
             drawn=evaluation.diagnostics(tested),
             labels=self.validation.size if self.run.config.select == "best" else 0,
@@ -54,10 +54,10 @@ class ExampleJudge:
             return {}
         return {**evaluation.metrics(asked), **evaluation.agreement(tested, asked)}
 
-    def notes(self, judged: Judged) -> Iterator[str]:
+    def notes(self, evaluation: Evaluation) -> Iterator[str]:
         """On a teacher that knows the test."""
         fitted = [teacher for teacher in self.run.teachers if not teacher.warmups]
-        if judged.teacher.get("accuracy") == 1.0 and fitted:
+        if evaluation.teacher.get("accuracy") == 1.0 and fitted:
             yield (
                 "The teacher is right on every single test example; if it was fitted on them, these figures flatter it "
                 "and the student. Fit it on other examples."

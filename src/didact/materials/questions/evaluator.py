@@ -1,4 +1,4 @@
-"""How a language model is judged: its answers to test questions, read, scored and compared."""
+"""How a language model is evaluated: its answers to test questions, read, scored and compared."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from didact.documents import Document
-from didact.experiment.material import Judged, Run
+from didact.experiment.material import Evaluation, Run
 from didact.learners.causal import CausalLearner
 from didact.materials.questions.data import QuestionData
 from didact.materials.questions.models import can_compare, mean_divergence, mean_nll, model_of, other_vocabulary
@@ -19,10 +19,10 @@ WATCHED = 128
 SHOWN = 12
 """How many answers to test questions are kept, to be read."""
 _DECIDING = ("accuracy", "nll", "teacher_kl")
-"""The figures by which a run can be judged, the best one first."""
+"""The metrics that can decide which weights are the best, the first that there is."""
 
 
-class QuestionJudge:
+class QuestionEvaluator:
     """Of a run on questions.
 
     What decides is the accuracy of answers where there is a verifier; else the likelihood of the data's answers, where
@@ -35,35 +35,35 @@ class QuestionJudge:
     def __init__(self, run: Run[QuestionData]) -> None:
         self.run, self.data = run, run.data
         self.truth, self.sampling = truth_of(run), run.config.sampling
-        self.reported = self._reported()
-        self.metric = next((name for name in _DECIDING if name in self.reported), "")
-        self.watched = bool(self.metric) and len(run.data.validation) > 0
+        self.metrics = self._reported()
+        self.metric = next((name for name in _DECIDING if name in self.metrics), "")
+        self.validates = bool(self.metric) and len(run.data.validation) > 0
 
     def _reported(self) -> tuple[str, ...]:
         """The figures that the run can give."""
-        judged = self.run.verifier is not None
+        verified = self.run.verifier is not None
         written = all(question.completion for part in (self.data.validation, self.data.test) for question in part)
-        there = {"accuracy": judged, "reward": judged, "nll": written, "teacher_kl": can_compare(self.run)}
+        there = {"accuracy": verified, "reward": verified, "nll": written, "teacher_kl": can_compare(self.run)}
         return tuple(name for name in self.data.metrics if there.get(name, True))
 
-    def figures(self, student: CausalLearner) -> dict[str, float]:
+    def validate(self, student: CausalLearner) -> dict[str, float]:
         """On the first validation questions."""
         questions = self.data.validation
         return self.scores(student, questions.select(range(min(WATCHED, len(questions)))))[0]
 
-    def finished(self) -> Judged:
+    def test(self) -> Evaluation:
         """On the test questions."""
         run, teacher = self.run, model_of(self.run.teacher)
         metrics, answers = self.scores(run.method.delivered, self.data.test, shown=SHOWN)
-        return Judged(
+        return Evaluation(
             metrics=metrics,
-            validation=self.figures(run.method.delivered) if self.watched else {},
+            validation=self.validate(run.method.delivered) if self.validates else {},
             teacher={} if teacher is None else self.scores(teacher, self.data.test, taught=False)[0],
             drawn={"answers": answers},
             labels=min(WATCHED, len(self.data.validation)) if run.config.select == "best" else 0,
         )
 
-    def notes(self, judged: Judged) -> Iterator[str]:
+    def notes(self, evaluation: Evaluation) -> Iterator[str]:
         """On vocabularies that differ, and on answers that could not be judged."""
         if (words := other_vocabulary(self.run)) is not None:
             yield words
