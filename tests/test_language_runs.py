@@ -13,8 +13,8 @@ from didact import sources
 from didact.errors import ConfigError, DataError, TeacherError
 from didact.experiment.preparing import prepare
 from didact.experiment.running import gather
-from didact.learners.causal import build_causal
 from didact.materials.questions import lessons
+from didact.parts.models import build_causal
 from didact.teachers import FunctionVerifier
 from didact.types import Batch, Logits
 from tiny_language import save_model

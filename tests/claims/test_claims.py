@@ -1,5 +1,6 @@
 """Claims: what is refused, how they are judged, how they are run again, kept and found stale."""
 
+import dataclasses
 import json
 import math
 import re
@@ -293,6 +294,17 @@ def test_what_changes_a_figure_counts_and_nothing_else(package, name, old, new, 
     assert old in PACKAGE[name]
     before = package()
     assert (package(**{name: PACKAGE[name].replace(old, new)}) != before) == counts
+
+
+def test_the_kinds_of_parts_that_a_claim_names_are_followed():
+    arms = {"a": "distill", "b": {"method": "distill", "teacher": "noisy:0.3:cnn:4"}, "c": "distill,student=mlp:4"}
+    claim = dataclasses.replace(
+        catalogue.find("distill").claim, arms=arms, method="a", baseline="b", cheap="c", settings={"verifier": "exact"}
+    )
+    kinds = [path.removeprefix("parts/") for path in code.digests(claim) if path.startswith("parts/")]
+    assert [kind for kind in kinds if "/_" not in kind] == [
+        *("students/cnn.py", "students/mlp.py", "teachers/model.py", "teachers/noisy.py", "verifiers/exact.py"),
+    ]
 
 
 def test_seeds_that_were_tuned_on_are_refused(store, capsys):

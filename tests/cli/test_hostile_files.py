@@ -22,15 +22,15 @@ from didact import files
 from didact.cli import main
 from didact.errors import TrustError
 from didact.experiment import records
-from didact.learners import build
 from didact.learners.export import describe
+from didact.parts.models import build
 from didact.worlds import digits
 from tiny_language import save_model, save_tokenizer
 
 TRAP = """
 from pathlib import Path
 Path({mark!r}).touch()
-from didact.learners import build
+from didact.parts.models import build
 def make(examples):
     return build("mlp:4", examples).module
 def judge(text, question):

@@ -26,12 +26,12 @@ from didact.learners import (
     CausalLearner,
     Decoder,
     HubTokens,
-    build_causal,
     check_length,
     describe_causal,
     save_causal,
 )
 from didact.learners.decoder import DecoderConfig
+from didact.parts.models import build_causal
 from didact.types import Batch
 from tiny_language import ARCHITECTURES, VOCABULARY, save_model, save_tokenizer
 
@@ -225,13 +225,13 @@ def test_taps(tmp_path):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("decoder:4", "'decoder:4', but decoder:4x128 is four blocks"),
+        ("decoder:4", "'decoder:4', but decoder is written decoder:LAYERSxWIDTH or"),
         ("decoder:2x48", "width of the decoder is 48"),
-        ("decoder:2x32:0", "but decoder:4x128"),
+        ("decoder:2x32:0", "but decoder is written decoder:LAYERSxWIDTH"),
         ("decodr:2x32", "Did you mean decoder?"),
-        ("hf:", "hf:DIRECTORY or hf:NAME"),
-        ("lora:8:decoder:2x32", "lora:8:hf:DIRECTORY"),
-        ("lora:hf:x", "lora:8:hf:DIRECTORY"),
+        ("hf:", "hf is written hf:NAME or hf:DIRECTORY"),
+        ("lora:8:decoder:2x32", "lora is written lora:RANK:STUDENT, such as lora:8:hf:"),
+        ("lora:hf:x", "no student 'x'"),
     ],
 )
 def test_specs_that_mean_nothing(spec, message):
@@ -241,7 +241,7 @@ def test_specs_that_mean_nothing(spec, message):
 
 def test_a_rank_of_zero(tmp_path):
     save_model(tmp_path)
-    with pytest.raises(ConfigError, match="rank of lora is 0, but must be at least 1"):
+    with pytest.raises(ConfigError, match="lora is written lora:RANK:STUDENT"):
         build_causal(f"lora:0:hf:{tmp_path}")
 
 

@@ -276,6 +276,15 @@ def test_a_teacher_may_tell_another_tensor_of_the_data():
         ("student", "warm:x:mlp:8", EXAMPLES, "warm is written warm:STEPS:STUDENT or warm:SHARE%:STUDENT"),
         ("student", "decoder:0x8", ForQuestions(), "decoder is written decoder:LAYERSxWIDTH or"),
         ("student", "lora:8:decoder:1x32", ForQuestions(), "lora is written"),
+        *(
+            ("student", text, purpose, f"student is '{text}', but that is a net that cannot be made here: ")
+            for text, purpose in (
+                ("mlp:99999999999999999999", EXAMPLES),
+                ("cnn:99999999999999999999", EXAMPLES),
+                ("transformer:1x99999999999999999999", EXAMPLES),
+                ("decoder:1x99999999999999999968", ForQuestions()),
+            )
+        ),
         ("student", "hf", ForQuestions(), "hf is written hf:NAME or hf:DIRECTORY"),
         ("student", "collections:Counter", EXAMPLES, "must return an nn.Module"),
         ("student", "collections:Counter", ForQuestions(), "must return a CausalLearner"),

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from didact import Budget, fit
-from didact.learners import build_causal
 from didact.loop import OptimizerConfig
 from didact.methods.language import gkd, grpo
+from didact.parts.models import build_causal
 from didact.rollouts import Sampling, Writer, rollout_rounds
 from didact.teachers import FunctionVerifier, LanguageTeacher
 from small_questions import questions, reward

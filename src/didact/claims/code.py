@@ -1,10 +1,10 @@
 """Which code a claim's figures come from, by content, so that a result is known to be stale when that code changes.
 
 Followed is what is used within didact, definition by definition: from the file of each arm's method, from the world,
-and from what learners and the controls among teachers are made by. A new neighbour in the same file makes nothing
-stale, nor do comments, docstrings and the claims themselves: no figure depends on them. What every run shares (the
-nouns, the loop, the splits, the reading of a configuration) isn't followed: it has tests of its own, and the commit
-is kept.
+and from the kinds of students, teachers and verifiers that the claim names. A new neighbour in the same file makes
+nothing stale, nor do comments, docstrings and the claims themselves: no figure depends on them. What every run shares
+(the nouns, the loop, the splits, the reading of a configuration) isn't followed: it has tests of its own, and the
+commit is kept.
 """
 
 import ast
@@ -16,15 +16,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from didact import catalogue
+from didact import catalogue, parts
 from didact.claiming import Claim
 from didact.documents import Values
 from didact.errors import ConfigError
 from didact.options import parse
 
 PACKAGE = Path(__file__).parent.parent
-_MAKERS = (("didact.learners.build", "build"), ("didact.teachers.controls", None))
-"""What learners are built by from their specs, and what stands in for a teacher as a control."""
 _NOT_FOLLOWED = frozenset({"cli", "claims", "claiming.py", "errors.py", "types"})
 """What lies here refuses, prints or keeps, or is what every run shares."""
 _REPORTS = frozenset({"report.py", "charts.py", "sections.py", "wording.py", "phrases.py"})
@@ -46,8 +44,7 @@ def digests(claim: Claim) -> dict[str, str]:
         ConfigError: A file cannot be read as Python.
     """
     start: list[_Part] = [(catalogue.find(name).path, None) for name in methods(claim)]
-    start += [part for module, name in _MAKERS if (part := _home(module, name)) is not None]
-    found = closure([*start, *_world(claim.world)])
+    found = closure([*start, *_kinds(claim), *_world(claim.world)])
     return {_name(path): _hash("\n".join(sorted(texts))) for path, texts in sorted(found.items())}
 
 
@@ -234,11 +231,24 @@ def _world(name: str) -> list[_Part]:
     return [(path, None) for path in sorted((PACKAGE / "worlds").glob("*.py"))]
 
 
+def _kinds(claim: Claim) -> Iterator[_Part]:
+    """The files of the kinds of parts that its settings and arms name."""
+    for arm in (claim.settings, *claim.arms.values()):
+        words = [word.partition("=") for word in arm.split(",")] if isinstance(arm, str) else []
+        given = {name: value for name, _, value in words} if isinstance(arm, str) else arm
+        for role in parts.ROLES:
+            text = given.get(role)
+            for spec in parts.parse(text, role).walk() if isinstance(text, str) else ():
+                yield parts.find(spec.role, spec.kind).path, None
+
+
 def _left_out(path: Path) -> bool:
     if not path.is_relative_to(PACKAGE):
         return False
-    parts = path.relative_to(PACKAGE).parts
-    return parts[0] in _NOT_FOLLOWED or (parts[0] == "evaluation" and parts[-1] in _REPORTS)
+    room, *inner = path.relative_to(PACKAGE).parts
+    # The reading of a spec is what every run shares; the files of the kinds are not.
+    reading = room == "parts" and len(inner) == 1
+    return room in _NOT_FOLLOWED or reading or (room == "evaluation" and inner[-1] in _REPORTS)
 
 
 def _name(path: Path) -> str:

@@ -1,8 +1,7 @@
 """Learners: any module, small built-in nets, causal language models, and Hugging Face classification models."""
 
 from didact.learners.auxiliary import AuxiliaryHead, pooled, stage_names
-from didact.learners.build import KINDS, build, outputs_of
-from didact.learners.causal import CAUSAL_KINDS, CausalLearner, build_causal, check_length, describe_causal, save_causal
+from didact.learners.causal import CausalLearner, check_length, describe_causal, save_causal
 from didact.learners.decoder import Decoder, DecoderConfig
 from didact.learners.detector import Alarm, AnomalyDetector
 from didact.learners.directions import ClassDirections
@@ -24,9 +23,7 @@ from didact.learners.tokenizers import ByteTokens, HubTokens, NumberTokens, Toke
 from didact.learners.widened import leading_weights, widened
 
 __all__ = [
-    "CAUSAL_KINDS",
     "HIDDEN",
-    "KINDS",
     "Alarm",
     "AnomalyDetector",
     "AuxiliaryHead",
@@ -47,8 +44,6 @@ __all__ = [
     "Supernet",
     "Tokens",
     "answer_with",
-    "build",
-    "build_causal",
     "check_length",
     "common_maps",
     "describe_causal",
@@ -57,7 +52,6 @@ __all__ = [
     "middle_of",
     "leading_weights",
     "look_ahead",
-    "outputs_of",
     "partition",
     "pooled",
     "projector",

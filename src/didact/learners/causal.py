@@ -1,7 +1,6 @@
 """Causal language models as learners: the built-in decoder and Hugging Face's, by a spec, with their tokenizers."""
 
 import json
-import re
 from pathlib import Path
 
 import torch
@@ -11,7 +10,7 @@ from didact import files
 from didact.documents import Document
 from didact.errors import ConfigError, DataError, nearest
 from didact.learners import foreign, hub_causal
-from didact.learners.decoder import Decoder, DecoderConfig, Llama, load_decoder, save_decoder
+from didact.learners.decoder import Decoder, Llama, load_decoder, save_decoder
 from didact.learners.hub_llama import HubLlama
 from didact.learners.module import HIDDEN, _Tap
 from didact.learners.tokenizers import ByteTokens, HubTokens, NumberTokens, Tokens
@@ -23,14 +22,6 @@ _OWN_TOKENS = {"bytes": ByteTokens, "numbers": NumberTokens}
 
 _JOINED = ("q_proj", "k_proj", "v_proj")
 """Submodules whose weights a `Llama` multiplies by at once, so that none of them has an output of its own."""
-
-CAUSAL_KINDS = {
-    "decoder": "decoder:4x128 is four blocks of width 128 over bytes, decoder:4x128:1024 with a context of 1024, "
-    "decoder:4x128:numbers with a token for two digits",
-    "hf": "hf:DIRECTORY or hf:NAME is a Hugging Face causal language model",
-    "lora": "lora:8:hf:DIRECTORY is one with adapters of rank 8, which alone are trained",
-}
-"""The kinds of spec, with an example each."""
 
 
 class CausalLearner(nn.Module):
@@ -143,37 +134,6 @@ class CausalLearner(nn.Module):
         return hub_causal.states(self.module, ids, segments)
 
 
-def build_causal(spec: str, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> CausalLearner:
-    """Make a causal language model.
-
-    Args:
-        spec: one of `CAUSAL_KINDS`. A directory that `save_causal` wrote from a decoder becomes a `Decoder` again, and
-            a Llama that `Llama` computes just as transformers does, a `HubLlama`.
-        seed: the only source of weights that are drawn: a decoder's, and those of adapters.
-        dtype: of the weights.
-
-    Returns:
-        The model on the CPU, in training mode where it is new and in evaluation mode where it was loaded.
-
-    Raises:
-        ConfigError: a spec that is not understood, or a model that can't be used; the message says why.
-        MissingExtraError: transformers or peft is needed and not installed.
-    """
-    kind, _, rest = spec.partition(":")
-    if kind == "decoder":
-        shape = rest.removesuffix(":numbers")
-        tokenizer = ByteTokens() if shape == rest else NumberTokens()
-        decoder = Decoder(_small(spec, shape, tokenizer.vocabulary), seed=seed)
-        return CausalLearner(decoder.to(dtype), tokenizer, config=spec)
-    if kind == "hf" and rest:
-        return load_causal(rest, dtype)
-    rank, _, base = rest.partition(":")
-    if kind == "lora" and rank.isdecimal() and base.startswith("hf:") and base != "hf:":
-        return load_adapted(base.removeprefix("hf:"), int(rank), seed=seed, dtype=dtype)
-    hint = "" if kind in CAUSAL_KINDS else f"{nearest(kind, CAUSAL_KINDS)} "
-    raise ConfigError(f"The language model is {spec!r}. {hint}{'; '.join(CAUSAL_KINDS.values())}.")
-
-
 def load_causal(name: str, dtype: torch.dtype = torch.float32) -> CausalLearner:
     """Load a causal language model as it is.
 
@@ -216,13 +176,6 @@ def load_adapted(name: str, rank: int, *, seed: int = 0, dtype: torch.dtype = to
     return CausalLearner(model, _tokenizer(name), config=f"lora:{rank}:hf:{name}")
 
 
-def _small(spec: str, shape: str, vocabulary: int) -> DecoderConfig:
-    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)(?::([1-9]\d*))?", shape)
-    if match is None:
-        raise ConfigError(f"The language model is {spec!r}, but {CAUSAL_KINDS['decoder']}.")
-    return DecoderConfig.small(int(match[1]), int(match[2]), vocabulary=vocabulary, context=int(match[3] or 512))
-
-
 def _tokenizer(name: str) -> Tokens:
     own = _OWN_TOKENS.get(str(_facts(name).get("tokenizer", "")))
     return HubTokens(name) if own is None else own()
@@ -235,7 +188,7 @@ def _facts(name: str) -> Document:
 
 
 def save_causal(learner: CausalLearner, directory: str | Path) -> Path:
-    """Write a directory that `AutoModelForCausalLM.from_pretrained` and `build_causal("hf:DIRECTORY")` load.
+    """Write a directory that `AutoModelForCausalLM.from_pretrained` and `load_causal` load.
 
     A `Decoder` is written as a Llama. Adapters are merged into the weights, so that what is loaded again is the whole
     model without adapters; the learner itself keeps them. A tokenizer of bytes or numbers, which transformers has not,

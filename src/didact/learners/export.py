@@ -45,7 +45,7 @@ def export(
             `logits` [B, C] (`prediction` [B, 1] for a regression) with any batch size, checked against torch. `hf`: a
             directory that `from_pretrained` reads, for learners that came from one.
         examples: any that have the kind, shape and classes of those that it was taught on.
-        spec: what `learners.build` makes the learner from; None for a module of one's own.
+        spec: what `didact.parts` builds the learner from; None for a module of one's own.
         config: further facts to keep in the file, as JSON.
 
     Returns:

@@ -62,6 +62,11 @@ class Examples:
         """The shape of one input: `x`'s without N, or (T,) for tokens."""
         return tuple(self.tensors["x" if "x" in self.tensors else "input_ids"].shape[1:])
 
+    @property
+    def outputs(self) -> int:
+        """How many numbers a learner answers with: one a class, or a single one for a regression."""
+        return len(self.classes) if self.task == "classification" else 1
+
     def batch(self, index: Tensor | slice | None = None) -> Batch:
         """The examples at `index` (all of them by default) as a batch."""
         if index is None:

@@ -7,7 +7,6 @@ import torch
 from didact import evaluation
 from didact.experiment.checking import Check, Level, gradient_check, look
 from didact.experiment.material import Run
-from didact.learners import outputs_of
 from didact.losses.labels.targets import distillation_loss
 from didact.materials.examples.answers import logits_of
 from didact.materials.examples.data import ExampleData, labelled
@@ -54,7 +53,7 @@ def _teacher(teacher: Part, run: Run[ExampleData]) -> Iterator[Check]:
         epochs = run.config.teacher_epochs
         words = f"{teacher.spec} will be trained first, for {epochs} epochs on every training label."
         yield Check("ok", "teacher", words)
-    elif scores.shape[-1] != outputs_of(train):
+    elif scores.shape[-1] != train.outputs:
         yield Check("ok", "teacher", f"{teacher.spec} has classes of its own; its features are used.")
     else:
         yield _skill(teacher, known.select(torch.arange(min(CHECKED, known.size))), scores)

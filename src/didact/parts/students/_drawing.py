@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import torch
 
+from didact.errors import DidactError
 from didact.parts.kinds import Spec
 
 
@@ -15,6 +16,23 @@ def drawn(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
+
+
+@contextmanager
+def made(spec: Spec, seed: int) -> Iterator[None]:
+    """Make a built-in net, by a seed alone.
+
+    Raises:
+        ConfigError: Such a net cannot be made here, for instance for want of memory.
+    """
+    try:
+        with drawn(seed):
+            yield
+    except DidactError:
+        raise
+    except (RuntimeError, MemoryError, OverflowError, TypeError, ValueError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise spec.wrong(f"that is a net that cannot be made here: {reason[0]:.200}") from error
 
 
 def widths_of(spec: Spec) -> list[int]:

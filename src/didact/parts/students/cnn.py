@@ -1,9 +1,9 @@
 """A convolutional net for images: blocks of the given widths, a global mean, and a linear head."""
 
-from didact.learners import ModuleLearner, nets, outputs_of
+from didact.learners import ModuleLearner, nets
 from didact.parts.kinds import Spec
 from didact.parts.part import ForExamples, Part
-from didact.parts.students._drawing import drawn, widths_of
+from didact.parts.students._drawing import made, widths_of
 
 FORM = "cnn:WIDTH,WIDTH"
 EXAMPLE = "cnn:16,32"
@@ -18,5 +18,5 @@ def build(spec: Spec, purpose: ForExamples) -> Part:
             f"the data are of the kind {examples.modality}; a convolutional net needs images and at least one width. "
             "For tables and text, mlp:64,64 or transformer:2x64 would work.",
         )
-    with drawn(purpose.seed):
-        return Part(model=ModuleLearner(nets.cnn(widths, examples, outputs_of(examples))), spec=spec.text, rate=RATE)
+    with made(spec, purpose.seed):
+        return Part(model=ModuleLearner(nets.cnn(widths, examples, examples.outputs)), spec=spec.text, rate=RATE)

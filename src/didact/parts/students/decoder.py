@@ -7,6 +7,7 @@ from didact.learners.decoder import Decoder, DecoderConfig
 from didact.learners.tokenizers import ByteTokens, NumberTokens
 from didact.parts.kinds import Spec
 from didact.parts.part import ForQuestions, Part
+from didact.parts.students._drawing import made
 
 FORM = "decoder:LAYERSxWIDTH | decoder:LAYERSxWIDTH:CONTEXT | decoder:LAYERSxWIDTH:numbers"
 EXAMPLE = "decoder:4x128"
@@ -24,5 +25,6 @@ def build(spec: Spec, purpose: ForQuestions) -> Part:
         raise spec.wrong()
     depth, width, context = int(found[1]), int(found[2]), int(found[3] or CONTEXT)
     config = DecoderConfig.small(depth, width, vocabulary=tokenizer.vocabulary, context=context)
-    model = CausalLearner(Decoder(config, seed=purpose.seed).to(purpose.dtype), tokenizer, config=spec.text)
+    with made(spec, purpose.seed):
+        model = CausalLearner(Decoder(config, seed=purpose.seed).to(purpose.dtype), tokenizer, config=spec.text)
     return Part(model=model, spec=spec.text, rate=RATE, tokenizer=tokenizer)

@@ -3,10 +3,10 @@
 Over text it works on the mean of token embeddings of the first width.
 """
 
-from didact.learners import ModuleLearner, nets, outputs_of
+from didact.learners import ModuleLearner, nets
 from didact.parts.kinds import Spec
 from didact.parts.part import ForExamples, Part
-from didact.parts.students._drawing import drawn, widths_of
+from didact.parts.students._drawing import made, widths_of
 
 FORM = "mlp:WIDTH,WIDTH"
 EXAMPLE = "mlp:64,64"
@@ -18,5 +18,5 @@ def build(spec: Spec, purpose: ForExamples) -> Part:
     widths, examples = widths_of(spec), purpose.examples
     if examples.modality == "text" and not widths:
         raise spec.wrong("over text an mlp needs the width of its embedding, as in mlp:64.")
-    with drawn(purpose.seed):
-        return Part(model=ModuleLearner(nets.mlp(widths, examples, outputs_of(examples))), spec=spec.text, rate=RATE)
+    with made(spec, purpose.seed):
+        return Part(model=ModuleLearner(nets.mlp(widths, examples, examples.outputs)), spec=spec.text, rate=RATE)

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from didact.documents import Document
-from didact.learners import CausalLearner, ModuleLearner, outputs_of
+from didact.learners import CausalLearner, ModuleLearner
 from didact.parts.kinds import Spec
 from didact.parts.own import imported
 from didact.parts.part import ForExamples, ForQuestions, Part, Purpose
@@ -39,7 +39,7 @@ def call(spec: Spec, purpose: Purpose) -> Any:
     offered: Document = {}
     if isinstance(purpose, ForExamples):
         examples = purpose.examples
-        offered |= {"shape": examples.shape, "outputs": outputs_of(examples)}
+        offered |= {"shape": examples.shape, "outputs": examples.outputs}
         offered |= {"classes": examples.classes, "examples": examples}
     try:
         wanted = inspect.signature(factory).parameters

@@ -1,9 +1,9 @@
 """A transformer encoder over patches of an image, columns of a table or tokens of a text."""
 
-from didact.learners import ModuleLearner, nets, outputs_of
+from didact.learners import ModuleLearner, nets
 from didact.parts.kinds import Spec
 from didact.parts.part import ForExamples, Part
-from didact.parts.students._drawing import depth_and_width, drawn
+from didact.parts.students._drawing import depth_and_width, made
 
 FORM = "transformer:LAYERSxWIDTH"
 EXAMPLE = "transformer:2x64"
@@ -18,6 +18,6 @@ def build(spec: Spec, purpose: ForExamples) -> Part:
             f"one input has the shape {list(examples.shape)}; over a table, a transformer needs rows of numbers. An "
             "mlp:64,64 would work.",
         )
-    with drawn(purpose.seed):
-        net = nets.transformer(depth, width, examples, outputs_of(examples))
+    with made(spec, purpose.seed):
+        net = nets.transformer(depth, width, examples, examples.outputs)
         return Part(model=ModuleLearner(net), spec=spec.text, rate=RATE)
