@@ -89,12 +89,13 @@ def test_rows_add_up_to_a_total_of_what_each_example_has():
         teacher=Term(sums, 1.0, 0.5, rows=torch.tensor([4.0, 6.0, nan])),
         watched=Term(sums, 1.0, 0.0, rows=torch.tensor([7.0, 8.0, 9.0])),
         penalty=Term(sums, 1.0, 3.0),
+        copies=Term(sums, 1.0, 3.0, rows=torch.ones(6)),
     )
-    rows = terms.rows()
+    rows = terms.rows(3)
     assert set(rows) == {"label", "teacher", "watched", "total"}
     assert rows["total"][:2].tolist() == [4.0, 3.0] and rows["total"][2].isnan()
-    assert Terms(penalty=terms["penalty"]).rows() == {}
-    assert set(Terms(watched=terms["watched"]).rows()) == {"watched"}
+    assert Terms(penalty=terms["penalty"]).rows(3) == {}
+    assert set(Terms(watched=terms["watched"]).rows(3)) == {"watched"}
 
 
 def test_rows_are_computed_when_they_are_read_and_carry_no_gradient():

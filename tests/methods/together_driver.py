@@ -1,38 +1,63 @@
-"""Teaches by each method for three steps and keeps the weights; runs alone, or in processes that learn together.
+"""Teaches by each method for three steps and keeps the weights, and how each example went; runs alone, or in processes
+that learn together.
 
 Its words are a folder, the first seed of the loop, and the names of methods.
 """
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import test_contract
 import test_language_contract
 import torch
 
 from didact.loop import fit
+from didact.memory import PerExample
+from didact.types import Batch, Stateful
+
+
+def noted(source: Any, table: PerExample) -> Any:
+    """The source, and a table that is told how each example went."""
+
+    class Noted(type(source)):
+        uses_feedback = True
+
+        def feedback(self, batch: Batch, rows: Mapping[str, torch.Tensor]) -> None:
+            if "row" in batch and "total" in rows:
+                table.put(batch["row"], "told", rows["total"].nan_to_num(-1.0))
+
+    source.__class__ = Noted
+    return source
 
 
 def learn(name: str, seed: int) -> dict[str, torch.Tensor]:
-    """The weights after three steps."""
+    """The state after three steps, and what was told on the way."""
     torch.manual_seed(0)  # some teachers begin with weights that nothing else decides
     prepared = (test_contract if name in test_contract.NAMES else test_language_contract).ready(name)
+    table = PerExample(10_000, {"told": ()})
     options = {"device": "cpu", "precision": "float32", "monitors": [], "log_every": 1, "progress": False}
     result = fit(
         prepared.method,
-        prepared.source,
+        noted(prepared.source, table),
         budget=prepared.config.budget,
-        optimizer=prepared.config.optimizer,
+        # Where a gradient is nothing but rounding, its sign must not decide a whole step.
+        optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=prepared.config.optimizer.lr, eps=1e-5),
         seed=seed,
         **options,
     )
     assert result.status == "done", result.reason
-    found = {}
-    for part, module in prepared.method.modules().items():
-        found |= {f"{part}.{key}": p.detach().clone() for key, p in module.named_parameters()}
+    parts = {
+        key: part.state_dict()
+        for key, part in prepared.method.parts().items()
+        # What a frozen teacher was asked before is each process's own.
+        if isinstance(part, Stateful) and not getattr(part, "frozen", False)
+    }
     return {
-        **found,
+        **test_language_contract.tensors(parts),
+        **table.state_dict(),
         "loss": torch.tensor([record["loss/total"] for record in result.history if "loss/total" in record]),
     }
 

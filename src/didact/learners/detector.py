@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from didact.learners.moments import Moments
+from didact.types import Place
 
 _KEPT = 0.9
 """How much of what normal images are like stays at a step."""
@@ -26,14 +27,19 @@ class Alarm(nn.Module):
         self.moments = Moments(torch.zeros(1, 1), kept=_KEPT)
 
     @torch.no_grad()
-    def note(self, maps: Tensor, normal: Tensor) -> None:
-        """Take note of maps [B, 1, H, W] of images, of which those under the mask `normal` (bool [B]) are normal.
+    def note(self, maps: Tensor, normal: Tensor, place: Place | None = None) -> None:
+        """Take note of maps of images.
 
-        The others count as images like the mean of the normal ones among them.
+        Args:
+            maps: [B, 1, H, W].
+            normal: bool [B], which images are normal; the others count as images like the mean of the normal ones.
+            place: where the others of the batch are, with processes that learn together.
         """
-        peaks = _log_peak(maps)
-        mean = (peaks * normal[:, None]).sum() / normal.sum().clamp(min=1)
-        self.moments.note(torch.where(normal[:, None], peaks, mean))
+        peaks, mask = _log_peak(maps), normal[:, None]
+        known = [(peaks * mask).sum(), mask.sum().to(peaks.dtype)]
+        if place is not None:
+            place.sum(known)
+        self.moments.note(torch.where(mask, peaks, known[0] / known[1].clamp(min=1)), place)
 
     def settle(self) -> None:
         """Bring what normal images are like up to date."""

@@ -153,7 +153,7 @@ class Engine:
         self.rate = self.stepper.set_rates(fraction)
         terms = self.counted_gradients(batch)
         # Read before the step changes what they are computed from.
-        rows = terms.rows() if self.uses_feedback else None
+        rows = terms.rows(batch.size) if self.uses_feedback else None
         losses = self.recorder.add(terms)
         gradients = self.stepper.gradients(self.cost.steps)
         norm, admitted = self.guard.admit(gradients, losses)
@@ -246,8 +246,9 @@ class Engine:
     def shared_gradients(self, batch: Batch) -> Terms:
         """Compute the loss of this process's rows, and the gradient of all."""
         with autocast(self.precision, self.device):
-            terms = self.method.loss(self.place.mine(batch))
-        whole = sum_terms(terms, self.place)
+            terms = self.method.loss(mine := self.place.mine(batch))
+        rows = (mine.size, batch.size if self.method.feed.coupled else mine.size) if self.uses_feedback else ()
+        whole = sum_terms(terms, self.place, rows)
         self.stepper.backward(terms, {name: term.count for name, term in whole.items()})
         sum_gradients(self.stepper.parameters, self.place)
         return whole

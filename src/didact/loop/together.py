@@ -3,22 +3,24 @@
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from didact.errors import ConfigError
 from didact.types import Place, Term, Terms
 
 
-def sum_terms(terms: Terms, place: Place) -> Terms:
+def sum_terms(terms: Terms, place: Place, sizes: Sequence[int] = ()) -> Terms:
     """The terms of the whole batch, of which each process has its rows' part.
 
     Args:
         terms: this process's.
         place: it among the others.
+        sizes: how many rows a term may have, where `rows` are wanted: those of this process, which are gathered, and
+            those of the whole batch, where the method compares examples.
 
     Returns:
         The same terms in every process, with sums and counts over all of them, float64, without a gradient; `rows` are
-        those of the whole batch.
+        those of the whole batch, and None where they are not wanted.
 
     Raises:
         ConfigError: the processes have other terms.
@@ -33,7 +35,17 @@ def sum_terms(terms: Terms, place: Place) -> Terms:
     numbers = [number.to(place.device, copy=True) for number in numbers]
     place.sum(numbers)
     pairs = zip(terms.items(), numbers[::2], numbers[1::2], strict=True)
-    return Terms({name: Term(s, n, t.weight, rows=place.gather(t.rows), group=t.group) for (name, t), s, n in pairs})
+    return Terms(
+        {name: Term(s, n, t.weight, rows=_all_rows(t, place, sizes), group=t.group) for (name, t), s, n in pairs}
+    )
+
+
+def _all_rows(term: Term, place: Place, sizes: Sequence[int]) -> Tensor | None:
+    """The rows of the whole batch; a term that compares the examples of all processes has them already."""
+    rows = term.rows if sizes else None
+    if rows is None or len(rows) not in sizes:
+        return None
+    return place.gather(rows) if len(rows) == sizes[0] else rows
 
 
 def sum_gradients(parameters: Sequence[nn.Parameter], place: Place) -> None:

@@ -101,13 +101,18 @@ class Terms(dict[str, Term]):
         """The weighted sum of the terms' means: a differentiable scalar."""
         return torch.stack([term.sum * term.seed() for term in self.values()]).sum()
 
-    def rows(self) -> dict[str, Tensor]:
+    def rows(self, size: int) -> dict[str, Tensor]:
         """The loss of each example, float [B] without a gradient, by term; NaN where it has none.
 
-        Terms that are no sum over examples are left out. Under `total` is the sum of those that an example has, each
-        times the weight of its term; it is left out where no term with a weight has rows.
+        Terms that are no sum over examples, or over several copies of each, are left out. Under `total` is the sum of
+        those that an example has, each times the weight of its term; it is left out where no term with a weight has
+        rows.
+
+        Args:
+            size: how many examples there are, B.
         """
-        found = {name: rows for name, term in self.items() if (rows := term.rows) is not None}
+        every = {name: rows for name, term in self.items() if (rows := term.rows) is not None}
+        found = {name: rows for name, rows in every.items() if len(rows) == size}
         weighed = [found[name] * self[name].weight for name in found if self[name].weight]
         if not weighed:
             return found

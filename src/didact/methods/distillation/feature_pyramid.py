@@ -16,7 +16,6 @@ a Gaussian of each pixel, which digits that fill the same 8 x 8 pixels suit. Few
 from dataclasses import dataclass
 from typing import Self
 
-import torch
 from torch import Tensor, nn
 
 from didact.claiming import Claim
@@ -110,14 +109,14 @@ class FeaturePyramid(Method):
     def loss(self, batch: Batch) -> Terms:
         """`match`, over the normal images."""
         normal = batch["label"] == self.config.normal
-        count, row = normal.sum(), torch.arange(batch.size, device=normal.device)
+        order = normal.sort(descending=True, stable=True).indices
         # The others give way to copies of normal ones, which count for nothing: no batch norm shall see a defect.
-        seen = batch.select(normal.sort(descending=True, stable=True).indices[row % count.clamp(min=1)])
+        seen = batch.select(order[order.argsort() % normal.sum().clamp(min=1)])
         theirs = self.teacher.signal(seen)
         assert isinstance(theirs, Features)
         stages = self.pyramid.compared(self.learner(seen), theirs)
-        self.alarm.note(anomaly_map(stages, batch["x"].shape[-2:]), row < count)
-        return Terms(match=pyramid_matching(stages, trust=row < count))
+        self.alarm.note(anomaly_map(stages, batch["x"].shape[-2:]), normal, self.place)
+        return Terms(match=pyramid_matching(stages, trust=normal))
 
     def after_step(self) -> None:
         """Bring up to date what the maps of normal images are like."""

@@ -101,6 +101,7 @@ class TAID(Method):
 
     def after_step(self) -> None:
         """Let the share rise."""
+        self.place.sum([self.seen])
         config, (total, count) = self.config, self.seen
         self.seen = torch.zeros_like(self.seen)
         self.rise.moved(total / count.clamp(min=1.0), config, config.t_start + (1.0 - config.t_start) * self.fraction)
