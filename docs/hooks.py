@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 from check_docstrings import public_modules, undocumented  # noqa: E402
 from didact import catalogue  # noqa: E402
 from didact.claims import entries  # noqa: E402
-from didact.claims.store import Store  # noqa: E402
+from didact.claims.store import ResultStore  # noqa: E402
 
 PACKAGE = ROOT / "src" / "didact"
 
@@ -126,8 +126,8 @@ def _methods_index() -> str:
     return "\n".join([*lines, ""])
 
 
-def _store() -> Store:
-    return Store(ROOT / "claims" / "results")
+def _store() -> ResultStore:
+    return ResultStore(ROOT / "claims" / "results")
 
 
 def _claim(claim: dict[str, Any]) -> list[str]:

@@ -17,7 +17,7 @@ import didact
 from didact import catalogue
 from didact.claiming import Claim
 from didact.claims import code, entries, replicating
-from didact.claims.store import Store
+from didact.claims.store import ResultStore
 from didact.cli import main
 from didact.errors import ConfigError, DataError, RunError
 
@@ -60,7 +60,7 @@ def work(tmp_path, monkeypatch):
 
 @pytest.fixture
 def store(work):
-    return Store(work / "kept")
+    return ResultStore(work / "kept")
 
 
 def seeds_run(store, **settings):
@@ -178,7 +178,7 @@ def test_a_killed_replication_goes_on(store):
     seeds, found = seeds_run(store)
     assert seeds == [7, 8, 9]
     assert not store.partial("mine").exists()
-    whole = Store(store.path / "elsewhere")
+    whole = ResultStore(store.path / "elsewhere")
     assert seeds_run(whole)[0] == [5, 6, 7, 8, 9]
     ours, theirs = (one.read("mine") for one in (store, whole))
     assert found.stored == store.file("mine")

@@ -9,9 +9,9 @@ from scipy import stats
 from didact import catalogue
 from didact.claiming import LEAST_SEEDS
 from didact.claims import entries
-from didact.claims.store import Store
+from didact.claims.store import ResultStore
 
-STORE = Store(Path(__file__).parents[2] / "claims" / "results")
+STORE = ResultStore(Path(__file__).parents[2] / "claims" / "results")
 METHODS = {info.name: info for info in catalogue.listing()}
 CLAIMING = sorted(name for name, info in METHODS.items() if info.claim is not None)
 

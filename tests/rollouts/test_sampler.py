@@ -9,9 +9,9 @@ from scipy import stats
 from didact.errors import ConfigError, DataError
 from didact.parts.models import build_causal
 from didact.rollouts import Sampler, Sampling
-from didact.rollouts.cached import CachedEngine
+from didact.rollouts.cached import CachedBackend
 from didact.rollouts.continuous_batch import ContinuousBatch
-from didact.rollouts.packed import PackedEngine
+from didact.rollouts.packed import PackedBackend
 from rollouts.models import fresh_log_probs, learner, prompts, tiny
 
 PROMPTS = prompts(1, 3, 9, 5, 5, 14, 2, 9, 4)
@@ -190,12 +190,12 @@ def test_half_precision_is_as_exact_as_a_forward_pass():
     assert (flat_log_probs(found) - exact).abs().mean() < 1.5 * (own - exact).abs().mean() < 0.1
 
 
-@pytest.mark.parametrize("engine", [PackedEngine, CachedEngine])
-def test_a_prompt_is_read_once(engine, monkeypatch):
+@pytest.mark.parametrize("backend", [PackedBackend, CachedBackend])
+def test_a_prompt_is_read_once(backend, monkeypatch):
     read = []
-    prefill = engine.prefill
-    monkeypatch.setattr(engine, "prefill", lambda self, given: (read.extend(given), prefill(self, given))[1])
-    model = learner("Llama" if engine is PackedEngine else "GPT2")
+    prefill = backend.prefill
+    monkeypatch.setattr(backend, "prefill", lambda self, given: (read.extend(given), prefill(self, given))[1])
+    model = learner("Llama" if backend is PackedBackend else "GPT2")
     Sampler(model, dataclasses.replace(SAMPLING, slots=2)).sample(PROMPTS, IDS)
     assert read == [prompt[:-1] for prompt in PROMPTS]
 

@@ -7,8 +7,8 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "Replicated": "replicating",
-    "Store": "store",
+    "Replication": "replicating",
+    "ResultStore": "store",
     "entry": "entries",
     "replicate": "replicating",
 }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from didact import catalogue
 from didact.catalogue import MethodInfo
 from didact.claims import code
-from didact.claims.store import Store
+from didact.claims.store import ResultStore
 from didact.documents import Document
 from didact.errors import ConfigError, nearest
 
@@ -16,7 +16,7 @@ _KEPT = (
 )
 
 
-def entry(info: MethodInfo, store: Store) -> Document:
+def entry(info: MethodInfo, store: ResultStore) -> Document:
     """A method's entry in the catalogue, ready for JSON.
 
     Args:
@@ -46,7 +46,7 @@ def entry(info: MethodInfo, store: Store) -> Document:
     }
 
 
-def _claim(info: MethodInfo, store: Store) -> Document | None:
+def _claim(info: MethodInfo, store: ResultStore) -> Document | None:
     claim = info.claim
     if claim is None:
         return None
@@ -72,13 +72,13 @@ def _claim(info: MethodInfo, store: Store) -> Document | None:
     }
 
 
-def words(infos: Sequence[MethodInfo], store: Store) -> list[str]:
+def words(infos: Sequence[MethodInfo], store: ResultStore) -> list[str]:
     """The verdict on each method in a word or two, as a list shows it."""
     counts = baselines()
     return [_word(info, store, counts[info.name]) for info in infos]
 
 
-def _word(info: MethodInfo, store: Store, claims: int) -> str:
+def _word(info: MethodInfo, store: ResultStore, claims: int) -> str:
     if info.claim is None:
         return f"baseline of {claims}" if claims else "no claim"
     found, changed = store.read(info.name), store.stale(info)
@@ -93,7 +93,7 @@ def baselines() -> Counter[str]:
     return Counter(code.method_of(claim.arms[claim.baseline]) for claim in claims)
 
 
-def chosen(names: Sequence[str], *, family: str | None, stale: bool, every: bool, store: Store) -> list[str]:
+def chosen(names: Sequence[str], *, family: str | None, stale: bool, every: bool, store: ResultStore) -> list[str]:
     """The methods whose claims are to be replicated.
 
     Args:

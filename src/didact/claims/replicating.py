@@ -16,7 +16,7 @@ import torch
 from didact import catalogue, worlds
 from didact.catalogue import MethodInfo
 from didact.claiming import Claim, Verdict
-from didact.claims.store import Store, basis
+from didact.claims.store import ResultStore, basis
 from didact.documents import Document, Values
 from didact.errors import ConfigError, DidactError, RunError, check_choice, check_range
 from didact.evaluation import ArmResult, Comparison, phrases, wording
@@ -33,7 +33,7 @@ OnResult = Callable[[str, str, int, ArmResult], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Replicated:
+class Replication:
     """A claim that was run again."""
 
     name: str
@@ -61,7 +61,7 @@ class Job:
     claim: Claim
     world: str
     seeds: tuple[int, ...]
-    store: Store | None
+    store: ResultStore | None
     """None where the result is not to be stored."""
     basis: Values
     """What the figures rest on."""
@@ -80,9 +80,9 @@ def replicate(
     seeds: Sequence[int] | None = None,
     world: str | None = None,
     jobs: int = 1,
-    store: Store | None = None,
+    store: ResultStore | None = None,
     on_result: OnResult | None = None,
-) -> list[Replicated]:
+) -> list[Replication]:
     """Run the claims of methods again, on the CPU with one thread a process.
 
     Each seed is run by `didact.compare` itself, and is written when it is finished: a replication that was killed goes
@@ -104,9 +104,9 @@ def replicate(
             computed then.
         RunError: An arm cannot be run, or the budgets were not equal.
     """
-    found: list[Replicated] = []
+    found: list[Replication] = []
     for one in run(plan(names, seeds=seeds, world=world, store=store), jobs=jobs, on_result=on_result):
-        if not isinstance(one, Replicated):
+        if not isinstance(one, Replication):
             raise one[1]
         found.append(one)
     return found
@@ -117,15 +117,15 @@ def plan(
     *,
     seeds: Sequence[int] | None = None,
     world: str | None = None,
-    store: Store | None = None,
+    store: ResultStore | None = None,
 ) -> list[Job]:
     """What is to be run; see `replicate`, which takes and refuses the same."""
-    return [_job(name, seeds, world, store or Store()) for name in dict.fromkeys(names)]
+    return [_job(name, seeds, world, store or ResultStore()) for name in dict.fromkeys(names)]
 
 
 def run(
     planned: Sequence[Job], *, jobs: int = 1, on_result: OnResult | None = None
-) -> Iterator[Replicated | tuple[str, DidactError]]:
+) -> Iterator[Replication | tuple[str, DidactError]]:
     """Run what is planned.
 
     Args:
@@ -168,7 +168,7 @@ def claim_of(info: MethodInfo) -> Claim:
     return info.claim
 
 
-def _job(name: str, seeds: Sequence[int] | None, world: str | None, store: Store) -> Job:
+def _job(name: str, seeds: Sequence[int] | None, world: str | None, store: ResultStore) -> Job:
     info = catalogue.find(name)
     claim = claim_of(info)
     kind = "questions" if claim.world in worlds.names("questions") else "examples"
@@ -316,7 +316,7 @@ def _decode(kept: Values) -> ArmResult:
     return ArmResult({name: float(value) for name, value in kept["metrics"].items()}, Cost(**kept["cost"]))
 
 
-def _result(job: Job) -> Replicated:
+def _result(job: Job) -> Replication:
     claim, seeds = job.claim, job.seeds
     kept = [job.done[str(seed)] for seed in seeds]
     comparison = Comparison(
@@ -330,7 +330,7 @@ def _result(job: Job) -> Replicated:
         spec: {name: math.fsum(found["teachers"][spec][name] for found in kept) / len(kept) for name in figures}
         for spec, figures in kept[0]["teachers"].items()
     }
-    replicated = Replicated(
+    replicated = Replication(
         name=job.info.name,
         claim=claim,
         world=job.world,
@@ -352,7 +352,7 @@ def _verdict(claim: Claim, comparison: Comparison) -> Verdict | None:
     return claim.verdict(found.low, found.high, higher_is_better=comparison.higher_is_better)
 
 
-def _document(job: Job, replicated: Replicated) -> Document:
+def _document(job: Job, replicated: Replication) -> Document:
     """What is stored of a claim."""
     comparison = replicated.comparison
     effect, cheap = comparison.difference(job.claim.method), _against_cheap(replicated)
@@ -379,7 +379,7 @@ def _document(job: Job, replicated: Replicated) -> Document:
     }
 
 
-def tables(replicated: Replicated) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+def tables(replicated: Replication) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     """The arms for people, a row an arm: the figures; and what matters of the cost."""
     comparison = replicated.comparison
     axes = dict.fromkeys(("labels", replicated.claim.equal, "teacher_calls", "steps", "seconds"))
@@ -390,7 +390,7 @@ def tables(replicated: Replicated) -> tuple[list[dict[str, str]], list[dict[str,
     return figures, [{"cost": row["arm"], **{name: row[name] for name in wanted}} for row in rows]
 
 
-def sentence(replicated: Replicated) -> str:
+def sentence(replicated: Replication) -> str:
     """The effect in words: the method less the baseline, and less the cheap alternative."""
     claim, comparison = replicated.claim, replicated.comparison
     first = phrases.difference_text(claim.metric, comparison.difference(claim.method))
@@ -401,7 +401,7 @@ def sentence(replicated: Replicated) -> str:
     return f"{words}; less {claim.cheap}, it is {second}."
 
 
-def _against_cheap(replicated: Replicated) -> Estimate:
+def _against_cheap(replicated: Replication) -> Estimate:
     comparison = dataclasses.replace(replicated.comparison, reference=replicated.claim.cheap)
     return comparison.difference(replicated.claim.method)
 

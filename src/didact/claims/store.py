@@ -28,7 +28,7 @@ def directory() -> Path:
     return root / "claims" / "results"
 
 
-class Store:
+class ResultStore:
     """Keeps the results of claims.
 
     Args:

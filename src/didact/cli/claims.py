@@ -10,7 +10,7 @@ from didact.cli import show
 from didact.documents import Values
 
 if TYPE_CHECKING:
-    from didact.claims.replicating import Replicated
+    from didact.claims.replicating import Replication
     from didact.errors import DidactError
     from didact.evaluation import ArmResult
 
@@ -45,7 +45,7 @@ class Progress:
         self._status.update(f"{method}, seed {seed}: {arm} {figure} ({self.count} of {self.total} results)")
 
 
-def outcome(found: "Replicated | tuple[str, DidactError]") -> int:
+def outcome(found: "Replication | tuple[str, DidactError]") -> int:
     """Print a claim that was run again, or why it could not be; 1 for an error, else 0."""
     out = show.console()
     if isinstance(found, tuple):

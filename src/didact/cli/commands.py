@@ -67,10 +67,10 @@ def settings(namespace: argparse.Namespace, **fixed: object) -> Document:
 
 def _list(namespace: argparse.Namespace) -> int:
     from didact.claims import entries
-    from didact.claims.store import Store
+    from didact.claims.store import ResultStore
     from didact.cli import show
 
-    methods, store = catalogue.listing(), Store(namespace.store)
+    methods, store = catalogue.listing(), ResultStore(namespace.store)
     if namespace.json:
         show.write_json([entries.entry(info, store) for info in methods])
     else:
@@ -80,12 +80,12 @@ def _list(namespace: argparse.Namespace) -> int:
 
 def _show(namespace: argparse.Namespace) -> int:
     from didact.claims import entries
-    from didact.claims.store import Store
+    from didact.claims.store import ResultStore
     from didact.cli import claims, show
 
     info = catalogue.find(namespace.method)
     show.method(info)
-    claims.described(entries.entry(info, Store(namespace.store)))
+    claims.described(entries.entry(info, ResultStore(namespace.store)))
     show.options(info)
     return 0
 
@@ -170,9 +170,9 @@ def parse_seeds(words: str) -> list[int]:
 
 def _replicate(namespace: argparse.Namespace) -> int:
     from didact.claims import entries
-    from didact.claims.store import Store
+    from didact.claims.store import ResultStore
 
-    store = Store(namespace.store)
+    store = ResultStore(namespace.store)
     names = entries.chosen(
         namespace.methods, family=namespace.family, stale=namespace.stale, every=namespace.all, store=store
     )

@@ -28,7 +28,7 @@ Keeper = Callable[..., Cost | None]
 `keeper(name, model, cost)` keeps them."""
 
 
-class Store:
+class ModelStore:
     """Keeps models in a folder, each in one of its own that is there as a whole or not at all; a `Keeper`."""
 
     def __init__(self, folder: Path) -> None:
@@ -59,7 +59,7 @@ def _load(path: Path, model: nn.Module) -> None:
         raise CheckpointError(f"{path} holds the weights of another model: {error}.") from error
 
 
-def beginnings(content: object) -> Store | None:
+def beginnings(content: object) -> ModelStore | None:
     """Where models that are trained first are kept for all runs of this machine, by everything that decides them.
 
     Args:
@@ -81,7 +81,7 @@ def beginnings(content: object) -> Store | None:
             shutil.rmtree(old, ignore_errors=True)
     except OSError:
         return None
-    return Store(root / key)
+    return ModelStore(root / key)
 
 
 @functools.cache

@@ -17,7 +17,7 @@ from didact.evaluation import report
 from didact.experiment import config as configs
 from didact.experiment import leaks, records
 from didact.experiment.config import RunConfig
-from didact.experiment.keeping import Keeper, Store
+from didact.experiment.keeping import Keeper, ModelStore
 from didact.experiment.material import Data, Evaluation, Objects, Run
 from didact.experiment.preparing import prepare
 from didact.loop import FitResult, RunDirectory, fit
@@ -299,7 +299,7 @@ def _in_directory(
 
     first = path / "teachers"
     try:
-        run = prepare(config, objects, keeper=Store(first), directory=first, begin=begin, progress=progress)
+        run = prepare(config, objects, keeper=ModelStore(first), directory=first, begin=begin, progress=progress)
         (directory,) = opened
         checkpoint = run.place.told(stored is not None and bool(list_checkpoints(directory.checkpoints)))
         if stored is not None and not checkpoint:

@@ -45,7 +45,7 @@ class CausalLearner(nn.Module):
         self.taps: tuple[str, ...] = ()
         self._store: dict[str, Tensor] = {}
         self._packs = isinstance(module, Llama)
-        self._reading = hub_causal.Reading() if self._packs else hub_causal.read_head(module, self.config)
+        self._scaling = hub_causal.HeadScaling() if self._packs else hub_causal.find_head_scaling(module, self.config)
         if tokenizer.vocabulary > self.head.vocabulary:
             raise ConfigError(
                 f"The tokenizer of {self.config!r} has {tokenizer.vocabulary} ids, but the model scores only "
@@ -59,7 +59,7 @@ class CausalLearner(nn.Module):
         """What turns states into scores of the next token; its weights are the model's own."""
         if isinstance(self.module, Llama):
             return self.module.head
-        return hub_causal.head_of(self.module, self._reading)
+        return hub_causal.head_of(self.module, self._scaling)
 
     @property
     def context(self) -> int:
@@ -131,7 +131,7 @@ class CausalLearner(nn.Module):
         if segments is not None and not self._packs:
             hub_causal.check_packing(self.module, self.config)
             self._packs = True
-        return hub_causal.states(self.module, ids, segments)
+        return hub_causal.hidden_states(self.module, ids, segments)
 
 
 def load_causal(name: str, dtype: torch.dtype = torch.float32) -> CausalLearner:

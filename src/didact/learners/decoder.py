@@ -92,7 +92,7 @@ class Norm(nn.Module):
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
-class Attention(nn.Module):
+class CausalAttention(nn.Module):
     """Causal self-attention with rotary positions."""
 
     def __init__(self, config: DecoderConfig) -> None:
@@ -136,12 +136,12 @@ class MLP(nn.Module):
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
-class Block(nn.Module):
+class DecoderBlock(nn.Module):
     """Attention and an MLP, each with a norm in front and a sum behind."""
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
-        self.self_attn = Attention(config)
+        self.self_attn = CausalAttention(config)
         self.mlp = MLP(config)
         self.input_layernorm = Norm(config.width, config.norm_eps)
         self.post_attention_layernorm = Norm(config.width, config.norm_eps)
@@ -158,7 +158,7 @@ class Stack(nn.Module):
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocabulary, config.width)
-        self.layers = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.layers = nn.ModuleList(DecoderBlock(config) for _ in range(config.layers))
         self.norm = Norm(config.width, config.norm_eps)
 
     def forward(self, input_ids: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:

@@ -21,7 +21,7 @@ _SCALES = ("logit_scale", "logits_scaling", "lm_head_multiplier")
 
 
 @dataclass(frozen=True)
-class Reading:
+class HeadScaling:
     """How a model turns states into scores, besides the weights of its last layer."""
 
     scale: float = 1.0
@@ -65,13 +65,13 @@ def context_of(model: Any) -> int:
     return int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or _UNLIMITED)
 
 
-def head_of(model: Any, reading: Reading) -> Head:
+def head_of(model: Any, scaling: HeadScaling) -> Head:
     """The head of a model, with its own weights."""
     last = model.get_output_embeddings()
-    return Head(last.weight, getattr(last, "bias", None), reading.scale, reading.softcap)
+    return Head(last.weight, getattr(last, "bias", None), scaling.scale, scaling.softcap)
 
 
-def states(model: Any, input_ids: Tensor, segments: Tensor | None = None) -> Tensor:
+def hidden_states(model: Any, input_ids: Tensor, segments: Tensor | None = None) -> Tensor:
     """What the head is given.
 
     Args:
@@ -128,7 +128,7 @@ def _near(found: Tensor, wanted: Tensor) -> bool:
     return bool((found - wanted).abs().max() <= tolerance * wanted.abs().max())
 
 
-def read_head(model: Any, name: str) -> Reading:
+def find_head_scaling(model: Any, name: str) -> HeadScaling:
     """Find out how a model scores tokens, and check it on two of them.
 
     Args:
@@ -140,32 +140,32 @@ def read_head(model: Any, name: str) -> Reading:
     """
     if not isinstance(getattr(model.get_output_embeddings(), "weight", None), Tensor):
         raise ConfigError(f"{name!r} ({type(model).__name__}) has no linear head; give another causal language model.")
-    ids = _some_tokens(model, head_of(model, Reading()), 2)
+    ids = _some_tokens(model, head_of(model, HeadScaling()), 2)
     with _calmly(model):
         with explained(name, "causal language model"):
-            logits, hidden = model(input_ids=ids, use_cache=False).logits, states(model, ids)
-            alone = states(model, ids[:, :1])
+            logits, hidden = model(input_ids=ids, use_cache=False).logits, hidden_states(model, ids)
+            alone = hidden_states(model, ids[:, :1])
         if not _near(hidden[:, :1], alone):
             raise ConfigError(
                 f"{name!r} ({type(model).__name__}) lets a token see those after it, so that it is no causal language "
                 "model; give one that is."
             )
-        for reading in _readings(model):
-            if _near(head_of(model, reading)(hidden), logits):
-                return reading
+        for scaling in _head_scalings(model):
+            if _near(head_of(model, scaling)(hidden), logits):
+                return scaling
     raise ConfigError(
         f"The scores of {name!r} ({type(model).__name__}) are not its last layer times the states before it, scaled "
         "and capped as its config.json says, or are not finite; losses can't work on its states. Give another model."
     )
 
 
-def _readings(model: Any) -> list[Reading]:
+def _head_scalings(model: Any) -> list[HeadScaling]:
     """What the configuration may mean: of models that scale, some multiply and some divide."""
     config = model.config.get_text_config()
     softcap = getattr(config, "final_logit_softcapping", None)
     given = [float(getattr(config, name)) for name in _SCALES if isinstance(getattr(config, name, None), (int, float))]
     scales = [1.0, *(scale for value in given if value for scale in (value, 1.0 / value))]
-    return [Reading(scale, cap) for cap in dict.fromkeys((softcap or None, None)) for scale in scales]
+    return [HeadScaling(scale, cap) for cap in dict.fromkeys((softcap or None, None)) for scale in scales]
 
 
 def check_packing(model: Any, name: str) -> None:
@@ -174,12 +174,14 @@ def check_packing(model: Any, name: str) -> None:
     Raises:
         ConfigError: they don't, as with models that carry a state from token to token.
     """
-    ids = _some_tokens(model, head_of(model, Reading()), 7)
+    ids = _some_tokens(model, head_of(model, HeadScaling()), 7)
     segments = torch.tensor([[1, 1, 1, 2, 2, 2, 2]], device=ids.device)
     with _calmly(model):
         try:
-            packed = states(model, ids, segments)
-            holds = _near(packed[:, :3], states(model, ids[:, :3])) and _near(packed[:, 3:], states(model, ids[:, 3:]))
+            packed = hidden_states(model, ids, segments)
+            holds = _near(packed[:, :3], hidden_states(model, ids[:, :3])) and _near(
+                packed[:, 3:], hidden_states(model, ids[:, 3:])
+            )
         except (RuntimeError, TypeError, ValueError, IndexError, AttributeError):
             # Architectures that never met such a mask fail in as many ways.
             holds = False

@@ -102,7 +102,7 @@ def cnn(widths: Sequence[int], examples: Examples, outputs: int) -> nn.Module:
     return nn.Sequential(Standardise.of(examples), *blocks, pool, nn.Linear(channels, outputs))
 
 
-class Attention(nn.Module):
+class SelfAttention(nn.Module):
     """Multi-head self-attention."""
 
     def __init__(self, width: int) -> None:
@@ -119,12 +119,12 @@ class Attention(nn.Module):
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
-class Block(nn.Module):
+class EncoderBlock(nn.Module):
     """A pre-norm transformer block."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm1, self.attention = nn.LayerNorm(width), Attention(width)
+        self.norm1, self.attention = nn.LayerNorm(width), SelfAttention(width)
         self.norm2 = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
@@ -140,7 +140,7 @@ class Encoder(nn.Module):
     def __init__(self, depth: int, width: int, length: int) -> None:
         super().__init__()
         self.position = nn.Parameter(torch.randn(length, width) * 0.02)
-        self.blocks = nn.ModuleList(Block(width) for _ in range(depth))
+        self.blocks = nn.ModuleList(EncoderBlock(width) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:

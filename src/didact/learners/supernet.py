@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from didact.errors import ConfigError
 from didact.learners.looking_ahead import answer_with
 from didact.learners.module import ModuleLearner
-from didact.learners.nets import Attention, Block, Encoder
+from didact.learners.nets import Encoder, EncoderBlock, SelfAttention
 from didact.types import Batch, Output
 
 
@@ -90,7 +90,7 @@ class Supernet:
         """Set to zero what is not part of a part, so that the large one says exactly what the part says."""
         kept = _places(self.largest.depth, size.depth)
         for number, part in enumerate(self.encoder.blocks):
-            block = cast(Block, part)
+            block = cast(EncoderBlock, part)
             heads, units = (size.heads, size.units) if number in kept else (0, 0)
             outer = cast(nn.Linear, block.mlp[2])
             block.attention.out.weight[:, heads * _width(block.attention) :] = 0.0
@@ -105,7 +105,7 @@ class Supernet:
         encoder = cast(Encoder, small.module.get_submodule(self.path))
         encoder.blocks = nn.ModuleList([encoder.blocks[at] for at in _places(self.largest.depth, size.depth)])
         for part in encoder.blocks:
-            block = cast(Block, part)
+            block = cast(EncoderBlock, part)
             attention, inner = block.attention, size.heads * _width(block.attention)
             outside = attention.out.out_features
             attention.heads = size.heads
@@ -167,15 +167,15 @@ def _places(whole: int, count: int) -> list[int]:
     return [number * whole // count for number in range(count)]
 
 
-def _block(encoder: Encoder, at: int) -> Block:
-    return cast(Block, encoder.blocks[at])
+def _block(encoder: Encoder, at: int) -> EncoderBlock:
+    return cast(EncoderBlock, encoder.blocks[at])
 
 
-def _units(block: Block) -> int:
+def _units(block: EncoderBlock) -> int:
     return cast(nn.Linear, block.mlp[0]).out_features
 
 
-def _width(attention: Attention) -> int:
+def _width(attention: SelfAttention) -> int:
     """Of one head."""
     return attention.out.in_features // attention.heads
 

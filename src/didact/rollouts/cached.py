@@ -42,8 +42,8 @@ def cache_argument(module: Any) -> str | None:
     return next((name for name in ("past_key_values", "cache") if name in known), None)
 
 
-class CachedEngine:
-    """See `didact.rollouts.engines.DecodingEngine`.
+class CachedBackend:
+    """See `didact.rollouts.backends.DecodingBackend`.
 
     Args:
         module: of `AutoModelForCausalLM`, one with a `cache_argument`.

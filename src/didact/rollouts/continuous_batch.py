@@ -1,4 +1,4 @@
-"""One call of a sampler: completions take turns in the slots of an engine until all are written.
+"""One call of a sampler: completions take turns in the slots of a backend until all are written.
 
 Axis letters: M completions, S slots, L tokens of the longest, K steps since the slots were looked at, R slots that are
 filled.
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from didact.learners.causal import CausalLearner
+from didact.rollouts.backends import make_backend
 from didact.rollouts.draws import choose, uniforms
-from didact.rollouts.engines import engine_for
 from didact.rollouts.sampling import Sampling
 from didact.rollouts.stopping import Stopping
 
@@ -55,7 +55,7 @@ class ContinuousBatch:
         """Write all completions."""
         self._open()
         while len(self.live):
-            scores = self.engine.step(self.newest)
+            scores = self.backend.step(self.newest)
             self.newest, log_probs = choose(scores, self._chance(), self.sampling)
             self.recent.append((self.newest, log_probs))
             if self._is_due():
@@ -63,10 +63,10 @@ class ContinuousBatch:
                 self._fill()
 
     def _open(self) -> None:
-        """Make the engine and fill its slots."""
+        """Make the backend and fill its slots."""
         slots, device = min(self.sampling.slots, len(self.keys)), self.learner.device
         longest = max(map(len, self.prompts)) + self.sampling.max_new_tokens
-        self.engine = engine_for(self.learner, slots, min(longest, self.learner.context))
+        self.backend = make_backend(self.learner, slots, min(longest, self.learner.context))
         self.completions = torch.full((slots,), -1)
         self.newest = torch.zeros(slots, dtype=torch.int64, device=device)
         self.chances = torch.zeros(slots, self.tokens.shape[1], dtype=torch.float64, device=device)
@@ -132,7 +132,7 @@ class ContinuousBatch:
         kept = (self.completions >= 0).nonzero()[:, 0]
         self.completions = self.completions[kept]
         kept = kept.to(self.newest.device)
-        self.engine.keep(kept)
+        self.backend.keep(kept)
         self.newest, self.chances, self.counts = self.newest[kept], self.chances[kept], self.counts[kept]
 
     def _admit(self, rows: Tensor) -> None:
@@ -157,7 +157,7 @@ class ContinuousBatch:
             there = prompts < self.read_to
             if bool(there.any()):
                 source, into = (part[there].to(self.newest.device) for part in (prompts - self.read_from, rows))
-                self.engine.place(self.read, source, into)
+                self.backend.place(self.read, source, into)
             prompts, rows = prompts[~there], rows[~there]
             if not len(prompts):
                 return
@@ -167,4 +167,4 @@ class ContinuousBatch:
         """Read the next prompts, but not from `end` on."""
         size = max(1, _READ_AT_ONCE // max(map(len, self.prompts)))
         self.read_from, self.read_to = self.read_to, min(end, self.read_to + size)
-        self.read = self.engine.prefill([prompt[:-1] for prompt in self.prompts[self.read_from : self.read_to]])
+        self.read = self.backend.prefill([prompt[:-1] for prompt in self.prompts[self.read_from : self.read_to]])

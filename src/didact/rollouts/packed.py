@@ -27,8 +27,8 @@ class PackedPrompts:
     """int64 [P]."""
 
 
-class PackedEngine:
-    """See `didact.rollouts.engines.DecodingEngine`.
+class PackedBackend:
+    """See `didact.rollouts.backends.DecodingBackend`.
 
     Args:
         weights: of `pack`.

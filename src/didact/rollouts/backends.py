@@ -1,7 +1,7 @@
 """Two ways to run a language model one token at a time, behind one interface.
 
-`PackedEngine` for Llama-shaped models, whose weights it lays out anew; `CachedEngine` for all others that keep keys and
-values. Axis letters: S slots, P prompts, R slots that are filled, V vocabulary.
+`PackedBackend` for Llama-shaped models, whose weights it lays out anew; `CachedBackend` for all others that keep keys
+and values. Axis letters: S slots, P prompts, R slots that are filled, V vocabulary.
 """
 
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from torch import Tensor
 
 from didact.errors import ConfigError
 from didact.learners.causal import CausalLearner
-from didact.rollouts.cached import CachedEngine, cache_argument
-from didact.rollouts.packed import PackedEngine
+from didact.rollouts.cached import CachedBackend, cache_argument
+from didact.rollouts.packed import PackedBackend
 from didact.rollouts.products import is_llama_shaped, pack
 
 
-class DecodingEngine(Protocol):
+class DecodingBackend(Protocol):
     """A model with slots, each of which holds a sequence that is being written."""
 
     def prefill(self, prompts: Sequence[Sequence[int]]) -> Any:
@@ -42,8 +42,8 @@ class DecodingEngine(Protocol):
         ...
 
 
-def engine_for(learner: CausalLearner, slots: int, length: int) -> DecodingEngine:
-    """The engine that suits a model, with the weights that it has now.
+def make_backend(learner: CausalLearner, slots: int, length: int) -> DecodingBackend:
+    """The backend that suits a model, with the weights that it has now.
 
     Args:
         learner: the model.
@@ -55,10 +55,10 @@ def engine_for(learner: CausalLearner, slots: int, length: int) -> DecodingEngin
     """
     module = learner.module
     if is_llama_shaped(module, length):
-        return PackedEngine(pack(module, learner.head, length), slots=slots, length=length)
+        return PackedBackend(pack(module, learner.head, length), slots=slots, length=length)
     if cache_argument(module) is None:
         raise ConfigError(
             f"The model {learner.config!r} ({type(module).__name__}) keeps no keys and values of earlier tokens, so "
             "that it can't be sampled from; give a transformer."
         )
-    return CachedEngine(module, slots=slots, length=length)
+    return CachedBackend(module, slots=slots, length=length)
