@@ -166,6 +166,18 @@ def test_a_stopped_run_goes_on_to_the_bit(tmp_path, monkeypatch):
     assert all(torch.equal(mine, theirs) for mine, theirs in pairs)
 
 
+def test_a_finished_run_that_is_resumed_writes_nothing_twice(tmp_path):
+    settings = {**QUICK, "steps": 30, "evaluate_every": 7, "select": "best", "lr": 0.05}
+    whole = didact.run(method="supervised", directory=tmp_path / "run", **settings)
+    before = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert [json.loads(line)["step"] for line in before.splitlines()] == [0, 7, 14, 21, 28, 30, 30]
+    for _ in range(3):
+        again = didact.resume(tmp_path / "run", data=DATA, progress=False)
+        assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
+        assert again.history == whole.history
+        assert (again.metrics, again.validation) == (whole.metrics, whole.validation)
+
+
 def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew(tmp_path, monkeypatch):
     whole = didact.run(method="supervised", **QUICK)
     monkeypatch.setattr(Method, "after_step", lambda _self: (_ for _ in ()).throw(RuntimeError("killed")))

@@ -55,5 +55,5 @@ def test_figures_that_cannot_be_written_pause_the_run(problem, run_directory, mo
 
     monkeypatch.setattr(RunDirectory, "log", full)
     result = run(problem, run_directory, 100, log_every=10)
-    assert (result.status, result.steps) == ("paused", 5)
+    assert (result.status, result.steps) == ("paused", 10)
     assert "No space left on device" in result.reason

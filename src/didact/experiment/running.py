@@ -304,7 +304,7 @@ def _in_directory(
         checkpoint = run.place.told(stored is not None and bool(list_checkpoints(directory.checkpoints)))
         if stored is not None and not checkpoint:
             # It was killed before its first checkpoint: what it wrote until then will be written again.
-            directory.rewind(-1)
+            directory.rewind()
         result = _fit(run, Watch(run, keep=False), directory, progress=progress, going_on=checkpoint)
         if result.status == "done" and config.select == "best":
             _load_best(run, directory)

@@ -5,6 +5,7 @@ It is written under another name, flushed to the disk, and only then renamed. No
 """
 
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,11 +62,21 @@ def read_checkpoint(directory: Path) -> Document:
 
 def list_checkpoints(folder: Path, prefix: str = "step") -> list[Path]:
     """The numbered checkpoints in a folder, the newest first; `prefix` is "step", or "best" for the best of a run."""
-    return sorted(folder.glob(f"{prefix}-*"), reverse=True)
+    return sorted((path for path in folder.glob(f"{prefix}-*") if step_of(path) >= 0), reverse=True)
 
 
-def load_latest(folder: Path) -> tuple[Document, Path, list[str]]:
+def step_of(directory: Path) -> int:
+    """The step of a numbered checkpoint; -1 of anything else."""
+    number = directory.name.rpartition("-")[2]
+    return int(number) if number.isdecimal() else -1
+
+
+def load_latest(folder: Path, *, until: float = math.inf) -> tuple[Document, Path, list[str]]:
     """Read the newest checkpoint that is whole.
+
+    Args:
+        folder: holds numbered checkpoints.
+        until: the last step that counts.
 
     Returns:
         The state, its directory, and a sentence for each newer checkpoint that was broken.
@@ -74,7 +85,7 @@ def load_latest(folder: Path) -> tuple[Document, Path, list[str]]:
         CheckpointError: there is none.
     """
     complaints: list[str] = []
-    for directory in list_checkpoints(folder):
+    for directory in (path for path in list_checkpoints(folder) if step_of(path) <= until):
         try:
             return read_checkpoint(directory), directory, complaints
         except CheckpointError as error:
@@ -97,12 +108,32 @@ def load_checkpoint(path: Path) -> Document:
     return read_checkpoint(path) if (path / files.MANIFEST).exists() else load_latest(path)[0]
 
 
-def prune(folder: Path, keep: int, prefix: str = "step") -> None:
-    """Delete all but the newest `keep` numbered checkpoints, and what interrupted writes left behind."""
-    for directory in list_checkpoints(folder, prefix)[keep:]:
-        shutil.rmtree(directory, ignore_errors=True)
+def save_numbered(folder: Path, prefix: str, step: int, state: Values, *, keep: int, until: float = math.inf) -> None:
+    """Write a state as the newest checkpoint of its kind; delete old ones, and what interrupted writes left behind.
+
+    Args:
+        folder: holds numbered checkpoints.
+        prefix: the kind, as in `list_checkpoints`.
+        step: its number.
+        state: see `save_checkpoint`, which raises what this does.
+        keep: how many of the newest stay.
+        until: the newest one up to this step stays too.
+    """
+    save_checkpoint(folder / f"{prefix}-{step:010d}", state)
+    found = list_checkpoints(folder, prefix)
+    needed = next((path for path in found if step_of(path) <= until), None)
+    for directory in found[keep:]:
+        if directory != needed:
+            shutil.rmtree(directory, ignore_errors=True)
     for partial in folder.glob(".*.partial-*"):
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def drop_after(folder: Path, step: int) -> None:
+    """Delete the checkpoints of later steps."""
+    for directory in list_checkpoints(folder):
+        if step_of(directory) > step:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def _pack(value: object, place: str, tensors: dict[str, Tensor]) -> Any:

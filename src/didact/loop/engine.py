@@ -74,7 +74,6 @@ class Engine:
     keep: int
     evaluate: Callable[[Any], Mapping[str, float]] | None
     best_metric: str
-    probe: Batch | None
     cadence: Cadence
 
     def __init__(
@@ -103,30 +102,36 @@ class Engine:
         self.teachers = [*method.teachers(), *getattr(source, "teachers", ())]
         self.cost = Cost(labels=source.labels)
         self.windows = 0
+        self.seen_step = 0
+        """Up to which step monitors have looked."""
         self.rate = 0.0
         self.roll_backs = 0
         self.result = FitResult(status="done", reason="The budget is used up.", cost=self.cost)
-        self.saved_step, self.saved_time = 0, time.monotonic()
+        self.saved_step, self.saved_time = -1, time.monotonic()
         self.validated_step = -1
+        self.probe: Batch | None = None
         self.line = ProgressLine(False, "")
         self.flops: dict[tuple[int, ...], int] = {}
 
     # ---- the loop
+
+    @property
+    def going(self) -> bool:
+        """Whether nothing has ended the run before its budget is used up."""
+        return self.result.status == "done"
 
     def go(self, line: ProgressLine, stop: threading.Event) -> FitResult:
         """Take steps until the budget is used up, or something ends the run."""
         for module in self.method.modules().values():
             module.train()
         self.line = line
-        if self.cost.steps == 0 and self.directory is not None and not self.save():
-            return self.result
-        if self.cost.steps == 0 and self.evaluate is not None:
+        if self.directory is not None and self.saved_step < 0:
+            self.save()
+        if self.going and self.cost.steps == 0 and self.evaluate is not None:
             self.validate()
-        limit = self.budget
-        ended = False
         clock = time.perf_counter()
         batches = iter(self.source)
-        while not ended and (fraction := limit.fraction(self.cost, self.source.epoch_size)) < 1.0:
+        while self.going and (fraction := self.fraction) < 1.0:
             # A source may let the method collect a round, which is to know how far the run has come.
             self.method.step, self.method.fraction = self.cost.steps, fraction
             batch = next(batches)
@@ -142,9 +147,9 @@ class Engine:
             clock = now
             stopping, due = self.agree(stop)
             if not admitted or self.cost.steps % self.cadence.log == 0:
-                ended = self.look(admitted)
-            if not ended:
-                ended = self.keep_house(stopping, due)
+                self.look(admitted)
+            if self.going:
+                self.keep_house(stopping, due)
             line.update(fraction, self.cost.examples)
         return self.finish()
 
@@ -265,8 +270,12 @@ class Engine:
 
     # ---- looking
 
-    def look(self, admitted: bool) -> bool:
-        """Read the figures of the window, ask the monitors, and act on what they say; True ends the run."""
+    def look(self, admitted: bool) -> None:
+        """Read the figures of the window, ask the monitors, and act on what they say.
+
+        Windows end after every so many steps, at a step that is not taken and at the end of the run: what monitors see
+        depends on neither the clock nor on where a run was stopped.
+        """
         self.stepper.check()
         if self.windows == 0 and self.directory is not None:
             self.attributes.check()
@@ -287,11 +296,12 @@ class Engine:
         )
         shown = [name for name in losses if name == "total" or len(losses) > 2][:SHOWN]
         figures = {name: _last_mean(losses[name]) for name in shown}
-        self.line.update(self.budget.fraction(self.cost, self.source.epoch_size), self.cost.examples, figures)
-        if self.result.status == "paused":
-            return True
+        self.line.update(self.fraction, self.cost.examples, figures)
+        if not self.going:
+            return
         probing = self.windows % PROBE_WINDOWS == 0 and not halted
         self.windows += 1
+        since, self.seen_step = self.seen_step, self.cost.steps
         window = Window(
             step=self.cost.steps,
             losses=losses,
@@ -303,7 +313,7 @@ class Engine:
         if halted and not any(v.level in ("pause", "roll_back", "stop") for v in verdicts):
             reason = f"At step {self.cost.steps} the loss or its gradient was not finite; the weights were not changed."
             verdicts.append(Verdict("stop", "loop", float(self.cost.steps), reason))
-        return self.act([v for v in verdicts if v.level != "ok"])
+        self.act([v for v in verdicts if v.level != "ok"], since)
 
     def kind_of(self, term: str) -> str:
         """Under which heading a term is written: a loss, or a figure that is only looked at."""
@@ -320,34 +330,36 @@ class Engine:
         learner.train(was_training)
         return output
 
-    def act(self, verdicts: list[Verdict]) -> bool:
-        """Do what the most drastic verdict asks for; True ends the run."""
+    def act(self, verdicts: list[Verdict], since: int) -> None:
+        """Do what the most drastic verdict on the steps since `since` asks for."""
         for verdict in verdicts:
             self.result.verdicts.append((self.cost.steps, verdict))
-            if self.directory is not None:
-                self.directory.verdict({"step": self.cost.steps, **asdict(verdict)})
+            record = {"step": self.cost.steps, **asdict(verdict)}
+            self.attempt(f"The verdict of step {self.cost.steps}", lambda folder, r=record: folder.verdict(r))
             self.line.say(f"step {self.cost.steps}: {verdict.monitor}: {verdict.reason}")
         worst = max(verdicts, key=lambda verdict: LEVELS.index(verdict.level), default=None)
         if worst is None or worst.level in ("ok", "warn"):
-            return False
-        if worst.level == "roll_back" and self.roll_backs < MAX_ROLL_BACKS and self.roll_back():
-            return False
+            return
+        if worst.level == "roll_back" and self.roll_backs < MAX_ROLL_BACKS and self.roll_back(since):
+            return
         self.result.status = "paused" if worst.level == "pause" else "stopped"
         self.result.reason = worst.reason
-        return True
 
-    def roll_back(self) -> bool:
-        """Take the weights and the optimizer back to the newest checkpoint, and halve the learning rate.
+    def roll_back(self, since: int) -> bool:
+        """Take the weights and the optimizer back to a checkpoint from before some steps, and halve the learning rate.
 
         The source goes on where it is, so that the batches that led here are not met again in the same state.
+        Checkpoints from later are of weights that monitors object to, and go.
         """
         assert self.directory is not None
         factor = self.stepper.rate_factor * ROLL_BACK_FACTOR
         try:
-            state, path, _ = ckpt.load_latest(self.directory.checkpoints)
+            state, path, _ = ckpt.load_latest(self.directory.checkpoints, until=since)
             self.load_learned(state)
         except CheckpointError:
             return False
+        if self.place.first:
+            ckpt.drop_after(self.directory.checkpoints, since)
         self.guard.reset()
         self.roll_backs += 1
         self.stepper.rate_factor = factor
@@ -364,19 +376,21 @@ class Engine:
         self.cost.seconds, stopping, due = self.place.most((self.cost.seconds, float(stop.is_set()), float(due)))
         return stopping > 0, due > 0
 
-    def keep_house(self, stopping: bool, due: bool) -> bool:
-        """Evaluate and save when it is time; True ends the run."""
+    def keep_house(self, stopping: bool, due: bool) -> None:
+        """Evaluate, stop and save when it is time."""
         step, every = self.cost.steps, self.cadence
-        if every.evaluate is not None and step % every.evaluate == 0:
+        if every.evaluate is not None and step % every.evaluate == 0 and step != self.validated_step:
             self.validate()
-        if stopping:
+        if stopping and self.going:
             self.result.status, self.result.reason = "interrupted", "A signal asked the run to end."
-            return True
-        if not due:
-            return False
-        # Monitors see everything up to a checkpoint before it is written.
-        ended = len(self.recorder) > 0 and self.look(True)
-        return not self.save() or ended
+        # Where the device has left steps out since the last window, the next one will count them; see `finish`, too.
+        elif due and self.fraction < 1.0 and not self.guard.halted():
+            self.save()
+
+    @property
+    def fraction(self) -> float:
+        """How much of the budget is used."""
+        return self.budget.fraction(self.cost, self.source.epoch_size)
 
     def save_is_due(self) -> bool:
         """Whether it is time for a checkpoint."""
@@ -403,60 +417,56 @@ class Engine:
             if self.directory is not None:
                 self.write("best")
 
-    def save(self) -> bool:
-        """Write a checkpoint; False pauses the run because it could not be written."""
-        saved = self.write("step")
+    def save(self) -> None:
+        """Write a checkpoint."""
+        self.write("step")
         self.saved_step, self.saved_time = self.cost.steps, time.monotonic()
-        return saved
 
-    def write(self, prefix: str) -> bool:
-        """Write the whole state as a checkpoint of that kind; False when the disk did not take it."""
-        assert self.directory is not None
+    def write(self, prefix: str) -> None:
+        """Write the whole state as a checkpoint of that kind."""
         self.attributes.check()
-        trouble = self.place.collect(self.written(prefix) if self.place.first else "")[0]
-        if trouble:
-            self.pause(f"The checkpoint of step {self.cost.steps} could not be written ({trouble})")
-        return not trouble
-
-    def written(self, prefix: str) -> str:
-        """Write a checkpoint; what went wrong, or nothing."""
-        assert self.directory is not None
-        folder = self.directory.checkpoints
-        try:
-            ckpt.save_checkpoint(folder / f"{prefix}-{self.cost.steps:010d}", self.state())
-            ckpt.prune(folder, self.keep if prefix == "step" else 1, prefix)
-        except OSError as error:
-            return str(error) or type(error).__name__
-        return ""
+        keep, until = (self.keep, self.seen_step) if prefix == "step" else (1, math.inf)
+        self.attempt(
+            f"The checkpoint of step {self.cost.steps}",
+            lambda folder: ckpt.save_numbered(
+                folder.checkpoints, prefix, self.cost.steps, self.state(), keep=keep, until=until
+            ),
+        )
 
     def note(self, figures: Values) -> None:
         """Add figures to the history, and to the run's directory."""
         known = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in figures.items()}
         record = {"step": self.cost.steps, **known}
-        self.result.history.append(record)
-        if self.directory is not None:
-            try:
-                self.directory.log(record)
-            except OSError as error:
-                self.pause(f"The figures of step {self.cost.steps} could not be written ({error})")
+        if self.attempt(f"The figures of step {self.cost.steps}", lambda directory: directory.log(record)):
+            self.result.history.append(record)
 
-    def pause(self, trouble: str) -> None:
-        """End the run because the disk did not take something."""
-        assert self.directory is not None
-        self.result.status = "paused"
-        self.result.reason = (
-            f"{trouble}; the checkpoints in {self.directory.checkpoints} are intact. "
-            f"Make room, then go on with: didact resume {self.directory.path}"
-        )
+    def attempt(self, what: str, write: Callable[[RunDirectory], None]) -> bool:
+        """Write something into the directory, if there is one; the run pauses where the disk does not take it."""
+        if self.directory is None:
+            return True
+        trouble = ""
+        try:
+            if self.place.first:
+                write(self.directory)
+        except OSError as error:
+            trouble = str(error) or type(error).__name__
+        if trouble := self.place.told(trouble):
+            self.result.status = "paused"
+            self.result.reason = (
+                f"{what} could not be written ({trouble}); the checkpoints in {self.directory.checkpoints} are intact. "
+                f"Make room, then go on with: didact resume {self.directory.path}"
+            )
+        return not trouble
 
     def finish(self) -> FitResult:
-        """Read what is left, evaluate, and save."""
-        if len(self.recorder):
+        """Read what is left, evaluate, and save. A run that was cut short keeps what is left for when it goes on."""
+        if self.going and len(self.recorder):
             self.look(True)
-        if self.result.status == "done" and self.evaluate is not None and self.validated_step != self.cost.steps:
-            self.validate()
+        # Saved before what may take long: whoever goes on from there evaluates again, and writes that anew.
         if self.directory is not None and self.cost.steps != self.saved_step and not self.guard.halted():
             self.save()
+        if self.going and self.evaluate is not None and self.validated_step != self.cost.steps:
+            self.validate()
         self.cost.peak_memory = max(self.cost.peak_memory, peak_memory(self.device))
         for module in self.method.modules().values():
             module.eval()
@@ -480,8 +490,13 @@ class Engine:
             "generators": generator_states(self.device),
             # A shape that is counted is computed by torch's decompositions, whose last bits may differ.
             "flops": [[*shape, flops] for shape, flops in self.flops.items()],
+            "recorder": self.recorder.state_dict(),
+            "probe": None if self.probe is None else dict(self.probe),
             "windows": self.windows,
+            "seen_step": self.seen_step,
             "roll_backs": self.roll_backs,
+            "records": [len(self.result.history), len(self.result.verdicts)],
+            "validated_step": self.validated_step,
             "best": self.result.best,
         }
 
@@ -514,13 +529,15 @@ class Engine:
         self.cost = self.result.cost = Cost(**state["cost"])
         set_generator_states(state["generators"], self.device)
         self.flops = {tuple(shape): flops for *shape, flops in state.get("flops", [])}
-        self.windows, self.roll_backs = state["windows"], state["roll_backs"]
+        self.recorder.load_state_dict(state["recorder"])
+        self.probe = None if state["probe"] is None else Batch(state["probe"]).to(self.device)
+        self.windows, self.seen_step, self.roll_backs = state["windows"], state["seen_step"], state["roll_backs"]
         self.result.best = state["best"]
-        self.saved_step = self.cost.steps
-        self.directory.rewind(self.cost.steps)
-        self.result.history = self.directory.records("metrics.jsonl")
+        self.validated_step, self.saved_step = state["validated_step"], self.cost.steps
+        self.result.history, self.result.verdicts = self.directory.rewind(*state["records"])
         for complaint in complaints:
-            self.act([Verdict("warn", "checkpoint", float(self.cost.steps), f"{complaint} {path.name} is used.")])
+            said = f"{complaint} {path.name} is used."
+            self.act([Verdict("warn", "checkpoint", float(self.cost.steps), said)], self.seen_step)
 
 
 def _state_of(part: object) -> Any:

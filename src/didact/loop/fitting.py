@@ -15,7 +15,7 @@ from didact.loop.place import find_place
 from didact.loop.progress import ProgressLine
 from didact.loop.result import FitResult
 from didact.loop.run import RunDirectory
-from didact.types import Batch, Method, Monitor, Place, Source
+from didact.types import Method, Monitor, Place, Source
 
 
 def fit(
@@ -28,7 +28,6 @@ def fit(
     evaluate: Callable[[Any], Mapping[str, float]] | None = None,
     evaluate_every: int | None = None,
     best_metric: str = "accuracy",
-    probe: Batch | None = None,
     run: Path | str | RunDirectory | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -52,7 +51,6 @@ def fit(
         evaluate: from the learner that the method delivers to figures by name.
         evaluate_every: steps between evaluations; by default only at the end.
         best_metric: the figure of `evaluate` that decides which checkpoint is the best.
-        probe: up to 128 examples on which monitors look at the learner; by default from the first batch.
         run: directory for figures and checkpoints; without one nothing is written.
         seed: of the global generators (dropout and the like) while the run goes on; the caller's are given back.
         device: `auto`, `cpu`, `cuda`, `cuda:1`.
@@ -94,7 +92,7 @@ def fit(
         with seeded(seed, place.device), stopping.asked() as stop:
             loop = Engine(method, source, budget, optimizer or OptimizerConfig(), monitors, place, clip_norm, directory)
             loop.precision, loop.micro_batch, loop.keep = precision, micro_batch, keep
-            loop.evaluate, loop.best_metric, loop.probe = evaluate, best_metric, probe
+            loop.evaluate, loop.best_metric = evaluate, best_metric
             loop.cadence = Cadence(log_every, evaluate_every, checkpoint_every)
             if resume:
                 loop.resume()

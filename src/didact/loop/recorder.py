@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from didact.documents import State
 from didact.types import Term, Terms
 
 Reading = tuple[Tensor | float, Tensor | float, float]
@@ -51,14 +52,29 @@ class Recorder:
         weighed = {name for step in self.steps for name, reading in step.items() if reading[2]}
         self.watched = frozenset({name for step in self.steps for name in step} - weighed)
         total = torch.zeros(len(self.steps), dtype=torch.float64)
-        for name in dict.fromkeys(name for step in self.steps for name in step):
-            sums, counts, weights = (_column([step.get(name, _ABSENT)[i] for step in self.steps]) for i in range(3))
+        for name, (sums, counts, weights) in self.columns().items():
             losses[name] = sums / counts
             # Only an absent or empty term is left out of the total; a loss that is not a number must show.
             total += torch.where(counts == 0, 0.0, losses[name] * weights)
         norms = _column(self.norms)
         self.clear()
         return {"total": total, **losses}, norms
+
+    def columns(self) -> dict[str, list[Tensor]]:
+        """The sums, counts and weights of each term, each float64 [W] on the CPU; waits for the device."""
+        names = dict.fromkeys(name for step in self.steps for name in step)
+        return {name: [_column([s.get(name, _ABSENT)[i] for s in self.steps]) for i in range(3)] for name in names}
+
+    def state_dict(self) -> State:
+        """The window so far; waits for the device."""
+        terms = {name: [column.tolist() for column in columns] for name, columns in self.columns().items()}
+        return {"terms": terms, "norms": _column(self.norms).tolist()}
+
+    def load_state_dict(self, state: State, /) -> None:
+        """Take back what `state_dict` gave."""
+        self.norms = list(state["norms"])
+        terms = {name: list(zip(*columns, strict=True)) for name, columns in state["terms"].items()}
+        self.steps = [{name: readings[i] for name, readings in terms.items()} for i in range(len(self.norms))]
 
 
 _ABSENT: Reading = (0.0, 0.0, 0.0)

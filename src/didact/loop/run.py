@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 from typing import Any, TextIO
 
+from didact import files
 from didact.documents import Document, Values
 from didact.errors import RunError
+from didact.types import Verdict
 
 
 class RunDirectory:
@@ -59,20 +61,29 @@ class RunDirectory:
         if self.writes:
             self._append("verdicts.jsonl", record)
 
-    def records(self, name: str) -> list[Document]:
-        """Read a file of records back; empty where it is not there."""
-        path = self.path / name
-        return read_records(path) if path.exists() else []
+    def rewind(self, records: int = 0, verdicts: int = 0) -> tuple[list[Document], list[tuple[int, Verdict]]]:
+        """Drop what was written after a checkpoint, which a resumed run will write again.
 
-    def rewind(self, step: int) -> None:
-        """Drop figures from after `step`, which a resumed run will write again."""
-        if not self.writes:
-            return
-        for name in ("metrics.jsonl", "verdicts.jsonl"):
-            kept = [record for record in self.records(name) if record["step"] <= step]
-            partial = self.path / f".{name}.partial"
-            partial.write_text("".join(json.dumps(record) + "\n" for record in kept))
-            partial.replace(self.path / name)
+        Args:
+            records: how many lines of `metrics.jsonl` there were then.
+            verdicts: how many of `verdicts.jsonl`.
+
+        Returns:
+            Those records, and those verdicts with their steps.
+
+        Raises:
+            RunError: a line is no verdict.
+        """
+        kept = {"metrics.jsonl": self._first("metrics.jsonl", records)}
+        kept["verdicts.jsonl"] = self._first("verdicts.jsonl", verdicts)
+        for name, lines in kept.items() if self.writes else ():
+            with files.whole_file(self.path / name) as partial:
+                partial.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        try:
+            given = [(int(line.pop("step")), Verdict(**line)) for line in kept["verdicts.jsonl"]]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RunError(f"{self.path / 'verdicts.jsonl'} holds something else than verdicts: {error}.") from None
+        return kept["metrics.jsonl"], given
 
     def close(self) -> None:
         """Let go of the directory."""
@@ -81,6 +92,10 @@ class RunDirectory:
             self._writer = None
         if self._lock is not None:
             self._lock.close()
+
+    def _first(self, name: str, count: int) -> list[Document]:
+        path = self.path / name
+        return read_records(path)[:count] if path.exists() else []
 
     def _append(self, name: str, record: Values) -> None:
         with (self.path / name).open("a") as file:
