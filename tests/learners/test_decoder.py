@@ -13,11 +13,11 @@ from didact.errors import ConfigError
 from didact.learners.decoder import (
     Decoder,
     DecoderConfig,
+    apply_rotary,
     load_decoder,
     packed_mask,
     packed_positions,
-    rotary,
-    rotate,
+    rotary_angles,
     save_decoder,
 )
 
@@ -104,7 +104,7 @@ def test_rotary_positions_are_complex_rotations():
     pairs = x[..., :4].numpy() + 1j * x[..., 4:].numpy()
     speeds = np.array([1000.0 ** (-2 * i / 8) for i in range(4)])
     turned = pairs * np.exp(1j * positions.numpy()[:, :, None, None] * speeds)
-    found = rotate(x, *rotary(positions, 8, 1000.0)).numpy()
+    found = apply_rotary(x, *rotary_angles(positions, 8, 1000.0)).numpy()
     np.testing.assert_allclose(found, np.concatenate([turned.real, turned.imag], -1), atol=1e-5)
 
 

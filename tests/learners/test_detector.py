@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from didact.learners import Alarm, AnomalyDetector, ModuleLearner
+from didact.learners import AnomalyDetector, AnomalyScore, ModuleLearner
 from didact.types import Batch
 
 
@@ -16,11 +16,11 @@ def maps(*peaks):
 
 
 def test_peaks_are_standardised_by_those_of_normal_images():
-    alarm = Alarm(3, normal=1, margin=2.0)
+    alarm = AnomalyScore(3, normal=1, margin=2.0)
     seen = [(0.5, 0.1, 0.2), (0.3, 0.1, 0.9)]
     for peaks in seen:
-        alarm.note(maps(*peaks), torch.ones(3, dtype=torch.bool))
-        alarm.settle()
+        alarm.accumulate(maps(*peaks), torch.ones(3, dtype=torch.bool))
+        alarm.update()
     # Where it begins there is one row of zero; every settling leaves 0.9 of the past.
     rows = np.log(np.array(seen[0] + seen[1]))
     weight = np.array([0.9, 0.9, 0.9, 1.0, 1.0, 1.0])
@@ -34,11 +34,11 @@ def test_peaks_are_standardised_by_those_of_normal_images():
 
 
 def test_defects_teach_nothing_of_what_is_normal():
-    plain, mixed = Alarm(2, normal=0, margin=3.0), Alarm(2, normal=0, margin=3.0)
-    plain.note(maps(0.2, 0.2), torch.tensor([True, True]))
-    mixed.note(maps(0.2, 7.0), torch.tensor([True, False]))
-    plain.settle()
-    mixed.settle()
+    plain, mixed = AnomalyScore(2, normal=0, margin=3.0), AnomalyScore(2, normal=0, margin=3.0)
+    plain.accumulate(maps(0.2, 0.2), torch.tensor([True, True]))
+    mixed.accumulate(maps(0.2, 7.0), torch.tensor([True, False]))
+    plain.update()
+    mixed.update()
     torch.testing.assert_close(mixed.moments.mean, plain.moments.mean)
     torch.testing.assert_close(mixed.moments.spread, plain.moments.spread)
 
@@ -48,7 +48,7 @@ def test_a_detector_shows_its_map():
         def forward(self, x):
             return x.square().mean(1, keepdim=True)
 
-    alarm = Alarm(2, normal=0, margin=3.0)
+    alarm = AnomalyScore(2, normal=0, margin=3.0)
     x = torch.rand(4, 2, 5, 5)
     output = ModuleLearner(AnomalyDetector(Squared(), alarm), head=None, taps=("anomaly_map",))(Batch({"x": x}))
     expected = x.square().mean(1, keepdim=True)

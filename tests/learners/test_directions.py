@@ -20,8 +20,8 @@ def test_projections_are_those_on_principal_components(leave_out):
     directions = ClassDirections(6, 2, 3)
     for part in range(0, 200, 50):
         rows = torch.tensor(hidden[part : part + 50], dtype=torch.float32)
-        directions.note(rows, torch.tensor(classes[part : part + 50]))
-    directions.settle(torch.tensor(head) if leave_out else None)
+        directions.accumulate(rows, torch.tensor(classes[part : part + 50]))
+    directions.update(torch.tensor(head) if leave_out else None)
     found = directions(torch.tensor(hidden[:10], dtype=torch.float32)).numpy()
     kept = np.eye(6) - np.linalg.pinv(head) @ head if leave_out else np.eye(6)
     for c in range(2):
@@ -36,8 +36,8 @@ def test_projections_are_those_on_principal_components(leave_out):
 def test_what_the_head_reads_makes_no_difference():
     hidden, classes, head = drawn()
     directions = ClassDirections(6, 2, 2)
-    directions.note(torch.tensor(hidden, dtype=torch.float32), torch.tensor(classes))
-    directions.settle(torch.tensor(head))
+    directions.accumulate(torch.tensor(hidden, dtype=torch.float32), torch.tensor(classes))
+    directions.update(torch.tensor(head))
     moved = hidden[:5] + 3 * head[0]
     torch.testing.assert_close(
         directions(torch.tensor(moved)), directions(torch.tensor(hidden[:5])), rtol=1e-3, atol=1e-3

@@ -16,13 +16,13 @@ def test_images_have_the_shape_and_range_that_were_asked_for(shape):
 
 def test_an_image_depends_on_its_own_noise_alone():
     generator, noise = ImageGenerator((1, 8, 8), noise=4, width=6), torch.randn(5, 4)
-    whole = generator.of(noise)
-    torch.testing.assert_close(generator.of(noise[2:3]), whole[2:3])
+    whole = generator.decode(noise)
+    torch.testing.assert_close(generator.decode(noise[2:3]), whole[2:3])
     assert not torch.allclose(whole[0], whole[1])
     torch.manual_seed(3)
     first = generator(2)
     torch.manual_seed(3)
-    assert torch.equal(first, generator.of(torch.randn(2, 4)))
+    assert torch.equal(first, generator.decode(torch.randn(2, 4)))
 
 
 def test_the_seed_decides_the_weights():

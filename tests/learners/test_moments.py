@@ -13,9 +13,9 @@ def test_every_batch_counts_alike(shape):
     batches = [torch.randn(shape, generator=generator) * 3 + k for k in range(3)]
     moments = Moments(batches[0])
     for batch in batches[1:]:
-        moments.note(batch)
+        moments.accumulate(batch)
     before = moments(batches[0])
-    moments.settle()
+    moments.update()
     assert not torch.equal(before, moments(batches[0])), "what is noted must count from the next settle on"
     axes = (0, 2, 3) if len(shape) == 4 else tuple(range(len(shape) - 1))
     every = np.concatenate([batch.double().numpy() for batch in batches])
@@ -25,8 +25,8 @@ def test_every_batch_counts_alike(shape):
 
 def test_the_past_fades():
     moments = Moments(torch.zeros(4, 2) + 5.0, kept=0.5)
-    moments.note(torch.ones(4, 2))
-    moments.settle()
+    moments.accumulate(torch.ones(4, 2))
+    moments.update()
     np.testing.assert_allclose(moments.mean.numpy(), (0.5 * 5 * 4 + 4) / (0.5 * 4 + 4), rtol=1e-6)
 
 

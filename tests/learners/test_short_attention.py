@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from didact.learners.decoder import Decoder, DecoderConfig, rotary
-from didact.learners.short_attention import LONGEST, attend, is_short, paired
+from didact.learners.decoder import Decoder, DecoderConfig, rotary_angles
+from didact.learners.short_attention import LONGEST, attend, is_short, pair_columns
 
 B, T, H, E = 2, 5, 3, 4
 
 
 def turns(length=T, size=E, theta=50.0):
-    return torch.complex(*rotary(torch.arange(length)[None], size, theta))[0, :, 0].to(torch.complex128)
+    return torch.complex(*rotary_angles(torch.arange(length)[None], size, theta))[0, :, 0].to(torch.complex128)
 
 
 def states():
@@ -44,7 +44,7 @@ def test_the_gradient():
 
 def test_columns_that_turn_together_lie_side_by_side():
     weight = torch.arange(2 * E)[:, None].expand(-1, 3)
-    assert paired(weight, E)[:, 0].tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
+    assert pair_columns(weight, E)[:, 0].tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
 
 
 @pytest.mark.parametrize("precision", ["float32", "autocast"])

@@ -7,7 +7,7 @@ from torch import nn
 
 from conftest import net
 from didact.errors import ConfigError
-from didact.learners import ModuleLearner, Size
+from didact.learners import ModuleLearner, SubnetSize
 from didact.learners.nets import Encoder, MaskedMean, TextNet
 from didact.losses.labels.supervised import cross_entropy
 from didact.methods.distillation.autodistil import AutoDistil, Config
@@ -47,9 +47,9 @@ def relations(vectors, heads, present):
 
 def distance(method, size):
     """The mean over examples of the three divergences of a net that is cut out."""
-    small = method.space.supernet.cut_out(size)
-    small.tap(method.space.supernet.queries_of(size))
-    mine = small(BATCH).features[method.space.supernet.queries_of(size)].detach().double().numpy()
+    small = method.space.supernet.extract(size)
+    small.tap(method.space.supernet.queries_tap(size))
+    mine = small(BATCH).features[method.space.supernet.queries_tap(size)].detach().double().numpy()
     theirs = method.teacher.signal(BATCH).features[method.tap].double().numpy()
     total = 0.0
     for one, other, there in zip(mine, theirs, BATCH["attention_mask"].bool().numpy(), strict=True):
@@ -62,7 +62,7 @@ def distance(method, size):
 def test_every_net_that_is_drawn_follows_the_relations_of_the_last_layer():
     method = made(sampled=1)
     torch.manual_seed(3)
-    sizes = method.space.drawn(1)
+    sizes = method.space.sample(1)
     torch.manual_seed(3)
     terms = method.loss(BATCH)
     assert set(terms) == {"queries", "keys", "values"}
@@ -81,7 +81,7 @@ def test_the_best_net_within_the_limit_is_chosen_and_fine_tuned():
     method.fraction = 0.5
     terms = method.loss(BATCH)
     assert method.space.chosen == min(distances, key=distances.get)
-    small, there = method.space.supernet.cut_out(method.space.chosen), BATCH["label"] != IGNORE
+    small, there = method.space.supernet.extract(method.space.chosen), BATCH["label"] != IGNORE
     expected = cross_entropy(small(BATCH).logits[there], BATCH["label"][there]).mean()
     assert terms.total().item() == pytest.approx(expected.item(), rel=1e-5)
 
@@ -95,9 +95,9 @@ def test_what_is_delivered_stays_the_net_that_was_chosen():
         optimizer.step()
         optimizer.zero_grad()
         method.after_step()
-    small = method.space.supernet.cut_out(method.space.chosen)
+    small = method.space.supernet.extract(method.space.chosen)
     torch.testing.assert_close(method.delivered(BATCH).logits, small(BATCH).logits)
-    assert method.space.supernet.share(method.space.chosen) <= 0.25
+    assert method.space.supernet.cost_share(method.space.chosen) <= 0.25
     assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in method.learner.parameters())
 
 
@@ -112,7 +112,7 @@ def test_a_choice_is_part_of_the_state():
 
 def test_each_sub_space_of_one_net_distils_it_alone():
     method = made(subspaces=4)
-    assert method.space.drawn(2) == [Size(2, 1, 64)]
+    assert method.space.sample(2) == [SubnetSize(2, 1, 64)]
     assert method.counts(BATCH)["keys"] == 6
 
 

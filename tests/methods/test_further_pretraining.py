@@ -9,7 +9,7 @@ from torch import nn
 
 from conftest import net, planted
 from didact.errors import ConfigError
-from didact.learners import ModuleLearner, hidden_parts
+from didact.learners import ModuleLearner, random_mask
 from didact.methods.distillation.further_pretraining import Config, FurtherPretraining
 from didact.types import IGNORE, Batch
 
@@ -46,7 +46,7 @@ def filled(learner, filling, x, hidden):
 def drawn(batch):
     """What the method hides at this state of the generator."""
     torch.manual_seed(7)
-    hidden = hidden_parts(batch["x"], 0.5).numpy()
+    hidden = random_mask(batch["x"], 0.5).numpy()
     torch.manual_seed(7)
     return hidden
 

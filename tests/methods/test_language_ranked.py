@@ -247,8 +247,8 @@ def test_what_was_rated_best_wins_by_the_ratio_that_the_pairs_ask_for():
 
 
 def test_pairs_know_how_many_there_are():
-    pairs = RatedPairs.of(QUESTIONS, model())
-    assert pairs.most == 3
+    pairs = RatedPairs.from_questions(QUESTIONS, model())
+    assert pairs.max_pairs == 3
     assert [pairs.pairs[question.id] for question in QUESTIONS] == PAIRS
     writer = SimpleNamespace(encode=Writer(model(), Sampling()).encode)
     batch = pairs.batch(writer, QUESTIONS, [0.99] * 4)

@@ -11,7 +11,7 @@ from torch import nn
 from conftest import net, planted
 from didact import worlds
 from didact.errors import ConfigError, DataError, TeacherError
-from didact.learners import ModuleLearner, stages
+from didact.learners import ModuleLearner, find_stages
 from didact.losses.labels.targets import target_features
 from didact.methods.distillation import attention_transfer, contrastive_distillation, decoupled, relational
 from didact.sources import BatchSource
@@ -126,9 +126,9 @@ def test_attention_lists_candidates_where_there_is_no_common_resolution(images):
 
 def test_stages_are_the_last_blocks_of_each_resolution(images):
     module = convolutional(2, 1)
-    assert stages(module, lambda: module(images["x"])) == {(8, 8): "0", (4, 4): "1"}
+    assert find_stages(module, lambda: module(images["x"])) == {(8, 8): "0", (4, 4): "1"}
     plain = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 3))
-    assert stages(plain, lambda: plain(images["x"])) == {(6, 6): "1"}
+    assert find_stages(plain, lambda: plain(images["x"])) == {(6, 6): "1"}
     assert not any(part._forward_hooks for part in module.modules())
 
 

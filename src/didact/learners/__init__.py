@@ -1,30 +1,30 @@
 """Learners: any module, small built-in nets, causal language models, and Hugging Face classification models."""
 
-from didact.learners.auxiliary import AuxiliaryHead, pooled, stage_names
+from didact.learners.auxiliary import AuxiliaryHead, pool_features, stage_names
 from didact.learners.causal import CausalLearner, check_length, describe_causal, save_causal
 from didact.learners.decoder import Decoder, DecoderConfig
-from didact.learners.detector import Alarm, AnomalyDetector
+from didact.learners.detector import AnomalyDetector, AnomalyScore
+from didact.learners.dino import DinoHead, init_near
 from didact.learners.directions import ClassDirections
-from didact.learners.hiding import hidden_parts
 from didact.learners.image_generator import ImageGenerator
-from didact.learners.interrupted import continue_from, middle_of
-from didact.learners.looking_ahead import answer_with, look_ahead
+from didact.learners.intervention import middle_layer, replace_activation
+from didact.learners.maml import maml_step
+from didact.learners.masking import random_mask
 from didact.learners.module import HIDDEN, ModuleLearner
 from didact.learners.moments import Moments
-from didact.learners.nearby import Prototypes, start_near
 from didact.learners.probe import LinearProbe
 from didact.learners.projector import projector
 from didact.learners.sharing import share_layers
-from didact.learners.stages import common_maps, stages
-from didact.learners.stepped import stepped
+from didact.learners.stages import find_stages, match_maps
 from didact.learners.subspace import SubSpace, partition
-from didact.learners.supernet import Size, Supernet, queries_tap, tokens_present
+from didact.learners.supernet import SubnetSize, Supernet, queries_tap, token_mask
 from didact.learners.tokenizers import ByteTokens, HubTokens, NumberTokens, Tokens
-from didact.learners.widened import leading_weights, widened
+from didact.learners.virtual_step import functional_forward, virtual_step
+from didact.learners.widening import leading_weights, widen
 
 __all__ = [
     "HIDDEN",
-    "Alarm",
+    "AnomalyScore",
     "AnomalyDetector",
     "AuxiliaryHead",
     "ByteTokens",
@@ -38,30 +38,30 @@ __all__ = [
     "ModuleLearner",
     "NumberTokens",
     "Moments",
-    "Prototypes",
-    "Size",
+    "DinoHead",
+    "SubnetSize",
     "SubSpace",
     "Supernet",
     "Tokens",
-    "answer_with",
+    "functional_forward",
     "check_length",
-    "common_maps",
+    "match_maps",
     "describe_causal",
-    "hidden_parts",
-    "continue_from",
-    "middle_of",
+    "random_mask",
+    "replace_activation",
+    "middle_layer",
     "leading_weights",
-    "look_ahead",
+    "virtual_step",
     "partition",
-    "pooled",
+    "pool_features",
     "projector",
     "queries_tap",
     "save_causal",
     "share_layers",
     "stage_names",
-    "stages",
-    "start_near",
-    "stepped",
-    "tokens_present",
-    "widened",
+    "find_stages",
+    "init_near",
+    "maml_step",
+    "token_mask",
+    "widen",
 ]

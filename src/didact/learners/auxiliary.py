@@ -23,10 +23,10 @@ class AuxiliaryHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits [B, outputs] of maps [B, D, H, W], tokens [B, T, D] or vectors [B, D]."""
-        return self.linear(pooled(features))
+        return self.linear(pool_features(features))
 
 
-def pooled(features: Tensor) -> Tensor:
+def pool_features(features: Tensor) -> Tensor:
     """The mean over positions: [B, D] from maps [B, D, H, W], tokens [B, T, D] or vectors [B, D]."""
     return features.mean((2, 3)) if features.ndim == 4 else features.mean(1) if features.ndim == 3 else features
 

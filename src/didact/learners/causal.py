@@ -150,12 +150,12 @@ def load_causal(name: str, dtype: torch.dtype = torch.float32) -> CausalLearner:
         MissingExtraError: transformers is needed and not installed.
     """
     if _facts(name).get("model") == "decoder":
-        with foreign.opened(name):
+        with foreign.check_model(name):
             foreign.check_weights(name)
             module: nn.Module = load_decoder(Path(name), dtype).eval()
     else:
         loaded = hub_causal.load_model(name, dtype)
-        module = HubLlama.of(loaded) or loaded
+        module = HubLlama.convert(loaded) or loaded
     return CausalLearner(module, _tokenizer(name), config=f"hf:{name}")
 
 

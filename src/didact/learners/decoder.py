@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from didact.documents import Document
 from didact.errors import ConfigError, check_range
-from didact.learners.short_attention import attend, is_short, paired
+from didact.learners.short_attention import attend, is_short, pair_columns
 from didact.types import Head
 
 
@@ -110,12 +110,12 @@ class CausalAttention(nn.Module):
         query, key, value = self.q_proj.weight, self.k_proj.weight, self.v_proj.weight
         short = mask is None and self.heads == self.kv_heads and is_short(x)
         if short:
-            query, key = paired(query, self.head_size), paired(key, self.head_size)
+            query, key = pair_columns(query, self.head_size), pair_columns(key, self.head_size)
         states = F.linear(x, torch.cat([query, key, value])).view(B, T, -1, self.head_size)
         if short:
             return self.o_proj(attend(states, torch.complex(cos, sin)[0, :, 0]))
         turned, v = states.split([self.heads + self.kv_heads, self.kv_heads], dim=2)
-        q, k = rotate(turned, cos, sin).transpose(1, 2).split([self.heads, self.kv_heads], dim=1)
+        q, k = apply_rotary(turned, cos, sin).transpose(1, 2).split([self.heads, self.kv_heads], dim=1)
         attended = F.scaled_dot_product_attention(
             q, k, v.transpose(1, 2), attn_mask=mask, is_causal=mask is None, enable_gqa=self.heads != self.kv_heads
         )
@@ -209,7 +209,7 @@ class Llama(nn.Module):
             else packed_positions(segments)
         )
         dtype = self.model.embed_tokens.weight.dtype
-        cos, sin = rotary(positions, self.config.head_size, self.config.rope_theta)
+        cos, sin = rotary_angles(positions, self.config.head_size, self.config.rope_theta)
         return self.model(input_ids, cos.to(dtype), sin.to(dtype), mask)
 
 
@@ -239,7 +239,7 @@ class Decoder(Llama):
                 nn.init.normal_(parameter, std=deviation / math.sqrt(2 * self.config.layers) if inner else deviation)
 
 
-def rotary(positions: Tensor, head_size: int, theta: float) -> tuple[Tensor, Tensor]:
+def rotary_angles(positions: Tensor, head_size: int, theta: float) -> tuple[Tensor, Tensor]:
     """Cosines and sines of rotary positions (Su et al. 2021).
 
     Args:
@@ -250,18 +250,18 @@ def rotary(positions: Tensor, head_size: int, theta: float) -> tuple[Tensor, Ten
     Returns:
         Two float32 [B, T, 1, E/2], for states [B, T, H, E].
     """
-    angles = positions[..., None, None] * frequencies(head_size, theta, device=positions.device)
+    angles = positions[..., None, None] * rotary_frequencies(head_size, theta, device=positions.device)
     return angles.cos(), angles.sin()
 
 
-def frequencies(head_size: int, theta: float, *, device: torch.device | None = None) -> Tensor:
+def rotary_frequencies(head_size: int, theta: float, *, device: torch.device | None = None) -> Tensor:
     """By what angles the pairs of a head's columns turn from one position to the next: float32 [E/2]."""
     steps = torch.arange(0, head_size, 2, device=device, dtype=torch.float32) / head_size
     return 1.0 / theta**steps
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn pairs of columns (i, i + E/2) of heads [B, T, H, E] by the angles of `rotary`."""
+def apply_rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn pairs of columns (i, i + E/2) of heads [B, T, H, E] by the angles of `rotary_angles`."""
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
 

@@ -1,4 +1,4 @@
-"""What finds defects: anomaly maps of images, and when they are a reason to raise the alarm."""
+"""Detectors of defects: anomaly maps of images, and the scores that are made of them."""
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +10,10 @@ _KEPT = 0.9
 """How much of what normal images are like stays at a step."""
 
 
-class Alarm(nn.Module):
-    """Logits from anomaly maps, by what the maps of normal images are like.
+class AnomalyScore(nn.Module):
+    """Logits from anomaly maps, standardised by those of normal images.
 
-    What is noted counts from the next `settle` on.
+    What is accumulated counts from the next `update` on.
 
     Args:
         classes: C.
@@ -27,8 +27,8 @@ class Alarm(nn.Module):
         self.moments = Moments(torch.zeros(1, 1), kept=_KEPT)
 
     @torch.no_grad()
-    def note(self, maps: Tensor, normal: Tensor, place: Place | None = None) -> None:
-        """Take note of maps of images.
+    def accumulate(self, maps: Tensor, normal: Tensor, place: Place | None = None) -> None:
+        """Accumulate maps of images.
 
         Args:
             maps: [B, 1, H, W].
@@ -39,11 +39,11 @@ class Alarm(nn.Module):
         known = [(peaks * mask).sum(), mask.sum().to(peaks.dtype)]
         if place is not None:
             place.sum(known)
-        self.moments.note(torch.where(mask, peaks, known[0] / known[1].clamp(min=1)), place)
+        self.moments.accumulate(torch.where(mask, peaks, known[0] / known[1].clamp(min=1)), place)
 
-    def settle(self) -> None:
-        """Bring what normal images are like up to date."""
-        self.moments.settle()
+    def update(self) -> None:
+        """Update the statistics of normal images."""
+        self.moments.update()
 
     def forward(self, maps: Tensor) -> Tensor:
         """Maps [B, 1, H, W] to logits [B, C].
@@ -64,7 +64,7 @@ class AnomalyDetector(nn.Module):
         alarm: what makes logits of them.
     """
 
-    def __init__(self, anomaly_map: nn.Module, alarm: Alarm) -> None:
+    def __init__(self, anomaly_map: nn.Module, alarm: AnomalyScore) -> None:
         super().__init__()
         self.anomaly_map, self.alarm = anomaly_map, alarm
 

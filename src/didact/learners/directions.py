@@ -44,7 +44,7 @@ class ClassDirections(nn.Module):
             self.register_buffer(name, torch.zeros(shape))
 
     @torch.no_grad()
-    def note(self, hidden: Tensor, classes: Tensor) -> None:
+    def accumulate(self, hidden: Tensor, classes: Tensor) -> None:
         """Add representations float [B, D] of members of `classes`, int64 [B], to what `settle` will see."""
         rows = hidden.float()
         member_BC = nn.functional.one_hot(classes, len(self.number)).to(rows.dtype)
@@ -53,7 +53,7 @@ class ClassDirections(nn.Module):
         self.products += torch.einsum("bc,bd,be->cde", member_BC, rows, rows)
 
     @torch.no_grad()
-    def settle(self, ignored: Tensor | None = None) -> None:
+    def update(self, ignored: Tensor | None = None) -> None:
         """Find the directions of the largest variance within each class, the largest first.
 
         Args:

@@ -82,7 +82,7 @@ def describe(examples: Examples) -> Document:
     }
 
 
-def blank(description: Values) -> Examples:
+def blank_examples(description: Values) -> Examples:
     """Two empty examples of the kind that `describe` told of."""
     shape = description["shape"]
     if description["modality"] == "text":
@@ -130,7 +130,7 @@ def rebuild(
     trust: Iterable[str] = (),
 ) -> tuple[ModuleLearner, Examples]:
     """What `load` does with the tensors and facts that `read` gave."""
-    like, spec = blank(facts), facts["spec"]
+    like, spec = blank_examples(facts), facts["spec"]
     if spec is None:
         raise CheckpointError(
             f"{path} holds the weights of a module of your own; build that, and load the tensors of read(path) into it."

@@ -23,7 +23,7 @@ LARGEST_OTHER = 16
 
 
 @contextlib.contextmanager
-def opened(name: str) -> Iterator[None]:
+def check_model(name: str) -> Iterator[None]:
     """Look at a model before it is opened, and keep what opens it from the network where it is a directory.
 
     Args:

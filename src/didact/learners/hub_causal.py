@@ -13,7 +13,7 @@ from didact.documents import Document
 from didact.errors import ConfigError, MissingExtraError, check_range
 from didact.learners import foreign
 from didact.learners.decoder import packed_mask, packed_positions
-from didact.learners.huggingface import _explained, _quiet, _transformers, explained
+from didact.learners.huggingface import _explained, _quiet, _transformers, explain_errors
 from didact.types import Head
 
 _UNLIMITED = 1_000_000
@@ -142,7 +142,7 @@ def find_head_scaling(model: Any, name: str) -> HeadScaling:
         raise ConfigError(f"{name!r} ({type(model).__name__}) has no linear head; give another causal language model.")
     ids = _some_tokens(model, head_of(model, HeadScaling()), 2)
     with _calmly(model):
-        with explained(name, "causal language model"):
+        with explain_errors(name, "causal language model"):
             logits, hidden = model(input_ids=ids, use_cache=False).logits, hidden_states(model, ids)
             alone = hidden_states(model, ids[:, :1])
         if not _near(hidden[:, :1], alone):

@@ -5,7 +5,7 @@ from typing import Any, Self
 import torch
 
 from didact.errors import ConfigError
-from didact.learners.decoder import DecoderConfig, Llama, frequencies
+from didact.learners.decoder import DecoderConfig, Llama, rotary_frequencies
 
 _TRIED = 8
 """Tokens that both ways of computing are tried on."""
@@ -30,7 +30,7 @@ class HubLlama(Llama):
         self.train(model.training)
 
     @classmethod
-    def of(cls, model: Any) -> Self | None:
+    def convert(cls, model: Any) -> Self | None:
         """Take over a model of transformers, where what comes out of it stays the same; None for any other.
 
         Args:
@@ -79,7 +79,7 @@ def _shape(model: Any) -> DecoderConfig | None:
         )
     except ConfigError:
         return None
-    wanted = frequencies(shape.head_size, theta)
+    wanted = rotary_frequencies(shape.head_size, theta)
     plain = (
         getattr(turns, "rope_type", None) == "default"
         and getattr(turns, "attention_scaling", 1.0) == 1.0

@@ -319,12 +319,12 @@ def _transformers() -> Any:
 @contextlib.contextmanager
 def _explained(name: str, what: str) -> Iterator[None]:
     """Look at a model before it is opened, and turn transformers' errors about it into a sentence."""
-    with explained(name, what), foreign.opened(name):
+    with explain_errors(name, what), foreign.check_model(name):
         yield
 
 
 @contextlib.contextmanager
-def explained(name: str, what: str) -> Iterator[None]:
+def explain_errors(name: str, what: str) -> Iterator[None]:
     """Turn transformers' errors about a model into a sentence.
 
     Args:

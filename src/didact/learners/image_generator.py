@@ -46,9 +46,9 @@ class ImageGenerator(nn.Module):
 
     def forward(self, count: int) -> Tensor:
         """New images float32 [count, channels, height, width] in (0, 1), by the global generator."""
-        return self.of(torch.randn(count, self.noise, device=self.start.weight.device))
+        return self.decode(torch.randn(count, self.noise, device=self.start.weight.device))
 
-    def of(self, noise: Tensor) -> Tensor:
+    def decode(self, noise: Tensor) -> Tensor:
         """The images that noise [B, noise] stands for."""
         maps = self.norms[0](self.start(noise).view(len(noise), -1, *self.sizes[0]))
         for size, conv, norm in zip(self.sizes[1:], self.convs, list(self.norms)[1:], strict=True):

@@ -1,4 +1,4 @@
-"""Means and spreads of features, gathered while batches go by."""
+"""Running means and standard deviations of features."""
 
 import torch
 from torch import Tensor, nn
@@ -10,13 +10,13 @@ _LEAST = 0.01
 
 
 class Moments(nn.Module):
-    """Standardise features by the means and spreads that were seen so far.
+    """Standardise features by running means and standard deviations.
 
-    What is noted counts from the next `settle` on, so that every part of a step sees the same numbers.
+    What is accumulated counts from the next `update` on, so that every part of a step sees the same numbers.
 
     Args:
         features: float [B, D], [B, T, D] or [B, D, H, W]; where it begins. Positions count as examples.
-        kept: how much of the past stays at each `settle`, in (0, 1]; 1 for features that don't change.
+        kept: how much of the past stays at each `update`, in (0, 1]; 1 for features that don't change.
     """
 
     mean: Tensor
@@ -32,27 +32,27 @@ class Moments(nn.Module):
         for name in ("mean", "spread", "total", "squares"):
             self.register_buffer(name, zeros.clone())
         self.register_buffer("count", zeros.new_zeros(()))
-        self.note(features)
-        self.settle()
+        self.accumulate(features)
+        self.update()
 
     @torch.no_grad()
-    def note(self, features: Tensor, place: Place | None = None) -> None:
-        """Add a batch of features to what is known from the next `settle` on.
+    def accumulate(self, features: Tensor, place: Place | None = None) -> None:
+        """Add a batch of features, which counts from the next `update` on.
 
         Args:
             features: of the shape that they had in the beginning, but for B.
             place: where the others of the batch are, with processes that learn together; `features` are its own.
         """
         rows = _rows(features)
-        noted = [rows.sum(0), rows.square().sum(0), rows.new_full((), len(rows))]
+        sums = [rows.sum(0), rows.square().sum(0), rows.new_full((), len(rows))]
         if place is not None:
-            place.sum(noted)
-        for past, new in zip((self.total, self.squares, self.count), noted, strict=True):
+            place.sum(sums)
+        for past, new in zip((self.total, self.squares, self.count), sums, strict=True):
             past += new
 
     @torch.no_grad()
-    def settle(self) -> None:
-        """Bring the mean and the spread up to date."""
+    def update(self) -> None:
+        """Update the mean and the spread."""
         self.mean.copy_(self.total / self.count)
         variance = (self.squares / self.count - self.mean.square()).clamp(min=0.0)
         self.spread.copy_((variance.clamp(min=_LEAST * variance.mean()) + 1e-12).sqrt())

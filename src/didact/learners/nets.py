@@ -33,7 +33,7 @@ class Standardise(nn.Module):
         self.register_buffer("std", torch.where(std > 0, std, torch.ones_like(std)))
 
     @classmethod
-    def of(cls, examples: Examples) -> "Standardise":
+    def fit(cls, examples: Examples) -> "Standardise":
         """Fit to examples: by column for a table, by channel for images."""
         x = examples.tensors["x"]
         over = [0] if examples.modality == "table" else [0, *range(2, x.ndim)]
@@ -63,7 +63,7 @@ def mlp(widths: Sequence[int], examples: Examples, outputs: int) -> nn.Module:
             nn.Embedding(examples.vocabulary, widths[0]), nn.Identity(), _dense(widths[0], widths[1:], outputs)
         )
     size = math.prod(examples.shape)
-    return nn.Sequential(Standardise.of(examples), nn.Flatten(), *_dense(size, widths, outputs))
+    return nn.Sequential(Standardise.fit(examples), nn.Flatten(), *_dense(size, widths, outputs))
 
 
 def _dense(size: int, widths: Sequence[int], outputs: int) -> nn.Sequential:
@@ -99,7 +99,7 @@ def cnn(widths: Sequence[int], examples: Examples, outputs: int) -> nn.Module:
         blocks.append(ConvBlock(channels, width))
         channels = width
     pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    return nn.Sequential(Standardise.of(examples), *blocks, pool, nn.Linear(channels, outputs))
+    return nn.Sequential(Standardise.fit(examples), *blocks, pool, nn.Linear(channels, outputs))
 
 
 class SelfAttention(nn.Module):
@@ -203,4 +203,4 @@ def transformer(depth: int, width: int, examples: Examples, outputs: int) -> nn.
         patch = max(1, min(height, breadth) // 4)
         tokens = PatchTokens(channels, patch, width)
         length = (height // patch) * (breadth // patch)
-    return nn.Sequential(Standardise.of(examples), tokens, Encoder(depth, width, length), MaskedMean(), head)
+    return nn.Sequential(Standardise.fit(examples), tokens, Encoder(depth, width, length), MaskedMean(), head)

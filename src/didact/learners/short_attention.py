@@ -20,7 +20,7 @@ def is_short(x: Tensor) -> bool:
     return plain and x.shape[1] <= LONGEST
 
 
-def paired(weight: Tensor, head_size: int) -> Tensor:
+def pair_columns(weight: Tensor, head_size: int) -> Tensor:
     """The weights [H E, D] of queries or keys, with columns that turn together (i and i + E/2) side by side."""
     return weight.view(-1, 2, head_size // 2, weight.shape[1]).transpose(1, 2).reshape(weight.shape)
 
@@ -29,7 +29,7 @@ def attend(states: Tensor, turns: Tensor) -> Tensor:
     """Turn queries and keys to their positions, and let each position attend to itself and those before.
 
     Args:
-        states: float32 [B, T, 3 H, E]: queries, keys (both made by weights that are `paired`) and values.
+        states: float32 [B, T, 3 H, E]: queries, keys (both made by weights that are `pair_columns`) and values.
         turns: complex64 [T, E/2], by what pairs of columns are multiplied.
 
     Returns:

@@ -11,7 +11,7 @@ from didact.learners.module import ModuleLearner
 from didact.types import Batch
 
 
-def stages(module: nn.Module, look: Callable[[], Any]) -> dict[tuple[int, ...], str]:
+def find_stages(module: nn.Module, look: Callable[[], Any]) -> dict[tuple[int, ...], str]:
     """Find the last block of each resolution, such as the four stages of a residual net.
 
     Args:
@@ -39,7 +39,7 @@ def stages(module: nn.Module, look: Callable[[], Any]) -> dict[tuple[int, ...], 
     return blocks or layers
 
 
-def common_maps(learner: ModuleLearner, other: ModuleLearner, sample: Batch) -> list[tuple[str, str]]:
+def match_maps(learner: ModuleLearner, other: ModuleLearner, sample: Batch) -> list[tuple[str, str]]:
     """Pair the layers of two nets, single layers included, that give maps of the same resolution.
 
     Args:

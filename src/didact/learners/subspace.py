@@ -6,7 +6,7 @@ import torch
 
 from didact.documents import State
 from didact.errors import ConfigError, check_range
-from didact.learners.supernet import Size, Supernet
+from didact.learners.supernet import SubnetSize, Supernet
 
 
 class SubSpace:
@@ -18,7 +18,7 @@ class SubSpace:
         supernet: what the nets are parts of.
         levels: see `partition`; likewise `parts`.
         parts: see `levels`.
-        limit: the largest `Supernet.share` that a net may have to be chosen, in (0, 1].
+        limit: the largest `Supernet.cost_share` that a net may have to be chosen, in (0, 1].
 
     Raises:
         ConfigError: numbers out of range, or no net is within the limit.
@@ -27,7 +27,7 @@ class SubSpace:
     def __init__(self, supernet: Supernet, *, levels: int, parts: int, limit: float) -> None:
         check_range("max_cost", limit, above=0.0, at_most=1.0)
         spaces = partition(supernet.largest, levels, parts)
-        least = [min(map(supernet.share, space)) for space in spaces]
+        least = [min(map(supernet.cost_share, space)) for space in spaces]
         if min(least) > limit:
             raise ConfigError(
                 f"max_cost is {limit:g}, but the smallest net takes {min(least):.3g} of the student's cost; allow "
@@ -35,12 +35,12 @@ class SubSpace:
             )
         self.supernet = supernet
         space = spaces[max(at for at, share in enumerate(least) if share <= limit)]
-        self.sizes = tuple(sorted(space, key=supernet.share))
+        self.sizes = tuple(sorted(space, key=supernet.cost_share))
         """All nets, from the cheapest to the dearest; those beyond the limit are not chosen, but learn too."""
-        self.affordable = tuple(size for size in self.sizes if supernet.share(size) <= limit)
-        self.chosen: Size | None = None
+        self.affordable = tuple(size for size in self.sizes if supernet.cost_share(size) <= limit)
+        self.chosen: SubnetSize | None = None
 
-    def drawn(self, count: int) -> list[Size]:
+    def sample(self, count: int) -> list[SubnetSize]:
         """The cheapest net, the dearest, and up to `count` others, drawn by the global generator."""
         between = self.sizes[1:-1]
         others = torch.randperm(len(between))[:count].tolist()
@@ -53,10 +53,10 @@ class SubSpace:
 
     def load_state_dict(self, state: State, /) -> None:
         """Take back what `state_dict` gave."""
-        self.chosen = None if state["chosen"] is None else Size(*state["chosen"])
+        self.chosen = None if state["chosen"] is None else SubnetSize(*state["chosen"])
 
 
-def partition(largest: Size, levels: int, parts: int) -> tuple[tuple[Size, ...], ...]:
+def partition(largest: SubnetSize, levels: int, parts: int) -> tuple[tuple[SubnetSize, ...], ...]:
     """Part the space of smaller transformers into compact sub-spaces, which share no level along any axis.
 
     Along each axis there are `levels` sizes, from a share of 1 / levels to all; the first sub-space has the smallest of
@@ -76,12 +76,12 @@ def partition(largest: Size, levels: int, parts: int) -> tuple[tuple[Size, ...],
     """
     check_range("levels", levels, at_least=1)
     check_range("subspaces", parts, at_least=1, at_most=levels)
-    spaces: list[tuple[Size, ...]] = []
+    spaces: list[tuple[SubnetSize, ...]] = []
     for part in range(parts):
         chosen = range(part * levels // parts + 1, (part + 1) * levels // parts + 1)
         axes = [
             sorted({max(1, round(whole * level / levels)) for level in chosen})
             for whole in (largest.depth, largest.heads, largest.units)
         ]
-        spaces.append(tuple(Size(*sizes) for sizes in itertools.product(*axes)))
+        spaces.append(tuple(SubnetSize(*sizes) for sizes in itertools.product(*axes)))
     return tuple(spaces)

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from didact.errors import ConfigError
-from didact.learners.looking_ahead import answer_with
 from didact.learners.module import ModuleLearner
 from didact.learners.nets import Encoder, EncoderBlock, SelfAttention
+from didact.learners.virtual_step import functional_forward
 from didact.types import Batch, Output
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Size:
+class SubnetSize:
     """The size of a transformer's blocks."""
 
     depth: int
@@ -50,35 +50,35 @@ class Supernet:
         self.learner = learner
         self.path = next(iter(found))
         first = _block(found[self.path], 0)
-        self.largest = Size(len(found[self.path].blocks), first.attention.heads, _units(first))
-        self._moulds: dict[Size, ModuleLearner] = {}
+        self.largest = SubnetSize(len(found[self.path].blocks), first.attention.heads, _units(first))
+        self._moulds: dict[SubnetSize, ModuleLearner] = {}
 
     @property
     def encoder(self) -> Encoder:
         """Where the blocks are."""
         return cast(Encoder, self.learner.module.get_submodule(self.path))
 
-    def share(self, size: Size) -> float:
+    def cost_share(self, size: SubnetSize) -> float:
         """Which share of the large one's multiplications per token, those of relations left out, a part takes.
 
         They are as many as the blocks' weights.
         """
         return _weights(self.encoder, size) / _weights(self.encoder, self.largest)
 
-    def queries_of(self, size: Size) -> str:
+    def queries_tap(self, size: SubnetSize) -> str:
         """The tap that shows a part's last queries, keys and values: [B, T, 3 · heads · width of a head]."""
         return f"{self.path}.blocks.{size.depth - 1}.attention.qkv"
 
-    def answer(self, size: Size, batch: Batch) -> Output:
+    def forward_subnet(self, size: SubnetSize, batch: Batch) -> Output:
         """What a part says, with what `queries_of` names among its features; gradients flow into the shared weights."""
         if size not in self._moulds:
             # On no device, as all that it computes with is shared: it has shapes and wiring alone.
             mould = self._cut(size).to("meta")
-            mould.tap(self.queries_of(size))
+            mould.tap(self.queries_tap(size))
             self._moulds[size] = mould
-        return answer_with(self._moulds[size], self._shared(size), batch)
+        return functional_forward(self._moulds[size], self._shared(size), batch)
 
-    def cut_out(self, size: Size) -> ModuleLearner:
+    def extract(self, size: SubnetSize) -> ModuleLearner:
         """A part as a learner of its own, with fewer weights, on the CPU."""
         small = self._cut(size)
         with torch.no_grad():
@@ -86,7 +86,7 @@ class Supernet:
         return small
 
     @torch.no_grad()
-    def keep(self, size: Size) -> None:
+    def prune_to(self, size: SubnetSize) -> None:
         """Set to zero what is not part of a part, so that the large one says exactly what the part says."""
         kept = _places(self.largest.depth, size.depth)
         for number, part in enumerate(self.encoder.blocks):
@@ -99,7 +99,7 @@ class Supernet:
                 block.attention.out.bias.zero_()
                 outer.bias.zero_()
 
-    def _cut(self, size: Size) -> ModuleLearner:
+    def _cut(self, size: SubnetSize) -> ModuleLearner:
         """A learner of a part's shapes, whose weights mean nothing yet."""
         small = copy.deepcopy(self.learner)
         encoder = cast(Encoder, small.module.get_submodule(self.path))
@@ -115,7 +115,7 @@ class Supernet:
             _resize(cast(nn.Linear, block.mlp[2]), size.units, outside)
         return small
 
-    def _shared(self, size: Size) -> dict[str, Tensor]:
+    def _shared(self, size: SubnetSize) -> dict[str, Tensor]:
         """The large one's weights and buffers by the names that they have in a part: views, where that can be."""
         shared = dict(self.learner.named_parameters()) | dict(self.learner.named_buffers())
         blocks = f"module.{self.path}.blocks."
@@ -155,7 +155,7 @@ def queries_tap(candidates: Sequence[str]) -> str:
     return names[-1]
 
 
-def tokens_present(batch: Batch) -> Tensor | None:
+def token_mask(batch: Batch) -> Tensor | None:
     """[B, T], 0 for padding; None where every input has all its tokens."""
     if "attention_mask" not in batch:
         return None
@@ -180,7 +180,7 @@ def _width(attention: SelfAttention) -> int:
     return attention.out.in_features // attention.heads
 
 
-def _weights(encoder: Encoder, size: Size) -> int:
+def _weights(encoder: Encoder, size: SubnetSize) -> int:
     first = _block(encoder, 0)
     return size.depth * first.attention.out.out_features * (4 * size.heads * _width(first.attention) + 2 * size.units)
 

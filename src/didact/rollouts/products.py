@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from didact.learners.decoder import Llama, rotary
+from didact.learners.decoder import Llama, rotary_angles
 from didact.types import Head
 
 _SHAPED = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
@@ -229,7 +229,7 @@ def _turns(module: Any, size: int, length: int) -> Tensor:
     weight = module.model.embed_tokens.weight
     positions = torch.arange(length, device=weight.device)[None]
     if isinstance(module, Llama):
-        cos, sin = rotary(positions, size, module.config.rope_theta)
+        cos, sin = rotary_angles(positions, size, module.config.rope_theta)
         return torch.complex(cos, sin)[0]
     cos, sin = module.model.rotary_emb(weight.float()[:1], positions)
     return torch.complex(cos, sin)[0, :, None, : size // 2].contiguous()

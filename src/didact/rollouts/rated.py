@@ -23,7 +23,7 @@ class RatedPairs:
     """By id of the question: the best answer, another one, and how much lower that is rated."""
 
     @classmethod
-    def of(cls, questions: Questions, learner: Any) -> "RatedPairs":
+    def from_questions(cls, questions: Questions, learner: Any) -> "RatedPairs":
         """Pair the rated answers of questions.
 
         Args:
@@ -44,7 +44,7 @@ class RatedPairs:
         return cls(pairs)
 
     @property
-    def most(self) -> int:
+    def max_pairs(self) -> int:
         """The most pairs that a question has."""
         return max(map(len, self.pairs.values()), default=0)
 

@@ -38,11 +38,11 @@ class TunedTeacher(ModelTeacher):
         self.original = inside
         """The teacher as it was given."""
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         """Take over the weights of the original, which may have been trained since this copy was made."""
         self.learner.load_state_dict(self.original.learner.state_dict())
 
-    def answer(self, batch: Batch) -> Tensor:
+    def logits(self, batch: Batch) -> Tensor:
         """Logits float [B, C] in the data's class order, through which gradients flow."""
         seen = self._look(batch)
         self._count(seen)

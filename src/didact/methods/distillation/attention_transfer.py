@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
-from didact.learners import stages
+from didact.learners import find_stages
 from didact.losses.combining import add_terms
 from didact.losses.features.attention import attention_transfer
 from didact.losses.labels.supervised import label_loss
@@ -108,7 +108,7 @@ def _pairs(learner: Learner, teacher: Teacher, sample: Batch) -> list[tuple[str,
         # Answers with a sentence that says which teachers have features.
         teacher.tap("the end of each stage")
         raise ConfigError("student_taps and teacher_taps are empty, and a model shows no modules; name the layers.")
-    mine, theirs = stages(own, lambda: learner(sample)), stages(known, lambda: asked.signal(sample))
+    mine, theirs = find_stages(own, lambda: learner(sample)), find_stages(known, lambda: asked.signal(sample))
     pairs = [(mine[resolution], tap) for resolution, tap in theirs.items() if resolution in mine]
     if not pairs:
         raise ConfigError(

@@ -5,7 +5,7 @@ compact sub-spaces, so that nets of very different sizes don't disturb each othe
 smallest and some random nets of one sub-space learn, without labels, that the last layer's queries, keys and values
 relate the tokens as the teacher's do. The net that does so best within a limit of cost is found without training it
 anew, and is fine-tuned on the labels. It is delivered in the student's shape, the rest set to zero;
-`supernet.cut_out` makes it small.
+`supernet.extract` makes it small.
 
 Departures: only the supernet of the sub-space that the limit lies in is trained, as the others share nothing with it;
 nets differ in depth, heads and feed-forward units, but not in the width between blocks; training, the search on one
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.learners import ModuleLearner, Size, SubSpace, Supernet, queries_tap, tokens_present
+from didact.learners import ModuleLearner, SubnetSize, SubSpace, Supernet, queries_tap, token_mask
 from didact.losses.features.attention_relations import relation_kl, token_relations
 from didact.losses.labels.supervised import label_loss
 from didact.losses.labels.targets import target_features
@@ -85,27 +85,29 @@ class AutoDistil(Method):
 
     def related(self, shown: Tensor, batch: Batch) -> list[Tensor]:
         """Relations [B, R, T, T] by each third of what a tap shows, [B, T, 3 D]."""
-        return [token_relations(part, self.config.relation_heads, tokens_present(batch)) for part in shown.chunk(3, -1)]
+        return [token_relations(part, self.config.relation_heads, token_mask(batch)) for part in shown.chunk(3, -1)]
 
-    def divergences(self, size: Size, batch: Batch, theirs: list[Tensor]) -> Terms:
+    def divergences(self, size: SubnetSize, batch: Batch, theirs: list[Tensor]) -> Terms:
         """How far a net's relations are from the teacher's: `queries`, `keys` and `values`."""
         net = self.space.supernet
-        mine = self.related(net.answer(size, batch).features[net.queries_of(size)], batch)
-        found = [relation_kl(own, other, tokens_present(batch)) for own, other in zip(mine, theirs, strict=True)]
+        mine = self.related(net.forward_subnet(size, batch).features[net.queries_tap(size)], batch)
+        found = [relation_kl(own, other, token_mask(batch)) for own, other in zip(mine, theirs, strict=True)]
         return Terms(zip(KINDS, found, strict=True))
 
     def loss(self, batch: Batch) -> Terms:
         """First `queries`, `keys` and `values`, over all examples and nets; then `label`, for the best net."""
         if self.fraction >= self.config.distil_share:
             self.space.chosen = self.space.chosen or self.best(batch)
-            return Terms(label=label_loss(self.space.supernet.answer(self.space.chosen, batch).logits, batch["label"]))
+            return Terms(
+                label=label_loss(self.space.supernet.forward_subnet(self.space.chosen, batch).logits, batch["label"])
+            )
         theirs = self.relations(batch)
-        found = [self.divergences(size, batch, theirs) for size in self.space.drawn(self.config.sampled)]
+        found = [self.divergences(size, batch, theirs) for size in self.space.sample(self.config.sampled)]
         sums = {kind: torch.stack([terms[kind].sum for terms in found]).sum() for kind in KINDS}
         return Terms({kind: Term(total, batch.size * len(found)) for kind, total in sums.items()})
 
     @torch.no_grad()
-    def best(self, batch: Batch) -> Size:
+    def best(self, batch: Batch) -> SubnetSize:
         """The net within the limit whose relations are nearest to the teacher's; found once a run."""
         theirs, affordable = self.relations(batch), self.space.affordable
         found = [self.divergences(size, batch, theirs).total() for size in affordable]
@@ -114,7 +116,7 @@ class AutoDistil(Method):
     def after_step(self) -> None:
         """Keep the student to the net that was chosen."""
         if self.space.chosen is not None:
-            self.space.supernet.keep(self.space.chosen)
+            self.space.supernet.prune_to(self.space.chosen)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """All examples for each net that learns, the labelled ones for the labels."""

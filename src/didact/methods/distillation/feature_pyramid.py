@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.learners import Alarm, AnomalyDetector, ModuleLearner, common_maps, projector
+from didact.learners import AnomalyDetector, AnomalyScore, ModuleLearner, match_maps, projector
 from didact.losses.features.pyramid import anomaly_map, map_discrepancy, pyramid_matching
 from didact.teachers import net_of
 from didact.types import Batch, ExampleFeed, Features, Method, Output, Teacher, Terms
@@ -84,7 +84,7 @@ class FeaturePyramid(Method):
     def __init__(self, config: Config, learner: ModuleLearner, teacher: Teacher, sample: Batch, seed: int = 0) -> None:
         self.config, self.learner, self.teacher = config, learner, teacher
         named = [(own, theirs or own) for own, _, theirs in (tap.partition("=") for tap in config.taps)]
-        self.pairs = named or common_maps(learner, net_of(teacher), sample)
+        self.pairs = named or match_maps(learner, net_of(teacher), sample)
         learner.tap(*(own for own, _ in self.pairs))
         teacher.tap(*(tap for _, tap in self.pairs))
         output, theirs = learner(sample), net_of(teacher)(sample).features
@@ -94,7 +94,7 @@ class FeaturePyramid(Method):
             nn.Identity() if mine == other else projector(mine, other, seed=seed + k)
             for k, (mine, other) in enumerate(shapes)
         )
-        self.alarm = Alarm(output.logits.shape[-1], normal=config.normal, margin=config.alarm)
+        self.alarm = AnomalyScore(output.logits.shape[-1], normal=config.normal, margin=config.alarm)
 
     @property
     def pyramid(self) -> Pyramid:
@@ -115,12 +115,12 @@ class FeaturePyramid(Method):
         theirs = self.teacher.signal(seen)
         assert isinstance(theirs, Features)
         stages = self.pyramid.compared(self.learner(seen), theirs)
-        self.alarm.note(anomaly_map(stages, batch["x"].shape[-2:]), normal, self.place)
+        self.alarm.accumulate(anomaly_map(stages, batch["x"].shape[-2:]), normal, self.place)
         return Terms(match=pyramid_matching(stages, trust=normal))
 
     def after_step(self) -> None:
         """Bring up to date what the maps of normal images are like."""
-        self.alarm.settle()
+        self.alarm.update()
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The normal images."""

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
-from didact.learners import HIDDEN, ModuleLearner, Moments, hidden_parts, projector
+from didact.learners import HIDDEN, ModuleLearner, Moments, projector, random_mask
 from didact.losses.features.distances import feature_mse, masked_mse
 from didact.losses.labels.supervised import label_loss
 from didact.types import Batch, ExampleFeed, Method, Term, Terms, is_labelled
@@ -82,7 +82,7 @@ class FurtherPretraining(Method):
         config = self.config
         if self.fraction >= config.teacher_share + config.student_share:
             return Terms(label=label_loss(self.learner(batch).logits, batch["label"]))
-        self.moments.note(batch["x"], self.place)
+        self.moments.accumulate(batch["x"], self.place)
         if self.fraction < config.teacher_share and self.copy is not None and self.copy_filling is not None:
             return Terms(copy=self.filled_in(self.copy.train(), self.copy_filling, batch))
         terms = Terms(student=self.filled_in(self.learner, self.filling, batch))
@@ -96,7 +96,7 @@ class FurtherPretraining(Method):
     def filled_in(self, learner: nn.Module, filling: nn.Module, batch: Batch) -> Term:
         """The error of what a net fills in, in standard deviations of the inputs."""
         x = batch["x"]
-        hidden = hidden_parts(x, self.config.hidden_share, patch=self.config.patch)
+        hidden = random_mask(x, self.config.hidden_share, patch=self.config.patch)
         mean = self.moments.mean.view(-1, 1, 1) if x.ndim == 4 else self.moments.mean
         seen = Batch({**batch, "x": torch.where(hidden, mean, x)})
         features = learner(seen).features[self.config.tap]
@@ -105,7 +105,7 @@ class FurtherPretraining(Method):
     def after_step(self) -> None:
         """Bring the means and spreads of the inputs up to date, while something is filled in."""
         if self.fraction < self.config.teacher_share + self.config.student_share:
-            self.moments.settle()
+            self.moments.update()
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """All examples for what needs no label, the labelled ones for the labels."""

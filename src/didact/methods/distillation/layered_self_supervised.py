@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
-from didact.learners import AuxiliaryHead, ModuleLearner, pooled, stage_names
+from didact.learners import AuxiliaryHead, ModuleLearner, pool_features, stage_names
 from didact.losses.classes.divergence import forward_kl
 from didact.losses.labels.joint import joint_class_log_probs, joint_labels
 from didact.losses.labels.supervised import cross_entropy, label_loss
@@ -67,7 +67,7 @@ class LayeredSelfSupervised(Method):
         learner.tap(*self.taps)
         output = learner(self.turned(sample))
         outputs = output.logits.shape[-1] * TURNS
-        widths = [pooled(output.features[tap]).shape[-1] for tap in self.taps]
+        widths = [pool_features(output.features[tap]).shape[-1] for tap in self.taps]
         self.heads = nn.ModuleList(AuxiliaryHead(width, outputs, seed=seed + i) for i, width in enumerate(widths))
 
     def turned(self, batch: Batch) -> Batch:

@@ -93,7 +93,7 @@ class LinearProjections(Method):
         theirs = target_features(signal, HIDDEN)
         probs = target_probs(signal, 1.0, classes=output.logits.shape[-1])
         if self.fraction < config.gather:
-            self.directions.note(self.place.gather(theirs), self.place.gather(probs.argmax(-1)))
+            self.directions.accumulate(self.place.gather(theirs), self.place.gather(probs.argmax(-1)))
             return terms
         said = subclass_log_probs(self.directions(theirs), temperature=config.sharpness)
         mine = self.within(output.hidden).view_as(said)
@@ -104,7 +104,7 @@ class LinearProjections(Method):
         """Find the directions, at the end of the share of the budget in which they are gathered."""
         if self.fraction >= self.config.gather and not self.settled.value:
             head = getattr(getattr(unwrapped(self.teacher), "learner", None), "head", None)
-            self.directions.settle(None if head is None else head.weight)
+            self.directions.update(None if head is None else head.weight)
             self.settled.value = True
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

@@ -64,7 +64,7 @@ class McmiTeacher(Method):
         self.config, self.learner = config, learner
         self.teacher = TunedTeacher(teacher)
         self.tuned = self.teacher.learner
-        theirs, ours = self.teacher.answer(sample).shape[-1], learner(sample).logits.shape[-1]
+        theirs, ours = self.teacher.logits(sample).shape[-1], learner(sample).logits.shape[-1]
         if theirs != ours:
             raise TeacherError(f"The teacher answers with {theirs} classes, but the student with {ours}.")
         self.centroids = ClassMeans(ours, (ours,), prior=1.0 / ours, decay=config.memory)
@@ -83,8 +83,8 @@ class McmiTeacher(Method):
     def tuning(self, batch: Batch) -> Terms:
         """The teacher's own loss."""
         if self.step == 0:
-            self.teacher.begin()
-        logits = self.teacher.answer(batch)
+            self.teacher.reset()
+        logits = self.teacher.logits(batch)
         said = target_log_probs(self.teacher.original.signal(batch), 1.0, classes=logits.shape[-1]).argmax(-1)
         label = torch.where(is_labelled(batch["label"]), batch["label"], said)
         self.centroids.update(*map(self.place.gather, (label, logits.detach().float().softmax(-1))))

@@ -20,7 +20,7 @@ import torch
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.learners import ModuleLearner, answer_with, leading_weights, widened
+from didact.learners import ModuleLearner, functional_forward, leading_weights, widen
 from didact.losses.classes.entropy import normalised_entropy
 from didact.losses.combining import attach_gradient, project_conflicts
 from didact.losses.labels.supervised import label_loss
@@ -57,7 +57,7 @@ class NetDistiller(Method):
 
     def __init__(self, config: Config, learner: ModuleLearner, sample: Batch, seed: int = 0) -> None:
         self.config, self.learner = config, learner
-        self.wide = widened(learner, sample, config.expansion, seed=seed)
+        self.wide = widen(learner, sample, config.expansion, seed=seed)
 
     def loss(self, batch: Batch) -> Terms:
         """`tiny`: labels, and what the wide net says; `wide`: labels. Each carries the gradient that is left to it."""
@@ -74,7 +74,7 @@ class NetDistiller(Method):
     def losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Those of the tiny and the wide net, scalars."""
         config, label = self.config, batch["label"]
-        tiny = answer_with(self.learner, leading_weights(self.wide, self.learner), batch).logits
+        tiny = functional_forward(self.learner, leading_weights(self.wide, self.learner), batch).logits
         wide = self.wide(batch).logits
         said = Logits(logits=wide.detach(), trust=normalised_entropy(wide.detach()))
         heard = distillation_loss(tiny, said, temperature=config.temperature).sum / batch.size

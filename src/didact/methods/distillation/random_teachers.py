@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
-from didact.learners import LinearProbe, Prototypes, start_near
+from didact.learners import DinoHead, LinearProbe, init_near
 from didact.losses.labels.supervised import label_loss
 from didact.losses.labels.targets import distillation_loss
 from didact.teachers import FrozenTeacher
@@ -80,10 +80,10 @@ class RandomTeachers(Method):
                 "needs; take one whose last layer is linear, such as mlp:64,64 or cnn:16,32."
             )
         shape = {"hidden": config.width, "bottleneck": config.bottleneck, "outputs": config.outputs}
-        self.projection = Prototypes(hidden.shape[-1], **shape, seed=seed)
-        own, head = spawn(""), Prototypes(hidden.shape[-1], **shape, seed=seed + 1)
-        start_near(learner, own, config.distance)
-        start_near(self.projection, head, config.distance)
+        self.projection = DinoHead(hidden.shape[-1], **shape, seed=seed)
+        own, head = spawn(""), DinoHead(hidden.shape[-1], **shape, seed=seed + 1)
+        init_near(learner, own, config.distance)
+        init_near(self.projection, head, config.distance)
         self.teacher = FrozenTeacher(_Projected(own, head))
         self.probe = LinearProbe(hidden, output.logits.shape[-1])
 
@@ -97,7 +97,7 @@ class RandomTeachers(Method):
         hidden = self.learner(batch).hidden
         if self.probing:
             return Terms(label=label_loss(self.probe(hidden), batch["label"]))
-        self.probe.moments.note(hidden, self.place)
+        self.probe.moments.accumulate(hidden, self.place)
         return Terms(teacher=distillation_loss(self.projection(hidden), self.teacher.signal(batch)))
 
     def after_step(self) -> None:
@@ -105,7 +105,7 @@ class RandomTeachers(Method):
         if self.probing:
             self.probe.write(self.learner.head)
         else:
-            self.probe.moments.settle()
+            self.probe.moments.update()
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """All examples for the teacher, the labelled ones for the labels."""

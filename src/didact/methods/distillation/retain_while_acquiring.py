@@ -26,7 +26,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.learners import ImageGenerator, answer_with, stepped
+from didact.learners import ImageGenerator, functional_forward, maml_step
 from didact.losses.classes.divergence import jensen_shannon
 from didact.losses.classes.entropy import class_imbalance
 from didact.losses.classes.logits import logit_l1
@@ -121,8 +121,8 @@ class RetainWhileAcquiring(Method):
         if self.step % self.config.remember_every == 0:
             self.memory.put(x=new[: self.config.memory])
         old = self.memory.draw(len(new))["x"]
-        ahead = stepped(self.learner, acquire.mean(), rate=self.config.rate)
-        return logit_l1(answer_with(self.learner, ahead, _batch(old)).logits, self.ask(old))
+        ahead = maml_step(self.learner, acquire.mean(), rate=self.config.rate)
+        return logit_l1(functional_forward(self.learner, ahead, _batch(old)).logits, self.ask(old))
 
 
 def _batch(images: Tensor) -> Batch:

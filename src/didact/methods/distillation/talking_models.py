@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
-from didact.learners import HIDDEN, ModuleLearner, continue_from, middle_of
+from didact.learners import HIDDEN, ModuleLearner, middle_layer, replace_activation
 from didact.losses.features.distances import relative_mse
 from didact.losses.labels.supervised import label_loss
 from didact.losses.labels.targets import target_features
@@ -69,7 +69,7 @@ class TalkingModels(Method):
 
     def __init__(self, config: Config, learner: ModuleLearner, teacher: Teacher, sample: Batch, seed: int = 0) -> None:
         self.config, self.learner, self.teacher = config, learner, teacher
-        self.tap = config.teacher_tap or middle_of(net_of(teacher), sample)
+        self.tap = config.teacher_tap or middle_layer(net_of(teacher), sample)
         teacher.tap(HIDDEN, self.tap)
         hidden, theirs = learner(sample).hidden, net_of(teacher)(sample).features
         if hidden is None or learner.head is None:
@@ -89,7 +89,7 @@ class TalkingModels(Method):
             view = unwrapped(self.teacher).view
             seen = batch.view(view) if view and any(key.startswith(view + ".") for key in batch) else batch
             self.teacher.cost.teacher_calls += batch.size
-            state = continue_from(net_of(self.teacher), seen, self.tap, state).features[HIDDEN]
+            state = replace_activation(net_of(self.teacher), seen, self.tap, state).features[HIDDEN]
         return self.teacher_encoder(state)
 
     def loss(self, batch: Batch) -> Terms:

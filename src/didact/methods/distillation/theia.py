@@ -104,10 +104,10 @@ class Theia(Method):
         output = self.learner(batch)
         if self.probing:
             return Terms(label=label_loss(self.probe(output.hidden), batch["label"]))
-        self.probe.moments.note(output.hidden, self.place)
+        self.probe.moments.accumulate(output.hidden, self.place)
         share, terms = self.config.cosine, Terms()
         for k, theirs in enumerate(self.shown(batch)):
-            self.moments[k].note(theirs, self.place)
+            self.moments[k].accumulate(theirs, self.place)
             mine, target = self.translators[k](output.features[self.config.student_tap]), self.moments[k](theirs)
             terms[f"cosine_{k}"] = feature_cosine(mine, target).weighted(share / len(self.taps))
             terms[f"distance_{k}"] = feature_smooth_l1(mine, target).weighted((1.0 - share) / len(self.taps))
@@ -119,7 +119,7 @@ class Theia(Method):
             self.probe.write(self.learner.head)
             return
         for one in (*self.moments, self.probe.moments):
-            one.settle()
+            one.update()
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """All examples for the teachers, the labelled ones for the labels."""

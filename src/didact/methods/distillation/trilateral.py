@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from didact import hashing
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.learners import answer_with, look_ahead
+from didact.learners import functional_forward, virtual_step
 from didact.losses.combining import attach_gradient, trilateral_edges
 from didact.losses.labels.supervised import cross_entropy
 from didact.losses.labels.targets import distillation_loss, target_probs
@@ -95,13 +95,13 @@ class Trilateral(Method):
     def judged(self, batch: Batch, signal: Signal, share: Tensor, learned: Tensor, held: Tensor) -> Term:
         """The loss of the held-out labels after a virtual step, with a gradient for the ratio alone."""
         label, learner = batch["label"], self.learner
-        ahead = look_ahead(
+        ahead = virtual_step(
             learner,
             batch,
             lambda output: self.fused(output.logits, signal, label, share, learned).mean(),
             rate=self.config.rate,
         )
-        outcome = cross_entropy(answer_with(learner, ahead, batch).logits, label, trust=held)
+        outcome = cross_entropy(functional_forward(learner, ahead, batch).logits, label, trust=held)
         weights = list(self.ratio.parameters())
         slopes = torch.autograd.grad(outcome.sum, weights)
         return Term(attach_gradient(outcome.sum, weights, slopes), outcome.count)

@@ -78,8 +78,8 @@ class CurryDPO(Method):
 
     def __init__(self, config: Config, learner: LanguageLearner, questions: Questions) -> None:
         self.config, self.learner = config, learner
-        self.pairs = RatedPairs.of(questions, learner)
-        self.stages = _Stages(learner, self.pairs.most)
+        self.pairs = RatedPairs.from_questions(questions, learner)
+        self.stages = _Stages(learner, self.pairs.max_pairs)
 
     def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
         """A pair of the present stage for each question: its best answer, and the other as the view `rejected`."""

@@ -1,4 +1,4 @@
-"""A learner as it would be after a step: what bilevel methods judge their choices by."""
+"""Virtual optimisation steps, through which bilevel methods differentiate."""
 
 from collections.abc import Callable, Mapping
 
@@ -9,8 +9,8 @@ from torch.func import functional_call
 from didact.types import Batch, Output
 
 
-def answer_with(learner: nn.Module, weights: Mapping[str, Tensor], batch: Batch) -> Output:
-    """A learner's answer with other weights than its own.
+def functional_forward(learner: nn.Module, weights: Mapping[str, Tensor], batch: Batch) -> Output:
+    """Compute the output of a learner with other weights than its own.
 
     Args:
         learner: any; it stays as it is, but for buffers that a forward pass changes, such as running statistics.
@@ -20,8 +20,10 @@ def answer_with(learner: nn.Module, weights: Mapping[str, Tensor], batch: Batch)
     return functional_call(learner, dict(weights), (batch,))
 
 
-def look_ahead(learner: nn.Module, batch: Batch, loss: Callable[[Output], Tensor], *, rate: float) -> dict[str, Tensor]:
-    """The weights after one virtual step of gradient descent, as a function of whatever the loss depends on.
+def virtual_step(
+    learner: nn.Module, batch: Batch, loss: Callable[[Output], Tensor], *, rate: float
+) -> dict[str, Tensor]:
+    """Compute the weights after one virtual step of gradient descent, as a function of what the loss depends on.
 
     Gradients flow from these weights, through the step, into everything that the loss is made of (weights of examples,
     say), but neither into the learner's weights nor back to them.
@@ -33,7 +35,7 @@ def look_ahead(learner: nn.Module, batch: Batch, loss: Callable[[Output], Tensor
         rate: the length of the step: weights - rate · gradient.
 
     Returns:
-        The weights by name, for `answer_with`.
+        The weights by name, for `functional_forward`.
     """
     start = {
         name: parameter.detach().requires_grad_()
@@ -41,7 +43,7 @@ def look_ahead(learner: nn.Module, batch: Batch, loss: Callable[[Output], Tensor
         if parameter.requires_grad
     }
     with torch.enable_grad():
-        value = loss(answer_with(learner, start, batch))
+        value = loss(functional_forward(learner, start, batch))
         slopes = torch.autograd.grad(value, list(start.values()), create_graph=True, allow_unused=True)
     return {
         name: weight.detach() if slope is None else weight.detach() - rate * slope

@@ -1,4 +1,4 @@
-"""Running a net with a state of its own replaced by what somebody else told it."""
+"""Forward passes in which the output of one layer is replaced."""
 
 from collections.abc import Callable
 
@@ -9,8 +9,8 @@ from didact.learners.module import HIDDEN, ModuleLearner
 from didact.types import Batch, Output
 
 
-def continue_from(learner: ModuleLearner, batch: Batch, tap: str, state: Tensor) -> Output:
-    """What a net answers if one of its layers had given something else.
+def replace_activation(learner: ModuleLearner, batch: Batch, tap: str, state: Tensor) -> Output:
+    """Compute the output of a net with the activation of one layer replaced.
 
     Args:
         learner: any; its weights get the gradient that they ask for, and so does the state.
@@ -32,8 +32,8 @@ def continue_from(learner: ModuleLearner, batch: Batch, tap: str, state: Tensor)
         hook.remove()
 
 
-def middle_of(learner: ModuleLearner, sample: Batch) -> str:
-    """The layer in the middle of a net.
+def middle_layer(learner: ModuleLearner, sample: Batch) -> str:
+    """Find the layer in the middle of a net.
 
     Args:
         learner: any.

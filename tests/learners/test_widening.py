@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from didact.errors import ConfigError
-from didact.learners import ModuleLearner, answer_with, leading_weights, widened
+from didact.learners import ModuleLearner, functional_forward, leading_weights, widen
 from didact.types import Batch
 
 IMAGES = Batch({"x": torch.randn(3, 2, 6, 6, generator=torch.Generator().manual_seed(0)), "id": torch.arange(3)})
@@ -28,7 +28,7 @@ def convolutional():
 
 
 def test_every_layer_but_the_ends_gets_wider():
-    wide = widened(ModuleLearner(convolutional()), IMAGES, 3).module
+    wide = widen(ModuleLearner(convolutional()), IMAGES, 3).module
     assert tuple(wide[0].weight.shape) == (2,)
     assert tuple(wide[1].weight.shape) == (12, 2, 3, 3)
     assert (wide[2].num_groups, tuple(wide[2].weight.shape)) == (6, (12,))
@@ -41,8 +41,8 @@ def test_every_layer_but_the_ends_gets_wider():
 
 def test_the_leading_part_is_the_narrow_net():
     narrow = ModuleLearner(convolutional()).eval()
-    wide = widened(narrow, IMAGES, 2, seed=5)
-    found = answer_with(narrow, leading_weights(wide, narrow), IMAGES).logits
+    wide = widen(narrow, IMAGES, 2, seed=5)
+    found = functional_forward(narrow, leading_weights(wide, narrow), IMAGES).logits
     torch.testing.assert_close(found, narrow(IMAGES).logits)
     found.sum().backward()
     slope = wide.module[7].weight.grad
@@ -54,7 +54,7 @@ def test_the_leading_part_is_the_narrow_net():
 def test_with_the_new_weights_at_zero_the_wide_net_says_the_same():
     torch.manual_seed(0)
     narrow = ModuleLearner(nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 3)))
-    wide = widened(narrow, IMAGES, 2)
+    wide = widen(narrow, IMAGES, 2)
     with torch.no_grad():
         kept = {name: value.clone() for name, value in leading_weights(wide, narrow).items()}
         for parameter in wide.parameters():
@@ -75,7 +75,7 @@ def test_tokens_are_widened():
 
     ids = torch.randint(0, 9, (3, 5))
     batch = Batch({"input_ids": ids, "attention_mask": torch.ones_like(ids), "id": torch.arange(3)})
-    wide = widened(ModuleLearner(Words()), batch, 2).module
+    wide = widen(ModuleLearner(Words()), batch, 2).module
     assert tuple(wide.embedding.weight.shape) == (9, 8)
     assert tuple(wide.head.weight.shape) == (2, 8)
 
@@ -98,8 +98,8 @@ def test_what_cannot_be_widened_is_refused():
             return self.head(self.one(x.flatten(1)) + self.two(x.flatten(1)))
 
     with pytest.raises(ConfigError, match="Scaled, which cannot be widened"):
-        widened(ModuleLearner(Scaled()), IMAGES, 2)
+        widen(ModuleLearner(Scaled()), IMAGES, 2)
     with pytest.raises(ConfigError, match=r"cannot be widened: .*plain chain"):
-        widened(ModuleLearner(Sides()), IMAGES, 2)
+        widen(ModuleLearner(Sides()), IMAGES, 2)
     with pytest.raises(ConfigError, match="expansion is 1"):
-        widened(ModuleLearner(nn.Sequential(nn.Flatten(), nn.Linear(72, 2))), IMAGES, 1)
+        widen(ModuleLearner(nn.Sequential(nn.Flatten(), nn.Linear(72, 2))), IMAGES, 1)

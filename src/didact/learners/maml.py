@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 
 
-def stepped(learner: nn.Module, loss: Tensor, *, rate: float) -> dict[str, Tensor]:
-    """The weights w - rate · dloss/dw, through which gradients flow back into w (Finn et al. 2017, "MAML").
+def maml_step(learner: nn.Module, loss: Tensor, *, rate: float) -> dict[str, Tensor]:
+    """Compute the weights w - rate · dloss/dw, through which gradients flow back into w (Finn et al. 2017, "MAML").
 
-    Unlike those of `look_ahead`, which are a function of the loss alone, a loss of these weights teaches the learner
+    Unlike those of `virtual_step`, which are a function of the loss alone, a loss of these weights teaches the learner
     itself, second derivatives included.
 
     Args:
@@ -16,7 +16,7 @@ def stepped(learner: nn.Module, loss: Tensor, *, rate: float) -> dict[str, Tenso
         rate: the length of the step; 0 gives the weights as they are.
 
     Returns:
-        The weights by name, for `answer_with`.
+        The weights by name, for `functional_forward`.
     """
     weights: dict[str, Tensor] = {name: p for name, p in learner.named_parameters() if p.requires_grad}
     if not rate:

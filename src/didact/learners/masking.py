@@ -1,11 +1,11 @@
-"""Hiding parts of inputs, for nets that learn to fill them in."""
+"""Random masks of inputs, for nets that learn to reconstruct them."""
 
 import torch
 from torch import Tensor
 
 
-def hidden_parts(x: Tensor, share: float, *, patch: int = 1) -> Tensor:
-    """Draw which parts of each example are hidden, by the global generator; equally many of each example.
+def random_mask(x: Tensor, share: float, *, patch: int = 1) -> Tensor:
+    """Draw a random mask of each example, by the global generator; all hide equally many parts.
 
     Args:
         x: float [B, C, H, W], of which squares are hidden, in all channels; or [B, ...], of which single elements are.

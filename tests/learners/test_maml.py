@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from conftest import net, planted
-from didact.learners import ModuleLearner, answer_with, stepped
+from didact.learners import ModuleLearner, functional_forward, maml_step
 from didact.types import Batch
 
 NEW, OLD = (
@@ -21,8 +21,8 @@ def entropy(output, batch):
 
 
 def outcome(learner, rate):
-    ahead = stepped(learner, entropy(learner(NEW), NEW), rate=rate)
-    return entropy(answer_with(learner, ahead, OLD), OLD)
+    ahead = maml_step(learner, entropy(learner(NEW), NEW), rate=rate)
+    return entropy(functional_forward(learner, ahead, OLD), OLD)
 
 
 def test_the_virtual_step_is_the_real_one():
@@ -51,15 +51,16 @@ def test_the_gradient_flows_through_the_step():
         assert found[i, j].item() == pytest.approx((sides[0] - sides[1]) / 2e-5, rel=1e-4)
     learner.zero_grad()
     ahead = {
-        name: p.detach().requires_grad_() for name, p in stepped(learner, entropy(learner(NEW), NEW), rate=0.5).items()
+        name: p.detach().requires_grad_()
+        for name, p in maml_step(learner, entropy(learner(NEW), NEW), rate=0.5).items()
     }
-    entropy(answer_with(learner, ahead, OLD), OLD).backward()
+    entropy(functional_forward(learner, ahead, OLD), OLD).backward()
     assert not torch.allclose(ahead["module.3.weight"].grad, found, rtol=1e-3)
 
 
 def test_without_a_length_the_weights_are_its_own():
     learner = ModuleLearner(net()).double()
     learner.module[0].weight.requires_grad_(False)
-    ahead = stepped(learner, entropy(learner(NEW), NEW), rate=0.0)
+    ahead = maml_step(learner, entropy(learner(NEW), NEW), rate=0.0)
     assert "module.0.weight" not in ahead
     assert all(ahead[name] is p for name, p in learner.named_parameters() if p.requires_grad)

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from conftest import net, planted
-from didact.learners import ModuleLearner, answer_with, look_ahead
+from didact.learners import ModuleLearner, functional_forward, virtual_step
 
 BATCH = planted(12).batch()
 LATER = planted(9, seed=4).batch()
@@ -18,8 +18,8 @@ def loss_of(output, weights):
 
 
 def outcome(learner, weights):
-    ahead = look_ahead(learner, BATCH, lambda output: loss_of(output, weights), rate=0.5)
-    return F.cross_entropy(answer_with(learner, ahead, LATER).logits, LATER["label"])
+    ahead = virtual_step(learner, BATCH, lambda output: loss_of(output, weights), rate=0.5)
+    return F.cross_entropy(functional_forward(learner, ahead, LATER).logits, LATER["label"])
 
 
 def test_the_virtual_step_is_the_real_one():
@@ -30,14 +30,14 @@ def test_the_virtual_step_is_the_real_one():
     before = copy.deepcopy(learner.state_dict())
     from didact.types import Batch
 
-    ahead = look_ahead(learner, Batch(batch), lambda output: loss_of(output, weights), rate=0.5)
+    ahead = virtual_step(learner, Batch(batch), lambda output: loss_of(output, weights), rate=0.5)
     loss_of(real(Batch(batch)), weights).backward()
     with torch.no_grad():
         for parameter in real.parameters():
             parameter -= 0.5 * parameter.grad
     for name, parameter in real.named_parameters():
         torch.testing.assert_close(ahead[name], parameter)
-    found, expected = answer_with(learner, ahead, Batch(batch)), real(Batch(batch))
+    found, expected = functional_forward(learner, ahead, Batch(batch)), real(Batch(batch))
     torch.testing.assert_close(found.logits, expected.logits)
     torch.testing.assert_close(found.features["1"], expected.features["1"])
     assert all(torch.equal(value, before[name]) for name, value in learner.state_dict().items())
@@ -58,5 +58,5 @@ def test_the_gradient_through_the_step_is_that_of_finite_differences():
 def test_frozen_parameters_take_no_step():
     learner = ModuleLearner(net())
     learner.module[0].requires_grad_(False)
-    ahead = look_ahead(learner, BATCH, lambda output: output.logits.sum(), rate=0.1)
+    ahead = virtual_step(learner, BATCH, lambda output: output.logits.sum(), rate=0.1)
     assert set(ahead) == {"module.3.weight", "module.3.bias"}

@@ -7,7 +7,7 @@ from torch import nn
 
 from conftest import net
 from didact.errors import ConfigError
-from didact.learners import LinearProbe, Prototypes, start_near
+from didact.learners import DinoHead, LinearProbe, init_near
 
 
 def arrays(module):
@@ -18,7 +18,7 @@ def arrays(module):
 def test_weights_keep_their_variance_on_the_way(distance):
     module, other = net(seed=1), net(seed=2)
     mine, theirs = arrays(module), arrays(other)
-    start_near(module, other, distance)
+    init_near(module, other, distance)
     for name, found in arrays(module).items():
         expected = (1 - distance) * theirs[name] + distance * mine[name]
         if found.ndim == 2:
@@ -29,19 +29,19 @@ def test_weights_keep_their_variance_on_the_way(distance):
 def test_independent_weights_are_as_large_half_way_as_before():
     module, other = nn.Linear(300, 300), nn.Linear(300, 300)
     before = module.weight.std().item()
-    start_near(module, other, 0.5)
+    init_near(module, other, 0.5)
     assert module.weight.std().item() == pytest.approx(before, rel=0.02)
 
 
 def test_another_architecture_is_refused():
     with pytest.raises(ConfigError, match="same architecture"):
-        start_near(net(8), net(16), 0.1)
+        init_near(net(8), net(16), 0.1)
     with pytest.raises(ConfigError, match=r"distance is 1.5.*at most 1"):
-        start_near(net(8), net(8), 1.5)
+        init_near(net(8), net(8), 1.5)
 
 
 def test_prototypes_score_a_direction():
-    head = Prototypes(5, hidden=7, bottleneck=3, outputs=11, seed=4)
+    head = DinoHead(5, hidden=7, bottleneck=3, outputs=11, seed=4)
     hidden = torch.randn(6, 5)
     w = arrays(head)
     pre = hidden.double().numpy() @ w["body.0.weight"].T + w["body.0.bias"]
@@ -49,7 +49,7 @@ def test_prototypes_score_a_direction():
     low = gelu @ w["body.2.weight"].T + w["body.2.bias"]
     expected = (low / np.linalg.norm(low, axis=1, keepdims=True)) @ w["scores.weight"].T
     np.testing.assert_allclose(head(hidden).detach().numpy(), expected, rtol=1e-4, atol=1e-5)
-    again = Prototypes(5, hidden=7, bottleneck=3, outputs=11, seed=4)
+    again = DinoHead(5, hidden=7, bottleneck=3, outputs=11, seed=4)
     assert all(torch.equal(a, b) for a, b in zip(head.parameters(), again.parameters(), strict=True))
 
 
@@ -58,8 +58,8 @@ def test_a_probe_written_into_a_head_computes_the_same():
     hidden = torch.randn(40, 5, generator=generator) * torch.tensor([1.0, 0.01, 5.0, 1.0, 0.0]) + 3.0
     probe, head = LinearProbe(hidden[:8], 4), nn.Linear(5, 4)
     for _ in range(200):
-        probe.moments.note(hidden)
-        probe.moments.settle()
+        probe.moments.accumulate(hidden)
+        probe.moments.update()
     with torch.no_grad():
         probe.weight.normal_(generator=generator)
         probe.bias.normal_(generator=generator)

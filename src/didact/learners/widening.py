@@ -15,7 +15,7 @@ _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Embedding)
 _NORMS = (nn.GroupNorm, nn.LayerNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-def widened(learner: ModuleLearner, sample: Batch, factor: int, *, seed: int = 0) -> ModuleLearner:
+def widen(learner: ModuleLearner, sample: Batch, factor: int, *, seed: int = 0) -> ModuleLearner:
     """A net of the same layers with more channels, which begins with the narrow net's weights as its leading ones.
 
     Every linear layer, convolution, embedding and normalisation gets `factor` times as many channels, but for what the

@@ -1,4 +1,4 @@
-"""Starting a net near another one of the same architecture, and the head that a teacher of random weights speaks by."""
+"""The projection head of DINO, and an initialisation near another net."""
 
 import torch
 from torch import Tensor, nn
@@ -8,8 +8,8 @@ from didact.errors import ConfigError, check_range
 
 
 @torch.no_grad()
-def start_near(module: nn.Module, other: nn.Module, distance: float) -> None:
-    """Move a net's fresh weights towards another's, in place, without making them smaller.
+def init_near(module: nn.Module, other: nn.Module, distance: float) -> None:
+    """Initialise a net near another one, in place, and keep the variance of its weights.
 
     Weights of two or more dimensions become ((1 - a) other + a own) / sqrt((1 - a)² + a²), which keeps their variance
     where both were drawn independently (Sarnthein et al. 2023, section 4.3). Biases, and the scales of normalisations,
@@ -36,7 +36,7 @@ def start_near(module: nn.Module, other: nn.Module, distance: float) -> None:
             own.div_(spread)
 
 
-class Prototypes(nn.Module):
+class DinoHead(nn.Module):
     """Scores of a representation for many prototypes: two layers, a direction of unit length, and a linear layer.
 
     The projection head of DINO (Caron et al. 2021) in small.
