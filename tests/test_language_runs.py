@@ -53,7 +53,7 @@ def logits_elsewhere(directory):
 METHODS = {
     "sft": {},
     "gkd": {"teacher": "llama", "on_policy": 0.5},
-    "grpo": {"verifier": "numeric", "monitors": ("DeadGroups=off",)},
+    "grpo": {"verifier": "numeric", "monitors": ("dead_groups=off",)},
 }
 
 

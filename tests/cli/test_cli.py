@@ -286,10 +286,10 @@ def test_ctrl_c_and_a_full_disk_are_told_in_a_sentence(work, capsys, monkeypatch
 
 
 def test_a_pause_says_how_to_go_on(work, capsys, monkeypatch):
-    from didact.health import NonFinite
+    from didact.health.non_finite import NonFinite
     from didact.types import Verdict
 
-    paused = Verdict("pause", "NonFinite", 1.0, "Someone should look at this.")
+    paused = Verdict("pause", "non_finite", 1.0, "Someone should look at this.")
     monkeypatch.setattr(NonFinite, "observe", lambda _self, _window: paused)
     words = ["run", "supervised", "--data", "table.csv", "--target", "kind", "--out", "run"]
     assert main([*words, "--steps", "80"]) == 3

@@ -72,9 +72,9 @@ CONFIG = {"method": "distill", "note": HOSTILE, "versions": {"torch": "2.9", "de
 def test_a_comparison_is_told_from_the_verdict_to_the_configuration(tmp_path):
     found = comparison()
     verdicts = {
-        "alone": [{"step": 50, "level": "warn", "monitor": "LossSpike", "figure": 9.0, "reason": f"High. {HOSTILE}"}]
+        "alone": [{"step": 50, "level": "warn", "monitor": "loss_spike", "figure": 9.0, "reason": f"High. {HOSTILE}"}]
         * 2,
-        "taught": [(70, Verdict("stop", "NonFinite", 1.0, "It is NaN."))],
+        "taught": [(70, Verdict("stop", "non_finite", 1.0, "It is NaN."))],
     }
     curves = {name: [list(history(0.01 * i)) for i in range(4)] for name in ("alone", "taught")}
     path = report.write_comparison_report(
@@ -85,8 +85,8 @@ def test_a_comparison_is_told_from_the_verdict_to_the_configuration(tmp_path):
     assert f"{first}." in page.text and " ".join(rest.split()) in page.text
     for words in ("better", "reference", "no difference shown", "Cost", "Learning curves", "Calibration", "Confusion"):
         assert words in page.text
-    assert "LossSpike" in page.text and "2 times" in page.text and "It is NaN." in page.text
-    assert page.text.index("NonFinite") < page.text.index("LossSpike")
+    assert "loss_spike" in page.text and "2 times" in page.text and "It is NaN." in page.text
+    assert page.text.index("non_finite") < page.text.index("loss_spike")
     assert "distill" in page.text and "deep.er" in page.text and "1, 2" in page.text
     assert "Every arm used 100 labels and 200 steps." in page.text
     assert len(page.figures) == 5

@@ -2,35 +2,57 @@
 
 import pytest
 
+from didact import health
 from didact.errors import ConfigError
-from didact.health import EffectiveRank, LossSpike, configured, default_monitors
+
+BOTH = {"loss_spike", "non_finite"}
+EXAMPLES = {"effective_rank", "prediction_entropy"}
+QUESTIONS = {
+    *("dead_groups", "length_drift", "policy_entropy", "reference_drift", "repetition", "reward_gap"),
+    *("teacher_hacking", "teacher_overlap", "unique_correct"),
+}
 
 
-def test_all_of_them_by_default():
-    assert [(m.name, m.action) for m in default_monitors()] == [
-        ("NonFinite", "stop"),
-        ("LossSpike", "warn"),
-        ("EffectiveRank", "warn"),
-        ("PredictionEntropy", "warn"),
-    ]
+def names(*given):
+    return {monitor.name for monitor in health.monitors(*given)}
+
+
+def test_a_kind_is_found_by_its_file_and_has_its_name():
+    assert set(health.kinds()) == BOTH | EXAMPLES | QUESTIONS
+    assert {name: kind.name for name, kind in health.kinds().items()} == {name: name for name in health.kinds()}
+
+
+def test_each_says_which_materials_it_means_something_for():
+    assert names() == names("examples") == BOTH | EXAMPLES
+    assert names("questions") == BOTH | QUESTIONS
+    assert names("environments") == BOTH
+    assert {m.name: m.action for m in health.monitors()} == {
+        **dict.fromkeys(BOTH | EXAMPLES, "warn"),
+        "non_finite": "stop",
+    }
 
 
 def test_actions_are_chosen_and_monitors_left_out():
-    found = {type(m): m.action for m in configured(["LossSpike = roll_back", "EffectiveRank=off"])}
-    assert found[LossSpike] == "roll_back"
-    assert EffectiveRank not in found
-    assert len(found) == 3
+    found = {m.name: m.action for m in health.monitors("examples", ["loss_spike = roll_back", "effective_rank=off"])}
+    assert found == {"non_finite": "stop", "loss_spike": "roll_back", "prediction_entropy": "warn"}
+    assert names("questions", ("dead_groups=off", "effective_rank=stop")) == BOTH | QUESTIONS - {"dead_groups"}
+
+
+def test_each_run_has_monitors_of_its_own():
+    first, second = health.monitors(), health.monitors()
+    assert not {id(monitor) for monitor in first} & {id(monitor) for monitor in second}
 
 
 @pytest.mark.parametrize(
     ("choice", "match"),
     [
-        ("LossSpike", "must be like LossSpike=roll_back"),
-        ("LossSpik=stop", "Did you mean LossSpike"),
-        ("LossSpike=rollback", "Did you mean roll_back"),
-        ("LossSpike=ok", "monitors: LossSpike is 'ok'"),
+        ("loss_spike", "must be like loss_spike=roll_back"),
+        ("loss_spik=stop", "no monitor 'loss_spik'. Did you mean loss_spike. `didact list monitors` prints them"),
+        ("base=stop", "no monitor 'base'"),
+        ("loss_spike=rollback", "Did you mean roll_back"),
+        ("loss_spike=ok", "monitors: loss_spike is 'ok'"),
     ],
 )
 def test_words_that_cannot_be(choice, match):
     with pytest.raises(ConfigError, match=match):
-        configured([choice])
+        health.actions([choice])

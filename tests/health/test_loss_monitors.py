@@ -8,8 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from didact import health
 from didact.errors import ConfigError
-from didact.health import LossSpike, NonFinite, default_monitors
+from didact.health.loss_spike import LossSpike
+from didact.health.non_finite import NonFinite
 from didact.types import Output, Window
 
 
@@ -173,7 +175,7 @@ def test_a_resumed_monitor_says_what_the_first_would_have_said():
 def test_the_default_monitors_watch_a_healthy_run_in_silence():
     torch.manual_seed(0)
     output = Output(logits=torch.randn(128, 10), hidden=torch.randn(128, 64))
-    monitors = default_monitors()
+    monitors = health.monitors()
     assert len({monitor.name for monitor in monitors}) == 4
     for part in np.split(noisy(200), 4):
         assert {monitor.observe(window(part, probe=lambda: output)).level for monitor in monitors} == {"ok"}

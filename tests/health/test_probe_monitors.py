@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from didact.errors import ConfigError
-from didact.health import EffectiveRank, PredictionEntropy, effective_rank, prediction_entropies
+from didact.health.effective_rank import EffectiveRank, effective_rank
+from didact.health.prediction_entropy import PredictionEntropy, prediction_entropies
 from didact.types import Output, Window
 
 

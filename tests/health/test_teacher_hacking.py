@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from didact import health
 from didact.errors import ConfigError
+from didact.health.teacher_hacking import TeacherHacking, power_law
 from didact.types import Window
 
 
@@ -31,10 +31,10 @@ def test_a_power_law_is_fitted_by_least_squares(seed):
     steps = np.arange(1, 30) * 7.0
     values = 3.0 * steps**-0.6 * np.exp(generator.normal(size=29) * 0.1)
     exponent, scale = np.polyfit(np.log(steps), np.log(values), 1)
-    found = health.power_law(steps.tolist(), values.tolist())
+    found = power_law(steps.tolist(), values.tolist())
     left = np.log(values) - exponent * np.log(steps) - scale
     assert found == pytest.approx((exponent, scale, np.sqrt(np.mean(left**2))), rel=1e-9)
-    assert health.power_law([1, 10, 100], [5, 0.5, 0.05]) == pytest.approx((-1.0, math.log(5), 0.0), abs=1e-9)
+    assert power_law([1, 10, 100], [5, 0.5, 0.05]) == pytest.approx((-1.0, math.log(5), 0.0), abs=1e-9)
 
 
 PROXY = {"proxy": lambda step: 2.0 * step**-0.5}
@@ -42,13 +42,13 @@ PROXY = {"proxy": lambda step: 2.0 * step**-0.5}
 
 def test_it_objects_when_the_proxy_falls_and_the_truth_moves_away():
     u_shape = {"golden": lambda step: 1.5 + 0.5 * abs(math.log(step / 100))}
-    found = verdicts(health.TeacherHacking(), {**PROXY, **u_shape})
+    found = verdicts(TeacherHacking(), {**PROXY, **u_shape})
     # The mean of three windows is lowest where the middle one is step 100; 2% above it is where the last is step 120.
     means = [sum(u_shape["golden"](10.0 * i + 10 * k) for k in (0, 1, 2)) / 3 for i in range(1, 29)]
     place = next(i for i, mean in enumerate(means) if i > 8 and mean > 1.02 * min(means)) + 2
     assert raised(found) == [place]
     verdict = found[place]
-    assert verdict.level == "warn" and verdict.monitor == "TeacherHacking"
+    assert verdict.level == "warn" and verdict.monitor == "teacher_hacking"
     assert verdict.figure == pytest.approx(means[place - 2] / min(means) - 1)
     assert "mistakes" in verdict.reason
 
@@ -65,7 +65,7 @@ def test_it_objects_when_the_proxy_falls_and_the_truth_moves_away():
     ],
 )
 def test_it_is_silent_where_both_fall_or_both_rise_or_a_figure_is_not_there(curves):
-    assert raised(verdicts(health.TeacherHacking(), curves)) == []
+    assert raised(verdicts(TeacherHacking(), curves)) == []
 
 
 @pytest.mark.parametrize(("sign", "word"), [(-1, "faster"), (1, "slower")])
@@ -73,7 +73,7 @@ def test_it_objects_when_the_proxy_leaves_its_power_law(sign, word):
     def bent(step):
         return 2.0 * step**-0.5 * (1.0 if step <= 200 else (step / 200) ** (sign * 4.0))
 
-    found = verdicts(health.TeacherHacking(), {"proxy": bent})
+    found = verdicts(TeacherHacking(), {"proxy": bent})
     assert len(raised(found)) == 1
     verdict = found[raised(found)[0]]
     assert word in verdict.reason and "-0.50" in verdict.reason
@@ -86,29 +86,29 @@ def test_it_complains_once_and_again_after_it_was_well():
     def golden(step):
         return 1.5 if step < 60 or 100 < step < 140 else 1.8
 
-    found = verdicts(health.TeacherHacking(patience=1, deviation=9.0), {**PROXY, "golden": golden})
+    found = verdicts(TeacherHacking(patience=1, deviation=9.0), {**PROXY, "golden": golden})
     assert raised(found) == [5, 13]
     assert found[6].level == "ok" and found[6].figure == pytest.approx(0.2)
-    assert raised(verdicts(health.TeacherHacking(patience=1, rise=0.3), {**PROXY, "golden": golden})) == []
-    stop = verdicts(health.TeacherHacking(action="stop"), {**PROXY, "golden": golden})
+    assert raised(verdicts(TeacherHacking(patience=1, rise=0.3), {**PROXY, "golden": golden})) == []
+    stop = verdicts(TeacherHacking(action="stop"), {**PROXY, "golden": golden})
     assert {verdict.level for verdict in stop} == {"ok", "stop"}
 
 
 def test_what_it_has_seen_survives_a_stop():
     curves = {**PROXY, "golden": lambda step: 1.5 + 0.5 * abs(math.log(step / 100))}
-    whole = verdicts(health.TeacherHacking(), curves)
-    first, again = health.TeacherHacking(), health.TeacherHacking()
+    whole = verdicts(TeacherHacking(), curves)
+    first, again = TeacherHacking(), TeacherHacking()
     parts = verdicts(first, curves, range(10, 120, 10))
     again.load_state_dict(first.state_dict())
     parts += verdicts(again, curves, range(120, 310, 10))
     assert parts == whole
-    empty = health.TeacherHacking()
-    empty.load_state_dict(health.TeacherHacking().state_dict())
+    empty = TeacherHacking()
+    empty.load_state_dict(TeacherHacking().state_dict())
     assert empty.seen == []
 
 
 def test_a_long_run_is_remembered_in_bounded_space():
-    monitor = health.TeacherHacking()
+    monitor = TeacherHacking()
     verdicts(monitor, {**PROXY, "golden": lambda step: 1.5 + step**-0.5}, range(1, 3000))
     assert len(monitor.seen) <= 400
     assert monitor.seen[0][0] == 1.0 and monitor.seen[-1][0] == 2999.0
@@ -117,4 +117,4 @@ def test_a_long_run_is_remembered_in_bounded_space():
 @pytest.mark.parametrize("option", ["rise", "deviation", "patience"])
 def test_options_that_cannot_work_are_refused(option):
     with pytest.raises(ConfigError, match=option):
-        health.TeacherHacking(**{option: 0})
+        TeacherHacking(**{option: 0})

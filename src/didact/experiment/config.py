@@ -42,7 +42,7 @@ class RunConfig:
     verifier: str | None = None  # what judges answers: exact, numeric, python, package.module:function, or a sum
     sampling: Sampling = field(default_factory=Sampling)  # of completions: max_new_tokens=64,temperature=1,samples=8
     trust: tuple[str, ...] = ()  # what files may ask for: package.module:factory, hf:NAME, types in a .skops file
-    monitors: tuple[str, ...] = ()  # what a monitor that objects asks for: LossSpike=roll_back, EffectiveRank=off
+    monitors: tuple[str, ...] = ()  # what a monitor that objects asks for: loss_spike=roll_back, effective_rank=off
     select: Literal["last", "best"] = "last"  # which weights are delivered; best counts the validation labels as used
     seed: int = 0  # decides the splits, the labels that are kept, the first weights and the order
     budget: Budget = field(default_factory=lambda: Budget(steps=DEFAULT_STEPS))  # when to stop, such as steps=500
@@ -55,7 +55,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         check_range("teacher_epochs", self.teacher_epochs, at_least=1)
         check_range("seed", self.seed, at_least=0, below=2**63)
-        health.configured(self.monitors)
+        health.actions(self.monitors)
         if self.select == "best" and not self.split.validation:
             raise ConfigError("select is 'best', but validation is 0; give a fraction of the examples, such as 0.1.")
 

@@ -15,7 +15,6 @@ from didact.evaluation import ArmResult
 from didact.experiment.checking import Check
 from didact.experiment.config import RunConfig
 from didact.experiment.lessons import Lesson
-from didact.health import MonitorKind
 from didact.parts.part import Part, Warmup
 from didact.teachers import CachedTeacher, Verifier
 from didact.types import Cost, Method, Place, Source
@@ -115,8 +114,6 @@ class Material(Generic[D]):
 
     name: str
     """As feeds call it, and the folder of `materials/` that it lies in."""
-    monitors: tuple[MonitorKind, ...]
-    """Those that suit it."""
     log_every: int
     """Steps between readings of the losses."""
     open: Callable[[RunConfig, object], D]

@@ -244,7 +244,7 @@ def _fit(
         run.method,
         run.source,
         budget=config.budget,
-        monitors=health.configured(config.monitors, run.material.monitors),
+        monitors=health.monitors(run.material.name, config.monitors),
         optimizer=config.optimizer,
         evaluate=watch if evaluator.validates else None,
         evaluate_every=_cadence(run) if evaluator.validates else None,

@@ -19,12 +19,14 @@ class BaseMonitor:
     """
 
     name: ClassVar[str]
-    """By what it is configured and quoted."""
+    """By what it is configured and quoted: the name of its file."""
+    materials: ClassVar[tuple[str, ...]] = ()
+    """The materials that it means something for, such as `examples`; empty where it does for all."""
     kept: ClassVar[tuple[str, ...]] = ()
     """The attributes that change from window to window: numbers, strings, tensors, and lists of them."""
 
     def __init__(self, action: Level) -> None:
-        check_choice(f"{self.name}(action=...)", action, LEVELS[1:])
+        check_choice(f"{type(self).__name__}(action=...)", action, LEVELS[1:])
         self.action: Level = action
 
     def state_dict(self) -> State:

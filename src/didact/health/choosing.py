@@ -1,60 +1,82 @@
 """The monitors of a run, and what each may ask for."""
 
+import importlib
+import pkgutil
 from collections.abc import Iterable
-from typing import Any, get_args
+from functools import cache
+from pathlib import Path
+from typing import Literal, Protocol
 
-from didact.errors import ConfigError, check_choice
-from didact.health.loss_spike import LossSpike
-from didact.health.non_finite import NonFinite
-from didact.health.prediction_entropy import PredictionEntropy
-from didact.health.rank import EffectiveRank
-from didact.health.rollouts import ROLLOUT_MONITORS
-from didact.health.teacher_hacking import TeacherHacking
-from didact.types import Level, Monitor
+from didact.errors import ConfigError, check_choice, nearest
+from didact.types import LEVELS, Level, Monitor
 
-OFF = "off"
+Action = Level | Literal["off"]
+ACTIONS: tuple[Action, ...] = (*LEVELS[1:], "off")
+"""What can be chosen for a monitor: what it asks for when it objects, or that it is left out."""
 
 
-MonitorKind = type[Any]
-"""The class of a monitor, whose `name` is that by which it is configured, and which takes an `action`."""
-EXAMPLE_MONITORS: tuple[MonitorKind, ...] = (NonFinite, LossSpike, EffectiveRank, PredictionEntropy)
-"""The kinds that suit methods that are taught with examples."""
-QUESTION_MONITORS: tuple[MonitorKind, ...] = (NonFinite, LossSpike, *ROLLOUT_MONITORS, TeacherHacking)
-"""The kinds that suit language models."""
-_KINDS = {kind.name: kind for kind in (*EXAMPLE_MONITORS, *QUESTION_MONITORS)}
+class MonitorKind(Protocol):
+    """The class of a monitor; see `BaseMonitor`."""
+
+    name: str
+    materials: tuple[str, ...]
+
+    def __call__(self, *, action: Action = ...) -> Monitor:
+        """Make one."""
+        ...
 
 
-def default_monitors(kinds: Iterable[MonitorKind] = EXAMPLE_MONITORS) -> list[Monitor]:
-    """One of each monitor with its defaults, new ones at every call: a monitor has state and belongs to one run.
+@cache
+def kinds() -> dict[str, MonitorKind]:
+    """The classes of the monitors by their names.
 
-    Args:
-        kinds: those that suit what the method is taught with.
+    They are found by their path: the kind `loss_spike` is the class `LossSpike` in the file `loss_spike.py`.
     """
-    return configured((), kinds)
+    names = [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)])]
+    classes = {name: "".join(word.capitalize() for word in name.split("_")) for name in names}
+    modules = {name: importlib.import_module(f"didact.health.{name}") for name in names}
+    return {name: getattr(modules[name], kind) for name, kind in classes.items() if hasattr(modules[name], kind)}
 
 
-def configured(choices: Iterable[str], kinds: Iterable[MonitorKind] = EXAMPLE_MONITORS) -> list[Monitor]:
-    """One of each monitor, some of them with another action or left out.
+def monitors(material: str = "examples", choices: Iterable[str] = ()) -> list[Monitor]:
+    """One of each monitor that means something for a material, some of them with another action or left out.
 
     Args:
-        choices: words such as `LossSpike=roll_back` or `EffectiveRank=off`; the actions are those of `types.LEVELS`.
-        kinds: see `default_monitors`.
+        material: what the method is fed, as its feed says, such as `examples`.
+        choices: see `actions`.
 
     Returns:
-        New monitors.
+        New monitors at every call: a monitor has state and belongs to one run.
+
+    Raises:
+        ConfigError: see `actions`.
+    """
+    asked = actions(choices)
+    fitting = {name: kind for name, kind in kinds().items() if material in (kind.materials or (material,))}
+    chosen = {name: kind for name, kind in fitting.items() if asked.get(name) != "off"}
+    return [kind(action=asked[name]) if name in asked else kind() for name, kind in chosen.items()]
+
+
+def actions(choices: Iterable[str]) -> dict[str, Action]:
+    """What monitors are to do where that is not their default.
+
+    Args:
+        choices: words such as `loss_spike=roll_back` or `effective_rank=off`, see `ACTIONS`.
+
+    Returns:
+        The actions by the name of the monitor.
 
     Raises:
         ConfigError: a word that is not like this, an unknown monitor or action.
     """
-    actions = dict(_parse(choice) for choice in choices)
-    asked = [(kind, actions.get(kind.name)) for kind in kinds]
-    return [kind() if action is None else kind(action=action) for kind, action in asked if action != OFF]
+    return dict(_parse(choice) for choice in choices)
 
 
-def _parse(choice: str) -> tuple[str, str]:
+def _parse(choice: str) -> tuple[str, Action]:
     name, equals, action = (part.strip() for part in choice.partition("="))
     if not equals:
-        raise ConfigError(f"monitors has {choice!r}, but must be like LossSpike=roll_back or EffectiveRank=off.")
-    check_choice("monitors", name, _KINDS)
-    check_choice(f"monitors: {name}", action, (*get_args(Level)[1:], OFF))
-    return name, action
+        raise ConfigError(f"monitors has {choice!r}, but must be like loss_spike=roll_back or effective_rank=off.")
+    if name not in kinds():
+        raise ConfigError(f"There is no monitor {name!r}. {nearest(name, kinds())} `didact list monitors` prints them.")
+    check_choice(f"monitors: {name}", action, ACTIONS)
+    return name, ACTIONS[ACTIONS.index(action)]

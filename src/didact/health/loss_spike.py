@@ -36,7 +36,7 @@ class LossSpike(BaseMonitor):
         warmup: how many losses must be known before anything is called high, at least 2.
     """
 
-    name = "LossSpike"
+    name = "loss_spike"
     kept = ("trailing", "recent", "terms")
 
     def __init__(

@@ -18,7 +18,7 @@ class NonFinite(BaseMonitor):
         action: what to ask for.
     """
 
-    name = "NonFinite"
+    name = "non_finite"
 
     def __init__(self, *, action: Level = "stop") -> None:
         super().__init__(action)

@@ -42,7 +42,8 @@ class PredictionEntropy(BaseMonitor):
             share of 99% in two gives 0.08.
     """
 
-    name = "PredictionEntropy"
+    name = "prediction_entropy"
+    materials = ("examples",)
     kept = ("last",)
 
     def __init__(self, *, action: Level = "warn", minimum: float = 0.05) -> None:

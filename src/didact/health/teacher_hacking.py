@@ -8,7 +8,7 @@ import torch
 
 from didact.errors import check_range
 from didact.health.base import BaseMonitor
-from didact.health.rollouts import mean_of
+from didact.health.terms import mean_of
 from didact.types import Level, Verdict, Window
 
 _KEPT = 400
@@ -55,7 +55,8 @@ class TeacherHacking(BaseMonitor):
         patience: windows that are averaged, at least 1.
     """
 
-    name = "TeacherHacking"
+    name = "teacher_hacking"
+    materials = ("questions",)
     kept = ("seen", "objected")
 
     def __init__(

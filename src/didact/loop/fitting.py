@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from didact import stopping
+from didact import health, stopping
 from didact.errors import ConfigError, check_range
 from didact.loop.budget import Budget
 from didact.loop.devices import Precision, find_device
@@ -47,7 +47,7 @@ def fit(
         source: where batches come from.
         budget: where to end.
         optimizer: its settings, or a function from parameters to an optimizer; by default AdamW with a cosine schedule.
-        monitors: what watches; by default those of `didact.health.default_monitors`.
+        monitors: what watches; by default those of `didact.health.monitors`.
         evaluate: from the learner that the method delivers to figures by name.
         evaluate_every: steps between evaluations; by default only at the end.
         best_metric: the figure of `evaluate` that decides which checkpoint is the best.
@@ -76,9 +76,7 @@ def fit(
     if clip_norm is not None:
         check_range("clip_norm", clip_norm, above=0.0)
     if monitors is None:
-        from didact.health import default_monitors
-
-        monitors = default_monitors()
+        monitors = health.monitors(method.feed.material)
     if evaluate_every is not None:
         check_range("evaluate_every", evaluate_every, at_least=1)
         if evaluate is None:

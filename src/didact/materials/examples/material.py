@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from didact import health
 from didact.documents import Values
 from didact.experiment.config import RunConfig
 from didact.experiment.material import Material, Run
@@ -69,7 +68,6 @@ def _reads(config: RunConfig) -> str:
 
 MATERIAL = Material[ExampleData](
     name="examples",
-    monitors=health.EXAMPLE_MONITORS,
     log_every=50,
     open=open_examples,
     reads=_reads,

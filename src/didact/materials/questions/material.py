@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from didact import health
 from didact.documents import Values
 from didact.experiment.material import Material, Run
 from didact.learners import causal
@@ -51,7 +50,6 @@ def _keep(run: Run[QuestionData], path: Path) -> None:
 
 MATERIAL = Material[QuestionData](
     name="questions",
-    monitors=health.QUESTION_MONITORS,
     log_every=10,
     open=open_questions,
     reads=lambda _config: "",

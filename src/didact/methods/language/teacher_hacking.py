@@ -4,7 +4,7 @@ A study of a chain: an oracle, a teacher that learned from the oracle's answers,
 teacher. The student is pulled towards the teacher's next-token distributions at answers that the teacher wrote once
 (`offline`), or that teacher or student write anew in each step. Beside the distance to the teacher (`proxy`) stands the
 distance to the oracle (`golden`): where the one falls while the other rises, the student learns its teacher's mistakes.
-The monitor `TeacherHacking` looks for that.
+The monitor `teacher_hacking` looks for that.
 
 The oracle is whatever wrote the data: `golden` is the surprise, in nats a token, at answers that stand in a column of
 that name and that nobody learns from, which is KL(oracle || student) plus a constant. Where there is no such column,

@@ -59,7 +59,8 @@ class EffectiveRank(BaseMonitor):
         collapse: the least rank, as a fraction of the highest seen in this run; in [0, 1].
     """
 
-    name = "EffectiveRank"
+    name = "effective_rank"
+    materials = ("examples",)
     kept = ("highest", "last")
 
     def __init__(self, *, action: Level = "warn", minimum: float = 0.02, collapse: float = 0.2) -> None:

@@ -1,0 +1,13 @@
+"""A policy that leaves its reference."""
+
+from typing import final
+
+from didact.health.terms import TermMonitor
+
+
+@final
+class ReferenceDrift(TermMonitor):
+    """Objects when the policy has gone far from its reference, in nats a token."""
+
+    name, term, default = "reference_drift", "kl", 0.5
+    words = "The policy is {figure:.2f} nats a token away from its reference, above {bound:g}."

@@ -1,0 +1,71 @@
+"""What the monitors of rollouts share: they see what goes wrong with a policy before its rewards show it.
+
+They read the figures that methods put beside their loss: terms without weight, such as `entropy` and `length`. A
+monitor whose figure the method does not show has nothing to say.
+"""
+
+import math
+from typing import ClassVar
+
+from didact.documents import Values
+from didact.errors import check_range
+from didact.health.base import BaseMonitor
+from didact.types import Level, Verdict, Window
+
+
+class TermMonitor(BaseMonitor):
+    """Abstract: compares the mean of one term over a window with a bound, or with what it was in the first window.
+
+    Args:
+        action: what to ask for.
+        bound: where the figure is too far gone.
+    """
+
+    materials = ("questions",)
+    kept = ("beginning", "objected")
+    term: ClassVar[str]
+    """The term of the loss that is read."""
+    default: ClassVar[float]
+    """The bound where none is given."""
+    relative: ClassVar[bool] = False
+    """Whether the figure is the mean divided by that of the first window."""
+    highest: ClassVar[bool] = True
+    """Whether the bound is the highest that is well; else the lowest."""
+    words: ClassVar[str]
+    """What it means, as a sentence with `{figure}` and `{bound}`."""
+
+    def __init__(self, *, action: Level = "warn", bound: float | None = None) -> None:
+        super().__init__(action)
+        self.bound = self.default if bound is None else bound
+        check_range(f"{type(self).__name__}(bound=...)", self.bound, above=0.0)
+        self.beginning: float | None = None
+        self.objected = False
+
+    def observe(self, window: Window) -> Verdict:
+        """Check the window; a complaint that stays true is made once."""
+        figure = self.figure(window)
+        if figure is None:
+            return Verdict("ok", self.name, 0.0, f"There is no figure {self.term!r}.")
+        bad = figure > self.bound if self.highest else figure < self.bound
+        again, self.objected = self.objected, bad
+        reason = self.words.format(figure=figure, bound=self.bound)
+        if not bad or again:
+            return Verdict("ok", self.name, figure, f"{self.name} is {figure:.3g}." if not bad else reason)
+        return Verdict(self.action, self.name, figure, reason)
+
+    def figure(self, window: Window) -> float | None:
+        """The number that is judged; None where there is none."""
+        mean = mean_of(window.losses, self.term)
+        if mean is None or not self.relative:
+            return mean
+        if self.beginning is None:
+            self.beginning = mean
+        return mean / self.beginning if self.beginning > 0 else None
+
+
+def mean_of(losses: Values, term: str) -> float | None:
+    """The mean of a term over a window; None where it is not there or never finite."""
+    if term not in losses or not len(losses[term]):
+        return None
+    mean = float(losses[term].nanmean())
+    return mean if math.isfinite(mean) else None
