@@ -13,9 +13,9 @@ from torch import nn
 
 from didact import sources, worlds
 from didact.errors import ConfigError, DataError
-from didact.learners import causal
 from didact.losses.policy.preferences import best_vs_rest
 from didact.methods.language import curry_dpo, dpo
+from didact.parts.models import build_causal
 from didact.rollouts import RatedPairs, Sampling, Writer
 from didact.types import Head, Question, Questions, TokenOutput
 
@@ -43,7 +43,7 @@ PAIRS = [
 
 
 def model(seed=0):
-    learner = causal.build_causal("decoder:1x16:64", seed=seed)
+    learner = build_causal("decoder:1x16:64", seed=seed)
     with torch.no_grad():
         learner.head.weight.mul_(6.0)
     return learner
@@ -202,7 +202,7 @@ def test_the_loss_is_that_of_dpo_on_the_same_pairs():
 class Choice(nn.Module):
     """A language model of one token, whose scores are its parameters; each answer is a letter."""
 
-    tokenizer = causal.build_causal("decoder:1x16").tokenizer
+    tokenizer = build_causal("decoder:1x16").tokenizer
     context = 8
 
     def __init__(self, scores):
