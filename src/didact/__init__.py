@@ -18,6 +18,7 @@ _HOMES = {
     "RunConfig": "didact.experiment",
     "Term": "didact.types",
     "Terms": "didact.types",
+    "Validation": "didact.loop",
     "Verdict": "didact.types",
     "compare": "didact.experiment",
     "fit": "didact.loop",

@@ -21,7 +21,7 @@ import torch.utils.tensorboard
 
 import didact.health  # noqa: F401
 from conftest import make_method, planted
-from didact.loop import Budget, fit, load_checkpoint
+from didact.loop import Budget, Validation, fit, load_checkpoint
 from didact.loop.checkpoint import list_checkpoints
 from didact.sources import BatchSource
 
@@ -45,7 +45,9 @@ def run(name: str, directory: Path) -> None:
         seed=5,
         log_every=10,
         checkpoint_every=6,
-        evaluate=lambda learner: {"accuracy": float(learner(examples.batch()).logits.mean())},
+        validation=Validation(
+            lambda student: {"accuracy": float(student(examples.batch()).logits.mean())}, select="best"
+        ),
         evaluate_every=15,
         resume=resume,
         progress=False,

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from conftest import METHODS, make_method, net, planted, weights
 from didact.errors import ConfigError, RunError
 from didact.learners import ModuleLearner
-from didact.loop import Budget, OptimizerConfig, RunDirectory, fit
+from didact.loop import Budget, OptimizerConfig, RunDirectory, Validation, fit
 from didact.loop.checkpoint import list_checkpoints
 from didact.loop.flops import count_flops
 from didact.loop.guard import Guard
@@ -406,19 +406,31 @@ def test_micro_batches_are_refused_where_they_would_weigh_wrongly(problem):
             fit(method, BatchSource(problem, batch_size=96), budget=Budget(steps=5), micro_batch=8, **QUIET)
 
 
-def test_the_best_checkpoint_is_kept(problem, run_directory):
-    scores = iter([0.1, 0.3, 0.9, 0.5, 0.2])
-    result = fit(
-        supervised(),
-        BatchSource(problem, batch_size=20),
-        budget=Budget(steps=40),
-        evaluate=lambda _: {"accuracy": next(scores)},
-        evaluate_every=10,
-        run=run_directory,
-        **QUIET,
-    )
+@pytest.mark.parametrize("stop", [None, 15, 25])
+@pytest.mark.parametrize("select", ["last", "best"])
+def test_the_best_weights_are_delivered_where_they_are_wanted(problem, tmp_path, stop, select):
+    weights, scores = {}, {0: 0.1, 10: 0.3, 20: 0.9, 30: math.nan, 40: 0.2}
+
+    class Notes(Supervised):
+        def after_step(self):
+            weights[self.step + 1] = self.learner.module[0].weight.detach().clone()
+            if self.step + 1 == stop and len(weights) == stop:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    for resume in (False, True) if stop else (False,):
+        method = Notes(Config(), ModuleLearner(net()))
+        result = fit(
+            method,
+            BatchSource(problem, batch_size=20),
+            budget=Budget(steps=40),
+            validation=Validation(lambda _: {"accuracy": scores[max(weights, default=0)]}, select=select),
+            evaluate_every=10,
+            run=tmp_path / "run" if stop else None,
+            resume=resume,
+            **QUIET,
+        )
     assert result.best == {"accuracy": 0.9, "step": 20}
-    assert [path.name for path in list_checkpoints(run_directory / "checkpoints", "best")] == ["best-0000000020"]
+    assert torch.equal(method.learner.module[0].weight, weights[20 if select == "best" else 40])
 
 
 def test_lower_is_better_for_losses(problem):
@@ -427,9 +439,8 @@ def test_lower_is_better_for_losses(problem):
         supervised(),
         BatchSource(problem, batch_size=20),
         budget=Budget(steps=20),
-        evaluate=lambda _: {"nll": next(scores)},
+        validation=Validation(lambda _: {"nll": next(scores)}, metric="nll"),
         evaluate_every=10,
-        best_metric="nll",
         **QUIET,
     )
     assert result.best == {"nll": 0.3, "step": 10}

@@ -19,7 +19,7 @@ from didact.errors import ConfigError
 from didact.experiment import running
 from didact.experiment.material import Objects, Run
 from didact.experiment.preparing import prepare, takes
-from didact.loop import OptimizerConfig, fit
+from didact.loop import OptimizerConfig, Validation, fit
 from didact.loop.checkpoint import read_checkpoint, save_checkpoint
 from didact.materials.examples.source import train_of
 from didact.types import Method
@@ -202,7 +202,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(name, tmp_path):
     kept = {"run": tmp_path / "run", "checkpoint_every": 1}
     # Judged at the beginning and after every other step; what is kept last is the step before it stops.
     with pytest.raises(StoppedError):
-        taught(name, steps=STEPS, settings={**kept, "evaluate": stop, "evaluate_every": 2})
+        taught(name, steps=STEPS, settings={**kept, "validation": Validation(stop), "evaluate_every": 2})
     result, hunted = taught(name, steps=STEPS, settings={**kept, "resume": True})
     assert len([record for record in result.history if "loss/total" in record]) == STEPS
     mine, theirs = tensors(hunted.state_dict()), tensors(calm.state_dict())

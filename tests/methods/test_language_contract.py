@@ -20,7 +20,7 @@ from didact.experiment import running
 from didact.experiment.material import Run
 from didact.experiment.preparing import prepare, takes
 from didact.learners import causal
-from didact.loop import OptimizerConfig, fit
+from didact.loop import OptimizerConfig, Validation, fit
 from didact.loop.checkpoint import read_checkpoint, save_checkpoint
 from didact.types import Method, RolloutFeed
 from in_order import InOrder
@@ -248,7 +248,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(name, tmp_path):
     stopped: list[bool] = []
     calm, whole = go()
     # Judged at the beginning and after every other step; what is kept last is the step before it stops.
-    _, first = go(run=tmp_path / "run", checkpoint_every=1, evaluate=stop, evaluate_every=STOPPED // 2)
+    _, first = go(run=tmp_path / "run", checkpoint_every=1, validation=Validation(stop), evaluate_every=STOPPED // 2)
     hunted, rest = go(run=tmp_path / "run", checkpoint_every=1, resume=True)
     assert len(first) == STOPPED
     assert len(rest) == STEPS - STOPPED + 1

@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 from didact import catalogue, health, trusting
 from didact.documents import Document, Values
 from didact.errors import CheckpointError, ConfigError
@@ -20,11 +17,11 @@ from didact.experiment.config import RunConfig
 from didact.experiment.keeping import Keeper, ModelStore
 from didact.experiment.material import Data, Evaluation, Objects, Run
 from didact.experiment.preparing import prepare
-from didact.loop import FitResult, RunDirectory, fit
-from didact.loop.checkpoint import list_checkpoints, read_checkpoint
+from didact.loop import FitResult, RunDirectory, Validation, fit
+from didact.loop.checkpoint import list_checkpoints
 from didact.loop.devices import find_device
 from didact.loop.place import find_place
-from didact.types import LOWER_IS_BETTER, Cost, Verdict
+from didact.types import Cost, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,34 +184,6 @@ def _sorted_settings(settings: Values, method: str | None) -> Document:
     return {**rest, "options": {**rest.get("options", {}), **options}} if options else rest
 
 
-class Watch:
-    """Scores the student while it learns, and keeps the best weights in memory where no checkpoint does.
-
-    Args:
-        run: whose evaluator scores.
-        keep: whether to keep the best weights.
-    """
-
-    def __init__(self, run: Run[Data], *, keep: bool) -> None:
-        self.run, self.keep = run, keep
-        self.best: float | None = None
-        self.kept: dict[str, torch.Tensor] = {}
-
-    def __call__(self, student: nn.Module) -> dict[str, float]:
-        """The figures of a student."""
-        found, metric = self.run.evaluator.validate(student), self.run.evaluator.metric
-        score = -found[metric] if metric in LOWER_IS_BETTER else found[metric]
-        if self.keep and (self.best is None or score > self.best):
-            self.best = score
-            self.kept = {name: tensor.clone() for name, tensor in student.state_dict().items()}
-        return found
-
-    def deliver(self) -> None:
-        """Put the best weights back into the student, where they were kept."""
-        if self.kept:
-            self.run.method.delivered.load_state_dict(self.kept)
-
-
 def execute(
     config: RunConfig,
     objects: Objects,
@@ -230,25 +199,20 @@ def execute(
             "directory; ask for pause or stop instead, or give a directory."
         )
     run = prepare(config, objects, data=data, keeper=keeper, progress=progress)
-    watch = Watch(run, keep=config.select == "best")
-    result = _fit(run, watch, None, progress=progress)
-    watch.deliver()
-    return _finished(run, result)
+    return _finished(run, _fit(run, None, progress=progress))
 
 
-def _fit(
-    run: Run[Data], watch: Watch, directory: RunDirectory | None, *, progress: bool, going_on: bool = False
-) -> FitResult:
+def _fit(run: Run[Data], directory: RunDirectory | None, *, progress: bool, going_on: bool = False) -> FitResult:
     config, evaluator = run.config, run.evaluator
+    validation = Validation(evaluator.validate, evaluator.metric, config.select) if evaluator.validates else None
     return fit(
         run.method,
         run.source,
         budget=config.budget,
         monitors=health.monitors(run.material.name, config.monitors),
         optimizer=config.optimizer,
-        evaluate=watch if evaluator.validates else None,
+        validation=validation,
         evaluate_every=_cadence(run) if evaluator.validates else None,
-        best_metric=evaluator.metric,
         run=directory,
         seed=config.seed,
         device=config.loop.device,
@@ -305,9 +269,7 @@ def _in_directory(
         if stored is not None and not checkpoint:
             # It was killed before its first checkpoint: what it wrote until then will be written again.
             directory.rewind()
-        result = _fit(run, Watch(run, keep=False), directory, progress=progress, going_on=checkpoint)
-        if result.status == "done" and config.select == "best":
-            _load_best(run, directory)
+        result = _fit(run, directory, progress=progress, going_on=checkpoint)
         finished = _finished(run, result, path)
         if run.place.first:
             _keep(run, finished, path)
@@ -315,12 +277,6 @@ def _in_directory(
     finally:
         for directory in opened:
             directory.close()
-
-
-def _load_best(run: Run[Data], directory: RunDirectory) -> None:
-    found = list_checkpoints(directory.checkpoints, "best")
-    if found:
-        run.method.load_state_dict(read_checkpoint(found[0])["method"])
 
 
 def _finished(run: Run[Data], result: FitResult, directory: Path | None = None) -> RunResult:

@@ -2,7 +2,7 @@
 
 from didact.loop.budget import Budget
 from didact.loop.checkpoint import load_checkpoint, load_latest, read_checkpoint, save_checkpoint
-from didact.loop.config import LoopConfig
+from didact.loop.config import LoopConfig, Validation
 from didact.loop.fitting import fit
 from didact.loop.optimizer import OptimizerConfig
 from didact.loop.result import FitResult
@@ -10,6 +10,7 @@ from didact.loop.run import RunDirectory
 
 __all__ = [
     "Budget",
+    "Validation",
     "FitResult",
     "LoopConfig",
     "OptimizerConfig",

@@ -60,9 +60,9 @@ def read_checkpoint(directory: Path) -> Document:
         raise CheckpointError(f"The checkpoint {directory} is broken: {error}.") from error
 
 
-def list_checkpoints(folder: Path, prefix: str = "step") -> list[Path]:
-    """The numbered checkpoints in a folder, the newest first; `prefix` is "step", or "best" for the best of a run."""
-    return sorted((path for path in folder.glob(f"{prefix}-*") if step_of(path) >= 0), reverse=True)
+def list_checkpoints(folder: Path) -> list[Path]:
+    """The numbered checkpoints in a folder, the newest first."""
+    return sorted((path for path in folder.glob("step-*") if step_of(path) >= 0), reverse=True)
 
 
 def step_of(directory: Path) -> int:
@@ -108,19 +108,18 @@ def load_checkpoint(path: Path) -> Document:
     return read_checkpoint(path) if (path / files.MANIFEST).exists() else load_latest(path)[0]
 
 
-def save_numbered(folder: Path, prefix: str, step: int, state: Values, *, keep: int, until: float = math.inf) -> None:
-    """Write a state as the newest checkpoint of its kind; delete old ones, and what interrupted writes left behind.
+def save_numbered(folder: Path, step: int, state: Values, *, keep: int, until: float = math.inf) -> None:
+    """Write a state as the newest checkpoint; delete old ones, and what interrupted writes left behind.
 
     Args:
         folder: holds numbered checkpoints.
-        prefix: the kind, as in `list_checkpoints`.
         step: its number.
         state: see `save_checkpoint`, which raises what this does.
         keep: how many of the newest stay.
         until: the newest one up to this step stays too.
     """
-    save_checkpoint(folder / f"{prefix}-{step:010d}", state)
-    found = list_checkpoints(folder, prefix)
+    save_checkpoint(folder / f"step-{step:010d}", state)
+    found = list_checkpoints(folder)
     needed = next((path for path in found if step_of(path) <= until), None)
     for directory in found[keep:]:
         if directory != needed:

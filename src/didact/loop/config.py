@@ -1,10 +1,10 @@
 """What a run says of its loop."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from didact.errors import check_range
+from didact.errors import check_choice, check_range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,3 +30,22 @@ class LoopConfig:
                 check_range(name, value, at_least=1)
         if self.clip_norm is not None:
             check_range("clip_norm", self.clip_norm, above=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """What a student is worth while it learns.
+
+    Raises:
+        ConfigError: an unknown `select`.
+    """
+
+    measure: Callable[[Any], Mapping[str, float]]
+    """From the learner that the method delivers to figures by name."""
+    metric: str = "accuracy"
+    """The figure that decides which evaluation was the best; see `didact.types.LOWER_IS_BETTER`."""
+    select: Literal["last", "best"] = "last"
+    """Which weights are delivered when the budget is used up: the last, or those of the best evaluation."""
+
+    def __post_init__(self) -> None:
+        check_choice("select", self.select, ("last", "best"))

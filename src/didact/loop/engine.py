@@ -14,6 +14,7 @@ from didact.documents import Document, Values
 from didact.errors import CheckpointError, ConfigError
 from didact.loop import checkpoint as ckpt
 from didact.loop.budget import Budget
+from didact.loop.config import Validation
 from didact.loop.devices import Precision, autocast, peak_memory
 from didact.loop.flops import count_flops
 from didact.loop.generators import generator_states, set_generator_states
@@ -72,8 +73,7 @@ class Engine:
     precision: Precision
     micro_batch: int | None
     keep: int
-    evaluate: Callable[[Any], Mapping[str, float]] | None
-    best_metric: str
+    validation: Validation | None
     cadence: Cadence
 
     def __init__(
@@ -109,6 +109,8 @@ class Engine:
         self.result = FitResult(status="done", reason="The budget is used up.", cost=self.cost)
         self.saved_step, self.saved_time = -1, time.monotonic()
         self.validated_step = -1
+        self.best_weights: dict[str, Tensor] = {}
+        """Of the delivered learner when it was best, where those are to be delivered."""
         self.probe: Batch | None = None
         self.line = ProgressLine(False, "")
         self.flops: dict[tuple[int, ...], int] = {}
@@ -127,7 +129,7 @@ class Engine:
         self.line = line
         if self.directory is not None and self.saved_step < 0:
             self.save()
-        if self.going and self.cost.steps == 0 and self.evaluate is not None:
+        if self.going and self.cost.steps == 0 and self.validation is not None:
             self.validate()
         clock = time.perf_counter()
         batches = iter(self.source)
@@ -399,39 +401,33 @@ class Engine:
         return self.cost.steps % self.cadence.checkpoint == 0
 
     def validate(self) -> None:
-        """Evaluate the delivered learner, and keep it if it is the best so far."""
-        assert self.evaluate is not None
-        self.validated_step = self.cost.steps
+        """Evaluate the delivered learner, and keep its weights if it is the best so far and those are wanted."""
+        assert self.validation is not None
+        self.validated_step, metric = self.cost.steps, self.validation.metric
         # One process evaluates, and the others wait for its figures.
-        found = dict(self.evaluate(self.method.delivered)) if self.place.first else {}
-        figures = self.place.collect(found)[0]
+        found = dict(self.validation.measure(self.method.delivered)) if self.place.first else {}
+        figures = self.place.told(found)
         self.note({f"eval/{name}": value for name, value in figures.items()})
-        if self.best_metric not in figures:
-            raise ConfigError(
-                f"best_metric is {self.best_metric!r}, but the evaluation gives {', '.join(figures) or 'nothing'}."
-            )
-        sign = -1.0 if self.best_metric in LOWER_IS_BETTER else 1.0
+        if metric not in figures:
+            raise ConfigError(f"metric is {metric!r}, but the evaluation gives {', '.join(figures) or 'nothing'}.")
         best = self.result.best
-        if not best or sign * figures[self.best_metric] > sign * best[self.best_metric]:
-            self.result.best = {**figures, "step": self.cost.steps}
-            if self.directory is not None:
-                self.write("best")
+        if best and not _score(metric, figures) > _score(metric, best):
+            return
+        self.result.best = {**figures, "step": self.cost.steps}
+        if self.validation.select == "best":
+            state = self.method.delivered.state_dict()
+            self.best_weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
 
     def save(self) -> None:
         """Write a checkpoint."""
-        self.write("step")
-        self.saved_step, self.saved_time = self.cost.steps, time.monotonic()
-
-    def write(self, prefix: str) -> None:
-        """Write the whole state as a checkpoint of that kind."""
         self.attributes.check()
-        keep, until = (self.keep, self.seen_step) if prefix == "step" else (1, math.inf)
         self.attempt(
             f"The checkpoint of step {self.cost.steps}",
             lambda folder: ckpt.save_numbered(
-                folder.checkpoints, prefix, self.cost.steps, self.state(), keep=keep, until=until
+                folder.checkpoints, self.cost.steps, self.state(), keep=self.keep, until=self.seen_step
             ),
         )
+        self.saved_step, self.saved_time = self.cost.steps, time.monotonic()
 
     def note(self, figures: Values) -> None:
         """Add figures to the history, and to the run's directory."""
@@ -459,14 +455,16 @@ class Engine:
         return not trouble
 
     def finish(self) -> FitResult:
-        """Read what is left, evaluate, and save. A run that was cut short keeps what is left for when it goes on."""
+        """Read what is left, save, evaluate, and deliver. A run that was cut short keeps what is left for later."""
         if self.going and len(self.recorder):
             self.look(True)
         # Saved before what may take long: whoever goes on from there evaluates again, and writes that anew.
         if self.directory is not None and self.cost.steps != self.saved_step and not self.guard.halted():
             self.save()
-        if self.going and self.evaluate is not None and self.validated_step != self.cost.steps:
+        if self.going and self.validation is not None and self.validated_step != self.cost.steps:
             self.validate()
+        if self.going and self.validation is not None and self.validation.select == "best":
+            self.method.delivered.load_state_dict(self.best_weights)
         self.cost.peak_memory = max(self.cost.peak_memory, peak_memory(self.device))
         for module in self.method.modules().values():
             module.eval()
@@ -498,6 +496,7 @@ class Engine:
             "records": [len(self.result.history), len(self.result.verdicts)],
             "validated_step": self.validated_step,
             "best": self.result.best,
+            "best_weights": self.best_weights,
         }
 
     def load_learned(self, state: Values) -> None:
@@ -532,7 +531,7 @@ class Engine:
         self.recorder.load_state_dict(state["recorder"])
         self.probe = None if state["probe"] is None else Batch(state["probe"]).to(self.device)
         self.windows, self.seen_step, self.roll_backs = state["windows"], state["seen_step"], state["roll_backs"]
-        self.result.best = state["best"]
+        self.result.best, self.best_weights = state["best"], state["best_weights"]
         self.validated_step, self.saved_step = state["validated_step"], self.cost.steps
         self.result.history, self.result.verdicts = self.directory.rewind(*state["records"])
         for complaint in complaints:
@@ -551,6 +550,12 @@ def _restore(part: object, state: Any) -> None:
 
 def _last_mean(values: Tensor) -> float:
     return values.nanmean().item() if len(values) else float("nan")
+
+
+def _score(metric: str, figures: Mapping[str, float]) -> float:
+    """How good figures are: more is better, and what is no number is worst."""
+    value = -figures[metric] if metric in LOWER_IS_BETTER else figures[metric]
+    return -math.inf if math.isnan(value) else value
 
 
 def _once(compute: Callable[[], Output]) -> Callable[[], Output]:

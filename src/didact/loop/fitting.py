@@ -1,12 +1,12 @@
 """Teaching a learner, from Python: one function."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from didact import health, stopping
 from didact.errors import ConfigError, check_range
 from didact.loop.budget import Budget
+from didact.loop.config import Validation
 from didact.loop.devices import Precision, find_device
 from didact.loop.engine import Cadence, Engine
 from didact.loop.generators import seeded
@@ -25,9 +25,8 @@ def fit(
     budget: Budget,
     optimizer: OptimizerConfig | OptimizerFactory | None = None,
     monitors: Sequence[Monitor] | None = None,
-    evaluate: Callable[[Any], Mapping[str, float]] | None = None,
+    validation: Validation | None = None,
     evaluate_every: int | None = None,
-    best_metric: str = "accuracy",
     run: Path | str | RunDirectory | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -48,9 +47,8 @@ def fit(
         budget: where to end.
         optimizer: its settings, or a function from parameters to an optimizer; by default AdamW with a cosine schedule.
         monitors: what watches; by default those of `didact.health.monitors`.
-        evaluate: from the learner that the method delivers to figures by name.
+        validation: what the student is worth, at the beginning, at the end and as often as `evaluate_every` says.
         evaluate_every: steps between evaluations; by default only at the end.
-        best_metric: the figure of `evaluate` that decides which checkpoint is the best.
         run: directory for figures and checkpoints; without one nothing is written.
         seed: of the global generators (dropout and the like) while the run goes on; the caller's are given back.
         device: `auto`, `cpu`, `cuda`, `cuda:1`.
@@ -59,7 +57,7 @@ def fit(
         clip_norm: the largest norm that the gradient may have.
         log_every: steps between readings of the losses, which is also how often monitors look.
         checkpoint_every: steps between checkpoints; by default one a minute. There is always one at the end.
-        keep: how many checkpoints to keep, besides the best.
+        keep: how many checkpoints to keep.
         resume: go on from the newest whole checkpoint of `run`, to the bit as if there had been no stop.
         progress: show a progress bar, where the terminal is one.
 
@@ -79,8 +77,8 @@ def fit(
         monitors = health.monitors(method.feed.material)
     if evaluate_every is not None:
         check_range("evaluate_every", evaluate_every, at_least=1)
-        if evaluate is None:
-            raise ConfigError(f"evaluate_every is {evaluate_every}, but there is no `evaluate` to call.")
+        if validation is None:
+            raise ConfigError(f"evaluate_every is {evaluate_every}, but there is no `validation`.")
     _check(method, source, budget, monitors, run, micro_batch, resume)
     place = find_place(find_device(device))
     check_place(method, place, micro_batch)
@@ -90,7 +88,7 @@ def fit(
         with seeded(seed, place.device), stopping.asked() as stop:
             loop = Engine(method, source, budget, optimizer or OptimizerConfig(), monitors, place, clip_norm, directory)
             loop.precision, loop.micro_batch, loop.keep = precision, micro_batch, keep
-            loop.evaluate, loop.best_metric = evaluate, best_metric
+            loop.validation = validation
             loop.cadence = Cadence(log_every, evaluate_every, checkpoint_every)
             if resume:
                 loop.resume()
