@@ -168,7 +168,7 @@ def our_run(prepared: Any) -> dict[str, Any]:
 
     method, source, settings = prepared
     result = fit(method, source, **settings)
-    return {"steps": result.steps, "model": method.learner.module, "sampled": source.sampled_tokens}
+    return {"steps": result.steps, "model": method.learner.module, "sampled": result.cost.sampled_tokens}
 
 
 # ---- the bare work

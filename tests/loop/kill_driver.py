@@ -26,7 +26,7 @@ from didact.loop.checkpoint import list_checkpoints
 from didact.sources import BatchSource
 
 STEPS, KILLS = 90, 20
-PASSING = ("cost/seconds", "cost/peak_memory")
+PASSING = ("ledger/cost/seconds", "ledger/cost/peak_memory")
 
 
 def run(name: str, directory: Path) -> None:

@@ -42,7 +42,7 @@ def test_a_checkpoint_that_cannot_be_written_pauses_the_run(problem, run_directo
     assert "could not be written" in result.reason
     assert f"didact resume {run_directory}" in result.reason
     assert [path.name for path in list_checkpoints(run_directory / "checkpoints")] == whole
-    assert load_checkpoint(run_directory / "checkpoints")["cost"]["steps"] == 10
+    assert load_checkpoint(run_directory / "checkpoints")["ledger"]["cost"]["steps"] == 10
     assert not list((run_directory / "checkpoints").glob(".*partial*"))
     assert run(problem, run_directory, 30, resume=True).steps == 30
 

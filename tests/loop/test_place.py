@@ -62,8 +62,8 @@ def test_moments_are_those_of_all_rows(tmp_path):
         from didact.types import Batch
         x = torch.load(out / "x.pt", weights_only=True)
         moments = Moments(x[:2])
-        moments.note(place.mine(Batch({"x": x, "id": torch.arange(7)}))["x"], place)
-        moments.settle()
+        moments.accumulate(place.mine(Batch({"x": x, "id": torch.arange(7)}))["x"], place)
+        moments.update()
         torch.save([moments.mean, moments.spread], out / f"{place.rank}.pt")
     """
     in_processes(tmp_path, 2, body)

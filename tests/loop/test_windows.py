@@ -178,4 +178,4 @@ def test_rolling_back_goes_to_before_the_window(problem, run_directory, keep):
     # The checkpoints of steps 33 to 39 are of the weights that are objected to, those of 42 to 48 too.
     assert [step for step, _ in loaded] == [40, 50]
     assert all((weight == weights[30]).all() for _, weight in loaded)
-    assert load_checkpoint(run_directory / "checkpoints")["cost"]["steps"] == 60
+    assert load_checkpoint(run_directory / "checkpoints")["ledger"]["cost"]["steps"] == 60

@@ -87,7 +87,7 @@ def test_only_offline_answers_stay_the_same():
             batches.append(method.collect(ASKED[:3], writer))
         found[answers] = [rows(batch) for batch in batches]
         written = {"offline": 3, "teacher": 9, "student": 0}[answers]
-        assert writer.cost.teacher_calls == written
+        assert writer.ledger.cost.teacher_calls == written
     assert found["offline"][0] == found["offline"][1] == found["offline"][2] == found["teacher"][0]
     for answers in ("teacher", "student"):
         assert all(one != other for one, other in itertools.combinations(found[answers], 2))
@@ -107,9 +107,9 @@ def test_kept_answers_survive_a_stop_and_are_not_asked_for_again():
     writer = make_writer(learner, samples=3)
     before = first.batch(writer, ASKED[:4], teacher)
     again.load_state_dict(first.state_dict())
-    writer.round, spent = 5, writer.sampled_tokens
+    writer.round, spent = 5, writer.ledger.cost.sampled_tokens
     after = again.batch(writer, ASKED[:4], teacher)
-    assert writer.sampled_tokens == spent
+    assert writer.ledger.cost.sampled_tokens == spent
     assert all(torch.equal(before[name], after[name]) for name in before)
     shuffled = again.batch(writer, ASKED[3:1:-1], teacher)
     assert rows(shuffled) == {q: answers for q, answers in rows(before).items() if q in shuffled["id"].tolist()}
@@ -129,7 +129,7 @@ def test_what_was_written_once_is_part_of_the_checkpoint():
     late = make_writer(again.learner, seed=9)
     after = again.collect(ASKED[:5], late)
     assert all(torch.equal(before[name], after[name]) for name in before)
-    assert late.sampled_tokens == 0
+    assert late.ledger.cost.sampled_tokens == 0
 
 
 def test_questions_without_a_true_answer_are_refused():

@@ -133,7 +133,7 @@ def test_gkd_asks_the_student_for_its_share_of_the_questions():
             for ids, mask, id in zip(batch["input_ids"], batch["completion_mask"], batch["id"], strict=True)
         ]
         found[share] = sum(given)
-        assert bool(writer.sampled_tokens) == (share > 0)
+        assert bool(writer.ledger.cost.sampled_tokens) == (share > 0)
     assert found[0.0] == 80
     assert 20 < found[0.5] < 60
     assert found[1.0] < 5

@@ -2,7 +2,7 @@
 
 import torch
 
-from didact.types import Batch, Cost, Examples
+from didact.types import Batch, Examples, Ledger
 
 
 class Bandit:
@@ -12,13 +12,17 @@ class Bandit:
     of what comes next, are its state.
     """
 
+    charges = frozenset({"env_steps"})
+
     def __init__(self, chances=(0.2, 0.8), environments=16, seed=0):
         self.round = self.version = 0
         self.chances = torch.tensor(chances)
         self.room = torch.arange(environments) % 2
         self.generator = torch.Generator().manual_seed(seed)
+        self.ledger, self.by = Ledger(), "bandit"
 
     def play(self, policy, horizon):
+        self.ledger.charge("env_steps", horizon * len(self.room), self.by)
         steps = [self.step(policy) for _ in range(horizon)]
         rows = {key: torch.stack([step[key] for step in steps], 1).flatten(0, 1) for key in steps[0]}
         return Batch({key.replace("_x", ".x"): tensor for key, tensor in rows.items()})
@@ -48,24 +52,21 @@ class Bandit:
 class Oracle:
     """A `Pool` that knows all labels, and charges those that it tells for the first time."""
 
+    charges = frozenset({"labels"})
+
     def __init__(self, examples: Examples):
         self.round = self.version = 0
         self.examples = examples
         self.known = torch.zeros(examples.size, dtype=torch.bool)
-        self.cost = Cost()
-
-    @property
-    def teachers(self):
-        return [self]
+        self.ledger, self.by = Ledger(), "oracle"
 
     def inputs(self):
         """All examples, without their labels."""
         return Batch({"id": self.examples.tensors["id"], "x": self.examples.tensors["x"]})
 
     def reveal(self, rows):
-        before = int(self.known.sum())
+        self.ledger.read(self.examples.tensors["id"][rows].tolist(), self.by)
         self.known[rows] = True
-        self.cost.labels += int(self.known.sum()) - before
         return self.examples.batch(rows)
 
     def state_dict(self):

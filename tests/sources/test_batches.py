@@ -87,7 +87,7 @@ def test_a_labelled_mix_is_resumed_too():
     for a, b in zip(take(one, 9), take(other, 9), strict=True):
         assert same(a, b)
         assert (a["label"] != IGNORE).sum() == 4
-    assert (one.labels, one.epoch_size) == (10, 50)
+    assert (one.label_count, one.epoch_size) == (10, 50)
 
 
 def test_the_order_does_not_depend_on_the_augmentation():

@@ -33,7 +33,7 @@ def test_phases_follow_each_other_after_their_steps():
     for batch in itertools.islice(source, 9):
         seen.append((int(batch["task_id"][0]), source.boundary))
     assert seen == [(0, False)] * 2 + [(1, True)] + [(1, False)] * 2 + [(2, True)] + [(2, False)] * 3
-    assert (source.epoch_size, source.labels) == (40, 40)
+    assert (source.epoch_size, source.label_count) == (40, 40)
 
 
 def test_phases_follow_each_other_after_passes_over_their_own_data():
@@ -140,7 +140,7 @@ def test_a_run_is_resumed_in_the_second_phase_to_the_bit(tmp_path):
 
 
 class Stateless:
-    epoch_size = labels = 0
+    epoch_size = 0
 
     def __iter__(self):
         return iter(())

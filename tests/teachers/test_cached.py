@@ -18,7 +18,7 @@ class Counting(BaseTeacher):
 
     def signal(self, batch):
         self.asked.append(batch["id"].tolist())
-        self._count(batch)
+        self.count(batch)
         x = batch["x"]
         if self.answer == "labels":
             return Labels(labels=x[:, 0].long(), trust=x[:, 1])

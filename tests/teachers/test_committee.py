@@ -21,7 +21,7 @@ class Says(BaseTeacher):
         self.given = signal
 
     def signal(self, batch):
-        self._count(batch)
+        self.count(batch)
         return self.given
 
 
@@ -154,9 +154,7 @@ def test_members_are_billed_moved_and_saved():
     committee = Committee(members[:2])
     committee.signal(batch(4))
     assert committee.cost == Cost(teacher_calls=8)
-    committee.cost = Cost(teacher_calls=100)
-    committee.signal(batch(1))
-    assert committee.cost == Cost(teacher_calls=102)
+    assert committee.spenders == {"0": members[0], "1": members[1]}
     assert committee.to("cpu") is committee
     assert committee.state_dict() == {}
     stateful = Committee(members)

@@ -11,7 +11,7 @@ from didact import hashing
 from didact.errors import ConfigError, TeacherError
 from didact.teachers import AdversarialTeacher, BaseTeacher, EmaTeacher, NoisyTeacher, RandomTeacher
 from didact.teachers.controls import normal
-from didact.types import IGNORE, Batch, Cost, Features, Labels, Logits
+from didact.types import IGNORE, Batch, Cost, Features, Labels, Ledger, Logits
 
 
 class Says(BaseTeacher):
@@ -20,7 +20,7 @@ class Says(BaseTeacher):
         self.given = signal
 
     def signal(self, batch):
-        self._count(batch)
+        self.count(batch)
         return self.given
 
 
@@ -129,8 +129,10 @@ def test_spoilers_pass_on_cost_state_and_taps():
         spoiler.load_state_dict(state)
         assert inner.updates == 3
         assert not spoiler.frozen
-        spoiler.cost = Cost(teacher_calls=4)
+        inner.ledger = Ledger()
+        inner.ledger.charge("teacher_calls", 4, inner.by)
         assert inner.cost == spoiler.cost == Cost(teacher_calls=4)
+        assert spoiler.spenders == {"": inner}
         assert spoiler.to("cpu") is spoiler
     with pytest.raises(TeacherError, match="a random teacher, which shows none"):
         NoisyTeacher(RandomTeacher(2), rate=0.1).tap("conv")

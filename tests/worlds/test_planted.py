@@ -108,7 +108,7 @@ def test_it_counts_its_answers(fresh):
     teacher = PlantedTeacher(mixture)
     teacher.signal(batch.select(torch.arange(10)))
     teacher.signal(batch.select(torch.arange(3)))
-    assert teacher.cost.teacher_calls == 13
+    assert teacher.ledger.cost.teacher_calls == 13
 
 
 def test_what_cannot_be_had_is_refused():

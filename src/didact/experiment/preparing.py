@@ -15,6 +15,7 @@ from didact.experiment.keeping import Keeper
 from didact.experiment.material import Data, Objects, Run
 from didact.loop.devices import find_device
 from didact.loop.fitting import check_place
+from didact.loop.ledger import check_budget
 from didact.loop.place import find_place
 
 
@@ -146,11 +147,8 @@ def refusals(run: Run[Data]) -> Iterator[Check]:
         What was looked at; after a check that fails, the others mean nothing.
     """
     yield from run.material.refusals(run)
-    yield from look({"budget": _budget, "method": _method}, run)
-
-
-def _budget(run: Run[Data]) -> None:
-    run.config.budget.check_source(run.source.epoch_size, run.source.labels)
+    spending = {"budget": lambda run: check_budget(run.config.budget, run.method, run.source)}
+    yield from look({**spending, "method": _method}, run)
 
 
 def _method(run: Run[Data]) -> Iterator[Check]:

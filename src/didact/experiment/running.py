@@ -40,6 +40,8 @@ class RunResult:
     """The teacher's own figures on the test examples, and how much the student agrees with it; empty without one."""
     cost: Cost
     """What teaching the student has cost."""
+    spent: dict[str, dict[str, int | float]]
+    """The same by who spent it (`batches`, `teacher`, `validation`) and on what."""
     teacher_cost: Cost
     """What training the teacher here has cost; zero for one that was there already."""
     notes: tuple[str, ...]
@@ -71,6 +73,7 @@ class RunResult:
             "validation": self.validation,
             "teacher": self.teacher,
             "cost": self.cost.as_dict(),
+            "spent": self.spent,
             "teacher_cost": self.teacher_cost.as_dict(),
             "parameters": sum(p.numel() for p in self.student.parameters()),
             "notes": list(self.notes),
@@ -281,12 +284,13 @@ def _in_directory(
 
 def _finished(run: Run[Data], result: FitResult, directory: Path | None = None) -> RunResult:
     """Score what the run delivers, where it came to its end."""
-    cost = copy.copy(result.cost)
+    cost, parts = copy.copy(result.cost), dict(result.parts)
     evaluation = Evaluation(metrics={}, validation={}, teacher={})
     if result.status == "done":
         # One process evaluates, and the others wait for its metrics.
         evaluation = run.place.told(run.evaluator.test() if run.place.first else evaluation)
     cost.labels += evaluation.labels
+    parts["validation"] = Cost(labels=evaluation.labels)
     return RunResult(
         status=result.status,
         reason=result.reason,
@@ -294,6 +298,7 @@ def _finished(run: Run[Data], result: FitResult, directory: Path | None = None) 
         validation=evaluation.validation,
         teacher=evaluation.teacher,
         cost=cost,
+        spent={part: spent for part, cost in parts.items() if (spent := cost.spent())},
         teacher_cost=run.teacher_cost,
         notes=(*_shared_notes(run), *leaks.found(run), *run.evaluator.notes(evaluation)),
         history=result.history,

@@ -11,13 +11,16 @@ from didact.types import Cost
 class Budget:
     """Where a run ends: at whichever of these limits it reaches first.
 
+    A run goes on to the end of the step in which it reaches a limit; only labels are never more than allowed: it ends
+    before a batch or a round that would read one more.
+
     Raises:
         ConfigError: no limit, or a limit that is not above zero.
     """
 
     steps: int | None = None  # optimizer steps
     epochs: float | None = None  # passes over the training examples
-    labels: int | None = None  # distinct labelled examples
+    labels: int | None = None  # distinct labelled examples that it may read
     teacher_calls: int | None = None  # examples that a teacher answers
     tokens: int | None = None  # tokens that the student reads or writes
     env_steps: int | None = None  # steps in environments
@@ -28,16 +31,17 @@ class Budget:
             if not limit > 0:
                 raise ConfigError(f"The budget's {axis} is {limit!r}, but must be above 0.")
         if not self.limits():
-            axes = ", ".join(f.name for f in dataclasses.fields(self))
-            raise ConfigError(f"The budget has no limit; give at least one of {axes}.")
+            raise ConfigError(f"The budget has no limit; give at least one of {', '.join(AXES)}.")
 
     def limits(self) -> dict[str, float]:
         """The limits that were given, by axis."""
-        given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        given = {axis: getattr(self, axis) for axis in AXES}
         return {axis: limit for axis, limit in given.items() if limit is not None}
 
     def fraction(self, cost: Cost, epoch_size: int) -> float:
         """How much of the budget is used, from 0; 1 or more means that it is used up.
+
+        Labels do not count: what may be read is no measure of how far a run has come.
 
         Args:
             cost: what has been used.
@@ -57,22 +61,6 @@ class Budget:
             used = max(used, cost.env_steps / self.env_steps)
         return used
 
-    def check_source(self, epoch_size: int, labels: int) -> None:
-        """Refuse a budget that the source cannot be held to.
 
-        Args:
-            epoch_size: examples in one pass over the source; 0 where passes mean nothing.
-            labels: distinct labelled examples in the source.
-
-        Raises:
-            ConfigError: epochs of a source without passes, or fewer labels than the source holds.
-        """
-        if self.epochs is not None and not epoch_size:
-            raise ConfigError("The budget is in epochs, but the source has no end; give it in steps instead.")
-        if self.labels is not None and labels > self.labels:
-            raise ConfigError(
-                f"The budget allows {self.labels} labels, but the source holds {labels}; "
-                "keep fewer labels of it before training."
-            )
-        if set(self.limits()) == {"labels"}:
-            raise ConfigError("The budget limits labels only, so the run would never end; give steps or epochs too.")
+AXES = tuple(field.name for field in dataclasses.fields(Budget))
+"""What a budget can limit."""

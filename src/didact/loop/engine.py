@@ -20,6 +20,7 @@ from didact.loop.flops import count_flops
 from didact.loop.generators import generator_states, set_generator_states
 from didact.loop.guard import Guard
 from didact.loop.initial import InitialState
+from didact.loop.ledger import BATCHES, charged, spenders
 from didact.loop.optimizer import OptimizerConfig, OptimizerFactory
 from didact.loop.progress import ProgressLine
 from didact.loop.recorder import Recorder, merge
@@ -32,8 +33,8 @@ from didact.types import (
     LEVELS,
     LOWER_IS_BETTER,
     Batch,
-    Cost,
     FeedbackSource,
+    Ledger,
     Method,
     Monitor,
     Output,
@@ -98,15 +99,16 @@ class Engine:
         self.initial = InitialState(method, source)
         self.guard = Guard(device, self.stepper.optimizer, clip_norm)
         self.recorder = Recorder(device)
-        # Verifiers belong to the source, which asks them while attempts are made.
-        self.teachers = [*method.teachers(), *getattr(source, "teachers", ())]
-        self.cost = Cost(labels=source.labels)
+        self.ledger = Ledger(budget.labels)
+        for name, part, _ in spenders({**method.parts(), "": source}):
+            part.ledger, part.by = self.ledger, name
+        self.cost = self.ledger.cost
         self.windows = 0
         self.seen_step = 0
         """Up to which step monitors have looked."""
         self.rate = 0.0
         self.roll_backs = 0
-        self.result = FitResult(status="done", reason="The budget is used up.", cost=self.cost)
+        self.result = FitResult(status="done", reason="The budget is used up.", cost=self.cost, parts=self.ledger.parts)
         self.saved_step, self.saved_time = -1, time.monotonic()
         self.validated_step = -1
         self.best_weights: dict[str, Tensor] = {}
@@ -132,11 +134,15 @@ class Engine:
         if self.going and self.cost.steps == 0 and self.validation is not None:
             self.validate()
         clock = time.perf_counter()
-        batches = iter(self.source)
+        batches = charged(self.source, self.method, self.ledger)
         while self.going and (fraction := self.fraction) < 1.0:
             # A source may let the method collect a round, which is to know how far the run has come.
             self.method.step, self.method.fraction = self.cost.steps, fraction
-            batch = next(batches)
+            batch = next(batches, None)
+            if batch is None:
+                labels = self.budget.labels
+                self.result.reason = f"The next batch would read more than the {labels} labels that may be read."
+                break
             if getattr(self.source, "boundary", False):
                 self.begin_phase()
             if self.device.type != "cpu":
@@ -178,13 +184,8 @@ class Engine:
         cost = self.cost
         cost.steps += 1
         cost.examples += batch.size
-        if self.teachers:
-            cost.labels = self.source.labels + sum(teacher.cost.labels for teacher in self.teachers)
-            cost.teacher_calls = sum(teacher.cost.teacher_calls for teacher in self.teachers)
-            cost.teacher_tokens = sum(teacher.cost.teacher_tokens for teacher in self.teachers)
         if "attention_mask" in batch:
-            cost.student_tokens += batch["attention_mask"].numel()
-            cost.sampled_tokens = getattr(self.source, "sampled_tokens", 0)
+            self.ledger.charge("student_tokens", batch["attention_mask"].numel(), BATCHES)
         return True
 
     @property
@@ -252,7 +253,7 @@ class Engine:
 
     def shared_gradients(self, batch: Batch) -> Terms:
         """Compute the loss of this process's rows, and the gradient of all."""
-        with autocast(self.precision, self.device):
+        with autocast(self.precision, self.device), self.ledger.summed(self.place):
             terms = self.method.loss(mine := self.place.mine(batch))
         rows = (mine.size, batch.size if self.method.feed.coupled else mine.size) if self.uses_feedback else ()
         whole = sum_terms(terms, self.place, rows)
@@ -405,7 +406,9 @@ class Engine:
         assert self.validation is not None
         self.validated_step, metric = self.cost.steps, self.validation.metric
         # One process evaluates, and the others wait for its figures.
+        self.ledger.open = False
         found = dict(self.validation.measure(self.method.delivered)) if self.place.first else {}
+        self.ledger.open = True
         figures = self.place.told(found)
         self.note({f"eval/{name}": value for name, value in figures.items()})
         if metric not in figures:
@@ -466,6 +469,7 @@ class Engine:
         if self.going and self.validation is not None and self.validation.select == "best":
             self.method.delivered.load_state_dict(self.best_weights)
         self.cost.peak_memory = max(self.cost.peak_memory, peak_memory(self.device))
+        self.ledger.open = False
         for module in self.method.modules().values():
             module.eval()
         return self.result
@@ -483,8 +487,7 @@ class Engine:
             "stepper": self.stepper.state_dict(),
             "source": _state_of(self.source),
             "monitors": {name: _state_of(monitor) for name, monitor in self.named_monitors()},
-            "cost": self.cost.as_dict(),
-            "teacher_costs": [teacher.cost.as_dict() for teacher in self.teachers],
+            "ledger": self.ledger.state_dict(),
             "generators": generator_states(self.device),
             # A shape that is counted is computed by torch's decompositions, whose last bits may differ.
             "flops": [[*shape, flops] for shape, flops in self.flops.items()],
@@ -512,8 +515,6 @@ class Engine:
         state, path, complaints = ckpt.load_latest(self.directory.checkpoints)
         try:
             self.load_learned(state)
-            for teacher, kept in zip(self.teachers, state["teacher_costs"], strict=True):
-                teacher.cost = Cost(**kept)
         except (RuntimeError, ValueError, KeyError, CheckpointError) as error:
             # What torch says of many tensors fills a page.
             detail = " ".join(str(error).split())[:200]
@@ -525,7 +526,7 @@ class Engine:
         for name, monitor in self.named_monitors():
             # A run may be resumed with other monitors than it began with; they change nothing that is learned.
             _restore(monitor, state["monitors"].get(name))
-        self.cost = self.result.cost = Cost(**state["cost"])
+        self.ledger.load_state_dict(state["ledger"])
         set_generator_states(state["generators"], self.device)
         self.flops = {tuple(shape): flops for *shape, flops in state.get("flops", [])}
         self.recorder.load_state_dict(state["recorder"])

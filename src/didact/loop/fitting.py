@@ -10,6 +10,7 @@ from didact.loop.config import Validation
 from didact.loop.devices import Precision, find_device
 from didact.loop.engine import Cadence, Engine
 from didact.loop.generators import seeded
+from didact.loop.ledger import check_budget
 from didact.loop.optimizer import OptimizerConfig, OptimizerFactory
 from didact.loop.place import find_place
 from didact.loop.progress import ProgressLine
@@ -110,7 +111,7 @@ def _check(
 ) -> None:
     """Refuse what cannot work before anything is computed."""
     name = type(method).__name__
-    budget.check_source(source.epoch_size, source.labels)
+    check_budget(budget, method, source)
     if not method.parameters():
         raise ConfigError(f"{name} has nothing to train: no parameter of its modules requires a gradient.")
     if resume and run is None:

@@ -1,5 +1,6 @@
 """What became of a run."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,6 +19,8 @@ class FitResult:
     reason: str
     """The same in a sentence."""
     cost: Cost
+    parts: Mapping[str, Cost] = field(default_factory=dict)
+    """What each part of the run charged, by its name: `batches` (labels and tokens), `teacher`, `writer.verifier`."""
     verdicts: list[tuple[int, Verdict]] = field(default_factory=list)
     """Everything that monitors said other than ok, with the step."""
     history: list[Document] = field(default_factory=list)

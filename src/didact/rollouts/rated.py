@@ -59,6 +59,7 @@ class RatedPairs:
         Returns:
             The best answers, the others as the view `rejected`, and `gap`, float32 [B], how far their ratings differ.
         """
+        writer.read(questions)
         lists = [self.pairs[question.id] for question in questions]
         pairs = [made[int(len(made) * share)] for made, share in zip(lists, shares, strict=True)]
         best, others, gaps = zip(*pairs, strict=True)

@@ -53,5 +53,4 @@ def rollout_rounds(
         minibatches=feed.minibatches,
         seed=seed,
         epoch_size=len(questions) * samples,
-        labels=sum(q.answer is not None or q.completion is not None for q in questions),
     )

@@ -5,7 +5,7 @@ Axis letters: B rollouts, T positions of prompt and completion, L of the complet
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,22 +19,24 @@ from didact.rollouts.repetition import repetition
 from didact.rollouts.sampler import Sampler
 from didact.rollouts.sampling import Sampling
 from didact.teachers.verifiers import Verifier
-from didact.types import Batch, Cost, Place, Question, Reward
+from didact.types import Batch, Ledger, Place, Question, Reward
 
 TURNS = 16
 """How many times a prompt may be completed within one round with draws of their own."""
 
 
 class Writer:
-    """Has a language model write completions, and a verifier reward them; `Stateful`, and an `Actor` for `Rounds`.
+    """Has a language model write completions, and a verifier reward them; an `Actor` for `Rounds`, and a `Spender`.
 
     Args:
         learner: a `CausalLearner`.
         sampling: how completions are drawn.
         verifier: gives rewards; None where there are none.
-        truth: another verifier, which pays for nothing, but whose word is beyond dispute.
+        truth: another verifier, which pays for nothing, but whose word is beyond dispute; what it reads is not charged.
         seed: decides every draw, with the question, the round and the number of the sample.
     """
+
+    charges = frozenset({"labels", "sampled_tokens"})
 
     def __init__(
         self,
@@ -55,14 +57,9 @@ class Writer:
         self.place = Place()
         """Which of how many processes this is: each writes completions of its share of the prompts, and all have the
         whole; what they write is what one writes, but for the rounding of sums."""
-        self.sampled_tokens = 0
-        self.cost = Cost()
-        """Of models other than the learner that wrote."""
-
-    @property
-    def teachers(self) -> list[Any]:
-        """The verifier, and the ledger of other models that wrote."""
-        return [self] if self.verifier is None else [self, self.verifier]
+        self.ledger, self.by = Ledger(), "writer"
+        self.spenders = {"verifier": verifier}
+        """See `didact.types.Spender`."""
 
     def write(
         self,
@@ -116,10 +113,10 @@ class Writer:
         return self.samplers[key]
 
     def _count(self, found: Completions, teacher: bool, questions: int) -> None:
-        self.sampled_tokens += found.written
+        self.ledger.charge("sampled_tokens", found.written, self.by)
         if teacher:
-            self.cost.teacher_calls += questions
-            self.cost.teacher_tokens += found.read + found.written
+            self.ledger.charge("teacher_calls", questions, self.by)
+            self.ledger.charge("teacher_tokens", found.read + found.written, self.by)
 
     def _rollouts(
         self, questions: tuple[Question, ...], prompts: Sequence[Sequence[int]], found: Completions
@@ -174,7 +171,21 @@ class Writer:
         """
         if self.verifier is None:
             raise ConfigError("verifier is None, but rollouts are to be rewarded; give one, such as exact or numeric.")
+        self.read([question for question in questions if self.verifier.reads(question)])
         return self._judged(self.verifier, texts, questions, lengths)
+
+    def read(self, questions: Sequence[Question]) -> None:
+        """Charge the labels of questions, their answers or completions, that are learned from."""
+        self.ledger.read([question.id for question in questions], self.by)
+
+    def given(self, questions: Sequence[Question]) -> list[str]:
+        """The completions that the data have for questions, whose labels are charged.
+
+        Raises:
+            DataError: a question has none.
+        """
+        self.read(questions)
+        return [completion_of(question) for question in questions]
 
     def _judged(
         self, verifier: Verifier, texts: Sequence[str], questions: Sequence[Question], lengths: Tensor
@@ -189,6 +200,7 @@ class Writer:
         for rank, (_, _, abstained) in enumerate(found):
             if rank != self.place.rank:
                 verifier.abstained.update(abstained)
+        verifier.ledger.charge("teacher_calls", len(texts) - len(mine.value), verifier.by)
         return Reward(
             value=torch.cat([value for value, _, _ in found]), trust=torch.cat([trust for _, trust, _ in found])
         )
@@ -220,17 +232,9 @@ class Writer:
         written = [question for question, mine in zip(questions, own, strict=True) if mine]
         others = [question for question, mine in zip(questions, own, strict=True) if not mine]
         given = [question for question in others for _ in range(self.sampling.samples)]
-        texts = [completion_of(question) for question in given]
+        texts = self.given(given)
         parts = [self.write(written, verify=False)] if written else []
         return concat([*parts, *([self.encode(given, texts)] if given else [])])
-
-    def state_dict(self) -> dict[str, Any]:
-        """What was sampled so far; rounds and versions are counted by `Rounds`."""
-        return {"sampled_tokens": self.sampled_tokens}
-
-    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
-        """Take back what `state_dict` gave."""
-        self.sampled_tokens = state["sampled_tokens"]
 
 
 def _trust(reward: Reward) -> Tensor:

@@ -53,7 +53,8 @@ class BatchSource:
         self.curriculum = Uniform(examples.size, seed) if curriculum is None else curriculum
         _check_curriculum(self.curriculum)
         self.epoch_size = examples.size
-        self.labels = int(is_labelled(examples.tensors["label"]).sum()) if "label" in examples.tensors else 0
+        self.label_count = int(is_labelled(examples.tensors["label"]).sum()) if "label" in examples.tensors else 0
+        self.charges = frozenset({"student_tokens"} if "attention_mask" in examples.tensors else ())
         self._changes = [(f"{name}.", augmenter(examples, strength)) for name, strength in (views or {}).items()]
         plain = augmenter(examples, augment)
         if augment != "none":

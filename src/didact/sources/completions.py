@@ -108,7 +108,7 @@ class CompletionSource:
         self._ids = torch.tensor([question.id for question in questions], dtype=torch.int64)
         if packed:
             self._sides[""], self._ids = _pack(self._sides[""], self._ids, max_length)
-        self.epoch_size, self.labels = len(self._ids), len(questions)
+        self.epoch_size, self.label_count = len(self._ids), len(questions)
         if batch_size > self.epoch_size:
             raise ConfigError(
                 f"batch_size is {batch_size}, but there are only {self.epoch_size} rows; use at most {self.epoch_size}."

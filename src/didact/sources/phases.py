@@ -46,13 +46,16 @@ class Phases:
         """How many batches each phase but the last has or, where phases are in epochs, how many examples."""
         self.counted = "batches" if epochs is None else "examples"
         self.epoch_size = sum(source.epoch_size for source in self.sources)
-        self.labels = sum(source.labels for source in self.sources)
         self.phase = 0
         """The number of the present phase, from 0."""
         self.boundary = False
         """Whether the batch given last is the first of a phase other than the first."""
         self._given = 0
         self._offsets = _offsets(self.sources)
+        self.label_count = _label_count(self.sources)
+        self.charges = frozenset[str]().union(*(getattr(source, "charges", ()) for source in self.sources))
+        self.spenders = {str(number): source for number, source in enumerate(self.sources)}
+        """The sources by number; see `didact.types.Spender`."""
 
     @property
     def uses_feedback(self) -> bool:
@@ -140,6 +143,14 @@ def _limits(sources: Sequence[Source], steps: int | Sequence[int] | None, epochs
     for limit in limits:
         check_range("steps", limit, at_least=1)
     return limits
+
+
+def _label_count(sources: Sequence[Source]) -> float:
+    """How many labels they have at most; those of the same examples have the same ones."""
+    counts = {
+        getattr(one, "fingerprint", str(i)): getattr(one, "label_count", math.inf) for i, one in enumerate(sources)
+    }
+    return sum(counts.values())
 
 
 def _offsets(sources: Sequence[Source]) -> list[int]:

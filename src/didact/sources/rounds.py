@@ -33,7 +33,6 @@ class Rounds:
         restart: what begins anew before each round but the first; see `Restart`.
         seed: of the order of rows.
         epoch_size: how many rows make one pass over the data; 0 where passes mean nothing.
-        labels: how many distinct labelled examples the data hold.
 
     Raises:
         ConfigError: an option out of its range, or a curriculum without state.
@@ -52,7 +51,6 @@ class Rounds:
         restart: Restart = "no",
         seed: int = 0,
         epoch_size: int = 0,
-        labels: int = 0,
     ) -> None:
         for name, value in (("size", size), ("epochs", epochs), ("minibatches", minibatches)):
             check_range(name, value, at_least=1)
@@ -64,7 +62,9 @@ class Rounds:
             )
         self.curriculum, self.actor, self.collect, self.data = curriculum, actor, collect, data
         self.size, self.epochs, self.minibatches, self.restart = size, epochs, minibatches, restart
-        self.epoch_size, self.labels = epoch_size, labels
+        self.epoch_size = epoch_size
+        self.spenders = {type(actor).__name__.lower(): actor}
+        """The actor by its kind; see `didact.types.Spender`."""
         self.boundary = False
         """Whether the batch given last is the first of a round other than the first."""
         self.round = self.version = 0
@@ -74,16 +74,6 @@ class Rounds:
         self._order = torch.arange(0)
         self._epoch = self._position = 0
         self._generator = torch.Generator().manual_seed(int(hashing.keyed(torch.tensor(0), seed, "rounds")))
-
-    @property
-    def teachers(self) -> list[Any]:
-        """Whatever the actor asks that has a cost."""
-        return list(getattr(self.actor, "teachers", ()))
-
-    @property
-    def sampled_tokens(self) -> int:
-        """Tokens that were sampled so far."""
-        return getattr(self.actor, "sampled_tokens", 0)
 
     def __iter__(self) -> Iterator[Batch]:
         """Go on from the present state, without end."""

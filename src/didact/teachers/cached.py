@@ -9,12 +9,12 @@ from torch import Tensor
 from didact.documents import State
 from didact.errors import ConfigError
 from didact.teachers.base import WrappingTeacher, ask
-from didact.types import Batch, Cost, Pending, Signal, Stateful
+from didact.types import Batch, Pending, Signal, Stateful
 from didact.types.algebra import from_tensors, to_tensors
 
 
 class CachedTeacher(WrappingTeacher):
-    """Asks a teacher only about examples that it wasn't asked about before; calls saved are not counted as cost.
+    """Asks a teacher only about examples that it wasn't asked about before; calls saved are not charged.
 
     An answer is kept by the example's id, so it must depend on the example alone: a teacher that looks at an augmented
     view sees other inputs every epoch and is refused, and so is any that changes while teaching; a source whose plain
@@ -32,6 +32,8 @@ class CachedTeacher(WrappingTeacher):
     """
 
     kind = "a cached teacher"
+    saves = True
+    """Whether it is asked no more once it was asked about every example, so that no number of calls ends a run."""
 
     def __init__(
         self,
@@ -83,10 +85,9 @@ class CachedTeacher(WrappingTeacher):
         return signal if signal is not None and bool(kept.all()) else _merged(signal, missing, fresh)
 
     def forget(self) -> None:
-        """Drop all answers, and what they have cost."""
+        """Drop all answers."""
         self.cache.clear()
         self.hits = 0
-        self.cost = Cost()
 
     def state_dict(self) -> State:
         """The states of the teacher and of the cache, where they have one, and the number of hits."""

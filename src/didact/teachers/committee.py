@@ -44,6 +44,7 @@ class Committee(BaseTeacher):
     """
 
     kind = "a committee"
+    charges = frozenset()
 
     def __init__(
         self,
@@ -59,6 +60,8 @@ class Committee(BaseTeacher):
             raise ConfigError("teachers is empty; a committee needs at least one.")
         check_choice("space", space, ("probability", "logit"))
         self.teachers, self.classes = tuple(teachers), classes
+        self.spenders = {str(number): teacher for number, teacher in enumerate(teachers)}
+        """The members by number; see `didact.types.Spender`."""
         self.space: Space = space
         self.weights = weights if isinstance(weights, str) else _checked_weights(weights, len(teachers))
         self.accuracies = _checked_accuracies(self.weights, accuracies, len(teachers))
@@ -67,15 +70,7 @@ class Committee(BaseTeacher):
     @property
     def cost(self) -> Cost:
         """What the members' answers have cost together."""
-        return sum((getattr(teacher, "cost", Cost()) for teacher in self.teachers), self._cost)
-
-    @cost.setter
-    def cost(self, cost: Cost) -> None:
-        # A resumed run knows the total only; from then on the members count what comes on top of it.
-        for teacher in self.teachers:
-            if hasattr(teacher, "cost"):
-                teacher.cost = Cost()
-        self._cost = cost
+        return sum((getattr(teacher, "cost", Cost()) for teacher in self.teachers), Cost())
 
     def to(self, device: torch.device | str) -> Self:
         """Move every member that can be moved, in place."""

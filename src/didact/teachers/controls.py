@@ -39,7 +39,7 @@ class RandomTeacher(BaseTeacher):
 
     def signal(self, batch: Batch) -> Logits | Derived:
         """Logits float32 [B, V]; of a batch for language models, [B, T, V] that are drawn when they are looked at."""
-        self._count(batch)
+        self.count(batch)
         if "completion_mask" not in batch:
             return Logits(logits=self._draw((), batch["id"]))
         keys = keys_of(batch["id"], batch["input_ids"].shape)

@@ -102,7 +102,7 @@ class EstimatorTeacher(BaseTeacher):
         else:
             self._check_width(x.shape[1])
         answer = self._checked(self._predict(x), batch.size)
-        self._count(seen)
+        self.count(seen)
         labels = torch.from_numpy(np.ascontiguousarray(answer, dtype=np.float32))
         return Labels(labels=reordered(labels, self._order).to(batch["id"].device))
 

@@ -84,7 +84,7 @@ class OnnxTeacher(BaseTeacher):
             raise
         except Exception as error:
             raise TeacherError(f"{self.path} failed on a batch of {batch.size}: {_first_line(error)}.") from error
-        self._count(seen)
+        self.count(seen)
         scores = torch.from_numpy(np.asarray(answer, dtype=np.float32)).to(batch["id"].device)
         if self.task == "regression":
             return Labels(labels=self._targets(scores, batch.size))

@@ -30,5 +30,5 @@ class TransparentTeacher(ModelTeacher):
     def signal(self, batch: Batch) -> Logits:
         """Logits float [B, C] in the data's class order, with a gradient where the inputs carry one."""
         seen = self._look(batch)
-        self._count(seen)
+        self.count(seen)
         return Logits(logits=reordered(self.learner(seen).logits, self._order))

@@ -45,7 +45,7 @@ class TunedTeacher(ModelTeacher):
     def logits(self, batch: Batch) -> Tensor:
         """Logits float [B, C] in the data's class order, through which gradients flow."""
         seen = self._look(batch)
-        self._count(seen)
+        self.count(seen)
         return reordered(self.learner(seen).logits, self._order)
 
     def to(self, device: Any) -> "TunedTeacher":

@@ -5,7 +5,7 @@ B batch, C classes, D width of a representation, T tokens or steps, V vocabulary
 """
 
 from didact.types.batches import IGNORE, Batch, is_labelled
-from didact.types.costs import Cost
+from didact.types.costs import Cost, LabelsSpentError, Ledger
 from didact.types.data import Column, Examples, Modality, Question, Questions, Task
 from didact.types.feeds import CompletionFeed, ExampleFeed, Feed, RolloutFeed, StepFeed, Strength, TaskFeed
 from didact.types.figures import LOWER_IS_BETTER
@@ -26,6 +26,7 @@ from didact.types.roles import (
     Restart,
     SharedSource,
     Source,
+    Spender,
     Stateful,
     Teacher,
 )
@@ -54,11 +55,13 @@ __all__ = [
     "IGNORE",
     "LEAST_COUNT",
     "LEVELS",
+    "LabelsSpentError",
     "LOG_FLOOR",
     "LOWER_IS_BETTER",
     "Labels",
     "LanguageLearner",
     "Learner",
+    "Ledger",
     "Level",
     "Logits",
     "Method",
@@ -78,6 +81,7 @@ __all__ = [
     "Signal",
     "Source",
     "Space",
+    "Spender",
     "Stateful",
     "StepFeed",
     "Strength",

@@ -1,7 +1,16 @@
-"""What teaching costs."""
+"""What teaching costs, and who spent it."""
 
 import dataclasses
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+import torch
+
+from didact.documents import State
+from didact.errors import ConfigError
+from didact.types.place import Place
 
 
 @dataclass(slots=True)
@@ -41,3 +50,102 @@ class Cost:
     def as_dict(self) -> dict[str, int | float]:
         """The figures by name, ready for JSON."""
         return dataclasses.asdict(self)
+
+    def spent(self) -> dict[str, int | float]:
+        """The figures that are not zero, by name."""
+        return {axis: amount for axis, amount in self.as_dict().items() if amount}
+
+
+class LabelsSpentError(Exception):
+    """Reading further labels would go beyond what a ledger allows; what ends a run, and no error of its user."""
+
+
+class Ledger:
+    """What a run has spent, in all and by part; `Stateful`.
+
+    Args:
+        labels: how many distinct labels may be read; None for any number.
+    """
+
+    def __init__(self, labels: int | None = None) -> None:
+        self.labels = labels
+        self.cost = Cost()
+        """The sums."""
+        self.parts: defaultdict[str, Cost] = defaultdict(Cost)
+        """What each part charged, by its name."""
+        self._known: set[int] = set()
+        self.open = True
+        """Whether anything is charged: what evaluation takes is no part of teaching."""
+        self._held: list[tuple[str, int, str]] | None = None
+
+    def charge(self, axis: str, amount: int, by: str) -> None:
+        """Enter what a part has spent.
+
+        Args:
+            axis: a field of `Cost`.
+            amount: how much.
+            by: the part's name.
+
+        Raises:
+            ConfigError: there is no such axis.
+        """
+        if self._held is not None:
+            self._held.append((axis, amount, by))
+        elif self.open:
+            for cost in (self.cost, self.parts[by]):
+                try:
+                    setattr(cost, axis, getattr(cost, axis) + amount)
+                except AttributeError:
+                    axes = ", ".join(f.name for f in dataclasses.fields(Cost))
+                    raise ConfigError(f"{by or 'A part'} charges {axis!r}, but what is spent is {axes}.") from None
+
+    def read(self, ids: Sequence[int], by: str, *, each: Sequence[int] | None = None) -> None:
+        """Charge the labels of examples, those that were not read before.
+
+        Args:
+            ids: of the examples.
+            by: the part's name.
+            each: how many labels each of them holds, one by default.
+
+        Raises:
+            LabelsSpentError: they are more than may be read; nothing is charged then.
+        """
+        fresh = set(ids) - self._known
+        if not fresh or not self.open:
+            return
+        held = dict.fromkeys(ids, 1) if each is None else dict(zip(ids, each, strict=True))
+        amount = sum(held[i] for i in fresh)
+        if self.labels is not None and self.cost.labels + amount > self.labels:
+            raise LabelsSpentError(
+                f"The budget allows {self.labels} labels; {self.cost.labels} were read, and {amount} more come next."
+            )
+        self._known |= fresh
+        self.charge("labels", amount, by)
+
+    @contextmanager
+    def summed(self, place: Place) -> Iterator[None]:
+        """Enter, in every process, what all of them charge while this lasts, as each has its own rows to ask about."""
+        self._held = held = []
+        try:
+            yield
+        finally:
+            self._held = None
+        for charges in place.collect(held):
+            for axis, amount, by in charges:
+                self.charge(axis, amount, by)
+
+    def state_dict(self) -> State:
+        """The sums, those of each part, and the ids of the examples whose labels were read, int64 in order."""
+        return {
+            "cost": self.cost.as_dict(),
+            "parts": {by: cost.as_dict() for by, cost in self.parts.items()},
+            "labels": torch.tensor(sorted(self._known), dtype=torch.int64),
+        }
+
+    def load_state_dict(self, state: State, /) -> None:
+        """Take back what `state_dict` gave, in place: `cost` stays the same object."""
+        for axis, amount in state["cost"].items():
+            setattr(self.cost, axis, amount)
+        self.parts.clear()
+        self.parts.update({by: Cost(**spent) for by, spent in state["parts"].items()})
+        self._known = set(state["labels"].tolist())

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from didact.types.batches import Batch, is_labelled
 from didact.types.data import Task
+
+_NONE: tuple[list[int], None] = [], None
 
 Strength = Literal["none", "weak", "strong"]
 """How much the inputs of a view are varied."""
@@ -16,6 +19,8 @@ class ExampleFeed:
 
     material: ClassVar[str] = "examples"
     """The folder of `materials/` that puts such runs together."""
+    labels: bool = True
+    """Whether the loss reads labels. One that does not is given none, and is charged none."""
     unlabelled: bool = False
     """Whether examples without a label are among them."""
     labelled_share: float | None = None
@@ -33,12 +38,28 @@ class ExampleFeed:
     teacher: Literal["classes", "features"] = "classes"
     """What the method asks its teacher for. One that gives features alone may know other classes than the data's."""
 
+    @property
+    def charges(self) -> frozenset[str]:
+        """What learning from such batches costs: fields of `Cost`."""
+        return frozenset({"labels"} if self.labels else ())
+
+    def labels_in(self, batch: Batch) -> tuple[list[int], list[int] | None]:
+        """The labels of a batch that a method reads.
+
+        Returns:
+            The ids of their examples, and how many each of them holds; None stands for one each.
+        """
+        if not self.labels or "label" not in batch:
+            return _NONE
+        return batch["id"][is_labelled(batch["label"])].tolist(), None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionFeed:
     """Batches of prompts with completions that the data hold."""
 
     material: ClassVar[str] = "questions"
+    charges: ClassVar[frozenset[str]] = frozenset({"labels", "student_tokens"})
     pairs: bool = False
     """Whether a preferred completion comes with a rejected one."""
     tokenizers: Literal["same", "any"] = "same"
@@ -48,12 +69,18 @@ class CompletionFeed:
     alone: str = ""
     """See `ExampleFeed`."""
 
+    def labels_in(self, batch: Batch) -> tuple[list[int], list[int] | None]:
+        """Every completion is one; a row that is packed holds several. See `ExampleFeed`."""
+        each = batch["segments"].amax(1).tolist() if "segments" in batch else None
+        return batch["id"].tolist(), each
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutFeed:
     """Batches of completions that the student writes while it learns, round by round."""
 
     material: ClassVar[str] = "questions"
+    charges: ClassVar[frozenset[str]] = frozenset({"student_tokens"})
     judged: Literal["verifier", "itself"] | None = None
     """Where rewards come from: a verifier, which must then be given; the method's own comparison; or nowhere."""
     rate: float = 1.0
@@ -71,12 +98,17 @@ class RolloutFeed:
     alone: str = ""
     """See `ExampleFeed`."""
 
+    def labels_in(self, _batch: Batch) -> tuple[list[int], list[int] | None]:
+        """None: what is read of a question while a round is collected, the `Writer` charges."""
+        return _NONE
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFeed:
     """Batches of steps that a policy takes in environments while it learns, round by round."""
 
     material: ClassVar[str] = "environments"
+    charges: ClassVar[frozenset[str]] = frozenset()
     horizon: int = 128
     """Steps in each environment in a round."""
     epochs: int = 1
@@ -87,6 +119,10 @@ class StepFeed:
     """See `ExampleFeed`."""
     alone: str = ""
     """See `ExampleFeed`."""
+
+    def labels_in(self, _batch: Batch) -> tuple[list[int], list[int] | None]:
+        """None."""
+        return _NONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +142,15 @@ class TaskFeed:
     def alone(self) -> str:
         """As for each task."""
         return self.of.alone
+
+    @property
+    def charges(self) -> frozenset[str]:
+        """As for each task."""
+        return self.of.charges
+
+    def labels_in(self, batch: Batch) -> tuple[list[int], list[int] | None]:
+        """As for each task."""
+        return self.of.labels_in(batch)
 
 
 Feed = ExampleFeed | CompletionFeed | RolloutFeed | StepFeed | TaskFeed

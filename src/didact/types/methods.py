@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from didact.documents import Document, State, Values
 from didact.errors import CheckpointError
 from didact.types.batches import Batch
-from didact.types.costs import Cost
 from didact.types.feeds import ExampleFeed, Feed
 from didact.types.groups import Group
 from didact.types.place import Place
@@ -129,8 +128,8 @@ class Method:
         """
 
     def teachers(self) -> list[Teacher]:
-        """Its teachers, for the cost ledger."""
-        return [part for part in self.parts().values() if isinstance(getattr(part, "cost", None), Cost)]
+        """Its teachers: the parts that have a method `signal`."""
+        return [part for part in self.parts().values() if callable(getattr(part, "signal", None))]
 
     def to(self, device: torch.device | str) -> Self:
         """Move every part that can be moved, in place."""

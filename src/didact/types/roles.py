@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from torch import Tensor
 
 from didact.types.batches import Batch
-from didact.types.costs import Cost
+from didact.types.costs import Ledger
 from didact.types.outputs import Output, TokenOutput
 from didact.types.place import Place
 from didact.types.signals import Signal
@@ -28,6 +28,22 @@ class Stateful(Protocol):
     def load_state_dict(self, state: Mapping[str, Any], /) -> Any:
         """Take back what `state_dict` gave."""
         ...
+
+
+@runtime_checkable
+class Spender(Protocol):
+    """A part of a run that charges what it spends: a teacher, a verifier, an actor.
+
+    It calls `self.ledger.charge(axis, amount, self.by)`. A part that holds others has them by name in `spenders`,
+    so that each of them charges by itself.
+    """
+
+    charges: frozenset[str]
+    """The axes on which it can spend: fields of `Cost`. A budget on an axis that no part charges is refused."""
+    ledger: Ledger
+    """Where it charges: a `Ledger()` of its own, until `fit` puts that of the run in its place."""
+    by: str
+    """Its name there; set by `fit` too."""
 
 
 class Learner(Protocol):
@@ -54,10 +70,10 @@ class LanguageLearner(Protocol):
 
 
 class Teacher(Protocol):
-    """Whatever knows something about a batch. A frozen teacher has no `state_dict`, a changing one is `Stateful`."""
+    """Whatever knows something about a batch. A frozen teacher has no `state_dict`, a changing one is `Stateful`.
 
-    cost: Cost
-    """What its answers have cost so far (calls and tokens)."""
+    One that is a `Spender` charges what its answers cost; those of others are not counted.
+    """
 
     def signal(self, batch: Batch) -> Signal:
         """Answer a batch."""
@@ -95,7 +111,10 @@ class Actor(Protocol):
 
 
 class Player(Actor, Protocol):
-    """Lets a policy act in E environments at once, which go on where the last round left them."""
+    """Lets a policy act in E environments at once, which go on where the last round left them.
+
+    A `Spender` of `env_steps`: one a row.
+    """
 
     def play(self, policy: Any, horizon: int) -> Batch:
         """Take steps.
@@ -114,7 +133,11 @@ class Player(Actor, Protocol):
 
 
 class Pool(Actor, Protocol):
-    """N examples whose labels are hidden, and an oracle that tells them for a charge."""
+    """N examples whose labels are hidden, and an oracle that tells them for a charge.
+
+    A `Spender` of `labels`: it calls `ledger.read(ids, by)` before it tells, which charges each example once, and ends
+    the run where they are more than the budget allows.
+    """
 
     def reveal(self, rows: Tensor) -> Batch:
         """The examples at some positions with their labels.
@@ -132,15 +155,18 @@ class Source(Protocol):
     bool: whether the batch that it gave last is the first behind a boundary. The loop then lets begin anew what
     `restart` says before it learns from that batch. Where it has a number `phase`, too, it first calls the method's
     `begin_phase` with it.
+
+    The loop charges the labels in its batches as they come. One whose batches can never hold more than a fixed number
+    of distinct labels has that as `label_count`, so that nothing is looked at once all were read; one of tokens that is
+    no feed of a language model's has `charges`, which holds `student_tokens`; one that holds spenders is told of in
+    `Spender`.
     """
 
     epoch_size: int
     """How many examples make one pass, N; 0 where passes mean nothing."""
-    labels: int
-    """How many distinct labelled examples it holds."""
 
     def __iter__(self) -> Iterator[Batch]:
-        """Go on from the present state."""
+        """Go on from the present state, with batches on the CPU: the loop moves them."""
         ...
 
 

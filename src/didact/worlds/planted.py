@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from didact.errors import ConfigError, TeacherError, check_range
-from didact.types import Batch, Cost, Logits
+from didact.types import Batch, Ledger, Logits
 from didact.worlds._chance import normal, uniform
 from didact.worlds.mixtures import GaussianMixture
 
@@ -46,6 +46,7 @@ class PlantedTeacher:
 
     frozen = True
     """It gives the same answer to the same example, always."""
+    charges = frozenset({"teacher_calls"})
 
     def __init__(
         self,
@@ -62,7 +63,7 @@ class PlantedTeacher:
         check_range("coverage", coverage, at_least=0.0, at_most=1.0)
         self.mixture, self.preference, self.favourite = mixture, preference, favourite
         self.coverage, self.seed = coverage, seed
-        self.cost = Cost()
+        self.ledger, self.by = Ledger(), "teacher"
         posterior, errors = _reference(mixture)
         self.noise = 0.0 if accuracy is None else self._calibrated(accuracy, posterior, errors)
         """Standard deviation of the noise on each logit, in nats."""
@@ -77,7 +78,7 @@ class PlantedTeacher:
         ids = batch["id"]
         errors = normal(ids, self.mixture.classes, self.seed, "planted teacher: noise")
         logits = self._logits(self.mixture.log_posterior(batch["x"]), errors, self.noise)
-        self.cost.teacher_calls += batch.size
+        self.ledger.charge("teacher_calls", batch.size, self.by)
         if self.coverage == 1.0:
             return Logits(logits=logits)
         answered = uniform(ids, 1, self.seed, "planted teacher: coverage")[:, 0] < self.coverage

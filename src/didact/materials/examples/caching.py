@@ -30,6 +30,7 @@ def cached(teacher: object, run: Run[ExampleData]) -> Any:
     """A teacher behind a cache, where its answers can be used again."""
     varied = run.config.batches.augment != "none" or bool(feed_of(run).views)
     # Answers from the cache cost no calls, so that a budget of calls alone would never be used up.
-    if varied or not getattr(teacher, "frozen", False) or set(run.config.budget.limits()) == {"teacher_calls"}:
+    alone = set(run.config.budget.limits()) <= {"teacher_calls", "labels"}
+    if varied or not getattr(teacher, "frozen", False) or alone:
         return teacher
     return CachedTeacher(teacher, BoundedCache(train_of(run).tensors["id"]))

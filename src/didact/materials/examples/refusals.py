@@ -14,7 +14,7 @@ from didact.materials.examples.data import ExampleData, labelled
 from didact.materials.examples.source import feed_of, source_of, train_of
 from didact.parts.part import Part
 from didact.teachers import suspicious_order
-from didact.types import Cost, Examples, Labels
+from didact.types import Examples, Labels
 
 CHECKED = 256
 """On how many labelled training examples a teacher's order of classes is checked."""
@@ -22,7 +22,7 @@ CHECKED = 256
 
 def refusals(run: Run[ExampleData]) -> Iterator[Check]:
     """The task, batches, and what the teacher answers."""
-    stages = {"method": _task, "batches": _batches, "budget": _budget, "warm start": _goals, "teacher": _teachers}
+    stages = {"method": _task, "batches": _batches, "warm start": _goals, "teacher": _teachers}
     return look(stages, run)
 
 
@@ -52,18 +52,6 @@ def _batches(run: Run[ExampleData]) -> None:
     )
 
 
-def _budget(run: Run[ExampleData]) -> None:
-    """Whether the run moves along one of the axes of its budget."""
-    still = {"env_steps", "labels"}
-    still |= set() if run.teachers else {"teacher_calls"}
-    still |= set() if run.data.examples.modality == "text" else {"tokens"}
-    axes = set(run.config.budget.limits())
-    if axes <= still and axes != {"labels"}:
-        raise ConfigError(
-            f"The budget is counted in {', '.join(sorted(axes))}, which this run never uses up; give it in steps too."
-        )
-
-
 def _goals(run: Run[ExampleData]) -> None:
     """Whether somebody can tell when a part that is trained first is right often enough."""
     for role, part in run.parts.items():
@@ -84,7 +72,7 @@ def _teachers(run: Run[ExampleData]) -> None:
 
 
 def _check_answers(teacher: Part, run: Run[ExampleData]) -> None:
-    """Ask about two examples, so that a misfit shows before anything is trained; nothing is counted."""
+    """Ask about two examples, so that a misfit shows before anything is trained."""
     features, train = feed_of(run).teacher == "features", train_of(run)
     if teacher.target and not features:
         raise TeacherError(
@@ -92,7 +80,6 @@ def _check_answers(teacher: Part, run: Run[ExampleData]) -> None:
             f"teacher of the data's own classes; give one, such as {teacher.spec.split(':', 2)[-1]}."
         )
     signal = teacher.model.signal(train.batch(slice(0, 2)))
-    teacher.model.cost = Cost()
     if features or (isinstance(signal, Labels) and signal.labels.dtype == torch.int64):
         return
     width, wanted = logits_of(signal).shape[-1], len(train.classes) if train.task == "classification" else 1
@@ -111,7 +98,6 @@ def _check_order(teacher: Part, train: Examples) -> None:
     known = labelled(train)
     known = known.select(torch.arange(min(CHECKED, known.size)))
     scores = predict(as_learner(teacher.model), known, batch_size=CHECKED).logits
-    teacher.model.cost = Cost()
     complaint = suspicious_order(scores, known.tensors["label"], train.classes)
     if complaint is not None:
         raise TeacherError(f"teacher is {teacher.spec!r}. {complaint}")

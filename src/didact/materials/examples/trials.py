@@ -13,7 +13,7 @@ from didact.materials.examples.data import ExampleData, labelled
 from didact.materials.examples.refusals import CHECKED
 from didact.materials.examples.source import train_of
 from didact.parts.part import Part
-from didact.types import Cost, Examples
+from didact.types import Examples
 
 TOLERANCE = 1e-4
 """How far a teacher may be from itself."""
@@ -43,7 +43,6 @@ def _teacher(teacher: Part, run: Run[ExampleData]) -> Iterator[Check]:
     batch = known.batch(slice(0, CHECKED))
     first, second = teacher.model.signal(batch), teacher.model.signal(batch)
     scores, again = logits_of(first), logits_of(second)
-    teacher.model.cost = Cost()
     apart = float(distillation_loss(scores, first, temperature=1.0).mean())
     level: Level = "ok" if abs(apart) <= TOLERANCE else "fail"
     yield Check(level, "self-taught", f"The teacher is {abs(apart):.1g} from itself; it must be 0.")

@@ -1,14 +1,12 @@
 """The verifiers of a run on questions."""
 
 import contextlib
-import copy
 
 from didact import trusting
 from didact.experiment.material import Run
 from didact.materials.questions.data import QuestionData
 from didact.parts.verifier import verifier_of
 from didact.teachers import FunctionVerifier, Verifier
-from didact.types import Cost
 
 
 def open_verifier(run: Run[QuestionData]) -> Verifier | None:
@@ -25,15 +23,11 @@ def open_verifier(run: Run[QuestionData]) -> Verifier | None:
 
 
 def examiner(run: Run[QuestionData]) -> Verifier | None:
-    """Who tells how good a model is before the run begins; what it is asked is not counted as the run's."""
+    """Who tells how good a model is before the run begins."""
     spec = run.data.questions.verifier or run.config.verifier
     if run.verifier is None or spec is None:
         return None
-    if not spec.startswith("<"):
-        return _built(spec, run)
-    found = copy.copy(run.verifier)
-    found.cost = Cost()
-    return found
+    return run.verifier if spec.startswith("<") else _built(spec, run)
 
 
 def truth_of(run: Run[QuestionData]) -> Verifier | None:

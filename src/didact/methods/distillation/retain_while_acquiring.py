@@ -75,7 +75,10 @@ class RetainWhileAcquiring(Method):
     """
 
     feed = ExampleFeed(
-        unlabelled=True, coupled=True, alone="it learns from images that it draws, not from rows that could be shared"
+        labels=False,
+        unlabelled=True,
+        coupled=True,
+        alone="it learns from images that it draws, not from rows that could be shared",
     )
 
     def __init__(self, config: Config, learner: nn.Module, teacher: Teacher, sample: Batch, seed: int = 0) -> None:

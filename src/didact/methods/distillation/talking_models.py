@@ -88,7 +88,7 @@ class TalkingModels(Method):
         if self.tap != HIDDEN:
             view = unwrapped(self.teacher).view
             seen = batch.view(view) if view and any(key.startswith(view + ".") for key in batch) else batch
-            self.teacher.cost.teacher_calls += batch.size
+            unwrapped(self.teacher).count(batch)
             state = replace_activation(net_of(self.teacher), seen, self.tap, state).features[HIDDEN]
         return self.teacher_encoder(state)
 

@@ -25,7 +25,7 @@ from didact.claiming import Claim
 from didact.errors import ConfigError
 from didact.losses.tokens.rows import metric_term, select_tokens
 from didact.losses.tokens.vocabulary import token_cross_entropy
-from didact.rollouts import completion_of, full_rewards, retry_questions, strip_attempt
+from didact.rollouts import full_rewards, retry_questions, strip_attempt
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 
 
@@ -83,7 +83,7 @@ class Personalised(Method):
     def _lessons(self, writer: Any, tasks: Sequence[Question], asked: Sequence[Question], *, failed: float) -> Batch:
         """What the teacher answers, where it earns a full reward: as answers to tasks, to what was asked, or both."""
         if self.teacher is None:
-            texts: Sequence[str] = [completion_of(question) for question in tasks]
+            texts: Sequence[str] = writer.given(tasks)
         else:
             texts = writer.write(asked, samples=1, turn=1, by=self.teacher.learner, verify=False).texts
         good = full_rewards(writer, asked, texts)

@@ -98,7 +98,7 @@ class ReLIFT(Method):
         if len(self.failed.ids) < self.config.demonstrations:
             return batch
         asked = self.failed.take()
-        shown = writer.encode(asked, [completion_of(question) for question in asked]).batch
+        shown = writer.encode(asked, writer.given(asked)).batch
         return append_off_policy(batch, shown, trust=0.0)
 
     def loss(self, batch: Batch) -> Terms:

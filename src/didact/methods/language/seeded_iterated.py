@@ -25,7 +25,6 @@ from didact.errors import ConfigError, check_range
 from didact.losses.policy.outputs import add_advantages, policy_outputs, rollout_counts
 from didact.losses.tokens.rows import select_tokens, token_counts
 from didact.losses.tokens.vocabulary import token_cross_entropy
-from didact.rollouts import completion_of
 from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Term, Terms
 
 
@@ -81,7 +80,7 @@ class SeededIterated(Method):
         batch = add_advantages(attempts.batch)
         if not self.config.supervised:
             return batch
-        given = writer.encode(attempts.questions, [completion_of(question) for question in attempts.questions]).batch
+        given = writer.encode(attempts.questions, writer.given(attempts.questions)).batch
         inputs = ("input_ids", "attention_mask", "completion_mask")
         return Batch({**batch, **{f"given.{name}": given[name] for name in inputs}})
 

@@ -88,6 +88,7 @@ class TinyLLM(Method):
 
     def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
         """The answer to each question and its rationales, with their `task` [B]; nothing is sampled."""
+        writer.read(questions)
         asked, texts, tasks = zip(*(task for question in questions for task in self._tasks(question)), strict=True)
         return Batch({**writer.encode(asked, texts).batch, "task": torch.tensor(tasks)})
 

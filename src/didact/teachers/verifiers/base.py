@@ -1,4 +1,4 @@
-"""What verifiers share: one answer at a time under a time limit, abstentions that are counted, and the ledger."""
+"""What verifiers share: one answer at a time under a time limit, abstentions that are counted, and charges."""
 
 import contextlib
 import ctypes
@@ -42,6 +42,7 @@ class Verifier(BaseTeacher):
     """
 
     kind: ClassVar[str] = "a verifier"
+    charges = frozenset({"teacher_calls"})
     needs_answer: ClassVar[bool] = False
     """Whether it compares with `Question.answer`."""
     needs_data: ClassVar[tuple[str, ...]] = ()
@@ -59,6 +60,10 @@ class Verifier(BaseTeacher):
     def __str__(self) -> str:
         """Its spec, by which `didact.parts.verifier.verifier_of` makes one like it."""
         raise NotImplementedError(f"{type(self).__name__} must say its spec.")
+
+    def reads(self, question: Question) -> bool:
+        """Whether it looks at what is known of a good answer to a question: at its label."""
+        return self.needs_answer or bool(self.needs_data)
 
     def check(self, questions: Sequence[Question]) -> None:
         """Raise before any compute is spent where a question lacks what is needed.
@@ -98,7 +103,7 @@ class Verifier(BaseTeacher):
         if len(texts) != len(questions) or (lengths is not None and len(lengths) != len(texts)):
             raise DataError(f"{len(texts)} texts for {len(questions)} questions and lengths {lengths}: one each.")
         Verifier.check(self, questions)  # what is costlier to see was seen when the run was configured
-        self._cost.teacher_calls += len(texts)
+        self.ledger.charge("teacher_calls", len(texts), self.by)
         worth = [self._finite(found) for found in self._scores(texts, questions, lengths)]
         value = torch.tensor([0.0 if isinstance(found, Abstention) else found for found in worth], dtype=torch.float32)
         trust = torch.tensor([0.0 if isinstance(found, Abstention) else 1.0 for found in worth], dtype=torch.float32)
@@ -201,6 +206,10 @@ class FunctionVerifier(Verifier):
     def __str__(self) -> str:
         """`module:name`."""
         return self.name
+
+    def reads(self, question: Question) -> bool:
+        """Whether there is something to look at, as the function is given the whole question."""
+        return question.answer is not None or question.completion is not None
 
     def score(self, text: str, question: Question) -> float:
         """What the function returns."""

@@ -30,6 +30,10 @@ class _Combined(Verifier):
                 counts[reason if isinstance(part, _Combined) else f"{part} {reason}"] += count
         return counts + self._abstained
 
+    def reads(self, question: Question) -> bool:
+        """Whether any part does."""
+        return any(part.reads(question) for part in self.parts)
+
     def check(self, questions: Sequence[Question]) -> None:
         """As each part does."""
         for part in self.parts:
@@ -40,7 +44,7 @@ class _Combined(Verifier):
     ) -> Reward:
         """See `Verifier.judge`; a text is one call, however many parts look at it."""
         rewards = [part.judge(texts, questions, lengths) for part in self.parts]
-        self._cost.teacher_calls += len(texts)
+        self.ledger.charge("teacher_calls", len(texts), self.by)
         value = self._combined([reward.value for reward in rewards])
         trust = torch.stack([reward.trust for reward in rewards if reward.trust is not None]).amin(0)
         overflown = ~value.isfinite() & (trust > 0)
