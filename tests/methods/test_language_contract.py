@@ -19,9 +19,9 @@ from didact import catalogue
 from didact.experiment import running
 from didact.experiment.material import Run
 from didact.experiment.preparing import prepare, takes
-from didact.learners import causal
 from didact.loop import OptimizerConfig, Validation, fit
 from didact.loop.checkpoint import read_checkpoint, save_checkpoint
+from didact.parts.models import build_causal
 from didact.types import Method, RolloutFeed
 from in_order import InOrder
 from small_questions import questions
@@ -201,9 +201,9 @@ def llama(tmp_path_factory):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_works_with_ones_own_hugging_face_model(name, llama):
-    own = causal.build_causal(llama)
+    own = build_causal(llama)
     before = {key: value.clone() for key, value in own.state_dict().items()}
-    prepared = ready(name, learner=own, teacher=causal.build_causal(llama), steps=2)
+    prepared = ready(name, learner=own, teacher=build_causal(llama), steps=2)
     result = taught(prepared)
     assert all(math.isfinite(record["loss/total"]) for record in result.history if "loss/total" in record)
     assert any(not torch.equal(before[key], value) for key, value in own.state_dict().items())

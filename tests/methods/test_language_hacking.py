@@ -9,8 +9,8 @@ import torch
 
 from didact import worlds
 from didact.errors import ConfigError, DataError
-from didact.learners import causal
 from didact.methods.language import teacher_hacking
+from didact.parts.models import build_causal
 from didact.rollouts import AnswerCache, Sampling, Writer
 from didact.teachers import LanguageTeacher
 from didact.types import Question, Questions
@@ -20,7 +20,7 @@ ASKED = worlds.load("markov").select(range(6))
 
 
 def model(seed):
-    learner = causal.build_causal("decoder:1x16:64", seed=seed)
+    learner = build_causal("decoder:1x16:64", seed=seed)
     with torch.no_grad():
         learner.head.weight.mul_(6.0)
     return learner

@@ -10,9 +10,9 @@ import torch
 
 from didact import worlds
 from didact.errors import ConfigError
-from didact.learners import causal
 from didact.losses.policy.outputs import add_advantages
 from didact.methods.language import evocot
+from didact.parts.models import build_causal
 from didact.parts.verifier import verifier_of
 from didact.rollouts import (
     Chains,
@@ -82,7 +82,7 @@ def said(prompt, sample):
 
 
 def taught(**options):
-    learner = causal.build_causal("decoder:1x16", seed=0)
+    learner = build_causal("decoder:1x16", seed=0)
     return evocot.EvoCoT(evocot.Config(**options), learner), Scripted(learner)
 
 

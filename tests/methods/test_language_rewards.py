@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from didact.errors import ConfigError
-from didact.learners import causal
 from didact.losses.policy.selection import token_covariances
 from didact.methods.language import clip_cov, grpo, nft, reinforce, rloo
+from didact.parts.models import build_causal
 from didact.types import Batch, Head, TokenOutput
 from didact.worlds import policies
 
@@ -24,7 +24,7 @@ WARMTH = [1.0, 0.7, 1.0, 1.0, 1.3, 1.0, 0.7, 1.0]
 
 
 def decoder(seed=0):
-    return causal.build_causal("decoder:1x16", seed=seed).double()
+    return build_causal("decoder:1x16", seed=seed).double()
 
 
 def hand_made(learner, *, drift=0.0, seed=1):

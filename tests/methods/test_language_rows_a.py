@@ -10,10 +10,10 @@ import torch
 
 from didact import worlds
 from didact.errors import ConfigError
-from didact.learners import causal
 from didact.losses.policy.rewards import penalise_length
 from didact.losses.policy.selection import informative_tokens, max_variance_subset, most_accurate_groups
 from didact.methods.language import d3s, grpo_lambda
+from didact.parts.models import build_causal
 from didact.types import Batch
 
 GROUPS = [7, 7, 5, 7, 5, 9, 5, 9]
@@ -24,7 +24,7 @@ LENGTHS = [(3, 2), (2, 4), (4, 1), (3, 3), (2, 2), (2, 1), (3, 4), (2, 3)]
 
 
 def decoder(seed=0):
-    return causal.build_causal("decoder:1x16", seed=seed).double()
+    return build_causal("decoder:1x16", seed=seed).double()
 
 
 def hand_made(learner, *, drift=0.3):

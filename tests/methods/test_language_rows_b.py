@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from didact.errors import ConfigError
-from didact.learners import causal
 from didact.loop.checkpoint import read_checkpoint, save_checkpoint
 from didact.methods.language import relift
+from didact.parts.models import build_causal
 from didact.rollouts import Sampling, Writer
 from didact.types import Question, Questions
 from small_questions import questions
@@ -40,7 +40,7 @@ def collected(method, ids):
 
 
 def test_failed_questions_wait_until_enough_are_there():
-    method = made(causal.build_causal("decoder:1x16"), demonstrations=4)
+    method = made(build_causal("decoder:1x16"), demonstrations=4)
     first = collected(method, [1, 3, 2])
     assert first["own"].tolist() == [1.0] * 3 * SAMPLES
     assert method.failed.ids == [1, 2]
@@ -64,7 +64,7 @@ def test_failed_questions_wait_until_enough_are_there():
 
 
 def test_the_waiting_questions_are_part_of_the_state(tmp_path):
-    learner = causal.build_causal("decoder:1x16")
+    learner = build_causal("decoder:1x16")
     first, second = made(learner, demonstrations=9), made(learner, demonstrations=9)
     collected(first, [6, 1, 3])
     save_checkpoint(tmp_path / "kept", first.state_dict())
@@ -73,7 +73,7 @@ def test_the_waiting_questions_are_part_of_the_state(tmp_path):
 
 
 def test_the_loss_is_that_of_grpo_and_the_cross_entropy_of_demonstrations():
-    learner = causal.build_causal("decoder:1x16")
+    learner = build_causal("decoder:1x16")
     method = made(learner, demonstrations=2, demonstration=0.5)
     batch = collected(method, [1, 3, 2, 5])
     drift = 0.4 * torch.rand(batch["log_probs"].shape, generator=torch.Generator().manual_seed(0)) - 0.2
@@ -104,7 +104,7 @@ def test_the_loss_is_that_of_grpo_and_the_cross_entropy_of_demonstrations():
 
 
 def test_figures_tell_of_the_learners_own_attempts_alone():
-    method = made(causal.build_causal("decoder:1x16"), demonstrations=2)
+    method = made(build_causal("decoder:1x16"), demonstrations=2)
     batch = collected(method, [1, 3, 2, 5])
     terms = method.loss(batch)
     assert terms["reward"].mean().item() == pytest.approx(0.25)
@@ -115,7 +115,7 @@ def test_figures_tell_of_the_learners_own_attempts_alone():
 
 def test_a_question_without_an_answer_to_learn_from_is_left_out():
     plain = Question(id=1, prompt="1+0=", answer="1")
-    learner = causal.build_causal("decoder:1x16")
+    learner = build_causal("decoder:1x16")
     with pytest.raises(ConfigError, match="completion"):
         made(learner, Questions(items=(plain,)))
     items = tuple(plain if question.id == 1 else question for question in questions(12))
@@ -125,7 +125,7 @@ def test_a_question_without_an_answer_to_learn_from_is_left_out():
 
 
 def test_an_answer_that_the_learner_cannot_read_as_a_whole_is_left_out():
-    learner = causal.build_causal("decoder:1x16:12")
+    learner = build_causal("decoder:1x16:12")
     items = tuple(
         Question(id=q.id, prompt=q.prompt, answer=q.answer, completion="1" * (6 + (q.id == 2)))
         for q in questions(12).items

@@ -8,7 +8,6 @@ import torch
 
 from didact import worlds
 from didact.errors import ConfigError
-from didact.learners import causal
 from didact.losses.policy.two_turn import (
     add_two_turn_advantages,
     two_turn_advantages,
@@ -16,6 +15,7 @@ from didact.losses.policy.two_turn import (
     two_turn_metrics,
 )
 from didact.methods.language import personalised, score
+from didact.parts.models import build_causal
 from didact.rollouts import Sampling, Writer, full_rewards, retry_questions, strip_attempt, write_twice
 from didact.teachers import LanguageTeacher
 from didact.types import Batch, Question, Questions
@@ -87,7 +87,7 @@ def test_in_a_conversation_the_words_are_the_next_turn():
 
 
 def test_first_and_second_tries_are_judged_as_answers_to_the_same_question():
-    learner = causal.build_causal("decoder:1x16")
+    learner = build_causal("decoder:1x16")
     world = worlds.load("addition_second_try")[:6]
     writer = make_writer(learner)
     first, second = write_twice(writer, world, WORDS)
@@ -170,7 +170,7 @@ def log_probs(scores):
 
 @pytest.mark.parametrize("fraction", [0.0, 0.39, 0.41, 1.0])
 def test_score_learns_what_the_stage_says(fraction):
-    learner = causal.build_causal("decoder:1x16")
+    learner = build_causal("decoder:1x16")
     method = score.SCoRe(score.Config(early=0.4, bonus=3.0, hold=2.0, kl=0.5), learner)
     batch = method.collect(ASKED[:3], make_writer(learner))
     with torch.no_grad():
@@ -202,7 +202,7 @@ def test_score_learns_what_the_stage_says(fraction):
 
 
 def test_without_a_kl_there_is_no_reference():
-    learner = causal.build_causal("decoder:1x16")
+    learner = build_causal("decoder:1x16")
     assert score.SCoRe(score.Config(kl=0.0, early=0.0), learner).reference is None
     assert score.SCoRe(score.Config(kl=0.0), learner).reference is not None
     with pytest.raises(ConfigError, match="bonus"):
@@ -237,8 +237,8 @@ def rows(batch, tokenizer):
 
 @pytest.mark.parametrize("lessons", ["task", "attempt", "both"])
 def test_only_failures_are_refined_and_only_what_passes_is_learned(lessons):
-    learner = causal.build_causal("decoder:1x16")
-    teacher = LanguageTeacher(causal.build_causal("decoder:1x16", seed=1))
+    learner = build_causal("decoder:1x16")
+    teacher = LanguageTeacher(build_causal("decoder:1x16", seed=1))
     method = personalised.Personalised(personalised.Config(lessons=lessons), learner, teacher)
     # Rollouts at odd questions are wrong; of the teacher's answers, that to 3 is wrong, and that to 5 nobody can judge.
     writer, told = scripted(method, lambda q: {"1": "4", "3": "7", "5": "?", "7": "8"}[q.prompt[0]])
@@ -263,8 +263,8 @@ def test_only_failures_are_refined_and_only_what_passes_is_learned(lessons):
 
 
 def test_other_ways_of_teaching_ask_for_the_teachers_own_answers():
-    learner = causal.build_causal("decoder:1x16")
-    teacher = LanguageTeacher(causal.build_causal("decoder:1x16", seed=1))
+    learner = build_causal("decoder:1x16")
+    teacher = LanguageTeacher(build_causal("decoder:1x16", seed=1))
     for teaching, wanted, failed in (("failed", [1, 3], 0.5), ("all", [1, 2, 3, 4], 1.0)):
         method = personalised.Personalised(personalised.Config(teaching=teaching), learner, teacher)
         writer, told = scripted(method, lambda _q: "6")
@@ -275,7 +275,7 @@ def test_other_ways_of_teaching_ask_for_the_teachers_own_answers():
 
 
 def test_without_a_teacher_the_datas_answers_are_the_refinements():
-    learner = causal.build_causal("decoder:1x16")
+    learner = build_causal("decoder:1x16")
     method = personalised.Personalised(personalised.Config(), learner, questions=questions(12))
     items = [Question(id=i, prompt=f"{i}+0=", answer="8", completion="8") for i in (1, 2, 3)]
     batch = method.collect(items, scripted(method, None)[0])
@@ -293,10 +293,8 @@ def test_without_a_teacher_the_datas_answers_are_the_refinements():
 
 @pytest.mark.parametrize(("asked", "answer"), [([2, 4], "6"), ([1, 3], "7")])
 def test_a_round_without_a_lesson_moves_nothing(asked, answer):
-    learner = causal.build_causal("decoder:1x16")
-    method = personalised.Personalised(
-        personalised.Config(), learner, LanguageTeacher(causal.build_causal("decoder:1x16"))
-    )
+    learner = build_causal("decoder:1x16")
+    method = personalised.Personalised(personalised.Config(), learner, LanguageTeacher(build_causal("decoder:1x16")))
     batch = method.collect([ASKED[i] for i in asked], scripted(method, lambda _q: answer)[0])
     assert batch["lesson"].tolist() == [0.0]
     terms = method.loss(batch)
@@ -306,7 +304,7 @@ def test_a_round_without_a_lesson_moves_nothing(asked, answer):
 
 
 def test_what_the_learner_cannot_read_as_a_whole_is_no_lesson():
-    learner = causal.build_causal("decoder:1x16:8")
+    learner = build_causal("decoder:1x16:8")
     assert full_rewards(make_writer(learner), ASKED[1:4], ["22", "222", "12"]) == {0: 1.0}
     assert len(learner.tokenizer.prompt(ASKED[1]) + learner.tokenizer.completion("22")) == 8
 

@@ -11,11 +11,11 @@ import torch
 import didact
 from didact import worlds
 from didact.errors import ConfigError, DataError
-from didact.learners import causal
 from didact.losses.policy.outputs import mean_token_probs
 from didact.losses.policy.selection import best_of_group
 from didact.losses.policy.surrogate import policy_shaping_loss
 from didact.methods.language import ampo, tinyllm
+from didact.parts.models import build_causal
 from didact.parts.verifier import verifier_of
 from didact.rollouts import (
     Rollouts,
@@ -38,7 +38,7 @@ ASKED = tuple(
 
 
 def decoder(spec="decoder:1x16:48", seed=0):
-    return causal.build_causal(spec, seed=seed).double()
+    return build_causal(spec, seed=seed).double()
 
 
 def make_writer(learner, samples=4, **sampling):
@@ -230,7 +230,7 @@ def test_ampo_is_grpo_where_nothing_fails():
 
 def test_the_text_that_the_learner_follows_best_is_preferred():
     """Of two right answers, the one whose answer a model that was taught one of them expects."""
-    learner = causal.build_causal("decoder:1x32:48", seed=0)
+    learner = build_causal("decoder:1x32:48", seed=0)
     writer = make_writer(learner)
     taught = writer.encode(ASKED[:1], [WAYS["long"]]).batch
     optimizer = torch.optim.Adam(learner.parameters(), lr=1e-2)

@@ -8,9 +8,9 @@ import torch
 
 from didact import worlds
 from didact.errors import DataError
-from didact.learners import causal
 from didact.losses.labels.votes import cross_view_vote, majority_vote
 from didact.methods.language import co_reward
+from didact.parts.models import build_causal
 from didact.rollouts import Rollouts, Sampling, Writer
 from didact.types import Batch
 
@@ -24,7 +24,7 @@ PAID = {
 
 
 def decoder():
-    return causal.build_causal("decoder:1x16", seed=0).double()
+    return build_causal("decoder:1x16", seed=0).double()
 
 
 def elected(answers):
