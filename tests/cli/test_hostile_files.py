@@ -24,7 +24,7 @@ from didact.errors import TrustError
 from didact.experiment import records
 from didact.learners.export import describe
 from didact.parts.models import build
-from didact.worlds import digits
+from didact.worlds.digits.plain import digits
 from tiny_language import save_model, save_tokenizer
 
 TRAP = """
@@ -253,10 +253,10 @@ def pickled_checkpoint():
 
 
 def hub_text(spec):
-    data = didact.worlds.stdlib_text()
+    data = didact.worlds.load("stdlib:text")
     tensors = build("mlp:4", data).state_dict()
     files.write_tensors(Path("a.safetensors"), tensors, {**describe(data), "spec": spec, "config": {}})
-    return ["distill", "--teacher", "a.safetensors", "--data", "stdlib_text", "--student", "mlp:4", "--steps", "1"]
+    return ["distill", "--teacher", "a.safetensors", "--data", "stdlib:text", "--student", "mlp:4", "--steps", "1"]
 
 
 HOSTILE = {

@@ -20,7 +20,7 @@ TARGET = "target:digit:cnn:4,8"
 
 @pytest.fixture(scope="module")
 def examples():
-    return worlds.load("digits_defects").select(torch.arange(300))
+    return worlds.load("digits:defects").select(torch.arange(300))
 
 
 def made(examples, config=Config(), own="cnn:4,8", other="cnn:4,8"):  # noqa: B008
@@ -99,7 +99,7 @@ def test_another_teacher_goes_through_projectors(examples):
 def test_a_run_finds_pixels_with_a_teacher_of_another_task(examples, tmp_path):
     result = didact.run(
         method="feature_pyramid",
-        data=worlds.load("digits_defects"),
+        data=worlds.load("digits:defects"),
         learner="cnn:8,16",
         teacher="target:digit:cnn:8,16",
         teacher_epochs=1,

@@ -14,7 +14,7 @@ from didact.parts.models import build_causal
 from didact.rollouts import AnswerCache, Sampling, Writer
 from didact.teachers import LanguageTeacher
 from didact.types import Question, Questions
-from didact.worlds.language_markov import LETTERS, oracle
+from didact.worlds.markov import LETTERS, oracle
 
 ASKED = worlds.load("markov").select(range(6))
 

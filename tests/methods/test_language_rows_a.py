@@ -132,7 +132,7 @@ def test_grpo_lambda_pays_by_length_where_questions_are_answered_well(share):
 
 
 def test_half_of_the_demonstrations_go_without_the_scratchpad():
-    whole, mixed = worlds.load("addition_scratchpad"), worlds.load("addition_optional_scratchpad")
+    whole, mixed = worlds.load("addition:scratchpad"), worlds.load("addition:optional_scratchpad")
     short = [q for q in mixed if q.completion == q.answer]
     assert 0.45 < len(short) / len(mixed) < 0.55
     for long, either in zip(whole, mixed, strict=True):

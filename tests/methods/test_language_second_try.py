@@ -88,7 +88,7 @@ def test_in_a_conversation_the_words_are_the_next_turn():
 
 def test_first_and_second_tries_are_judged_as_answers_to_the_same_question():
     learner = build_causal("decoder:1x16")
-    world = worlds.load("addition_second_try")[:6]
+    world = worlds.load("addition:second_try")[:6]
     writer = make_writer(learner)
     first, second = write_twice(writer, world, WORDS)
     tokens = learner.tokenizer
@@ -314,7 +314,7 @@ def test_what_the_learner_cannot_read_as_a_whole_is_no_lesson():
 
 def test_second_tries_hold_attempts_that_beginners_make():
     plain = {(q.data["a"], q.data["b"]): q for q in worlds.load("addition")}
-    world = worlds.load("addition_second_try")
+    world = worlds.load("addition:second_try")
     later = [q for q in world if "attempt" in q.data]
     assert len(world) == len(plain) == len({(q.data["a"], q.data["b"]) for q in world})
     assert len(later) / len(world) == pytest.approx(0.8, abs=0.03)

@@ -337,9 +337,9 @@ def value(sum_of):
 
 
 def test_three_solvers_come_to_the_same_sum_by_true_equations():
-    asked = worlds.load("addition_ways")
+    asked = worlds.load("addition:ways")
     chosen = dict.fromkeys(("columns", "steps", "rounding"), 0)
-    for question, plain in zip(asked, worlds.load("addition_scratchpad"), strict=True):
+    for question, plain in zip(asked, worlds.load("addition:scratchpad"), strict=True):
         told = rationales_of(question)
         assert (question.prompt, question.answer, told["columns"]) == (plain.prompt, plain.answer, plain.completion)
         assert question.completion in told.values()

@@ -296,7 +296,7 @@ def test_kdrl_leaves_the_teacher_out_of_what_was_right(estimate):
 
 
 def test_a_world_of_pairs_sets_right_sums_against_a_carry_that_went_wrong():
-    plain, questions = worlds.load("addition"), worlds.load("addition_pairs")
+    plain, questions = worlds.load("addition"), worlds.load("addition:pairs")
     assert isinstance(questions, Questions)
     assert [q.completion for q in questions] == [q.completion for q in plain]
     for question in questions:

@@ -49,7 +49,7 @@ def test_votes_are_counted_as_by_hand(seed):
 
 def asks(learner):
     """Who answers the first wording of two questions with the first half of the texts, and the other with the rest."""
-    questions = worlds.load("addition_paraphrased")[:2]
+    questions = worlds.load("addition:paraphrased")[:2]
     heard = []
 
     def write(asked, *, turn, verify):
@@ -111,7 +111,7 @@ def test_co_reward_needs_a_paraphrase_unless_one_wording_votes():
 
 
 def test_a_paraphrase_is_the_same_sum():
-    plain, asked = worlds.load("addition"), worlds.load("addition_paraphrased")
+    plain, asked = worlds.load("addition"), worlds.load("addition:paraphrased")
     for question, known in zip(asked, plain, strict=True):
         assert (question.id, question.prompt, question.answer) == (known.id, known.prompt, known.answer)
         left, right = map(int, question.data["paraphrase"][:-1].split("+"))

@@ -9,7 +9,7 @@ from didact.types import IGNORE
 
 
 def test_a_stream_is_cut_by_its_tasks():
-    stream = worlds.load("digits_stream")
+    stream = worlds.load("digits:stream")
     tasks = sources.split_tasks(stream)
     assert [sorted(set(task.tensors["label"].tolist())) for task in tasks] == [[2 * t, 2 * t + 1] for t in range(5)]
     assert sum(task.size for task in tasks) == stream.size

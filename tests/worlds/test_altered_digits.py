@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from didact import sources, worlds
 from didact.types import Batch
-from didact.worlds.altered_digits import DEFECTS, STYLES
+from didact.worlds.digits.altered import DEFECTS, STYLES
 
 CLEAN = worlds.load("digits").tensors["x"].numpy()[:, 0]
 
@@ -18,7 +18,7 @@ def arrays(name, *keys):
 
 
 def test_defects_are_where_the_mask_says_and_of_the_kind_they_are_said_to_be():
-    x, label, kind, mask = arrays("digits_defects", "x", "label", "defect", "defect_mask")
+    x, label, kind, mask = arrays("digits:defects", "x", "label", "defect", "defect_mask")
     assert np.array_equal(label, kind > 0)
     for image, clean, number, changed in zip(x[:, 0], CLEAN, kind, mask[:, 0], strict=True):
         assert np.array_equal(image[~changed], clean[~changed])
@@ -42,7 +42,7 @@ def test_defects_are_where_the_mask_says_and_of_the_kind_they_are_said_to_be():
 
 def test_gaps_are_where_much_ink_is_and_spots_where_little_is():
     """The squares' scores have less than one unit of chance in them; so they are within it of the extreme square."""
-    _, kind, mask = arrays("digits_defects", "x", "defect", "defect_mask")
+    _, kind, mask = arrays("digits:defects", "x", "defect", "defect_mask")
     for name, side in (("spot", 2), ("gap", 3)):
         for clean, changed in zip(
             CLEAN[kind == DEFECTS.index(name)], mask[kind == DEFECTS.index(name), 0], strict=True
@@ -58,20 +58,20 @@ def test_gaps_are_where_much_ink_is_and_spots_where_little_is():
 
 
 def test_about_three_in_ten_have_a_defect_and_each_kind_is_as_frequent():
-    (kind,) = arrays("digits_defects", "defect")
+    (kind,) = arrays("digits:defects", "defect")
     counts, size = np.bincount(kind), len(kind)
     assert abs(counts[0] - 0.7 * size) < 4 * np.sqrt(size * 0.7 * 0.3)
     assert (np.abs(counts[1:] - 0.1 * size) < 4 * np.sqrt(size * 0.1 * 0.9)).all()
 
 
 def test_defects_keep_the_rows_of_digits():
-    digits, defects = worlds.load("digits").tensors, worlds.load("digits_defects").tensors
+    digits, defects = worlds.load("digits").tensors, worlds.load("digits:defects").tensors
     assert torch.equal(digits["id"], defects["id"])
     assert torch.equal(digits["label"], defects["digit"])
 
 
 def test_the_background_never_lightens_a_pixel_and_is_uniform_where_there_is_no_ink():
-    noisy, clean = arrays("digits_privileged", "x", "privileged.x")
+    noisy, clean = arrays("digits:privileged", "x", "privileged.x")
     assert np.array_equal(clean[:, 0], CLEAN)
     assert (noisy >= clean).all()
     blank = noisy[clean == 0]
@@ -82,7 +82,7 @@ def test_the_background_never_lightens_a_pixel_and_is_uniform_where_there_is_no_
 
 
 def test_the_view_is_what_a_teacher_sees():
-    batch = next(iter(sources.BatchSource(worlds.load("digits_privileged"), batch_size=16)))
+    batch = next(iter(sources.BatchSource(worlds.load("digits:privileged"), batch_size=16)))
     seen = batch.view("privileged")
     assert isinstance(seen, Batch)
     assert torch.equal(seen["x"], batch["privileged.x"])
@@ -103,14 +103,14 @@ def slow_style(image, style):
 
 @pytest.mark.parametrize("number", range(len(STYLES)))
 def test_styles_are_what_they_say(number):
-    x, style = arrays("digits_styles", "x", "style")
+    x, style = arrays("digits:styles", "x", "style")
     shown = x[style == number][:, 0]
     for image, clean in zip(shown[:40], CLEAN[:40], strict=True):
         assert image == pytest.approx(slow_style(clean, STYLES[number]), abs=1e-5)
 
 
 def test_an_image_is_in_one_split_in_all_its_styles():
-    examples = worlds.load("digits_styles")
+    examples = worlds.load("digits:styles")
     splits = sources.split(examples, seed=3)
     groups = [set(part.tensors["group"].tolist()) for _, part in splits]
     assert not groups[0] & groups[1]

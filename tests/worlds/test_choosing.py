@@ -4,10 +4,11 @@ import itertools
 
 import pytest
 
-from didact import worlds
+import didact
+from didact import trusting, worlds
 from didact.parts.verifier import verifier_of
 from didact.types import Question
-from didact.worlds.language_choosing import chosen
+from didact.worlds.choosing import chosen
 
 
 def test_the_verifier_knows_all_right_answers_and_no_others():
@@ -30,3 +31,11 @@ def test_completions_are_right_and_every_choice_is_as_frequent():
     assert sum((count - 200) ** 2 / 200 for count in counts) < 43.8  # chi-square with 19 degrees of freedom, p = 0.001
     drawn = [q.prompt[:6].index(q.completion[0]) for q in questions]
     assert [drawn.count(place) for place in range(6)] == pytest.approx([4000 / 6] * 6, rel=0.2)
+
+
+def test_a_file_that_asks_for_the_world_may_have_its_verifier():
+    """It is code that didact's own world names, not the file."""
+    given = {"method": "grpo", "student": "decoder:1x16", "data": "choosing", "steps": 1, "progress": False}
+    with trusting.asked_by("run.toml"):
+        result = didact.run(sampling={"max_new_tokens": 4, "samples": 2}, batch_size=4, **given)
+    assert 0 <= result.metrics["reward"] < 0.1

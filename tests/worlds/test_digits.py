@@ -5,7 +5,7 @@ from sklearn.datasets import load_digits
 
 from didact import worlds
 from didact.errors import ConfigError, MissingExtraError
-from didact.worlds.digits import digits
+from didact.worlds.digits.plain import digits
 
 
 def test_digits_are_those_of_scikit_learn():
@@ -25,7 +25,7 @@ def test_digits_are_loaded_once():
 
 
 def test_an_unknown_world_is_refused_with_the_nearest_name():
-    with pytest.raises(ConfigError, match=r"'digit', which is not known. Did you mean digits or "):
+    with pytest.raises(ConfigError, match=r"no world 'digit'\. Did you mean digits or "):
         worlds.load("digit")
     assert "digits" in worlds.names()
 

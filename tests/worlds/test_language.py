@@ -11,19 +11,19 @@ from didact.types import Questions
 
 NAMES = (
     "addition",
-    "addition_optional_scratchpad",
-    "addition_pairs",
-    "addition_paraphrased",
-    "addition_scratchpad",
-    "addition_second_try",
-    "addition_ways",
-    "careless_sorting",
+    "addition:optional_scratchpad",
+    "addition:pairs",
+    "addition:paraphrased",
+    "addition:scratchpad",
+    "addition:second_try",
+    "addition:ways",
     "choosing",
     "last_letter",
     "markov",
     "reasoning",
     "rewriting",
-    "stdlib_code",
+    "sorting:careless",
+    "stdlib:code",
 )
 
 
@@ -47,7 +47,7 @@ def test_a_world_of_questions_is_whole(name):
     assert questions.name == name
     assert len({q.id for q in questions}) == len({q.prompt for q in questions}) == len(questions)
     assert all(q.prompt.strip() and q.completion for q in questions)
-    again = getattr(worlds, name).__wrapped__()
+    again = worlds.describe(name).make.__wrapped__()
     assert sources.fingerprint_questions(again) == sources.fingerprint_questions(questions)
     parts = dict(zip(("train", "validation", "test"), sources.split_questions(questions), strict=True))
     assert sources.duplicate_questions(parts) == []
@@ -71,7 +71,7 @@ def test_sums_are_right_and_turned_around():
 
 
 def test_the_scratchpad_leads_to_the_sum_by_true_equations():
-    plain, questions = worlds.load("addition"), worlds.load("addition_scratchpad")
+    plain, questions = worlds.load("addition"), worlds.load("addition:scratchpad")
     assert [q.id for q in questions] == [q.id for q in plain]
     for question in questions:
         *lines, last = question.completion.split("\n")
@@ -83,7 +83,7 @@ def test_the_scratchpad_leads_to_the_sum_by_true_equations():
 
 def test_a_numeric_verifier_finds_the_sum_at_the_end_of_the_scratchpad():
     math_verify = pytest.importorskip("math_verify")
-    for question in worlds.load("addition_scratchpad")[:20]:
+    for question in worlds.load("addition:scratchpad")[:20]:
         assert math_verify.verify(math_verify.parse(question.answer), math_verify.parse(question.completion))
         wrong = question.completion.rsplit("\n", 1)[0] + "\n" + str(int(question.answer) + 1)
         assert not math_verify.verify(math_verify.parse(question.answer), math_verify.parse(wrong))
@@ -129,8 +129,8 @@ def test_answers_to_reasoning_tasks_satisfy_the_gyms_own_scorer():
 
 
 def test_lines_of_code_are_cut_at_a_space_beyond_their_middle():
-    lines = set(worlds.load("stdlib_text").texts)
-    questions = worlds.load("stdlib_code")
+    lines = set(worlds.load("stdlib:text").texts)
+    questions = worlds.load("stdlib:code")
     assert len(questions) > 1000
     for question in questions:
         assert question.prompt + question.completion in lines
@@ -141,7 +141,7 @@ def test_lines_of_code_are_cut_at_a_space_beyond_their_middle():
 def test_a_missing_package_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "reasoning_gym", None)
     with pytest.raises(MissingExtraError, match=r"'reasoning' needs .*'reasoning-gym'.*didact\[verify\]"):
-        worlds.reasoning.__wrapped__()
+        worlds.describe("reasoning").make.__wrapped__()
 
 
 def test_what_classifies_is_not_offered_questions():

@@ -6,7 +6,7 @@ import torch
 from scipy import integrate, stats
 
 from didact import worlds
-from didact.worlds.mixtures import GaussianMixture
+from didact.worlds.gaussian import GaussianMixture, bayes_accuracy, distribution
 
 
 def slow_posterior(mixture, x):
@@ -25,9 +25,7 @@ SMALL = GaussianMixture(
 )
 
 
-@pytest.mark.parametrize(
-    "mixture", [SMALL, *map(worlds.mixture, ("gaussian_pair", "gaussian_mixture", "zipf_mixture"))]
-)
+@pytest.mark.parametrize("mixture", [SMALL, *map(distribution, ("gaussian:pair", "gaussian:mixture", "gaussian:zipf"))])
 def test_the_posterior_is_that_of_bayes(mixture):
     x, _ = mixture.sample(200, seed=7)
     assert mixture.log_posterior(x).exp().numpy() == pytest.approx(
@@ -35,12 +33,12 @@ def test_the_posterior_is_that_of_bayes(mixture):
     )
 
 
-@pytest.mark.parametrize("name", ["gaussian_pair", "gaussian_mixture", "zipf_mixture"])
+@pytest.mark.parametrize("name", ["gaussian:pair", "gaussian:mixture", "gaussian:zipf"])
 def test_the_bayes_accuracy_is_what_the_best_classifier_reaches_on_fresh_examples(name):
-    mixture = worlds.mixture(name)
+    mixture = distribution(name)
     x, label = mixture.sample(100_000, seed=11)
     right = float((mixture.log_posterior(x).argmax(1) == label).double().mean())
-    promised = worlds.bayes_accuracy(name)
+    promised = bayes_accuracy(name)
     assert right == pytest.approx(promised, abs=4 * np.sqrt(promised * (1 - promised) / 100_000) + 4 * 0.0006)
 
 
@@ -67,7 +65,7 @@ def test_the_closed_form_of_a_pair_is_its_integral(first, distance, scale):
 
 
 def test_the_pair_of_the_world_is_two_deviations_apart():
-    assert worlds.bayes_accuracy("gaussian_pair") == pytest.approx(stats.norm.cdf(1), abs=1e-6)
+    assert bayes_accuracy("gaussian:pair") == pytest.approx(stats.norm.cdf(1), abs=1e-6)
 
 
 def test_the_sampled_accuracy_agrees_with_the_closed_form():
@@ -78,9 +76,9 @@ def test_the_sampled_accuracy_agrees_with_the_closed_form():
     assert twice.bayes_accuracy() == pytest.approx(stats.norm.cdf(1), abs=0.002)
 
 
-@pytest.mark.parametrize("name", ["gaussian_mixture", "zipf_mixture"])
+@pytest.mark.parametrize("name", ["gaussian:mixture", "gaussian:zipf"])
 def test_the_documented_standard_error_holds(name):
-    mixture = worlds.mixture(name)
+    mixture = distribution(name)
     best = mixture.log_posterior(mixture.sample(20_000, seed=3)[0]).amax(1).exp()
     assert float(best.std()) / np.sqrt(2**17) <= 0.0006
 
@@ -97,10 +95,10 @@ def test_classes_and_noise_are_drawn_as_said():
 
 
 def test_zipfs_law_gives_the_priors():
-    priors = worlds.mixture("zipf_mixture").priors.numpy()
+    priors = distribution("gaussian:zipf").priors.numpy()
     assert priors[0] / priors == pytest.approx(np.arange(1, 21), rel=1e-5)
     assert priors.sum() == pytest.approx(1, abs=1e-6)
-    counts = np.bincount(worlds.load("zipf_mixture").tensors["label"], minlength=20)
+    counts = np.bincount(worlds.load("gaussian:zipf").tensors["label"], minlength=20)
     assert stats.chisquare(counts, 4000 * priors.astype(float) / priors.sum(dtype=float)).pvalue > 1e-4
 
 
@@ -113,7 +111,7 @@ def test_a_larger_sample_begins_with_the_smaller_one():
 
 def test_no_straight_line_parts_the_clusters():
     """Least squares on one-hot targets, the cheapest linear classifier, stays far below the best possible."""
-    x, label = worlds.mixture("gaussian_mixture").sample(20_000, seed=6)
+    x, label = distribution("gaussian:mixture").sample(20_000, seed=6)
     inputs = np.c_[x.numpy(), np.ones(len(x))]
     weights = np.linalg.lstsq(inputs, np.eye(4)[label.numpy()], rcond=None)[0]
-    assert np.mean((inputs @ weights).argmax(1) == label.numpy()) < worlds.bayes_accuracy("gaussian_mixture") - 0.1
+    assert np.mean((inputs @ weights).argmax(1) == label.numpy()) < bayes_accuracy("gaussian:mixture") - 0.1

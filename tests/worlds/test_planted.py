@@ -10,7 +10,8 @@ import didact
 from didact import worlds
 from didact.errors import ConfigError, TeacherError
 from didact.types import Batch, Logits
-from didact.worlds import PlantedTeacher
+from didact.worlds.gaussian import distribution
+from didact.worlds.planted import PlantedTeacher
 
 FRESH = 20_000
 
@@ -20,9 +21,9 @@ def bound(share, of=FRESH):
     return 4 * math.sqrt(share * (1 - share)) * (of**-0.5 + 2**-8)
 
 
-@pytest.fixture(scope="module", params=["gaussian_mixture", "zipf_mixture"])
+@pytest.fixture(scope="module", params=["gaussian:mixture", "gaussian:zipf"])
 def fresh(request):
-    mixture = worlds.mixture(request.param)
+    mixture = distribution(request.param)
     x, label = mixture.sample(FRESH, seed=99)
     return mixture, Batch({"x": x, "label": label, "id": torch.arange(FRESH) + 10**9})
 
@@ -112,7 +113,7 @@ def test_it_counts_its_answers(fresh):
 
 
 def test_what_cannot_be_had_is_refused():
-    mixture = worlds.mixture("gaussian_mixture")
+    mixture = distribution("gaussian:mixture")
     with pytest.raises(
         ConfigError, match=r"accuracy is 0\.95, .* preference of 0 for class 0 it can be from 0\.260 to 0\.8"
     ):
@@ -133,9 +134,9 @@ def test_a_student_can_be_taught_by_it():
     """Noise averages out: a student of a teacher that is right in 60% of cases is right more often than that."""
     result = didact.run(
         method="distill",
-        data=worlds.load("gaussian_mixture"),
+        data=worlds.load("gaussian:mixture"),
         learner="mlp:64",
-        teacher=PlantedTeacher(worlds.mixture("gaussian_mixture"), accuracy=0.6),
+        teacher=PlantedTeacher(distribution("gaussian:mixture"), accuracy=0.6),
         options={"alpha": 1.0},
         steps=300,
     )

@@ -11,7 +11,7 @@ import torch
 
 from didact import sources, worlds
 from didact.errors import DataError
-from didact.worlds.python_text import PACKAGES
+from didact.worlds.stdlib import PACKAGES
 
 
 @pytest.mark.parametrize("name", ["breast_cancer", "wine"])
@@ -41,7 +41,7 @@ def test_breast_cancer_counts_as_documented():
 
 
 def test_lines_come_from_their_package():
-    examples = worlds.load("stdlib_text")
+    examples = worlds.load("stdlib:text")
     own = inspect.getsource(xml.dom.minidom)
     stripped = {line.strip() for line in own.splitlines()}
     here = [text for text in examples.texts if text in stripped]
@@ -51,14 +51,14 @@ def test_lines_come_from_their_package():
 
 
 def test_lines_are_of_a_fitting_length_and_each_comes_once():
-    examples = worlds.load("stdlib_text")
+    examples = worlds.load("stdlib:text")
     assert len(set(examples.texts)) == examples.size
     assert all(24 <= len(text) <= 62 and text == text.strip() for text in examples.texts)
     assert examples.tensors["label"].bincount().tolist() == [800] * len(PACKAGES)
 
 
 def test_tokens_are_those_of_the_byte_tokenizer():
-    examples = worlds.load("stdlib_text")
+    examples = worlds.load("stdlib:text")
     tokenizer = sources.ByteTokenizer(64)
     for key, tokens in tokenizer(examples.texts).items():
         assert torch.equal(examples.tensors[key], tokens)
@@ -67,15 +67,15 @@ def test_tokens_are_those_of_the_byte_tokenizer():
 
 
 def test_the_order_of_files_changes_nothing(monkeypatch):
-    forward = worlds.load("stdlib_text")
+    forward = worlds.load("stdlib:text")
     found = Path.rglob
     monkeypatch.setattr(Path, "rglob", lambda self, pattern: sorted(found(self, pattern), reverse=True))
-    assert worlds.stdlib_text.__wrapped__().texts == forward.texts
+    assert worlds.describe("stdlib:text").make.__wrapped__().texts == forward.texts
 
 
 def test_a_python_without_sources_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
     with pytest.raises(
-        DataError, match=r"'stdlib_text' reads Python's own source files, but there are none in .*asyncio"
+        DataError, match=r"'stdlib:text' reads Python's own source files, but there are none in .*asyncio"
     ):
-        worlds.stdlib_text.__wrapped__()
+        worlds.describe("stdlib:text").make.__wrapped__()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from didact import catalogue, parts
+from didact import catalogue, parts, worlds
 from didact.claiming import Claim
 from didact.documents import Values
 from didact.errors import ConfigError
@@ -223,12 +223,9 @@ def _file(module: str) -> Path | None:
 
 def _world(name: str) -> list[_Part]:
     """What makes a world; all that there is about worlds where nothing has its name."""
-    plain = name.replace("-", "_")
-    found = _home("didact.worlds", plain)
-    if found is not None and found[0].name != "__init__.py":
-        # A world may have the name of its file.
-        return [(found[0], plain)]
-    return [(path, None) for path in sorted((PACKAGE / "worlds").glob("*.py"))]
+    if name in worlds.names():
+        return [(worlds.describe(name).path, name.rpartition(":")[2])]
+    return [(path, None) for path in sorted((PACKAGE / "worlds").rglob("*.py"))]
 
 
 def _kinds(claim: Claim) -> Iterator[_Part]:

@@ -109,7 +109,7 @@ def _distill(namespace: argparse.Namespace) -> int:
 
 
 def _plain(name: str) -> str:
-    return Path(name.removeprefix("hf:")).stem
+    return Path(name.removeprefix("hf:")).stem.replace(":", "-")
 
 
 def _resume(namespace: argparse.Namespace) -> int:

@@ -1,108 +1,33 @@
 """Worlds: small real data and simulators on which a claim can be checked in seconds.
 
+The world `family:option` is the function `option` in the file or folder `family`, and the world `family` is the
+function of that name. A world takes nothing and is annotated to return `Examples` or `Questions`. Nothing is
+registered; a world's file is imported when it is loaded.
+
 A world's docstring says what in it is real, what is simulated, and what is known about the answer. Examples that are
 made from the same real one have the same number in the tensor `group`, by which splits keep them together.
 """
 
-import inspect
-from collections.abc import Callable
+import ast
+import importlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, overload
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
 
-from didact.errors import ConfigError, check_choice
-from didact.types import Examples, Questions
-from didact.worlds.altered_digits import digits_defects, digits_privileged, digits_styles
-from didact.worlds.arranged_digits import digits_bags, digits_stream
-from didact.worlds.digits import digits
-from didact.worlds.language_addition import addition, addition_pairs, addition_scratchpad
-from didact.worlds.language_choosing import choosing
-from didact.worlds.language_code import stdlib_code
-from didact.worlds.language_markov import markov
-from didact.worlds.language_optional import addition_optional_scratchpad
-from didact.worlds.language_paraphrases import addition_paraphrased
-from didact.worlds.language_ranked import last_letter
-from didact.worlds.language_reasoning import reasoning
-from didact.worlds.language_rewriting import rewriting
-from didact.worlds.language_second_try import addition_second_try
-from didact.worlds.language_sorting import careless_sorting
-from didact.worlds.language_ways import addition_ways
-from didact.worlds.mixtures import MIXTURES, GaussianMixture, gaussian_mixture, gaussian_pair, zipf_mixture
-from didact.worlds.planted import PlantedTeacher
-from didact.worlds.python_text import stdlib_text
-from didact.worlds.tables import breast_cancer, diabetes, wine
+from didact.errors import ConfigError, nearest
+from didact.options import parse
+
+if TYPE_CHECKING:
+    from didact.types import Examples, Questions
 
 Kind = Literal["examples", "questions"]
+_KINDS: dict[str, Kind] = {"Examples": "examples", "Questions": "questions"}
+"""What a world holds, by the annotation of its function."""
+_FOLDER = Path(__file__).parent
 
-_EXAMPLES: dict[str, Callable[[], Examples]] = {
-    "breast_cancer": breast_cancer,
-    "diabetes": diabetes,
-    "digits": digits,
-    "digits_bags": digits_bags,
-    "digits_defects": digits_defects,
-    "digits_privileged": digits_privileged,
-    "digits_stream": digits_stream,
-    "digits_styles": digits_styles,
-    "gaussian_mixture": gaussian_mixture,
-    "gaussian_pair": gaussian_pair,
-    "stdlib_text": stdlib_text,
-    "wine": wine,
-    "zipf_mixture": zipf_mixture,
-}
-_QUESTIONS: dict[str, Callable[[], Questions]] = {
-    "careless_sorting": careless_sorting,
-    "addition": addition,
-    "addition_optional_scratchpad": addition_optional_scratchpad,
-    "addition_pairs": addition_pairs,
-    "addition_paraphrased": addition_paraphrased,
-    "addition_scratchpad": addition_scratchpad,
-    "addition_second_try": addition_second_try,
-    "addition_ways": addition_ways,
-    "choosing": choosing,
-    "last_letter": last_letter,
-    "markov": markov,
-    "reasoning": reasoning,
-    "rewriting": rewriting,
-    "stdlib_code": stdlib_code,
-}
-_WORLDS: dict[str, Callable[[], Examples | Questions]] = {**_EXAMPLES, **_QUESTIONS}
-
-__all__ = [
-    "careless_sorting",
-    "GaussianMixture",
-    "PlantedTeacher",
-    "World",
-    "addition",
-    "addition_optional_scratchpad",
-    "addition_pairs",
-    "addition_paraphrased",
-    "addition_scratchpad",
-    "addition_second_try",
-    "addition_ways",
-    "bayes_accuracy",
-    "breast_cancer",
-    "choosing",
-    "describe",
-    "diabetes",
-    "digits",
-    "digits_bags",
-    "digits_defects",
-    "digits_privileged",
-    "digits_stream",
-    "digits_styles",
-    "gaussian_mixture",
-    "gaussian_pair",
-    "last_letter",
-    "load",
-    "markov",
-    "mixture",
-    "names",
-    "reasoning",
-    "rewriting",
-    "stdlib_code",
-    "stdlib_text",
-    "wine",
-    "zipf_mixture",
-]
+__all__ = ["Kind", "World", "describe", "load", "names"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +35,8 @@ class World:
     """What a world is, in words."""
 
     name: str
+    kind: Kind
+    """Whether it holds `examples`, or `questions` for language models."""
     summary: str
     """What is to be learned, as a sentence."""
     real: str
@@ -118,6 +45,14 @@ class World:
     """What in it was made up, and how."""
     known: str
     """What is known about the answer."""
+    path: Path
+    """The file that makes it."""
+
+    @property
+    def make(self) -> "Callable[[], Examples | Questions]":
+        """What makes it; its file is imported."""
+        module = ".".join(["didact.worlds", *self.path.relative_to(_FOLDER).with_suffix("").parts])
+        return getattr(importlib.import_module(module), self.name.rpartition(":")[2])
 
 
 def names(kind: Kind | None = None) -> tuple[str, ...]:
@@ -126,16 +61,16 @@ def names(kind: Kind | None = None) -> tuple[str, ...]:
     Args:
         kind: those of `examples` alone, or those of `questions` for language models; all by default.
     """
-    return tuple(sorted({"examples": _EXAMPLES, "questions": _QUESTIONS, None: _WORLDS}[kind]))
+    return tuple(name for name, world in _worlds().items() if kind in (None, world.kind))
 
 
 @overload
-def load(name: str, kind: Literal["examples"]) -> Examples: ...
+def load(name: str, kind: Literal["examples"]) -> "Examples": ...
 @overload
-def load(name: str, kind: Literal["questions"]) -> Questions: ...
+def load(name: str, kind: Literal["questions"]) -> "Questions": ...
 @overload
 def load(name: str, kind: None = None) -> Any: ...
-def load(name: str, kind: Kind | None = None) -> Examples | Questions:
+def load(name: str, kind: Kind | None = None) -> "Examples | Questions":
     """The examples of a world, or its questions.
 
     Args:
@@ -150,11 +85,11 @@ def load(name: str, kind: Kind | None = None) -> Examples | Questions:
         MissingExtraError: a package that the world needs is not installed.
         DataError: this Python comes without the files that a world reads.
     """
-    check_choice("world", name, _WORLDS)
-    if kind is not None and name not in names(kind):
-        other = "questions for language models" if name in _QUESTIONS else "examples without questions"
+    world = describe(name)
+    if kind not in (None, world.kind):
+        other = "questions for language models" if world.kind == "questions" else "examples without questions"
         raise ConfigError(f"world is {name!r}, which has {other}; those with {kind} are {', '.join(names(kind))}.")
-    return _WORLDS[name]()
+    return world.make()
 
 
 def describe(name: str) -> World:
@@ -166,39 +101,26 @@ def describe(name: str) -> World:
     Raises:
         ConfigError: an unknown name; the nearest is offered.
     """
-    check_choice("world", name, _WORLDS)
-    paragraphs = [" ".join(part.split()) for part in (inspect.getdoc(_WORLDS[name]) or "").split("\n\n")]
-    parts = {head: rest for head, _, rest in (part.partition(": ") for part in paragraphs[1:])}
-    return World(name, paragraphs[0], parts["Real"], parts["Simulated"], parts["Known"])
+    if name not in _worlds():
+        raise ConfigError(f"There is no world {name!r}. {nearest(name, names())} `didact list worlds` prints them.")
+    return _worlds()[name]
 
 
-def mixture(name: str) -> GaussianMixture:
-    """The distribution behind a world that was drawn from one.
-
-    Args:
-        name: `gaussian_pair`, `gaussian_mixture` or `zipf_mixture`.
-
-    Raises:
-        ConfigError: another name.
-    """
-    if name in _WORLDS and name not in MIXTURES:
-        raise ConfigError(
-            f"world is {name!r}, whose distribution nobody knows; it is known of {', '.join(sorted(MIXTURES))}."
-        )
-    check_choice("world", name, MIXTURES)
-    return MIXTURES[name]()
+@cache
+def _worlds() -> dict[str, World]:
+    paths = [path for path in _FOLDER.rglob("*.py") if not path.name.startswith("_")]
+    return {world.name: world for world in sorted((w for path in paths for w in _in(path)), key=lambda w: w.name)}
 
 
-def bayes_accuracy(name: str) -> float:
-    """How often the best possible classifier is right on a world: see `GaussianMixture.bayes_accuracy`.
-
-    Args:
-        name: `gaussian_pair`, `gaussian_mixture` or `zipf_mixture`.
-
-    Returns:
-        In [0, 1]; for unseen examples of the distribution, not for the sample that the world is.
-
-    Raises:
-        ConfigError: another name.
-    """
-    return mixture(name).bayes_accuracy()
+def _in(path: Path) -> Iterator[World]:
+    """The worlds that a file makes."""
+    family = path.relative_to(_FOLDER).parts[0].removesuffix(".py")
+    for node in parse(path)[1].body:
+        if not isinstance(node, ast.FunctionDef) or node.name.startswith("_") or node.args.args or not node.returns:
+            continue
+        kind = _KINDS.get(ast.unparse(node.returns))
+        if kind is not None:
+            name = family if node.name == family else f"{family}:{node.name}"
+            paragraphs = [" ".join(part.split()) for part in (ast.get_docstring(node) or "").split("\n\n")]
+            parts = {head: rest for head, _, rest in (part.partition(": ") for part in paragraphs[1:])}
+            yield World(name, kind, paragraphs[0], parts["Real"], parts["Simulated"], parts["Known"], path)

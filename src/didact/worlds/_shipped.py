@@ -3,7 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
+from didact import hashing
 from didact.errors import MissingExtraError
+from didact.types import Column, Examples
 
 
 def loader(name: str, world: str) -> Callable[..., Any]:
@@ -17,3 +21,23 @@ def loader(name: str, world: str) -> Callable[..., Any]:
     except ImportError:
         raise MissingExtraError("scikit-learn", "data", f"The world {world!r}") from None
     return getattr(sklearn.datasets, name)
+
+
+def shipped_table(name: str) -> Examples:
+    """A table of scikit-learn as examples.
+
+    Raises:
+        MissingExtraError: scikit-learn is not installed.
+    """
+    given = loader(f"load_{name}", name)(**({"scaled": False} if name == "diabetes" else {}))
+    x = torch.from_numpy(given.data).float()
+    classes = tuple(str(word) for word in getattr(given, "target_names", ()))
+    label = torch.from_numpy(given.target)
+    return Examples(
+        tensors={"x": x, "label": label.long() if classes else label.float(), "id": hashing.of_rows(x)},
+        task="classification" if classes else "regression",
+        modality="table",
+        classes=classes,
+        columns=tuple(Column(str(column)) for column in given.feature_names),
+        name=name,
+    )

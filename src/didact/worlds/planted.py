@@ -10,7 +10,7 @@ from torch import Tensor
 from didact.errors import ConfigError, TeacherError, check_range
 from didact.types import Batch, Ledger, Logits
 from didact.worlds._chance import normal, uniform
-from didact.worlds.mixtures import GaussianMixture
+from didact.worlds.gaussian import GaussianMixture
 
 _REFERENCE = 2**16
 _HALVINGS = 18
@@ -33,7 +33,7 @@ class PlantedTeacher:
     Known: its accuracy, the noise that it takes, and the share of its answers that are the favourite class.
 
     Args:
-        mixture: whose examples it will be asked about, such as `mixture("gaussian_mixture")`.
+        mixture: whose examples it will be asked about, such as `distribution("gaussian:mixture")`.
         accuracy: probability of being right, at least 0.01 above 1 / C; None adds no noise.
         preference: added to the favourite's logit, in nats; negative for a class that it avoids.
         favourite: number of a class.

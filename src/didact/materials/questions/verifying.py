@@ -37,7 +37,7 @@ def truth_of(run: Run[QuestionData]) -> Verifier | None:
 
 
 def _built(spec: str, run: Run[QuestionData]) -> Verifier:
-    """A verifier by its spec; questions that are given from Python may name code of their own."""
-    own = () if run.objects.data is None else (run.data.questions.verifier,)
-    with trusting.asked_by("the verifier", own) if spec in own else contextlib.nullcontext():
+    """A verifier by its spec; that of the questions is named by a world or from Python, never by a file."""
+    own = run.data.questions.verifier
+    with trusting.asked_by("the verifier", [own]) if spec == own else contextlib.nullcontext():
         return verifier_of(spec)

@@ -99,7 +99,7 @@ def paraphrased(question: Question) -> Question:
     if not isinstance(words, str) or not words:
         raise DataError(
             f"The question {question.prompt[:60]!r} has no paraphrase in its data; give the same question in other "
-            "words in a column of that name, as the world addition_paraphrased does."
+            "words in a column of that name, as the world addition:paraphrased does."
         )
     return dataclasses.replace(question, prompt=words, messages=())
 
@@ -129,7 +129,7 @@ CLAIM = Claim(
     shows="All arms learn from 256 attempts a step: 16 questions in two wordings, or 32 in one, 8 times each; who "
     "votes for whom differs, and in one arm the answers are known.",
     omits="Longer training, in which the paper sees votes on one wording collapse, and paraphrases by another model.",
-    world="addition_paraphrased",
+    world="addition:paraphrased",
     seeds=(200, 201, 202, 203, 204),
     tuned_on=(0,),
     tuned="The learning rate and the steps of co_reward, one wording and the ground truth: 1e-4 (60 steps), 2e-4 and "

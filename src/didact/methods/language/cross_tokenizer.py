@@ -101,7 +101,7 @@ CLAIM = Claim(
         "sampling": {"max_new_tokens": 24},
     },
     equal="steps",
-    world="addition_scratchpad",
+    world="addition:scratchpad",
     seeds=(100, 101, 102, 103, 104),
     tuned_on=(0,),
     tuned="The temperature of cross_tokenizer (1, 10, 100); the learning rate is that of all arms.",

@@ -84,7 +84,7 @@ CLAIM = Claim(
         "sampling": {"max_new_tokens": 6},
     },
     equal="steps",
-    world="addition_pairs",
+    world="addition:pairs",
     seeds=(100, 101, 102, 103, 104),
     tuned_on=(0,),
     tuned="The learning rate of dpo (0.00001 to 0.001) and its beta (0.1, 0.5); the learning rate of sft (0.0001, "

@@ -136,7 +136,7 @@ CLAIM = Claim(
     seeds=(100, 101, 102, 103, 104),
     tuned_on=(0,),
     tuned="The learning rate (0.0003, 0.001, 0.003) of all arms together; the divergence (forward, reverse); the world "
-    "(addition, addition_scratchpad, rewriting), as the difference was in favour of the data's answers in the second.",
+    "(addition, addition:scratchpad, rewriting), as the difference was in favour of the data's answers in the second.",
     shows="What is taught where the student goes when it writes, which the data's answers don't show.",
     omits="That answers become better by it, as in the paper; long answers and a teacher that has read much more.",
     systems=("on-policy-distillation-of-language-models",),

@@ -103,7 +103,7 @@ CLAIM = Claim(
     shows="Right answers without a scratchpad are paid up to twice as much as those with one, at all questions, at a "
     "quarter of them, or at none.",
     omits="Reasoning that can be shortened by degrees, and a penalty as mild as the paper's, over longer training.",
-    world="addition_optional_scratchpad",
+    world="addition:optional_scratchpad",
     seeds=(100, 101, 102, 103, 104),
     tuned_on=(0,),
     tuned="The learning rate of all arms together (1e-4, at which they differed by less than 2 points; 3e-4; 1e-3), "

@@ -116,7 +116,7 @@ CLAIM = Claim(
         "sampling": {"max_new_tokens": 24, "samples": 8},
     },
     equal="steps",
-    world="addition_scratchpad",
+    world="addition:scratchpad",
     seeds=(100, 101, 102, 103, 104),
     tuned_on=(0,),
     tuned="The learning rate (0.0001, 0.0003, 0.001) of all arms together and the teacher's weight (0.1, 0.3, 1), on "

@@ -142,7 +142,7 @@ CLAIM = Claim(
     shows="Refinements of the student's own failures against answers to the world's questions as they stand, most of "
     "them with attempts of others.",
     omits="Programs and their tests; and that less is collected: the teacher writes about as much for either arm.",
-    world="addition_second_try",
+    world="addition:second_try",
     seeds=(200, 201, 202, 203, 204),
     tuned_on=(0, 1),
     tuned="The learning rate of each arm (0.001, 0.003).",

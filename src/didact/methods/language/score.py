@@ -128,7 +128,7 @@ CLAIM = Claim(
     "attempts of others with right answers behind them.",
     omits="The attempts that held-out questions hold are not the decoder's own, as they are in the paper, which "
     "compares second answers with first ones; and its traces for supervised learning are written by the model.",
-    world="addition_second_try",
+    world="addition:second_try",
     seeds=(200, 201, 202, 203, 204),
     tuned_on=(0, 1),
     tuned="The learning rate (0.0005, 0.001) of one stage, and of score with early=0.7 and hold=1, with which it was "

@@ -7,20 +7,20 @@ import torch
 
 from didact import hashing
 from didact.types import Question, Questions
-from didact.worlds.language_addition import addition_scratchpad
+from didact.worlds.addition.plain import scratchpad
 
 
 @functools.cache
-def addition_ways() -> Questions:
+def ways() -> Questions:
     """Add two numbers of two digits, in one of three ways that can be written down.
 
     Real: arithmetic, and three ways in which people add.
 
-    Simulated: the pairs of numbers, which are those of `addition_scratchpad`, and in which of the ways each question is
+    Simulated: the pairs of numbers, which are those of `addition:scratchpad`, and in which of the ways each question is
     worked out in its demonstration, drawn once.
 
     Known: every answer, and three ways to it, which `data` has under `rationales` by the names of the solvers. Of
-    `37+85`, `columns` adds digit by digit, as `addition_scratchpad` does; `steps` adds the tens and then the ones, in
+    `37+85`, `columns` adds digit by digit, as `addition:scratchpad` does; `steps` adds the tens and then the ones, in
     the lines `37+80=117`, `117+5=122` and `122`; and `rounding` adds to the next ten and takes back what was too much,
     in the lines `40+85=125`, `125-3=122` and `122`. All end in the sum, which is the answer. A model that is fitted to
     the demonstrations writes all three.
@@ -28,10 +28,10 @@ def addition_ways() -> Questions:
     Returns:
         4,000 questions, with the `data` of `addition` besides. The verifier is `numeric`.
     """
-    asked = addition_scratchpad()
+    asked = scratchpad()
     chance = hashing.uniform(torch.tensor([q.id for q in asked]), 0, "addition_ways").tolist()
     items = tuple(_worked(question, draw) for question, draw in zip(asked, chance, strict=True))
-    return dataclasses.replace(asked, items=items, name="addition_ways")
+    return dataclasses.replace(asked, items=items, name="addition:ways")
 
 
 def _worked(question: Question, draw: float) -> Question:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from didact import hashing
+from didact.errors import ConfigError, nearest
 from didact.types import Column, Examples
 from didact.worlds._chance import normal, uniform
 
@@ -136,12 +137,12 @@ def _zipf() -> GaussianMixture:
     return GaussianMixture.scattered(20, 1, 10, priors=weight / weight.sum(), spread=1.0)
 
 
-MIXTURES = {"gaussian_pair": _pair, "gaussian_mixture": _mixture, "zipf_mixture": _zipf}
+MIXTURES = {"gaussian:pair": _pair, "gaussian:mixture": _mixture, "gaussian:zipf": _zipf}
 """What makes the mixture behind each world of this kind."""
 
 
 @functools.cache
-def gaussian_pair() -> Examples:
+def pair() -> Examples:
     """Tell two Gaussians in ten dimensions apart, where the best possible accuracy is Φ(1) = 84.1%.
 
     Real: nothing.
@@ -150,16 +151,16 @@ def gaussian_pair() -> Examples:
     standard deviations apart, all columns alike.
 
     Known: everything. The best classifier is linear, by the sign of the columns' sum, and right with probability
-    Φ(1) = 0.8413. `mixture("gaussian_pair").log_posterior` gives the probabilities.
+    Φ(1) = 0.8413. `distribution("gaussian:pair").log_posterior` gives the probabilities.
 
     Returns:
         `x` float32 [2000, 10], `label` int64 [2000], `id` int64 [2000] from the contents.
     """
-    return _pair().examples(2000, "gaussian_pair")
+    return _pair().examples(2000, "gaussian:pair")
 
 
 @functools.cache
-def gaussian_mixture() -> Examples:
+def mixture() -> Examples:
     """Tell four classes of three clusters each apart; no straight line does, and the best possible is known.
 
     Real: nothing.
@@ -167,16 +168,16 @@ def gaussian_mixture() -> Examples:
     Simulated: 3,000 examples of four classes with equal priors, each a mixture of three Gaussians in eight dimensions.
 
     Known: everything. `bayes_accuracy` gives the best possible accuracy, about 87.3%; logistic regression reaches about
-    70%, boosted trees 83%. `mixture("gaussian_mixture").log_posterior` gives the probabilities.
+    70%, boosted trees 83%. `distribution("gaussian:mixture").log_posterior` gives the probabilities.
 
     Returns:
         `x` float32 [3000, 8], `label` int64 [3000], `id` int64 [3000] from the contents.
     """
-    return _mixture().examples(3000, "gaussian_mixture")
+    return _mixture().examples(3000, "gaussian:mixture")
 
 
 @functools.cache
-def zipf_mixture() -> Examples:
+def zipf() -> Examples:
     """Tell twenty classes apart whose frequencies follow Zipf's law, from a third of all to one in seventy.
 
     Real: nothing.
@@ -185,10 +186,39 @@ def zipf_mixture() -> Examples:
     in ten dimensions.
 
     Known: everything. `bayes_accuracy` gives the best possible accuracy, about 85.3%; always answering the first class
-    is right in 28% of cases. `mixture("zipf_mixture").log_posterior` gives the probabilities; without the priors'
+    is right in 28% of cases. `distribution("gaussian:zipf").log_posterior` gives the probabilities; without the priors'
     logarithms, they are those of the classifier that is best where all classes count the same.
 
     Returns:
         `x` float32 [4000, 10], `label` int64 [4000], `id` int64 [4000] from the contents.
     """
-    return _zipf().examples(4000, "zipf_mixture")
+    return _zipf().examples(4000, "gaussian:zipf")
+
+
+def distribution(name: str) -> GaussianMixture:
+    """The distribution behind a world that was drawn from one.
+
+    Args:
+        name: of a world of this file, such as `gaussian:pair`.
+
+    Raises:
+        ConfigError: another name.
+    """
+    if name not in MIXTURES:
+        raise ConfigError(f"world is {name!r}, whose distribution is not known. {nearest(name, MIXTURES)}")
+    return MIXTURES[name]()
+
+
+def bayes_accuracy(name: str) -> float:
+    """How often the best possible classifier is right on a world: see `GaussianMixture.bayes_accuracy`.
+
+    Args:
+        name: see `distribution`.
+
+    Returns:
+        In [0, 1]; for unseen examples of the distribution, not for the sample that the world is.
+
+    Raises:
+        ConfigError: another name.
+    """
+    return distribution(name).bayes_accuracy()

@@ -4,11 +4,11 @@ import dataclasses
 import functools
 
 from didact.types import Questions
-from didact.worlds.language_addition import addition
+from didact.worlds.addition.plain import addition
 
 
 @functools.cache
-def addition_paraphrased() -> Questions:
+def paraphrased() -> Questions:
     """Add two numbers of two digits; beside each question, the same one with the numbers swapped.
 
     Real: arithmetic.
@@ -26,4 +26,4 @@ def addition_paraphrased() -> Questions:
         dataclasses.replace(question, data={**question.data, "paraphrase": "{b}+{a}=".format(**question.data)})
         for question in asked
     )
-    return dataclasses.replace(asked, items=tuple(items), name="addition_paraphrased")
+    return dataclasses.replace(asked, items=tuple(items), name="addition:paraphrased")

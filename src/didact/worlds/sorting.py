@@ -16,7 +16,7 @@ _SHOWN, _SLIP = 0.2, 2 / 3
 
 
 @functools.cache
-def careless_sorting() -> Questions:
+def careless() -> Questions:
     """Sort five letters, one by one and then as a whole, from careless demonstrations.
 
     Real: nothing.
@@ -37,7 +37,7 @@ def careless_sorting() -> Questions:
     order, shown, slips = chance.split([len(_LETTERS), 1, _LENGTH], dim=1)
     drawn = zip(order.argsort(1)[:, :_LENGTH].tolist(), shown[:, 0].tolist(), slips.tolist(), strict=True)
     asked = {tuple(letters): _question(letters, told < _SHOWN, turns) for letters, told, turns in drawn}
-    return questions_of(asked.values(), name="careless_sorting", verifier="exact:after:/\n/")
+    return questions_of(asked.values(), name="sorting:careless", verifier="exact:after:/\n/")
 
 
 def _question(letters: Sequence[int], shown: bool, chances: Sequence[float]) -> Question:

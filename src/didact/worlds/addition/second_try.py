@@ -8,7 +8,7 @@ import torch
 from didact import hashing
 from didact.types import Question, Questions
 from didact.worlds._asking import questions_of
-from didact.worlds.language_addition import addition_pairs
+from didact.worlds.addition.plain import pairs
 
 AGAIN = "? Again: "
 """What stands between an attempt and the next."""
@@ -17,13 +17,13 @@ _FIRST, _RIGHT, _MISCARRIED = 0.2, 0.25, 0.625
 
 
 @functools.cache
-def addition_second_try() -> Questions:
+def second_try() -> Questions:
     """Add two numbers of two digits, at once or after an attempt that may be right or wrong.
 
     Real: arithmetic, and two kinds of mistakes that beginners make.
 
     Simulated: the pairs of numbers, which are those of `addition`, each asked in one way alone; and the attempts, drawn
-    once: one in four is right, and of the others half have the mistake of `addition_pairs`, and half one digit that
+    once: one in four is right, and of the others half have the mistake of `addition:pairs`, and half one digit that
     is too high or too low by one (9 and 0 are neighbours).
 
     Known: every answer, and whether the attempt was right. The prompt is `37+85=` for one question in five, and for the
@@ -34,10 +34,10 @@ def addition_second_try() -> Questions:
         4,000 questions; `data` has that of `addition`, and for the second kind the prompt without the attempt, `first`,
         and the `attempt`. The verifier is `exact`.
     """
-    asked = addition_pairs()
+    asked = pairs()
     chance = [hashing.uniform(torch.tensor([q.id for q in asked]), place, "second try").tolist() for place in range(3)]
     items = (_asked(question, *drawn) for question, *drawn in zip(asked, *chance, strict=True))
-    return questions_of(items, name="addition_second_try", verifier="exact")
+    return questions_of(items, name="addition:second_try", verifier="exact")
 
 
 def _asked(question: Question, kind: float, mistake: float, slip: float) -> Question:

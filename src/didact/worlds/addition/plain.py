@@ -35,7 +35,7 @@ def addition() -> Questions:
 
 
 @functools.cache
-def addition_scratchpad() -> Questions:
+def scratchpad() -> Questions:
     """Add two numbers of two digits, column by column on a scratchpad, and then write the sum.
 
     Real: arithmetic.
@@ -48,11 +48,11 @@ def addition_scratchpad() -> Questions:
     Returns:
         4,000 questions, with the `data` of `addition`. The verifier is `numeric`.
     """
-    return questions_of((_question(a, b, _worked) for a, b in _pairs()), name="addition_scratchpad", verifier="numeric")
+    return questions_of((_question(a, b, _worked) for a, b in _pairs()), name="addition:scratchpad", verifier="numeric")
 
 
 @functools.cache
-def addition_pairs() -> Questions:
+def pairs() -> Questions:
     """Add two numbers of two digits; beside the right sum, the one that comes out when the first carry goes wrong.
 
     Real: arithmetic, and a mistake that people who add by hand make.
@@ -66,7 +66,7 @@ def addition_pairs() -> Questions:
         4,000 questions, with the `data` of `addition`. The verifier is `exact`.
     """
     asked = (dataclasses.replace(_question(a, b, _turned), rejected=_miscarried(a, b)) for a, b in _pairs())
-    return questions_of(asked, name="addition_pairs", verifier="exact")
+    return questions_of(asked, name="addition:pairs", verifier="exact")
 
 
 def _miscarried(a: int, b: int) -> str:

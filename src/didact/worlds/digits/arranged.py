@@ -8,7 +8,7 @@ import torch
 from didact import hashing
 from didact.types import Examples
 from didact.worlds._chance import uniform
-from didact.worlds.digits import digits
+from didact.worlds.digits.plain import digits
 
 BAG = 7
 """Images in a bag, K: so many that about half of the bags have none of a class with a tenth of the images."""
@@ -18,7 +18,7 @@ _POOL, _ROUNDS = 28, 4
 
 
 @functools.cache
-def digits_bags() -> Examples:
+def bags() -> Examples:
     """Tell whether there is a 9 among seven digits, given bags of images with one label each.
 
     Real: the images, and what they show; see `digits`.
@@ -58,12 +58,12 @@ def digits_bags() -> Examples:
         },
         modality="table",
         classes=(f"without a {WITNESS}", f"with a {WITNESS}"),
-        name="digits_bags",
+        name="digits:bags",
     )
 
 
 @functools.cache
-def digits_stream() -> Examples:
+def stream() -> Examples:
     """Learn the digits in five tasks that come one after another: 0 and 1, 2 and 3, and so on.
 
     Real: the images and their labels; see `digits`.
@@ -85,5 +85,5 @@ def digits_stream() -> Examples:
     plain = digits()
     shuffled = plain.select(hashing.keyed(plain.tensors["id"], 0, "digits_stream").argsort())
     task = shuffled.tensors["label"] // 2
-    stream = shuffled.with_tensors(task_id=task).select(task.argsort(stable=True))
-    return dataclasses.replace(stream, name="digits_stream")
+    in_order = shuffled.with_tensors(task_id=task).select(task.argsort(stable=True))
+    return dataclasses.replace(in_order, name="digits:stream")

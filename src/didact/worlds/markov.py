@@ -71,7 +71,7 @@ def markov() -> Questions:
 
     Simulated: the chain, drawn once, and 600 texts by it: 4 letters as the prompt and 20 as the completion.
 
-    Known: the whole distribution; see `didact.worlds.language_markov.oracle`. `data` has `golden`, another completion
+    Known: the whole distribution; see `didact.worlds.markov.oracle`. `data` has `golden`, another completion
     of the same prompt by the same chain, which no model is taught: the surprise of a model at it estimates the chain's
     entropy (1.49 nats a letter) plus the model's divergence from the chain.
 

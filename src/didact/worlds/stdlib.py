@@ -12,17 +12,18 @@ from torch import Tensor
 
 from didact import hashing
 from didact.errors import DataError
-from didact.types import Examples
+from didact.types import Examples, Question, Questions
+from didact.worlds._asking import questions_of
 
 PACKAGES = ("asyncio", "email", "http", "multiprocessing", "unittest", "xml")
-"""The classes of `stdlib_text`."""
+"""The classes of `stdlib:text`."""
 _LINES = 800
 _SHORTEST, _LONGEST = 24, 62
 _BOS, _EOS, _FIRST_BYTE = 1, 2, 4
 
 
 @functools.cache
-def stdlib_text() -> Examples:
+def text() -> Examples:
     """Tell which package of Python's standard library a line of its source comes from.
 
     Real: the lines, of code, comments and documentation, from the running interpreter's own files. They are stripped;
@@ -54,7 +55,7 @@ def stdlib_text() -> Examples:
         classes=PACKAGES,
         texts=texts,
         vocabulary=_FIRST_BYTE + 256,
-        name="stdlib_text",
+        name="stdlib:text",
     )
 
 
@@ -64,7 +65,7 @@ def _lines_of(package: str) -> set[str]:
     files = [file for file in folder.rglob("*.py") if not {"test", "tests"} & set(file.relative_to(folder).parts)]
     if not files:
         raise DataError(
-            f"The world 'stdlib_text' reads Python's own source files, but there are none in {folder}; use a Python "
+            f"The world 'stdlib:text' reads Python's own source files, but there are none in {folder}; use a Python "
             "that comes with them, or another world."
         )
     stripped = (line.strip() for file in files for line in file.read_text("utf-8", errors="replace").splitlines())
@@ -92,3 +93,30 @@ def _tokens(texts: tuple[str, ...]) -> dict[str, Tensor]:
     ids[:, 0], ids[place == lengths + 1] = _BOS, _EOS
     mask = (place < lengths + 2).astype(np.int64)
     return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+
+
+@functools.cache
+def code() -> Questions:
+    """Continue a line of the source of Python's standard library: code, a comment or documentation.
+
+    Real: the lines; see `stdlib:text`, whose lines these are, where they have a space beyond their middle.
+
+    Simulated: the cut, at the first space in the second half of the line. Where two lines begin alike, the first stays.
+
+    Known: how each line went on; `data` has the `package` that it comes from. Another continuation may be as good, so
+    that there is no answer to verify: it is text to be taught by likelihood, or by another model.
+
+    Returns:
+        Some thousand questions, fewer than 4,800; the completion begins with a space. There is no verifier.
+
+    Raises:
+        DataError: this Python comes without its source files.
+    """
+    lines = text()
+    asked: dict[str, Question] = {}
+    for line, label in zip(lines.texts, lines.tensors["label"].tolist(), strict=True):
+        cut = line.find(" ", len(line) // 2)
+        if cut > 0 and line[:cut] not in asked:
+            data = {"package": lines.classes[label]}
+            asked[line[:cut]] = Question(id=0, prompt=line[:cut], completion=line[cut:], data=data)
+    return questions_of(asked.values(), name="stdlib:code")

@@ -34,7 +34,7 @@ def choosing() -> Questions:
     asked = list(dict.fromkeys(tuple(row) for row in order.tolist()))[:_PROBLEMS]
     picked = hashing.keyed(torch.arange(_PROBLEMS * _GIVEN), 0, "choosing/completion").view(-1, _GIVEN).argsort(1)
     items = (_question(digits, places[:_TAKEN]) for digits, places in zip(asked, picked.tolist(), strict=True))
-    return questions_of(items, name="choosing", verifier="didact.worlds.language_choosing:chosen")
+    return questions_of(items, name="choosing", verifier="didact.worlds.choosing:chosen")
 
 
 def chosen(text: str, question: Question) -> float:

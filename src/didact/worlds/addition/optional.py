@@ -7,29 +7,29 @@ import torch
 
 from didact import hashing
 from didact.types import Questions
-from didact.worlds.language_addition import addition_scratchpad
+from didact.worlds.addition.plain import scratchpad
 
 
 @functools.cache
-def addition_optional_scratchpad() -> Questions:
+def optional_scratchpad() -> Questions:
     """Add two numbers of two digits, on a scratchpad or at once.
 
     Real: arithmetic.
 
-    Simulated: the pairs of numbers, which are those of `addition_scratchpad`, and for which half of them a
+    Simulated: the pairs of numbers, which are those of `addition:scratchpad`, and for which half of them a
     demonstration goes without the scratchpad, drawn once.
 
     Known: every answer, and two ways to it. The prompt is `37+85=` and the completion is the scratchpad of
-    `addition_scratchpad`, which is long and easy, or `122` alone, which is short and hard; either earns the same. A
+    `addition:scratchpad`, which is long and easy, or `122` alone, which is short and hard; either earns the same. A
     model that was fitted to them writes both, and is right more often where it writes more.
 
     Returns:
         4,000 questions, with the `data` of `addition`. The verifier is `numeric`.
     """
-    asked = addition_scratchpad()
+    asked = scratchpad()
     straight = hashing.uniform(torch.tensor([q.id for q in asked]), 0, "addition_optional_scratchpad") < 0.5
     items = tuple(
         dataclasses.replace(question, completion=question.answer) if short else question
         for question, short in zip(asked, straight.tolist(), strict=True)
     )
-    return dataclasses.replace(asked, items=items, name="addition_optional_scratchpad")
+    return dataclasses.replace(asked, items=items, name="addition:optional_scratchpad")

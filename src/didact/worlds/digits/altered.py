@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from didact import hashing
 from didact.types import Examples
 from didact.worlds._chance import uniform
-from didact.worlds.digits import digits
+from didact.worlds.digits.plain import digits
 
 DEFECTS = ("none", "spot", "gap", "streak")
 """What the numbers in `defect` mean."""
@@ -23,7 +23,7 @@ _CLUTTER = 0.9
 
 
 @functools.cache
-def digits_defects() -> Examples:
+def defects() -> Examples:
     """Tell images of digits with a defect from those without, and see where it is.
 
     Real: the images; see `digits`.
@@ -59,7 +59,7 @@ def digits_defects() -> Examples:
             "defect_mask": x != clean,
         },
         classes=("normal", "defect"),
-        name="digits_defects",
+        name="digits:defects",
     )
 
 
@@ -94,7 +94,7 @@ def _square(cost: Tensor, side: int) -> Tensor:
 
 
 @functools.cache
-def digits_privileged() -> Examples:
+def privileged() -> Examples:
     """Read digits over a noisy background, taught by somebody who sees them without it.
 
     Real: the clean images and their labels; see `digits`.
@@ -117,7 +117,7 @@ def digits_privileged() -> Examples:
     clean = plain.tensors["x"]
     background = uniform(plain.tensors["id"], 64, 0, "digits_privileged").float().view_as(clean) * _CLUTTER
     noisy = plain.with_tensors(**{"x": clean.maximum(background), "privileged.x": clean})
-    return dataclasses.replace(noisy, name="digits_privileged")
+    return dataclasses.replace(noisy, name="digits:privileged")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,11 +143,11 @@ STYLES = (
     Style(name="leaning", shear=0.5),
     Style(name="small", zoom=0.7),
 )
-"""The styles of `digits_styles`, by their number in `style`."""
+"""The styles of `digits:styles`, by their number in `style`."""
 
 
 @functools.cache
-def digits_styles() -> Examples:
+def styles() -> Examples:
     """Read digits in six styles, to learn in some and be tested in others.
 
     Real: the images and their labels; see `digits`.
@@ -176,7 +176,7 @@ def digits_styles() -> Examples:
         "group": ids.repeat(count),
         "style": torch.arange(count).repeat_interleave(plain.size),
     }
-    return dataclasses.replace(plain, tensors=tensors, name="digits_styles")
+    return dataclasses.replace(plain, tensors=tensors, name="digits:styles")
 
 
 def in_style(x: Tensor, style: Style) -> Tensor:

@@ -1,0 +1,1 @@
+"""Worlds of sums, to be learned by small language models."""
