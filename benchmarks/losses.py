@@ -171,8 +171,8 @@ def our_kd(work: Given) -> Callable[[], Any]:
     from didact.types import Logits, Terms
 
     return lambda: Terms(
-        teacher=distillation_loss(work.student, Logits(logits=work.teacher), temperature=TEMPERATURE).weighted(ALPHA),
-        label=label_loss(work.student, work.labels).weighted(1 - ALPHA),
+        teacher=distillation_loss(work.student, Logits(logits=work.teacher), temperature=TEMPERATURE).times(ALPHA),
+        label=label_loss(work.student, work.labels).times(1 - ALPHA),
     )
 
 
@@ -191,7 +191,7 @@ def our_attention(work: Given) -> Callable[[], Any]:
 
     # torchdistill's is the mean over positions.
     share = 1 / work.student[0, 0].numel()
-    return lambda: Terms(attention=attention_transfer(work.student, work.teacher).weighted(share))
+    return lambda: Terms(attention=attention_transfer(work.student, work.teacher).times(share))
 
 
 def our_relational(work: Given) -> Callable[[], Any]:
@@ -201,7 +201,7 @@ def our_relational(work: Given) -> Callable[[], Any]:
 
     return lambda: Terms(
         distance=rkd_distance(work.student, work.teacher),
-        angle=rkd_angle(work.student, work.teacher).weighted(2.0),
+        angle=rkd_angle(work.student, work.teacher).times(2.0),
     )
 
 
@@ -240,7 +240,7 @@ def our_decoupled(work: Given) -> Callable[[], Any]:
     def loss() -> Terms:
         theirs = target_log_probs(Logits(logits=work.teacher), TEMPERATURE, classes=work.teacher.shape[1])
         of_target, of_others = decoupled_kd(work.student, theirs, work.labels, temperature=TEMPERATURE)
-        return Terms(target=of_target, others=of_others.weighted(8.0))
+        return Terms(target=of_target, others=of_others.times(8.0))
 
     return loss
 

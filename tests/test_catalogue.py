@@ -38,7 +38,7 @@ class Mine(Method):
         self.config, self.learner = config, learner
 
     def loss(self, batch):
-        return Terms(label=label_loss(self.learner(batch).logits, batch["label"]).weighted(self.config.scale))
+        return Terms(label=label_loss(self.learner(batch).logits, batch["label"]).times(self.config.scale))
 '''
 
 

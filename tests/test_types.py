@@ -100,14 +100,14 @@ def test_rows_add_up_to_a_total_of_what_each_example_has():
 
 def test_rows_are_computed_when_they_are_read_and_carry_no_gradient():
     values, read = torch.tensor([1.0, 3.0], requires_grad=True), []
-    term = Term((2.0 * values).sum(), 2.0, rows=lambda: read.append(1) or 2.0 * values).weighted(0.5).grouped("head")
+    term = Term((2.0 * values).sum(), 2.0, rows=lambda: read.append(1) or 2.0 * values).times(0.5).for_group("head")
     assert (term.weight, term.group, read) == (0.5, "head", [])
     assert term.rows.tolist() == [2.0, 6.0] and not term.rows.requires_grad
     assert len(read) == 2
     assert Term(values.sum(), 2.0, rows=values).rows.grad_fn is None
-    assert Term(values.sum(), 2.0).weighted(2.0).rows is None
+    assert Term(values.sum(), 2.0).times(2.0).rows is None
     terms = Terms(label=term)
-    without, kept = terms.detached()["label"], terms.detached(rows=True)["label"]
+    without, kept = terms.detach()["label"], terms.detach(rows=True)["label"]
     assert without.rows is None and kept.rows.tolist() == [2.0, 6.0]
     assert (kept.group, kept.weight, kept.sum.item(), kept.sum.requires_grad) == ("head", 0.5, 8.0, False)
 

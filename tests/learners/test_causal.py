@@ -335,7 +335,7 @@ def test_a_copy_stands_on_its_own(tmp_path):
                 parameter.mul_(2.0)
             learner(BATCH)
             after = twin(BATCH)
-        assert torch.equal(after.logits, learner.head.sliced(9000)(before.hidden) / 2.0)
+        assert torch.equal(after.logits, learner.head.slice(9000)(before.hidden) / 2.0)
         assert torch.equal(after.features["model.layers.0"], before.features["model.layers.0"])
 
 

@@ -43,8 +43,8 @@ class TwoTerms(Method):
         even = torch.full_like(logits, 1 / 3).log()
         return Terms(
             label=label_loss(logits, batch["label"]),
-            even=forward_kl(logits, even).weighted(0.5),
-            watched=forward_kl(logits, even).weighted(0.0),
+            even=forward_kl(logits, even).times(0.5),
+            watched=forward_kl(logits, even).times(0.0),
             weights=Term(sum(p.square().sum() for p in self.learner.parameters()), 1.0, 0.01),
         )
 

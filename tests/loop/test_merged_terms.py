@@ -13,14 +13,14 @@ LABELS = torch.tensor([0, 1, IGNORE, 2, 2, 0])
 
 def terms(part):
     apart = rkd_distance(LOGITS[part], LOGITS[part].square())
-    return Terms(label=cross_entropy(LOGITS[part], LABELS[part]).weighted(0.5).grouped("head"), apart=apart)
+    return Terms(label=cross_entropy(LOGITS[part], LABELS[part]).times(0.5).for_group("head"), apart=apart)
 
 
 def test_rows_follow_each_other_in_the_order_of_the_parts():
     whole, parts = terms(slice(None)), [terms(slice(0, 2)), terms(slice(2, 6))]
-    merged = merge([part.detached(rows=True) for part in parts])
+    merged = merge([part.detach(rows=True) for part in parts])
     assert torch.equal(merged["label"].rows.nan_to_num(), whole["label"].rows.nan_to_num())
     assert (merged["label"].group, merged["label"].weight) == ("head", 0.5)
     assert torch.allclose(merged["label"].mean(), whole["label"].mean())
     assert merged["apart"].rows is None
-    assert merge([part.detached() for part in parts])["label"].rows is None
+    assert merge([part.detach() for part in parts])["label"].rows is None

@@ -38,7 +38,7 @@ def test_two_processes_sum_and_gather_as_one(tmp_path):
         loss.backward()
         total = [mine["x"].sum(0), torch.tensor(float(mine.size)), weight.grad]
         place.sum(total)
-        (most,) = place.most([float(place.rank)])
+        (most,) = place.max([float(place.rank)])
         torch.save([rows.detach(), *total, most, mine["id"]], out / f"{place.rank}.pt")
     """
     in_processes(tmp_path, 2, body)
@@ -79,8 +79,8 @@ def test_one_process_does_nothing():
     rows = torch.ones(3, requires_grad=True)
     assert place.mine(batch) is batch
     assert place.gather(rows) is rows
-    assert place.collect("a") == ["a"]
-    assert place.most([0.5]) == [0.5]
+    assert place.gather_objects("a") == ["a"]
+    assert place.max([0.5]) == [0.5]
     before = torch.ones(2)
     place.sum([before])
     assert before.tolist() == [1, 1]
@@ -90,8 +90,8 @@ def test_the_rows_of_all_processes_are_the_batch():
     batch = Batch({"id": torch.arange(7)})
     places = [Place(rank=rank, size=3) for rank in range(3)]
     assert torch.cat([place.mine(batch)["id"] for place in places]).tolist() == list(range(7))
-    assert [row for place in places for row in place.share(range(7))] == list(range(7))
-    assert [len(place.share(range(2))) for place in places] == [1, 1, 0]
+    assert [row for place in places for row in place.shard(range(7))] == list(range(7))
+    assert [len(place.shard(range(2))) for place in places] == [1, 1, 0]
 
 
 def test_what_cannot_be_shared_is_refused():

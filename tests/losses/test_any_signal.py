@@ -73,7 +73,7 @@ def test_the_divergence_is_from_what_the_teacher_tells(name, kind, temperature, 
     (hidden, head), signal = student(), SIGNALS[name]()
     trust = torch.linspace(0.0, 1.0, N)
     p = told(signal, temperature)
-    q = slow_probs(slow_scores(hidden, head.sliced(p.shape[1]), temperature))
+    q = slow_probs(slow_scores(hidden, head.slice(p.shape[1]), temperature))
     signal = type(signal)(**{**signal.fields(), "trust": trust})
     with chunks_of(**sizes):
         term = token_divergence(hidden, head, signal, kind=kind, temperature=temperature, weight=torch.full((N,), 2.0))

@@ -129,7 +129,7 @@ def test_ids_that_are_only_padding_are_cut_off_or_forbidden():
     targets = ids(5, 6, 9)
     for dense_scores in (0, 1000):
         with chunks_of(24, dense=dense_scores):
-            cut, spread = token_log_probs(hidden, head.sliced(9), targets, entropy=True)
+            cut, spread = token_log_probs(hidden, head.slice(9), targets, entropy=True)
             other, other_spread = token_log_probs(hidden, forbidden, targets, entropy=True)
             (cut.sum() + spread.sum()).backward(retain_graph=True)
             assert head.weight.grad[9:].abs().max() == 0 < head.weight.grad[:9].abs().max()

@@ -70,8 +70,8 @@ def test_figures_are_those_of_the_slow_transcription(
     with chunks_of(**sizes):
         term = token_divergence(hidden, head, said(teacher_hidden, teacher), **options)
     shared = min(vocabulary, others)
-    q = slow_probs(slow_scores(hidden, head.sliced(shared), temperature))
-    p = slow_probs(slow_scores(teacher_hidden, teacher.sliced(shared), temperature))
+    q = slow_probs(slow_scores(hidden, head.slice(shared), temperature))
+    p = slow_probs(slow_scores(teacher_hidden, teacher.slice(shared), temperature))
     expected = (weight * slow(p, q, kind, beta)).sum() * temperature**2
     assert term.sum.item() == pytest.approx(expected, rel=1e-4, abs=1e-5)
     assert float(term.count) == pytest.approx(weight.sum())
@@ -84,7 +84,7 @@ def test_gradients_are_those_of_dense_autograd(kind, beta, options, sizes):
     hidden, head = draw(3, 50, 40, 16, **options)
     teacher_hidden, teacher = draw(4, 50, 44, 8, **options)
     weight = torch.linspace(0.0, 2.0, 50)
-    log_probs = F.log_softmax(teacher.sliced(40)(teacher_hidden) / 1.5, -1).detach()
+    log_probs = F.log_softmax(teacher.slice(40)(teacher_hidden) / 1.5, -1).detach()
     dense = of_classes(head(hidden), log_probs, kind, beta, 1.5, weight)
     expected = torch.autograd.grad(dense.sum, trained(hidden, head))
     with chunks_of(**sizes):
@@ -171,13 +171,13 @@ def test_ids_without_counterpart_change_nothing_and_padding_of_minus_infinity_ne
     ]
     for kind, beta in KINDS:
         term = token_divergence(hidden, head, said(teacher_hidden, teacher), kind=kind, beta=beta)
-        same = token_divergence(hidden, head.sliced(9), said(teacher_hidden, teacher), kind=kind, beta=beta)
+        same = token_divergence(hidden, head.slice(9), said(teacher_hidden, teacher), kind=kind, beta=beta)
         assert term.sum.item() == same.sum.item()
         term.sum.backward()
         assert head.weight.grad[9:].abs().max() == 0 and head.bias.grad[9:].abs().max() == 0
         both = token_divergence(hidden, padded[0], said(teacher_hidden, padded[1]), kind=kind, beta=beta)
-        nine = said(teacher_hidden, padded[1].sliced(9))
-        cut = token_divergence(hidden, padded[0].sliced(9), nine, kind=kind, beta=beta)
+        nine = said(teacher_hidden, padded[1].slice(9))
+        cut = token_divergence(hidden, padded[0].slice(9), nine, kind=kind, beta=beta)
         assert both.sum.item() == pytest.approx(cut.sum.item(), rel=1e-5)
         assert torch.autograd.grad(both.sum, hidden)[0].isfinite().all()
 

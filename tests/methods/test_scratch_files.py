@@ -82,7 +82,7 @@ class DER(Method):
         if self.step:
             old = self.memory.draw(batch.size)
             now = self.learner(Batch({"x": old["x"], "id": batch["id"]})).logits
-            terms["replay"] = feature_mse(now, old["logits"]).weighted(self.config.alpha)
+            terms["replay"] = feature_mse(now, old["logits"]).times(self.config.alpha)
         self.memory.put(x=batch["x"], logits=logits)
         return terms
 '''

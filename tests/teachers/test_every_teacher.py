@@ -176,14 +176,14 @@ def test_scores_keep_their_type(spoiled, dtype, world):
 def test_noise_is_as_frequent_as_it_says(rate, world):
     teacher = world.frozen(world.learner(0))
     batch = Classes.batch(20000) if world is Classes else Tokens.batch(700, 30)
-    plain, noisy = (one.signal(batch).flat() for one in (teacher, NoisyTeacher(teacher, rate=rate, seed=3)))
+    plain, noisy = (one.signal(batch).flatten() for one in (teacher, NoisyTeacher(teacher, rate=rate, seed=3)))
     places = slice(None) if world is Classes else slice(0, 20000)
     before, after = (one.rows(places).scores() for one in (plain, noisy))
     moved = before.argmax(-1) != after.argmax(-1)
     assert moved.float().mean().item() == pytest.approx(rate, abs=3.5 * (rate * (1 - rate) / len(moved)) ** 0.5)
     assert torch.equal(before[~moved], after[~moved])
     assert torch.equal(before.sort(-1).values, after.sort(-1).values)
-    other = NoisyTeacher(teacher, rate=rate, seed=4).signal(batch).flat().rows(places).scores()
+    other = NoisyTeacher(teacher, rate=rate, seed=4).signal(batch).flatten().rows(places).scores()
     both = ((other.argmax(-1) != before.argmax(-1)) & moved).float().mean().item()
     assert both == pytest.approx(rate**2, abs=0.02)
 

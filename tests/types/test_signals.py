@@ -62,13 +62,13 @@ def test_every_kind_of_signal_tells_the_same_distribution(kind, shape):
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_are_picked_with_their_trust(kind):
     z, trust = drawn((3, 4)), torch.rand(3, 4, generator=torch.Generator().manual_seed(1))
-    flat = signal(kind, z, trust).flat()
+    flat = signal(kind, z, trust).flatten()
     assert tuple(flat.shape) == (12,)
     for index in (torch.tensor([7, 0, 7]), slice(2, 5)):
         picked = flat.rows(index)
         np.testing.assert_allclose(probs(picked), softmax(z.view(12, V)[index].numpy()), rtol=1e-6)
         assert torch.equal(picked.trust, trust.view(12)[index])
-    assert flat.flat() is flat
+    assert flat.flatten() is flat
 
 
 @pytest.mark.parametrize("space", ["probability", "logit"])
@@ -85,7 +85,7 @@ def test_a_mixture_is_the_weighted_mean(kinds, space, shape):
         expected = np.exp(0.25 * np.log(p) + 0.75 * np.log(q))
         expected /= expected.sum(-1, keepdims=True)
     np.testing.assert_allclose(probs(mixed), expected, rtol=1e-5)
-    np.testing.assert_allclose(probs(mixed.flat().rows(slice(1, 3))), expected.reshape(-1, V)[1:3], rtol=1e-5)
+    np.testing.assert_allclose(probs(mixed.flatten().rows(slice(1, 3))), expected.reshape(-1, V)[1:3], rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["logits", "states"])
@@ -242,7 +242,7 @@ def test_tensors_of_a_signal_put_it_together_again(kind, shape):
     assert all(tuple(t.shape[: len(shape)]) == shape and not t.requires_grad for t in tensors.values())
     again = from_tensors(type(told).__name__, tensors)
     assert type(again) is type(told)
-    np.testing.assert_array_equal(probs(again), probs(told.mapped(torch.detach)))
+    np.testing.assert_array_equal(probs(again), probs(told.map(torch.detach)))
     assert again.trust is tensors["trust"]
 
 

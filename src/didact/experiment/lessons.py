@@ -73,7 +73,7 @@ class Lesson:
             place: this process among those that learn together.
             progress: whether to show a progress bar.
         """
-        going_on = place.told(directory is not None and bool(list_checkpoints(directory / "checkpoints")))
+        going_on = place.broadcast(directory is not None and bool(list_checkpoints(directory / "checkpoints")))
         if directory is not None and place.first and not going_on:
             shutil.rmtree(directory, ignore_errors=True)
         return fit(
@@ -124,7 +124,7 @@ def learn(
     shared = None if lesson.decided_by is None else beginnings(lesson.decided_by)
     keepers = [one for one in (keeper, shared) if one is not None]
     cost = next((cost for one in keepers if (cost := one(name, model)) is not None), None)
-    place.collect(None)  # until all have looked, none writes
+    place.gather_objects(None)  # until all have looked, none writes
     training = None if directory is None else directory / f"{name}-training"
     if cost is None:
         result = lesson.teach(training, place, progress=progress)

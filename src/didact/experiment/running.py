@@ -123,7 +123,7 @@ def run(
     if directory is None:
         return execute(config, objects, progress=progress)
     place = find_place(find_device(config.loop.device))
-    return _in_directory(config, objects, place.told(Path(directory)), progress=progress)
+    return _in_directory(config, objects, place.broadcast(Path(directory)), progress=progress)
 
 
 def resume(directory: str | Path, *, trust: Iterable[str] = (), progress: bool = True, **objects: object) -> RunResult:
@@ -268,7 +268,7 @@ def _in_directory(
     try:
         run = prepare(config, objects, keeper=ModelStore(first), directory=first, begin=begin, progress=progress)
         (directory,) = opened
-        checkpoint = run.place.told(stored is not None and bool(list_checkpoints(directory.checkpoints)))
+        checkpoint = run.place.broadcast(stored is not None and bool(list_checkpoints(directory.checkpoints)))
         if stored is not None and not checkpoint:
             # It was killed before its first checkpoint: what it wrote until then will be written again.
             directory.rewind()
@@ -288,7 +288,7 @@ def _finished(run: Run[Data], result: FitResult, directory: Path | None = None) 
     evaluation = Evaluation(metrics={}, validation={}, teacher={})
     if result.status == "done":
         # One process evaluates, and the others wait for its metrics.
-        evaluation = run.place.told(run.evaluator.test() if run.place.first else evaluation)
+        evaluation = run.place.broadcast(run.evaluator.test() if run.place.first else evaluation)
     cost.labels += evaluation.labels
     parts["validation"] = Cost(labels=evaluation.labels)
     return RunResult(

@@ -226,7 +226,7 @@ class Engine:
             self.cost.flops += flops
             return self.gradients(batch)
         found, counted = count_flops(lambda: self.gradients(batch), self.method.teachers())
-        self.flops[shape] = sum(self.place.collect(counted))
+        self.flops[shape] = sum(self.place.gather_objects(counted))
         self.cost.flops += self.flops[shape]
         return found
 
@@ -245,7 +245,7 @@ class Engine:
             with autocast(self.precision, self.device):
                 terms = self.method.loss(part)
             self.stepper.backward(terms, counts)
-            parts.append(terms.detached(rows=self.uses_feedback))
+            parts.append(terms.detach(rows=self.uses_feedback))
         merged = merge(parts)
         if self.cost.steps == 0:
             self.check_counts(counts, merged)
@@ -376,7 +376,7 @@ class Engine:
         due = self.directory is not None and self.cost.steps != self.saved_step and self.save_is_due()
         if self.place.size == 1:
             return stop.is_set(), due
-        self.cost.seconds, stopping, due = self.place.most((self.cost.seconds, float(stop.is_set()), float(due)))
+        self.cost.seconds, stopping, due = self.place.max((self.cost.seconds, float(stop.is_set()), float(due)))
         return stopping > 0, due > 0
 
     def keep_house(self, stopping: bool, due: bool) -> None:
@@ -409,7 +409,7 @@ class Engine:
         self.ledger.open = False
         found = dict(self.validation.measure(self.method.delivered)) if self.place.first else {}
         self.ledger.open = True
-        figures = self.place.told(found)
+        figures = self.place.broadcast(found)
         self.note({f"eval/{name}": value for name, value in figures.items()})
         if metric not in figures:
             raise ConfigError(f"metric is {metric!r}, but the evaluation gives {', '.join(figures) or 'nothing'}.")
@@ -449,7 +449,7 @@ class Engine:
                 write(self.directory)
         except OSError as error:
             trouble = str(error) or type(error).__name__
-        if trouble := self.place.told(trouble):
+        if trouble := self.place.broadcast(trouble):
             self.result.status = "paused"
             self.result.reason = (
                 f"{what} could not be written ({trouble}); the checkpoints in {self.directory.checkpoints} are intact. "

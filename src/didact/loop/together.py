@@ -25,7 +25,7 @@ def sum_terms(terms: Terms, place: Place, sizes: Sequence[int] = ()) -> Terms:
     Raises:
         ConfigError: the processes have other terms.
     """
-    names = place.collect(tuple(terms))
+    names = place.gather_objects(tuple(terms))
     if len(set(names)) > 1:
         raise ConfigError(
             f"The processes have the terms {' and '.join(', '.join(found) for found in dict.fromkeys(names))}; a "

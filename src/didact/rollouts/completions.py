@@ -40,7 +40,7 @@ class Completions:
     def collected(self, place: Place) -> "Completions":
         """The completions of all processes' prompts, those of the first process first."""
         mine = (self.tokens, self.lengths, self.log_probs, self.finished, self.read, self.written)
-        tokens, lengths, log_probs, finished, read, written = zip(*place.collect(mine), strict=True)
+        tokens, lengths, log_probs, finished, read, written = zip(*place.gather_objects(mine), strict=True)
         longest = max(part.shape[1] for part in tokens)
         wide = [[pad(part, (0, longest - part.shape[1])) for part in parts] for parts in (tokens, log_probs)]
         return Completions(

@@ -103,7 +103,7 @@ class Writer:
         """Completions of all prompts, which several processes share among them where there are enough."""
         if not 1 < self.place.size <= len(prompts):
             return sampler.sample(prompts, ids, visit=visit)
-        found = sampler.sample(self.place.share(prompts), self.place.share(ids), visit=visit)
+        found = sampler.sample(self.place.shard(prompts), self.place.shard(ids), visit=visit)
         return found.collected(self.place)
 
     def _sampler(self, model: Any, samples: int) -> Sampler:
@@ -194,9 +194,9 @@ class Writer:
         every = lengths.tolist()
         if not 1 < self.place.size <= len(texts):
             return verifier.judge(texts, questions, lengths=every)
-        share, silent = self.place.share, Counter(verifier.abstained)
+        share, silent = self.place.shard, Counter(verifier.abstained)
         mine = verifier.judge(share(texts), share(questions), lengths=share(every))
-        found = self.place.collect((mine.value, _trust(mine), verifier.abstained - silent))
+        found = self.place.gather_objects((mine.value, _trust(mine), verifier.abstained - silent))
         for rank, (_, _, abstained) in enumerate(found):
             if rank != self.place.rank:
                 verifier.abstained.update(abstained)

@@ -10,7 +10,7 @@ from didact.documents import State
 from didact.errors import ConfigError, TeacherError, check_choice, check_range
 from didact.teachers.base import BaseTeacher, ask
 from didact.types import Batch, Cost, Labels, Pending, Signal, Space, Stateful
-from didact.types.algebra import mix, mix_targets, spell_out
+from didact.types.algebra import densify, mix, mix_targets
 
 Weights = Literal["equal", "confidence", "skill"]
 
@@ -100,7 +100,7 @@ class Committee(BaseTeacher):
             raise TeacherError(f"The committee's members answer with {sorted(counts)} classes; all must have the same.")
         classes = next(iter(counts), self.classes)
         return mix(
-            [spell_out(signal, classes) for signal in signals],
+            [densify(signal, classes) for signal in signals],
             self._shares(classes),
             space=self.space,
             by_confidence=self.weights == "confidence",

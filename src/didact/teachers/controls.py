@@ -14,7 +14,7 @@ from didact import hashing
 from didact.errors import check_range
 from didact.teachers.base import BaseTeacher, WrappingTeacher
 from didact.types import Batch, Derived, Logits, Signal
-from didact.types.algebra import add_noise, demote, spell_out
+from didact.types.algebra import add_noise, demote, densify
 
 
 class RandomTeacher(BaseTeacher):
@@ -107,7 +107,7 @@ class NoisyTeacher(WrappingTeacher):
         keys = keys_of(batch["id"], signal.shape)
         spoiled = hashing.uniform(keys, self.seed, "noisy teacher: which") < self.rate
         draw = hashing.uniform(keys, self.seed, "noisy teacher: class")
-        return add_noise(spell_out(signal, self.classes), spoiled, draw)
+        return add_noise(densify(signal, self.classes), spoiled, draw)
 
 
 class AdversarialTeacher(WrappingTeacher):
@@ -131,4 +131,4 @@ class AdversarialTeacher(WrappingTeacher):
 
     def _change(self, signal: Signal, batch: Batch) -> Signal:
         """Demote the best class; a `TeacherError` where the answers aren't about classes."""
-        return demote(spell_out(signal, self.classes), self.strength)
+        return demote(densify(signal, self.classes), self.strength)

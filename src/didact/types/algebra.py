@@ -13,7 +13,7 @@ from torch import Tensor
 
 from didact.documents import Document
 from didact.errors import TeacherError, check_range
-from didact.types.scores import Space, demote_best, exchange_best, likeliest, log_probs_of, mixture
+from didact.types.scores import Space, demote_top, log_probs_of, mix_log_probs, swap_top, top_log_probs
 from didact.types.signals import Derived, Features, Labels, Logits, Signal, TopK
 
 CHUNK = 2**24
@@ -53,11 +53,11 @@ def mix(
     given = weights if isinstance(weights, Tensor) else torch.tensor(weights, device=signals[0].device)
     say, trust = _shares(given.float().expand(*shape, len(signals)), [signal.effective_trust for signal in signals])
     return Derived(
-        function=partial(mixture, space=space, by_confidence=by_confidence),
+        function=partial(mix_log_probs, space=space, by_confidence=by_confidence),
         parts=tuple(signals),
         tensors=(say,),
         trust=trust,
-    ).settled()
+    ).materialise()
 
 
 @torch.no_grad()
@@ -85,7 +85,7 @@ def add_noise(signal: Signal, where: Tensor, draw: Tensor) -> Signal:
     Raises:
         TeacherError: the signal says nothing about classes or tokens.
     """
-    return _with_scores(signal, exchange_best, where, draw)
+    return _with_scores(signal, swap_top, where, draw)
 
 
 @torch.no_grad()
@@ -100,12 +100,12 @@ def demote(signal: Signal, strength: float = 1.0) -> Signal:
         TeacherError: the signal says nothing about classes or tokens.
     """
     if isinstance(signal, TopK):
-        return _with_scores(signal, partial(demote_best, strength=strength))
+        return _with_scores(signal, partial(demote_top, strength=strength))
     return _with_scores(signal, partial(_demote_best, strength=strength))
 
 
 def _demote_best(scores: Tensor, *, strength: float) -> Tensor:
-    return demote_best(log_probs_of(scores), strength).to(scores.dtype)
+    return demote_top(log_probs_of(scores), strength).to(scores.dtype)
 
 
 def _with_scores(signal: Signal, function: Callable[..., Tensor], *tensors: Tensor) -> Signal:
@@ -121,7 +121,7 @@ def _with_scores(signal: Signal, function: Callable[..., Tensor], *tensors: Tens
         parts=(signal,),
         tensors=tensors,
         trust=signal.effective_trust,
-    ).settled()
+    ).materialise()
 
 
 @torch.no_grad()
@@ -137,17 +137,17 @@ def keep_top(signal: Signal, top_k: int) -> TopK:
     """
     check_range("top_k", top_k, at_least=1)
     if isinstance(signal, TopK):
-        places, log_probs, rest = likeliest(signal.log_probs, top_k)
+        places, log_probs, rest = top_log_probs(signal.log_probs, top_k)
         return TopK(ids=signal.ids.gather(-1, places), log_probs=log_probs, tail=signal.tail + rest, trust=signal.trust)
-    flat = signal.flat().widened()
+    flat = signal.flatten().upcast()
     size = max(1, CHUNK // (flat.outcomes or 1))
     starts = range(0, max(1, flat.shape[0]), size)
-    parts = [likeliest(flat.rows(slice(at, at + size)).log_softmax(), top_k) for at in starts]
+    parts = [top_log_probs(flat.rows(slice(at, at + size)).log_softmax(), top_k) for at in starts]
     ids, log_probs, tail = (torch.cat(found).unflatten(0, signal.shape) for found in zip(*parts, strict=True))
     return TopK(ids=ids, log_probs=log_probs, tail=tail, trust=signal.effective_trust)
 
 
-def spell_out(signal: Signal, outcomes: int | None) -> Signal:
+def densify(signal: Signal, outcomes: int | None) -> Signal:
     """An answer about examples that does not say how many classes there are, as one that does.
 
     Args:

@@ -40,7 +40,7 @@ class Head:
         """How many token ids it scores, V; may be more than the tokenizer has, where a model pads its vocabulary."""
         return self.weight.shape[0]
 
-    def sliced(self, size: int) -> "Head":
+    def slice(self, size: int) -> "Head":
         """The head of the first `size` ids alone."""
         if size >= self.vocabulary:
             return self

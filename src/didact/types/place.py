@@ -60,7 +60,7 @@ class Place:
             )
         return batch.select(torch.arange(batch.size, device=batch["id"].device).tensor_split(self.size)[self.rank])
 
-    def share(self, items: Sequence[T]) -> list[T]:
+    def shard(self, items: Sequence[T]) -> list[T]:
         """This process's part of a sequence, cut as `mine` cuts a batch; may be empty."""
         if self.size == 1:
             return list(items)
@@ -82,8 +82,8 @@ class Place:
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.detach().copy_(part.view(tensor.shape))
 
-    def most(self, numbers: Sequence[float]) -> list[float]:
-        """The largest of the processes' numbers, place by place: what all act on where each has measured its own."""
+    def max(self, numbers: Sequence[float]) -> list[float]:
+        """The elementwise maximum over all processes, on which all act where each has measured its own numbers."""
         if self.size == 1:
             return list(numbers)
         found = torch.tensor(numbers, dtype=torch.float64, device=self.device)
@@ -111,11 +111,11 @@ class Place:
             return tensor
         return _Gather.apply(tensor, self)
 
-    def told(self, value: T) -> T:
-        """The first process's value, for all: what it found in files, which it alone writes."""
-        return self.collect(value)[0]
+    def broadcast(self, value: T) -> T:
+        """Give the value of the first process to all: what it found in files, which it alone writes."""
+        return self.gather_objects(value)[0]
 
-    def collect(self, value: T) -> list[T]:
+    def gather_objects(self, value: T) -> list[T]:
         """The values of all processes, by rank; any that can be pickled between processes of one run."""
         if self.size == 1:
             return [value]
@@ -129,7 +129,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, tensor: Tensor, place: Place) -> Tensor:
-        sizes = place.collect(tensor.shape[0])
+        sizes = place.gather_objects(tensor.shape[0])
         ctx.place, ctx.sizes = place, sizes  # pyright: ignore[reportAttributeAccessIssue]
         # Processes differ by one row at most; those with fewer fill up.
         padded = tensor.new_zeros(max(sizes), *tensor.shape[1:])

@@ -27,7 +27,7 @@ def log_probs_of(scores: Tensor, temperature: float = 1.0) -> Tensor:
     return F.log_softmax(wide / temperature, -1).clamp(min=LOG_FLOOR)
 
 
-def likeliest(log_probs: Tensor, top_k: int) -> tuple[Tensor, Tensor, Tensor]:
+def top_log_probs(log_probs: Tensor, top_k: int) -> tuple[Tensor, Tensor, Tensor]:
     """The K highest of log-probabilities [..., V].
 
     Returns:
@@ -39,7 +39,7 @@ def likeliest(log_probs: Tensor, top_k: int) -> tuple[Tensor, Tensor, Tensor]:
     return found.indices, found.values, tail
 
 
-def exchange_best(scores: Tensor, where: Tensor, draw: Tensor) -> Tensor:
+def swap_top(scores: Tensor, where: Tensor, draw: Tensor) -> Tensor:
     """Exchange the best outcome's score for that of another one.
 
     Args:
@@ -56,7 +56,7 @@ def exchange_best(scores: Tensor, where: Tensor, draw: Tensor) -> Tensor:
     return scores.scatter(-1, pair, scores.gather(-1, pair.flip(-1)))
 
 
-def demote_best(log_probs: Tensor, strength: float) -> Tensor:
+def demote_top(log_probs: Tensor, strength: float) -> Tensor:
     """Move probability from the best outcome to the second best; of several second best, to the one that comes next.
 
     Args:
@@ -83,7 +83,7 @@ def confidence(log_probs: Tensor) -> Tensor:
     return (1.0 - entropy / math.log(max(log_probs.shape[-1], 2))).clamp(min=0.0)
 
 
-def mixture(parts: Sequence[Tensor], say: Tensor, *, space: Space, by_confidence: bool = False) -> Tensor:
+def mix_log_probs(parts: Sequence[Tensor], say: Tensor, *, space: Space, by_confidence: bool = False) -> Tensor:
     """The weighted mean of what M members say.
 
     Args:

@@ -48,7 +48,7 @@ class Signal:
     def device(self) -> torch.device:
         """Where its tensors are."""
         found: list[torch.device] = []
-        self.mapped(lambda tensor: (found.append(tensor.device), tensor)[1])
+        self.map(lambda tensor: (found.append(tensor.device), tensor)[1])
         return found[0]
 
     @property
@@ -92,21 +92,21 @@ class Signal:
         """What it is made of, by name."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
-    def mapped(self, function: Callable[[Tensor], Tensor]) -> Self:
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
         """The same signal with a function applied to every tensor that has an entry for each row."""
         return type(self)(**{name: _mapped(function, value) for name, value in self.fields().items()})
 
     def rows(self, index: Tensor | slice) -> Self:
         """The rows at the positions in `index` (int64 [K], or a slice) along the first dimension."""
         if isinstance(index, slice):
-            return self.mapped(lambda tensor: tensor[index])
-        return self.mapped(lambda tensor: tensor.index_select(0, index))
+            return self.map(lambda tensor: tensor[index])
+        return self.map(lambda tensor: tensor.index_select(0, index))
 
-    def flat(self) -> Self:
+    def flatten(self) -> Self:
         """[B, T] as [B * T]; [B] as it is."""
-        return self if len(self.shape) < 2 else self.mapped(lambda tensor: tensor.flatten(0, 1))
+        return self if len(self.shape) < 2 else self.map(lambda tensor: tensor.flatten(0, 1))
 
-    def widened(self) -> Self:
+    def upcast(self) -> Self:
         """The same, ready to make scores often: nothing has to be brought into another type for each chunk."""
         return self
 
@@ -268,12 +268,12 @@ class States(Signal):
     @torch.no_grad()
     def scores(self, outcomes: int | None = None) -> Tensor:
         """Scores in float32 or wider, [..., V]; for few tokens, or small vocabularies. They have no gradient."""
-        wide, kind = self.widened(), self.hidden.device.type
+        wide, kind = self.upcast(), self.hidden.device.type
         mixed = torch.is_autocast_enabled(kind)
         with torch.autocast(kind, enabled=False) if mixed else contextlib.nullcontext():
             return wide.head(wide.hidden.to(wide.head.weight.dtype))
 
-    def widened(self) -> "States":
+    def upcast(self) -> "States":
         """With the head in the type that scores are made in."""
         kind = torch.promote_types(torch.promote_types(self.hidden.dtype, self.head.weight.dtype), torch.float32)
         return dataclasses.replace(self, head=self.head.to(kind))
@@ -313,7 +313,7 @@ class Derived(Signal):
         """No: scores are made when they are needed."""
         return False
 
-    def settled(self) -> "Logits | Derived":
+    def materialise(self) -> "Logits | Derived":
         """As `Logits` where all its parts hold their scores."""
         ready = bool(self.parts) and all(part.dense for part in self.parts)
         return Logits(logits=self.scores(), trust=self.trust) if ready else self
@@ -321,17 +321,17 @@ class Derived(Signal):
     def scores(self, outcomes: int | None = None) -> Tensor:
         """What the function makes of the parts' scores, for few tokens or small vocabularies."""
         count = self.outcomes or outcomes
-        return self.of([part.scores(count) for part in self.parts])
+        return self.combine([part.scores(count) for part in self.parts])
 
     @torch.no_grad()
-    def of(self, scores: Sequence[Tensor], rows: slice = slice(None)) -> Tensor:
+    def combine(self, scores: Sequence[Tensor], rows: slice = slice(None)) -> Tensor:
         """Scores [..., V] from those of the parts at some rows, each [..., V or more]."""
         count = min((part.shape[-1] for part in scores), default=0)
         return self.function([part[..., :count] for part in scores], *(tensor[rows] for tensor in self.tensors))
 
-    def widened(self) -> "Derived":
+    def upcast(self) -> "Derived":
         """With the heads of its parts in the type that scores are made in."""
-        return dataclasses.replace(self, parts=tuple(part.widened() for part in self.parts))
+        return dataclasses.replace(self, parts=tuple(part.upcast() for part in self.parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,7 +360,7 @@ def _mapped(function: Callable[[Tensor], Tensor], value: object) -> Any:
     if isinstance(value, Tensor):
         return function(value)
     if isinstance(value, Signal):
-        return value.mapped(function)
+        return value.map(function)
     if isinstance(value, tuple):
         return tuple(_mapped(function, part) for part in value)
     if isinstance(value, Mapping):

@@ -62,12 +62,12 @@ class Term:
             rows = self._rows if self._rows is None or isinstance(self._rows, Tensor) else self._rows()
         return None if rows is None else rows.detach()
 
-    def weighted(self, weight: float) -> "Term":
-        """The same term with its weight multiplied."""
+    def times(self, weight: float) -> "Term":
+        """Multiply the weight."""
         return Term(self.sum, self.count, self.weight * weight, rows=self._rows, group=self.group)
 
-    def grouped(self, group: str) -> "Term":
-        """The same term for one group of parameters."""
+    def for_group(self, group: str) -> "Term":
+        """Send the gradient to one group of parameters."""
         return Term(self.sum, self.count, self.weight, rows=self._rows, group=group)
 
     def mean(self) -> Tensor:
@@ -119,7 +119,7 @@ class Terms(dict[str, Term]):
         stacked = torch.stack(weighed)
         return {**found, "total": torch.where(stacked.isnan().all(0), torch.nan, stacked.nansum(0))}
 
-    def detached(self, *, rows: bool = False) -> "Terms":
+    def detach(self, *, rows: bool = False) -> "Terms":
         """The same figures without their graph, and without the tensors that rows are computed from.
 
         Args:

@@ -96,7 +96,7 @@ def apply_trust(weight: Tensor | None, signal: Signal) -> Tensor | None:
 
 
 def _project(signal: States, vocabulary: int, temperature: float | Tensor) -> Projection:
-    hidden, head = signal.hidden.detach(), signal.head.sliced(vocabulary)
+    hidden, head = signal.hidden.detach(), signal.head.slice(vocabulary)
     check_fit(hidden, head)
     fused = ScoreScaling(head.scale, head.softcap, temperature, operand_type(hidden, head))
     return Projection(hidden, head.weight.detach(), None if head.bias is None else head.bias.detach(), fused)
@@ -131,4 +131,4 @@ class _Derived(_Held):
 
     def scores(self, rows: slice) -> Tensor:
         """See `Scores`."""
-        return self._softened(self.derived.of([part.scores(rows) for part in self.parts], rows), rows)
+        return self._softened(self.derived.combine([part.scores(rows) for part in self.parts], rows), rows)

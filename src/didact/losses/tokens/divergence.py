@@ -79,7 +79,7 @@ def token_divergence(
         parts = cache_blocks(scores, theirs.scores(rows))
         return torch.cat([kernel(*part) for part in parts])
 
-    return fused_loss(hidden, head.sliced(shared), objective, apply_trust(weight, signal), temperature=temperature)
+    return fused_loss(hidden, head.slice(shared), objective, apply_trust(weight, signal), temperature=temperature)
 
 
 def token_topk_divergence(
@@ -96,7 +96,7 @@ def token_topk_divergence(
 
     All other tokens together are one more outcome, the tail, on both sides; without it the divergence could go below 0.
     Ids that the student's head doesn't have are left out, and the rest is normalised. Where the student has more ids
-    than the teacher, cut its head to the teacher's with `Head.sliced`; they are part of the tail otherwise.
+    than the teacher, cut its head to the teacher's with `Head.slice`; they are part of the tail otherwise.
 
     Args:
         hidden: float [N, D], the student's.

@@ -40,7 +40,7 @@ class TokenPositions:
 
     def pick_signal(self, signal: Signal) -> Signal:
         """What a teacher says of each token, [N]: of a signal [B, T], what it says one position before."""
-        return signal.flat().rows(self.position - 1)
+        return signal.flatten().rows(self.position - 1)
 
     def spread(self, tensor: Tensor) -> Tensor:
         """What a tensor [B, ...] says of each token's row, [N, ...]."""

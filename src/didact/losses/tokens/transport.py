@@ -57,7 +57,7 @@ def token_sinkhorn(
     check_range("temperature", temperature, above=0.0)
     check_range("regularisation", regularisation, at_least=LEAST_REGULARISATION)
     check_same_tokens(hidden, signal)
-    mine = head.sliced(shared_vocabulary(head.vocabulary, signal))
+    mine = head.slice(shared_vocabulary(head.vocabulary, signal))
     ids, known = top_probs(signal, mine.vocabulary, min(top_k, mine.vocabulary), temperature)
     weight = apply_trust(weight, signal)
 

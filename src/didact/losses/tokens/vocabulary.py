@@ -3,7 +3,7 @@
 Axis letters: N selected tokens, V vocabulary, D width. Scores are those of the head, its bias, scale and cap included,
 over the temperature. Gradients flow to the hidden states, and to the head's weight and bias where they require one; a
 frozen head costs nothing on the way back. Losses and gradients add up in float32 (float64 for float64). Second
-derivatives are not supported. Ids that a model has only as padding are cut off with `Head.sliced`.
+derivatives are not supported. Ids that a model has only as padding are cut off with `Head.slice`.
 """
 
 import torch

@@ -68,9 +68,9 @@ class BDKD(Method):
         answered = distillation_loss(theirs, Logits(logits=mine.detach()), temperature=config.temperature)
         return Terms(
             label=label_loss(mine, batch["label"]),
-            balanced=balanced.weighted(config.weight),
+            balanced=balanced.times(config.weight),
             peer_label=label_loss(theirs, batch["label"]),
-            peer_student=answered.weighted(config.teacher_weight),
+            peer_student=answered.times(config.teacher_weight),
         )
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

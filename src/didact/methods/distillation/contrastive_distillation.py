@@ -128,9 +128,9 @@ class ContrastiveDistillation(Method):
         config = self.config
         signal, output = self.teacher.signal(batch), self.learner(batch)
         return Terms(
-            contrast=self.contrast(batch, output.features[config.student_tap], signal).weighted(config.weight),
-            teacher=distillation_loss(output.logits, signal, temperature=config.temperature).weighted(config.alpha),
-            label=label_loss(output.logits, batch["label"]).weighted(1.0 - config.alpha),
+            contrast=self.contrast(batch, output.features[config.student_tap], signal).times(config.weight),
+            teacher=distillation_loss(output.logits, signal, temperature=config.temperature).times(config.alpha),
+            label=label_loss(output.logits, batch["label"]).times(1.0 - config.alpha),
         )
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

@@ -73,8 +73,8 @@ class Decoupled(Method):
         risen = min(1.0, self.fraction / config.ramp_up) if config.ramp_up else 1.0
         return Terms(
             label=label_loss(logits, label),
-            target=parts[0].weighted(config.target_weight * risen),
-            others=parts[1].weighted(config.others_weight * risen),
+            target=parts[0].times(config.target_weight * risen),
+            others=parts[1].times(config.others_weight * risen),
         )
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

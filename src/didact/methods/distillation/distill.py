@@ -54,8 +54,8 @@ class Distill(Method):
         logits = self.learner(batch).logits
         alpha = self.config.alpha
         return Terms(
-            teacher=distillation_loss(logits, signal, temperature=self.config.temperature).weighted(alpha),
-            label=label_loss(logits, batch["label"]).weighted(1.0 - alpha),
+            teacher=distillation_loss(logits, signal, temperature=self.config.temperature).times(alpha),
+            label=label_loss(logits, batch["label"]).times(1.0 - alpha),
         )
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

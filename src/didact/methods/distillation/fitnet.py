@@ -80,8 +80,8 @@ class FitNet(Method):
             guided = self.regressor(output.features[config.student_tap])
             return Terms(hint=feature_mse(guided, signal.features[config.teacher_tap], trust=signal.trust))
         return Terms(
-            teacher=distillation_loss(output.logits, signal, temperature=config.temperature).weighted(config.alpha),
-            label=label_loss(output.logits, batch["label"]).weighted(1.0 - config.alpha),
+            teacher=distillation_loss(output.logits, signal, temperature=config.temperature).times(config.alpha),
+            label=label_loss(output.logits, batch["label"]).times(1.0 - config.alpha),
         )
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

@@ -90,7 +90,7 @@ class FurtherPretraining(Method):
             with torch.no_grad():
                 theirs = self.copy.eval()(batch).features[config.tap]
             mine = self.learner(batch).features[config.tap]
-            terms["teacher"] = feature_mse(mine, theirs).weighted(config.weight)
+            terms["teacher"] = feature_mse(mine, theirs).times(config.weight)
         return terms
 
     def filled_in(self, learner: nn.Module, filling: nn.Module, batch: Batch) -> Term:

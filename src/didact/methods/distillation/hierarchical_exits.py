@@ -77,7 +77,7 @@ class HierarchicalExits(Method):
         for i, net in enumerate(nets):
             output = net(batch)
             logits = self.read(net, output) if net is not nets[-1] else output.logits
-            terms[f"label_{i}"] = label_loss(logits, batch["label"]).weighted(self.config.deeper if i else 1.0)
+            terms[f"label_{i}"] = label_loss(logits, batch["label"]).times(self.config.deeper if i else 1.0)
         return terms
 
     def read(self, net: ModuleLearner, output: Output) -> Tensor:

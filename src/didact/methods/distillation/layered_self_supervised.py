@@ -83,16 +83,16 @@ class LayeredSelfSupervised(Method):
         labels, share = joint_labels(batch["label"], TURNS), config.auxiliary / stages
         terms = Terms(label=label_loss(logits, batch["label"]))
         for i, mine in enumerate(joint):
-            terms[f"joint_{i}"] = cross_entropy(mine, labels).weighted(share)
+            terms[f"joint_{i}"] = cross_entropy(mine, labels).times(share)
         for i, (mine, deeper) in enumerate(itertools.pairwise(joint)):
             said = Logits(logits=deeper.detach())
-            terms[f"deeper_{i}"] = distillation_loss(mine, said, temperature=config.temperature).weighted(
+            terms[f"deeper_{i}"] = distillation_loss(mine, said, temperature=config.temperature).times(
                 config.weight / stages
             )
         with torch.no_grad():
             target = joint_class_log_probs(joint[-1], TURNS, temperature=config.temperature)
         own = forward_kl(logits, target, temperature=config.temperature)
-        return Terms(**terms, own=own.weighted(config.weight / stages))
+        return Terms(**terms, own=own.times(config.weight / stages))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """Examples, or labels; each under every turn for the auxiliary classifiers."""

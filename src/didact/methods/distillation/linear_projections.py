@@ -87,8 +87,8 @@ class LinearProjections(Method):
         """`teacher` and `label`, as in `distill`; and `subclass`, once the directions are known."""
         config, signal, output = self.config, self.teacher.signal(batch), self.learner(batch)
         terms = Terms(
-            teacher=distillation_loss(output.logits, signal, temperature=config.temperature).weighted(config.alpha),
-            label=label_loss(output.logits, batch["label"]).weighted(1.0 - config.alpha),
+            teacher=distillation_loss(output.logits, signal, temperature=config.temperature).times(config.alpha),
+            label=label_loss(output.logits, batch["label"]).times(1.0 - config.alpha),
         )
         theirs = target_features(signal, HIDDEN)
         probs = target_probs(signal, 1.0, classes=output.logits.shape[-1])
@@ -97,7 +97,7 @@ class LinearProjections(Method):
             return terms
         said = subclass_log_probs(self.directions(theirs), temperature=config.sharpness)
         mine = self.within(output.hidden).view_as(said)
-        terms["subclass"] = subclass_kl(mine, said, probs, trust=signal.trust).weighted(config.alpha * config.weight)
+        terms["subclass"] = subclass_kl(mine, said, probs, trust=signal.trust).times(config.alpha * config.weight)
         return terms
 
     def after_step(self) -> None:

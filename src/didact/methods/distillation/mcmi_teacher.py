@@ -76,8 +76,8 @@ class McmiTeacher(Method):
         self.tuned.eval()
         signal, logits, alpha = self.teacher.signal(batch), self.learner(batch).logits, self.config.alpha
         return Terms(
-            teacher=distillation_loss(logits, signal, temperature=self.config.temperature).weighted(alpha),
-            label=label_loss(logits, batch["label"]).weighted(1.0 - alpha),
+            teacher=distillation_loss(logits, signal, temperature=self.config.temperature).times(alpha),
+            label=label_loss(logits, batch["label"]).times(1.0 - alpha),
         )
 
     def tuning(self, batch: Batch) -> Terms:
@@ -91,7 +91,7 @@ class McmiTeacher(Method):
         mean = self.centroids.mean[label].clamp(min=1e-12).log()
         return Terms(
             likelihood=cross_entropy(logits, label),
-            information=reverse_kl(logits, mean).weighted(-self.config.information),
+            information=reverse_kl(logits, mean).times(-self.config.information),
         )
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

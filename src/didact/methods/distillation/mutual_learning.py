@@ -65,9 +65,7 @@ class MutualLearning(Method):
             for j, other in enumerate(logits):
                 if i != j:
                     said = Logits(logits=other.detach())
-                    terms[f"peer_{i}_{j}"] = distillation_loss(mine, said, temperature=config.temperature).weighted(
-                        weight
-                    )
+                    terms[f"peer_{i}_{j}"] = distillation_loss(mine, said, temperature=config.temperature).times(weight)
         return terms
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

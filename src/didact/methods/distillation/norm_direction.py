@@ -95,8 +95,8 @@ class NormDirection(Method):
         direction = norm_direction(mine, theirs, self.means.mean[belongs], trust=signal.trust)
         self.seen.append((self.place.gather(belongs), self.place.gather(theirs)))
         return Terms(
-            direction=direction.weighted(config.weight),
-            teacher=distillation_loss(output.logits, signal, temperature=config.temperature).weighted(
+            direction=direction.times(config.weight),
+            teacher=distillation_loss(output.logits, signal, temperature=config.temperature).times(
                 config.teacher_weight
             ),
             label=label_loss(output.logits, label),

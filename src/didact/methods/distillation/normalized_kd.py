@@ -66,7 +66,7 @@ class NormalizedKD(Method):
         _, others = decoupled_kd(logits, said / temperature, target, temperature=temperature, trust=trust)
         return Terms(
             target=weighted_nll(logits, target, sure, trust=trust),
-            others=others.weighted(self.config.gamma),
+            others=others.times(self.config.gamma),
             label=label_loss(logits, label),
         )
 

@@ -75,7 +75,7 @@ class ORC(Method):
         own = [cross_entropy(mine, labels) for mine in logits]
         terms = Terms({f"label_{i}": term for i, term in enumerate(own)})
         terms["pivot_label"] = cross_entropy(pivot, labels)
-        terms["feedback"] = self._intensive(batch, said_SBC).weighted(config.feedback)
+        terms["feedback"] = self._intensive(batch, said_SBC).times(config.feedback)
         promoted_K = torch.stack([term.mean().detach() for term in own]).argsort()[: config.promoted]
         learns_S = torch.ones_like(said_SBC[:, 0, 0]).index_fill(0, promoted_K, 0.0)
         for i, mine in enumerate(logits):
@@ -88,7 +88,7 @@ class ORC(Method):
     def _teach(self, mine: Tensor, said: Tensor, trust: Tensor | None = None) -> Term:
         signal = Logits(logits=said, trust=trust)
         weight = self.config.weight / (1 + self.config.promoted)
-        return distillation_loss(mine, signal, temperature=self.config.temperature).weighted(weight)
+        return distillation_loss(mine, signal, temperature=self.config.temperature).times(weight)
 
     def _intensive(self, batch: Batch, said_SBC: Tensor) -> Term:
         """The pivot's loss on mixtures of examples with their neighbours, by how many students err about the former."""

@@ -63,8 +63,8 @@ class PrivilegedInformation(Method):
         config, signal, output = self.config, self.teacher.signal(batch), self.learner(batch)
         mine, theirs = self.projector(output.features[config.student_tap]), target_features(signal, config.teacher_tap)
         return Terms(
-            feature=feature_cosine(mine, theirs, trust=signal.trust).weighted(config.alpha),
-            label=label_loss(output.logits, batch["label"]).weighted(1.0 - config.alpha),
+            feature=feature_cosine(mine, theirs, trust=signal.trust).times(config.alpha),
+            label=label_loss(output.logits, batch["label"]).times(1.0 - config.alpha),
         )
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

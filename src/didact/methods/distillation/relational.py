@@ -71,10 +71,10 @@ class Relational(Method):
         theirs = self.place.gather(target_features(signal, config.teacher_tap))
         trust = self.place.gather(signal.trust)
         return Terms(
-            distance=rkd_distance(mine, theirs, trust=trust).weighted(config.distance),
-            angle=rkd_angle(mine, theirs, trust=trust).weighted(config.angle),
-            teacher=distillation_loss(output.logits, signal, temperature=config.temperature).weighted(config.alpha),
-            label=label_loss(output.logits, batch["label"]).weighted(1.0 - config.alpha),
+            distance=rkd_distance(mine, theirs, trust=trust).times(config.distance),
+            angle=rkd_angle(mine, theirs, trust=trust).times(config.angle),
+            teacher=distillation_loss(output.logits, signal, temperature=config.temperature).times(config.alpha),
+            label=label_loss(output.logits, batch["label"]).times(1.0 - config.alpha),
         )
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

@@ -100,7 +100,7 @@ class RetainWhileAcquiring(Method):
         with sdpa_kernel(SDPBackend.MATH):
             terms["acquire"] = logit_l1(self.learner(_batch(new)).logits, said.detach())
             if config.retain:
-                terms["retain"] = self.retained(new, terms["acquire"]).weighted(config.retain)
+                terms["retain"] = self.retained(new, terms["acquire"]).times(config.retain)
         return terms
 
     def ask(self, images: Tensor) -> Tensor:
@@ -112,9 +112,9 @@ class RetainWhileAcquiring(Method):
         config = self.config
         apart = jensen_shannon(self.learner(_batch(images)).logits, said.log_softmax(-1), continuous=False)
         aim = Terms(
-            disagreement=apart.weighted(-config.disagreement),
-            sureness=cross_entropy(said, said.argmax(-1)).weighted(config.sureness),
-            balance=class_imbalance(said).weighted(config.balance),
+            disagreement=apart.times(-config.disagreement),
+            sureness=cross_entropy(said, said.argmax(-1)).times(config.sureness),
+            balance=class_imbalance(said).times(config.balance),
         ).total()
         weights = list(self.generator.parameters())
         return Term(attach_gradient(aim, weights, torch.autograd.grad(aim, weights, retain_graph=True)), 1.0)

@@ -75,9 +75,9 @@ class SinkhornDistillation(Method):
             trust=self.place.gather(signal.effective_trust),
         )
         return Terms(
-            sinkhorn=distance.weighted(config.beta),
-            teacher=distillation_loss(logits, signal, temperature=config.temperature).weighted(config.alpha),
-            label=label_loss(logits, batch["label"]).weighted(1.0 - config.alpha),
+            sinkhorn=distance.times(config.beta),
+            teacher=distillation_loss(logits, signal, temperature=config.temperature).times(config.alpha),
+            label=label_loss(logits, batch["label"]).times(1.0 - config.alpha),
         )
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

@@ -107,9 +107,9 @@ class TalkingModels(Method):
         teacher = [relative_mse(one, state, trust=signal.trust) for one in read]
         return Terms(
             label=label_loss(output.logits, batch["label"]),
-            heard=_mean(heard).weighted(config.listening),
-            student=relative_mse(output.hidden, told[0], trust=signal.trust).weighted(config.consistency),
-            teacher=_mean(teacher).weighted(config.consistency),
+            heard=_mean(heard).times(config.listening),
+            student=relative_mse(output.hidden, told[0], trust=signal.trust).times(config.consistency),
+            teacher=_mean(teacher).times(config.consistency),
         )
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

@@ -109,8 +109,8 @@ class Theia(Method):
         for k, theirs in enumerate(self.shown(batch)):
             self.moments[k].accumulate(theirs, self.place)
             mine, target = self.translators[k](output.features[self.config.student_tap]), self.moments[k](theirs)
-            terms[f"cosine_{k}"] = feature_cosine(mine, target).weighted(share / len(self.taps))
-            terms[f"distance_{k}"] = feature_smooth_l1(mine, target).weighted((1.0 - share) / len(self.taps))
+            terms[f"cosine_{k}"] = feature_cosine(mine, target).times(share / len(self.taps))
+            terms[f"distance_{k}"] = feature_smooth_l1(mine, target).times((1.0 - share) / len(self.taps))
         return terms
 
     def after_step(self) -> None:

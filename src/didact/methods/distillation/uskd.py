@@ -83,9 +83,9 @@ class USKD(Method):
         every, labels = self.place.gather(logits), self.place.gather(label)
         return Terms(
             label=cross_entropy(logits, label),
-            target=weighted_nll(every, labels, smoothed_target(every, labels)).weighted(config.alpha),
-            others=others.weighted(config.beta),
-            weak=cross_entropy(weak, label, label_smoothing=config.weak_smoothing).weighted(config.weak_weight),
+            target=weighted_nll(every, labels, smoothed_target(every, labels)).times(config.alpha),
+            others=others.times(config.beta),
+            weak=cross_entropy(weak, label, label_smoothing=config.weak_smoothing).times(config.weak_weight),
         )
 
 

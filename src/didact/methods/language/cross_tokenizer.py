@@ -70,7 +70,7 @@ class CrossTokenizer(Method):
         terms = Terms(teacher=Term(losses.sum(), there.sum()))
         if config.answer_weight:
             answer = rows.per_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight))
-            terms["answer"] = answer.weighted(config.answer_weight)
+            terms["answer"] = answer.times(config.answer_weight)
         return terms
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

@@ -73,7 +73,7 @@ class GRPO(Method):
         terms = Terms(policy=tokens.rows.term(tokens.ppo_clip_loss(advantage, *bounds), by=by))
         if self.reference is not None:
             theirs = tokens.signal_log_probs(self.reference.signal(batch))
-            terms["kl"] = tokens.rows.term(k3_kl(tokens.log_probs, theirs), by=by).weighted(config.kl)
+            terms["kl"] = tokens.rows.term(k3_kl(tokens.log_probs, theirs), by=by).times(config.kl)
         terms |= tokens.metrics(batch, clipped=tokens.clip_mask(advantage, *bounds))
         return terms
 

@@ -71,7 +71,7 @@ class KDRL(Method):
         rows = tokens.rows
         policy = tokens.ppo_clip_loss(batch["advantage"], config.clip_low, config.clip_high)
         weight = config.teacher_weight + self.fraction * (config.teacher_end - config.teacher_weight)
-        terms = Terms(policy=rows.term(policy), teacher=self._teacher_term(batch, tokens).weighted(weight))
+        terms = Terms(policy=rows.term(policy), teacher=self._teacher_term(batch, tokens).times(weight))
         terms |= tokens.metrics(batch)
         return terms
 

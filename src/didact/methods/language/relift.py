@@ -110,7 +110,7 @@ class ReLIFT(Method):
         policy = tokens.ppo_clip_loss(batch["advantage"], config.clip_low, config.clip_high)
         terms = Terms(
             policy=rows.term(policy, weight=own),
-            demonstration=rows.term(-tokens.log_probs, weight=1.0 - own).weighted(config.demonstration),
+            demonstration=rows.term(-tokens.log_probs, weight=1.0 - own).times(config.demonstration),
         )
         terms |= tokens.metrics(batch)
         return terms

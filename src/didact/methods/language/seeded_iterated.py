@@ -92,7 +92,7 @@ class SeededIterated(Method):
         terms = Terms(policy=tokens.rows.term(tokens.ppo_clip_loss(batch["advantage"])))
         if self.config.supervised:
             term = self._fitted(self.learner, batch.view("given"))
-            terms["supervised"] = term.weighted(self.config.supervised)
+            terms["supervised"] = term.times(self.config.supervised)
         terms |= tokens.metrics(batch)
         return terms
 

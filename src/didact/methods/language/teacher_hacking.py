@@ -103,7 +103,7 @@ class TeacherHacking(Method):
     @torch.no_grad()
     def _golden(self, batch: Batch) -> Term:
         rows = select_tokens(self.learner(batch), batch)
-        return rows.per_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight)).weighted(0.0)
+        return rows.per_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight)).times(0.0)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The tokens of the answers that are learned, and of those that are looked at."""

@@ -99,7 +99,7 @@ class TinyLLM(Method):
         task = rows.spread(batch["task"])
         terms = Terms(answer=rows.term(surprise, weight=(task == 0).float()))
         for place, (name, weight) in enumerate(self.weights.items(), 1):
-            terms[f"rationale_{name}"] = rows.term(surprise, weight=(task == place).float()).weighted(weight)
+            terms[f"rationale_{name}"] = rows.term(surprise, weight=(task == place).float()).times(weight)
         return terms
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

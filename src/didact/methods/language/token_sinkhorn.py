@@ -82,9 +82,9 @@ class TokenSinkhorn(Method):
         divergence = rows.per_example(token_divergence(*both, temperature=config.softening, weight=rows.weight))
         answer = rows.per_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight))
         return Terms(
-            sinkhorn=distance.weighted(config.beta),
-            teacher=divergence.weighted(config.alpha),
-            answer=answer.weighted(1.0 - config.alpha),
+            sinkhorn=distance.times(config.beta),
+            teacher=divergence.times(config.alpha),
+            answer=answer.times(1.0 - config.alpha),
         )
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

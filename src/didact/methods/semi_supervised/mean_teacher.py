@@ -68,7 +68,7 @@ class MeanTeacher(Method):
         weight = self.config.weight * math.exp(-5.0 * missing**2)
         return Terms(
             label=label_loss(logits, batch["label"]),
-            consistency=probability_mse(logits, signal.logits.softmax(-1)).weighted(weight),
+            consistency=probability_mse(logits, signal.logits.softmax(-1)).times(weight),
         )
 
     def after_step(self) -> None:
