@@ -130,7 +130,7 @@ class Ledger:
             yield
         finally:
             self._held = None
-        for charges in place.collect(held):
+        for charges in place.gather_objects(held):
             for axis, amount, by in charges:
                 self.charge(axis, amount, by)
 
