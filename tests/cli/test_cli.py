@@ -4,16 +4,19 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
 from blobs import DATA
-from didact import catalogue
+from didact import catalogue, health, parts, worlds
 from didact.cli import EXIT_CODES, commands, flags, main, parser
 from didact.errors import ConfigError
 from didact.experiment import config as configs
+from didact.parts.listing import LISTINGS
+from didact.types import Strength
 
 FROZEN = Path(__file__).with_name("commands.txt")
 
@@ -56,7 +59,10 @@ def test_every_field_of_a_run_is_a_flag_with_help():
         assert option.help, option.name
 
 
-@pytest.mark.parametrize("words", [["--help"], ["list"], ["show", "distill"], ["run", "distill", "--help"], ["bogus"]])
+LIGHT = [["--help"], ["list"], *(["list", plural] for plural in LISTINGS), ["show", "distill"], ["bogus"]]
+
+
+@pytest.mark.parametrize("words", [*LIGHT, ["run", "distill", "--help"]])
 def test_no_torch_for_what_needs_none(words):
     code = (
         "import sys\nfrom didact.cli import main\n"
@@ -99,6 +105,53 @@ def test_list(capsys):
     found = json.loads(capsys.readouterr().out)
     option = next(entry for entry in found if entry["name"] == "distill")["options"][0]
     assert {"name": "temperature", "type": "float", "default": "4.0"}.items() <= option.items()
+
+
+NAMES = {
+    **{
+        f"{role}s": [path.stem for path in (Path(parts.__path__[0]) / f"{role}s").glob("[a-z]*.py")]
+        for role in parts.ROLES
+    },
+    "worlds": worlds.names(),
+    "monitors": list(health.kinds()),
+    "curricula": ["by_loss", "labelled_mix", "self_paced", "uniform"],
+    "views": get_args(Strength),
+}
+"""All that there is, found in another way than by what is tested here."""
+
+
+@pytest.mark.parametrize("plural", LISTINGS)
+def test_list_parts(plural, capsys, monkeypatch):
+    """Every kind is there, with its help in a sentence, in 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["list", plural]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    assert main(["list", plural, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [entry["name"] for entry in found] == sorted(NAMES[plural]) or plural == "views"
+    assert {entry["name"] for entry in found} == set(NAMES[plural])
+    for entry in found:
+        assert entry["help"].endswith("."), entry
+        assert entry["form"].split(" | ")[0].split(",")[0][:20] in out
+    assert f"use      {LISTINGS[plural].use.split(',')[0]}" in out
+
+
+def test_list_says_how_each_part_is_written_and_what_it_is_for(capsys):
+    def found(plural, name):
+        assert main(["list", plural, "--json"]) == 0
+        entry = next(entry for entry in json.loads(capsys.readouterr().out) if entry["name"] == name)
+        return entry["form"], entry["materials"]
+
+    assert found("teachers", "noisy") == ("noisy:RATE:TEACHER", ["examples", "questions"])
+    assert found("verifiers", "gate") == ("gate(VERIFIER,VERIFIER)", [])
+    assert found("monitors", "non_finite") == ("non_finite=stop", [])
+    assert found("monitors", "dead_groups") == ("dead_groups=warn", ["questions"])
+    assert found("worlds", "digits:bags") == ("digits:bags", ["examples"])
+    uniform = found("curricula", "by_loss")[0]
+    assert uniform == "ByLoss(size: int, seed: int=0, *, power: float=1.0, uniform: float=0.1)"
+    assert main(["list", "teacher"]) == 2
+    assert "Did you mean teachers?" in capsys.readouterr().err
 
 
 def test_show(capsys):

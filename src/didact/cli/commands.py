@@ -1,6 +1,7 @@
 """What the commands do. Whatever needs torch is imported when a command that needs it runs."""
 
 import argparse
+import dataclasses
 import json
 import shutil
 import sys
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from didact import catalogue, trusting
 from didact.cli import flags
-from didact.cli.parser import Parser
+from didact.cli.parser import LISTED, Parser
 from didact.documents import Document
-from didact.errors import ConfigError
+from didact.errors import ConfigError, check_choice
+from didact.parts.listing import LISTINGS
 
 if TYPE_CHECKING:
     from didact.experiment.running import RunResult
@@ -66,6 +68,23 @@ def settings(namespace: argparse.Namespace, **fixed: object) -> Document:
 
 
 def _list(namespace: argparse.Namespace) -> int:
+    check_choice("what to list", namespace.parts, LISTED)
+    return _list_methods(namespace) if namespace.parts == "methods" else _list_parts(namespace)
+
+
+def _list_parts(namespace: argparse.Namespace) -> int:
+    from didact.cli import show
+
+    listing = LISTINGS[namespace.parts]
+    found = tuple(listing.find())
+    if namespace.json:
+        show.write_json([dataclasses.asdict(entry) for entry in found])
+    else:
+        show.parts(found, listing.use)
+    return 0
+
+
+def _list_methods(namespace: argparse.Namespace) -> int:
     from didact.claims import entries
     from didact.claims.store import ResultStore
     from didact.cli import show

@@ -6,9 +6,10 @@ from typing import ClassVar, NoReturn
 from didact import __version__, catalogue
 from didact.cli import flags
 from didact.errors import ConfigError
+from didact.parts.listing import LISTINGS
 
 COMMANDS = {
-    "list": "show the methods",
+    "list": "show the methods, or the students, teachers, worlds and other parts",
     "show": "describe a method, how it departs from its paper, and its options",
     "run": "teach a student by a method",
     "distill": "teach a student by a teacher (`run distill` by its everyday name)",
@@ -24,6 +25,7 @@ COMMANDS = {
 
 _EXAMPLES = """examples:
   didact list
+  didact list teachers
   didact distill --teacher forest.skops --student mlp:16 --data table.csv
   didact compare supervised distill --teacher cnn:32,64 --labels 100
 """
@@ -36,25 +38,6 @@ class Parser(argparse.ArgumentParser):
         """Raise `ConfigError`; argparse would print the usage and leave."""
         sentence = message[:1].upper() + message[1:]
         raise ConfigError(f"{sentence.rstrip('.')}. `{self.prog} --help` shows how it is used.")
-
-
-_TEACHERS = """teachers:
-  forest.skops, model.onnx  an estimator or a model from elsewhere
-  runs/NAME                 the student of an earlier run, or its .safetensors
-  hf:DIR, hf:NAME           a Hugging Face classification model
-  mlp:256,256, cnn:32,64    trained here first, on all training labels
-  shifted:NAME:mlp:256,256  trained on a view of the data, asked about another
-  target:NAME:mlp:256,256   trained here to tell another tensor of the data
-  view:NAME:mlp:256,256     trained here on a view of the data
-  package.module:factory    your own
-  random, noisy:0.3:TEACHER, adversarial:TEACHER
-                            controls, by which a student should learn nothing
-  TEACHER+TEACHER           a committee
-of language models:
-  hf:DIR, hf:NAME, DIR      a Hugging Face causal language model
-  runs/NAME                 the model that an earlier run delivered
-  warm:1000:decoder:4x128   trained here first, on the data's own answers
-"""
 
 
 def _formatter() -> type[argparse.HelpFormatter]:
@@ -98,8 +81,7 @@ def of(command: str, words: list[str]) -> Parser:
     Raises:
         ConfigError: A method is named that does not exist.
     """
-    epilog = _TEACHERS if command in ("run", "distill", "compare", "doctor") else None
-    parser = make(f"didact {command}", COMMANDS[command][:1].upper() + COMMANDS[command][1:] + ".", epilog)
+    parser = make(f"didact {command}", COMMANDS[command][:1].upper() + COMMANDS[command][1:] + ".")
     _BUILDERS[command](parser, words)
     # The whole list of flags says less than the groups below it do.
     takes = [f"{a.metavar}{' ...' if a.nargs in ('+', '*') else ''}" for a in parser._get_positional_actions()]
@@ -108,6 +90,9 @@ def of(command: str, words: list[str]) -> Parser:
 
 
 def _list(parser: Parser, _words: list[str]) -> None:
+    parser.add_argument(
+        "parts", metavar="PARTS", nargs="?", default="methods", help=f"what to list: {', '.join(LISTED)} (methods)"
+    )
     parser.add_argument("--json", action="store_true", help="as JSON")
     _add_store(parser)
 
@@ -245,6 +230,8 @@ def _method_in(words: list[str]) -> str | None:
     return method if isinstance(method, str) else None
 
 
+LISTED = ("methods", *LISTINGS)
+"""What `didact list` prints."""
 _METHOD = "a method's name (see `didact list`), package.module, or the path of its file"
 _BUILDERS = {
     "list": _list,

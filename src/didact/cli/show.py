@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from didact.experiment.checking import Check
     from didact.experiment.comparing import Compared
     from didact.experiment.running import RunResult
+    from didact.parts.listing import Entry
     from didact.types import Cost
 
 _COSTS = ("labels", "teacher_calls", "student_tokens", "sampled_tokens", "steps", "seconds", "peak_memory")
@@ -50,6 +51,17 @@ def methods(found: Sequence[MethodInfo], verdicts: Sequence[str]) -> None:
         table.add_row(Text(info.name, style="bold cyan"), info.family, info.title, verdict)
     console().print(table)
     line("more", "didact show METHOD")
+
+
+def parts(found: Sequence["Entry"], use: str) -> None:
+    """Print the kinds of one part: how each is written, what it is, and for which material."""
+    several = {entry.materials for entry in found} != {()}
+    table = _table("how it is written", "what it is", *(["for"] if several else []))
+    for entry in found:
+        materials = [", ".join(entry.materials) or "all"] if several else []
+        table.add_row(Text(entry.form.replace(" | ", "\n"), style="bold cyan"), entry.help, *materials)
+    console().print(table)
+    line("use", use)
 
 
 def method(info: MethodInfo) -> None:

@@ -36,13 +36,13 @@ class RunConfig:
 
     method: str  # how it is taught: a method's name, package.module, or the path of a file
     options: Values = field(default_factory=dict)  # the method's own options
-    student: str = "auto"  # who is taught: mlp:64,64, cnn:16,32, transformer:2x64, decoder:4x128, hf:DIR, runs/NAME
-    teacher: str | None = None  # who teaches: a .skops or .onnx file, runs/NAME, hf:DIR, mlp:256,256, random
+    student: str = "auto"  # who is taught, such as mlp:64,64 or hf:DIR; see `didact list students`
+    teacher: str | None = None  # who teaches, such as forest.skops, runs/NAME or cnn:32,64; see `didact list teachers`
     teacher_epochs: int = 30  # passes in which a teacher such as mlp:256,256 is trained first; at least 500 steps
-    verifier: str | None = None  # what judges answers: exact, numeric, python, package.module:function, or a sum
+    verifier: str | None = None  # judges answers, such as numeric or exact+0.1*length:512; see `didact list verifiers`
     sampling: Sampling = field(default_factory=Sampling)  # of completions: max_new_tokens=64,temperature=1,samples=8
     trust: tuple[str, ...] = ()  # what files may ask for: package.module:factory, hf:NAME, types in a .skops file
-    monitors: tuple[str, ...] = ()  # what a monitor that objects asks for: loss_spike=roll_back, effective_rank=off
+    monitors: tuple[str, ...] = ()  # what monitors ask for, such as loss_spike=stop; see `didact list monitors`
     select: Literal["last", "best"] = "last"  # which weights are delivered; best counts the validation labels as used
     seed: int = 0  # decides the splits, the labels that are kept, the first weights and the order
     budget: Budget = field(default_factory=lambda: Budget(steps=DEFAULT_STEPS))  # when to stop, such as steps=500

@@ -8,15 +8,19 @@ import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from didact.errors import check_choice
-from didact.types import Examples
+from didact.types import Examples, Strength
 
-Strength = Literal["none", "weak", "strong"]
+VIEWS: dict[Strength, str] = {
+    "none": "The inputs as they are.",
+    "weak": "Images turned and shifted a little; a little noise on numbers; 10% of the tokens hidden.",
+    "strong": "Images moved further, scaled, sheared, partly erased and noised; more noise; 30% of the tokens hidden.",
+}
+"""The strengths that there are; see `augmenter`."""
 Augment = Callable[[Mapping[str, Tensor], torch.Generator], dict[str, Tensor]]
 """Takes the inputs of a batch by name; returns those that changed."""
 
@@ -65,7 +69,7 @@ def augmenter(examples: Examples, strength: Strength) -> Augment:
     Raises:
         ConfigError: an unknown strength.
     """
-    check_choice("augment", strength, ("none", "weak", "strong"))
+    check_choice("augment", strength, VIEWS)
     if strength == "none":
         return lambda inputs, generator: dict(inputs)
     if examples.modality == "image":

@@ -8,8 +8,8 @@ from didact import hashing
 from didact.curricula import Uniform
 from didact.documents import State
 from didact.errors import CheckpointError, ConfigError, DataError, check_range
-from didact.sources.augment import Strength, augmenter
-from didact.types import Batch, Curriculum, Examples, Stateful, is_labelled
+from didact.sources.augment import augmenter
+from didact.types import Batch, Curriculum, Examples, Stateful, Strength, is_labelled
 
 _INPUTS = ("x", "input_ids", "attention_mask")
 

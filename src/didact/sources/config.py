@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from didact.errors import check_range
+from didact.types import Strength
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +18,7 @@ class DataConfig:
 
     FLAGS: ClassVar[Mapping[str, str]] = {"source": "data"}
 
-    source: str = "digits"  # what it is taught on: a built-in data set, a file, a folder of images by class, or hf:NAME
+    source: str = "digits"  # taught on: a file, a folder of images by class, hf:NAME, or one of `didact list worlds`
     target: str | None = None  # the column with the answers
     id_column: str | None = None  # the column that names each row; without one, a row is named by its content
     text_column: str | None = None  # the column with the text, where text is to be classified
@@ -70,7 +71,7 @@ class BatchConfig:
 
     size: int = 64  # examples in a step
     labelled_share: float | None = None  # share of a batch with labels, where these are rare; the method says
-    augment: Literal["none", "weak", "strong"] = "none"  # how much the inputs are varied
+    augment: Strength = "none"  # how much the inputs are varied; see `didact list views`
 
     def __post_init__(self) -> None:
         check_range("batch_size", self.size, at_least=1)

@@ -1,4 +1,4 @@
-"""Whether the text is the reference answer; `exact:boxed` and `exact:after:MARK` compare a part of the text."""
+"""Whether the text, or what is in its last box or after its last mark, is the reference answer."""
 
 from didact.parts.kinds import Spec
 from didact.parts.verifiers._words import words_of
