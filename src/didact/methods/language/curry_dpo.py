@@ -51,7 +51,7 @@ class _Stages(LanguageTeacher):
 
     def __init__(self, learner: Any, count: int) -> None:
         super().__init__(copy.deepcopy(learner))
-        self.number, self.count = 0, count
+        self.number, self.total = 0, count
 
     def state_dict(self) -> dict[str, Any]:
         return {"number": self.number, "weights": self.learner.state_dict()}
@@ -88,7 +88,7 @@ class CurryDPO(Method):
             shares = hashing.uniform(ids, writer.seed, f"pairs/{writer.round}").tolist()
             return self.pairs.batch(writer, questions, shares)
         # Its middle, so that rounding takes no pair for a neighbour.
-        share = (self.stages.number + 0.5) / self.stages.count
+        share = (self.stages.number + 0.5) / self.stages.total
         share = share if self.config.order == "easy_first" else 1.0 - share
         return self.pairs.batch(writer, questions, [share] * len(questions))
 
@@ -109,7 +109,7 @@ class CurryDPO(Method):
 
     def after_step(self) -> None:
         """Begin the next stage when it is time."""
-        number = min(int(self.fraction * self.stages.count), self.stages.count - 1)
+        number = min(int(self.fraction * self.stages.total), self.stages.total - 1)
         if number > self.stages.number:
             self.stages.number = number
             if self.config.renew:
