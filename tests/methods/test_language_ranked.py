@@ -4,7 +4,6 @@ import itertools
 import json
 import math
 import string
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -250,8 +249,7 @@ def test_pairs_know_how_many_there_are():
     pairs = RatedPairs.from_questions(QUESTIONS, model())
     assert pairs.max_pairs == 3
     assert [pairs.pairs[question.id] for question in QUESTIONS] == PAIRS
-    writer = SimpleNamespace(encode=Writer(model(), Sampling()).encode)
-    batch = pairs.batch(writer, QUESTIONS, [0.99] * 4)
+    batch = pairs.batch(Writer(model(), Sampling()), QUESTIONS, [0.99] * 4)
     assert batch["gap"].tolist() == [row[-1][2] for row in PAIRS]
 
 
