@@ -68,7 +68,7 @@ def test_a_training_before_a_run_goes_on_where_it_was_hung_up_to_the_bit(tmp_pat
     with pytest.raises(KeyboardInterrupt, match=f"Interrupted in the training.*Go on with: didact resume {tmp_path}"):
         didact.run(**settings, directory=tmp_path / "cut")
     (training,) = (tmp_path / "cut" / "teachers").iterdir()
-    assert [path.name for path in list_checkpoints(training / "checkpoints")] == ["step-0000000138", "step-0000000000"]
+    assert [path.name for path in list_checkpoints(training / "checkpoints")] == ["step-0000000138", "step-0000000001"]
     again = didact.resume(tmp_path / "cut", data=DATA, progress=False)
     assert same(again.student, whole.student)
     assert again.metrics == whole.metrics

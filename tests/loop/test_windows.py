@@ -129,7 +129,7 @@ def test_a_run_that_ended_before_its_first_step_is_evaluated_once(calm, problem,
         with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
             patch.setattr(Method, "after_step", killed)
             go(problem, cut, resume=again > 0)
-        assert [path.name for path in list_checkpoints(cut / "checkpoints")] == ["step-0000000000"]
+        assert not list_checkpoints(cut / "checkpoints")
         assert [record["step"] for record in written(cut, "metrics.jsonl")] == [0]
     go(problem, cut, resume=True)
     assert written(cut, "metrics.jsonl") == written(directory, "metrics.jsonl")

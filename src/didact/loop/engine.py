@@ -129,7 +129,7 @@ class Engine:
         for module in self.method.modules().values():
             module.train()
         self.line = line
-        if self.directory is not None and self.saved_step < 0:
+        if self.saved_step < 0 and any(getattr(m, "action", "") == "roll_back" for m in self.monitors):
             self.save()
         if self.going and self.cost.steps == 0 and self.validation is not None:
             self.validate()
@@ -396,7 +396,9 @@ class Engine:
         return self.budget.fraction(self.cost, self.source.epoch_size)
 
     def save_is_due(self) -> bool:
-        """Whether it is time for a checkpoint."""
+        """Whether it is time for a checkpoint; the first comes after a step, with whatever that brings into being."""
+        if self.saved_step < 0:
+            return True
         if self.cadence.checkpoint is None:
             return time.monotonic() - self.saved_time > CHECKPOINT_SECONDS
         return self.cost.steps % self.cadence.checkpoint == 0
@@ -510,8 +512,11 @@ class Engine:
         self.stepper.load_state_dict(state["stepper"])
 
     def resume(self) -> None:
-        """Take back the newest whole checkpoint of the run."""
+        """Take back the newest whole checkpoint of the run, or begin anew where it was killed before its first."""
         assert self.directory is not None
+        if self.place.broadcast(self.directory.begun and not ckpt.list_checkpoints(self.directory.checkpoints)):
+            self.directory.rewind()
+            return
         state, path, complaints = ckpt.load_latest(self.directory.checkpoints)
         try:
             self.load_learned(state)

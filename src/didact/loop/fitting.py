@@ -57,7 +57,8 @@ def fit(
         micro_batch: cut each batch into parts of at most this many examples, to save memory; the gradient is the same.
         clip_norm: the largest norm that the gradient may have.
         log_every: steps between readings of the losses, which is also how often monitors look.
-        checkpoint_every: steps between checkpoints; by default one a minute. There is always one at the end.
+        checkpoint_every: steps between checkpoints; by default one a minute. There is always one after the first
+            step, and one at the end.
         keep: how many checkpoints to keep.
         resume: go on from the newest whole checkpoint of `run`, to the bit as if there had been no stop.
         progress: show a progress bar, where the terminal is one.
