@@ -210,6 +210,7 @@ def test_unlabelled_examples_and_repeats_are_no_labels():
         batches(examples),
         Phases([batches(examples), batches(examples, seed=1)], steps=12),
         Phases([batches(examples.select(torch.arange(60))), batches(examples)], steps=12),
+        Phases([batches(examples.select(torch.arange(*ends))) for ends in ((60,), (60, 96))], steps=12),
     ):
         assert fit(supervised(), source, budget=Budget(steps=30), **QUIET).cost.labels == there
 
@@ -364,7 +365,8 @@ def test_a_teacher_that_charges_nothing_costs_nothing():
 def test_a_run_that_was_cut_short_has_spent_what_a_whole_one_has(run_directory, monkeypatch, stopped):
     def teach(**options):
         teacher = Committee([cached(), RandomTeacher(3, seed=1)])
-        source = batches(planted(labelled=0.5), seed=2)
+        examples = planted(labelled=0.5)
+        source = Phases([batches(examples.select(torch.arange(60))), batches(examples, seed=2)], steps=5)
         return fit(distil(teacher), source, budget=Budget(steps=12, labels=90), **QUIET, **options)
 
     whole, left = teach(), [stopped]

@@ -71,11 +71,12 @@ def charged(source: Source, method: Method, ledger: Ledger) -> Iterator[Batch]:
         ConfigError: the first batch of a run would.
     """
     batches, feed, most = iter(source), method.feed, getattr(source, "label_count", math.inf)
+    reads = "labels" in feed.charges
     while True:
         before = source.state_dict() if ledger.labels is not None and isinstance(source, Stateful) else None
         try:
             batch = next(batches)
-            if "labels" not in feed.charges:
+            if not reads:
                 batch = Batch({name: tensor for name, tensor in batch.items() if name != "label"})
             elif ledger.parts[BATCHES].labels < most:
                 ids, each = feed.labels_in(batch)

@@ -113,8 +113,8 @@ class Ledger:
         fresh = set(ids) - self._known
         if not fresh or not self.open:
             return
-        held = dict.fromkeys(ids, 1) if each is None else dict(zip(ids, each, strict=True))
-        amount = sum(held[i] for i in fresh)
+        held = {} if each is None else dict(zip(ids, each, strict=True))
+        amount = sum(held[i] for i in fresh) if held else len(fresh)
         if self.labels is not None and self.cost.labels + amount > self.labels:
             raise LabelsSpentError(
                 f"The budget allows {self.labels} labels; {self.cost.labels} were read, and {amount} more come next."
