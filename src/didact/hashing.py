@@ -50,7 +50,7 @@ def of_rows(rows: Tensor | np.ndarray) -> Tensor:
     return of_bytes(np.ascontiguousarray(array).reshape(len(array), -1))
 
 
-def keyed(ids: Tensor, seed: int, purpose: str) -> Tensor:
+def keyed_hash(ids: Tensor, seed: int, purpose: str) -> Tensor:
     """Hash ids with a key: another seed or purpose gives hashes that have nothing to do with these.
 
     Args:
@@ -67,16 +67,16 @@ def keyed(ids: Tensor, seed: int, purpose: str) -> Tensor:
 
 def uniform(ids: Tensor, seed: int, purpose: str) -> Tensor:
     """A number in [0, 1) for every id, from its keyed hash; float64, shaped as `ids`."""
-    return shifted(keyed(ids, seed, purpose), 11).double() * 2.0**-53
+    return logical_shift(keyed_hash(ids, seed, purpose), 11).double() * 2.0**-53
 
 
-def shifted(bits: Tensor, by: int) -> Tensor:
+def logical_shift(bits: Tensor, by: int) -> Tensor:
     """Shift int64 right by 1 to 63 and fill with zeros; torch's own shift of a signed number fills with its sign."""
     return (bits >> by) & ((1 << (64 - by)) - 1)
 
 
 def mix(bits: Tensor) -> Tensor:
     """The finaliser of SplitMix64: a bijection of int64 in which each bit of the input moves half of the output's."""
-    bits = (bits ^ shifted(bits, 30)) * (0xBF58476D1CE4E5B9 - 2**64)
-    bits = (bits ^ shifted(bits, 27)) * (0x94D049BB133111EB - 2**64)
-    return bits ^ shifted(bits, 31)
+    bits = (bits ^ logical_shift(bits, 30)) * (0xBF58476D1CE4E5B9 - 2**64)
+    bits = (bits ^ logical_shift(bits, 27)) * (0x94D049BB133111EB - 2**64)
+    return bits ^ logical_shift(bits, 31)

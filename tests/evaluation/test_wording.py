@@ -60,4 +60,4 @@ def test_costs(axis, value, expected):
 
 
 def test_lists_read_as_sentences_do():
-    assert [wording.listing(list("abc")[:n]) for n in range(4)] == ["none", "a", "a and b", "a, b and c"]
+    assert [wording.join_words(list("abc")[:n]) for n in range(4)] == ["none", "a", "a and b", "a, b and c"]

@@ -19,7 +19,7 @@ from didact.losses.tokens.chunks import binarised_kl
 from didact.methods.language.cross_tokenizer import Config, CrossTokenizer
 from didact.parts.models import build_causal
 from didact.sources import CompletionSource
-from didact.sources.aligning import aligned, cuts
+from didact.sources.aligning import align_pieces, find_cuts
 from didact.teachers import LanguageTeacher
 from didact.types import Batch, Head, Question, Questions, TokenOutput
 
@@ -64,18 +64,18 @@ def as_bytes(tokenizer, ids):
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_text_is_cut_where_a_beginning_of_its_tokens_is_a_beginning_of_it(text, merged):
-    assert cuts(merged.spans(text)) == pieces_by_decoding(merged, text)
-    assert cuts(ByteTokens().spans(text)) == {n: n for n in range(1, len(text.encode()) + 1)}
+    assert find_cuts(merged.spans(text)) == pieces_by_decoding(merged, text)
+    assert find_cuts(ByteTokens().spans(text)) == {n: n for n in range(1, len(text.encode()) + 1)}
     ids = NumberTokens().encode(text)
     ends = [len(b"".join(as_bytes(NumberTokens(), ids[:place]))) for place in range(1, len(ids) + 1)]
-    assert cuts(NumberTokens().spans(text)) == {end: place for place, end in enumerate(ends, 1)}
+    assert find_cuts(NumberTokens().spans(text)) == {end: place for place, end in enumerate(ends, 1)}
 
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_both_have_the_same_pieces_of_the_same_bytes(text, merged):
     for mine, theirs in ((ByteTokens(), NumberTokens()), (merged, NumberTokens()), (merged, ByteTokens())):
         read = []
-        for tokenizer, numbers in zip((mine, theirs), aligned(text, mine, theirs), strict=True):
+        for tokenizer, numbers in zip((mine, theirs), align_pieces(text, mine, theirs), strict=True):
             ids = tokenizer.completion(text)
             assert len(numbers) == len(ids)
             assert numbers == sorted(numbers)
@@ -88,16 +88,16 @@ def test_both_have_the_same_pieces_of_the_same_bytes(text, merged):
 
 
 def test_pieces_are_as_small_as_they_can_be():
-    assert aligned("4567", ByteTokens(), NumberTokens()) == ([1, 1, 2, 2, 3], [1, 2, 3])
-    assert aligned("a123", NumberTokens(), ByteTokens()) == ([1, 2, 3, 4], [1, 2, 2, 3, 4])
-    assert aligned("ab", ByteTokens(), ByteTokens()) == ([1, 2, 3], [1, 2, 3])
+    assert align_pieces("4567", ByteTokens(), NumberTokens()) == ([1, 1, 2, 2, 3], [1, 2, 3])
+    assert align_pieces("a123", NumberTokens(), ByteTokens()) == ([1, 2, 3, 4], [1, 2, 2, 3, 4])
+    assert align_pieces("ab", ByteTokens(), ByteTokens()) == ([1, 2, 3], [1, 2, 3])
 
 
 def test_bytes_whose_owner_is_not_told_are_no_cut():
-    assert cuts([(0, 3), (4, 7)]) == {7: 2}
-    assert cuts([(0, 3), (0, 3), (3, 4)]) == {3: 2, 4: 3}
-    assert cuts([(0, 2), (1, 3), (3, 5)]) == {3: 2, 5: 3}
-    assert cuts([(0, 1), (3, 4), (1, 3)]) == {1: 1, 4: 3}
+    assert find_cuts([(0, 3), (4, 7)]) == {7: 2}
+    assert find_cuts([(0, 3), (0, 3), (3, 4)]) == {3: 2, 4: 3}
+    assert find_cuts([(0, 2), (1, 3), (3, 5)]) == {3: 2, 5: 3}
+    assert find_cuts([(0, 1), (3, 4), (1, 3)]) == {1: 1, 4: 3}
 
 
 def test_number_tokens_join_two_digits_from_the_left():
@@ -186,7 +186,7 @@ def test_whole_pieces_are_compared_by_the_chain_rule(merged):
     for question in asked:
         both = []
         for one, numbers in zip(
-            (learner, teacher), aligned(question.completion, learner.tokenizer, teacher.tokenizer), strict=True
+            (learner, teacher), align_pieces(question.completion, learner.tokenizer, teacher.tokenizer), strict=True
         ):
             prompt = one.tokenizer.prompt(question)
             ids = [*prompt, *one.tokenizer.completion(question.completion)]

@@ -5,7 +5,7 @@ import torch
 
 from didact import sources
 from didact.errors import ConfigError, DataError
-from didact.sources import duplicate_questions, fingerprint_questions, load_questions, split_questions
+from didact.sources import find_duplicate_questions, fingerprint_questions, load_questions, split_questions
 from didact.types import Question, Questions
 
 USER = {"role": "user", "content": "37+85="}
@@ -155,7 +155,7 @@ def test_a_split_depends_on_what_is_asked_alone():
     assert 60 < len(parts[1]) < 180
     assert 120 < len(parts[2]) < 240
     names = dict(zip(("train", "validation", "test"), parts, strict=True))
-    assert duplicate_questions(names) == []
+    assert find_duplicate_questions(names) == []
     fewer = split_questions(questions.select(range(599, 0, -2)), validation=0.2, test=0.3, seed=4)
     for part, smaller in zip(parts, fewer, strict=True):
         assert {q.id for q in smaller} == {q.id for q in part if q.id % 2}
@@ -170,7 +170,7 @@ def test_fractions_that_cannot_work_are_refused():
 
 
 def test_the_same_prompt_in_two_files_is_found():
-    found = duplicate_questions({"train": made("abc"), "test": made("xcb"), "empty": made("")})
+    found = find_duplicate_questions({"train": made("abc"), "test": made("xcb"), "empty": made("")})
     assert {duplicate.ids for duplicate in found} == {(1, 2), (2, 1)}
     assert str(found[0]).startswith("train (id 1) and test (id 2)")
 
@@ -185,5 +185,5 @@ def test_a_fingerprint_changes_with_anything_but_the_order():
 
 def test_the_split_of_examples_has_the_same_rule():
     ids = torch.arange(50)
-    masks = sources.splitting.allot(ids, validation=0.2, test=0.2, seed=1)
+    masks = sources.splitting.assign_splits(ids, validation=0.2, test=0.2, seed=1)
     assert torch.equal(torch.stack(masks).sum(0), torch.ones(50, dtype=torch.int64))

@@ -59,7 +59,7 @@ def test_equal_rows_are_never_split_apart():
     x = torch.randn(200, 2, generator=torch.Generator().manual_seed(0)).repeat(5, 1)
     splits = sources.split(sources.from_tensors(x, torch.arange(1000) % 2))
     assert sum(len(ids(part)) for _, part in splits) == 200
-    assert not sources.duplicates(splits)
+    assert not sources.find_duplicates(splits)
 
 
 def test_a_class_in_one_split_only_is_named():
@@ -180,7 +180,7 @@ def test_duplicates_are_named_with_both_ids():
     x[20] = x[3]
     examples = sources.from_tensors(x, torch.arange(30) % 2, ids=np.arange(30))
     train, test = examples.select(torch.arange(15)), examples.select(torch.arange(15, 30))
-    found = sources.duplicates(sources.Splits(train, examples.select(torch.arange(0)), test))
+    found = sources.find_duplicates(sources.Splits(train, examples.select(torch.arange(0)), test))
     assert [(d.splits, d.ids) for d in found] == [
         (("train", "test"), (int(train.tensors["id"][3]), int(test.tensors["id"][5])))
     ]

@@ -10,7 +10,7 @@ from scipy import stats
 from didact import hashing
 from didact.errors import ConfigError, TeacherError
 from didact.teachers import AdversarialTeacher, BaseTeacher, EmaTeacher, NoisyTeacher, RandomTeacher
-from didact.teachers.controls import normal
+from didact.teachers.controls import normal_draws
 from didact.types import IGNORE, Batch, Cost, Features, Labels, Ledger, Logits
 
 
@@ -30,8 +30,8 @@ def batch(size, start=0):
 
 def test_normal_draws_are_box_and_mullers():
     ids = torch.tensor([0, 5, -7, 2**62])
-    for row, draws in zip(ids, normal(ids, 3, 5), strict=True):
-        key = int(hashing.keyed(row[None], 3, "random teacher")[0])
+    for row, draws in zip(ids, normal_draws(ids, 3, 5), strict=True):
+        key = int(hashing.keyed_hash(row[None], 3, "random teacher")[0])
         counters = [(key + k + 2**63) % 2**64 - 2**63 for k in range(6)]
         u = [float(hashing.uniform(torch.tensor([c]), 3, "normal")[0]) for c in counters]
         radius = [math.sqrt(-2 * math.log(1 - v)) for v in u[:3]]

@@ -25,7 +25,7 @@ from didact.teachers import (
     PeerTeacher,
     RandomTeacher,
 )
-from didact.teachers.controls import keys_of, normal
+from didact.teachers.controls import normal_draws, row_keys
 from didact.types import Batch, Cost, Logits, Pending, States
 
 CLASSES = 5
@@ -193,10 +193,10 @@ def test_random_tokens_are_drawn_by_sequence_and_position():
     found = RandomTeacher(260, scale=2.0, seed=5).signal(batch).scores()
     for row, place in ((0, 0), (3, 7)):
         key = hashing.mix(batch["id"][row : row + 1]) + place
-        assert torch.equal(found[row, place], normal(key, 5, 260)[0] * 2.0)
-    keys = keys_of(torch.arange(300), (300, 40))
+        assert torch.equal(found[row, place], normal_draws(key, 5, 260)[0] * 2.0)
+    keys = row_keys(torch.arange(300), (300, 40))
     assert keys.unique().numel() == 300 * 40
-    assert torch.equal(keys_of(batch["id"], (6,)), batch["id"])
+    assert torch.equal(row_keys(batch["id"], (6,)), batch["id"])
     drawn = RandomTeacher(260).signal(Tokens.batch(60, 20)).scores()
     assert drawn.mean().item() == pytest.approx(0.0, abs=0.01)
     assert drawn.std().item() == pytest.approx(1.0, abs=0.01)

@@ -497,8 +497,8 @@ def test_only_plain_data_goes_through_the_wire():
         with pytest.raises((wire.WireError, wire.NotPlainError)):
             wire.unpack(message, no)
     with pytest.raises(wire.WireError):
-        wire.parsed(wire.framed([1])[:-1])
-    assert wire.parsed(wire.framed({"x": [1]})) == {"x": [1]}
+        wire.parse(wire.frame([1])[:-1])
+    assert wire.parse(wire.frame({"x": [1]})) == {"x": [1]}
 
 
 @linux
@@ -556,7 +556,7 @@ def test_the_weak_mode_runs_only_where_it_is_allowed(missing, weak, tmp_path):
     ]
     for answer, job, passes in cases:
         command = [sys.executable, "-S", "-c", script, str(Path(sandbox.__file__).parent)]
-        done = subprocess.run(command, input=wire.framed(answer) + wire.framed(job), cwd=tmp_path, capture_output=True)
-        verdict = wire.parsed(done.stdout)
+        done = subprocess.run(command, input=wire.frame(answer) + wire.frame(job), cwd=tmp_path, capture_output=True)
+        verdict = wire.parse(done.stdout)
         assert verdict["passed"] == (passes if weak else 0), verdict
         assert answer["program"] or "hook" in verdict["layers"]

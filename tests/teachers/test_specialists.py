@@ -5,7 +5,7 @@ import torch
 
 from didact.errors import ConfigError
 from didact.memory import SignalCache
-from didact.teachers import CachedTeacher, ClassGroups, Committee, RandomTeacher, members, unwrapped
+from didact.teachers import CachedTeacher, ClassGroups, Committee, RandomTeacher, committee_members, unwrap
 from didact.types import IGNORE
 
 
@@ -31,6 +31,6 @@ def test_members_are_found_behind_a_cache():
     one, two = RandomTeacher(2), RandomTeacher(2)
     committee = Committee([one, two])
     cached = CachedTeacher(committee, SignalCache(torch.arange(3)))
-    assert members(cached) == (one, two)
-    assert members(one) == (one,)
-    assert unwrapped(cached) is committee
+    assert committee_members(cached) == (one, two)
+    assert committee_members(one) == (one,)
+    assert unwrap(cached) is committee

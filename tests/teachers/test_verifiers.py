@@ -59,8 +59,8 @@ def test_exact_answers(spec, text, value):
 
 
 def test_boxed_answers_balance_their_braces():
-    assert answers.boxed(r"\boxed{1} and \boxed{\frac{1}{2}} and more}") == r"\frac{1}{2}"
-    assert answers.boxed(r"\boxed{1") is None and answers.boxed("1") is None
+    assert answers.last_boxed(r"\boxed{1} and \boxed{\frac{1}{2}} and more}") == r"\frac{1}{2}"
+    assert answers.last_boxed(r"\boxed{1") is None and answers.last_boxed("1") is None
 
 
 @pytest.fixture(scope="module")

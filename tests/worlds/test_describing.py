@@ -50,7 +50,7 @@ def test_a_world_is_the_same_when_it_is_made_again(name):
 
 def test_no_input_is_in_two_splits(name):
     for seed in range(3):
-        assert sources.duplicates(sources.split(worlds.load(name), seed=seed)) == []
+        assert sources.find_duplicates(sources.split(worlds.load(name), seed=seed)) == []
 
 
 @pytest.mark.parametrize("name", worlds.names())

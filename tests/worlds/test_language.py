@@ -50,7 +50,7 @@ def test_a_world_of_questions_is_whole(name):
     again = worlds.describe(name).make.__wrapped__()
     assert sources.fingerprint_questions(again) == sources.fingerprint_questions(questions)
     parts = dict(zip(("train", "validation", "test"), sources.split_questions(questions), strict=True))
-    assert sources.duplicate_questions(parts) == []
+    assert sources.find_duplicate_questions(parts) == []
     assert bool(questions.verifier) == all(q.answer is not None for q in questions)
 
 

@@ -10,7 +10,7 @@ import torch
 from didact.documents import Document
 from didact.errors import ConfigError, DataError, MissingExtraError, check_choice
 from didact.evaluation.measures import metrics
-from didact.evaluation.pixelwise import pixel_gaussian
+from didact.evaluation.pixelwise import pixel_gaussian_scores
 from didact.evaluation.predictions import MASK, Predictions
 from didact.types import Examples, is_labelled
 
@@ -73,7 +73,7 @@ def baseline_predictions(name: str, train: Examples, test: Examples, *, seed: in
             f"use {' or '.join(fitting)}."
         )
     if name == "pixel_gaussian":
-        return pixel_gaussian(train, test)
+        return pixel_gaussian_scores(train, test)
     try:
         import sklearn.exceptions
     except ImportError:

@@ -55,7 +55,7 @@ def sentence(comparison: Arms) -> str:
     if not others:
         return f"{reference} reaches {_level(comparison, reference)}; nothing is beside it."
     if len(comparison.seeds) == 1:
-        levels = wording.listing([f"{arm} reaches {_level(comparison, arm)}" for arm in [*others, reference]])
+        levels = wording.join_words([f"{arm} reaches {_level(comparison, arm)}" for arm in [*others, reference]])
         return f"With one seed there is no interval and no verdict: {levels}. Run 5 seeds or more to know."
     first = f"Over {len(comparison.seeds)} seeds, {_clause(comparison, others[0])}"
     levels = f"{_level(comparison, others[0])} against {_level(comparison, reference, named=False)}"

@@ -11,7 +11,7 @@ _LEAST = 0.01
 _ALARM = 3.0
 
 
-def pixel_gaussian(train: Examples, test: Examples) -> Predictions:
+def pixel_gaussian_scores(train: Examples, test: Examples) -> Predictions:
     """Take each pixel of a normal image for a normal variable of its own, and say how far off each is.
 
     Args:

@@ -51,7 +51,9 @@ def write_comparison_report(
     seeds = f"{len(comparison.seeds)} seed{'s' if len(comparison.seeds) > 1 else ''}"
     page = {
         "kind": "Comparison",
-        "facts": [fact for fact in (sections.find(config, "data"), seeds, f"{len(comparison.arms)} arms") if fact],
+        "facts": [
+            fact for fact in (sections.find_value(config, "data"), seeds, f"{len(comparison.arms)} arms") if fact
+        ],
         "headline": first,
         "lead": rest,
         "comparison": comparison,
@@ -98,7 +100,7 @@ def write_run_report(
     """
     drawn = diagnostics_of(diagnostics) if isinstance(diagnostics, Predictions) else diagnostics or {}
     headline, lead = _run_words(config, result)
-    facts = [fact for key in ("method", "data", "learner") if (fact := sections.find(config, key))]
+    facts = [fact for key in ("method", "data", "learner") if (fact := sections.find_value(config, key))]
     if result.get("parameters"):
         facts.append(f"{wording.number(result['parameters'], 0)} parameters")
     page = {
@@ -265,7 +267,7 @@ def _tiles(figures: Mapping[str, float]) -> list[tuple[str, str, str]]:
 
 def _run_words(config: Values, result: Values) -> tuple[str, str]:
     """What came of a run, in a sentence, and how it ended."""
-    figures, method = _final_figures(result), sections.find(config, "method") or "The run"
+    figures, method = _final_figures(result), sections.find_value(config, "method") or "The run"
     steps = (result.get("cost") or {}).get("steps") or result.get("steps")
     after = f" after {wording.number(steps, 0)} steps" if steps else ""
     lead = str(result.get("reason") or "")

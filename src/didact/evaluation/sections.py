@@ -73,7 +73,7 @@ def budget_note(comparison: Comparison) -> str:
             notes.append(f"Those that used {axis} used {low} each.")
         elif any(spent):
             notes.append(f"The arms did not use the same number of {axis} ({low} to {high}).")
-    return " ".join([*([f"Every arm used {wording.listing(same)}."] if same else []), *notes])
+    return " ".join([*([f"Every arm used {wording.join_words(same)}."] if same else []), *notes])
 
 
 def monitors_table(verdicts: Mapping[str, Verdicts]) -> list[Document]:
@@ -128,7 +128,9 @@ def _confused_pairs(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> 
 
 def configuration(config: Values) -> list[tuple[str, list[tuple[str, str]]]]:
     """A nested configuration as titled groups of (name, value): what is a mapping at the top is a group."""
-    groups = {"Run": [(str(key), plain(value)) for key, value in config.items() if not isinstance(value, Mapping)]}
+    groups = {
+        "Run": [(str(key), format_value(value)) for key, value in config.items() if not isinstance(value, Mapping)]
+    }
     for key, value in config.items():
         if isinstance(value, Mapping):
             title = str(key).replace("_", " ")
@@ -140,11 +142,11 @@ def _flat(values: Values, prefix: str = "") -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for key, value in values.items():
         name = f"{prefix}{key}"
-        rows += _flat(value, f"{name}.") if isinstance(value, Mapping) and value else [(name, plain(value))]
+        rows += _flat(value, f"{name}.") if isinstance(value, Mapping) and value else [(name, format_value(value))]
     return rows
 
 
-def plain(value: object) -> str:
+def format_value(value: object) -> str:
     """A value of a configuration in words."""
     if value is None or (isinstance(value, Mapping | Sequence) and not value):
         return "\u2013"
@@ -154,13 +156,13 @@ def plain(value: object) -> str:
         return f"{value:g}"
     if isinstance(value, Sequence) and not isinstance(value, str):
         more = f" and {len(value) - _LISTED} more" if len(value) > _LISTED else ""
-        return ", ".join(map(plain, value[:_LISTED])) + more
+        return ", ".join(map(format_value, value[:_LISTED])) + more
     return str(value)
 
 
-def find(config: Values, key: str) -> str | None:
+def find_value(config: Values, key: str) -> str | None:
     """The value of a key of a nested configuration that is no mapping, the outermost; None where it is nowhere."""
     if config.get(key) is not None and not isinstance(config[key], Mapping):
-        return plain(config[key])
-    inner = (find(value, key) for value in config.values() if isinstance(value, Mapping))
+        return format_value(config[key])
+    inner = (find_value(value, key) for value in config.values() if isinstance(value, Mapping))
     return next((value for value in inner if value is not None), None)

@@ -154,6 +154,6 @@ def _scaled(value: float, step: float, units: tuple[str, ...]) -> str:
     return f"{shown} {units[power]}".strip()
 
 
-def listing(words: list[str]) -> str:
+def join_words(words: list[str]) -> str:
     """Words as a sentence lists them: "a", "a and b", "a, b and c"."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else "none"

@@ -4,6 +4,6 @@ One file a kind; each says what it means something for.
 """
 
 from didact.health.base import BaseMonitor
-from didact.health.choosing import actions, kinds, monitors
+from didact.health.configuring import actions, kinds, monitors
 
 __all__ = ["BaseMonitor", "actions", "kinds", "monitors"]

@@ -29,7 +29,7 @@ def rollout_keys(ids: Tensor, *, seed: int, visit: int, samples: int) -> Tensor:
     Returns:
         int64 [P * samples], those of the first prompt first.
     """
-    prompts = hashing.keyed(ids, seed, f"attempts:{visit}")
+    prompts = hashing.keyed_hash(ids, seed, f"attempts:{visit}")
     numbers = torch.arange(1, samples + 1, device=ids.device) * _STEP
     return hashing.mix(prompts[:, None] + numbers).flatten()
 
@@ -45,7 +45,7 @@ def uniforms(keys: Tensor, length: int) -> Tensor:
         float64 [M, T] in [0, 1).
     """
     counters = torch.arange(1, length + 1, device=keys.device) * _STEP
-    return hashing.shifted(hashing.mix(keys[:, None] + counters), 11).double() * 2.0**-53
+    return hashing.logical_shift(hashing.mix(keys[:, None] + counters), 11).double() * 2.0**-53
 
 
 def allowed_tokens(log_probs: Tensor, sampling: Sampling) -> Tensor | None:

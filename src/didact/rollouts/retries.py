@@ -46,7 +46,7 @@ def retry_questions(questions: Sequence[Question], texts: Sequence[str], words: 
             found.append(dataclasses.replace(question, messages=(*question.messages, *turns)))
         else:
             found.append(dataclasses.replace(question, prompt=question.prompt + text + words))
-    ids = hashing.keyed(torch.tensor([question.id for question in questions]), 0, "asked again")
+    ids = hashing.keyed_hash(torch.tensor([question.id for question in questions]), 0, "asked again")
     drawn = hashing.mix(ids + torch.tensor(numbers)).tolist()
     return tuple(dataclasses.replace(question, id=number) for question, number in zip(found, drawn, strict=True))
 

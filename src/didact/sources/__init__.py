@@ -8,19 +8,19 @@ from didact.sources.imputing import fill, fill_values, impute
 from didact.sources.loading import load
 from didact.sources.phases import Phases
 from didact.sources.questions import (
-    duplicate_questions,
+    find_duplicate_questions,
     fingerprint_questions,
     from_records,
     load_questions,
     split_questions,
 )
 from didact.sources.rated import rated_answers
+from didact.sources.rotating import TURNS, rotations
 from didact.sources.rounds import Rounds
-from didact.sources.splitting import Duplicate, Splits, duplicates, fingerprint, keep_labels, split
+from didact.sources.splitting import Duplicate, Splits, find_duplicates, fingerprint, keep_labels, split
 from didact.sources.streams import split_tasks
-from didact.sources.targets import on_target
+from didact.sources.targets import switch_target
 from didact.sources.text import ByteTokenizer, add_view
-from didact.sources.turning import TURNS, turned
 
 __all__ = [
     "TURNS",
@@ -35,8 +35,8 @@ __all__ = [
     "SplitConfig",
     "Splits",
     "add_view",
-    "duplicate_questions",
-    "duplicates",
+    "find_duplicate_questions",
+    "find_duplicates",
     "fill",
     "fill_values",
     "fingerprint",
@@ -47,10 +47,10 @@ __all__ = [
     "keep_labels",
     "load",
     "load_questions",
-    "on_target",
+    "switch_target",
     "rated_answers",
     "split",
     "split_questions",
     "split_tasks",
-    "turned",
+    "rotations",
 ]

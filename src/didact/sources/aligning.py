@@ -27,7 +27,7 @@ class SpanTokenizer(Protocol):
         ...
 
 
-def cuts(spans: Sequence[tuple[int, int]]) -> dict[int, int]:
+def find_cuts(spans: Sequence[tuple[int, int]]) -> dict[int, int]:
     """The bytes at which a tokenization can be cut: what is before lies before, and what is behind, behind.
 
     Args:
@@ -51,7 +51,7 @@ def cuts(spans: Sequence[tuple[int, int]]) -> dict[int, int]:
     return found
 
 
-def aligned(text: str, mine: SpanTokenizer, theirs: SpanTokenizer) -> tuple[list[int], list[int]]:
+def align_pieces(text: str, mine: SpanTokenizer, theirs: SpanTokenizer) -> tuple[list[int], list[int]]:
     """Number the pieces of a text that lie between the cuts which two tokenizers have in common.
 
     Args:
@@ -70,12 +70,12 @@ def aligned(text: str, mine: SpanTokenizer, theirs: SpanTokenizer) -> tuple[list
     for name, tokenizer in (("learner", mine), ("teacher", theirs)):
         spans, ids = tokenizer.spans(text), tokenizer.completion(text)
         read = tokenizer.decode(ids)
-        if read != text or len(spans) != len(ids) - 1 or whole not in cuts(spans):
+        if read != text or len(spans) != len(ids) - 1 or whole not in find_cuts(spans):
             raise TeacherError(
                 f"The {name}'s tokenizer does not give back the text {text[:60]!r}, but {read[:60]!r}, so "
                 "that the two models would not speak of the same; choose one that keeps every character."
             )
-        found.append((cuts(spans), len(ids)))
+        found.append((find_cuts(spans), len(ids)))
     (own, length), (other, other_length) = found
     shared = sorted(own.keys() & other.keys())
     return _pieces([own[at] for at in shared], length), _pieces([other[at] for at in shared], other_length)
@@ -90,12 +90,12 @@ def _pieces(ends: Sequence[int], length: int) -> list[int]:
     return numbers + [len(ends) + 1] * (length - start)
 
 
-def joined_pieces(question: Question, mine: SpanTokenizer, theirs: SpanTokenizer) -> tuple[list[int], list[int]]:
-    """Number the pieces of a question's completion by two tokenizers; see `aligned`.
+def completion_pieces(question: Question, mine: SpanTokenizer, theirs: SpanTokenizer) -> tuple[list[int], list[int]]:
+    """Number the pieces of a question's completion by two tokenizers; see `align_pieces`.
 
     Raises:
-        TeacherError: see `aligned`; or the completion behind its prompt reads otherwise than alone, by a tokenizer that
-            puts a space in front of every text.
+        TeacherError: see `align_pieces`; or the completion behind its prompt reads otherwise than alone, by a tokenizer
+            that puts a space in front of every text.
     """
     text = question.completion or ""
     for name, tokenizer in (("learner", mine), ("teacher", theirs)):
@@ -107,4 +107,4 @@ def joined_pieces(question: Question, mine: SpanTokenizer, theirs: SpanTokenizer
                 "comes between the two is not in the data. Choose a tokenizer without it, or begin completions with a "
                 "space."
             )
-    return aligned(text, mine, theirs)
+    return align_pieces(text, mine, theirs)

@@ -12,7 +12,7 @@ from torch import Tensor
 from didact import hashing
 from didact.errors import DataError, nearest
 from didact.sources import targets
-from didact.sources.ids import ids_of
+from didact.sources.ids import hash_ids
 from didact.sources.request import Request
 from didact.types import Column, Examples, Modality, Task
 
@@ -35,7 +35,7 @@ def from_tensors(
         x: numbers. [N, F] is a table. Images are [N, H, W], [N, C, H, W] or [N, H, W, C] with 1 or 3 channels: bytes,
             or floats in [0, 1].
         label: [N] of booleans, integers, floats or strings; NaN or an empty string is missing.
-        task: inferred where None: see `targets.encode`.
+        task: inferred where None: see `targets.encode_targets`.
         ids: [N], what names each example; its content where None.
         allow_missing: let NaN through in a table, to be filled by `impute`.
         name: where they came from, for people.
@@ -57,9 +57,9 @@ def from_tensors(
         raise DataError(f"{name}: x is of the type {features.dtype}, but it must hold numbers.")
     modality: Modality = "table" if features.ndim == 2 else "image"
     values = _table(features, allow_missing, name) if modality == "table" else _images(features, name)
-    labels, classes, task = targets.encode(answers, _missing(answers), task, target)
+    labels, classes, task = targets.encode_targets(answers, _missing(answers), task, target)
     return Examples(
-        tensors={"x": values, "label": labels, "id": hashing.of_rows(values) if ids is None else ids_of(ids, "ids")},
+        tensors={"x": values, "label": labels, "id": hashing.of_rows(values) if ids is None else hash_ids(ids, "ids")},
         task=task,
         modality=modality,
         classes=classes,

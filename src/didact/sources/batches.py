@@ -59,7 +59,7 @@ class BatchSource:
         plain = augmenter(examples, augment)
         if augment != "none":
             self._changes.append(("", plain))
-        self._generator = torch.Generator().manual_seed(int(hashing.keyed(torch.tensor(0), seed, "augment")))
+        self._generator = torch.Generator().manual_seed(int(hashing.keyed_hash(torch.tensor(0), seed, "augment")))
         self.fingerprint = int(hashing.of_bytes([examples.tensors["id"].contiguous().numpy()]))
         """A hash of the ids and their order, by which rows of other sources are the same."""
 

@@ -14,8 +14,8 @@ from didact import hashing
 from didact.curricula import Uniform
 from didact.documents import State
 from didact.errors import ConfigError, DataError, check_range
-from didact.sources.aligning import SpanTokenizer, joined_pieces
-from didact.sources.questions import shown
+from didact.sources.aligning import SpanTokenizer, completion_pieces
+from didact.sources.questions import quote
 from didact.types import Batch, Question, Questions
 
 
@@ -122,7 +122,7 @@ class CompletionSource:
         sides = {"": self._sides[""], "teacher.": _fit(rows, questions, max_length, False)}
         pieces: tuple[array, array] = array("i"), array("i")
         for question in questions:
-            for own, found in zip(pieces, joined_pieces(question, tokenizer, teacher), strict=True):
+            for own, found in zip(pieces, completion_pieces(question, tokenizer, teacher), strict=True):
                 own.extend(found)
         for (name, side), own in zip(sides.items(), pieces, strict=True):
             chunk = torch.zeros(len(side.tokens), dtype=torch.int32)
@@ -233,12 +233,12 @@ def _fit(rows: _Rows, questions: Questions, max_length: int, truncate: bool) -> 
 
 
 def _named(question: Question) -> str:
-    return f"{shown(question.prompt)} (id {question.id})"
+    return f"{quote(question.prompt)} (id {question.id})"
 
 
 def _pack(rows: _Rows, ids: Tensor, max_length: int) -> tuple[_Rows, Tensor]:
     """Put several sequences into each row; the result depends on the ids, not on the order."""
-    order = torch.argsort(hashing.keyed(ids, 0, "pack"), stable=True)
+    order = torch.argsort(hashing.keyed_hash(ids, 0, "pack"), stable=True)
     order = order[rows.lengths[order].argsort(descending=True, stable=True)]
     bins = best_fit(rows.lengths[order].tolist(), max_length)
     member = order[torch.tensor([position for held in bins for position in held])]

@@ -10,7 +10,7 @@ from torch import Tensor
 from didact import hashing
 from didact.errors import DataError, nearest
 from didact.sources import targets
-from didact.sources.ids import ids_of
+from didact.sources.ids import hash_ids
 from didact.sources.request import Request
 from didact.sources.text import from_texts
 from didact.types import Column, Examples, Task
@@ -43,7 +43,7 @@ def encode(frame: Any, request: Request, *, name: str, classes: tuple[str, ...] 
     features = [str(column) for column in frame.columns if column not in (target, request.id_column)]
     if not features:
         raise DataError(f"{name} has no column beside the target {target!r} to learn from.")
-    ids = None if request.id_column is None else ids_of(objects(frame[request.id_column]), request.id_column)
+    ids = None if request.id_column is None else hash_ids(cell_objects(frame[request.id_column]), request.id_column)
     examples = Examples(tensors={"label": label}, task=task, modality="table", classes=names, name=name)
     kinds: dict[str, _Kind] = {} if request.text_column else {column: _kind(frame[column]) for column in features}
     if text_column := request.text_column or _only_text(frame, kinds):
@@ -98,14 +98,14 @@ def _require(frame: Any, field: str, column: str | None, name: str) -> None:
         raise DataError(f"{name} has no column {column!r} for {field}. {nearest(column, map(str, frame.columns))}")
 
 
-def objects(series: Any) -> np.ndarray:
+def cell_objects(series: Any) -> np.ndarray:
     """The cells of a column as Python objects, None where one is missing; [N]."""
     return series.astype(object).where(series.notna(), None).to_numpy()
 
 
 def _words(series: Any) -> np.ndarray:
     """The cells as strings, empty where one is missing."""
-    return np.array(["" if cell is None else str(cell) for cell in objects(series)])
+    return np.array(["" if cell is None else str(cell) for cell in cell_objects(series)])
 
 
 def _is_number(series: Any) -> bool:
@@ -115,7 +115,7 @@ def _is_number(series: Any) -> bool:
 def _numbers(series: Any) -> np.ndarray:
     """float64 [N]; NaN where missing. Strings must all read as numbers."""
     if not _is_number(series):
-        return np.array([np.nan if value is None else float(value) for value in objects(series)])
+        return np.array([np.nan if value is None else float(value) for value in cell_objects(series)])
     return series.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
@@ -125,24 +125,24 @@ def _target(
     missing = series.isna().to_numpy(dtype=bool)
     if series.dtype.kind == "f":
         numbers = _numbers(series)
-        return targets.encode(numbers, np.isnan(numbers), task, name)
+        return targets.encode_targets(numbers, np.isnan(numbers), task, name)
     if _is_number(series):
         values = series.to_numpy(dtype=bool if series.dtype.kind == "b" else np.int64, na_value=0)
         if classes:
-            return targets.declared(values, missing, name, classes)
-        return targets.encode(values, missing, task, name)
-    cells = objects(series)
+            return targets.encode_declared(values, missing, name, classes)
+        return targets.encode_targets(values, missing, task, name)
+    cells = cell_objects(series)
     if any(isinstance(cell, list | dict | np.ndarray) for cell in cells):
         raise DataError(f"The target {name!r} holds lists or objects; it must be one word or number a row.")
     words = _words(series)
-    return targets.encode(words, words == "", task, name)
+    return targets.encode_targets(words, words == "", task, name)
 
 
 def _kind(series: Any) -> _Kind:
     """What a column is; raises `DataError` for one that is nothing that can be learned from."""
     if _is_number(series):
         return "number"
-    name, cells = series.name, objects(series)
+    name, cells = series.name, cell_objects(series)
     words = [cell for cell in cells if isinstance(cell, str)]
     if len(words) < sum(cell is not None for cell in cells):
         odd = next(cell for cell in cells if cell is not None and not isinstance(cell, str))
@@ -202,7 +202,7 @@ def _only_text(frame: Any, kinds: dict[str, _Kind]) -> str | None:
 
 
 def _texts(series: Any) -> list[str]:
-    cells = objects(series)
+    cells = cell_objects(series)
     empty = [row for row, cell in enumerate(cells) if cell is None or not str(cell).strip()]
     if empty:
         raise DataError(

@@ -9,8 +9,8 @@ from typing import Any
 from didact import trusting
 from didact.errors import DataError, nearest
 from didact.sources import encoding, images, tables, targets
-from didact.sources.ids import ids_of
-from didact.sources.optional import need
+from didact.sources.extras import import_optional
+from didact.sources.ids import hash_ids
 from didact.sources.request import Request
 from didact.types import Examples
 
@@ -32,7 +32,7 @@ def load(name: str, request: Request) -> Examples:
         DataError: the data set cannot be had, has several splits and none is chosen, or cannot be learned from.
         MissingExtraError: datasets is not installed.
     """
-    datasets = need("datasets", "data", f"Reading hf:{name}")
+    datasets = import_optional("datasets", "data", f"Reading hf:{name}")
     data = open_split(name, request.split)
     pictures = [column for column, feature in data.features.items() if isinstance(feature, datasets.Image)]
     rest = data.remove_columns(pictures)
@@ -54,7 +54,7 @@ def open_split(name: str, split: str | None = None) -> Any:
     Returns:
         A `datasets.Dataset`.
     """
-    datasets = need("datasets", "data", f"Reading hf:{name}")
+    datasets = import_optional("datasets", "data", f"Reading hf:{name}")
     return _one_split(datasets, _open(datasets, name, split), name, split)
 
 
@@ -114,9 +114,13 @@ def _one_split(datasets: Any, data: Any, name: str, split: str | None) -> Any:
 
 def _images(cells: Any, frame: Any, request: Request, *, name: str, classes: tuple[str, ...]) -> Examples:
     label, classes, task = encoding.encode_target(frame, request, name=name, classes=classes)[1:]
-    ids = None if request.id_column is None else ids_of(encoding.objects(frame[request.id_column]), request.id_column)
+    ids = (
+        None
+        if request.id_column is None
+        else hash_ids(encoding.cell_objects(frame[request.id_column]), request.id_column)
+    )
     items = ((f"row {row + 1}", _source(cell)) for row, cell in enumerate(cells))
-    x, contents, kept = images.stack(items, image_size=request.image_size, skip_bad=request.skip_bad)
+    x, contents, kept = images.stack_images(items, image_size=request.image_size, skip_bad=request.skip_bad)
     return Examples(
         tensors={"x": x, "label": label[kept], "id": contents if ids is None else ids[kept]},
         task=task,

@@ -10,7 +10,7 @@ from didact.errors import DataError
 _REMEDY = "Leave out id_column to name rows by their contents."
 
 
-def ids_of(values: Tensor | np.ndarray, field: str, remedy: str = _REMEDY) -> Tensor:
+def hash_ids(values: Tensor | np.ndarray, field: str, remedy: str = _REMEDY) -> Tensor:
     """Hash what names each example.
 
     Args:

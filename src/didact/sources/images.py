@@ -12,7 +12,7 @@ from torch import Tensor
 from didact import hashing
 from didact.errors import DataError, check_range, nearest
 from didact.sources import targets
-from didact.sources.optional import need
+from didact.sources.extras import import_optional
 from didact.sources.request import Request, Size
 from didact.types import Examples
 
@@ -47,7 +47,7 @@ def load_folder(path: Path, request: Request) -> Examples:
         )
     paths = [file for inside in files for file in inside]
     items = ((str(p.relative_to(path)), p) for p in paths)
-    x, ids, kept = stack(items, image_size=request.image_size, skip_bad=request.skip_bad)
+    x, ids, kept = stack_images(items, image_size=request.image_size, skip_bad=request.skip_bad)
     label = torch.repeat_interleave(torch.tensor([len(inside) for inside in files]))[kept]
     _refuse_emptied(label, classes)
     return Examples(
@@ -77,7 +77,7 @@ def _refuse_emptied(label: Tensor, classes: list[str]) -> None:
             raise DataError(f"None of the images of the class {classes[number]!r} can be read; replace them.")
 
 
-def stack(
+def stack_images(
     items: Iterable[tuple[str, Any]], *, image_size: Size | None, skip_bad: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Read images into one tensor.
@@ -127,7 +127,10 @@ def _checked(image_size: Size | None) -> tuple[int, int] | None:
 
 def _open(source: Any) -> Any:
     """A gray ("L") or colour ("RGB") image, upright; None if it cannot be read."""
-    image_module, ops = need("PIL.Image", "vision", "Reading images", "pillow"), need("PIL.ImageOps", "vision", "")
+    image_module, ops = (
+        import_optional("PIL.Image", "vision", "Reading images", "pillow"),
+        import_optional("PIL.ImageOps", "vision", ""),
+    )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", image_module.DecompressionBombWarning)

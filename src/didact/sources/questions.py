@@ -15,9 +15,9 @@ from didact import hashing
 from didact.documents import Document, Values
 from didact.errors import ConfigError, DataError, check_choice, nearest
 from didact.sources import hub, tables
-from didact.sources.ids import ids_of
-from didact.sources.optional import need
-from didact.sources.splitting import Duplicate, allot, shared
+from didact.sources.extras import import_optional
+from didact.sources.ids import hash_ids
+from didact.sources.splitting import Duplicate, assign_splits, find_shared
 from didact.types import Question, Questions
 
 Message = dict[str, str]
@@ -96,7 +96,7 @@ def from_records(
         where = f"{name}, record {number}"
         if not isinstance(record, Mapping):
             raise DataError(
-                f"{where} is {shown(repr(record))}, of type {type(record).__name__}; it must be a mapping with "
+                f"{where} is {quote(repr(record))}, of type {type(record).__name__}; it must be a mapping with "
                 "a prompt, such as {'prompt': '37+85=', 'answer': '122'}."
             )
         rows.append((where, {str(key): value for key, value in record.items()}))
@@ -113,7 +113,7 @@ def _questions(name: str, rows: list[tuple[str, Document]], columns: Mapping[str
     items = tuple(Question(id=0, **given) for given in fields)
     if "id" in chosen:
         values = np.array([record.get(chosen["id"]) for _, record in rows] + [None], dtype=object)[:-1]
-        ids = ids_of(values, chosen["id"], 'Give columns={"id": ""} to name rows by their contents.')
+        ids = hash_ids(values, chosen["id"], 'Give columns={"id": ""} to name rows by their contents.')
     else:
         ids = _contents(items)
     numbered = zip(ids.tolist(), fields, strict=True)
@@ -141,12 +141,12 @@ def split_questions(
         ConfigError: fractions out of range.
         DataError: a split that should not be empty is.
     """
-    masks = allot(_asked(questions.items), validation=validation, test=test, seed=seed)
+    masks = assign_splits(_asked(questions.items), validation=validation, test=test, seed=seed)
     train, held_out, last = (questions.select(mask.nonzero()[:, 0].tolist()) for mask in masks)
     return train, held_out, last
 
 
-def duplicate_questions(splits: Mapping[str, Questions]) -> list[Duplicate]:
+def find_duplicate_questions(splits: Mapping[str, Questions]) -> list[Duplicate]:
     """Find prompts and conversations that lie in more than one split.
 
     Args:
@@ -155,7 +155,7 @@ def duplicate_questions(splits: Mapping[str, Questions]) -> list[Duplicate]:
     Returns:
         One for every pair of splits and everything that both ask.
     """
-    return shared({name: (_asked(part.items), _ids(part)) for name, part in splits.items() if len(part)})
+    return find_shared({name: (_asked(part.items), _ids(part)) for name, part in splits.items() if len(part)})
 
 
 def fingerprint_questions(questions: Questions) -> str:
@@ -171,7 +171,7 @@ def fingerprint_questions(questions: Questions) -> str:
     return digest.hexdigest()
 
 
-def shown(text: str) -> str:
+def quote(text: str) -> str:
     """The beginning of a text, quoted, for messages."""
     return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
 
@@ -217,7 +217,7 @@ def _file_rows(path: Path) -> list[tuple[str, Document]]:
             f"{path.name} is of a kind that holds no questions; didact reads them from {', '.join(_LINES)} and "
             ".parquet files, and from hf:NAME."
         )
-    parquet = need("pyarrow.parquet", "data", f"Reading {path.name}")
+    parquet = import_optional("pyarrow.parquet", "data", f"Reading {path.name}")
     try:
         records = parquet.read_table(path).to_pylist()
     except (ValueError, OSError) as error:
@@ -305,7 +305,7 @@ def _messages(value: Any, where: str) -> tuple[Message, ...]:
     )
     if not whole or not value:
         raise DataError(
-            f"{where} has {shown(json.dumps(value, default=str))} where a conversation should be: a list of messages, "
+            f"{where} has {quote(json.dumps(value, default=str))} where a conversation should be: a list of messages, "
             'each with two strings, as {"role": "user", "content": "37+85="}.'
         )
     return tuple({"role": m["role"], "content": m["content"]} for m in value)
@@ -325,5 +325,5 @@ def _prompt(given: Values, record: Values, where: str) -> str:
 
 def _string(value: Any, field: str, where: str) -> str | None:
     if value is not None and not isinstance(value, str):
-        raise DataError(f"{where} has the {field} {shown(repr(value))}; it must be a string, or messages.")
+        raise DataError(f"{where} has the {field} {quote(repr(value))}; it must be a string, or messages.")
     return value

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from didact.errors import DataError
-from didact.sources.questions import shown
+from didact.sources.questions import quote
 from didact.types import Question, Questions
 
 RATED = "rated"
@@ -36,7 +36,7 @@ def rated_answers(questions: Questions) -> tuple[list[tuple[str, ...]], Tensor]:
     for question, answers in zip(questions, found, strict=True):
         if len({rating for _, rating in answers}) < 2:
             raise DataError(
-                f"The question {shown(question.prompt)} has {len(answers)} rated answers of which none is better than "
+                f"The question {quote(question.prompt)} has {len(answers)} rated answers of which none is better than "
                 "another; leave such questions out."
             )
     rating = torch.full((len(found), max(map(len, found), default=0)), math.nan, dtype=torch.float64)
@@ -49,7 +49,7 @@ def _parts(question: Question) -> list[Any]:
     parts = question.data.get(RATED)
     if not isinstance(parts, list | tuple):
         raise DataError(
-            f"The question {shown(question.prompt)} has no list of answers in {RATED!r}; give one, such as "
+            f"The question {quote(question.prompt)} has no list of answers in {RATED!r}; give one, such as "
             '"rated": [{"text": "122", "rating": 5}, {"text": "112", "rating": 2}].'
         )
     return list(parts)
@@ -60,7 +60,7 @@ def _answer(question: Question, part: object) -> tuple[str, float]:
     number = float(rating) if isinstance(rating, int | float) and not isinstance(rating, bool) else math.nan
     if not isinstance(text, str) or not math.isfinite(number):
         raise DataError(
-            f"The question {shown(question.prompt)} has {shown(repr(part))} among its rated answers; each must be like "
+            f"The question {quote(question.prompt)} has {quote(repr(part))} among its rated answers; each must be like "
             '{"text": "122", "rating": 5}, with a finite number.'
         )
     return text, number

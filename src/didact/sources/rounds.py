@@ -73,7 +73,7 @@ class Rounds:
         self._rows: Batch | None = None
         self._order = torch.arange(0)
         self._epoch = self._position = 0
-        self._generator = torch.Generator().manual_seed(int(hashing.keyed(torch.tensor(0), seed, "rounds")))
+        self._generator = torch.Generator().manual_seed(int(hashing.keyed_hash(torch.tensor(0), seed, "rounds")))
 
     def __iter__(self) -> Iterator[Batch]:
         """Go on from the present state, without end."""

@@ -70,13 +70,13 @@ def split(examples: Examples, *, validation: float = 0.1, test: float = 0.2, see
         DataError: a split that should not be empty is, or a class is labelled in training only, or not in training.
     """
     keys = examples.tensors.get("group", examples.tensors["id"])
-    splits = Splits(*map(examples.select, allot(keys, validation=validation, test=test, seed=seed)))
+    splits = Splits(*map(examples.select, assign_splits(keys, validation=validation, test=test, seed=seed)))
     if examples.task == "classification":
         _refuse_lonely_classes(splits)
     return splits
 
 
-def allot(keys: Tensor, *, validation: float, test: float, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+def assign_splits(keys: Tensor, *, validation: float, test: float, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Say which split each of N examples belongs to: the rule of `split`, which describes it.
 
     Args:
@@ -146,7 +146,7 @@ def keep_labels(examples: Examples, count: int, *, seed: int = 0) -> Examples:
     present = examples.task == "classification" and label[labelled].unique().numel()
     if count < max(present, 1):
         raise ConfigError(f"labels is {count}, but must be at least {max(present, 1)}, so that every class has one.")
-    key = hashing.keyed(examples.tensors["id"][labelled], seed, "keep_labels").numpy()
+    key = hashing.keyed_hash(examples.tensors["id"][labelled], seed, "keep_labels").numpy()
     known = label[labelled].numpy()
     priority = _seats(known, key) if present else np.zeros(len(known))
     kept = labelled[torch.from_numpy(np.lexsort((known, key, priority))[:count].copy())]
@@ -165,12 +165,12 @@ def _seats(known: np.ndarray, key: np.ndarray) -> np.ndarray:
     return priority
 
 
-def contents(examples: Examples) -> Tensor:
+def content_hashes(examples: Examples) -> Tensor:
     """Hashes of the inputs alone, whatever the ids are; int64 [N]."""
     return hashing.of_rows(examples.tensors["x" if "x" in examples.tensors else "input_ids"])
 
 
-def duplicates(splits: Splits) -> list[Duplicate]:
+def find_duplicates(splits: Splits) -> list[Duplicate]:
     """Find inputs that lie in more than one split.
 
     `split` keeps examples with equal ids together, and equal inputs have equal ids unless the ids came from a column;
@@ -182,10 +182,10 @@ def duplicates(splits: Splits) -> list[Duplicate]:
     Returns:
         One for every pair of splits and every input that both have.
     """
-    return shared({name: (contents(part), part.tensors["id"]) for name, part in splits if part.size})
+    return find_shared({name: (content_hashes(part), part.tensors["id"]) for name, part in splits if part.size})
 
 
-def shared(parts: Mapping[str, tuple[Tensor, Tensor]]) -> list[Duplicate]:
+def find_shared(parts: Mapping[str, tuple[Tensor, Tensor]]) -> list[Duplicate]:
     """Find what lies in more than one part.
 
     Args:
@@ -213,7 +213,7 @@ def fingerprint(examples: Examples) -> str:
         32 hexadecimal digits, from the ids, inputs, labels, classes, columns and task.
     """
     label = hashing.of_rows(examples.tensors["label"])
-    rows = torch.stack([examples.tensors["id"], contents(examples), label], 1)
+    rows = torch.stack([examples.tensors["id"], content_hashes(examples), label], 1)
     columns = [(column.name, column.categories) for column in examples.columns]
     kind = json.dumps([examples.task, examples.modality, examples.shape, examples.classes, columns])
     digest = hashlib.blake2b(kind.encode(), digest_size=16)

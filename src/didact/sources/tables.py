@@ -6,7 +6,7 @@ from typing import Any
 
 from didact.documents import Document
 from didact.errors import DataError
-from didact.sources.optional import need
+from didact.sources.extras import import_optional
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
 """The files that are tables."""
@@ -26,7 +26,7 @@ def read(path: Path) -> Any:
         DataError: the file cannot be read; a line of JSON is named.
         MissingExtraError: pandas or pyarrow is not installed.
     """
-    pandas = need("pandas", "data", f"Reading {path.name}")
+    pandas = import_optional("pandas", "data", f"Reading {path.name}")
     if path.suffix in (".jsonl", ".ndjson"):
         frame = _from_records([record for _, record in read_lines(path)])
     elif path.suffix == ".parquet":
@@ -40,7 +40,10 @@ def read(path: Path) -> Any:
 
 def from_arrow(table: Any) -> Any:
     """Turn a pyarrow table into such a data frame."""
-    pandas, pyarrow = need("pandas", "data", "Reading a table"), need("pyarrow", "data", "Reading a table")
+    pandas, pyarrow = (
+        import_optional("pandas", "data", "Reading a table"),
+        import_optional("pyarrow", "data", "Reading a table"),
+    )
     nullable = {
         pyarrow.bool_(): pandas.BooleanDtype(),
         pyarrow.string(): pandas.StringDtype(),
@@ -56,7 +59,7 @@ def from_arrow(table: Any) -> Any:
 
 
 def _read_parquet(path: Path) -> Any:
-    parquet = need("pyarrow.parquet", "data", f"Reading {path.name}")
+    parquet = import_optional("pyarrow.parquet", "data", f"Reading {path.name}")
     try:
         return from_arrow(parquet.read_table(path))
     except (ValueError, OSError) as error:
@@ -111,7 +114,7 @@ def read_lines(path: Path) -> list[tuple[int, Document]]:
 
 
 def _from_records(records: list[Document]) -> Any:
-    pandas = need("pandas", "data", "Reading JSON lines")
+    pandas = import_optional("pandas", "data", "Reading JSON lines")
     names = dict.fromkeys(name for record in records for name in record)
     return pandas.DataFrame({name: _column([record.get(name) for record in records], pandas) for name in names})
 

@@ -15,7 +15,7 @@ FEW = 50
 """Integers with more distinct values than this are taken for quantities, not classes."""
 
 
-def encode(
+def encode_targets(
     values: np.ndarray, missing: np.ndarray, task: Task | None, name: str
 ) -> tuple[Tensor, tuple[str, ...], Task]:
     """Turn a column of targets into labels.
@@ -104,7 +104,7 @@ def sort_names(names: list[str]) -> list[int]:
         return sorted(range(len(names)), key=names.__getitem__)
 
 
-def declared(
+def encode_declared(
     values: np.ndarray, missing: np.ndarray, name: str, classes: tuple[str, ...]
 ) -> tuple[Tensor, tuple[str, ...], Task]:
     """Take over class numbers whose names the data set declares, in its own order.
@@ -116,7 +116,7 @@ def declared(
         classes: C names.
 
     Returns:
-        As `encode`.
+        As `encode_targets`.
 
     Raises:
         DataError: a number beyond the names, no label, or the same one in every row.
@@ -132,7 +132,7 @@ def declared(
     return torch.from_numpy(label), classes, "classification"
 
 
-def on_target(examples: Examples, name: str, *, like: Examples | None = None) -> Examples:
+def switch_target(examples: Examples, name: str, *, like: Examples | None = None) -> Examples:
     """Examples whose label is another of their tensors.
 
     Args:

@@ -12,7 +12,7 @@ from didact.teachers.frozen import FrozenTeacher
 from didact.teachers.language import LanguageTeacher, snapshot
 from didact.teachers.onnx_file import OnnxTeacher
 from didact.teachers.peers import PeerTeacher
-from didact.teachers.specialists import ClassGroups, members, net_of, unwrapped
+from didact.teachers.specialists import ClassGroups, committee_members, teacher_net, unwrap
 from didact.teachers.transparent import TransparentTeacher
 from didact.teachers.tuned import TunedTeacher
 from didact.teachers.verifiers import FunctionVerifier, Verifier, try_verifier
@@ -41,11 +41,11 @@ __all__ = [
     "check_classes",
     "check_not_pickled",
     "load_skops",
-    "members",
-    "net_of",
+    "committee_members",
+    "teacher_net",
     "skill_weights",
     "snapshot",
     "suspicious_order",
     "try_verifier",
-    "unwrapped",
+    "unwrap",
 ]

@@ -168,7 +168,7 @@ class ModelTeacher(BaseTeacher):
         super().__init__(view=view)
         self.learner = learner
         self._tapped = bool(getattr(learner, "taps", ()))
-        self._order = checked_order(order)
+        self._order = check_order(order)
 
     def tap(self, *names: str) -> None:
         """Ask for the features of these submodules from now on: `signal` gives `Features`, with the logits.
@@ -198,7 +198,7 @@ class ModelTeacher(BaseTeacher):
             a single output (a regression), `Labels` float [B]; `States` [B, T] of a language model. Detached, and fit
             to go into a loss.
         """
-        seen = readable(self.learner, self._look(batch))
+        seen = mask_unknown_ids(self.learner, self._look(batch))
         # Not inference_mode: its tensors can't be saved for backward, so that every answer would have to be copied.
         # Measured with the copy, it was 0 to 10% slower than no_grad on an MLP, a CNN with taps and a transformer.
         with torch.no_grad():
@@ -206,13 +206,13 @@ class ModelTeacher(BaseTeacher):
         self.count(seen)
         if isinstance(output, TokenOutput):
             return States(hidden=output.hidden, head=output.head)
-        logits = reordered(output.logits, self._order)
+        logits = reorder(output.logits, self._order)
         if self._tapped:
             return Features(features=output.features, logits=logits)
         return Labels(labels=logits[:, 0]) if logits.shape[-1] == 1 else Logits(logits=logits)
 
 
-def readable(learner: Any, batch: Batch) -> Batch:
+def mask_unknown_ids(learner: Any, batch: Batch) -> Batch:
     """A batch without token ids that a language model has not, which one that scores more may write: padding instead.
 
     Args:
@@ -226,7 +226,7 @@ def readable(learner: Any, batch: Batch) -> Batch:
     return Batch({**batch, "input_ids": ids.where(ids < head.vocabulary, tokenizer.pad)})
 
 
-def checked_order(order: Tensor | None) -> Tensor | None:
+def check_order(order: Tensor | None) -> Tensor | None:
     """None for the identity, so that it costs nothing; else the permutation itself.
 
     Raises:
@@ -244,7 +244,7 @@ def checked_order(order: Tensor | None) -> Tensor | None:
     return None if torch.equal(order, identity) else order
 
 
-def reordered(scores: Tensor, order: Tensor | None) -> Tensor:
+def reorder(scores: Tensor, order: Tensor | None) -> Tensor:
     """Scores [B, C] in a teacher's own class order, brought into the data's.
 
     Raises:

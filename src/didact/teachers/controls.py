@@ -42,14 +42,14 @@ class RandomTeacher(BaseTeacher):
         self.count(batch)
         if "completion_mask" not in batch:
             return Logits(logits=self._draw((), batch["id"]))
-        keys = keys_of(batch["id"], batch["input_ids"].shape)
+        keys = row_keys(batch["id"], batch["input_ids"].shape)
         return Derived(function=self._draw, tensors=(keys,), size=self.classes)
 
     def _draw(self, parts: Sequence[Tensor], keys: Tensor) -> Tensor:
-        return normal(keys, self.seed, self.classes) * self.scale
+        return normal_draws(keys, self.seed, self.classes) * self.scale
 
 
-def keys_of(ids: Tensor, shape: Sequence[int]) -> Tensor:
+def row_keys(ids: Tensor, shape: Sequence[int]) -> Tensor:
     """A key for each row of a signal, by which chance is decided.
 
     Args:
@@ -62,7 +62,7 @@ def keys_of(ids: Tensor, shape: Sequence[int]) -> Tensor:
     return ids if len(shape) == 1 else hashing.mix(ids)[:, None] + torch.arange(shape[1], device=ids.device)
 
 
-def normal(keys: Tensor, seed: int, count: int) -> Tensor:
+def normal_draws(keys: Tensor, seed: int, count: int) -> Tensor:
     """Standard normal draws that are functions of a key and a seed, by Box and Muller's transform.
 
     Args:
@@ -75,7 +75,7 @@ def normal(keys: Tensor, seed: int, count: int) -> Tensor:
     """
     pairs = -(-count // 2)
     counter = torch.arange(2 * pairs, device=keys.device)
-    draws = hashing.uniform(hashing.keyed(keys, seed, "random teacher").unsqueeze(-1) + counter, seed, "normal")
+    draws = hashing.uniform(hashing.keyed_hash(keys, seed, "random teacher").unsqueeze(-1) + counter, seed, "normal")
     radius, angle = (-2.0 * (-draws[..., :pairs]).log1p()).sqrt(), 2.0 * math.pi * draws[..., pairs:]
     return torch.cat([radius * angle.cos(), radius * angle.sin()], -1)[..., :count].float()
 
@@ -104,7 +104,7 @@ class NoisyTeacher(WrappingTeacher):
 
     def _change(self, signal: Signal, batch: Batch) -> Signal:
         """Exchange the best class in the spoiled rows; a `TeacherError` where the answers aren't about classes."""
-        keys = keys_of(batch["id"], signal.shape)
+        keys = row_keys(batch["id"], signal.shape)
         spoiled = hashing.uniform(keys, self.seed, "noisy teacher: which") < self.rate
         draw = hashing.uniform(keys, self.seed, "noisy teacher: class")
         return add_noise(densify(signal, self.classes), spoiled, draw)

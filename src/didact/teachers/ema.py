@@ -33,7 +33,7 @@ class EmaTeacher(ModelTeacher):
     def __init__(self, learner: Any, *, decay: float, warmup: bool = True, view: str | None = None) -> None:
         check_range("ema_decay", decay, above=0.0, below=1.0)
         _check_precision(learner, decay)
-        super().__init__(copied(learner), view=view)
+        super().__init__(frozen_copy(learner), view=view)
         self.decay, self.warmup = decay, warmup
         self.updates = 0
 
@@ -85,7 +85,7 @@ class LaggingTeacher(ModelTeacher):
 
     def __init__(self, learner: Any, *, lag: int, view: str | None = None) -> None:
         check_range("lag", lag, at_least=1)
-        super().__init__(copied(learner), view=view)
+        super().__init__(frozen_copy(learner), view=view)
         self.lag = lag
         self.updates = 0
         self._next = [tensor.detach().clone() for tensor in _tensors(learner)]
@@ -114,7 +114,7 @@ class LaggingTeacher(ModelTeacher):
         self.updates = int(state["updates"])
 
 
-def copied(learner: nn.Module) -> nn.Module:
+def frozen_copy(learner: nn.Module) -> nn.Module:
     """A copy that only answers: in evaluation mode, its parameters frozen."""
     return copy.deepcopy(learner).eval().requires_grad_(False)
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from didact.errors import MissingExtraError, TeacherError
-from didact.teachers.base import BaseTeacher, reordered
+from didact.teachers.base import BaseTeacher, reorder
 from didact.teachers.classes import align, check_count
 from didact.teachers.files import check_not_pickled
 from didact.teachers.tables import check_columns, matrix, table
@@ -104,7 +104,7 @@ class EstimatorTeacher(BaseTeacher):
         answer = self._checked(self._predict(x), batch.size)
         self.count(seen)
         labels = torch.from_numpy(np.ascontiguousarray(answer, dtype=np.float32))
-        return Labels(labels=reordered(labels, self._order).to(batch["id"].device))
+        return Labels(labels=reorder(labels, self._order).to(batch["id"].device))
 
     def _checked(self, answer: Any, size: int) -> np.ndarray:
         if isinstance(answer, list):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from didact.errors import MissingExtraError, TeacherError
-from didact.teachers.base import BaseTeacher, reordered
+from didact.teachers.base import BaseTeacher, reorder
 from didact.teachers.classes import align, check_count
 from didact.teachers.files import check_not_pickled
 from didact.types import Batch, Labels, Logits, Task
@@ -91,7 +91,7 @@ class OnnxTeacher(BaseTeacher):
         check_count(scores.shape[-1] if scores.ndim == 2 else 1, self.classes, self.kind)
         if self._soft is None:
             self._soft = bool(((scores.sum(-1) - 1).abs() < 1e-3).all() and (scores >= 0).all())
-        scores = reordered(scores, self._order)
+        scores = reorder(scores, self._order)
         return Labels(labels=scores) if self._soft else Logits(logits=scores)
 
     def _targets(self, answer: Tensor, size: int) -> Tensor:

@@ -13,26 +13,26 @@ from didact.teachers.committee import Committee
 from didact.types import IGNORE
 
 
-def unwrapped(teacher: Any) -> Any:
+def unwrap(teacher: Any) -> Any:
     """The teacher that answers in the end, without the caches that stand before it."""
     while isinstance(teacher, CachedTeacher):
         teacher = teacher.teacher
     return teacher
 
 
-def members(teacher: Any) -> tuple[Any, ...]:
+def committee_members(teacher: Any) -> tuple[Any, ...]:
     """The members of a committee; any other teacher is a committee of one."""
-    inside = unwrapped(teacher)
+    inside = unwrap(teacher)
     return inside.teachers if isinstance(inside, Committee) else (inside,)
 
 
-def net_of(teacher: Any) -> Any:
+def teacher_net(teacher: Any) -> Any:
     """The learner that a teacher is, to be used as a net.
 
     Raises:
         TeacherError: it is none.
     """
-    inside = unwrapped(teacher)
+    inside = unwrap(teacher)
     if not isinstance(inside, ModelTeacher):
         raise TeacherError(
             f"The teacher is {getattr(inside, 'kind', type(inside).__name__)}, but this method needs a net: an "

@@ -1,8 +1,8 @@
 """A teacher that shows not only what it says, but how that depends on what it sees."""
 
 from didact.errors import TeacherError
-from didact.teachers.base import ModelTeacher, reordered
-from didact.teachers.specialists import unwrapped
+from didact.teachers.base import ModelTeacher, reorder
+from didact.teachers.specialists import unwrap
 from didact.types import Batch, Logits
 
 
@@ -19,7 +19,7 @@ class TransparentTeacher(ModelTeacher):
     kind = "a frozen model that is looked into"
 
     def __init__(self, teacher: object) -> None:
-        inside = unwrapped(teacher)
+        inside = unwrap(teacher)
         if not isinstance(inside, ModelTeacher):
             raise TeacherError(
                 f"The teacher is {getattr(inside, 'kind', type(inside).__name__)}, whose answers have no gradient; "
@@ -31,4 +31,4 @@ class TransparentTeacher(ModelTeacher):
         """Logits float [B, C] in the data's class order, with a gradient where the inputs carry one."""
         seen = self._look(batch)
         self.count(seen)
-        return Logits(logits=reordered(self.learner(seen).logits, self._order))
+        return Logits(logits=reorder(self.learner(seen).logits, self._order))

@@ -6,8 +6,8 @@ from typing import Any
 from torch import Tensor
 
 from didact.errors import TeacherError
-from didact.teachers.base import ModelTeacher, reordered
-from didact.teachers.specialists import unwrapped
+from didact.teachers.base import ModelTeacher, reorder
+from didact.teachers.specialists import unwrap
 from didact.types import Batch
 
 
@@ -27,7 +27,7 @@ class TunedTeacher(ModelTeacher):
     frozen = False
 
     def __init__(self, teacher: Any) -> None:
-        inside = unwrapped(teacher)
+        inside = unwrap(teacher)
         if not isinstance(inside, ModelTeacher):
             raise TeacherError(
                 f"The teacher is {getattr(inside, 'kind', type(inside).__name__)}, which cannot be trained further; "
@@ -46,7 +46,7 @@ class TunedTeacher(ModelTeacher):
         """Logits float [B, C] in the data's class order, through which gradients flow."""
         seen = self._look(batch)
         self.count(seen)
-        return reordered(self.learner(seen).logits, self._order)
+        return reorder(self.learner(seen).logits, self._order)
 
     def to(self, device: Any) -> "TunedTeacher":
         """Move the copy and the original, in place."""

@@ -18,7 +18,7 @@ def uniform(ids: Tensor, count: int, seed: int, purpose: str) -> Tensor:
     Returns:
         float64 [N, K] in [0, 1).
     """
-    keys = hashing.keyed(ids, seed, purpose).unsqueeze(-1) + torch.arange(count, device=ids.device)
+    keys = hashing.keyed_hash(ids, seed, purpose).unsqueeze(-1) + torch.arange(count, device=ids.device)
     return hashing.uniform(keys, seed, f"{purpose}: draws")
 
 

@@ -30,9 +30,9 @@ def choosing() -> Questions:
     Returns:
         4,000 questions, whose `answer` has the six digits in rising order. The verifier is `chosen`, of this module.
     """
-    order = hashing.keyed(torch.arange(_DRAWN * 10), 0, "choosing").view(-1, 10).argsort(1)[:, :_GIVEN]
+    order = hashing.keyed_hash(torch.arange(_DRAWN * 10), 0, "choosing").view(-1, 10).argsort(1)[:, :_GIVEN]
     asked = list(dict.fromkeys(tuple(row) for row in order.tolist()))[:_PROBLEMS]
-    picked = hashing.keyed(torch.arange(_PROBLEMS * _GIVEN), 0, "choosing/completion").view(-1, _GIVEN).argsort(1)
+    picked = hashing.keyed_hash(torch.arange(_PROBLEMS * _GIVEN), 0, "choosing/completion").view(-1, _GIVEN).argsort(1)
     items = (_question(digits, places[:_TAKEN]) for digits, places in zip(asked, picked.tolist(), strict=True))
     return questions_of(items, name="choosing", verifier="didact.worlds.choosing:chosen")
 

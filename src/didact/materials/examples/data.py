@@ -118,7 +118,7 @@ def open_examples(config: RunConfig, given: object = None) -> ExampleData:
     if config.data.labels is not None:
         train = sources.keep_labels(train, config.data.labels, seed=config.seed)
     _check_labels(splits, config)
-    found = tuple(str(duplicate) for duplicate in sources.duplicates(splits))
+    found = tuple(str(duplicate) for duplicate in sources.find_duplicates(splits))
     return ExampleData(examples=examples, splits=splits, train=train, duplicates=found)
 
 

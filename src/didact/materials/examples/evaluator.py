@@ -8,7 +8,7 @@ from didact.experiment.material import Evaluation, Run
 from didact.materials.examples.answers import as_learner
 from didact.materials.examples.data import ExampleData, labelled
 from didact.parts.part import Part
-from didact.sources import on_target
+from didact.sources import switch_target
 from didact.types import Examples
 
 
@@ -45,7 +45,7 @@ class ExampleEvaluator:
     def _teacher(self, teacher: Part, test: Examples, tested: evaluation.Predictions) -> dict[str, float]:
         """The teacher's figures on the test examples, which cost the student nothing."""
         if teacher.target:
-            test = on_target(test, teacher.target, like=self.run.data.examples)
+            test = switch_target(test, teacher.target, like=self.run.data.examples)
         asked = evaluation.predict(as_learner(teacher.model), test)
         if teacher.target:
             return evaluation.metrics(asked)

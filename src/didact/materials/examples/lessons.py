@@ -9,7 +9,7 @@ from didact.experiment.material import Run
 from didact.loop import Budget, OptimizerConfig
 from didact.materials.examples.data import ExampleData, labelled
 from didact.parts.part import Warmup
-from didact.sources import BatchSource, fingerprint, on_target
+from didact.sources import BatchSource, fingerprint, switch_target
 from didact.types import Examples
 
 LEAST_STEPS = 500
@@ -57,7 +57,7 @@ def _decided_by(run: Run[ExampleData], warmup: Warmup, train: Examples) -> list[
 def _train(data: ExampleData, role: str, warmup: Warmup) -> Examples:
     train = data.labelled if role == "student" else labelled(data.splits.train)
     if warmup.label:
-        train = on_target(data.splits.train, warmup.label, like=data.examples)
+        train = switch_target(data.splits.train, warmup.label, like=data.examples)
     return train.with_tensors(x=train.tensors[warmup.inputs]) if warmup.inputs else train
 
 

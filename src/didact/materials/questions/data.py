@@ -80,7 +80,7 @@ def open_questions(config: RunConfig, given: object = None) -> QuestionData:
         questions, validation=config.split.validation, test=config.split.test, seed=config.split_seed
     )
     parts = {"train": train, "validation": validation, "test": test}
-    found = tuple(str(duplicate) for duplicate in sources.duplicate_questions(parts))
+    found = tuple(str(duplicate) for duplicate in sources.find_duplicate_questions(parts))
     return QuestionData(questions=questions, train=train, validation=validation, test=test, duplicates=found)
 
 

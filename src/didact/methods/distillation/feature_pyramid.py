@@ -22,7 +22,7 @@ from didact.claiming import Claim
 from didact.errors import check_range
 from didact.learners import AnomalyDetector, AnomalyScore, ModuleLearner, match_maps, projector
 from didact.losses.features.pyramid import anomaly_map, map_discrepancy, pyramid_matching
-from didact.teachers import net_of
+from didact.teachers import teacher_net
 from didact.types import Batch, ExampleFeed, Features, Method, Output, Teacher, Terms
 
 Pairs = list[tuple[str, str]]
@@ -84,10 +84,10 @@ class FeaturePyramid(Method):
     def __init__(self, config: Config, learner: ModuleLearner, teacher: Teacher, sample: Batch, seed: int = 0) -> None:
         self.config, self.learner, self.teacher = config, learner, teacher
         named = [(own, theirs or own) for own, _, theirs in (tap.partition("=") for tap in config.taps)]
-        self.pairs = named or match_maps(learner, net_of(teacher), sample)
+        self.pairs = named or match_maps(learner, teacher_net(teacher), sample)
         learner.tap(*(own for own, _ in self.pairs))
         teacher.tap(*(tap for _, tap in self.pairs))
-        output, theirs = learner(sample), net_of(teacher)(sample).features
+        output, theirs = learner(sample), teacher_net(teacher)(sample).features
         check_range("normal", config.normal, below=output.logits.shape[-1])
         shapes = [(output.features[own].shape[1:], theirs[tap].shape[1:]) for own, tap in self.pairs]
         self.projectors = nn.ModuleList(
@@ -99,7 +99,7 @@ class FeaturePyramid(Method):
     @property
     def pyramid(self) -> Pyramid:
         """Student and teacher together."""
-        return Pyramid(self.learner, net_of(self.teacher), self.pairs, self.projectors)
+        return Pyramid(self.learner, teacher_net(self.teacher), self.pairs, self.projectors)
 
     @property
     def delivered(self) -> ModuleLearner:

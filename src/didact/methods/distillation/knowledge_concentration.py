@@ -24,7 +24,7 @@ from didact.losses.combining import self_paced_weights
 from didact.losses.labels.supervised import cross_entropy, label_loss
 from didact.losses.labels.targets import distillation_loss, target_probs
 from didact.memory import ClassMeans
-from didact.teachers import ClassGroups, members
+from didact.teachers import ClassGroups, committee_members
 from didact.types import Batch, Labels, Learner, Logits, Method, Signal, Teacher, Term, Terms, is_labelled
 
 
@@ -68,7 +68,7 @@ class KnowledgeConcentration(Method):
         teacher: Teacher | None = None,
     ) -> None:
         self.config, self.learner, self.teacher, self.seen = config, learner, teacher, list[tuple[Tensor, Tensor]]()
-        classes, given = learner(sample).logits.shape[-1], () if teacher is None else members(teacher)
+        classes, given = learner(sample).logits.shape[-1], () if teacher is None else committee_members(teacher)
         even = ClassGroups.even(classes, len(given) or config.specialists)
         self.class_groups = ClassGroups.parse(config.groups, classes) if config.groups else even
         if given and len(given) != len(self.class_groups):
@@ -98,7 +98,7 @@ class KnowledgeConcentration(Method):
     def signals(self, batch: Batch) -> list[Signal]:
         """What each specialist says, over all classes."""
         if self.teacher is not None:
-            return [member.signal(batch) for member in members(self.teacher)]
+            return [member.signal(batch) for member in committee_members(self.teacher)]
         with torch.no_grad():
             return [Logits(logits=specialist.eval()(batch).logits) for specialist in self.specialists]
 

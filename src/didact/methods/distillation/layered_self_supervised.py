@@ -27,7 +27,7 @@ from didact.losses.classes.divergence import forward_kl
 from didact.losses.labels.joint import joint_class_log_probs, joint_labels
 from didact.losses.labels.supervised import cross_entropy, label_loss
 from didact.losses.labels.targets import distillation_loss
-from didact.sources import TURNS, turned
+from didact.sources import TURNS, rotations
 from didact.types import Batch, Logits, Method, Terms, is_labelled
 
 
@@ -72,7 +72,7 @@ class LayeredSelfSupervised(Method):
 
     def turned(self, batch: Batch) -> Batch:
         """The batch under each turn, one after the other."""
-        return Batch({"x": turned(batch["x"]), "id": batch["id"].repeat(TURNS)})
+        return Batch({"x": rotations(batch["x"]), "id": batch["id"].repeat(TURNS)})
 
     def loss(self, batch: Batch) -> Terms:
         """`label`; `joint_i` for each stage; `deeper_i` for each but the deepest; `own`, from the deepest."""

@@ -26,7 +26,7 @@ from didact.learners import HIDDEN, ClassDirections, ModuleLearner
 from didact.losses.classes.subclasses import subclass_kl, subclass_log_probs
 from didact.losses.labels.supervised import label_loss
 from didact.losses.labels.targets import distillation_loss, target_features, target_probs
-from didact.teachers import unwrapped
+from didact.teachers import unwrap
 from didact.types import Batch, Buffer, ExampleFeed, Method, Teacher, Terms, is_labelled
 
 
@@ -103,7 +103,7 @@ class LinearProjections(Method):
     def after_step(self) -> None:
         """Find the directions, at the end of the share of the budget in which they are gathered."""
         if self.fraction >= self.config.gather and not self.settled.value:
-            head = getattr(getattr(unwrapped(self.teacher), "learner", None), "head", None)
+            head = getattr(getattr(unwrap(self.teacher), "learner", None), "head", None)
             self.directions.update(None if head is None else head.weight)
             self.settled.value = True
 

@@ -30,7 +30,7 @@ from didact.learners import HIDDEN, ModuleLearner, middle_layer, replace_activat
 from didact.losses.features.distances import relative_mse
 from didact.losses.labels.supervised import label_loss
 from didact.losses.labels.targets import target_features
-from didact.teachers import net_of, unwrapped
+from didact.teachers import teacher_net, unwrap
 from didact.types import Batch, ExampleFeed, Method, Teacher, Term, Terms, is_labelled
 
 
@@ -69,9 +69,9 @@ class TalkingModels(Method):
 
     def __init__(self, config: Config, learner: ModuleLearner, teacher: Teacher, sample: Batch, seed: int = 0) -> None:
         self.config, self.learner, self.teacher = config, learner, teacher
-        self.tap = config.teacher_tap or middle_layer(net_of(teacher), sample)
+        self.tap = config.teacher_tap or middle_layer(teacher_net(teacher), sample)
         teacher.tap(HIDDEN, self.tap)
-        hidden, theirs = learner(sample).hidden, net_of(teacher)(sample).features
+        hidden, theirs = learner(sample).hidden, teacher_net(teacher)(sample).features
         if hidden is None or learner.head is None:
             raise ConfigError(
                 "The student has no linear head with one vector [D] for each example before it, which talking_models "
@@ -86,10 +86,10 @@ class TalkingModels(Method):
     def reply(self, batch: Batch, state: Tensor) -> Tensor:
         """What the teacher says after thinking on from a state of its middle layer: a message [B, M]."""
         if self.tap != HIDDEN:
-            view = unwrapped(self.teacher).view
+            view = unwrap(self.teacher).view
             seen = batch.view(view) if view and any(key.startswith(view + ".") for key in batch) else batch
-            unwrapped(self.teacher).count(batch)
-            state = replace_activation(net_of(self.teacher), seen, self.tap, state).features[HIDDEN]
+            unwrap(self.teacher).count(batch)
+            state = replace_activation(teacher_net(self.teacher), seen, self.tap, state).features[HIDDEN]
         return self.teacher_encoder(state)
 
     def loss(self, batch: Batch) -> Terms:

@@ -26,7 +26,7 @@ from didact.learners import HIDDEN, LinearProbe, ModuleLearner, Moments, project
 from didact.losses.features.distances import feature_cosine, feature_smooth_l1
 from didact.losses.labels.supervised import label_loss
 from didact.losses.labels.targets import target_features
-from didact.teachers import members
+from didact.teachers import committee_members
 from didact.types import Batch, ExampleFeed, Method, Teacher, Terms, is_labelled
 
 
@@ -65,7 +65,7 @@ class Theia(Method):
     def __init__(self, config: Config, learner: ModuleLearner, teacher: Teacher, sample: Batch, seed: int = 0) -> None:
         self.config, self.learner, self.teacher = config, learner, teacher
         learner.tap(config.student_tap)
-        output, several = learner(sample), members(teacher)
+        output, several = learner(sample), committee_members(teacher)
         if output.hidden is None:
             raise ConfigError(
                 "The student has no linear head with one vector [D] for each example before it, which theia needs; "
@@ -96,7 +96,8 @@ class Theia(Method):
     def shown(self, batch: Batch) -> list[Tensor]:
         """What each teacher shows of its tap."""
         return [
-            target_features(one.signal(batch), tap) for one, tap in zip(members(self.teacher), self.taps, strict=True)
+            target_features(one.signal(batch), tap)
+            for one, tap in zip(committee_members(self.teacher), self.taps, strict=True)
         ]
 
     def loss(self, batch: Batch) -> Terms:

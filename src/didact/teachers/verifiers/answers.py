@@ -16,19 +16,19 @@ _NUMBER = re.compile(r"(?<![\w.])[-+\u2212]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\
 _MARKS = re.compile(r"####|\banswer(?:\s{1,3}is)?\s{0,3}[:=]?", re.IGNORECASE)
 
 
-def need(package: str, purpose: str) -> None:
+def require(package: str, purpose: str) -> None:
     """Raise `MissingExtraError` unless a package of the extra `verify` is installed."""
     if importlib.util.find_spec(package) is None:
         raise MissingExtraError(package.replace("_", "-"), "verify", purpose)
 
 
-def quoted(text: str) -> str:
+def quote(text: str) -> str:
     """A pattern or mark as it stands in a spec: between slashes, its own slashes escaped."""
     escaped = re.sub(r"(\\.)|/", lambda found: found[1] or "\\/", text, flags=re.DOTALL)
     return f"/{escaped}/"
 
 
-def boxed(text: str) -> str | None:
+def last_boxed(text: str) -> str | None:
     r"""What the last `\boxed{}` holds, braces balanced; None where there is none."""
     start = text.rfind("\\boxed{")
     depth = 0
@@ -61,13 +61,13 @@ class ExactVerifier(Verifier):
 
     def __str__(self) -> str:
         """`exact`, `exact:boxed` or `exact:after:/MARK/`."""
-        return "exact:boxed" if self.boxed else "exact" if self.after is None else f"exact:after:{quoted(self.after)}"
+        return "exact:boxed" if self.boxed else "exact" if self.after is None else f"exact:after:{quote(self.after)}"
 
     def score(self, text: str, question: Question) -> float:
         """1 or 0."""
         said: str | None = text
         if self.boxed:
-            said = boxed(text)
+            said = last_boxed(text)
         elif self.after is not None:
             said = text.rpartition(self.after)[2] if self.after in text else None
         return float(said is not None and said.strip() == (question.answer or "").strip())
@@ -92,7 +92,7 @@ class NumericVerifier(Verifier):
 
     def __init__(self, *, seconds: float = 5.0) -> None:
         super().__init__()
-        need("math_verify", "The verifier numeric")
+        require("math_verify", "The verifier numeric")
         warm = {"answer": "\\frac{1}{2}", "text": "$\\frac{2}{4}$"}
         self._scorer = Scorer("numeric", seconds=seconds, warm=warm)
 
@@ -103,7 +103,7 @@ class NumericVerifier(Verifier):
     def score(self, text: str, question: Question) -> float:
         """1 or 0."""
         answer = (question.answer or "").strip()
-        inside = boxed(text)
+        inside = last_boxed(text)
         final = _after_marks(text) if inside is None else inside
         known, said = plain_number(answer), last_number(final)
         if not final.strip() or (known is not None and not re.search(r"\d|\\", final)):
@@ -166,7 +166,7 @@ class RegexVerifier(Verifier):
 
     def __str__(self) -> str:
         """`regex:/PATTERN/`."""
-        return f"regex:{quoted(self.pattern)}"
+        return f"regex:{quote(self.pattern)}"
 
     def score(self, text: str, question: Question) -> float:
         """1 or 0."""
@@ -190,7 +190,7 @@ class JsonSchemaVerifier(Verifier):
 
     def __init__(self, *, seconds: float = 5.0) -> None:
         super().__init__()
-        need("jsonschema", "The verifier json_schema")
+        require("jsonschema", "The verifier json_schema")
         self._scorer = Scorer("json_schema", seconds=seconds, warm={"schema": {"type": "object"}, "text": "{}"})
 
     def __str__(self) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from didact.documents import Document
 from didact.errors import DataError
-from didact.teachers.verifiers.answers import need
+from didact.teachers.verifiers.answers import require
 from didact.teachers.verifiers.base import Verifier
 from didact.teachers.verifiers.scorer import Scorer
 from didact.types import Question
@@ -28,7 +28,7 @@ class ReasoningVerifier(Verifier):
 
     def __init__(self, *, seconds: float = 10.0) -> None:
         super().__init__()
-        need("reasoning_gym", "The verifier reasoning_gym")
+        require("reasoning_gym", "The verifier reasoning_gym")
         entry = {"question": "", "answer": "1", "metadata": {"source_dataset": "basic_arithmetic"}}
         self._scorer = Scorer("reasoning_gym", seconds=seconds, warm=_request("1", "basic_arithmetic", entry))
 

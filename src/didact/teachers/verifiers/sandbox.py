@@ -186,7 +186,7 @@ def _supervised(source: str, tests: Suite, *, seconds: float, memory: int, weak:
     limits = {"seconds": seconds, "memory": memory, "weak": weak, "program": tests.program}
     asked = {"tests": [_plain(test) for test in tests.tests], "setup": tests.setup, "entry_point": tests.entry_point}
     try:
-        messages = wire.framed({"source": source, **limits}) + wire.framed(asked)
+        messages = wire.frame({"source": source, **limits}) + wire.frame(asked)
     except (wire.WireError, UnicodeError) as error:
         return {"failed": f"the answer can't be sent: {error}"}
     with tempfile.TemporaryDirectory(prefix="didact-", ignore_cleanup_errors=True) as directory:

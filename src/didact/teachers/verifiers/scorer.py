@@ -73,7 +73,7 @@ class Scorer:
         assert process.stdin is not None and process.stdout is not None
         deadline = time.monotonic() + seconds
         try:
-            message = wire.framed(request)
+            message = wire.frame(request)
         except (wire.WireError, UnicodeError, TypeError, ValueError) as error:
             raise Abstention("could not send the answer", str(error)) from None
         try:

@@ -75,7 +75,7 @@ def _miscarried(a: int, b: int) -> str:
 
 
 def _pairs() -> list[tuple[int, int]]:
-    order = hashing.keyed(torch.arange(_NUMBERS**2), 0, "addition").argsort()[:_PROBLEMS].tolist()
+    order = hashing.keyed_hash(torch.arange(_NUMBERS**2), 0, "addition").argsort()[:_PROBLEMS].tolist()
     return [(_LOWEST + number // _NUMBERS, _LOWEST + number % _NUMBERS) for number in order]
 
 

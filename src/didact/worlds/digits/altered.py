@@ -172,7 +172,7 @@ def styles() -> Examples:
     tensors = {
         "x": torch.cat([in_style(plain.tensors["x"], style) for style in STYLES]),
         "label": plain.tensors["label"].repeat(count),
-        "id": torch.cat([hashing.keyed(ids, number, "digits_styles") for number in range(count)]),
+        "id": torch.cat([hashing.keyed_hash(ids, number, "digits_styles") for number in range(count)]),
         "group": ids.repeat(count),
         "style": torch.arange(count).repeat_interleave(plain.size),
     }

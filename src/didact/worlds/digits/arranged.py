@@ -41,7 +41,7 @@ def bags() -> Examples:
     """
     plain = digits()
     ids = plain.tensors["id"]
-    pools = hashing.keyed(ids, 0, "digits_bags: pools").argsort()[: plain.size // _POOL * _POOL].view(-1, _POOL)
+    pools = hashing.keyed_hash(ids, 0, "digits_bags: pools").argsort()[: plain.size // _POOL * _POOL].view(-1, _POOL)
     order = uniform(ids[pools].flatten(), _ROUNDS, 0, "digits_bags: bags").view(-1, _POOL, _ROUNDS).argsort(1)
     shuffled = pools.gather(1, order.transpose(1, 2).flatten(1))
     members = shuffled.view(-1, BAG)
@@ -83,7 +83,7 @@ def stream() -> Examples:
         MissingExtraError: scikit-learn is not installed.
     """
     plain = digits()
-    shuffled = plain.select(hashing.keyed(plain.tensors["id"], 0, "digits_stream").argsort())
+    shuffled = plain.select(hashing.keyed_hash(plain.tensors["id"], 0, "digits_stream").argsort())
     task = shuffled.tensors["label"] // 2
     in_order = shuffled.with_tensors(task_id=task).select(task.argsort(stable=True))
     return dataclasses.replace(in_order, name="digits:stream")

@@ -26,12 +26,12 @@ class NotPlainError(Exception):
 
 def send(descriptor: int, message: object) -> None:
     """Send what JSON can hold."""
-    data = memoryview(framed(message))
+    data = memoryview(frame(message))
     while data:
         data = data[os.write(descriptor, data) :]
 
 
-def framed(message: object) -> bytes:
+def frame(message: object) -> bytes:
     """A message as it is sent: four bytes of length, and JSON."""
     body = json.dumps(message).encode()
     if len(body) > LARGEST:
@@ -39,8 +39,8 @@ def framed(message: object) -> bytes:
     return struct.pack("<I", len(body)) + body
 
 
-def parsed(data: bytes) -> Any:
-    """The message that `framed` was given.
+def parse(data: bytes) -> Any:
+    """The message that `frame` was given.
 
     Raises:
         WireError: it is none, or not whole.
@@ -62,7 +62,7 @@ def receive(descriptor: int) -> Any:
     (size,) = struct.unpack("<I", _exactly(descriptor, 4))
     if size > LARGEST:
         raise WireError("the message is too long")
-    return parsed(struct.pack("<I", size) + _exactly(descriptor, size))
+    return parse(struct.pack("<I", size) + _exactly(descriptor, size))
 
 
 def _exactly(descriptor: int, size: int) -> bytes:

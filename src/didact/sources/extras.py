@@ -6,7 +6,7 @@ from typing import Any
 from didact.errors import MissingExtraError
 
 
-def need(module: str, extra: str, purpose: str, package: str | None = None) -> Any:
+def import_optional(module: str, extra: str, purpose: str, package: str | None = None) -> Any:
     """Import a module of an optional package.
 
     Args:

@@ -9,7 +9,7 @@ TURNS = 4
 """How many turns there are, the plain input included."""
 
 
-def turned(x: Tensor) -> Tensor:
+def rotations(x: Tensor) -> Tensor:
     """Inputs turned by 0, 1, 2 and 3 quarters, one turn after the other.
 
     Args:
