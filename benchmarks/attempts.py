@@ -138,7 +138,7 @@ def our_fit(kind: str) -> Any:
     """What `didact.fit` is given."""
     from didact import Budget
     from didact.catalogue import find
-    from didact.loop import OptimizerConfig
+    from didact.loop import LoopConfig, OptimizerConfig
     from didact.parts.models import build_causal
     from didact.rollouts import Sampling, Writer, rollout_rounds
     from didact.teachers import FunctionVerifier, LanguageTeacher
@@ -156,8 +156,7 @@ def our_fit(kind: str) -> Any:
     settings = {
         "budget": Budget(steps=STEPS),
         "optimizer": OptimizerConfig(lr=RATE, schedule="constant", weight_decay=0.01),
-        "device": "cpu",
-        "progress": False,
+        "loop": LoopConfig(device="cpu", progress=False),
     }
     return method, source, settings
 

@@ -117,7 +117,7 @@ def didact_prepare(work: Work) -> tuple[Any, Any]:
 
 def didact_run(work: Work, prepared: tuple[Any, Any]) -> Weights:
     """The call that a user would write, in float32 so that the arithmetic is the same."""
-    from didact.loop import Budget, OptimizerConfig, fit
+    from didact import Budget, LoopConfig, OptimizerConfig, fit
 
     method, source = prepared
     result = fit(
@@ -125,9 +125,7 @@ def didact_run(work: Work, prepared: tuple[Any, Any]) -> Weights:
         source,
         budget=Budget(steps=work.steps),
         optimizer=OptimizerConfig(name="adamw", lr=LR, weight_decay=WEIGHT_DECAY, schedule="cosine"),
-        device=work.device,
-        precision="float32",
-        progress=False,
+        loop=LoopConfig(device=work.device, precision="float32", progress=False),
     )
     assert result.cost.examples == work.steps * work.batch_size, "the ledger miscounts the examples"
     return method.learner.module.state_dict()

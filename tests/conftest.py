@@ -1,15 +1,18 @@
 """What many tests need: a small planted problem, and methods ready to run on it."""
 
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import settings
 from torch import nn
 
-from didact.types import IGNORE, Batch, Examples, Method
+from didact.loop import FitResult, LoopConfig, fit
+from didact.types import IGNORE, Batch, Examples, Method, Source
 
 # The examples of `make test` are the same each time, so that it never fails by chance; `make fuzz` looks for new ones.
 settings.register_profile("same", derandomize=True, database=None, deadline=None)
@@ -63,6 +66,12 @@ def make_method(name: str, *, seed: int = 0, dropout: float = 0.0) -> Method:
         "mean_teacher": lambda: mean_teacher.MeanTeacher(mean_teacher.Config(), learner),
     }
     return makers[name]()
+
+
+def quiet_fit(method: Method, source: Source, **settings: Any) -> FitResult:
+    """`fit` without a progress bar; the fields of its `LoopConfig` may stand beside its own arguments."""
+    own = {field.name: settings.pop(field.name) for field in dataclasses.fields(LoopConfig) if field.name in settings}
+    return fit(method, source, loop=LoopConfig(progress=False, **own), **settings)
 
 
 def weights(method: Method) -> dict[str, torch.Tensor]:

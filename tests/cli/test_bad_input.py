@@ -130,7 +130,7 @@ def test_values_that_are_missing_or_infinite(refused, value, word):
 
 def test_missing_values_are_filled_in_on_request(refused, tmp_path):
     table(rows={0: "1,,3,4,ant"})
-    words = ("--target", "kind", "--impute", "median", "--steps", "2", "--quiet", "--out", "run")
+    words = ("--target", "kind", "--impute", "median", "--steps", "2", "--no-progress", "--out", "run")
     assert main([*SUPERVISED, *words]) == 0
 
 
@@ -146,7 +146,7 @@ def test_an_unreadable_image(refused, capsys):
 def test_unreadable_images_are_left_out_on_request(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     images()
-    words = ["--skip-bad", "--steps", "2", "--quiet", "--out", "run", "--learner", "cnn:4"]
+    words = ["--skip-bad", "--steps", "2", "--no-progress", "--out", "run", "--learner", "cnn:4"]
     assert main(["run", "supervised", "--data", "pets", *words]) == 0
 
 
@@ -210,7 +210,7 @@ def stopped(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Method, "after_step", kill)
-        words = ("--target", "kind", "--steps", "40", "--checkpoint-every", "10", "--quiet", "--out", "run")
+        words = ("--target", "kind", "--steps", "40", "--checkpoint-every", "10", "--no-progress", "--out", "run")
         with pytest.raises(RuntimeError):
             main([*SUPERVISED, *words])
     return sorted(Path("run/checkpoints").glob("step-*"))
@@ -219,7 +219,7 @@ def stopped(tmp_path, monkeypatch):
 def test_a_truncated_checkpoint_is_named_and_the_one_before_it_used(stopped, capsys):
     broken = stopped[-1] / "tensors.safetensors"
     broken.write_bytes(broken.read_bytes()[:-10])
-    assert main(["resume", "run", "--quiet"]) == 0
+    assert main(["resume", "run", "--no-progress"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "tensors.safetensors is not what was written" in out
     assert stopped[-2].name in out
@@ -228,14 +228,14 @@ def test_a_truncated_checkpoint_is_named_and_the_one_before_it_used(stopped, cap
 def test_no_whole_checkpoint(stopped, capsys):
     for path in stopped:
         (path / "state.json").write_text("{}")
-    assert main(["resume", "run", "--quiet"]) == 2
+    assert main(["resume", "run", "--no-progress"]) == 2
     assert "There is no checkpoint to go on from" in capsys.readouterr().err
 
 
 def test_a_pickle_as_a_checkpoint(stopped, capsys):
     for path in stopped:
         (path / "tensors.safetensors").write_bytes(pickle.dumps(Trap()))
-    assert main(["resume", "run", "--quiet"]) == 2
+    assert main(["resume", "run", "--no-progress"]) == 2
     assert "tensors.safetensors is not what was written" in capsys.readouterr().err
     assert not Path("sprung").exists()
 

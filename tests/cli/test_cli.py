@@ -284,7 +284,7 @@ def test_a_forest_teaches_a_net_on_a_table_that_someone_just_made(forest, capsys
     (run / "report.html").unlink()
     assert main(["report", str(run)]) == 0
     assert (run / "report.html").exists()
-    assert main(["resume", str(run), "--quiet"]) == 0
+    assert main(["resume", str(run), "--no-progress"]) == 0
 
 
 def test_a_method_of_ones_own_is_run_by_its_file(work, capsys):
@@ -294,7 +294,7 @@ def test_a_method_of_ones_own_is_run_by_its_file(work, capsys):
             'label_loss(logits, batch["label"], smooth=', 'label_loss(logits, batch["label"], label_smoothing='
         )
     )
-    words = ["--data", "table.csv", "--target", "kind", "--steps", "3", "--smooth", "0.1", "--quiet"]
+    words = ["--data", "table.csv", "--target", "kind", "--steps", "3", "--smooth", "0.1", "--no-progress"]
     assert main(["run", "mine.py", *words]) == 0, capsys.readouterr().err
     stored = json.loads(Path("runs/mine-table-001/config.json").read_text())["config"]
     assert stored["options"] == {"smooth": 0.1}

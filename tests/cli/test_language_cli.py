@@ -10,7 +10,7 @@ import transformers
 from didact.cli import main
 from tiny_language import TEMPLATE, save_model, save_tokenizer
 
-SMALL = ["--steps", "2", "--batch-size", "8", "--quiet", "--sampling", "max_new_tokens=4,samples=2"]
+SMALL = ["--steps", "2", "--batch-size", "8", "--no-progress", "--sampling", "max_new_tokens=4,samples=2"]
 
 
 @pytest.fixture

@@ -57,9 +57,8 @@ def test_it_trains(method_file):
     import torch
     from torch import nn
 
-    from didact import Budget, catalogue, fit
+    from didact import Budget, LoopConfig, OptimizerConfig, catalogue, fit
     from didact.learners import ModuleLearner
-    from didact.loop import OptimizerConfig
     from didact.sources import BatchSource
     from didact.teachers import FrozenTeacher
     from didact.types import IGNORE, Examples
@@ -83,7 +82,7 @@ def test_it_trains(method_file):
         BatchSource(examples, batch_size=32),
         budget=Budget(steps=120),
         optimizer=OptimizerConfig(lr=0.05),
-        progress=False,
+        loop=LoopConfig(progress=False),
     )
     after = (learner(examples.batch()).logits.argmax(1) == labels).float().mean()
     assert result.status == "done"

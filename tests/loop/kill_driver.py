@@ -20,8 +20,8 @@ import torch
 import torch.utils.tensorboard
 
 import didact.health  # noqa: F401
-from conftest import make_method, planted
-from didact.loop import Budget, Validation, fit, load_checkpoint
+from conftest import make_method, planted, quiet_fit
+from didact.loop import Budget, Validation, load_checkpoint
 from didact.loop.checkpoint import list_checkpoints
 from didact.sources import BatchSource
 
@@ -37,7 +37,7 @@ def run(name: str, directory: Path) -> None:
     if not resume and directory.exists():
         for file in directory.glob("*.jsonl"):
             file.unlink()
-    fit(
+    quiet_fit(
         method,
         source,
         budget=Budget(steps=STEPS),
@@ -50,7 +50,6 @@ def run(name: str, directory: Path) -> None:
         ),
         evaluate_every=15,
         resume=resume,
-        progress=False,
     )
 
 

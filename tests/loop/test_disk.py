@@ -3,9 +3,9 @@
 import resource
 import signal
 
-from conftest import net
+from conftest import net, quiet_fit
 from didact.learners import ModuleLearner
-from didact.loop import Budget, fit, load_checkpoint
+from didact.loop import Budget, load_checkpoint
 from didact.loop.checkpoint import list_checkpoints
 from didact.methods.supervised.supervised import Config, Supervised
 from didact.sources import BatchSource
@@ -14,13 +14,12 @@ from didact.sources import BatchSource
 def run(problem, directory, steps, **options):
     method = Supervised(Config(), ModuleLearner(net(width=4000)))
     source = BatchSource(problem, batch_size=20)
-    return fit(
+    return quiet_fit(
         method,
         source,
         budget=Budget(steps=steps),
         run=directory,
         checkpoint_every=5,
-        progress=False,
         monitors=[],
         **options,
     )

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from conftest import make_method, net, planted
+from conftest import make_method, net, planted, quiet_fit
 from didact.curricula import ByLoss, SelfPaced, Uniform
 from didact.errors import ConfigError
 from didact.learners import ModuleLearner
-from didact.loop import Budget, OptimizerConfig, fit
+from didact.loop import Budget, OptimizerConfig
 from didact.losses.classes.divergence import forward_kl
 from didact.losses.labels.supervised import label_loss
 from didact.methods.supervised.supervised import Config, Supervised
@@ -16,7 +16,7 @@ from didact.sources import BatchSource
 from didact.types import IGNORE, Method, Term, Terms, Verdict
 
 PLAIN = OptimizerConfig(name="sgd", lr=0.1, momentum=0.0, weight_decay=0.0, schedule="constant")
-QUIET = {"optimizer": PLAIN, "device": "cpu", "progress": False, "monitors": []}
+QUIET = {"optimizer": PLAIN, "device": "cpu", "monitors": []}
 
 
 class Told(Uniform):
@@ -55,7 +55,7 @@ class TwoTerms(Method):
 def told_by(method, examples, *, progress="total", **options):
     curriculum = Told(examples.size)
     source = BatchSource(examples, batch_size=20, curriculum=curriculum, progress=progress)
-    fit(method, source, budget=Budget(steps=3), **QUIET, **options)
+    quiet_fit(method, source, budget=Budget(steps=3), **QUIET, **options)
     return curriculum.told
 
 
@@ -135,7 +135,7 @@ def drawn(curriculum, *, steps, wrong):
                 seen.append(batch["row"])
                 yield batch
 
-    fit(method, Noting(noisy(), batch_size=15, curriculum=curriculum), budget=Budget(steps=steps), **QUIET)
+    quiet_fit(method, Noting(noisy(), batch_size=15, curriculum=curriculum), budget=Budget(steps=steps), **QUIET)
     return torch.isin(torch.cat(seen[steps // 2 :]), wrong).float().mean().item()
 
 
@@ -163,7 +163,7 @@ def test_a_run_by_a_curriculum_is_resumed_to_the_bit(kind, tmp_path):
         method = Supervised(Config(), ModuleLearner(net(dropout=0.2)))
         source = BatchSource(noisy(), batch_size=15, curriculum=kind(90, seed=3))
         options = {**QUIET, "monitors": [Asks(pause)], "log_every": 1, "run": tmp_path / directory, "resume": resume}
-        return method, fit(method, source, budget=Budget(steps=50), **options)
+        return method, quiet_fit(method, source, budget=Budget(steps=50), **options)
 
     whole, _ = go("whole", 0)
     _, paused = go("cut", 23)

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from conftest import METHODS, make_method, net, weights
+from conftest import METHODS, make_method, net, quiet_fit, weights
 from didact.learners import ModuleLearner
-from didact.loop import Budget, OptimizerConfig, fit
+from didact.loop import Budget, OptimizerConfig
 from didact.loop.engine import Engine
 from didact.methods.supervised.supervised import Config, Supervised
 from didact.sources import BatchSource
@@ -19,8 +19,8 @@ pytestmark = [
 
 def go(problem, method, steps, *, device="cuda", **options):
     source = BatchSource(problem, batch_size=20, views=method.feed.views)
-    options = {"progress": False, "precision": "float32", **options}
-    return fit(method, source, budget=Budget(steps=steps), device=device, **options)
+    options = {"precision": "float32", **options}
+    return quiet_fit(method, source, budget=Budget(steps=steps), device=device, **options)
 
 
 @pytest.mark.parametrize("name", METHODS)

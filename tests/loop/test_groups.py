@@ -5,10 +5,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from conftest import net, planted
+from conftest import net, planted, quiet_fit
 from didact.errors import CheckpointError, ConfigError
 from didact.learners import ModuleLearner
-from didact.loop import Budget, OptimizerConfig, fit
+from didact.loop import Budget, OptimizerConfig
 from didact.methods.supervised.supervised import Config, Supervised
 from didact.sources import BatchSource
 from didact.types import Group, Method, Term, Terms, Verdict
@@ -34,9 +34,9 @@ class Pause:
 
 
 def go(method, **options):
-    settings = {"optimizer": OPTIMIZERS["adamw"], "device": "cpu", "log_every": 1, "progress": False, "monitors": []}
+    settings = {"optimizer": OPTIMIZERS["adamw"], "device": "cpu", "log_every": 1, "monitors": []}
     source = BatchSource(planted(), batch_size=20, seed=1)
-    return fit(method, source, budget=Budget(steps=STEPS), **{**settings, **options})
+    return quiet_fit(method, source, budget=Budget(steps=STEPS), **{**settings, **options})
 
 
 def linear(seed: int, *shape: int) -> nn.Linear:

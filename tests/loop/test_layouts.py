@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from conftest import quiet_fit
 from didact.learners import ModuleLearner
-from didact.loop import Budget, OptimizerConfig, fit
+from didact.loop import Budget, OptimizerConfig
 from didact.methods.supervised.supervised import Config, Supervised
 from didact.sources import BatchSource
 from didact.types import Examples, Verdict
@@ -64,8 +65,8 @@ class Pause:
 def go(layout, optimizer, **options):
     taught = method(layout)
     strides = [p.stride() for p in taught.parameters()]
-    settings = {"optimizer": OPTIMIZERS[optimizer], "device": "cpu", "log_every": 1, "progress": False}
-    fit(taught, BatchSource(images(), batch_size=8), budget=Budget(steps=20), **{"monitors": [], **settings, **options})
+    settings = {"optimizer": OPTIMIZERS[optimizer], "device": "cpu", "log_every": 1, "monitors": [], **options}
+    quiet_fit(taught, BatchSource(images(), batch_size=8), budget=Budget(steps=20), **settings)
     assert [p.stride() for p in taught.parameters()] == strides
     return taught
 

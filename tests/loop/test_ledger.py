@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import make_method, net, planted
+from conftest import make_method, net, planted, quiet_fit
 from didact.errors import ConfigError
 from didact.learners import ModuleLearner
-from didact.loop import Budget, OptimizerConfig, Validation, fit
+from didact.loop import Budget, OptimizerConfig, Validation
 from didact.memory import SignalCache
 from didact.methods.distillation.distill import Config, Distill
 from didact.methods.language.sft import SFT
@@ -39,7 +39,7 @@ from didact.types import (
 from rounds.doubles import Bandit, Oracle
 from together import run_together
 
-QUIET = {"progress": False, "monitors": [], "device": "cpu"}
+QUIET = {"monitors": [], "device": "cpu"}
 SUMS = Questions(
     items=tuple(
         Question(id=7 * a + b, prompt=f"{a}+{b}=", answer=str(a + b), completion=str(a + b))
@@ -121,7 +121,7 @@ class Self(Method):
 def test_a_budget_that_nothing_uses_up_is_refused_before_the_first_step(method, source, budget, said):
     taught = method()
     with pytest.raises(ConfigError, match=said):
-        fit(taught, source(), budget=Budget(**budget), **QUIET)
+        quiet_fit(taught, source(), budget=Budget(**budget), **QUIET)
     assert taught.step == 0
 
 
@@ -149,17 +149,17 @@ def written(size=4, **options):
 @pytest.mark.timeout(60)
 def test_a_budget_is_used_up_by_the_part_that_spends():
     teacher = RandomTeacher(3)
-    assert fit(distil(teacher), batches(), budget=Budget(teacher_calls=50), **QUIET).steps == 3
+    assert quiet_fit(distil(teacher), batches(), budget=Budget(teacher_calls=50), **QUIET).steps == 3
     # Behind a cache, 96 examples cost 96 calls; there are steps besides.
-    saving = fit(distil(cached()), batches(), budget=Budget(teacher_calls=200, steps=30), **QUIET)
+    saving = quiet_fit(distil(cached()), batches(), budget=Budget(teacher_calls=200, steps=30), **QUIET)
     assert (saving.steps, saving.cost.teacher_calls) == (30, 96)
     method, player = Played(), Bandit(environments=4)
-    played = fit(method, Rounds(None, player, method.collect, size=1), budget=Budget(env_steps=90), **QUIET)
+    played = quiet_fit(method, Rounds(None, player, method.collect, size=1), budget=Budget(env_steps=90), **QUIET)
     assert (played.steps, played.cost.env_steps, played.parts["bandit"]) == (5, 100, Cost(env_steps=100))
     method, source = written()
     sizes = [batch["input_ids"].numel() for _, batch in zip(range(9), written()[1], strict=False)]
     ends = next(n for n in range(9) if sum(sizes[:n]) >= 100)
-    read = fit(method, source, budget=Budget(tokens=100), **QUIET)
+    read = quiet_fit(method, source, budget=Budget(tokens=100), **QUIET)
     assert (read.steps, read.cost.student_tokens) == (ends, sum(sizes[:ends]))
 
 
@@ -186,7 +186,7 @@ class Asking:
 
 def test_labels_are_charged_when_they_are_read():
     def labels(steps, after=10):
-        result = fit(supervised(), Asking(after), budget=Budget(steps=steps), **QUIET)
+        result = quiet_fit(supervised(), Asking(after), budget=Budget(steps=steps), **QUIET)
         assert result.parts["batches"].labels == result.cost.labels
         return result.cost.labels
 
@@ -196,10 +196,10 @@ def test_labels_are_charged_when_they_are_read():
 
 
 def test_a_run_that_reads_no_label_is_charged_none():
-    result = fit(Self(), batches(), budget=Budget(steps=10), **QUIET)
+    result = quiet_fit(Self(), batches(), budget=Budget(steps=10), **QUIET)
     assert result.cost.labels == 0
     assert not any(cost.labels for cost in result.parts.values())
-    assert fit(Self(), batches(), budget=Budget(steps=10, labels=1), **QUIET).steps == 10
+    assert quiet_fit(Self(), batches(), budget=Budget(steps=10, labels=1), **QUIET).steps == 10
 
 
 def test_unlabelled_examples_and_repeats_are_no_labels():
@@ -212,14 +212,14 @@ def test_unlabelled_examples_and_repeats_are_no_labels():
         Phases([batches(examples.select(torch.arange(60))), batches(examples)], steps=12),
         Phases([batches(examples.select(torch.arange(*ends))) for ends in ((60,), (60, 96))], steps=12),
     ):
-        assert fit(supervised(), source, budget=Budget(steps=30), **QUIET).cost.labels == there
+        assert quiet_fit(supervised(), source, budget=Budget(steps=30), **QUIET).cost.labels == there
 
 
 def test_regression_targets_are_labels_where_they_are_known():
     target = torch.arange(96.0)
     target[::3] = float("nan")
     examples = planted().with_tensors(label=target)
-    assert fit(Regress(), batches(examples), budget=Budget(epochs=1), **QUIET).cost.labels == 64
+    assert quiet_fit(Regress(), batches(examples), budget=Budget(epochs=1), **QUIET).cost.labels == 64
 
 
 class Regress(Method):
@@ -235,17 +235,18 @@ class Regress(Method):
 
 
 def test_every_completion_is_a_label_however_they_lie_in_rows():
-    assert [fit(*written(), budget=Budget(steps=steps), **QUIET).cost.labels for steps in (1, 3, 9)] == [4, 12, 12]
+    costs = [quiet_fit(*written(), budget=Budget(steps=steps), **QUIET).cost for steps in (1, 3, 9)]
+    assert [cost.labels for cost in costs] == [4, 12, 12]
     method, source = written(1, packed=True)
     assert 1 < source.epoch_size < len(SUMS)
     first = next(iter(written(1, packed=True)[1]))
-    assert fit(method, source, budget=Budget(steps=1), **QUIET).cost.labels == int(first["segments"].max()) > 1
-    assert fit(*written(1, packed=True), budget=Budget(steps=9), **QUIET).cost.labels == len(SUMS)
+    assert quiet_fit(method, source, budget=Budget(steps=1), **QUIET).cost.labels == int(first["segments"].max()) > 1
+    assert quiet_fit(*written(1, packed=True), budget=Budget(steps=9), **QUIET).cost.labels == len(SUMS)
 
 
 @pytest.mark.parametrize(("limit", "steps", "read"), [(40, 2, 40), (50, 2, 40), (96, 30, 96), (500, 30, 96)])
 def test_no_more_labels_are_read_than_the_budget_allows(limit, steps, read):
-    result = fit(supervised(), batches(), budget=Budget(steps=30, labels=limit), **QUIET)
+    result = quiet_fit(supervised(), batches(), budget=Budget(steps=30, labels=limit), **QUIET)
     assert (result.status, result.steps, result.cost.labels) == ("done", steps, read)
     if steps < 30:
         assert result.reason == f"The next batch would read more than the {limit} labels that may be read."
@@ -253,18 +254,18 @@ def test_no_more_labels_are_read_than_the_budget_allows(limit, steps, read):
 
 def test_a_first_batch_beyond_the_budget_is_refused():
     with pytest.raises(ConfigError, match=r"allows 10 labels; 0 were read, and 20 more come next\. Allow"):
-        fit(supervised(), batches(), budget=Budget(steps=5, labels=10), **QUIET)
+        quiet_fit(supervised(), batches(), budget=Budget(steps=5, labels=10), **QUIET)
 
 
 def test_a_run_that_may_read_more_goes_on_as_if_it_always_might(run_directory):
     plain = {"optimizer": OptimizerConfig(schedule="constant"), **QUIET}
     whole = supervised()
-    fit(whole, batches(seed=4), budget=Budget(steps=4), **plain)
+    quiet_fit(whole, batches(seed=4), budget=Budget(steps=4), **plain)
     cut = supervised()
-    first = fit(cut, batches(seed=4), budget=Budget(steps=4, labels=40), run=run_directory, **plain)
+    first = quiet_fit(cut, batches(seed=4), budget=Budget(steps=4, labels=40), run=run_directory, **plain)
     assert (first.steps, first.cost.labels) == (2, 40)
     again = supervised()
-    rest = fit(again, batches(seed=4), budget=Budget(steps=4, labels=96), run=run_directory, resume=True, **plain)
+    rest = quiet_fit(again, batches(seed=4), budget=Budget(steps=4, labels=96), run=run_directory, resume=True, **plain)
     assert (rest.steps, rest.cost.labels) == (4, 80)
     for one, other in zip(whole.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, other)
@@ -288,7 +289,7 @@ class AskMore(Method):
 def test_active_learning_costs_what_it_asks_for_and_ends_where_it_may_ask_no_more():
     method, pool = AskMore(), Oracle(planted())
     source = Rounds(None, pool, method.collect, size=1, epochs=3)
-    result = fit(method, source, budget=Budget(steps=100, labels=22), **QUIET)
+    result = quiet_fit(method, source, budget=Budget(steps=100, labels=22), **QUIET)
     # Four rounds of five labels, from each of which it learns three times; a fifth would be 25 labels.
     assert (result.status, result.steps, result.cost.labels, int(pool.known.sum())) == ("done", 12, 20, 20)
     assert result.parts["oracle"].labels == 20 and not result.parts["batches"].labels
@@ -314,7 +315,7 @@ def test_a_question_is_a_label_where_its_answer_or_completion_is_read(verifier, 
     sampling = Sampling(samples=2, max_new_tokens=4)
     writer = Writer(method.learner, sampling, verifier_of(verifier) if verifier else None)
     source = rollout_rounds(SUMS, writer, method.collect, batch_size=8)
-    result = fit(method, source, budget=Budget(steps=2), **QUIET)
+    result = quiet_fit(method, source, budget=Budget(steps=2), **QUIET)
     # Two rounds of four questions, each completed twice.
     assert result.cost.labels == result.parts["writer"].labels == labels
     calls = 16 if verifier else 0
@@ -328,7 +329,7 @@ def test_a_question_is_a_label_where_its_answer_or_completion_is_read(verifier, 
 
 def test_each_member_of_a_committee_is_charged_by_itself_and_a_cache_once():
     members = [cached(), FrozenTeacher(ModuleLearner(net(16)))]
-    result = fit(distil(Committee(members)), batches(), budget=Budget(steps=10), **QUIET)
+    result = quiet_fit(distil(Committee(members)), batches(), budget=Budget(steps=10), **QUIET)
     assert result.parts["teacher.0"] == Cost(teacher_calls=96)
     assert result.parts["teacher.1"] == Cost(teacher_calls=192)
     assert result.cost.teacher_calls == 96 + 192
@@ -345,7 +346,7 @@ def test_what_evaluation_and_others_ask_is_not_charged():
     teacher.signal(ask)
     assert teacher.cost == Cost(teacher_calls=96)
     options = {"validation": Validation(evaluate), "evaluate_every": 2, **QUIET}
-    result = fit(distil(teacher), batches(size=10), budget=Budget(steps=5), **options)
+    result = quiet_fit(distil(teacher), batches(size=10), budget=Budget(steps=5), **options)
     assert result.cost.teacher_calls == result.parts["teacher"].teacher_calls == teacher.cost.teacher_calls == 50
     teacher.signal(ask)
     assert result.cost.teacher_calls == 50
@@ -356,9 +357,9 @@ def test_a_teacher_that_charges_nothing_costs_nothing():
         def signal(self, batch):
             return RandomTeacher(3).signal(batch)
 
-    assert fit(distil(Plain()), batches(), budget=Budget(steps=2), **QUIET).cost.teacher_calls == 0
+    assert quiet_fit(distil(Plain()), batches(), budget=Budget(steps=2), **QUIET).cost.teacher_calls == 0
     with pytest.raises(ConfigError, match="limits teacher_calls"):
-        fit(distil(Plain()), batches(), budget=Budget(teacher_calls=2), **QUIET)
+        quiet_fit(distil(Plain()), batches(), budget=Budget(teacher_calls=2), **QUIET)
 
 
 @pytest.mark.parametrize("stopped", [3, 7])
@@ -367,7 +368,7 @@ def test_a_run_that_was_cut_short_has_spent_what_a_whole_one_has(run_directory, 
         teacher = Committee([cached(), RandomTeacher(3, seed=1)])
         examples = planted(labelled=0.5)
         source = Phases([batches(examples.select(torch.arange(60))), batches(examples, seed=2)], steps=5)
-        return fit(distil(teacher), source, budget=Budget(steps=12, labels=90), **QUIET, **options)
+        return quiet_fit(distil(teacher), source, budget=Budget(steps=12, labels=90), **QUIET, **options)
 
     whole, left = teach(), [stopped]
 
@@ -394,10 +395,10 @@ def test_two_processes_have_both_spent_what_one_spends(tmp_path):
         import os, sys
         sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}
         import torch
-        from test_ledger import Budget, QUIET, Committee, RandomTeacher, batches, distil, fit, planted
+        from test_ledger import Budget, QUIET, Committee, RandomTeacher, batches, distil, planted, quiet_fit
         teacher = Committee([RandomTeacher(3), RandomTeacher(3, seed=1)])
         source = batches(planted(labelled=0.5), size=11)
-        result = fit(distil(teacher), source, budget=Budget(steps=3), **QUIET)
+        result = quiet_fit(distil(teacher), source, budget=Budget(steps=3), **QUIET)
         parts = {{name: cost.as_dict() for name, cost in result.parts.items()}}
         torch.save([result.cost.as_dict(), parts], {str(tmp_path)!r} + "/" + os.environ.get("RANK", "alone"))
         """)
@@ -405,7 +406,7 @@ def test_two_processes_have_both_spent_what_one_spends(tmp_path):
     run_together([str(script)], 2)
     teacher = Committee([RandomTeacher(3), RandomTeacher(3, seed=1)])
     source = batches(planted(labelled=0.5), size=11)
-    alone = fit(distil(teacher), source, budget=Budget(steps=3), **QUIET)
+    alone = quiet_fit(distil(teacher), source, budget=Budget(steps=3), **QUIET)
     assert alone.cost.teacher_calls == 66
     for rank in "01":
         cost, parts = torch.load(tmp_path / rank, weights_only=True)

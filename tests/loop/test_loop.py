@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from conftest import METHODS, make_method, net, planted, weights
+from conftest import METHODS, make_method, net, planted, quiet_fit, weights
 from didact.errors import ConfigError, RunError
 from didact.learners import ModuleLearner
-from didact.loop import Budget, OptimizerConfig, RunDirectory, Validation, fit
+from didact.loop import Budget, LoopConfig, OptimizerConfig, RunDirectory, Validation
 from didact.loop.checkpoint import list_checkpoints
 from didact.loop.flops import count_flops
 from didact.loop.guard import Guard
@@ -24,7 +24,7 @@ from didact.parts.models import build_causal
 from didact.sources import BatchSource
 from didact.types import IGNORE, Batch, Cost, ExampleFeed, Method, Term, Terms, Verdict
 
-QUIET = {"progress": False, "monitors": []}
+QUIET = {"monitors": []}
 
 
 def supervised(seed=0):
@@ -34,7 +34,7 @@ def supervised(seed=0):
 def test_the_loop_is_a_bare_pytorch_loop_to_the_bit(problem):
     steps, method, bare = 40, supervised(), net()
     source = BatchSource(problem, batch_size=20, seed=1)
-    fit(method, source, budget=Budget(steps=steps), device="cpu", **QUIET)
+    quiet_fit(method, source, budget=Budget(steps=steps), device="cpu", **QUIET)
 
     optimizer = torch.optim.AdamW(bare.parameters(), lr=1e-3, betas=(0.9, 0.999), weight_decay=0.01, fused=True)
     batches = iter(BatchSource(problem, batch_size=20, seed=1))
@@ -58,7 +58,7 @@ def test_cutting_a_batch_changes_nothing(name, micro_batch):
         method = make_method(name)
         source = BatchSource(examples, batch_size=40, views=method.feed.views)
         options = {"optimizer": OptimizerConfig(name="sgd", lr=0.1), "device": "cpu", **QUIET}
-        result = fit(method, source, budget=Budget(steps=6), micro_batch=cut, log_every=1, **options)
+        result = quiet_fit(method, source, budget=Budget(steps=6), micro_batch=cut, log_every=1, **options)
         losses = [record["loss/total"] for record in result.history]
         found.append((losses, weights(method)))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-4)
@@ -129,9 +129,9 @@ class Poisoned(Supervised):
 @pytest.mark.parametrize("where", ["loss", "gradient"])
 def test_a_number_that_is_not_finite_halts_before_the_weights_change(problem, where):
     method, calm = Poisoned(8, where), supervised()
-    options = {"optimizer": OptimizerConfig(schedule="constant"), "progress": False}
-    result = fit(method, BatchSource(problem, batch_size=20), budget=Budget(steps=30), **options)
-    fit(calm, BatchSource(problem, batch_size=20), budget=Budget(steps=7), **options)
+    options = {"optimizer": OptimizerConfig(schedule="constant")}
+    result = quiet_fit(method, BatchSource(problem, batch_size=20), budget=Budget(steps=30), **options)
+    quiet_fit(calm, BatchSource(problem, batch_size=20), budget=Budget(steps=7), **options)
     assert result.status == "stopped"
     assert result.steps == 7
     assert "7" in result.reason
@@ -154,19 +154,19 @@ def test_halting_without_waiting_for_the_device(problem, monkeypatch, name, wher
 
         monkeypatch.setattr(kind, "__init__", init)
 
-    options = {"optimizer": OptimizerConfig(name=name, schedule="constant"), "device": "cpu", "progress": False}
+    options = {"optimizer": OptimizerConfig(name=name, schedule="constant"), "device": "cpu"}
     method, calm = Poisoned(8, where), supervised()
-    fit(calm, BatchSource(problem, batch_size=20), budget=Budget(steps=7), **options)
+    quiet_fit(calm, BatchSource(problem, batch_size=20), budget=Budget(steps=7), **options)
     defer(Guard)
     defer(Recorder)
-    result = fit(method, BatchSource(problem, batch_size=20), budget=Budget(steps=30), clip_norm=100.0, **options)
+    result = quiet_fit(method, BatchSource(problem, batch_size=20), budget=Budget(steps=30), clip_norm=100.0, **options)
     assert (result.status, result.steps) == ("stopped", 7)
     for mine, theirs in zip(method.parameters(), calm.parameters(), strict=True):
         assert torch.equal(mine, theirs)
 
 
 def test_halting_needs_no_monitor(problem):
-    result = fit(Poisoned(3), BatchSource(problem, batch_size=20), budget=Budget(steps=30), **QUIET)
+    result = quiet_fit(Poisoned(3), BatchSource(problem, batch_size=20), budget=Budget(steps=30), **QUIET)
     assert (result.status, result.steps) == ("stopped", 2)
 
 
@@ -185,14 +185,13 @@ class Says:
 
 @pytest.mark.parametrize(("level", "status"), [("warn", "done"), ("pause", "paused"), ("stop", "stopped")])
 def test_the_loop_does_what_a_monitor_asks(problem, run_directory, level, status):
-    result = fit(
+    result = quiet_fit(
         supervised(),
         BatchSource(problem, batch_size=20),
         budget=Budget(steps=40),
         monitors=[Says(level, 20)],
         log_every=10,
         run=run_directory,
-        progress=False,
     )
     assert result.status == status
     assert result.steps == (40 if status == "done" else 20)
@@ -200,7 +199,7 @@ def test_the_loop_does_what_a_monitor_asks(problem, run_directory, level, status
     record = json.loads((run_directory / "verdicts.jsonl").read_text())
     assert (record["step"], record["level"], record["reason"]) == (20, level, "It was asked to.")
     if status == "paused":
-        resumed = fit(
+        resumed = quiet_fit(
             supervised(),
             BatchSource(problem, batch_size=20),
             budget=Budget(steps=40),
@@ -223,7 +222,7 @@ def test_rolling_back_restores_the_weights_and_halves_the_rate(problem, run_dire
             yield self.learner.module[0].weight.detach().clone()
 
     method = Spy(Config(), ModuleLearner(net()))
-    result = fit(
+    result = quiet_fit(
         method,
         BatchSource(problem, batch_size=20),
         budget=Budget(steps=40),
@@ -232,7 +231,6 @@ def test_rolling_back_restores_the_weights_and_halves_the_rate(problem, run_dire
         log_every=10,
         checkpoint_every=20,
         run=run_directory,
-        progress=False,
     )
     assert result.status == "done"
     assert torch.equal(seen[30], seen[20])
@@ -242,12 +240,11 @@ def test_rolling_back_restores_the_weights_and_halves_the_rate(problem, run_dire
 
 def test_rolling_back_without_checkpoints_is_refused(problem):
     with pytest.raises(ConfigError, match="roll back, which needs checkpoints"):
-        fit(
+        quiet_fit(
             supervised(),
             BatchSource(problem, batch_size=20),
             budget=Budget(steps=5),
             monitors=[Says("roll_back", 1)],
-            progress=False,
         )
 
 
@@ -256,9 +253,7 @@ def test_a_signal_saves_and_ends_the_run(problem, run_directory, number):
     method = supervised()
     before = signal.getsignal(number)
     threading.Timer(0.3, lambda: os.kill(os.getpid(), number)).start()
-    result = fit(
-        method, BatchSource(problem, batch_size=20), budget=Budget(seconds=60), run=run_directory, progress=False
-    )
+    result = quiet_fit(method, BatchSource(problem, batch_size=20), budget=Budget(seconds=60), run=run_directory)
     assert result.status == "interrupted"
     assert signal.getsignal(number) is before
     assert int(list_checkpoints(run_directory / "checkpoints")[0].name.split("-")[1]) == result.steps > 0
@@ -267,7 +262,7 @@ def test_a_signal_saves_and_ends_the_run(problem, run_directory, number):
 def test_budgets_on_each_axis(problem):
     def spent(**budget):
         method = make_method("distill")
-        return fit(method, BatchSource(problem, batch_size=20), budget=Budget(**budget), **QUIET).cost
+        return quiet_fit(method, BatchSource(problem, batch_size=20), budget=Budget(**budget), **QUIET).cost
 
     assert spent(steps=7).steps == 7
     # Epochs of 96 in batches of 20 have 5 steps.
@@ -289,7 +284,7 @@ def test_budgets_that_cannot_be_held(problem):
 
 
 def test_flops_are_counted_by_hand(problem):
-    result = fit(supervised(), BatchSource(problem, batch_size=20), budget=Budget(steps=5), device="cpu", **QUIET)
+    result = quiet_fit(supervised(), BatchSource(problem, batch_size=20), budget=Budget(steps=5), device="cpu", **QUIET)
     # Forward 2·(4·8 + 8·3) a example; backward as much for weights, and 2·8·3 for the hidden layer. 96 examples.
     assert result.cost.flops == 96 * (2 * (2 * (4 * 8 + 8 * 3)) + 2 * 8 * 3)
 
@@ -313,7 +308,7 @@ def test_counting_flops_changes_no_digit():
 
 def test_flops_leave_the_teacher_out(problem):
     flops = [
-        fit(
+        quiet_fit(
             make_method(name), BatchSource(problem, batch_size=20), budget=Budget(steps=5), device="cpu", **QUIET
         ).cost.flops
         for name in ("supervised", "distill")
@@ -325,7 +320,7 @@ def test_clipping_bounds_the_step(problem):
     options = {"optimizer": lambda p: torch.optim.SGD(p, lr=1.0), "device": "cpu", **QUIET}
     method = supervised()
     before = [p.detach().clone() for p in method.parameters()]
-    result = fit(method, BatchSource(problem, batch_size=96), budget=Budget(steps=1), clip_norm=0.01, **options)
+    result = quiet_fit(method, BatchSource(problem, batch_size=96), budget=Budget(steps=1), clip_norm=0.01, **options)
     moved = torch.stack([(p - b).square().sum() for p, b in zip(method.parameters(), before, strict=True)]).sum().sqrt()
     assert moved.item() == pytest.approx(0.01, rel=1e-4)
     assert result.history[-1]["grad_norm"] > 0.01
@@ -345,7 +340,7 @@ def test_schedules(schedule, at_half):
 def test_optimizers_go_downhill(problem, name):
     method = supervised()
     optimizer = OptimizerConfig(name=name, lr=0.1 if name == "sgd" else 1e-2)
-    result = fit(
+    result = quiet_fit(
         method,
         BatchSource(problem, batch_size=32),
         budget=Budget(steps=150),
@@ -373,11 +368,35 @@ def test_optimizer_settings_out_of_range(field, value, match):
         OptimizerConfig(**{field: value})
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "match"),
+    [
+        ("precision", "half", "precision is 'half'"),
+        ("clip_norm", 0.0, "clip_norm is 0.0, but must be above 0"),
+        *((name, 0, f"{name} is 0") for name in ("micro_batch", "log_every", "evaluate_every", "checkpoint_every")),
+        ("keep_checkpoints", 0, "keep_checkpoints is 0"),
+    ],
+)
+def test_loop_settings_out_of_range(field, value, match):
+    with pytest.raises(ConfigError, match=match):
+        LoopConfig(**{field: value})
+
+
+def test_an_evaluation_that_nothing_measures_is_refused(problem):
+    with pytest.raises(ConfigError, match="evaluate_every is 5, but there is no `validation`"):
+        quiet_fit(supervised(), BatchSource(problem, batch_size=20), budget=Budget(steps=5), evaluate_every=5)
+    with pytest.raises(ConfigError, match="select is 'first'"):
+        Validation(lambda _: {}, select="first")
+    with pytest.raises(ConfigError, match="metric is 'accuracy', but the evaluation gives nll"):
+        validation = Validation(lambda _: {"nll": 0.5})
+        quiet_fit(supervised(), BatchSource(problem, batch_size=20), budget=Budget(steps=5), validation=validation)
+
+
 def test_a_learner_without_parameters_is_refused(problem):
     method = supervised()
     method.learner.requires_grad_(False)
     with pytest.raises(ConfigError, match="nothing to train"):
-        fit(method, BatchSource(problem, batch_size=20), budget=Budget(steps=5), **QUIET)
+        quiet_fit(method, BatchSource(problem, batch_size=20), budget=Budget(steps=5), **QUIET)
 
 
 def test_micro_batches_are_refused_where_they_would_weigh_wrongly(problem):
@@ -398,7 +417,7 @@ def test_micro_batches_are_refused_where_they_would_weigh_wrongly(problem):
     ]:
         method = kind(Config(), ModuleLearner(net()))
         with pytest.raises(ConfigError, match=match):
-            fit(method, BatchSource(problem, batch_size=96), budget=Budget(steps=5), micro_batch=8, **QUIET)
+            quiet_fit(method, BatchSource(problem, batch_size=96), budget=Budget(steps=5), micro_batch=8, **QUIET)
 
 
 @pytest.mark.parametrize("stop", [None, 15, 25])
@@ -414,7 +433,7 @@ def test_the_best_weights_are_delivered_where_they_are_wanted(problem, tmp_path,
 
     for resume in (False, True) if stop else (False,):
         method = Notes(Config(), ModuleLearner(net()))
-        result = fit(
+        result = quiet_fit(
             method,
             BatchSource(problem, batch_size=20),
             budget=Budget(steps=40),
@@ -430,7 +449,7 @@ def test_the_best_weights_are_delivered_where_they_are_wanted(problem, tmp_path,
 
 def test_lower_is_better_for_losses(problem):
     scores = iter([0.5, 0.3, 0.9])
-    result = fit(
+    result = quiet_fit(
         supervised(),
         BatchSource(problem, batch_size=20),
         budget=Budget(steps=20),
@@ -442,8 +461,8 @@ def test_lower_is_better_for_losses(problem):
 
 
 def test_only_the_last_checkpoints_are_kept(problem, run_directory):
-    options = {"run": run_directory, "checkpoint_every": 5, "keep": 2, **QUIET}
-    fit(supervised(), BatchSource(problem, batch_size=20), budget=Budget(steps=30), **options)
+    options = {"run": run_directory, "checkpoint_every": 5, "keep_checkpoints": 2, **QUIET}
+    quiet_fit(supervised(), BatchSource(problem, batch_size=20), budget=Budget(steps=30), **options)
     names = [path.name for path in list_checkpoints(run_directory / "checkpoints")]
     assert names == ["step-0000000030", "step-0000000025"]
 
@@ -451,23 +470,27 @@ def test_only_the_last_checkpoints_are_kept(problem, run_directory):
 def test_a_directory_in_use_is_refused(problem, run_directory):
     held = RunDirectory(run_directory)
     with pytest.raises(RunError, match=rf"in use by a live run \(process {os.getpid()}\)"):
-        fit(supervised(), BatchSource(problem, batch_size=20), budget=Budget(steps=5), run=run_directory, **QUIET)
+        quiet_fit(supervised(), BatchSource(problem, batch_size=20), budget=Budget(steps=5), run=run_directory, **QUIET)
     held.close()
-    fit(supervised(), BatchSource(problem, batch_size=20), budget=Budget(steps=5), run=run_directory, **QUIET)
+    quiet_fit(supervised(), BatchSource(problem, batch_size=20), budget=Budget(steps=5), run=run_directory, **QUIET)
 
 
 def test_the_callers_generator_is_given_back(problem):
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    fit(make_method("supervised", dropout=0.5), BatchSource(problem, batch_size=20), budget=Budget(steps=5), **QUIET)
+    quiet_fit(
+        make_method("supervised", dropout=0.5), BatchSource(problem, batch_size=20), budget=Budget(steps=5), **QUIET
+    )
     assert torch.equal(torch.rand(3), expected)
 
 
 def test_the_same_seed_gives_the_same_weights(problem):
     def final(seed):
         method = make_method("supervised", dropout=0.5)
-        fit(method, BatchSource(problem, batch_size=20), budget=Budget(steps=20), seed=seed, device="cpu", **QUIET)
+        quiet_fit(
+            method, BatchSource(problem, batch_size=20), budget=Budget(steps=20), seed=seed, device="cpu", **QUIET
+        )
         return method.learner.module[0].weight
 
     assert torch.equal(final(1), final(1))
@@ -482,7 +505,7 @@ def test_costs_add_up():
 def test_bfloat16_on_the_cpu_trains(problem):
     method = supervised()
     options = {"precision": "bfloat16", "device": "cpu", "log_every": 25, **QUIET}
-    result = fit(
+    result = quiet_fit(
         method,
         BatchSource(problem, batch_size=32),
         budget=Budget(steps=150),
@@ -495,4 +518,4 @@ def test_bfloat16_on_the_cpu_trains(problem):
 
 def test_an_unknown_device_is_refused(problem):
     with pytest.raises(ConfigError, match="device is 'cuda:77'"):
-        fit(supervised(), BatchSource(problem, batch_size=20), budget=Budget(steps=5), device="cuda:77", **QUIET)
+        quiet_fit(supervised(), BatchSource(problem, batch_size=20), budget=Budget(steps=5), device="cuda:77", **QUIET)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import METHODS, make_method, weights
+from conftest import METHODS, make_method, quiet_fit, weights
 from didact.errors import CheckpointError, RunError
-from didact.loop import Budget, fit, load_checkpoint
+from didact.loop import Budget, load_checkpoint
 from didact.loop.checkpoint import list_checkpoints
 from didact.sources import BatchSource
 
@@ -29,8 +29,8 @@ def test_kill_nine_at_twenty_random_moments(name):
 def go(problem, directory, steps, *, resume=False, seed=0, name="mean_teacher"):
     method = make_method(name, seed=seed, dropout=0.2)
     source = BatchSource(problem, batch_size=20, views=method.feed.views)
-    options = {"run": directory, "checkpoint_every": 5, "progress": False, "resume": resume}
-    result = fit(method, source, budget=Budget(steps=steps), **options)
+    options = {"run": directory, "checkpoint_every": 5, "resume": resume}
+    result = quiet_fit(method, source, budget=Budget(steps=steps), **options)
     return method, result
 
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import net, planted, weights
+from conftest import net, planted, quiet_fit, weights
 from didact.errors import CheckpointError, ConfigError
 from didact.learners import ModuleLearner
-from didact.loop import Budget, OptimizerConfig, fit
+from didact.loop import Budget, OptimizerConfig
 from didact.loop.checkpoint import load_latest
 from didact.loop.state import LARGE, Attributes
 from didact.methods.supervised.supervised import Config, Supervised
@@ -56,8 +56,10 @@ class Stop:
 
 def go(method, run=None, *, monitors=(), resume=False, steps=STEPS):
     source = BatchSource(planted(), batch_size=20)
-    options = {"optimizer": OptimizerConfig(lr=0.03), "log_every": 1, "progress": False, "device": "cpu"}
-    return fit(method, source, budget=Budget(steps=steps), run=run, resume=resume, monitors=list(monitors), **options)
+    options = {"optimizer": OptimizerConfig(lr=0.03), "log_every": 1, "device": "cpu"}
+    return quiet_fit(
+        method, source, budget=Budget(steps=steps), run=run, resume=resume, monitors=list(monitors), **options
+    )
 
 
 def resumed_equals_whole(make, path: Path) -> bool:

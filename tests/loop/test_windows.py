@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from conftest import make_method, net
+from conftest import make_method, net, quiet_fit
 from didact.learners import ModuleLearner
-from didact.loop import Budget, Validation, engine, fit
+from didact.loop import Budget, Validation, engine
 from didact.loop.checkpoint import list_checkpoints, load_checkpoint
 from didact.methods.supervised.supervised import Config, Supervised
 from didact.sources import BatchSource
@@ -47,7 +47,7 @@ def planted_clock(monkeypatch, seconds):
 
 def go(problem, directory, *, steps=STEPS, resume=False):
     method, watcher = make_method("fitnet", dropout=0.3), Watcher()
-    result = fit(
+    result = quiet_fit(
         method,
         BatchSource(problem, batch_size=20, seed=3),
         budget=Budget(steps=steps),
@@ -56,7 +56,6 @@ def go(problem, directory, *, steps=STEPS, resume=False):
         evaluate_every=15,
         log_every=4,
         run=directory,
-        progress=False,
         device="cpu",
         resume=resume,
     )
@@ -163,16 +162,15 @@ def test_rolling_back_goes_to_before_the_window(problem, run_directory, keep):
         def after_step(self):
             weights[self.step + 1] = self.learner.module[0].weight.detach().clone()
 
-    result = fit(
+    result = quiet_fit(
         Notes(Config(), ModuleLearner(net())),
         BatchSource(problem, batch_size=20),
         budget=Budget(steps=60),
         monitors=[RollsBack((40, 50))],
         log_every=10,
         checkpoint_every=3,
-        keep=keep,
+        keep_checkpoints=keep,
         run=run_directory,
-        progress=False,
     )
     assert result.status == "done"
     # The checkpoints of steps 33 to 39 are of the weights that are objected to, those of 42 to 48 too.

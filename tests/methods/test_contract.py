@@ -14,12 +14,13 @@ import pytest
 import torch
 from torch import nn
 
+from conftest import quiet_fit
 from didact import catalogue, worlds
 from didact.errors import ConfigError
 from didact.experiment import running
 from didact.experiment.material import Objects, Run
 from didact.experiment.preparing import prepare, takes
-from didact.loop import OptimizerConfig, Validation, fit
+from didact.loop import OptimizerConfig, Validation
 from didact.loop.checkpoint import read_checkpoint, save_checkpoint
 from didact.materials.examples.source import train_of
 from didact.types import Method
@@ -71,8 +72,8 @@ def ready(name: str, *, train: bool = False, objects: Objects | None = None, **c
 def taught(name: str, *, prepared: Run | None = None, settings: dict | None = None, **changes):
     """The result of three steps, and the method after them."""
     prepared = prepared or ready(name, **changes)
-    options = {"device": "cpu", "precision": "float32", "monitors": [], "log_every": 1, "progress": False}
-    result = fit(
+    options = {"device": "cpu", "precision": "float32", "monitors": [], "log_every": 1}
+    result = quiet_fit(
         prepared.method,
         prepared.source,
         budget=prepared.config.budget,

@@ -15,11 +15,12 @@ import pytest
 import torch
 
 import didact
+from conftest import quiet_fit
 from didact import catalogue
 from didact.experiment import running
 from didact.experiment.material import Run
 from didact.experiment.preparing import prepare, takes
-from didact.loop import OptimizerConfig, Validation, fit
+from didact.loop import OptimizerConfig, Validation
 from didact.loop.checkpoint import read_checkpoint, save_checkpoint
 from didact.parts.models import build_causal
 from didact.types import Method, RolloutFeed
@@ -63,8 +64,8 @@ def ready(name: str, *, learner=LEARNER, teacher=TEACHER, **changes) -> Run:
 
 def taught(prepared: Run, **settings):
     """The result of some steps."""
-    settings = {"device": "cpu", "precision": "float32", "monitors": [], "log_every": 1, "progress": False} | settings
-    result = fit(
+    settings = {"device": "cpu", "precision": "float32", "monitors": [], "log_every": 1} | settings
+    result = quiet_fit(
         prepared.method,
         prepared.source,
         budget=prepared.config.budget,

@@ -5,10 +5,10 @@ import copy
 import pytest
 import torch
 
+from conftest import quiet_fit
 from didact.errors import ConfigError
 from didact.experiment import running
 from didact.experiment.preparing import prepare
-from didact.loop import fit
 from didact.methods.language import grpo, seeded_iterated
 from didact.types import Question, Questions
 from small_questions import questions
@@ -36,7 +36,7 @@ def taught(prepared, **settings):
         return loss(batch)
 
     prepared.method.loss = noted
-    result = fit(
+    result = quiet_fit(
         prepared.method,
         prepared.source,
         budget=prepared.config.budget,
@@ -45,7 +45,6 @@ def taught(prepared, **settings):
         seed=0,
         device="cpu",
         precision="float32",
-        progress=False,
         log_every=1,
         **settings,
     )

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import METHODS, make_method, net, planted, weights
+from conftest import METHODS, make_method, net, planted, quiet_fit, weights
 from didact.errors import ConfigError
 from didact.learners import ModuleLearner
-from didact.loop import Budget, OptimizerConfig, fit
+from didact.loop import Budget, OptimizerConfig
 from didact.methods.distillation import distill, fitnet, mutual_learning
 from didact.methods.semi_supervised import mean_teacher
 from didact.methods.supervised import supervised
@@ -176,8 +176,8 @@ def test_a_method_lowers_its_own_loss(name):
         said = net(16, seed=99)(examples.tensors["x"]).argmax(-1)
         examples = examples.with_tensors(label=torch.where(examples.tensors["label"] == IGNORE, IGNORE, said))
     source = BatchSource(examples, batch_size=32, views=method.feed.views)
-    options = {"optimizer": OptimizerConfig(lr=3e-3, schedule="constant"), "progress": False, "log_every": 20}
-    result = fit(method, source, budget=Budget(steps=400), device="cpu", **options)
+    options = {"optimizer": OptimizerConfig(lr=3e-3, schedule="constant"), "log_every": 20}
+    result = quiet_fit(method, source, budget=Budget(steps=400), device="cpu", **options)
     last = result.history[-1]
     first = next(r for r in result.history if r.keys() >= last.keys() and not math.isnan(r["loss/total"]))
     if name == "mean_teacher":
@@ -191,14 +191,14 @@ def test_a_method_lowers_its_own_loss(name):
 def test_a_method_teaches(name):
     examples, method = planted(labelled=0.5), make_method(name)
     if name in ("distill", "fitnet"):
-        options = {"progress": False, "device": "cpu", "optimizer": OptimizerConfig(lr=1e-2)}
+        options = {"device": "cpu", "optimizer": OptimizerConfig(lr=1e-2)}
         teacher = supervised.Supervised(supervised.Config(), ModuleLearner(net(16)))
-        fit(teacher, BatchSource(planted(), batch_size=32), budget=Budget(steps=200), **options)
+        quiet_fit(teacher, BatchSource(planted(), batch_size=32), budget=Budget(steps=200), **options)
         method.teacher = FrozenTeacher(teacher.learner)
         method.teacher.tap("hidden")
     source = BatchSource(examples, batch_size=32, views=method.feed.views)
-    options = {"optimizer": OptimizerConfig(lr=1e-2), "progress": False, "device": "cpu"}
-    fit(method, source, budget=Budget(steps=300), **options)
+    options = {"optimizer": OptimizerConfig(lr=1e-2), "device": "cpu"}
+    quiet_fit(method, source, budget=Budget(steps=300), **options)
     fresh = planted(300, seed=5)
     right = method.delivered(fresh.batch()).logits.argmax(-1) == fresh.tensors["label"]
     assert right.float().mean() > 0.9

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from didact.cli import main
 from together import run_together
 
-DIGITS = ["--data", "digits", "--student", "mlp:16", "--batch-size", "256", "--quiet"]
+DIGITS = ["--data", "digits", "--student", "mlp:16", "--batch-size", "256", "--no-progress"]
 
 
 @pytest.fixture

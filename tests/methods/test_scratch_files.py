@@ -8,10 +8,10 @@ import torch
 
 import didact
 from blobs import blobs
-from conftest import net, planted
+from conftest import net, planted, quiet_fit
 from didact import catalogue, sources
 from didact.learners import ModuleLearner
-from didact.loop import Budget, OptimizerConfig, fit
+from didact.loop import Budget, OptimizerConfig
 from didact.sources import BatchSource, Phases
 from didact.types import Method
 
@@ -117,7 +117,7 @@ def interrupting(steps):
     return after_step
 
 
-OPTIONS = {"optimizer": OptimizerConfig(lr=0.01, schedule="constant"), "device": "cpu", "progress": False}
+OPTIONS = {"optimizer": OptimizerConfig(lr=0.01, schedule="constant"), "device": "cpu"}
 
 
 # ---- FixMatch
@@ -152,7 +152,7 @@ def test_fixmatch_runs_by_fit_and_its_batches_can_be_cut(written):
     for micro_batch in (None, 10):
         method = made(path, ModuleLearner(net()), threshold=0.5)
         source = BatchSource(planted(labelled=0.2), batch_size=32, views=method.feed.views)
-        fit(method, source, budget=Budget(steps=20), micro_batch=micro_batch, **OPTIONS)
+        quiet_fit(method, source, budget=Budget(steps=20), micro_batch=micro_batch, **OPTIONS)
         found.append(torch.cat([p.detach().flatten() for p in method.learner.parameters()]))
     torch.testing.assert_close(*found)
 
@@ -168,7 +168,7 @@ def streamed(path, *, alpha=0.5, run=None, resume=False):
     first, second = stream()
     method = made(path, ModuleLearner(net(16, classes=4, dropout=0.1)), first.batch(slice(0, 2)), alpha=alpha)
     source = Phases([BatchSource(part, batch_size=20, seed=k) for k, part in enumerate((first, second))], steps=120)
-    result = fit(method, source, budget=Budget(steps=240), run=run, resume=resume, **OPTIONS)
+    result = quiet_fit(method, source, budget=Budget(steps=240), run=run, resume=resume, **OPTIONS)
     return method.learner, result
 
 

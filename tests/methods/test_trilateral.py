@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from conftest import net, planted
+from conftest import net, planted, quiet_fit
 from didact import hashing
 from didact.errors import ConfigError
 from didact.learners import ModuleLearner
@@ -92,7 +92,7 @@ def test_the_student_learns_with_the_ratio_held_fixed():
 
 def test_a_teacher_that_is_wrong_comes_to_count_less():
     """The teacher is right about class 0 alone, and sure of class 1 elsewhere."""
-    from didact.loop import Budget, OptimizerConfig, fit
+    from didact.loop import Budget, OptimizerConfig
     from didact.sources import BatchSource
 
     class HalfWrong(torch.nn.Module):
@@ -104,7 +104,7 @@ def test_a_teacher_that_is_wrong_comes_to_count_less():
     teacher = FrozenTeacher(ModuleLearner(HalfWrong()))
     method = Trilateral(Config(rate=0.5), ModuleLearner(net()), teacher, examples.batch(slice(0, 8)))
     source = BatchSource(examples, batch_size=60)
-    fit(method, source, budget=Budget(steps=250), optimizer=OptimizerConfig(lr=1e-2), device="cpu", progress=False)
+    quiet_fit(method, source, budget=Budget(steps=250), optimizer=OptimizerConfig(lr=1e-2), device="cpu")
     batch = examples.batch()
     said = teacher.signal(batch).logits.softmax(-1)
     with torch.no_grad():

@@ -14,7 +14,7 @@ import test_contract
 import test_language_contract
 import torch
 
-from didact.loop import fit
+from conftest import quiet_fit
 from didact.memory import PerExample
 from didact.types import Batch, Stateful
 
@@ -38,8 +38,8 @@ def learn(name: str, seed: int) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)  # some teachers begin with weights that nothing else decides
     prepared = (test_contract if name in test_contract.NAMES else test_language_contract).ready(name)
     table = PerExample(10_000, {"told": ()})
-    options = {"device": "cpu", "precision": "float32", "monitors": [], "log_every": 1, "progress": False}
-    result = fit(
+    options = {"device": "cpu", "precision": "float32", "monitors": [], "log_every": 1}
+    result = quiet_fit(
         prepared.method,
         noted(prepared.source, table),
         budget=prepared.config.budget,

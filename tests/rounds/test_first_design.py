@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from didact import Budget, fit
+from conftest import quiet_fit
+from didact import Budget
 from didact.loop import OptimizerConfig
 from didact.methods.language import gkd, grpo
 from didact.parts.models import build_causal
@@ -39,7 +40,7 @@ def test_a_run_writes_and_learns_what_it_did_before(name):
     method.loss = noted
     writer = Writer(learner, Sampling(max_new_tokens=4, samples=4), verifier, seed=3)
     source = rollout_rounds(questions(10), writer, method.collect, batch_size=16, feed=method.feed, seed=3)
-    options = {"optimizer": OptimizerConfig(lr=1e-2, schedule="constant"), "monitors": [], "progress": False}
-    fit(method, source, budget=Budget(steps=len(KEPT[name]["loss"])), device="cpu", **options)
+    options = {"optimizer": OptimizerConfig(lr=1e-2, schedule="constant"), "monitors": []}
+    quiet_fit(method, source, budget=Budget(steps=len(KEPT[name]["loss"])), device="cpu", **options)
     assert tokens == KEPT[name]["tokens"]
     assert losses == pytest.approx(KEPT[name]["loss"], rel=1e-4, abs=1e-6)

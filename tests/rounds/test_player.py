@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from conftest import quiet_fit
 from didact.learners import ModuleLearner
-from didact.loop import Budget, OptimizerConfig, fit
+from didact.loop import Budget, OptimizerConfig
 from didact.losses.policy.surrogate import ppo_clip_loss
 from didact.sources import Rounds
 from didact.types import Batch, Method, StepFeed, Term, Terms
@@ -37,8 +38,8 @@ def taught(chances=(0.2, 0.8), steps=160, **options):
     feed, player = method.feed, Bandit(chances)
     source = Rounds(None, player, method.collect, size=1, epochs=feed.epochs, minibatches=feed.minibatches)
     optimizer = OptimizerConfig(lr=0.1, schedule="constant", weight_decay=0.0)
-    quiet = {"progress": False, "monitors": [], "device": "cpu"}
-    fit(method, source, budget=Budget(steps=steps), optimizer=optimizer, **quiet, **options)
+    quiet = {"monitors": [], "device": "cpu"}
+    quiet_fit(method, source, budget=Budget(steps=steps), optimizer=optimizer, **quiet, **options)
     return method, player
 
 

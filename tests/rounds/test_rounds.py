@@ -7,15 +7,16 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from conftest import quiet_fit
 from didact.curricula import Uniform
 from didact.errors import ConfigError, DataError
 from didact.learners import ModuleLearner
-from didact.loop import Budget, OptimizerConfig, fit
+from didact.loop import Budget, OptimizerConfig
 from didact.losses.labels.supervised import cross_entropy
 from didact.sources import Rounds
 from didact.types import Batch, ExampleFeed, Method, Terms
 
-QUIET = {"progress": False, "monitors": [], "device": "cpu", "log_every": 1}
+QUIET = {"monitors": [], "device": "cpu", "log_every": 1}
 
 
 class Actor:
@@ -164,7 +165,7 @@ def test_what_is_restarted_begins_anew_at_each_round_but_the_first(restart, stop
         source = Rounds(
             None, Actor(), lambda _, actor: thrice(drawn(actor.round)), size=1, minibatches=3, restart=restart
         )
-        fit(method, source, budget=Budget(steps=steps), **options, **more)
+        quiet_fit(method, source, budget=Budget(steps=steps), **options, **more)
         return method
 
     if stopped is None:
@@ -187,5 +188,5 @@ def test_a_round_is_collected_with_the_share_of_the_budget_that_is_used():
         seen.append((method.step, method.fraction))
         return drawn(actor.round)
 
-    fit(method, Rounds(None, Actor(), collect, size=1, minibatches=2), budget=Budget(steps=8), **QUIET)
+    quiet_fit(method, Rounds(None, Actor(), collect, size=1, minibatches=2), budget=Budget(steps=8), **QUIET)
     assert seen == [(0, 0.0), (2, 0.25), (4, 0.5), (6, 0.75)]

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from didact import Budget, fit
+from conftest import quiet_fit
+from didact import Budget
 from didact.learners import ModuleLearner
 from didact.loop import OptimizerConfig
 from didact.sources import Rounds, from_tensors
@@ -52,7 +53,7 @@ class Active(Method):
         return Terms(label=label_loss(self.learner(batch).logits, batch["label"]))
 '''
 BOUNDARY = 0.37
-QUIET = {"progress": False, "monitors": [], "device": "cpu"}
+QUIET = {"monitors": [], "device": "cpu"}
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def learn(tmp_path):
         chosen = curriculum(method.learner, pool)
         source = Rounds(chosen, pool, method.collect, size=4, epochs=50, restart="optimizer")
         optimizer = OptimizerConfig(lr=0.1, schedule="constant")
-        return method, fit(method, source, budget=Budget(steps=steps), optimizer=optimizer, **QUIET, **options)
+        return method, quiet_fit(method, source, budget=Budget(steps=steps), optimizer=optimizer, **QUIET, **options)
 
     return begun
 

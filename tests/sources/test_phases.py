@@ -5,11 +5,11 @@ import itertools
 import pytest
 import torch
 
-from conftest import net, planted
+from conftest import net, planted, quiet_fit
 from didact.curricula import SelfPaced
 from didact.errors import CheckpointError, ConfigError
 from didact.learners import ModuleLearner
-from didact.loop import Budget, OptimizerConfig, fit
+from didact.loop import Budget, OptimizerConfig
 from didact.methods.supervised import supervised
 from didact.sources import BatchSource, Phases
 from didact.types import Source, Stateful
@@ -108,8 +108,8 @@ class Noted(supervised.Supervised):
 
 def taught(restart, steps=7):
     method = Noted(supervised.Config(), ModuleLearner(net()))
-    options = {"optimizer": OptimizerConfig(lr=0.05, schedule="constant"), "device": "cpu", "progress": False}
-    fit(method, Phases(sources_of(12, 20, 8), steps=3, restart=restart), budget=Budget(steps=steps), **options)
+    options = {"optimizer": OptimizerConfig(lr=0.05, schedule="constant"), "device": "cpu"}
+    quiet_fit(method, Phases(sources_of(12, 20, 8), steps=3, restart=restart), budget=Budget(steps=steps), **options)
     return method
 
 
@@ -129,9 +129,9 @@ def test_a_run_is_resumed_in_the_second_phase_to_the_bit(tmp_path):
     def go_on(steps, *, resume=False):
         method = supervised.Supervised(supervised.Config(), ModuleLearner(net(dropout=0.3)))
         source = Phases(sources_of(12, 20), steps=3, restart="optimizer")
-        options = {"optimizer": OptimizerConfig(lr=0.05, schedule="constant"), "device": "cpu", "progress": False}
+        options = {"optimizer": OptimizerConfig(lr=0.05, schedule="constant"), "device": "cpu"}
         run = tmp_path / ("whole" if steps == 9 and not resume else "cut")
-        fit(method, source, budget=Budget(steps=steps), run=run, resume=resume, **options)
+        quiet_fit(method, source, budget=Budget(steps=steps), run=run, resume=resume, **options)
         return method.learner.module[0].weight
 
     whole = go_on(9)

@@ -290,10 +290,9 @@ def _teach(key: str, world: str, seed: int, on_result: OnResult | None = None) -
             reference=claim.baseline,
             metric=claim.metric,
             baselines="none",
-            progress=False,
             on_result=tell,
             data=world,
-            **{"device": "cpu", **claim.settings},
+            **{"progress": False, "device": "cpu", **claim.settings},
         )
     except DidactError as error:
         # Its message alone: not every error can be sent from one process to another.

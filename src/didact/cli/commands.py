@@ -117,7 +117,7 @@ def _run(namespace: argparse.Namespace, **fixed: object) -> int:
     from didact.experiment import records, running
 
     directory = namespace.out or records.new_directory(f"{_plain(config.method)}-{_plain(config.data.source)}")
-    return _finish(running.run(config, directory=directory, progress=not namespace.quiet))
+    return _finish(running.run(config, directory=directory))
 
 
 def _distill(namespace: argparse.Namespace) -> int:
@@ -134,7 +134,8 @@ def _plain(name: str) -> str:
 def _resume(namespace: argparse.Namespace) -> int:
     from didact.experiment import running
 
-    return _finish(running.resume(namespace.run, trust=flags.trusted(namespace), progress=not namespace.quiet))
+    progress = getattr(namespace, "progress", True)
+    return _finish(running.resume(namespace.run, trust=flags.trusted(namespace), progress=progress))
 
 
 def _finish(result: "RunResult") -> int:
@@ -159,9 +160,8 @@ def _compare(namespace: argparse.Namespace) -> int:
             reference=reference,
             metric=namespace.metric,
             baselines=namespace.baselines,
-            progress=False,
             on_result=counter,
-            **values,
+            **{"progress": False, **values},
         )
     data = str(values.get("data", "digits"))
     place = records.new_directory(f"compare-{_plain(data)}")

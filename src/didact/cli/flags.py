@@ -107,9 +107,9 @@ def add_flag(group: Any, option: Option, *, flags: Sequence[str] = (), dest: str
     )
 
 
-def add_trust(parser: argparse.ArgumentParser) -> None:
-    """Add the flag that says what a file may ask for, to a command without the other flags of a run."""
-    add_flag(parser, run_options()["trust"])
+def add_run_flag(parser: argparse.ArgumentParser, name: str) -> None:
+    """Add one flag of a run, such as `trust`, to a command without the others."""
+    add_flag(parser, run_options()[name])
 
 
 def trusted(namespace: argparse.Namespace) -> tuple[str, ...]:

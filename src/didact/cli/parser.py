@@ -177,8 +177,8 @@ def _report(parser: Parser, _words: list[str]) -> None:
 
 def _resume(parser: Parser, _words: list[str]) -> None:
     parser.add_argument("run", metavar="RUN", help="the directory of a run")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    flags.add_trust(parser)
+    flags.add_run_flag(parser, "progress")
+    flags.add_run_flag(parser, "trust")
 
 
 def _chat(parser: Parser, _words: list[str]) -> None:
@@ -192,13 +192,12 @@ def _export(parser: Parser, _words: list[str]) -> None:
     parser.add_argument("run", metavar="RUN", help="the directory of a run")
     parser.add_argument("--to", metavar="safetensors|onnx|hf", default="safetensors", help="the format (safetensors)")
     parser.add_argument("--out", metavar="PATH", help="where to write it (beside the run's other files)")
-    flags.add_trust(parser)
+    flags.add_run_flag(parser, "trust")
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="TOML or JSON with any of these options; flags override it")
     parser.add_argument("--out", metavar="DIR", help="the run's directory (a new one under runs/)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
     flags.add_run_flags(parser)
 
 

@@ -59,7 +59,6 @@ def compare(
     reference: str | None = None,
     metric: str | None = None,
     baselines: str | Sequence[str] = "auto",
-    progress: bool = True,
     on_result: Callable[[str, int, ArmResult], None] | None = None,
     **settings: object,
 ) -> Compared:
@@ -74,7 +73,6 @@ def compare(
         reference: the arm that the others are compared with; by default `supervised` where it is there, else the first.
         metric: what is compared; by default accuracy, or R2 for a regression.
         baselines: names of cheap alternatives, `auto` for those that fit the data, `none`.
-        progress: whether to show a progress bar, in a terminal.
         on_result: told of each result as it comes: arm, seed, result.
         settings: what all arms share: fields of `RunConfig` such as `labels=100, steps=500`; and `data`, `student` (a
             module is copied for each run), `verifier`, and for the arms that take one `teacher`, which may be objects
@@ -87,7 +85,7 @@ def compare(
         DidactError: Something does not fit; the message names the field, the value and what would work.
     """
     plan = Plan(arms, settings)
-    bench = _Bench(plan, progress)
+    bench = _Bench(plan)
     names = _baselines(baselines, bench, seeds)
     known = check_all(plan, bench, seeds)
     runs = {name: _runner(bench, name) for name in plan.configs}
@@ -152,8 +150,8 @@ def _so_far(results: Mapping[str, list[ArmResult]], seeds: Sequence[int], refere
 class _Bench:
     """Runs arms, and keeps what they can share: data by seed, and what was trained first."""
 
-    def __init__(self, plan: Plan, progress: bool) -> None:
-        self.plan, self.progress = plan, progress
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
         self.opened: dict[tuple[int, str, str], Data] = {}
         self.trained: dict[tuple[int, int, str], tuple[Document, Cost]] = {}
         self.curves: dict[str, list[list[Document]]] = {name: [] for name in plan.configs}
@@ -209,7 +207,6 @@ class _Bench:
             self.objects(name),
             data=self.data(seed, name),
             keeper=self.keeper(config),
-            progress=self.progress,
         )
         if result.status == "interrupted":
             raise KeyboardInterrupt

@@ -1,5 +1,6 @@
 """What parts learn before a run: each lesson is taught by the same loop, with checkpoints of its own."""
 
+import dataclasses
 import re
 import shutil
 from collections.abc import Callable, Sequence
@@ -54,24 +55,21 @@ class Lesson:
     optimizer: OptimizerConfig
     seed: int
     loop: LoopConfig
-    """Where it is computed, and how often a checkpoint is written; the rest is the lesson's own."""
+    """See `fit`; how often the run is evaluated and how its batches are cut means nothing here."""
     reached: Reached | None = None
     """Ends the lesson; where the budget ends first, it has failed."""
     monitors: Sequence[Monitor] | None = None
     """By default those of `fit`."""
-    log_every: int = 50
-    clip_norm: float | None = None
     decided_by: object = None
     """All that decides what is learned, as JSON has it, by which it is kept for every run; None to keep it for this run
     alone."""
 
-    def teach(self, directory: Path | None, place: Place, *, progress: bool) -> FitResult:
+    def teach(self, directory: Path | None, place: Place) -> FitResult:
         """Teach, or go on from the last checkpoint.
 
         Args:
             directory: for figures and checkpoints; without one, nothing is written.
             place: this process among those that learn together.
-            progress: whether to show a progress bar.
         """
         going_on = place.broadcast(directory is not None and bool(list_checkpoints(directory / "checkpoints")))
         if directory is not None and place.first and not going_on:
@@ -81,16 +79,11 @@ class Lesson:
             self.source,
             budget=self.budget,
             optimizer=self.optimizer,
+            loop=dataclasses.replace(self.loop, evaluate_every=None, micro_batch=None),
             monitors=self.monitors if self.reached is None else [*(self.monitors or ()), self.reached],
             run=directory,
             resume=going_on,
             seed=self.seed,
-            device=self.loop.device,
-            precision=self.loop.precision,
-            checkpoint_every=self.loop.checkpoint_every,
-            clip_norm=self.clip_norm,
-            log_every=self.log_every,
-            progress=progress,
         )
 
 
@@ -103,7 +96,6 @@ def learn(
     place: Place,
     keeper: Keeper | None,
     directory: Path | None,
-    progress: bool,
 ) -> Cost:
     """Teach a model a lesson, or take the weights that it had after it before.
 
@@ -115,7 +107,6 @@ def learn(
         place: this process among those that learn together; the first one keeps what was learned.
         keeper: keeps it for the next time.
         directory: for checkpoints of the training itself.
-        progress: whether to show a progress bar.
 
     Raises:
         RunError: The training broke down, or was not enough.
@@ -127,7 +118,7 @@ def learn(
     place.gather_objects(None)  # until all have looked, none writes
     training = None if directory is None else directory / f"{name}-training"
     if cost is None:
-        result = lesson.teach(training, place, progress=progress)
+        result = lesson.teach(training, place)
         if result.status == "interrupted":
             onward = "" if directory is None else f" Go on with: didact resume {directory.parent}"
             raise KeyboardInterrupt(f"Interrupted in the training before the run: {words}.{onward}")

@@ -28,7 +28,6 @@ def prepare(
     directory: Path | None = None,
     begin: Callable[[Run[Data]], None] | None = None,
     teach: bool = True,
-    progress: bool = False,
 ) -> Run[Data]:
     """Put a run together, refuse what cannot work, and train what must be learned first.
 
@@ -40,7 +39,6 @@ def prepare(
         directory: for checkpoints of what is trained first.
         begin: called when all is checked, before anything is trained.
         teach: False leaves what must be learned first unlearned, for a check alone.
-        progress: whether to show a progress bar.
 
     Returns:
         All that the loop needs.
@@ -54,7 +52,7 @@ def prepare(
     if begin is not None:
         begin(run)
     if teach:
-        _teach(run, keeper, directory, progress=progress)
+        _teach(run, keeper, directory)
     return run
 
 
@@ -163,14 +161,14 @@ def _method(run: Run[Data]) -> Iterator[Check]:
     yield Check("ok", "method", f"{run.info.name}: {type(run.method).__name__}, {run.info.title} Budget: {limits}.")
 
 
-def _teach(run: Run[Data], keeper: Keeper | None, directory: Path | None, *, progress: bool) -> None:
+def _teach(run: Run[Data], keeper: Keeper | None, directory: Path | None) -> None:
     """Train what must be learned first, and have the method made anew: its reference may be a copy of the student."""
     warmups = [(role, warmup) for role, part in run.parts.items() for warmup in part.warmups]
     for number, (role, warmup) in enumerate(warmups):
         lesson = run.material.lesson(run, role, warmup)
         name, words = lessons.file_name(f"{number}-{role}-{warmup.spec}"), f"{role} is {warmup.spec!r}"
         run.teacher_cost += lessons.learn(
-            lesson, warmup.model, name, words, place=run.place, keeper=keeper, directory=directory, progress=progress
+            lesson, warmup.model, name, words, place=run.place, keeper=keeper, directory=directory
         )
         if warmup.freeze:
             warmup.model.eval().requires_grad_(False)

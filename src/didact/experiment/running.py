@@ -84,7 +84,6 @@ def run(
     config: RunConfig | None = None,
     *,
     directory: str | Path | None = None,
-    progress: bool = True,
     data: object = None,
     student: Any = None,
     teacher: object = None,
@@ -97,7 +96,6 @@ def run(
         config: the configuration; or give its fields as keyword arguments, with `method`, and the method's own options
             too. `steps`, `epochs` and `seconds` stand for a budget.
         directory: where figures, checkpoints, the student and the report are written; nothing is written without one.
-        progress: whether to show a progress bar, in a terminal.
         data: a name or path; or `Examples`, a mapping of tensors with `x` and `label`, or a pair (x, y).
         student: a spec; or an `nn.Module`, which is trained in place, or a function that returns one. It may be called
             `learner` too.
@@ -121,9 +119,9 @@ def run(
         **settings,
     )
     if directory is None:
-        return execute(config, objects, progress=progress)
+        return execute(config, objects)
     place = find_place(find_device(config.loop.device))
-    return _in_directory(config, objects, place.broadcast(Path(directory)), progress=progress)
+    return _in_directory(config, objects, place.broadcast(Path(directory)))
 
 
 def resume(directory: str | Path, *, trust: Iterable[str] = (), progress: bool = True, **objects: object) -> RunResult:
@@ -153,8 +151,8 @@ def resume(directory: str | Path, *, trust: Iterable[str] = (), progress: bool =
         )
     trusted = tuple(trust)
     with trusting.asked_by(directory / "config.json", trusted):
-        config = configs.make({**stored["config"], "trust": trusted})
-        return _in_directory(config, given, directory, progress=progress, stored=stored)
+        config = configs.make({**stored["config"], "trust": trusted, "progress": progress})
+        return _in_directory(config, given, directory, stored=stored)
 
 
 def gather(config: RunConfig | None = None, **settings: object) -> tuple[RunConfig, Objects]:
@@ -193,7 +191,6 @@ def execute(
     *,
     data: Data | None = None,
     keeper: Keeper | None = None,
-    progress: bool = False,
 ) -> RunResult:
     """A run in memory: nothing is written."""
     if any(choice.endswith("roll_back") for choice in config.monitors):
@@ -201,31 +198,26 @@ def execute(
             f"monitors is {', '.join(config.monitors)}, but rolling back needs the checkpoints of a run with a "
             "directory; ask for pause or stop instead, or give a directory."
         )
-    run = prepare(config, objects, data=data, keeper=keeper, progress=progress)
-    return _finished(run, _fit(run, None, progress=progress))
+    run = prepare(config, objects, data=data, keeper=keeper)
+    return _finished(run, _fit(run, None))
 
 
-def _fit(run: Run[Data], directory: RunDirectory | None, *, progress: bool, going_on: bool = False) -> FitResult:
-    config, evaluator = run.config, run.evaluator
-    validation = Validation(evaluator.validate, evaluator.metric, config.select) if evaluator.validates else None
+def _fit(run: Run[Data], directory: RunDirectory | None, *, going_on: bool = False) -> FitResult:
+    config, evaluator, validation = run.config, run.evaluator, None
+    loop = dataclasses.replace(config.loop, log_every=config.loop.log_every or run.material.log_every)
+    if evaluator.validates:
+        validation = Validation(evaluator.validate, evaluator.metric, config.select)
     return fit(
         run.method,
         run.source,
         budget=config.budget,
-        monitors=health.monitors(run.material.name, config.monitors),
         optimizer=config.optimizer,
+        loop=dataclasses.replace(loop, evaluate_every=_cadence(run) if evaluator.validates else None),
+        monitors=health.monitors(run.material.name, config.monitors),
         validation=validation,
-        evaluate_every=_cadence(run) if evaluator.validates else None,
         run=directory,
         seed=config.seed,
-        device=config.loop.device,
-        precision=config.loop.precision,
-        micro_batch=config.loop.micro_batch,
-        clip_norm=config.loop.clip_norm,
-        checkpoint_every=config.loop.checkpoint_every,
-        log_every=run.material.log_every,
         resume=going_on,
-        progress=progress,
     )
 
 
@@ -244,7 +236,6 @@ def _in_directory(
     objects: Objects,
     path: Path,
     *,
-    progress: bool,
     stored: Document | None = None,
 ) -> RunResult:
     """A run that is written, or gone on with where something is stored.
@@ -266,13 +257,13 @@ def _in_directory(
 
     first = path / "teachers"
     try:
-        run = prepare(config, objects, keeper=ModelStore(first), directory=first, begin=begin, progress=progress)
+        run = prepare(config, objects, keeper=ModelStore(first), directory=first, begin=begin)
         (directory,) = opened
         checkpoint = run.place.broadcast(stored is not None and bool(list_checkpoints(directory.checkpoints)))
         if stored is not None and not checkpoint:
             # It was killed before its first checkpoint: what it wrote until then will be written again.
             directory.rewind()
-        result = _fit(run, directory, progress=progress, going_on=checkpoint)
+        result = _fit(run, directory, going_on=checkpoint)
         finished = _finished(run, result, path)
         if run.place.first:
             _keep(run, finished, path)

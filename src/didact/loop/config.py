@@ -9,23 +9,29 @@ from didact.errors import check_choice, check_range
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopConfig:
-    """Where and how the steps are made, and how often it is looked at them.
+    """Where and how the steps are made, how often they are looked at, and what is kept of them.
 
     Raises:
-        ConfigError: a number out of range.
+        ConfigError: a number out of range, or an unknown precision.
     """
 
     FLAGS: ClassVar[Mapping[str, str]] = {}
 
     device: str = "auto"  # cpu, cuda, mps or auto
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of the arithmetic
+    precision: Literal["auto", "float32", "bfloat16"] = (
+        "auto"  # of matrix products; auto: bfloat16 where the GPU has it
+    )
     clip_norm: float | None = None  # longest gradient that is not shortened
-    micro_batch: int | None = None  # examples that go through the model at once
+    micro_batch: int | None = None  # examples that go through the model at once, to save memory
+    log_every: int | None = None  # steps between readings of the losses, when monitors look; 50, or 10 for text
     evaluate_every: int | None = None  # steps between evaluations on the validation examples; ten times a run
-    checkpoint_every: int | None = None  # steps between checkpoints
+    checkpoint_every: int | None = None  # steps between checkpoints; one a minute
+    keep_checkpoints: int = 3  # how many checkpoints are kept
+    progress: bool = True  # a progress bar, in a terminal
 
     def __post_init__(self) -> None:
-        for name in ("micro_batch", "evaluate_every", "checkpoint_every"):
+        check_choice("precision", self.precision, ("auto", "float32", "bfloat16"))
+        for name in ("micro_batch", "log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints"):
             if (value := getattr(self, name)) is not None:
                 check_range(name, value, at_least=1)
         if self.clip_norm is not None:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from didact.errors import ConfigError, check_choice
+from didact.errors import ConfigError
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -31,7 +31,6 @@ def find_device(name: str) -> torch.device:
 
 def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[object]:
     """Run matrix products in bfloat16 where asked for; `auto` asks for it on a GPU that has it."""
-    check_choice("precision", precision, ("auto", "float32", "bfloat16"))
     auto = precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
     if precision == "bfloat16" or auto:
         return torch.autocast(device.type, dtype=torch.bfloat16)

@@ -4,7 +4,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -14,8 +14,8 @@ from didact.documents import Document, Values
 from didact.errors import CheckpointError, ConfigError
 from didact.loop import checkpoint as ckpt
 from didact.loop.budget import Budget
-from didact.loop.config import Validation
-from didact.loop.devices import Precision, autocast, peak_memory
+from didact.loop.config import LoopConfig, Validation
+from didact.loop.devices import autocast, peak_memory
 from didact.loop.flops import count_flops
 from didact.loop.generators import generator_states, set_generator_states
 from didact.loop.guard import Guard
@@ -47,6 +47,8 @@ from didact.types import (
     Window,
 )
 
+LOG_EVERY = 50
+"""Steps in a window where `log_every` does not say."""
 PROBE_SIZE = 128
 PROBE_WINDOWS = 10
 """Monitors may probe the learner in every so manieth window."""
@@ -59,23 +61,8 @@ ROLL_BACK_FACTOR = 0.5
 """What the learning rate is multiplied by at each roll-back."""
 
 
-@dataclass(slots=True)
-class Cadence:
-    """Steps between readings, evaluations and checkpoints."""
-
-    log: int
-    evaluate: int | None
-    checkpoint: int | None
-
-
 class Engine:
     """The state of a run, and what is done with it."""
-
-    precision: Precision
-    micro_batch: int | None
-    keep: int
-    validation: Validation | None
-    cadence: Cadence
 
     def __init__(
         self,
@@ -85,10 +72,13 @@ class Engine:
         optimizer: OptimizerConfig | OptimizerFactory,
         monitors: Sequence[Monitor],
         place: Place,
-        clip_norm: float | None,
+        loop: LoopConfig,
+        validation: Validation | None,
         directory: RunDirectory | None,
     ) -> None:
         device = place.device
+        self.loop, self.validation = loop, validation
+        self.log_every = loop.log_every or LOG_EVERY
         self.method, self.source, self.budget, self.monitors = method.to(device), source, budget, monitors
         self.method.place = place
         if isinstance(source, SharedSource):
@@ -97,7 +87,7 @@ class Engine:
         self.attributes = Attributes(method)
         self.stepper = Stepper(method, optimizer)
         self.initial = InitialState(method, source)
-        self.guard = Guard(device, self.stepper.optimizer, clip_norm)
+        self.guard = Guard(device, self.stepper.optimizer, loop.clip_norm)
         self.recorder = Recorder(device)
         self.ledger = Ledger(budget.labels)
         for name, part, _ in spenders({**method.parts(), "": source}):
@@ -154,7 +144,7 @@ class Engine:
             self.cost.seconds += now - clock
             clock = now
             stopping, due = self.agree(stop)
-            if not admitted or self.cost.steps % self.cadence.log == 0:
+            if not admitted or self.cost.steps % self.log_every == 0:
                 self.look(admitted)
             if self.going:
                 self.keep_house(stopping, due)
@@ -234,15 +224,15 @@ class Engine:
         """Compute the loss of a batch and its gradient, in one piece or in several."""
         if self.place.size > 1:
             return self.shared_gradients(batch)
-        if self.micro_batch is None or batch.size <= self.micro_batch:
-            with autocast(self.precision, self.device):
+        if self.loop.micro_batch is None or batch.size <= self.loop.micro_batch:
+            with autocast(self.loop.precision, self.device):
                 terms = self.method.loss(batch)
             self.stepper.backward(terms)
             return terms
         counts = self.method.counts(batch)
         parts = []
-        for part in batch.split(self.micro_batch):
-            with autocast(self.precision, self.device):
+        for part in batch.split(self.loop.micro_batch):
+            with autocast(self.loop.precision, self.device):
                 terms = self.method.loss(part)
             self.stepper.backward(terms, counts)
             parts.append(terms.detach(rows=self.uses_feedback))
@@ -253,7 +243,7 @@ class Engine:
 
     def shared_gradients(self, batch: Batch) -> Terms:
         """Compute the loss of this process's rows, and the gradient of all."""
-        with autocast(self.precision, self.device), self.ledger.summed(self.place):
+        with autocast(self.loop.precision, self.device), self.ledger.summed(self.place):
             terms = self.method.loss(mine := self.place.mine(batch))
         rows = (mine.size, batch.size if self.method.feed.coupled else mine.size) if self.uses_feedback else ()
         whole = sum_terms(terms, self.place, rows)
@@ -266,9 +256,9 @@ class Engine:
         for name, term in found.items():
             if float(expected[name]) != float(term.count):
                 raise ConfigError(
-                    f"micro_batch is {self.micro_batch}, but the term {name!r} counted {float(term.count):g} where "
-                    f"{float(expected[name]):g} were expected (a teacher that abstains?), so that a cut batch would be "
-                    "weighed wrongly; leave micro_batch out."
+                    f"micro_batch is {self.loop.micro_batch}, but the term {name!r} counted {float(term.count):g} "
+                    f"where {float(expected[name]):g} were expected (a teacher that abstains?), so that a cut "
+                    "batch would be weighed wrongly; leave micro_batch out."
                 )
 
     # ---- looking
@@ -381,8 +371,8 @@ class Engine:
 
     def keep_house(self, stopping: bool, due: bool) -> None:
         """Evaluate, stop and save when it is time."""
-        step, every = self.cost.steps, self.cadence
-        if every.evaluate is not None and step % every.evaluate == 0 and step != self.validated_step:
+        step, every = self.cost.steps, self.loop.evaluate_every
+        if every is not None and step % every == 0 and step != self.validated_step:
             self.validate()
         if stopping and self.going:
             self.result.status, self.result.reason = "interrupted", "A signal asked the run to end."
@@ -399,9 +389,9 @@ class Engine:
         """Whether it is time for a checkpoint; the first comes after a step, with whatever that brings into being."""
         if self.saved_step < 0:
             return True
-        if self.cadence.checkpoint is None:
+        if self.loop.checkpoint_every is None:
             return time.monotonic() - self.saved_time > CHECKPOINT_SECONDS
-        return self.cost.steps % self.cadence.checkpoint == 0
+        return self.cost.steps % self.loop.checkpoint_every == 0
 
     def validate(self) -> None:
         """Evaluate the delivered learner, and keep its weights if it is the best so far and those are wanted."""
@@ -429,7 +419,7 @@ class Engine:
         self.attempt(
             f"The checkpoint of step {self.cost.steps}",
             lambda folder: ckpt.save_numbered(
-                folder.checkpoints, self.cost.steps, self.state(), keep=self.keep, until=self.seen_step
+                folder.checkpoints, self.cost.steps, self.state(), keep=self.loop.keep_checkpoints, until=self.seen_step
             ),
         )
         self.saved_step, self.saved_time = self.cost.steps, time.monotonic()

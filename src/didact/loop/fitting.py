@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from didact import health, stopping
-from didact.errors import ConfigError, check_range
+from didact.errors import ConfigError
 from didact.loop.budget import Budget
-from didact.loop.config import Validation
-from didact.loop.devices import Precision, find_device
-from didact.loop.engine import Cadence, Engine
+from didact.loop.config import LoopConfig, Validation
+from didact.loop.devices import find_device
+from didact.loop.engine import Engine
 from didact.loop.generators import seeded
 from didact.loop.ledger import check_budget
 from didact.loop.optimizer import OptimizerConfig, OptimizerFactory
@@ -25,20 +25,12 @@ def fit(
     *,
     budget: Budget,
     optimizer: OptimizerConfig | OptimizerFactory | None = None,
+    loop: LoopConfig | None = None,
     monitors: Sequence[Monitor] | None = None,
     validation: Validation | None = None,
-    evaluate_every: int | None = None,
     run: Path | str | RunDirectory | None = None,
     seed: int = 0,
-    device: str = "auto",
-    precision: Precision = "auto",
-    micro_batch: int | None = None,
-    clip_norm: float | None = None,
-    log_every: int = 50,
-    checkpoint_every: int | None = None,
-    keep: int = 3,
     resume: bool = False,
-    progress: bool = True,
 ) -> FitResult:
     """Teach `method.learner` until the budget is used up.
 
@@ -47,21 +39,13 @@ def fit(
         source: where batches come from.
         budget: where to end.
         optimizer: its settings, or a function from parameters to an optimizer; by default AdamW with a cosine schedule.
+        loop: where it is computed, how often it is looked at, and what is kept.
         monitors: what watches; by default those of `didact.health.monitors`.
-        validation: what the student is worth, at the beginning, at the end and as often as `evaluate_every` says.
-        evaluate_every: steps between evaluations; by default only at the end.
-        run: directory for figures and checkpoints; without one nothing is written.
+        validation: what the student is worth, at the beginning, at the end and as often as `loop.evaluate_every` says.
+        run: directory for figures and checkpoints; without one nothing is written. There is always a checkpoint after
+            the first step, and one at the end.
         seed: of the global generators (dropout and the like) while the run goes on; the caller's are given back.
-        device: `auto`, `cpu`, `cuda`, `cuda:1`.
-        precision: `auto` computes matrix products in bfloat16 on a GPU that has it; `float32`, `bfloat16`.
-        micro_batch: cut each batch into parts of at most this many examples, to save memory; the gradient is the same.
-        clip_norm: the largest norm that the gradient may have.
-        log_every: steps between readings of the losses, which is also how often monitors look.
-        checkpoint_every: steps between checkpoints; by default one a minute. There is always one after the first
-            step, and one at the end.
-        keep: how many checkpoints to keep.
         resume: go on from the newest whole checkpoint of `run`, to the bit as if there had been no stop.
-        progress: show a progress bar, where the terminal is one.
 
     Returns:
         What became of it. The learner has been trained in place.
@@ -71,31 +55,22 @@ def fit(
         RunError: the run's directory is in use or already holds a run.
         CheckpointError: there is nothing to resume from, or it is of another architecture.
     """
-    check_range("log_every", log_every, at_least=1)
-    check_range("keep", keep, at_least=1)
-    if clip_norm is not None:
-        check_range("clip_norm", clip_norm, above=0.0)
-    if monitors is None:
-        monitors = health.monitors(method.feed.material)
-    if evaluate_every is not None:
-        check_range("evaluate_every", evaluate_every, at_least=1)
-        if validation is None:
-            raise ConfigError(f"evaluate_every is {evaluate_every}, but there is no `validation`.")
-    _check(method, source, budget, monitors, run, micro_batch, resume)
-    place = find_place(find_device(device))
-    check_place(method, place, micro_batch)
+    optimizer, loop = optimizer or OptimizerConfig(), loop or LoopConfig()
+    monitors = health.monitors(method.feed.material) if monitors is None else monitors
+    if loop.evaluate_every is not None and validation is None:
+        raise ConfigError(f"evaluate_every is {loop.evaluate_every}, but there is no `validation`.")
+    _check(method, source, budget, monitors, run, loop.micro_batch, resume)
+    place = find_place(find_device(loop.device))
+    check_place(method, place, loop.micro_batch)
     made = isinstance(run, str | Path)
     directory = RunDirectory(run, fresh=not resume, writes=place.first) if made else run
     try:
         with seeded(seed, place.device), stopping.asked() as stop:
-            loop = Engine(method, source, budget, optimizer or OptimizerConfig(), monitors, place, clip_norm, directory)
-            loop.precision, loop.micro_batch, loop.keep = precision, micro_batch, keep
-            loop.validation = validation
-            loop.cadence = Cadence(log_every, evaluate_every, checkpoint_every)
+            engine = Engine(method, source, budget, optimizer, monitors, place, loop, validation, directory)
             if resume:
-                loop.resume()
-            with ProgressLine(progress and place.first, type(method).__name__) as line:
-                return loop.go(line, stop)
+                engine.resume()
+            with ProgressLine(loop.progress and place.first, type(method).__name__) as line:
+                return engine.go(line, stop)
     finally:
         if directory is not None and directory is not run:
             directory.close()
@@ -121,7 +96,6 @@ def _check(
     if rolling and run is None:
         raise ConfigError(f"{rolling[0]} asks to roll back, which needs checkpoints; give the run a directory.")
     if micro_batch is not None:
-        check_range("micro_batch", micro_batch, at_least=1)
         if method.feed.coupled:
             raise ConfigError(
                 f"micro_batch is {micro_batch}, but {name} compares the examples of a batch with each other, "
@@ -140,7 +114,7 @@ def check_place(method: Method, place: Place, micro_batch: int | None) -> None:
     Args:
         method: it may have to learn in one process, or to see whole batches.
         place: this process among the others.
-        micro_batch: see `fit`.
+        micro_batch: see `LoopConfig`.
 
     Raises:
         ConfigError: There are several processes, and the method or the cut of batches wants one.

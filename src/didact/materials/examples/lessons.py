@@ -1,5 +1,6 @@
 """What a model learns before a run on examples: labels, or another tensor of the data."""
 
+import dataclasses
 import re
 
 from didact import catalogue, evaluation, hashing
@@ -35,10 +36,9 @@ def lesson_of(run: Run[ExampleData], role: str, warmup: Warmup) -> Lesson:
         budget=_budget(warmup, source, config),
         optimizer=OptimizerConfig(lr=warmup.rate),
         seed=config.seed + SEED,
-        loop=config.loop,
+        loop=dataclasses.replace(config.loop, clip_norm=None, log_every=EVERY if warmup.goal else None),
         reached=_reached(run.data, warmup) if warmup.goal else None,
         decided_by=_decided_by(run, warmup, train),
-        log_every=EVERY if warmup.goal else 50,
     )
 
 

@@ -38,11 +38,9 @@ def lesson_of(run: Run[QuestionData], role: str, warmup: Warmup) -> Lesson:
         budget=Budget(steps=warmup.steps or LIMIT),
         optimizer=steady if warmup.goal else falling,
         seed=config.seed,
-        loop=config.loop,
+        loop=dataclasses.replace(config.loop, clip_norm=1.0 if warmup.goal else None, log_every=EVERY),
         reached=_reached(run, warmup) if warmup.goal else None,
         monitors=[],
-        log_every=EVERY,
-        clip_norm=1.0 if warmup.goal else None,
         decided_by=_decided_by(run, warmup),
     )
 
