@@ -16,7 +16,7 @@ def blobs(size=240, classes=3, seed=0, noise=0.5):
 
 
 DATA = blobs()
-QUICK = {"data": DATA, "learner": "mlp:8", "steps": 20, "progress": False}
+QUICK = {"data": DATA, "student": "mlp:8", "steps": 20, "progress": False}
 
 
 class Oracle(nn.Module):

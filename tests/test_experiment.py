@@ -162,7 +162,7 @@ def test_data_that_cannot_be(settings, given, error, said):
 
 
 def test_a_method_gets_its_parts_by_name():
-    prepared = prepare(RunConfig.of(method="fitnet", teacher="mlp:6", learner="mlp:8"), Objects(data=DATA), teach=False)
+    prepared = prepare(RunConfig.of(method="fitnet", teacher="mlp:6", student="mlp:8"), Objects(data=DATA), teach=False)
     assert prepared.method.regressor is not None
     assert isinstance(prepared.method.teacher, CachedTeacher)
     assert prepared.method.teacher.teacher is prepared.teacher
@@ -173,7 +173,7 @@ def test_a_method_gets_its_parts_by_name():
         "temperature": 4.0,
         "alpha": 0.9,
     }
-    mutual = prepare(RunConfig.of(method="mutual_learning", learner="mlp:8"), Objects(data=DATA))
+    mutual = prepare(RunConfig.of(method="mutual_learning", student="mlp:8"), Objects(data=DATA))
     first, second = (next(part.parameters()) for part in (mutual.method.learner, mutual.method.peers[0]))
     assert first.shape == second.shape
     assert not torch.equal(first, second)
@@ -181,7 +181,7 @@ def test_a_method_gets_its_parts_by_name():
 
 def test_batches_with_a_single_example_are_refused_where_examples_are_compared():
     given = (torch.arange(120.0).view(40, 3), torch.arange(40) % 2)
-    settings = {"method": "relational", "teacher": "mlp:8", "learner": "mlp:4", "validation": 0.0, "test": 0.375}
+    settings = {"method": "relational", "teacher": "mlp:8", "student": "mlp:4", "validation": 0.0, "test": 0.375}
 
     def put_together(batch_size):
         config = RunConfig.of(**settings, batch_size=batch_size)
@@ -230,7 +230,7 @@ def test_a_teacher_is_asked_once_where_its_answer_stays(settings, cached):
 
 def test_large_features_are_not_kept(monkeypatch):
     monkeypatch.setattr(caching, "LIMIT", 100)
-    prepared = prepare(RunConfig.of(method="fitnet", teacher="mlp:6", learner="mlp:8"), Objects(data=DATA), teach=False)
+    prepared = prepare(RunConfig.of(method="fitnet", teacher="mlp:6", student="mlp:8"), Objects(data=DATA), teach=False)
     before = prepared.teacher.cost.teacher_calls
     for _ in range(2):
         prepared.method.teacher.signal(train_of(prepared).batch(slice(0, 8)))
@@ -239,7 +239,7 @@ def test_large_features_are_not_kept(monkeypatch):
 
 def test_what_a_teacher_said_before_it_was_trained_is_forgotten():
     prepared = prepare(
-        RunConfig.of(method="fitnet", teacher="mlp:6", learner="mlp:8", teacher_epochs=1), Objects(data=DATA)
+        RunConfig.of(method="fitnet", teacher="mlp:6", student="mlp:8", teacher_epochs=1), Objects(data=DATA)
     )
     batch = train_of(prepared).batch(slice(0, 8))
     fresh = prepared.teacher.learner(batch).logits
@@ -269,7 +269,7 @@ def test_what_a_teacher_said_before_it_was_trained_is_forgotten():
             ConfigError,
             "optimizer is 'adamx', which is not known. Did you",
         ),
-        ({"method": "supervised", "learner": "mpl:3"}, ConfigError, "student is 'mpl:3'"),
+        ({"method": "supervised", "student": "mpl:3"}, ConfigError, "student is 'mpl:3'"),
         (
             {"method": "supervised", "options": {"smoothing": 1}},
             ConfigError,

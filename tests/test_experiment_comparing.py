@@ -22,15 +22,15 @@ from didact.materials.examples import data as data_of
 
 def test_an_arm_in_words():
     assert parse_arm("distill") == ("distill", {})
-    assert parse_arm("distill,temperature=2,learner=mlp:64,64,teacher=random") == (
+    assert parse_arm("distill,temperature=2,student=mlp:64,64,teacher=random") == (
         "distill",
-        {"temperature": "2", "learner": "mlp:64,64", "teacher": "random"},
+        {"temperature": "2", "student": "mlp:64,64", "teacher": "random"},
     )
     with pytest.raises(ConfigError, match="cannot be read"):
         parse_arm("distill,hot")
 
 
-SMALL = {"data": DATA, "learner": "mlp:8", "labels": 6, "steps": 30, "progress": False}
+SMALL = {"data": DATA, "student": "mlp:8", "labels": 6, "steps": 30, "progress": False}
 
 
 def test_a_comparison_pairs_its_arms(tmp_path):
@@ -68,7 +68,7 @@ def test_a_comparison_pairs_its_arms(tmp_path):
 def test_a_module_is_copied_for_each_arm():
     module = nn.Sequential(nn.Linear(4, 3))
     before = module[0].weight.detach().clone()
-    compare(["supervised"], seeds=(0,), baselines="none", **{**SMALL, "learner": module})
+    compare(["supervised"], seeds=(0,), baselines="none", **{**SMALL, "student": module})
     assert torch.equal(before, module[0].weight)
 
 

@@ -73,7 +73,7 @@ def test_the_best_weights_are_delivered_and_their_labels_counted(tmp_path):
 def test_a_module_is_taught_in_place_and_cannot_be_found_again(tmp_path):
     module = nn.Sequential(nn.Linear(4, 3))
     before = module[0].weight.detach().clone()
-    result = didact.run(method="supervised", directory=tmp_path / "run", **{**QUICK, "learner": module})
+    result = didact.run(method="supervised", directory=tmp_path / "run", **{**QUICK, "student": module})
     assert result.learner.module is module
     assert not torch.equal(before, module[0].weight)
     assert result.config.student == "<Sequential>"
@@ -86,9 +86,9 @@ def test_a_module_is_gone_on_with_where_it_is_given_again(tmp_path):
         torch.manual_seed(0)
         return nn.Sequential(nn.Linear(4, 3))
 
-    whole = didact.run(method="supervised", directory=tmp_path / "run", **{**QUICK, "student": net(), "learner": None})
+    whole = didact.run(method="supervised", directory=tmp_path / "run", **{**QUICK, "student": net()})
     (tmp_path / "run" / "result.json").unlink()
-    again = didact.resume(tmp_path / "run", data=DATA, learner=net(), progress=False)
+    again = didact.resume(tmp_path / "run", data=DATA, student=net(), progress=False)
     assert again.metrics == whole.metrics
     assert again.config.student == "<Sequential>"
 
@@ -138,7 +138,7 @@ def test_classes_in_another_order_are_brought_into_the_datas(tmp_path):
 def test_a_run_on_other_data_is_no_teacher(tmp_path, data, said):
     didact.run(method="supervised", directory=tmp_path / "run", **{**QUICK, "steps": 2})
     with pytest.raises(TeacherError, match=said):
-        didact.run(method="distill", teacher=str(tmp_path / "run"), **{**QUICK, "data": data, "learner": "auto"})
+        didact.run(method="distill", teacher=str(tmp_path / "run"), **{**QUICK, "data": data, "student": "auto"})
 
 
 def test_a_stopped_run_goes_on_to_the_bit(tmp_path, monkeypatch):
@@ -220,7 +220,7 @@ def test_a_hugging_face_text_classifier_teaches_a_reader_of_bytes(tmp_path):
         "data": tmp_path / "films.jsonl",
         "text_column": "text",
         "max_length": 32,
-        "learner": "mlp:8",
+        "student": "mlp:8",
         "steps": 3,
     }
     result = didact.run(method="distill", teacher=f"hf:{tmp_path / 'hf'}", progress=False, **settings)
@@ -228,5 +228,5 @@ def test_a_hugging_face_text_classifier_teaches_a_reader_of_bytes(tmp_path):
     assert result.cost.teacher_tokens < result.cost.student_tokens
     plain = didact.run(method="distill", teacher=str(tmp_path / "hf"), progress=False, **settings)
     assert plain.teacher == result.teacher
-    pupil = didact.run(method="supervised", progress=False, **{**settings, "learner": f"hf:{tmp_path / 'hf'}"})
+    pupil = didact.run(method="supervised", progress=False, **{**settings, "student": f"hf:{tmp_path / 'hf'}"})
     assert pupil.config.optimizer.lr == 5e-5

@@ -20,7 +20,7 @@ from tiny_language import save_model, save_tokenizer
 
 RECORDS = [{"prompt": f"{a}+{b}=", "answer": str(a + b), "completion": str(a + b)} for a in range(6) for b in range(6)]
 LEARNER = "decoder:1x32:32"
-QUICK = {"data": RECORDS, "learner": LEARNER, "batch_size": 8, "steps": 2, "sampling": "max_new_tokens=4", "lr": 1e-3}
+QUICK = {"data": RECORDS, "student": LEARNER, "batch_size": 8, "steps": 2, "sampling": "max_new_tokens=4", "lr": 1e-3}
 
 
 def run(**settings):
@@ -59,26 +59,26 @@ def test_tokenizers_that_differ(llama):
 
 def test_a_teacher_with_fewer_token_ids_teaches_those_that_both_have():
     learner, teacher = byte_model(vocabulary=270), byte_model()
-    result = run(method="gkd", learner=learner, teacher=teacher)
+    result = run(method="gkd", student=learner, teacher=teacher)
     (note,) = (note for note in result.notes if "token ids" in note)
     assert "scores 270 token ids and the teacher 260" in note
     assert "the first 260" in note
     assert math.isfinite(result.metrics["teacher_kl"])
-    found = {c.name: c for c in doctor(method="gkd", objects={"learner": learner, "teacher": teacher})}
+    found = {c.name: c for c in doctor(method="gkd", objects={"student": learner, "teacher": teacher})}
     assert (found["tokenizers"].level, found["tokenizers"].detail) == ("warn", note)
 
 
 def test_no_token_that_ends_a_sequence(tmp_path):
     save_model(tmp_path / "model", tokenizer=False)
     save_tokenizer(tmp_path / "model", pad_token="<pad>")
-    refused(ConfigError, "no end-of-sequence token", "eos_token", method="sft", learner=str(tmp_path / "model"))
+    refused(ConfigError, "no end-of-sequence token", "eos_token", method="sft", student=str(tmp_path / "model"))
 
 
 def test_places_that_hold_no_model(tmp_path):
     (tmp_path / "empty").mkdir()
-    refused(ConfigError, "student is", "a directory that is no student", method="sft", learner=str(tmp_path / "empty"))
-    refused(ConfigError, "student is 'runs/nowhere'", "no file or directory", method="sft", learner="runs/nowhere")
-    refused(ConfigError, "'mlp:64'", "for examples", "decoder", method="sft", learner="mlp:64")
+    refused(ConfigError, "student is", "a directory that is no student", method="sft", student=str(tmp_path / "empty"))
+    refused(ConfigError, "student is 'runs/nowhere'", "no file or directory", method="sft", student="runs/nowhere")
+    refused(ConfigError, "'mlp:64'", "for examples", "decoder", method="sft", student="mlp:64")
     refused(ConfigError, "teacher is 'warm:x'", "warm:STEPS:STUDENT", method="gkd", teacher="warm:x")
 
 
@@ -88,23 +88,23 @@ def test_a_teacher_that_is_missing_or_not_wanted():
 
 
 def test_a_beginning_that_nobody_could_tell():
-    refused(ConfigError, "warm:50%:", "without a verifier", method="sft", learner=f"warm:50%:{LEARNER}")
+    refused(ConfigError, "warm:50%:", "without a verifier", method="sft", student=f"warm:50%:{LEARNER}")
     words = ("without validation questions", "warm:500:")
-    refused(ConfigError, *words, method="sft", learner=f"warm:50%:{LEARNER}", verifier="exact", validation=0)
-    refused(ConfigError, "in percent", "120", method="sft", learner=f"warm:120%:{LEARNER}", verifier="exact")
+    refused(ConfigError, *words, method="sft", student=f"warm:50%:{LEARNER}", verifier="exact", validation=0)
+    refused(ConfigError, "in percent", "120", method="sft", student=f"warm:120%:{LEARNER}", verifier="exact")
 
 
 def test_a_beginning_that_is_not_reached(monkeypatch):
     monkeypatch.setattr(lessons, "LIMIT", 25)
     words = ("student is 'warm:100%", "after 25 steps", "ask for less")
-    refused(RunError, *words, method="sft", learner=f"warm:100%:{LEARNER}", verifier="exact")
+    refused(RunError, *words, method="sft", student=f"warm:100%:{LEARNER}", verifier="exact")
 
 
 @pytest.mark.parametrize("who", ["student", "teacher"])
 def test_a_prompt_that_is_longer_than_the_context(who):
     long = [*RECORDS, {"prompt": "1+" * 20, "answer": "1", "completion": "1"}]
-    models = {"learner": "decoder:1x32:64", "teacher": "decoder:1x32:64"}
-    models["teacher" if who == "teacher" else "learner"] = LEARNER
+    models = {"student": "decoder:1x32:64", "teacher": "decoder:1x32:64"}
+    models["teacher" if who == "teacher" else "student"] = LEARNER
     words = ("'1+1+", "41 tokens", f"the {who} reads 32", "4 of them are for the answer")
     refused(DataError, *words, method="gkd", data=long, **models)
     refused(
@@ -135,7 +135,7 @@ def test_completions_that_are_missing_where_they_are_needed():
     words = ("'gkd', with these options, learns from", "has no completion")
     refused(DataError, *words, method="gkd", teacher=LEARNER, on_policy=0.5, data=bad)
     refused(DataError, "The student is trained first", "has no completion", method="gkd", teacher=LEARNER, data=bad,
-            **{"learner": f"warm:5:{LEARNER}"})  # fmt: skip
+            **{"student": f"warm:5:{LEARNER}"})  # fmt: skip
     refused(DataError, "no rejected", method="dpo")
 
 
@@ -153,9 +153,9 @@ def test_records_that_are_no_questions():
 def test_examples_for_a_language_model_and_the_other_way_round():
     refused(ConfigError, "data is 'digits'", "'sft' teaches language models", "addition", method="sft", data="digits")
     words = ("data is 'addition'", "'supervised' learns from examples", "digits")
-    refused(ConfigError, *words, method="supervised", data="addition", sampling={}, learner="mlp:4")
+    refused(ConfigError, *words, method="supervised", data="addition", sampling={}, student="mlp:4")
     words = ("sampling is", "'supervised' learns from examples")
-    refused(ConfigError, *words, method="supervised", data="digits", learner="mlp:4")
+    refused(ConfigError, *words, method="supervised", data="digits", student="mlp:4")
     refused(ConfigError, "target is 'kind'", "leave out target", method="sft", target="kind")
     refused(ConfigError, "labels is 10", "leave out labels", method="sft", labels=10)
     refused(ConfigError, "columns is", "built-in", method="sft", data="addition", columns="prompt=q")
@@ -260,11 +260,11 @@ def test_a_checkpoint_of_another_architecture(tmp_path):
 
 def test_the_command_line_says_it_in_a_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    words = ["--data", "addition", "--learner", LEARNER]
+    words = ["--data", "addition", "--student", LEARNER]
     for given in (
         ["run", "grpo", *words, "--sampling", "max_new_tokens"],
         ["run", "grpo", *words, "--verifier", "exakt"],
-        ["run", "sft", "--data", "nowhere.jsonl", "--learner", LEARNER],
+        ["run", "sft", "--data", "nowhere.jsonl", "--student", LEARNER],
         ["distill", *words[:2], "--student", LEARNER, "--on-policy"],
         ["distill", *words[:2], "--student", LEARNER, "--on-policy", "2", "--teacher", LEARNER],
         ["chat", "nowhere"],

@@ -19,7 +19,7 @@ from tiny_language import TEMPLATE, save_model, save_tokenizer
 RECORDS = [
     {"prompt": f"{a}+{b}=", "answer": str(a + b), "completion": str(a + b)} for a in range(3, 9) for b in range(3, 9)
 ]
-QUICK = {"data": RECORDS, "learner": "decoder:1x32:32", "batch_size": 8, "steps": 2, "sampling": "max_new_tokens=4"}
+QUICK = {"data": RECORDS, "student": "decoder:1x32:32", "batch_size": 8, "steps": 2, "sampling": "max_new_tokens=4"}
 
 
 def found(method, **settings):
@@ -57,8 +57,8 @@ def test_conversations_and_templates(tmp_path):
     assert found("sft", data=talks)["chat"].level == "warn"
     save_model(tmp_path / "model", tokenizer=False)
     save_tokenizer(tmp_path / "model", template=TEMPLATE)
-    assert found("sft", data=talks, learner=str(tmp_path / "model"))["chat"].level == "ok"
-    plain = found("sft", learner=str(tmp_path / "model"))
+    assert found("sft", data=talks, student=str(tmp_path / "model"))["chat"].level == "ok"
+    plain = found("sft", student=str(tmp_path / "model"))
     assert plain["chat"].level == "warn"
     assert "plain prompts" in plain["chat"].detail
     assert "Student hf:" in plain["tokenizer"].detail
@@ -67,13 +67,13 @@ def test_conversations_and_templates(tmp_path):
 
 def test_capped_scores_are_said(tmp_path):
     save_model(tmp_path / "model", "gemma2")
-    assert "scores are capped at 3." in found("sft", learner=str(tmp_path / "model"))["tokenizer"].detail
+    assert "scores are capped at 3." in found("sft", student=str(tmp_path / "model"))["tokenizer"].detail
 
 
 def test_questions_and_runs_that_leak(tmp_path):
     didact.run(method="sft", directory=tmp_path / "run", progress=False, **QUICK)
-    assert "leakage" not in found("sft", learner=str(tmp_path / "run"))
-    leak = found("sft", learner=str(tmp_path / "run"), seed=1)["leakage"]
+    assert "leakage" not in found("sft", student=str(tmp_path / "run"))
+    leak = found("sft", student=str(tmp_path / "run"), seed=1)["leakage"]
     assert leak.level == "warn"
     assert "split_seed=0" in leak.detail
 
@@ -81,7 +81,7 @@ def test_questions_and_runs_that_leak(tmp_path):
 def test_the_sandbox_where_python_is_judged():
     tests = [{"prompt": f"Return {n}.", "tests": f"assert f() == {n}", "completion": f"def f(): return {n}"}
              for n in range(20)]  # fmt: skip
-    checks = found("grpo", data=tests, verifier="python:weak", learner="decoder:1x32:64",
+    checks = found("grpo", data=tests, verifier="python:weak", student="decoder:1x32:64",
                    sampling="max_new_tokens=4,samples=2")  # fmt: skip
     assert checks["sandbox"].detail.startswith("The sandbox is ")
     assert checks["verifier"].level == "ok"

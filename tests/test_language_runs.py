@@ -62,7 +62,7 @@ def test_from_a_directory_to_a_directory(llama, tmp_path, method):
     settings = {k: str(llama) if v == "llama" else v for k, v in METHODS[method].items()}
     # A reward that nearly every attempt differs in: what a tiny model says at first is never right.
     settings |= {"verifier": "characters:4:4"} if method == "grpo" else {}
-    result = didact.run(method=method, learner=llama, directory=tmp_path / "run", **settings, **QUICK)
+    result = didact.run(method=method, student=llama, directory=tmp_path / "run", **settings, **QUICK)
     assert result.status == "done"
     before, after = logits_elsewhere(llama), logits_elsewhere(tmp_path / "run" / "student")
     torch.testing.assert_close(after, logits_of(result.learner))
@@ -77,7 +77,7 @@ def test_from_a_directory_to_a_directory(llama, tmp_path, method):
 
 
 def test_adapters_are_trained_alone_and_delivered_merged(llama, tmp_path):
-    result = didact.run(method="sft", learner=f"lora:2:{llama}", directory=tmp_path / "run", **QUICK)
+    result = didact.run(method="sft", student=f"lora:2:{llama}", directory=tmp_path / "run", **QUICK)
     trained = {name for name, p in result.learner.named_parameters() if p.requires_grad}
     assert trained
     assert all("lora_" in name for name in trained)
@@ -88,7 +88,7 @@ def test_adapters_are_trained_alone_and_delivered_merged(llama, tmp_path):
     assert not torch.equal(delivered[name], frozen[name])
     assert torch.equal(delivered["lm_head.weight"], frozen["lm_head.weight"])
     torch.testing.assert_close(logits_elsewhere(tmp_path / "run" / "student"), logits_of(result.learner))
-    wide = didact.run(method="sft", learner=f"lora:2:{tmp_path / 'run'}", **QUICK)
+    wide = didact.run(method="sft", student=f"lora:2:{tmp_path / 'run'}", **QUICK)
     assert wide.config.student == f"lora:2:{tmp_path / 'run'}"
 
 
@@ -96,7 +96,7 @@ def test_adapters_are_trained_alone_and_delivered_merged(llama, tmp_path):
     ("method", "settings"),
     [
         ("sft", {}),
-        ("sft", {"learner": "lora"}),
+        ("sft", {"student": "lora"}),
         ("gkd", {"teacher": "llama", "on_policy": 0.5}),
         ("grpo", {"verifier": "characters:4:4", "updates": 2, "kl": 0.1}),
     ],
@@ -106,7 +106,7 @@ def test_what_is_stopped_goes_on_to_the_bit(llama, tmp_path, method, settings):
     path = tmp_path / "questions.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in RECORDS))
     names = {"llama": str(llama), "lora": f"lora:2:{llama}"}
-    settings = {"learner": str(llama), **{k: names.get(v, v) for k, v in settings.items()}}
+    settings = {"student": str(llama), **{k: names.get(v, v) for k, v in settings.items()}}
     run = tmp_path / "run"
     settings = {**QUICK, "data": path, "steps": 6, "checkpoint_every": 3, "evaluate_every": 100, **settings}
     whole = didact.run(method=method, directory=run, **settings)
@@ -126,10 +126,10 @@ def test_what_is_stopped_goes_on_to_the_bit(llama, tmp_path, method, settings):
 
 
 def test_a_run_is_a_learner_and_a_teacher(llama, tmp_path):
-    first = didact.run(method="sft", learner=str(llama), directory=tmp_path / "first", **QUICK)
+    first = didact.run(method="sft", student=str(llama), directory=tmp_path / "first", **QUICK)
     second = didact.run(
         method="gkd",
-        learner=tmp_path / "first",
+        student=tmp_path / "first",
         teacher=tmp_path / "first",
         **{**QUICK, "steps": 1, "lr": 1e-12},
     )
@@ -138,14 +138,14 @@ def test_a_run_is_a_learner_and_a_teacher(llama, tmp_path):
     assert second.teacher["nll"] == pytest.approx(first.metrics["nll"], rel=1e-5)
     assert second.metrics["nll"] == pytest.approx(first.metrics["nll"], rel=1e-5)
     assert not [note for note in second.notes if "split" in note]
-    other = didact.run(method="sft", learner=tmp_path / "first", **{**QUICK, "steps": 1, "seed": 3})
+    other = didact.run(method="sft", student=tmp_path / "first", **{**QUICK, "steps": 1, "seed": 3})
     assert any("The student" in note and "split_seed=0" in note for note in other.notes)
 
 
 def test_without_answers_the_distance_to_the_teacher_is_the_judge():
     prompts = [{"prompt": record["prompt"]} for record in RECORDS]
     settings = {**QUICK, "data": prompts, "steps": 30, "lr": 3e-3, "evaluate_every": 10, "select": "best"}
-    result = didact.run(method="gkd", learner="decoder:1x32:64", teacher="decoder:1x32:64", **settings)
+    result = didact.run(method="gkd", student="decoder:1x32:64", teacher="decoder:1x32:64", **settings)
     assert set(result.metrics) == {"length", "finished", "teacher_kl"}
     seen = [record["eval/teacher_kl"] for record in result.history if "eval/teacher_kl" in record]
     assert seen[-1] < seen[0]
@@ -154,7 +154,7 @@ def test_without_answers_the_distance_to_the_teacher_is_the_judge():
 
 def test_the_divergence_of_a_run_is_that_at_the_tokens_of_greedy_answers(llama):
     teacher = build_causal(f"hf:{llama}")
-    result = didact.run(method="gkd", learner=llama, teacher=teacher, **{**QUICK, "lr": 0.01})
+    result = didact.run(method="gkd", student=llama, teacher=teacher, **{**QUICK, "lr": 0.01})
     _, _, test = sources.split_questions(sources.from_records(RECORDS))
     found = [kl for question in test for kl in divergences(result.learner.eval(), teacher, question)]
     assert result.metrics["teacher_kl"] == pytest.approx(sum(found) / len(found), rel=1e-4)
@@ -190,7 +190,7 @@ def test_questions_from_records_are_those_of_a_file(tmp_path):
 
 def test_a_comparison_is_judged_by_what_all_arms_report():
     prompts = [{"prompt": record["prompt"]} for record in RECORDS]
-    shared = {**QUICK, "learner": "decoder:1x32:64", "teacher": "decoder:1x32:64", "seeds": [0, 1], "steps": 1}
+    shared = {**QUICK, "student": "decoder:1x32:64", "teacher": "decoder:1x32:64", "seeds": [0, 1], "steps": 1}
     found = didact.compare(["gkd", "gkd,divergence=forward"], **{**shared, "data": prompts})
     assert found.comparison.metric == "teacher_kl"
     both = didact.compare(["sft", "gkd"], **shared)
@@ -202,11 +202,11 @@ def test_a_comparison_is_judged_by_what_all_arms_report():
 def test_the_rate_that_suits_where_none_is_given(llama):
     rates = {}
     for name, settings in {
-        "decoder": {"method": "sft", "learner": "decoder:1x32:64"},
-        "hf": {"method": "sft", "learner": llama},
-        "lora": {"method": "sft", "learner": f"lora:2:{llama}"},
-        "rewarded": {"method": "grpo", "learner": "decoder:1x32:64", "verifier": "exact"},
-        "by votes": {"method": "co_reward", "learner": "decoder:1x32:64", "votes": "single"},
+        "decoder": {"method": "sft", "student": "decoder:1x32:64"},
+        "hf": {"method": "sft", "student": llama},
+        "lora": {"method": "sft", "student": f"lora:2:{llama}"},
+        "rewarded": {"method": "grpo", "student": "decoder:1x32:64", "verifier": "exact"},
+        "by votes": {"method": "co_reward", "student": "decoder:1x32:64", "votes": "single"},
     }.items():
         rates[name] = didact.run(**{**QUICK, "steps": 1, "lr": None, **settings}).config.optimizer.lr
     assert rates == {"decoder": 1e-3, "hf": 2e-5, "lora": 2e-4, "rewarded": 1e-4, "by votes": 1e-4}
@@ -214,7 +214,7 @@ def test_the_rate_that_suits_where_none_is_given(llama):
 
 def test_a_model_is_trained_until_it_is_right_often_enough():
     same = [{**record, "answer": "7", "completion": "7"} for record in RECORDS]
-    settings = {"data": same, "learner": "warm:90%:decoder:1x32:32", "sampling": "max_new_tokens=4", "lr": 1e-9}
+    settings = {"data": same, "student": "warm:90%:decoder:1x32:32", "sampling": "max_new_tokens=4", "lr": 1e-9}
     found = didact.run(method="sft", verifier="exact", batch_size=8, steps=1, progress=False, **settings)
     assert found.metrics["accuracy"] >= 0.9
     assert 0 < found.teacher_cost.steps < lessons.LIMIT
@@ -224,12 +224,12 @@ def test_a_model_is_trained_until_it_is_right_often_enough():
 
 def test_a_beginning_is_trained_once(tmp_path, monkeypatch):
     monkeypatch.setenv("DIDACT_CACHE", str(tmp_path))
-    settings = {**QUICK, "method": "sft", "learner": "warm:3:decoder:1x32:32", "lr": 1e-9}
+    settings = {**QUICK, "method": "sft", "student": "warm:3:decoder:1x32:32", "lr": 1e-9}
     one, again = didact.run(**settings), didact.run(**settings)
     assert len(list(tmp_path.iterdir())) == 1
     assert again.teacher_cost == one.teacher_cost
     assert weights_of(again.learner) == weights_of(one.learner)
-    other = didact.run(**{**settings, "learner": "warm:4:decoder:1x32:32"})
+    other = didact.run(**{**settings, "student": "warm:4:decoder:1x32:32"})
     assert weights_of(other.learner) != weights_of(one.learner)
     didact.run(**{**settings, "data": RECORDS[:-1]})
     assert len(list(tmp_path.iterdir())) == 3
@@ -240,7 +240,7 @@ def weights_of(learner):
 
 
 def test_teachers_of_the_same_kind_are_not_the_same():
-    settings = {**QUICK, "method": "ampo", "learner": "decoder:1x32", "verifier": "exact"}
+    settings = {**QUICK, "method": "ampo", "student": "decoder:1x32", "verifier": "exact"}
     run = prepare(
         *gather(teacher="decoder:1x32+decoder:1x32", **{k: v for k, v in settings.items() if k != "progress"})
     )
@@ -254,7 +254,7 @@ def test_a_function_from_python_judges(tmp_path):
         assert question.answer is not None
         return float(text[:1] < "P")
 
-    settings = {**QUICK, "method": "grpo", "learner": "decoder:1x32:64", "steps": 40, "lr": 1e-2}
+    settings = {**QUICK, "method": "grpo", "student": "decoder:1x32:64", "steps": 40, "lr": 1e-2}
     found = didact.run(**settings, verifier=early, directory=tmp_path / "run")
     assert found.config.verifier == "<early>"
     rewards = [record["watched/reward"] for record in found.history if "watched/reward" in record]
@@ -269,7 +269,7 @@ def test_a_function_from_python_judges(tmp_path):
 
 def test_a_function_from_python_says_when_a_beginning_is_good_enough(tmp_path, monkeypatch):
     monkeypatch.setenv("DIDACT_CACHE", str(tmp_path))
-    settings = {**QUICK, "method": "sft", "learner": "warm:90%:decoder:1x32:32", "steps": 1, "lr": 1e-9}
+    settings = {**QUICK, "method": "sft", "student": "warm:90%:decoder:1x32:32", "steps": 1, "lr": 1e-9}
     found = didact.run(**settings, verifier=lambda text, _question: 1.0)
     assert found.teacher_cost.steps == lessons.EVERY
     # What another function would have said is not known from what this one did.
@@ -282,11 +282,11 @@ def test_a_function_is_for_questions_alone():
     with pytest.raises(ConfigError, match=r"verifier is '<lambda>', but the method 'supervised' learns from examples"):
         didact.run(method="supervised", data="digits", steps=1, progress=False, verifier=lambda text, question: 1.0)
     with pytest.raises(TeacherError, match="must be a function of a text and a question"):
-        didact.run(**QUICK, method="grpo", learner="decoder:1x32:64", verifier=3)
+        didact.run(**QUICK, method="grpo", student="decoder:1x32:64", verifier=3)
 
 
 def test_a_comparison_takes_a_function():
-    shared = {**QUICK, "learner": "decoder:1x32:64", "seeds": [0, 1], "steps": 1}
+    shared = {**QUICK, "student": "decoder:1x32:64", "seeds": [0, 1], "steps": 1}
     found = didact.compare(["sft", "grpo"], **shared, verifier=lambda text, _question: float(len(text)))
     assert found.comparison.metric == "accuracy"
 

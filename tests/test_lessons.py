@@ -62,7 +62,7 @@ def hung_up_at(monkeypatch, method, step):
 @pytest.mark.parametrize("part", ["teacher", "student"])
 def test_a_training_before_a_run_goes_on_where_it_was_hung_up_to_the_bit(tmp_path, monkeypatch, part):
     settings = {**QUICK, "method": "distill", "teacher": "mlp:6", "teacher_epochs": 1}
-    settings |= {"teacher": "random", "learner": "warm:400:mlp:8"} if part == "student" else {}
+    settings |= {"teacher": "random", "student": "warm:400:mlp:8"} if part == "student" else {}
     whole = didact.run(**settings, directory=tmp_path / "whole")
     hung_up_at(monkeypatch, Supervised, 137)
     with pytest.raises(KeyboardInterrupt, match=f"Interrupted in the training.*Go on with: didact resume {tmp_path}"):
@@ -78,7 +78,7 @@ def test_a_training_before_a_run_goes_on_where_it_was_hung_up_to_the_bit(tmp_pat
 @pytest.mark.parametrize("part", ["teacher", "student"])
 def test_a_training_before_a_run_goes_on_from_its_last_checkpoint_to_the_bit(tmp_path, monkeypatch, part):
     settings = {**QUICK, "method": "distill", "teacher": "mlp:6", "checkpoint_every": 100, "teacher_epochs": 1}
-    settings |= {"teacher": "random", "learner": "warm:400:mlp:8"} if part == "student" else {}
+    settings |= {"teacher": "random", "student": "warm:400:mlp:8"} if part == "student" else {}
     whole = didact.run(**settings, directory=tmp_path / "whole")
     seen = killed_at(monkeypatch, Supervised, 250)
     with pytest.raises(KilledError):
@@ -121,7 +121,7 @@ def test_a_student_learns_first_from_the_labels_that_it_may_see(monkeypatch):
         return loss(self, batch)
 
     monkeypatch.setattr(Supervised, "loss", noted)
-    found = didact.run(method="mean_teacher", labels=30, **{**STILL, "learner": "warm:200:mlp:8"})
+    found = didact.run(method="mean_teacher", labels=30, **{**STILL, "student": "warm:200:mlp:8"})
     assert len(labels) == 200
     assert all(labels)
     assert (found.teacher_cost.steps, found.teacher_cost.labels) == (200, 30)
@@ -141,15 +141,15 @@ def test_what_a_method_copies_is_the_student_after_it_has_learned():
 
 
 def test_a_student_learns_until_it_is_right_often_enough(monkeypatch):
-    found = didact.run(method="supervised", **{**STILL, "learner": "warm:90%:mlp:8"})
+    found = didact.run(method="supervised", **{**STILL, "student": "warm:90%:mlp:8"})
     assert found.validation["accuracy"] >= 0.9
     assert 0 < found.teacher_cost.steps < lessons.LIMIT
     assert found.teacher_cost.steps % lessons.EVERY == 0
     monkeypatch.setattr(lessons, "LIMIT", 25)
     with pytest.raises(RunError, match=r"after 25 steps on the data's answers .*ask for less"):
-        didact.run(method="supervised", **{**STILL, "learner": "warm:100%:mlp:8"})
+        didact.run(method="supervised", **{**STILL, "student": "warm:100%:mlp:8"})
     with pytest.raises(ConfigError, match=r"student is 'warm:90%:mlp:8', but without validation examples"):
-        didact.run(method="supervised", validation=0, **{**STILL, "learner": "warm:90%:mlp:8"})
+        didact.run(method="supervised", validation=0, **{**STILL, "student": "warm:90%:mlp:8"})
 
 
 def test_a_teacher_is_trained_once_for_all_runs_that_would_train_it_alike(tmp_path, monkeypatch):

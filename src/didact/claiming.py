@@ -63,7 +63,7 @@ class Claim:
     cheap: str
     """The arm that a sceptic would take instead; it may be the baseline."""
     settings: Values
-    """What all arms share, as `didact.compare` takes it: `labels`, `steps`, `learner`, `teacher`."""
+    """What all arms share, as `didact.compare` takes it: `labels`, `steps`, `student`, `teacher`."""
     equal: Axis
     """The axis of cost on which the method and its baseline spend the same."""
     shows: str

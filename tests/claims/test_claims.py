@@ -27,7 +27,7 @@ WORDS = {
     "method": "mine",
     "baseline": "supervised",
     "cheap": "label_spreading",
-    "settings": {"labels": 40, "steps": 4, "learner": "mlp:4"},
+    "settings": {"labels": 40, "steps": 4, "student": "mlp:4"},
     "equal": "steps",
     "shows": "That claims can be run.",
     "omits": "Anything else.",
@@ -341,7 +341,7 @@ def test_unequal_budgets_are_no_evidence(store, capsys):
 
 
 def test_an_arm_that_cannot_run_is_told_and_the_others_go_on(store, capsys):
-    write(settings={**WORDS["settings"], "learner": "mpl:4"})
+    write(settings={**WORDS["settings"], "student": "mpl:4"})
     Path("other.py").write_text(Path("mine.py").read_text().replace("mpl:4", "mlp:4").replace("mine", "other"))
     assert main(["replicate", "mine.py", "other.py", "--store", str(store.path)]) == 2
     out = capsys.readouterr().out

@@ -146,7 +146,7 @@ def test_an_unreadable_image(refused, capsys):
 def test_unreadable_images_are_left_out_on_request(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     images()
-    words = ["--skip-bad", "--steps", "2", "--no-progress", "--out", "run", "--learner", "cnn:4"]
+    words = ["--skip-bad", "--steps", "2", "--no-progress", "--out", "run", "--student", "cnn:4"]
     assert main(["run", "supervised", "--data", "pets", *words]) == 0
 
 
@@ -281,7 +281,7 @@ def test_a_directory_that_cannot_be_made(refused):
         (["run", "supervised", "--steps", "0"], "The budget of steps is 0, but must be above 0."),
         (["run", "supervised", "--budget", "epochs=0"], "The budget of epochs is 0.0, but must be above 0."),
         (["run", "supervised", "--budget", "step=3"], "budget has no axis 'step'. Did you mean steps"),
-        (["run", "supervised", "--learner", "mpl:4"], "student is 'mpl:4'"),
+        (["run", "supervised", "--student", "mpl:4"], "student is 'mpl:4'"),
         (["run", "supervised", "--device", "gpu"], "device is 'gpu', which is not there"),
         (["run", "mutual_learning", "--micro-batch", "0"], "micro_batch is 0, but must be at least 1."),
         (["run", "supervised", "extra"], "The word 'extra' is one too many."),

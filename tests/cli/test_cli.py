@@ -14,6 +14,7 @@ from blobs import DATA
 from didact import catalogue, health, parts, worlds
 from didact.cli import EXIT_CODES, commands, flags, main, parser
 from didact.errors import ConfigError
+from didact.experiment import arms, running
 from didact.experiment import config as configs
 from didact.parts.listing import LISTINGS
 from didact.types import Strength
@@ -172,17 +173,30 @@ def _resolved(words):
 def test_flags_and_files_give_the_same_run(work):
     Path("run.toml").write_text(
         'method = "distill"\ndata = "table.csv"\ntarget = "kind"\nlabels = 40\nsteps = 50\nskip_bad = true\n'
-        'teacher = "random"\nlearner = "mlp:16"\nlr = 0.01\n[options]\ntemperature = 2.0\n'
+        'teacher = "random"\nstudent = "mlp:16"\nlr = 0.01\n[options]\ntemperature = 2.0\n'
     )
     words = ["--data", "table.csv", "--target", "kind", "--labels", "40", "--steps", "50", "--skip-bad"]
     words += ["--teacher", "random", "--lr", "0.01", "--temperature", "2"]
     wanted = _resolved(["run", "--config", "run.toml"])
-    assert _resolved(["run", "distill", *words, "--learner", "mlp:16"]) == wanted
+    assert _resolved(["run", "distill", *words, "--student", "mlp:16"]) == wanted
     assert _resolved(["distill", *words, "--student", "mlp:16"]) == wanted
-    assert _resolved(["run", *words, "--learner", "mlp:16", "distill"]) == wanted
+    assert _resolved(["run", *words, "--student", "mlp:16", "distill"]) == wanted
     assert wanted.options == {"temperature": 2.0, "alpha": 0.9}
     assert (wanted.data.target, wanted.data.labels, wanted.data.skip_bad) == ("kind", 40, True)
     assert wanted.budget.limits() == {"steps": 50}
+
+
+def test_a_student_may_be_called_a_learner(work):
+    """As a flag, in a file, from Python and in an arm; both names at once are too many."""
+    Path("run.toml").write_text('method = "distill"\nlearner = "mlp:16"\n')
+    wanted = _resolved(["distill", "--student", "mlp:16"])
+    assert wanted.student == "mlp:16"
+    assert _resolved(["distill", "--learner", "mlp:16"]) == wanted
+    assert _resolved(["run", "--config", "run.toml"]) == wanted
+    assert running.gather(None, method="distill", learner="mlp:16")[0].student == "mlp:16"
+    assert arms.Plan(["distill,learner=mlp:16"], {"data": DATA}).configs["distill,learner=mlp:16"].student == "mlp:16"
+    with pytest.raises(ConfigError, match="learner and student are both given, but mean the same"):
+        running.gather(None, method="distill", learner="mlp:16", student="mlp:16")
 
 
 def test_a_file_may_put_its_values_in_tables(work):
@@ -304,7 +318,7 @@ def test_a_method_of_ones_own_is_run_by_its_file(work, capsys):
 def test_compare(work, capsys):
     words = ["--data", "table.csv", "--target", "kind", "--labels", "9", "--steps", "20", "--seeds", "0-1"]
     arms = ["supervised", "distill", "distill,temperature=2,teacher=random"]
-    assert main(["compare", *arms, *words, "--teacher", "mlp:8", "--learner", "mlp:4", "--json", "found.json"]) == 0
+    assert main(["compare", *arms, *words, "--teacher", "mlp:8", "--student", "mlp:4", "--json", "found.json"]) == 0
     out = capsys.readouterr().out
     found = json.loads(Path("found.json").read_text())
     assert list(found["results"])[:3] == arms

@@ -37,8 +37,8 @@ def judge(text, question):
     return 1.0
 """
 METHOD = "import trap\nfrom didact.methods.supervised.supervised import Config\n"
-RUN = {"method": "supervised", "data": "digits", "steps": 2, "learner": "mlp:4"}
-QUESTIONS = {"method": "grpo", "data": "addition", "steps": 1, "learner": "decoder:1x16", "verifier": "exact"}
+RUN = {"method": "supervised", "data": "digits", "steps": 2, "student": "mlp:4"}
+QUESTIONS = {"method": "grpo", "data": "addition", "steps": 1, "student": "decoder:1x16", "verifier": "exact"}
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def language_model(**changes):
     """A directory of a causal language model."""
     save_model(Path("model"))
     rewrite("model/config.json", **changes)
-    return ["run", "sft", "--learner", "hf:model", "--data", "addition", "--steps", "1"]
+    return ["run", "sft", "--student", "hf:model", "--data", "addition", "--steps", "1"]
 
 
 def rewrite(path, **changes):
@@ -200,7 +200,7 @@ def adapter_alone():
     Path("model").mkdir()
     Path("model/adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "evil/model", "r": 8}))
     torch.save({}, "model/adapter_model.bin")
-    return ["run", "sft", "--learner", "hf:model", "--data", "addition", "--steps", "1"]
+    return ["run", "sft", "--student", "hf:model", "--data", "addition", "--steps", "1"]
 
 
 def only_pickles(words):
@@ -228,7 +228,7 @@ def conversations(template):
     save_tokenizer(Path("model"), template=template)
     row = {"messages": [{"role": "user", "content": "a"}], "completion": "b"}
     Path("talk.jsonl").write_text("".join(json.dumps(row | {"id": i}) + "\n" for i in range(40)))
-    return ["run", "sft", "--learner", "hf:model", "--data", "talk.jsonl", "--steps", "1", "--id-column", "id"]
+    return ["run", "sft", "--student", "hf:model", "--data", "talk.jsonl", "--steps", "1", "--id-column", "id"]
 
 
 def remote_data():
@@ -271,8 +271,8 @@ HOSTILE = {
     "a student's spec hides a factory in a committee": lambda: teacher(student("a.safetensors", "mlp:4+trap:make")),
     "a run's method is a file": lambda: stored(RUN, method="evil.py"),
     "a run's method is a module in a package": lambda: stored(RUN, method="trap.method"),
-    "a run's student is a factory": lambda: stored(RUN, learner="trap:make"),
-    "a run's student is a model of the hub": lambda: stored(RUN, learner="hf:evil/model"),
+    "a run's student is a factory": lambda: stored(RUN, student="trap:make"),
+    "a run's student is a model of the hub": lambda: stored(RUN, student="hf:evil/model"),
     "a run's teacher is a factory": lambda: stored(RUN, method="distill", teacher="trap:make"),
     "a run's teacher is a factory behind noise": lambda: stored(RUN, method="distill", teacher="noisy:0.3:trap:make"),
     "a run's teacher is an adversarial factory": lambda: stored(RUN, method="distill", teacher="adversarial:trap:make"),
@@ -292,17 +292,17 @@ HOSTILE = {
     "a run's verifier is a function in a sum": lambda: stored(QUESTIONS, verifier="numeric+0.1*trap:judge"),
     "a run's verifier is a function behind a gate": lambda: stored(QUESTIONS, verifier="gate(exact,trap:judge)"),
     "a run's verifier has weak walls": lambda: stored(QUESTIONS, verifier="python:share:weak"),
-    "a run's language model is of the hub": lambda: stored(QUESTIONS, learner="hf:evil/model"),
-    "a run's language model has adapters and is of the hub": lambda: stored(QUESTIONS, learner="lora:8:hf:evil/model"),
-    "a run's language model of the hub is warmed": lambda: stored(QUESTIONS, learner="warm:5:hf:evil/model"),
+    "a run's language model is of the hub": lambda: stored(QUESTIONS, student="hf:evil/model"),
+    "a run's language model has adapters and is of the hub": lambda: stored(QUESTIONS, student="lora:8:hf:evil/model"),
+    "a run's language model of the hub is warmed": lambda: stored(QUESTIONS, student="warm:5:hf:evil/model"),
     "a run's language teacher is of the hub": lambda: stored(QUESTIONS, method="gkd", teacher="hf:evil/model"),
     "a run trusts a function in an estimator": skops_type,
     "a run's checkpoints are pickles": pickled_checkpoint,
     "a configuration's method is a file": lambda: config_file('method = "evil.py"\ndata = "digits"\n'),
     "a configuration's method is a module": lambda: config_file('method = "trap.method"\ndata = "digits"\n'),
-    "a configuration's student is a factory": lambda: config_file('method = "supervised"\nlearner = "trap:make"\n'),
+    "a configuration's student is a factory": lambda: config_file('method = "supervised"\nstudent = "trap:make"\n'),
     "a configuration trusts what it asks for": lambda: config_file(
-        'method = "supervised"\nlearner = "trap:make"\ntrust = ["trap:make"]\n'
+        'method = "supervised"\nstudent = "trap:make"\ntrust = ["trap:make"]\n'
     ),
     "a classifier comes with code": lambda: with_code(
         classifier(
@@ -355,7 +355,7 @@ def test_there_are_many():
 
 def test_the_report_of_a_hostile_run_is_only_text(sprung):
     script = "<script>document.title='sprung'</script>"
-    stored(RUN, learner="trap:make", method="evil.py", target=script, data="{{ 7 * 191 }}")
+    stored(RUN, student="trap:make", method="evil.py", target=script, data="{{ 7 * 191 }}")
     records.write_json(Path("down/result.json"), {"reason": script, "notes": [script], "metrics": {script: 1.0}})
     Path("down/metrics.jsonl").write_text(json.dumps({"step": 1, "loss/total": 1.0, f"eval/{script}": 0.5}) + "\n")
     assert main(["report", "down"]) == 0
@@ -381,7 +381,7 @@ def test_kept_weights_are_only_weights(sprung):
     [
         (lambda: teacher(student("a.safetensors", "trap:make")), "trap:make"),
         (lambda: ["export", student("a.safetensors", "trap:make"), "--to", "onnx"], "trap:make"),
-        (lambda: config_file('method = "supervised"\nlearner = "trap:make"\n'), "trap:make"),
+        (lambda: config_file('method = "supervised"\nstudent = "trap:make"\n'), "trap:make"),
     ],
 )
 def test_what_the_user_names_himself_is_done(words, name, sprung, capsys):
@@ -394,13 +394,13 @@ def test_what_the_user_names_himself_is_done(words, name, sprung, capsys):
 
 
 def test_what_is_typed_over_a_file_needs_no_trust(sprung):
-    words = config_file('method = "supervised"\nlearner = "mlp:4"\n')
-    assert main([*words, "--learner", "trap:make"]) == 0
+    words = config_file('method = "supervised"\nstudent = "mlp:4"\n')
+    assert main([*words, "--student", "trap:make"]) == 0
     assert sprung()
 
 
 def test_a_run_with_code_of_the_users_own_goes_on_by_its_name(sprung):
-    arguments = {**RUN, "learner": "trap:make", "directory": "run", "progress": False}
+    arguments = {**RUN, "student": "trap:make", "directory": "run", "progress": False}
     first = didact.run(**arguments)
     shutil.rmtree("run/checkpoints")
     with pytest.raises(TrustError, match=r"run/config\.json asks to run the code 'trap:make'"):
@@ -414,5 +414,5 @@ def test_a_run_with_code_of_the_users_own_goes_on_by_its_name(sprung):
 def test_what_is_allowed_stays_within_its_file(sprung):
     """A refusal ends with the reading of the file: what is typed afterwards is the user's again."""
     with pytest.raises(TrustError):
-        didact.resume(stored(RUN, learner="trap:make")[1], progress=False)
-    assert didact.run(**{**RUN, "learner": "trap:make", "progress": False}).status == "done"
+        didact.resume(stored(RUN, student="trap:make")[1], progress=False)
+    assert didact.run(**{**RUN, "student": "trap:make", "progress": False}).status == "done"

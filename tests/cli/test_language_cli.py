@@ -30,7 +30,7 @@ def run_of(out, *words):
 
 
 def test_from_teaching_to_talking(work, capsys, monkeypatch):
-    grpo = ["run", "grpo", "--learner", "llama", "--data", "prompts.jsonl", "--verifier", "numeric"]
+    grpo = ["run", "grpo", "--student", "llama", "--data", "prompts.jsonl", "--verifier", "numeric"]
     assert run_of("first", *grpo)["sampling"]["samples"] == 2
     out = capsys.readouterr().out
     assert "accuracy (%)" in out
@@ -66,7 +66,7 @@ def test_where_the_share_of_own_answers_is_out_of_range(work, capsys):
 
 
 def test_export(work, capsys):
-    run_of("run", "run", "grpo", "--learner", "llama", "--data", "prompts.jsonl", "--verifier", "numeric")
+    run_of("run", "run", "grpo", "--student", "llama", "--data", "prompts.jsonl", "--verifier", "numeric")
     capsys.readouterr()
     assert main(["export", "run", "--to", "hf"]) == 0
     assert capsys.readouterr().out.split() == ["there", "run/student"]
@@ -80,7 +80,7 @@ def test_export(work, capsys):
 
 
 def test_doctor_show_and_list(work, capsys):
-    words = ["--learner", "llama", "--data", "prompts.jsonl", "--sampling", "max_new_tokens=4,samples=2"]
+    words = ["--student", "llama", "--data", "prompts.jsonl", "--sampling", "max_new_tokens=4,samples=2"]
     assert main(["doctor", "grpo", *words, "--verifier", "numeric"]) == 0
     out = capsys.readouterr().out
     assert "It would run, but see above." in out
@@ -104,7 +104,7 @@ def test_doctor_show_and_list(work, capsys):
 
 
 def test_compare(work, capsys):
-    words = ["--data", "prompts.jsonl", "--learner", "decoder:1x32:64", "--teacher", "decoder:1x32:64"]
+    words = ["--data", "prompts.jsonl", "--student", "decoder:1x32:64", "--teacher", "decoder:1x32:64"]
     words += ["--seeds", "0-1", *SMALL[:4], *SMALL[5:], "--json", "found.json"]
     assert main(["compare", "gkd", "gkd,divergence=forward", *words, "--metric", "teacher_kl"]) == 0
     out = capsys.readouterr().out

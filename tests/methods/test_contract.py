@@ -28,7 +28,7 @@ from in_order import InOrder
 
 EVERY = catalogue.names()
 NAMES = tuple(name for name in EVERY if catalogue.find(name).method_type.feed.material == "examples")
-DEFAULT = {"labels": 100, "learner": "cnn:4,8", "teacher": "cnn:8,16"}
+DEFAULT = {"labels": 100, "student": "cnn:4,8", "teacher": "cnn:8,16"}
 TEACHERS: dict = {}
 FRACTIONS = (0.25, 0.75)
 STEPS = 6
@@ -63,8 +63,6 @@ def ready(name: str, *, train: bool = False, objects: Objects | None = None, **c
     values = {**dict(settings(name)), "steps": 3, "batch_size": 24, "seed": 0, **changes}
     if not takes(catalogue.find(name), "teacher"):
         values.pop("teacher", None)
-    if "student" in values:
-        values.pop("learner", None)
     config, _ = running.gather(None, **values)
     return prepare(config, objects, keeper=keep_teacher, teach=train)
 

@@ -308,7 +308,7 @@ def test_aligned_answers_are_neither_packed_nor_paired_nor_cut():
 def test_a_run_with_a_teacher_of_other_tokens():
     settings = {
         "data": worlds.load("addition").select(range(60)),
-        "learner": "decoder:1x16",
+        "student": "decoder:1x16",
         "teacher": "warm:2:decoder:1x16:64:numbers",
         "steps": 2,
         "batch_size": 8,

@@ -100,7 +100,7 @@ def test_a_run_finds_pixels_with_a_teacher_of_another_task(examples, tmp_path):
     result = didact.run(
         method="feature_pyramid",
         data=worlds.load("digits:defects"),
-        learner="cnn:8,16",
+        student="cnn:8,16",
         teacher="target:digit:cnn:8,16",
         teacher_epochs=1,
         steps=150,
@@ -119,7 +119,7 @@ def test_a_run_finds_pixels_with_a_teacher_of_another_task(examples, tmp_path):
 def test_a_net_from_elsewhere_may_have_other_classes(examples):
     torch.manual_seed(0)
     elsewhere = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(256, 1000))
-    given = {"data": examples, "teacher": elsewhere, "learner": "cnn:4", "taps": ("1.norm=0",), "steps": 2}
+    given = {"data": examples, "teacher": elsewhere, "student": "cnn:4", "taps": ("1.norm=0",), "steps": 2}
     result = didact.run(method="feature_pyramid", progress=False, **given)
     assert result.teacher == {}
     assert "pixel_auroc" in result.metrics
@@ -138,12 +138,12 @@ def test_a_net_from_elsewhere_may_have_other_classes(examples):
 )
 def test_teachers_that_cannot_be_are_refused(examples, teacher, error, words):
     with pytest.raises(error, match=words):
-        didact.run(method="feature_pyramid", data=examples, learner="cnn:4,8", teacher=teacher, steps=1)
+        didact.run(method="feature_pyramid", data=examples, student="cnn:4,8", teacher=teacher, steps=1)
 
 
 def test_other_methods_refuse_a_teacher_of_another_task(examples):
     with pytest.raises(TeacherError, match=r"tells digit, but the method 'distill'.*such as cnn:4,8"):
-        didact.run(method="distill", data=examples, learner="cnn:4,8", teacher=TARGET, steps=1)
+        didact.run(method="distill", data=examples, student="cnn:4,8", teacher=TARGET, steps=1)
 
 
 def test_nonsense_is_refused(examples):

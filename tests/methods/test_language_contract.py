@@ -55,7 +55,7 @@ def ready(name: str, *, learner=LEARNER, teacher=TEACHER, **changes) -> Run:
     """A run of a method before its first step."""
     values = {"steps": 3, "batch_size": 16, "sampling": SAMPLING, "lr": 1e-2, "schedule": "constant", "seed": 0}
     values |= {"validation": 0.1, "test": 0.1, **dict(options(name)), **changes}
-    given = {"data": questions(), "learner": learner}
+    given = {"data": questions(), "student": learner}
     if takes(catalogue.find(name), "teacher"):
         given["teacher"] = teacher
     config, objects = running.gather(None, method=name, **given, **values)
@@ -265,7 +265,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(name, tmp_path):
 def test_a_run_with_a_directory_is_held_to_the_same_reference_when_it_goes_on(name, tmp_path):
     """The reference is the learner at its beginning, after it was trained here; it is in no checkpoint."""
     own = {"grpo": {"kl": 0.5, "updates": 2}, "dpo": {"beta": 0.5}}[name]
-    given = {"method": name, "data": questions(), "learner": f"warm:4:{LEARNER}", "steps": 5, "batch_size": 16}
+    given = {"method": name, "data": questions(), "student": f"warm:4:{LEARNER}", "steps": 5, "batch_size": 16}
     given |= {"sampling": SAMPLING, "lr": 1e-2, "checkpoint_every": 1, "seed": 0, "progress": False, **own}
     calm = didact.run(**given, directory=tmp_path / "calm")
     began = catalogue.find(name).method_type.after_step

@@ -22,7 +22,7 @@ def ready(**changes):
     values |= {"schedule": "constant", "validation": 0.1, "test": 0.1, "weight_decay": DECAY}
     values |= {"interaction": 3, "imitation": 2, **changes}
     config, objects = running.gather(
-        None, method="seeded_iterated", data=questions(), learner="decoder:1x16:64", **values
+        None, method="seeded_iterated", data=questions(), student="decoder:1x16:64", **values
     )
     return prepare(config, objects, teach=False)
 

@@ -248,7 +248,7 @@ def test_the_text_that_the_learner_follows_best_is_preferred():
 def test_ampo_learns_from_language_models_whatever_their_tokenizers():
     plain = [dataclasses.replace(q, data={}) for q in small_questions(24)]
     data = Questions(items=tuple(plain), name="sums", verifier="small_questions:ends_right")
-    given = {"method": "ampo", "data": data, "learner": "decoder:1x16:64", "steps": 2, "batch_size": 16, "seed": 0}
+    given = {"method": "ampo", "data": data, "student": "decoder:1x16:64", "steps": 2, "batch_size": 16, "seed": 0}
     given |= {"sampling": {"max_new_tokens": 4, "samples": 4}, "lr": 1e-2, "progress": False}
     result = didact.run(**given, teacher="warm:150:decoder:1x32:64:numbers+warm:150:decoder:1x32:64")
     guided = [record["watched/guided"] for record in result.history if "watched/guided" in record]

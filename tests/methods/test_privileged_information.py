@@ -59,7 +59,7 @@ def test_a_teacher_is_trained_on_the_view_that_the_student_does_not_see():
     result = didact.run(
         method="privileged_information",
         data=seen_better(300),
-        learner="mlp:8",
+        student="mlp:8",
         teacher="view:privileged:mlp:8",
         teacher_epochs=1,
         steps=5,
@@ -68,7 +68,7 @@ def test_a_teacher_is_trained_on_the_view_that_the_student_does_not_see():
     plain = didact.run(
         method="distill",
         data=seen_better(300),
-        learner="mlp:8",
+        student="mlp:8",
         teacher="mlp:8",
         teacher_epochs=1,
         steps=5,
@@ -99,7 +99,7 @@ def test_views_come_from_a_file_of_arrays(tmp_path):
 )
 def test_a_view_that_is_not_there_is_refused(teacher, error, words):
     with pytest.raises(error, match=words):
-        didact.run(method="privileged_information", data=seen_better(), learner="mlp:8", teacher=teacher, steps=1)
+        didact.run(method="privileged_information", data=seen_better(), student="mlp:8", teacher=teacher, steps=1)
 
 
 def test_a_teacher_without_features_is_refused():

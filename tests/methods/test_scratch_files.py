@@ -124,7 +124,7 @@ OPTIONS = {"optimizer": OptimizerConfig(lr=0.01, schedule="constant"), "device":
 
 
 def test_fixmatch_learns_from_examples_without_labels(written):
-    settings = {"data": blobs(600, noise=0.8), "labels": 3, "learner": "mlp:16", "steps": 300, "lr": 0.01, "seed": 1}
+    settings = {"data": blobs(600, noise=0.8), "labels": 3, "student": "mlp:16", "steps": 300, "lr": 0.01, "seed": 1}
     path = written("fixmatch", FIXMATCH)
     runs = [
         didact.run(method=path, batch_size=64, threshold=0.9, weight=weight, progress=False, **settings)
@@ -136,7 +136,7 @@ def test_fixmatch_learns_from_examples_without_labels(written):
 
 def test_a_fixmatch_that_was_cut_short_is_resumed_to_the_bit(written, tmp_path, monkeypatch):
     path = written("fixmatch", FIXMATCH)
-    settings = {"labels": 12, "learner": "mlp:8", "steps": 30, "lr": 0.01, "progress": False, "augment": "weak"}
+    settings = {"labels": 12, "student": "mlp:8", "steps": 30, "lr": 0.01, "progress": False, "augment": "weak"}
     whole = didact.run(method=path, data=blobs(), directory=tmp_path / "whole", **settings)
     monkeypatch.setattr(Method, "after_step", interrupting(17))
     cut = didact.run(method=path, data=blobs(), directory=tmp_path / "cut", **settings)

@@ -93,7 +93,7 @@ def test_neither_examples_nor_labels_reach_the_student():
 
 
 def test_digits_pass_where_both_began_alike():
-    settings = {"data": "digits", "learner": "mlp:128,128", "steps": 400, "lr": 1e-3, "schedule": "constant"}
+    settings = {"data": "digits", "student": "mlp:128,128", "steps": 400, "lr": 1e-3, "schedule": "constant"}
     found = [
         didact.run(method="subliminal", outputs=10, start=start, seed=0, progress=False, **settings).metrics["auroc"]
         for start in ("same", "other")

@@ -135,7 +135,7 @@ def test_a_student_can_be_taught_by_it():
     result = didact.run(
         method="distill",
         data=worlds.load("gaussian:mixture"),
-        learner="mlp:64",
+        student="mlp:64",
         teacher=PlantedTeacher(distribution("gaussian:mixture"), accuracy=0.6),
         options={"alpha": 1.0},
         steps=300,

@@ -8,6 +8,7 @@ commit is kept.
 """
 
 import ast
+import contextlib
 import hashlib
 import io
 import tokenize
@@ -235,8 +236,10 @@ def _kinds(claim: Claim) -> Iterator[_Part]:
         given = {name: value for name, _, value in words} if isinstance(arm, str) else arm
         for role in parts.ROLES:
             text = given.get(role)
-            for spec in parts.parse(text, role).walk() if isinstance(text, str) else ():
-                yield parts.find(spec.role, spec.kind).path, None
+            # What cannot be read is told by the run.
+            with contextlib.suppress(ConfigError):
+                for spec in parts.parse(text, role).walk() if isinstance(text, str) else ():
+                    yield parts.find(spec.role, spec.kind).path, None
 
 
 def _left_out(path: Path) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from didact.documents import Document
 from didact.errors import ConfigError, nearest
+from didact.experiment.reading import ALIASES
 from didact.options import PACKAGE, Option, find_class, read_options
 
 ELSEWHERE = ("method", "options", "budget")
@@ -20,10 +21,6 @@ _BUDGET_HELP = {
     "epochs": "stop after so many passes over the examples",
     "seconds": "stop after so much time",
 }
-
-
-OTHER_NAMES = {"student": ("--student", "--learner")}
-"""The flags of fields that have several."""
 
 
 @cache
@@ -67,7 +64,7 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
         for name in names:
             if name in ELSEWHERE:
                 continue
-            add_flag(group, run_options()[name], flags=OTHER_NAMES.get(name, ()))
+            add_flag(group, run_options()[name], others=[other for other, field in ALIASES.items() if field == name])
         if title == "run":
             for name, words in _BUDGET_HELP.items():
                 group.add_argument(f"--{name}", metavar="N", default=argparse.SUPPRESS, help=words)
@@ -88,9 +85,9 @@ def add_method_flags(parser: argparse.ArgumentParser, title: str, options: Seque
         add_flag(group, option, dest=f"options.{option.name}")
 
 
-def add_flag(group: Any, option: Option, *, flags: Sequence[str] = (), dest: str | None = None) -> None:
+def add_flag(group: Any, option: Option, *, others: Sequence[str] = (), dest: str | None = None) -> None:
     """Add the flag of one option; its value stays a word, which is converted and checked later."""
-    names = flags or ["--" + option.name.replace("_", "-")]
+    names = ["--" + name.replace("_", "-") for name in (option.name, *others)]
     words = _escape(_help(option))
     if option.type == "bool":
         group.add_argument(

@@ -100,7 +100,7 @@ def write_run_report(
     """
     drawn = diagnostics_of(diagnostics) if isinstance(diagnostics, Predictions) else diagnostics or {}
     headline, lead = _run_words(config, result)
-    facts = [fact for key in ("method", "data", "learner") if (fact := sections.find_value(config, key))]
+    facts = [fact for key in ("method", "source", "student") if (fact := sections.find_value(config, key))]
     if result.get("parameters"):
         facts.append(f"{wording.number(result['parameters'], 0)} parameters")
     page = {

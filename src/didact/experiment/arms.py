@@ -12,6 +12,7 @@ from didact.experiment import finding, running
 from didact.experiment.config import RunConfig
 from didact.experiment.material import Objects
 from didact.experiment.preparing import takes
+from didact.experiment.reading import ALIASES
 
 Arm = str | Mapping[str, Any] | RunConfig
 """A method's name with settings after commas, a mapping of settings with `method`, or a whole configuration."""
@@ -111,7 +112,7 @@ def _gathered(arm: Arm, settings: Values) -> tuple[RunConfig, Objects]:
 
 
 def _aliased(settings: Values) -> Document:
-    return {configs.ALIASES.get(name, name): value for name, value in settings.items()}
+    return {ALIASES.get(name, name): value for name, value in settings.items()}
 
 
 def _method(name: object, arm: object) -> catalogue.MethodInfo:

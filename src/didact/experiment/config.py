@@ -9,7 +9,7 @@ from typing import Any, Literal
 from didact import health
 from didact.documents import Document, Values
 from didact.errors import ConfigError, check_range, nearest
-from didact.experiment.reading import parse_table
+from didact.experiment.reading import ALIASES, parse_table
 from didact.loop import Budget, LoopConfig, OptimizerConfig
 from didact.options import convert
 from didact.rollouts import Sampling
@@ -17,8 +17,6 @@ from didact.sources import BatchConfig, DataConfig, SplitConfig
 
 SHORTHANDS = ("steps", "epochs", "seconds")
 """The axes of a budget that can be given as if they were fields: `steps = 500`."""
-ALIASES = {"learner": "student"}
-"""Other names of fields, which are understood."""
 DEFAULT_STEPS = 1000
 
 

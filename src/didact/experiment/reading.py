@@ -8,6 +8,9 @@ from typing import Any
 from didact.documents import Document
 from didact.errors import ConfigError
 
+ALIASES = {"learner": "student"}
+"""Other names of fields, which are understood, as flags and in files."""
+
 
 def read_file(path: str | Path) -> Document:
     """Read the values of a configuration file.

@@ -17,6 +17,7 @@ from didact.experiment.config import RunConfig
 from didact.experiment.keeping import Keeper, ModelStore
 from didact.experiment.material import Data, Evaluation, Objects, Run
 from didact.experiment.preparing import prepare
+from didact.experiment.reading import ALIASES
 from didact.loop import FitResult, RunDirectory, Validation, fit
 from didact.loop.checkpoint import list_checkpoints
 from didact.loop.devices import find_device
@@ -141,8 +142,8 @@ def resume(directory: str | Path, *, trust: Iterable[str] = (), progress: bool =
     """
     directory = Path(directory)
     stored = records.stored(directory)
-    given = Objects(**{configs.ALIASES.get(name, name): value for name, value in objects.items()})
-    wanted = [configs.ALIASES.get(str(name), str(name)) for name in stored.get("objects", [])]
+    given = Objects(**{ALIASES.get(name, name): value for name, value in objects.items()})
+    wanted = [ALIASES.get(str(name), str(name)) for name in stored.get("objects", [])]
     missing = [name for name in wanted if getattr(given, name) is None]
     if missing:
         raise ConfigError(
@@ -163,10 +164,13 @@ def gather(config: RunConfig | None = None, **settings: object) -> tuple[RunConf
         settings: fields by their flags, options of the method, and objects in the place of specs.
 
     Raises:
-        ConfigError: A setting is neither a field of `RunConfig` nor an option of the method.
+        ConfigError: A setting is neither a field of `RunConfig` nor an option of the method, or is there by two names.
     """
+    for other, name in ALIASES.items():
+        if None not in (settings.get(other), settings.get(name)):
+            raise ConfigError(f"{other} and {name} are both given, but mean the same; give {name} alone.")
     parts = [part.name for part in dataclasses.fields(Objects)]
-    named = [(configs.ALIASES.get(name, name), value) for name, value in settings.items()]
+    named = [(ALIASES.get(name, name), value) for name, value in settings.items()]
     given = {name: value for name, value in named if name not in parts or value is not None}
     words = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
     objects = {name: words.pop(name) for name in parts if not isinstance(words.get(name, ""), str)}

@@ -131,7 +131,7 @@ CLAIM = Claim(
         "autodistil": {"method": "autodistil", "sampled": 1},
         "one supernet": {"method": "autodistil", "sampled": 1, "subspaces": 1},
         "distilled alone": {"method": "autodistil", "subspaces": 4},
-        "supervised": {"method": "supervised", "learner": "transformer:2x22"},
+        "supervised": {"method": "supervised", "student": "transformer:2x22"},
     },
     method="autodistil",
     baseline="one supernet",
@@ -139,7 +139,7 @@ CLAIM = Claim(
     settings={
         "labels": 400,
         "steps": 1200,
-        "learner": "transformer:4x32",
+        "student": "transformer:4x32",
         "teacher": "transformer:2x64",
         "lr": 0.003,
     },

@@ -3,7 +3,7 @@
 One encoder with several exits: the same loss is computed at each, and the weighted sum trains all layers at once. The
 deeper exits teach the layers that the early ones share with them. Each exit is a model that can be cut off and used
 alone; the earliest is the learner, and is what a run delivers, at its own depth. The deeper ones are given as `exits`:
-`--learner transformer:1x32 --exits transformer:2x32+transformer:4x32`.
+`--student transformer:1x32 --exits transformer:2x32+transformer:4x32`.
 
 Departures: the loss is that of the labels, where the paper has masked tokens with a loss over repositories, and then
 contrast between text and code. The paper's weights could not be read; here the learner counts most, each deeper exit
@@ -106,7 +106,7 @@ CLAIM = Claim(
     baseline="alone",
     cheap="label smoothing",
     world="stdlib:text",
-    settings={"steps": 300, "learner": "mlp:32,32", "lr": 0.03},
+    settings={"steps": 300, "student": "mlp:32,32", "lr": 0.03},
     equal="steps",
     shows="An embedding and one layer, cut off after training with an exit at two layers, against the same trained "
     "alone for as many steps, and against a head that reads layers which learn for the last exit alone.",

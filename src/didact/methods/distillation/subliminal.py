@@ -106,7 +106,7 @@ CLAIM = Claim(
     baseline="other initialisation",
     cheap="random teacher",
     settings={
-        "learner": "mlp:256,256",
+        "student": "mlp:256,256",
         "steps": 1000,
         "lr": 0.001,
         "schedule": "constant",

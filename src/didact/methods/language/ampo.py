@@ -125,7 +125,7 @@ CLAIM = Claim(
     baseline="grpo",
     cheap="sft",
     settings={
-        "learner": "warm:20%:decoder:2x64",
+        "student": "warm:20%:decoder:2x64",
         "sampling": "max_new_tokens=25,samples=8",
         "steps": 60,
         "batch_size": 128,

@@ -115,7 +115,7 @@ CLAIM = Claim(
     baseline="grpo",
     cheap="slower grpo",
     settings={
-        "learner": "warm:100:decoder:2x64",
+        "student": "warm:100:decoder:2x64",
         "sampling": "max_new_tokens=6,samples=8",
         "verifier": r"regex:/^(\d)\d\1$/",
         "steps": 60,

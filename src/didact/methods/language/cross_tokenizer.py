@@ -93,7 +93,7 @@ CLAIM = Claim(
     baseline="sft",
     cheap="sft",
     settings={
-        "learner": "warm:200:decoder:2x64",
+        "student": "warm:200:decoder:2x64",
         "teacher": "warm:700:decoder:2x64:512:numbers",
         "batch_size": 64,
         "steps": 100,

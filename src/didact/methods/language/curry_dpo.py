@@ -129,7 +129,7 @@ CLAIM = Claim(
     baseline="dpo",
     cheap="shuffled",
     settings={
-        "learner": "warm:30%:decoder:2x64",
+        "student": "warm:30%:decoder:2x64",
         "batch_size": 64,
         "steps": 240,
         "lr": 0.0005,

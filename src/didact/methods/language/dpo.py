@@ -78,7 +78,7 @@ CLAIM = Claim(
     baseline="sft",
     cheap="sft",
     settings={
-        "learner": "warm:700:decoder:2x64",
+        "student": "warm:700:decoder:2x64",
         "batch_size": 64,
         "steps": 100,
         "sampling": {"max_new_tokens": 6},

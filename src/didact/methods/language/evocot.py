@@ -127,7 +127,7 @@ CLAIM = Claim(
     baseline="grpo",
     cheap="random prefixes",
     settings={
-        "learner": "warm:400:decoder:2x64",
+        "student": "warm:400:decoder:2x64",
         "sampling": "max_new_tokens=20,samples=8,slots=256",
         "steps": 100,
         "batch_size": 256,

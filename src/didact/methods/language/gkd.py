@@ -122,7 +122,7 @@ CLAIM = Claim(
     baseline="the data's answers",
     cheap="the data's answers",
     settings={
-        "learner": "warm:300:decoder:2x64",
+        "student": "warm:300:decoder:2x64",
         "teacher": "warm:600:decoder:2x64",
         "batch_size": 64,
         "steps": 100,

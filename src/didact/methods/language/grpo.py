@@ -96,7 +96,7 @@ CLAIM = Claim(
     baseline="untaught",
     cheap="reinforce",
     settings={
-        "learner": "warm:40%:decoder:2x64",
+        "student": "warm:40%:decoder:2x64",
         "sampling": "max_new_tokens=6,samples=8",
         "steps": 100,
         "batch_size": 256,

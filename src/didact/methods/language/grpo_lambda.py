@@ -92,7 +92,7 @@ CLAIM = Claim(
     baseline="all penalised",
     cheap="none penalised",
     settings={
-        "learner": "warm:400:decoder:2x64",
+        "student": "warm:400:decoder:2x64",
         "sampling": "max_new_tokens=24,samples=8",
         "steps": 60,
         "batch_size": 64,

@@ -107,7 +107,7 @@ CLAIM = Claim(
     baseline="grpo",
     cheap="distillation",
     settings={
-        "learner": "warm:200:decoder:2x64",
+        "student": "warm:200:decoder:2x64",
         "teacher": "warm:600:decoder:2x64",
         "batch_size": 64,
         "steps": 40,

@@ -98,7 +98,7 @@ CLAIM = Claim(
     baseline="right ones alone",
     cheap="sft",
     settings={
-        "learner": "warm:40%:decoder:2x64",
+        "student": "warm:40%:decoder:2x64",
         "sampling": "max_new_tokens=6,samples=8",
         "steps": 100,
         "batch_size": 256,

@@ -129,7 +129,7 @@ CLAIM = Claim(
     baseline="standard",
     cheap="demonstrations",
     settings={
-        "learner": "warm:50%:decoder:2x64",
+        "student": "warm:50%:decoder:2x64",
         "teacher": "warm:95%:decoder:2x64",
         "sampling": "max_new_tokens=6",
         "steps": 100,

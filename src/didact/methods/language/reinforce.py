@@ -74,7 +74,7 @@ CLAIM = Claim(
     baseline="none",
     cheap="sft",
     settings={
-        "learner": "warm:100:decoder:2x64",
+        "student": "warm:100:decoder:2x64",
         "sampling": "max_new_tokens=6,samples=8",
         "steps": 12,
         "batch_size": 64,

@@ -129,7 +129,7 @@ CLAIM = Claim(
     baseline="grpo",
     cheap="sft",
     settings={
-        "learner": "warm:400:decoder:2x64",
+        "student": "warm:400:decoder:2x64",
         "sampling": "max_new_tokens=6,samples=8",
         "steps": 300,
         "lr": 3e-4,

@@ -85,7 +85,7 @@ CLAIM = Claim(
     baseline="none",
     cheap="round mean",
     settings={
-        "learner": "warm:100:decoder:2x64",
+        "student": "warm:100:decoder:2x64",
         "sampling": "max_new_tokens=6,samples=8",
         "steps": 12,
         "batch_size": 64,

@@ -115,7 +115,7 @@ CLAIM = Claim(
     baseline="one stage",
     cheap="correction traces",
     settings={
-        "learner": "warm:50%:decoder:2x64",
+        "student": "warm:50%:decoder:2x64",
         "sampling": "max_new_tokens=6,samples=8",
         "steps": 80,
         "batch_size": 128,

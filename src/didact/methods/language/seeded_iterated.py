@@ -129,7 +129,7 @@ CLAIM = Claim(
     baseline="supervised mix",
     cheap="grpo, slower",
     settings={
-        "learner": "warm:40%:decoder:2x64",
+        "student": "warm:40%:decoder:2x64",
         "sampling": "max_new_tokens=6,samples=8",
         "steps": 60,
         "batch_size": 256,

@@ -57,7 +57,7 @@ CLAIM = Claim(
     baseline="grpo",
     cheap="reinforce",
     settings={
-        "learner": "warm:300:decoder:2x64",
+        "student": "warm:300:decoder:2x64",
         "batch_size": 64,
         "steps": 100,
         "warmup": 0.3,

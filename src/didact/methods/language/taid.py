@@ -124,7 +124,7 @@ CLAIM = Claim(
     baseline="distillation",
     cheap="sft",
     settings={
-        "learner": "warm:600:decoder:2x64",
+        "student": "warm:600:decoder:2x64",
         "teacher": "warm:1500:decoder:2x64",
         "batch_size": 64,
         "steps": 200,

@@ -123,7 +123,7 @@ CLAIM = Claim(
     baseline="offline",
     cheap="offline, all prompts",
     settings={
-        "learner": "warm:200:decoder:1x64",
+        "student": "warm:200:decoder:1x64",
         "teacher": "warm:400:decoder:1x64",
         "batch_size": 32,
         "steps": 200,

@@ -121,7 +121,7 @@ CLAIM = Claim(
     baseline="one teacher",
     cheap="answers",
     settings={
-        "learner": "decoder:2x64",
+        "student": "decoder:2x64",
         "sampling": "max_new_tokens=6",
         "steps": 500,
         "batch_size": 32,
