@@ -13,7 +13,6 @@ from didact.documents import Document
 from didact.errors import RunError
 from didact.experiment.keeping import Keeper, beginnings
 from didact.loop import Budget, FitResult, LoopConfig, OptimizerConfig, fit
-from didact.loop.checkpoint import list_checkpoints
 from didact.types import Cost, Method, Monitor, Place, Source, Verdict, Window
 
 
@@ -71,9 +70,7 @@ class Lesson:
             directory: for figures and checkpoints; without one, nothing is written.
             place: this process among those that learn together.
         """
-        going_on = place.broadcast(directory is not None and bool(list_checkpoints(directory / "checkpoints")))
-        if directory is not None and place.first and not going_on:
-            shutil.rmtree(directory, ignore_errors=True)
+        going_on = place.broadcast(directory is not None and directory.is_dir())
         return fit(
             self.method,
             self.source,

@@ -19,7 +19,6 @@ from didact.experiment.material import Data, Evaluation, Objects, Run
 from didact.experiment.preparing import prepare
 from didact.experiment.reading import ALIASES
 from didact.loop import FitResult, RunDirectory, Validation, fit
-from didact.loop.checkpoint import list_checkpoints
 from didact.loop.devices import find_device
 from didact.loop.place import find_place
 from didact.types import Cost, Verdict
@@ -263,11 +262,7 @@ def _in_directory(
     try:
         run = prepare(config, objects, keeper=ModelStore(first), directory=first, begin=begin)
         (directory,) = opened
-        checkpoint = run.place.broadcast(stored is not None and bool(list_checkpoints(directory.checkpoints)))
-        if stored is not None and not checkpoint:
-            # It was killed before its first checkpoint: what it wrote until then will be written again.
-            directory.rewind()
-        result = _fit(run, directory, going_on=checkpoint)
+        result = _fit(run, directory, going_on=stored is not None)
         finished = _finished(run, result, path)
         if run.place.first:
             _keep(run, finished, path)

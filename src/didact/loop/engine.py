@@ -504,7 +504,7 @@ class Engine:
     def resume(self) -> None:
         """Take back the newest whole checkpoint of the run, or begin anew where it was killed before its first."""
         assert self.directory is not None
-        if self.place.broadcast(self.directory.begun and not ckpt.list_checkpoints(self.directory.checkpoints)):
+        if self.place.broadcast(not ckpt.list_checkpoints(self.directory.checkpoints)):
             self.directory.rewind()
             return
         state, path, complaints = ckpt.load_latest(self.directory.checkpoints)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from didact import health, stopping
-from didact.errors import ConfigError
+from didact.errors import CheckpointError, ConfigError
 from didact.loop.budget import Budget
 from didact.loop.config import LoopConfig, Validation
 from didact.loop.devices import find_device
@@ -45,7 +45,8 @@ def fit(
         run: directory for figures and checkpoints; without one nothing is written. There is always a checkpoint after
             the first step, and one at the end.
         seed: of the global generators (dropout and the like) while the run goes on; the caller's are given back.
-        resume: go on from the newest whole checkpoint of `run`, to the bit as if there had been no stop.
+        resume: go on from the newest whole checkpoint of `run`, to the bit as if there had been no stop; from the
+            beginning, where the run was killed before its first.
 
     Returns:
         What became of it. The learner has been trained in place.
@@ -92,6 +93,8 @@ def _check(
         raise ConfigError(f"{name} has nothing to train: no parameter of its modules requires a gradient.")
     if resume and run is None:
         raise ConfigError("resume is set, but run is None; name the directory of the run to go on with.")
+    if resume and isinstance(run, str | Path) and not Path(run).is_dir():
+        raise CheckpointError(f"There is no run to resume in {run}: it is not a directory.")
     rolling = [type(m).__name__ for m in monitors if getattr(m, "action", None) == "roll_back"]
     if rolling and run is None:
         raise ConfigError(f"{rolling[0]} asks to roll back, which needs checkpoints; give the run a directory.")

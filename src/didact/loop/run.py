@@ -31,7 +31,7 @@ class RunDirectory:
         self._writer: Any = None
         if not writes:
             return
-        if fresh and self.begun:
+        if fresh and (self.path / "metrics.jsonl").exists():
             raise RunError(
                 f"The directory {self.path} already holds a run; choose another, "
                 f"or go on with it: didact resume {self.path}"
@@ -39,11 +39,6 @@ class RunDirectory:
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = _take_lock(self.path / "lock")
         self._tensorboard = tensorboard
-
-    @property
-    def begun(self) -> bool:
-        """Whether a run has written into it."""
-        return (self.path / "metrics.jsonl").exists()
 
     @property
     def checkpoints(self) -> Path:
