@@ -110,13 +110,13 @@ def _methods_index() -> str:
     head = "# Methods\n\nRun one with `didact run NAME`; `didact show NAME` prints what its page here says."
     store = _store()
     infos = catalogue.listing()
-    words = dict(zip(infos, entries.words(infos, store), strict=True))
+    words = dict(zip(infos, entries.verdict_words(infos, store), strict=True))
     counts = Counter(word for info, word in words.items() if info.claim is not None)
     summary = ", ".join(f"{count} {word}" for word, count in counts.most_common()) or "none"
     lines = [head, "", f"Their claims, run again by `didact replicate`: {summary}.", ""]
     lines += ["| method | family | | needs | its claim | effect | seeds |", "|---|---|---|---|---|---|---|"]
     for info, word in words.items():
-        found = entries.entry(info, store)
+        found = entries.catalogue_entry(info, store)
         link = f"[`{info.name}`]({info.family}/{info.name}.md)"
         needs = ", ".join(found["needs"])
         claim = found["claim"] or {}
@@ -150,7 +150,7 @@ def _row(cells: Iterable[str]) -> str:
 def _method(info: catalogue.MethodInfo) -> str:
     """A method's page: its docstring, its claim, its options, its class."""
     lines = [f"# {info.name}", "", info.description, ""]
-    claim = entries.entry(info, _store())["claim"]
+    claim = entries.catalogue_entry(info, _store())["claim"]
     lines += _claim(claim) if claim else []
     if info.options:
         lines += ["## Options", "", "| option | type | default | |", "|---|---|---|---|"]

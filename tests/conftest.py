@@ -84,7 +84,7 @@ def weights(method: Method) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(autouse=True)
-def no_beginnings(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_pretrained(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is taken from, or left to, other runs of this machine."""
     monkeypatch.setenv("DIDACT_CACHE", "")
 

@@ -11,7 +11,7 @@ from blobs import DATA, QUICK, Oracle
 from didact import sources
 from didact.errors import ConfigError, DataError, TeacherError
 from didact.experiment import config as configs
-from didact.experiment import lessons, reading, running
+from didact.experiment import pretraining, reading, running
 from didact.experiment.config import RunConfig
 from didact.experiment.material import Objects
 from didact.experiment.preparing import prepare
@@ -31,14 +31,14 @@ def test_a_file_and_python_give_the_same_run(tmp_path):
         'method = "distill"\nteacher = "random"\nlabels = 40\nsteps = 50\nlr = 0.01\ntrust = ["a.B"]\n'
         "[options]\ntemperature = 2\n"
     )
-    written = configs.make(reading.read_file(path))
-    given, _ = running.gather(
+    written = configs.make_config(reading.read_file(path))
+    given, _ = running.split_arguments(
         method="distill", teacher="random", labels="40", steps="50", lr="0.01", trust="a.B", temperature=2
     )
     assert written == given
     stored = tmp_path / "config.json"
     stored.write_text(json.dumps({"config": written.as_dict(), "versions": {}}))
-    assert configs.make(reading.read_file(stored)) == written
+    assert configs.make_config(reading.read_file(stored)) == written
 
 
 @pytest.mark.parametrize(
@@ -59,10 +59,10 @@ def test_a_file_and_python_give_the_same_run(tmp_path):
 )
 def test_configurations_that_cannot_be(values, said):
     if said is None:
-        assert configs.make(values).budget.limits() == {"steps": 1000}
+        assert configs.make_config(values).budget.limits() == {"steps": 1000}
         return
     with pytest.raises(ConfigError) as caught:
-        configs.make(values)
+        configs.make_config(values)
     assert str(caught.value).startswith(said)
 
 
@@ -301,7 +301,7 @@ def test_what_a_teacher_said_before_it_was_trained_is_forgotten():
     ],
 )
 def test_what_does_not_fit_is_refused(settings, error, said, monkeypatch):
-    monkeypatch.setattr(lessons, "fit", lambda *_, **__: pytest.fail("computed before all was checked"))
+    monkeypatch.setattr(pretraining, "fit", lambda *_, **__: pytest.fail("computed before all was checked"))
     with pytest.raises(error) as caught:
         prepare(RunConfig.of(**settings), Objects(data=DATA))
     assert str(caught.value).startswith(said)

@@ -10,7 +10,7 @@ import didact
 from blobs import DATA, QUICK, blobs
 from didact import sources
 from didact.errors import CheckpointError, ConfigError, TeacherError
-from didact.experiment import lessons
+from didact.experiment import pretraining
 from didact.parts import saved
 from didact.types import Examples, Method
 
@@ -158,7 +158,7 @@ def test_a_stopped_run_goes_on_to_the_bit(tmp_path, monkeypatch):
         didact.resume(tmp_path / "cut")
     with pytest.raises(CheckpointError, match="are not those that the run"):
         didact.resume(tmp_path / "cut", data=blobs(seed=1), progress=False)
-    monkeypatch.setattr(lessons, "fit", lambda *_, **__: pytest.fail("the teacher was trained again"))
+    monkeypatch.setattr(pretraining, "fit", lambda *_, **__: pytest.fail("the teacher was trained again"))
     resumed = didact.resume(tmp_path / "cut", data=DATA, progress=False)
     assert resumed.metrics == whole.metrics
     assert resumed.cost.teacher_calls == whole.cost.teacher_calls

@@ -15,7 +15,7 @@ from didact.experiment.material import Objects
 from didact.learners.causal import CausalLearner
 from didact.learners.decoder import Decoder, DecoderConfig
 from didact.learners.tokenizers import ByteTokens
-from didact.materials.questions import lessons
+from didact.materials.questions import pretraining
 from tiny_language import save_model, save_tokenizer
 
 RECORDS = [{"prompt": f"{a}+{b}=", "answer": str(a + b), "completion": str(a + b)} for a in range(6) for b in range(6)]
@@ -95,7 +95,7 @@ def test_a_beginning_that_nobody_could_tell():
 
 
 def test_a_beginning_that_is_not_reached(monkeypatch):
-    monkeypatch.setattr(lessons, "LIMIT", 25)
+    monkeypatch.setattr(pretraining, "LIMIT", 25)
     words = ("student is 'warm:100%", "after 25 steps", "ask for less")
     refused(RunError, *words, method="sft", student=f"warm:100%:{LEARNER}", verifier="exact")
 
@@ -209,10 +209,10 @@ def rewards(tmp_path, monkeypatch):
 
 
 def doctor(method="grpo", objects=None, **settings):
-    from didact.experiment.running import gather
+    from didact.experiment.running import split_arguments
 
     given = {**QUICK, **settings, **(objects or {})}
-    config, found = gather(method=method, **given)
+    config, found = split_arguments(method=method, **given)
     assert isinstance(config, RunConfig)
     assert isinstance(found, Objects)
     return diagnose(config, found)

@@ -7,10 +7,10 @@ import didact
 from didact import sources
 from didact.experiment.checking import gradient_check
 from didact.experiment.doctor import diagnose
-from didact.experiment.running import gather
+from didact.experiment.running import split_arguments
 from didact.loop import OptimizerConfig
 from didact.loop.devices import free_memory
-from didact.materials.questions.memory import needed
+from didact.materials.questions.memory import estimate_memory
 from didact.methods.language.sft import SFT, Config
 from didact.parts.models import build_causal
 from didact.types import Batch
@@ -24,7 +24,7 @@ QUICK = {"data": RECORDS, "student": "decoder:1x32:32", "batch_size": 8, "steps"
 
 def found(method, **settings):
     """What the doctor says, by the name of the check; the last where a name comes twice."""
-    config, objects = gather(method=method, **{**QUICK, **settings})
+    config, objects = split_arguments(method=method, **{**QUICK, **settings})
     return {check.name: check for check in diagnose(config, objects)}
 
 
@@ -110,7 +110,7 @@ def test_a_loss_that_is_not_finite_is_noticed():
 def test_the_memory_that_is_counted_is_that_of_the_tensors(optimizer, moments):
     learner, other = build_causal("decoder:2x64:64"), build_causal("decoder:1x32:64")
     own = sum(p.numel() for p in learner.parameters())
-    need = needed(learner, others=[other], optimizer=optimizer, rows=8, length=20, slots=4)
+    need = estimate_memory(learner, others=[other], optimizer=optimizer, rows=8, length=20, slots=4)
     assert need.weights == 4 * (own + sum(p.numel() for p in other.parameters()))
     assert need.gradients == 4 * own
     parameters = list(learner.parameters())
@@ -138,7 +138,7 @@ def test_activations_are_about_what_the_backward_pass_keeps():
         hidden = learner(Batch({"input_ids": ids, "attention_mask": torch.ones_like(ids)})).hidden
     weights = {p.untyped_storage().data_ptr() for p in learner.parameters()}
     measured = sum(size for place, size in kept.items() if place not in weights)
-    need = needed(learner, others=[], optimizer="adamw", rows=16, length=64, slots=0)
+    need = estimate_memory(learner, others=[], optimizer="adamw", rows=16, length=64, slots=0)
     assert hidden.requires_grad
     assert 0.5 < need.activations / measured < 2.0
 
@@ -146,7 +146,7 @@ def test_activations_are_about_what_the_backward_pass_keeps():
 def test_a_model_with_shared_keys_has_a_smaller_cache(tmp_path):
     save_model(tmp_path / "model")
     learner = build_causal(f"hf:{tmp_path / 'model'}")
-    need = needed(learner, others=[], optimizer="adamw", rows=1, length=10, slots=3)
+    need = estimate_memory(learner, others=[], optimizer="adamw", rows=1, length=10, slots=3)
     # 2 blocks, keys and values, 2 heads of 8 columns.
     assert need.cache == 2 * 2 * 16 * 3 * 10 * 4
 

@@ -12,8 +12,8 @@ import didact
 from didact import sources
 from didact.errors import ConfigError, DataError, TeacherError
 from didact.experiment.preparing import prepare
-from didact.experiment.running import gather
-from didact.materials.questions import lessons
+from didact.experiment.running import split_arguments
+from didact.materials.questions import pretraining
 from didact.parts.models import build_causal
 from didact.teachers import FunctionVerifier
 from didact.types import Batch, Logits
@@ -217,8 +217,8 @@ def test_a_model_is_trained_until_it_is_right_often_enough():
     settings = {"data": same, "student": "warm:90%:decoder:1x32:32", "sampling": "max_new_tokens=4", "lr": 1e-9}
     found = didact.run(method="sft", verifier="exact", batch_size=8, steps=1, progress=False, **settings)
     assert found.metrics["accuracy"] >= 0.9
-    assert 0 < found.teacher_cost.steps < lessons.LIMIT
-    assert found.teacher_cost.steps % lessons.EVERY == 0
+    assert 0 < found.teacher_cost.steps < pretraining.LIMIT
+    assert found.teacher_cost.steps % pretraining.EVERY == 0
     assert found.teacher_cost.labels > found.cost.labels
 
 
@@ -242,7 +242,7 @@ def weights_of(learner):
 def test_teachers_of_the_same_kind_are_not_the_same():
     settings = {**QUICK, "method": "ampo", "student": "decoder:1x32", "verifier": "exact"}
     run = prepare(
-        *gather(teacher="decoder:1x32+decoder:1x32", **{k: v for k, v in settings.items() if k != "progress"})
+        *split_arguments(teacher="decoder:1x32+decoder:1x32", **{k: v for k, v in settings.items() if k != "progress"})
     )
     assert list(run.parts) == ["student", "teacher", "teacher 2"]
     one, other = (part.model.learner.head.weight for part in run.teachers)
@@ -271,7 +271,7 @@ def test_a_function_from_python_says_when_a_beginning_is_good_enough(tmp_path, m
     monkeypatch.setenv("DIDACT_CACHE", str(tmp_path))
     settings = {**QUICK, "method": "sft", "student": "warm:90%:decoder:1x32:32", "steps": 1, "lr": 1e-9}
     found = didact.run(**settings, verifier=lambda text, _question: 1.0)
-    assert found.teacher_cost.steps == lessons.EVERY
+    assert found.teacher_cost.steps == pretraining.EVERY
     # What another function would have said is not known from what this one did.
     assert not list(tmp_path.iterdir())
     # One call for each test question and, ten times, for each question that is watched; none for the beginning.

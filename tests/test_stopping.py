@@ -28,7 +28,7 @@ def ask(number):
 @pytest.mark.parametrize("number", stopping.SIGNALS)
 def test_each_signal_sets_the_event_and_is_given_back(number):
     before = signal.getsignal(number)
-    with stopping.asked() as stop:
+    with stopping.stop_requested() as stop:
         assert not stop.is_set()
         ask(number)
         assert stop.is_set()
@@ -38,7 +38,7 @@ def test_each_signal_sets_the_event_and_is_given_back(number):
 def test_only_another_ctrl_c_is_not_waited_for(monkeypatch):
     clock = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    with stopping.asked() as stop:
+    with stopping.stop_requested() as stop:
         # A terminal hangs up twice, and torchrun passes Ctrl-C on to whom the terminal has told already.
         for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
             ask(number)
@@ -62,7 +62,7 @@ def test_outside_of_a_loop_they_raise_once_and_ctrl_c_always():
 
 def test_what_is_written_after_a_loop_was_stopped_is_not_disturbed():
     with stopping.command():
-        with stopping.asked() as stop:
+        with stopping.stop_requested() as stop:
             ask(signal.SIGHUP)
         assert stop.is_set()
         ask(signal.SIGHUP)
@@ -71,7 +71,7 @@ def test_what_is_written_after_a_loop_was_stopped_is_not_disturbed():
 def test_what_is_ignored_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with stopping.command(), stopping.asked() as stop:
+        with stopping.command(), stopping.stop_requested() as stop:
             ask(signal.SIGHUP)
         assert not stop.is_set()
     finally:
@@ -95,11 +95,11 @@ class Failing(io.StringIO):
 
 def test_a_full_disk_is_no_closed_terminal(tmp_path):
     with (tmp_path / "file").open("w") as file:
-        assert stopping.lasting(Failing(errno.EIO, terminal=True, file=file)).write("abc") == 3
-        assert stopping.lasting(Failing(errno.EPIPE, terminal=False, file=file)).write("abc") == 3
+        assert stopping.quiet_after_hangup(Failing(errno.EIO, terminal=True, file=file)).write("abc") == 3
+        assert stopping.quiet_after_hangup(Failing(errno.EPIPE, terminal=False, file=file)).write("abc") == 3
         for number, terminal in ((errno.EIO, False), (errno.ENOSPC, True)):
             with pytest.raises(OSError, match="no"):
-                stopping.lasting(Failing(number, terminal=terminal, file=file)).write("abc")
+                stopping.quiet_after_hangup(Failing(number, terminal=terminal, file=file)).write("abc")
 
 
 # ---- a real terminal, that is closed

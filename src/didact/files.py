@@ -112,7 +112,7 @@ def write_tensors(path: Path, tensors: "Mapping[str, Tensor]", facts: Values) ->
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    kept = unshared(tensors)
+    kept = unshare(tensors)
     known = json.loads(json.dumps(facts))
     # A single entry: safetensors writes several in an order that changes from call to call.
     metadata = {_FACTS: json.dumps({**known, _SUM: _content(kept, known)})}
@@ -146,7 +146,7 @@ def read_tensors(path: Path) -> "tuple[dict[str, Tensor], Document]":
     return tensors, facts
 
 
-def unshared(tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+def unshare(tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
     """Contiguous CPU tensors, none sharing memory with another, as safetensors wants them."""
     seen: set[int] = set()
     apart: dict[str, Tensor] = {}

@@ -19,7 +19,7 @@ _received: list[int] = []
 
 
 @contextlib.contextmanager
-def asked() -> Iterator[threading.Event]:
+def stop_requested() -> Iterator[threading.Event]:
     """An event that is set by the first of `SIGNALS`, for a loop that ends itself.
 
     A second Ctrl-C is not waited for: it raises `KeyboardInterrupt`. A hangup comes from the shell and from the kernel,
@@ -41,7 +41,7 @@ def asked() -> Iterator[threading.Event]:
 
 @contextlib.contextmanager
 def command() -> Iterator[None]:
-    """Lets each of `SIGNALS` raise `KeyboardInterrupt`, as Ctrl-C does, and output be `lasting`, while a command runs.
+    """Raise `KeyboardInterrupt` for each of `SIGNALS`, as for Ctrl-C, and quieten output after a hangup.
 
     After the first signal only Ctrl-C raises again, so that what is written on the way out gets written.
     """
@@ -52,7 +52,7 @@ def command() -> Iterator[None]:
         if number == signal.SIGINT or len(_received) == 1:
             raise KeyboardInterrupt
 
-    out, err = lasting(sys.stdout), lasting(sys.stderr)
+    out, err = quiet_after_hangup(sys.stdout), quiet_after_hangup(sys.stderr)
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _handled(interrupt):
         try:
             yield
@@ -104,6 +104,6 @@ class _Lasting:
             os.close(nowhere)
 
 
-def lasting(stream: TextIO) -> TextIO:
+def quiet_after_hangup(stream: TextIO) -> TextIO:
     """A stream that goes on silently when nobody can read it any more: its terminal is closed, or its pipe."""
     return cast("TextIO", _Lasting(stream))

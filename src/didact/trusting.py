@@ -1,7 +1,7 @@
 """What a file may ask for: data, but no code and no download, unless the user trusts it by name.
 
 What is typed on the command line, or given from Python, may name code (`package.module:factory`, a method's file) and
-downloads (`hf:NAME`). While something runs that a file has asked for, `asked_by` is in force, and whatever is about to
+downloads (`hf:NAME`). While something runs that a file has asked for, `untrusted` is in force, and whatever is about to
 import or to download calls `check` first. So no grammar of specs has to be read twice.
 """
 
@@ -25,7 +25,7 @@ _ASKING: ContextVar[_Asking | None] = ContextVar("_ASKING", default=None)
 
 
 @contextlib.contextmanager
-def asked_by(file: str | Path, trusted: Iterable[str] = ()) -> Iterator[None]:
+def untrusted(file: str | Path, trusted: Iterable[str] = ()) -> Iterator[None]:
     """Refuse code and downloads for as long as this lasts, since a file asks for what is done.
 
     Args:

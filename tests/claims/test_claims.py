@@ -207,7 +207,7 @@ def _interrupt_at(last):
 def test_a_result_is_stale_when_what_it_rests_on_has_changed(store):
     info = write()
     assert store.stale(info) is None
-    assert entries.words([info], store) == ["not run yet"]
+    assert entries.verdict_words([info], store) == ["not run yet"]
     seeds_run(store)
     assert store.stale(info) == []
     source = Path("mine.py").read_text()
@@ -218,10 +218,10 @@ def test_a_result_is_stale_when_what_it_rests_on_has_changed(store):
     assert store.stale(catalogue.find("mine.py")) == []
     Path("mine.py").write_text(source.replace("smooth: float = 0.0", "smooth: float = 0.1"))
     assert store.stale(catalogue.find("mine.py")) == ["mine.py"]
-    assert entries.words([catalogue.find("mine.py")], store) == ["not replicated (stale)"]
+    assert entries.verdict_words([catalogue.find("mine.py")], store) == ["not replicated (stale)"]
     Path("mine.py").write_text(source.replace("'steps': 4", "'steps': 5"))
     assert store.stale(catalogue.find("mine.py")) == ["claim.settings"]
-    assert entries.entry(catalogue.find("mine.py"), store)["claim"]["fresh"] is False
+    assert entries.catalogue_entry(catalogue.find("mine.py"), store)["claim"]["fresh"] is False
     store.file("mine").write_text("[]")
     with pytest.raises(DataError, match="is not the result of a claim"):
         store.stale(info)
@@ -431,7 +431,7 @@ def test_the_catalogue_needs_no_torch_and_says_what_is_stored(store):
     assert wanted <= set(found["distill"]["claim"])
     info = write()
     seeds_run(store)
-    claim = entries.entry(info, store)["claim"]
+    claim = entries.catalogue_entry(info, store)["claim"]
     assert (claim["fresh"], claim["seeds"], claim["changed"]) == (True, [5, 6, 7, 8, 9], [])
     assert {arm: found["role"] for arm, found in claim["arms"].items()} == {
         "mine": "method",

@@ -40,7 +40,7 @@ def accepted():
     """Every command with the flags that it accepts, method options left out."""
     lines = []
     for command in parser.COMMANDS:
-        found = parser.of(command, [])
+        found = parser.command_parser(command, [])
         words = [a.metavar for a in found._get_positional_actions()]
         options = sorted(flag for action in found._get_optional_actions() for flag in action.option_strings)
         if command == "distill":
@@ -163,9 +163,9 @@ def test_show(capsys):
 
 
 def _resolved(words):
-    found = parser.of(words[0], words[1:]).parse_args(words[1:])
+    found = parser.command_parser(words[0], words[1:]).parse_args(words[1:])
     fixed = {"method": "distill"} if words[0] == "distill" else {}
-    config = configs.make(commands.settings(found, **fixed))
+    config = configs.make_config(commands.settings(found, **fixed))
     options = vars(catalogue.build_config(catalogue.find(config.method), config.options))
     return config.replace(options=options)
 
@@ -193,10 +193,10 @@ def test_a_student_may_be_called_a_learner(work):
     assert wanted.student == "mlp:16"
     assert _resolved(["distill", "--learner", "mlp:16"]) == wanted
     assert _resolved(["run", "--config", "run.toml"]) == wanted
-    assert running.gather(None, method="distill", learner="mlp:16")[0].student == "mlp:16"
+    assert running.split_arguments(None, method="distill", learner="mlp:16")[0].student == "mlp:16"
     assert arms.Plan(["distill,learner=mlp:16"], {"data": DATA}).configs["distill,learner=mlp:16"].student == "mlp:16"
     with pytest.raises(ConfigError, match="learner and student are both given, but mean the same"):
-        running.gather(None, method="distill", learner="mlp:16", student="mlp:16")
+        running.split_arguments(None, method="distill", learner="mlp:16", student="mlp:16")
 
 
 def test_a_file_may_put_its_values_in_tables(work):
@@ -221,9 +221,9 @@ def test_a_file_may_put_its_values_in_tables(work):
 
 def test_tables_that_cannot_be():
     with pytest.raises(ConfigError, match=r"The table optimizer has no 'lrr'\. Did you mean lr"):
-        configs.make({"method": "distill", "optimizer": {"lrr": 1}})
+        configs.make_config({"method": "distill", "optimizer": {"lrr": 1}})
     with pytest.raises(ConfigError, match=r"lr is -1\.0, but must be above 0"):
-        configs.make({"method": "distill", "optimizer": {"lr": -1}})
+        configs.make_config({"method": "distill", "optimizer": {"lr": -1}})
 
 
 def test_two_fields_with_one_flag_are_refused(monkeypatch):

@@ -30,7 +30,7 @@ def test_commands_parse(words, tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run.toml").write_text('data = "digits"\n')
-    parser.of(words[0], words[1:]).parse_args(words[1:])
+    parser.command_parser(words[0], words[1:]).parse_args(words[1:])
 
 
 def test_there_are_commands():

@@ -19,7 +19,7 @@ from didact import catalogue, worlds
 from didact.errors import ConfigError
 from didact.experiment import running
 from didact.experiment.material import Objects, Run
-from didact.experiment.preparing import prepare, takes
+from didact.experiment.preparing import accepts, prepare
 from didact.loop import OptimizerConfig, Validation
 from didact.loop.checkpoint import read_checkpoint, save_checkpoint
 from didact.materials.examples.source import train_of
@@ -61,9 +61,9 @@ def keep_teacher(name, learner, cost=None):
 def ready(name: str, *, train: bool = False, objects: Objects | None = None, **changes) -> Run:
     """A run of a method before its first step; its teacher is trained only where that matters."""
     values = {**dict(settings(name)), "steps": 3, "batch_size": 24, "seed": 0, **changes}
-    if not takes(catalogue.find(name), "teacher"):
+    if not accepts(catalogue.find(name), "teacher"):
         values.pop("teacher", None)
-    config, _ = running.gather(None, **values)
+    config, _ = running.split_arguments(None, **values)
     return prepare(config, objects, keeper=keep_teacher, teach=train)
 
 
@@ -237,7 +237,7 @@ def test_it_works_with_ones_own_module_and_tensors(name):
     outputs = len(examples.classes) or 1
     own = {part: Own(examples.shape, width, outputs) for part, width in (("student", 3), ("teacher", 5))}
     built_in = str(given.get("teacher", "")).partition(":")[0] in ("mlp", "cnn", "transformer")
-    if not (takes(catalogue.find(name), "teacher") and built_in):
+    if not (accepts(catalogue.find(name), "teacher") and built_in):
         own.pop("teacher")
     changes = {part: f"<{type(module).__name__}>" for part, module in own.items()}
     data = dataclasses.replace(examples, tensors=dict(examples.tensors), name="one's own")

@@ -19,7 +19,7 @@ from conftest import quiet_fit
 from didact import catalogue
 from didact.experiment import running
 from didact.experiment.material import Run
-from didact.experiment.preparing import prepare, takes
+from didact.experiment.preparing import accepts, prepare
 from didact.loop import OptimizerConfig, Validation
 from didact.loop.checkpoint import read_checkpoint, save_checkpoint
 from didact.parts.models import build_causal
@@ -56,9 +56,9 @@ def ready(name: str, *, learner=LEARNER, teacher=TEACHER, **changes) -> Run:
     values = {"steps": 3, "batch_size": 16, "sampling": SAMPLING, "lr": 1e-2, "schedule": "constant", "seed": 0}
     values |= {"validation": 0.1, "test": 0.1, **dict(options(name)), **changes}
     given = {"data": questions(), "student": learner}
-    if takes(catalogue.find(name), "teacher"):
+    if accepts(catalogue.find(name), "teacher"):
         given["teacher"] = teacher
-    config, objects = running.gather(None, method=name, **given, **values)
+    config, objects = running.split_arguments(None, method=name, **given, **values)
     return prepare(config, objects, teach=False)
 
 
@@ -124,7 +124,7 @@ def test_it_lowers_its_own_loss(name):
     [
         n
         for n in NAMES
-        if getattr(kind(n).feed, "judged", None) == "verifier" and not takes(catalogue.find(n), "teacher")
+        if getattr(kind(n).feed, "judged", None) == "verifier" and not accepts(catalogue.find(n), "teacher")
     ],
 )
 def test_its_rewards_rise(name):

@@ -21,7 +21,7 @@ def ready(**changes):
     values = {"steps": 11, "batch_size": 16, "sampling": {"max_new_tokens": 4, "samples": 4}, "lr": RATE, "seed": 0}
     values |= {"schedule": "constant", "validation": 0.1, "test": 0.1, "weight_decay": DECAY}
     values |= {"interaction": 3, "imitation": 2, **changes}
-    config, objects = running.gather(
+    config, objects = running.split_arguments(
         None, method="seeded_iterated", data=questions(), student="decoder:1x16:64", **values
     )
     return prepare(config, objects, teach=False)

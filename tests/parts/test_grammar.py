@@ -7,7 +7,7 @@ import pytest
 
 from didact import parts
 from didact.errors import ConfigError, TrustError
-from didact.trusting import asked_by
+from didact.trusting import untrusted
 
 KINDS = {
     "noisy": 'FORM = "noisy:RATE:TEACHER"',
@@ -160,12 +160,12 @@ def test_only_one_student_can_be_given():
 def test_a_file_names_neither_code_nor_a_download_unless_the_user_names_it_again(folder):
     for text, name in (("os:abort", "os:abort"), ("noisy:0.1:hf:someone/model", "hf:someone/model")):
         parts.parse(text, "teacher")
-        with pytest.raises(TrustError, match=f"^down asks to .* '{name}', .*: --trust {name} "), asked_by("down"):
+        with pytest.raises(TrustError, match=f"^down asks to .* '{name}', .*: --trust {name} "), untrusted("down"):
             parts.parse(text, "teacher")
-        with asked_by("down", [name]):
+        with untrusted("down", [name]):
             assert parts.parse(text, "teacher").text == text
     (folder / "model").mkdir()
-    with asked_by("down"):
+    with untrusted("down"):
         assert parts.parse("mlp:8", "teacher").text == "mlp:8"
         assert parts.parse("hf:model", "teacher").text == "hf:model"
 

@@ -20,7 +20,7 @@ from didact.parts.part import ForExamples, ForQuestions, Part, tokenizer_of
 from didact.parts.verifier import verifier_of
 from didact.teachers import Committee, FrozenTeacher, LanguageTeacher, Verifier
 from didact.teachers.verifiers import ExactVerifier
-from didact.trusting import asked_by
+from didact.trusting import untrusted
 from didact.types import Batch, Examples, Question
 
 CLASSES = ("a", "b", "c")
@@ -147,7 +147,7 @@ def test_a_verifier_of_ones_own_is_a_function_or_a_verifier_by_a_name_with_dots(
     question = Question(id=0, prompt="", answer="abc")
     summed = verifier_of("2*my_package.rewards:Set.exact+0.5*my_package.rewards:Set.short")
     assert summed.judge(["abc", "ab"], [question] * 2).value.tolist() == [2 - 1.5, -1.0]
-    with pytest.raises(TrustError, match=r"asks to run the code 'my_package\.rewards:Set\.short'"), asked_by("down"):
+    with pytest.raises(TrustError, match=r"asks to run the code 'my_package\.rewards:Set\.short'"), untrusted("down"):
         verifier_of("gate(exact,my_package.rewards:Set.short)")
 
 
@@ -183,7 +183,7 @@ def test_auto_is_what_suits_the_data():
 
 def test_a_teacher_of_a_students_kind_learns_first_and_is_frozen_then():
     part = EXAMPLES.open("cnn:4,8", "teacher")
-    (first,) = part.warmups
+    (first,) = part.warm_starts
     assert isinstance(part.model, FrozenTeacher)
     assert part.model.learner is first.model
     assert (first.steps, first.goal, first.inputs, first.label, first.freeze) == (0, 0.0, "", "", True)
@@ -191,20 +191,20 @@ def test_a_teacher_of_a_students_kind_learns_first_and_is_frozen_then():
 
 
 def test_what_is_warmed_up_is_told_for_both_materials_and_in_whatever_it_is_nested():
-    first = EXAMPLES.open("warm:200:cnn:4", "student").warmups[0]
+    first = EXAMPLES.open("warm:200:cnn:4", "student").warm_starts[0]
     assert (first.spec, first.steps, first.goal, first.freeze) == ("warm:200:cnn:4", 200, 0.0, False)
     part = questions().open("noisy:0.3:warm:90%:decoder:2x64", "teacher")
-    (first,) = part.warmups
+    (first,) = part.warm_starts
     assert (first.spec, first.steps, first.goal, first.freeze) == ("warm:90%:decoder:2x64", 0, 0.9, True)
     assert part.control
     assert part.model.teacher.learner is first.model
     assert part.model.rate == 0.3
-    assert [w.rate for w in (first, *questions().open("warm:9:decoder:1x32", "student").warmups)] == [2e-3, 3e-3]
+    assert [w.rate for w in (first, *questions().open("warm:9:decoder:1x32", "student").warm_starts)] == [2e-3, 3e-3]
 
 
 def test_a_language_model_teaches_as_it_is():
     part = questions().open("decoder:1x32", "teacher")
-    assert part.warmups == ()
+    assert part.warm_starts == ()
     assert isinstance(part.model, LanguageTeacher)
     assert part.tokenizer is part.model.learner.tokenizer
 
@@ -215,9 +215,9 @@ def test_a_committee_holds_its_members_by_their_weights_and_draws_each_by_a_seed
     assert list(part.model.weights) == [0.75, 0.25]
     assert [one.spec for one in part.members] == ["cnn:4", "cnn:4"]
     assert [one.model for one in part.members] == list(part.model.teachers)
-    a, b = (first.model for first in part.warmups)
+    a, b = (first.model for first in part.warm_starts)
     assert not torch.equal(next(a.module[1].parameters()), next(b.module[1].parameters()))
-    assert part.members[1].warmups[0].seed == EXAMPLES.seed + 1
+    assert part.members[1].warm_starts[0].seed == EXAMPLES.seed + 1
     logit = EXAMPLES.open("committee:logit:cnn:4+mlp:8", "teacher")
     assert (logit.model.space, len(logit.model.teachers), logit.members) == ("logit", 2, ())
     certain = EXAMPLES.open("committee:confidence:(cnn:4+mlp:8)", "teacher")
@@ -233,11 +233,11 @@ def test_a_teacher_with_a_view_of_its_own_looks_at_it_and_a_shifted_one_only_lea
     seeing = EXAMPLES.open("view:privileged:mlp:8", "teacher")
     assert seeing.model.learner.inputs == ("privileged.x",)
     assert seeing.model.signal(batch).logits.shape == (4, 3)
-    assert seeing.warmups[0].inputs == ""
+    assert seeing.warm_starts[0].inputs == ""
     shifted = EXAMPLES.open("shifted:privileged:mlp:8", "teacher")
     assert shifted.model.learner.inputs is None
-    assert shifted.warmups[0].inputs == "privileged.x"
-    assert shifted.warmups[0].spec == "shifted:privileged:mlp:8"
+    assert shifted.warm_starts[0].inputs == "privileged.x"
+    assert shifted.warm_starts[0].spec == "shifted:privileged:mlp:8"
     with pytest.raises(TeacherError, match=r"no view 'privilged'. Did you mean privileged\?"):
         EXAMPLES.open("view:privilged:mlp:8", "teacher")
     with pytest.raises(ConfigError, match="view takes a teacher that is trained here, such as view:privileged:mlp"):
@@ -246,7 +246,7 @@ def test_a_teacher_with_a_view_of_its_own_looks_at_it_and_a_shifted_one_only_lea
 
 def test_a_teacher_may_tell_another_tensor_of_the_data():
     part = EXAMPLES.open("target:style:cnn:4", "teacher")
-    assert (part.target, part.warmups[0].label) == ("style", "style")
+    assert (part.target, part.warm_starts[0].label) == ("style", "style")
     assert part.model.signal(DATA.batch(slice(0, 4))).logits.shape == (4, 2)
 
 

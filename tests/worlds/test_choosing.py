@@ -36,6 +36,6 @@ def test_completions_are_right_and_every_choice_is_as_frequent():
 def test_a_file_that_asks_for_the_world_may_have_its_verifier():
     """It is code that didact's own world names, not the file."""
     given = {"method": "grpo", "student": "decoder:1x16", "data": "choosing", "steps": 1, "progress": False}
-    with trusting.asked_by("run.toml"):
+    with trusting.untrusted("run.toml"):
         result = didact.run(sampling={"max_new_tokens": 4, "samples": 2}, batch_size=4, **given)
     assert 0 <= result.metrics["reward"] < 0.1

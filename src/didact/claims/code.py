@@ -49,7 +49,7 @@ def digests(claim: Claim) -> dict[str, str]:
     return {_name(path): _hash("\n".join(sorted(texts))) for path, texts in sorted(found.items())}
 
 
-def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+def changed_paths(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """The paths that came, went, or have another content."""
     return sorted(path for path in {*before, *now} if before.get(path) != now.get(path))
 

@@ -16,7 +16,7 @@ _KEPT = (
 )
 
 
-def entry(info: MethodInfo, store: ResultStore) -> Document:
+def catalogue_entry(info: MethodInfo, store: ResultStore) -> Document:
     """A method's entry in the catalogue, ready for JSON.
 
     Args:
@@ -72,7 +72,7 @@ def _claim(info: MethodInfo, store: ResultStore) -> Document | None:
     }
 
 
-def words(infos: Sequence[MethodInfo], store: ResultStore) -> list[str]:
+def verdict_words(infos: Sequence[MethodInfo], store: ResultStore) -> list[str]:
     """The verdict on each method in a word or two, as a list shows it."""
     counts = baselines()
     return [_word(info, store, counts[info.name]) for info in infos]
@@ -93,7 +93,9 @@ def baselines() -> Counter[str]:
     return Counter(code.method_of(claim.arms[claim.baseline]) for claim in claims)
 
 
-def chosen(names: Sequence[str], *, family: str | None, stale: bool, every: bool, store: ResultStore) -> list[str]:
+def select_methods(
+    names: Sequence[str], *, family: str | None, stale: bool, every: bool, store: ResultStore
+) -> list[str]:
     """The methods whose claims are to be replicated.
 
     Args:

@@ -372,7 +372,7 @@ def _document(job: Job, replicated: Replication) -> Document:
         "summary": {arm: _summary(comparison, arm) for arm in comparison.arms},
         "teachers": replicated.teachers,
         **job.basis,
-        **records.surroundings(),
+        **records.environment(),
         "data": job.done[str(job.seeds[0])]["data"],
         "seeds": {str(seed): job.done[str(seed)]["arms"] for seed in job.seeds},
     }

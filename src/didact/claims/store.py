@@ -98,7 +98,7 @@ class ResultStore:
         now = basis(info.claim)
         before, after = found["claim"], _plain(now["claim"])
         fields = [f"claim.{field}" for field in DESIGN if before.get(field) != after[field]]
-        return [*fields, *code.changed(found["code"], now["code"])]
+        return [*fields, *code.changed_paths(found["code"], now["code"])]
 
 
 def basis(claim: Claim) -> Document:

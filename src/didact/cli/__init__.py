@@ -80,7 +80,7 @@ def _dispatch(words: list[str]) -> int:
     if "" not in sys.path and os.getcwd() not in sys.path:  # noqa: PTH109 - pathlib's import would cost more than the call
         sys.path.append(os.getcwd())  # noqa: PTH109
     if not words or words[0].startswith("-"):
-        parser = parsers.top()
+        parser = parsers.main_parser()
         parser.parse_args(words)
         parser.print_help()
         return 0
@@ -91,14 +91,14 @@ def _dispatch(words: list[str]) -> int:
     from didact.cli import commands
 
     with _asked_by_file(rest):
-        return commands.carry_out(command, parsers.of(command, rest), rest)
+        return commands.carry_out(command, parsers.command_parser(command, rest), rest)
 
 
 def _asked_by_file(words: list[str]) -> contextlib.AbstractContextManager[None]:
     """Trust what the words say, where they name a file of configuration, but not what that file says."""
     split = [part for word in words for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
     file = dict(itertools.pairwise(split)).get("--config")
-    return contextlib.nullcontext() if file is None else trusting.asked_by(file, words)
+    return contextlib.nullcontext() if file is None else trusting.untrusted(file, words)
 
 
 def _complain(sentence: str) -> None:

@@ -45,7 +45,7 @@ class Progress:
         self._status.update(f"{method}, seed {seed}: {arm} {figure} ({self.count} of {self.total} results)")
 
 
-def outcome(found: "Replication | tuple[str, DidactError]") -> int:
+def print_outcome(found: "Replication | tuple[str, DidactError]") -> int:
     """Print a claim that was run again, or why it could not be; 1 for an error, else 0."""
     out = show.console()
     if isinstance(found, tuple):
@@ -69,7 +69,7 @@ def outcome(found: "Replication | tuple[str, DidactError]") -> int:
     return 0
 
 
-def described(entry: Values) -> None:
+def print_claim(entry: Values) -> None:
     """Print what a method needs, how it is used, and its claim with the figures that are stored."""
     out = show.console()
     out.print()

@@ -54,10 +54,10 @@ def settings(namespace: argparse.Namespace, **fixed: object) -> Document:
     from didact.experiment import config as configs
     from didact.experiment import reading
 
-    values = configs.flattened(reading.read_file(namespace.config)) if namespace.config else {}
+    values = configs.flatten(reading.read_file(namespace.config)) if namespace.config else {}
     # Whom to trust is the user's to say, not a file's.
     values.pop("trust", None)
-    given = flags.given(namespace)
+    given = flags.flag_values(namespace)
     if "budget" in given:
         given["budget"] = reading.parse_budget(given["budget"])
     if any(axis in given for axis in ("budget", *configs.SHORTHANDS)):
@@ -91,9 +91,9 @@ def _list_methods(namespace: argparse.Namespace) -> int:
 
     methods, store = catalogue.listing(), ResultStore(namespace.store)
     if namespace.json:
-        show.write_json([entries.entry(info, store) for info in methods])
+        show.write_json([entries.catalogue_entry(info, store) for info in methods])
     else:
-        show.methods(methods, entries.words(methods, store))
+        show.methods(methods, entries.verdict_words(methods, store))
     return 0
 
 
@@ -104,7 +104,7 @@ def _show(namespace: argparse.Namespace) -> int:
 
     info = catalogue.find(namespace.method)
     show.method(info)
-    claims.described(entries.entry(info, ResultStore(namespace.store)))
+    claims.print_claim(entries.catalogue_entry(info, ResultStore(namespace.store)))
     show.options(info)
     return 0
 
@@ -112,7 +112,7 @@ def _show(namespace: argparse.Namespace) -> int:
 def _run(namespace: argparse.Namespace, **fixed: object) -> int:
     from didact.experiment import config as configs
 
-    config = configs.make(settings(namespace, **fixed))
+    config = configs.make_config(settings(namespace, **fixed))
     catalogue.find(config.method)
     from didact.experiment import records, running
 
@@ -135,7 +135,7 @@ def _resume(namespace: argparse.Namespace) -> int:
     from didact.experiment import running
 
     progress = getattr(namespace, "progress", True)
-    return _finish(running.resume(namespace.run, trust=flags.trusted(namespace), progress=progress))
+    return _finish(running.resume(namespace.run, trust=flags.trusted_names(namespace), progress=progress))
 
 
 def _finish(result: "RunResult") -> int:
@@ -192,7 +192,7 @@ def _replicate(namespace: argparse.Namespace) -> int:
     from didact.claims.store import ResultStore
 
     store = ResultStore(namespace.store)
-    names = entries.chosen(
+    names = entries.select_methods(
         namespace.methods, family=namespace.family, stale=namespace.stale, every=namespace.all, store=store
     )
     seeds = None if namespace.seeds is None else parse_seeds(namespace.seeds)
@@ -206,7 +206,7 @@ def _replicate(namespace: argparse.Namespace) -> int:
     failures = 0
     with claims.Progress(sum(len(job.left) * len(job.claim.arms) for job in planned)) as progress:
         for found in replicating.run(planned, jobs=namespace.jobs, on_result=progress):
-            failures += claims.outcome(found)
+            failures += claims.print_outcome(found)
     return 2 if failures else 0
 
 
@@ -215,7 +215,7 @@ def _doctor(namespace: argparse.Namespace) -> int:
     values.setdefault("method", "distill" if values.get("teacher") else "supervised")
     from didact.experiment import config as configs
 
-    config = configs.make(values)
+    config = configs.make_config(values)
     from didact.cli import show
     from didact.experiment import doctor
 
@@ -269,10 +269,10 @@ def _export(namespace: argparse.Namespace) -> int:
     run = Path(namespace.run)
     if (run / "student" / "config.json").is_file():
         return _export_language(run / "student", namespace)
-    student, like = saved.load(run, trust=flags.trusted(namespace))
+    student, like = saved.load(run, trust=flags.trusted_names(namespace))
     beside = run if run.is_dir() else run.parent
     out = Path(namespace.out) if namespace.out else beside / ("student-hf" if namespace.to == "hf" else "student")
-    with trusting.asked_by(run, flags.trusted(namespace)):
+    with trusting.untrusted(run, flags.trusted_names(namespace)):
         written = export.export(student.model, out, to=namespace.to, examples=like, spec=student.spec)
     show.line("written", str(written))
     return 0

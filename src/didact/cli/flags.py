@@ -109,13 +109,13 @@ def add_run_flag(parser: argparse.ArgumentParser, name: str) -> None:
     add_flag(parser, run_options()[name])
 
 
-def trusted(namespace: argparse.Namespace) -> tuple[str, ...]:
+def trusted_names(namespace: argparse.Namespace) -> tuple[str, ...]:
     """What `--trust` names, once or several times, with commas or without."""
     words = ",".join(getattr(namespace, "trust", ()))
     return tuple(word.strip() for word in words.split(",") if word.strip())
 
 
-def given(namespace: argparse.Namespace) -> Document:
+def flag_values(namespace: argparse.Namespace) -> Document:
     """The values of the flags that were given, by field; a method's own options under `options`."""
     values: Document = {}
     options: Document = {}

@@ -53,14 +53,14 @@ def _formatter() -> type[argparse.HelpFormatter]:
     return Formatter
 
 
-def make(prog: str, description: str, epilog: str | None = None) -> Parser:
+def new_parser(prog: str, description: str, epilog: str | None = None) -> Parser:
     """An empty parser in the house's look."""
     return Parser(prog=prog, description=description, epilog=epilog, formatter_class=_formatter(), allow_abbrev=False)
 
 
-def top() -> Parser:
+def main_parser() -> Parser:
     """The parser of `didact` itself: its commands, and nothing about them."""
-    parser = make("didact", "Any student, taught by any teacher.", _EXAMPLES)
+    parser = new_parser("didact", "Any student, taught by any teacher.", _EXAMPLES)
     parser.add_argument("--version", action="version", version=f"didact {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=Parser)
     for name, words in COMMANDS.items():
@@ -68,7 +68,7 @@ def top() -> Parser:
     return parser
 
 
-def of(command: str, words: list[str]) -> Parser:
+def command_parser(command: str, words: list[str]) -> Parser:
     """The parser of one command.
 
     Args:
@@ -81,7 +81,7 @@ def of(command: str, words: list[str]) -> Parser:
     Raises:
         ConfigError: A method is named that does not exist.
     """
-    parser = make(f"didact {command}", COMMANDS[command][:1].upper() + COMMANDS[command][1:] + ".")
+    parser = new_parser(f"didact {command}", COMMANDS[command][:1].upper() + COMMANDS[command][1:] + ".")
     _BUILDERS[command](parser, words)
     # The whole list of flags says less than the groups below it do.
     takes = [f"{a.metavar}{' ...' if a.nargs in ('+', '*') else ''}" for a in parser._get_positional_actions()]

@@ -16,7 +16,7 @@ from didact.catalogue import MethodInfo
 if TYPE_CHECKING:
     from didact.evaluation import ArmResult
     from didact.experiment.checking import Check
-    from didact.experiment.comparing import Compared
+    from didact.experiment.comparing import ComparisonRun
     from didact.experiment.running import RunResult
     from didact.parts.listing import Entry
     from didact.types import Cost
@@ -142,7 +142,7 @@ def _cost_words(cost: "Cost") -> str:
     return ", ".join(shown) or "nothing"
 
 
-def comparison(compared: "Compared", report: Path, place: Path) -> None:
+def comparison(compared: "ComparisonRun", report: Path, place: Path) -> None:
     """Print a comparison: the verdict, the arms with intervals, what they cost, and where the report is."""
     from didact.evaluation import wording
 

@@ -11,7 +11,7 @@ from didact.experiment import config as configs
 from didact.experiment import finding, running
 from didact.experiment.config import RunConfig
 from didact.experiment.material import Objects
-from didact.experiment.preparing import takes
+from didact.experiment.preparing import accepts
 from didact.experiment.reading import ALIASES
 
 Arm = str | Mapping[str, Any] | RunConfig
@@ -97,18 +97,20 @@ def _gathered(arm: Arm, settings: Values) -> tuple[RunConfig, Objects]:
     shared = _aliased(settings)
     if isinstance(arm, RunConfig):
         words = [name for name, value in shared.items() if isinstance(value, str | Path | None)]
-        return arm, running.gather(arm, **{k: v for k, v in shared.items() if k not in words and k in PARTS})[1]
+        return arm, running.split_arguments(arm, **{k: v for k, v in shared.items() if k not in words and k in PARTS})[
+            1
+        ]
     if isinstance(arm, str):
         method, words_of_arm = parse_arm(arm)
         arm = {"method": method, **words_of_arm}
     own = _aliased(arm)
     info = _method(own.get("method"), arm)
-    if not (takes(info, "teacher") or takes(info, "teachers")):
+    if not (accepts(info, "teacher") or accepts(info, "teachers")):
         shared.pop("teacher", None)
     # Options that all arms share go to those that have them.
     mine = {option.name for option in info.options}
     shared["options"] = {name: value for name, value in shared.get("options", {}).items() if name in mine}
-    return running.gather(None, **{**shared, **own})
+    return running.split_arguments(None, **{**shared, **own})
 
 
 def _aliased(settings: Values) -> Document:

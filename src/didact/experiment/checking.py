@@ -33,13 +33,13 @@ class Check:
             raise self.error or ConfigError(self.detail)
 
 
-def failed(name: str, error: DidactError) -> Check:
+def failed_check(name: str, error: DidactError) -> Check:
     """An error as a check, named after what was wrong: the data, the teacher, or else `name`."""
     kind = {DataError: "data", TeacherError: "teacher"}.get(type(error), name)
     return Check("fail", kind, str(error), error)
 
 
-def look(stages: Mapping[str, Callable[[T], Iterable[Check] | None]], subject: T) -> Iterator[Check]:
+def run_checks(stages: Mapping[str, Callable[[T], Iterable[Check] | None]], subject: T) -> Iterator[Check]:
     """The checks of several stages, one after the other.
 
     Args:
@@ -50,7 +50,7 @@ def look(stages: Mapping[str, Callable[[T], Iterable[Check] | None]], subject: T
         try:
             yield from stage(subject) or ()
         except DidactError as error:
-            yield failed(name, error)
+            yield failed_check(name, error)
 
 
 def gradient_check(method: Method, batch: Batch, words: str) -> Check:

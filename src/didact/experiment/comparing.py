@@ -23,7 +23,7 @@ from didact.types import Cost, Verdict
 
 
 @dataclass
-class Compared:
+class ComparisonRun:
     """A comparison with what it was made of."""
 
     comparison: Comparison
@@ -61,7 +61,7 @@ def compare(
     baselines: str | Sequence[str] = "auto",
     on_result: Callable[[str, int, ArmResult], None] | None = None,
     **settings: object,
-) -> Compared:
+) -> ComparisonRun:
     """Teach by several methods at equal budget over several seeds, and compare them by paired differences.
 
     With the same seed all arms see the same split, the same labels, a student with the same first weights, and the same
@@ -92,7 +92,7 @@ def compare(
     runs |= {name: _baseline_runner(bench, name) for name in names}
     reference = reference or ("supervised" if "supervised" in runs else next(iter(runs)))
     comparison, interrupted = _evaluate(runs, seeds, reference, _metric(metric, known), on_result)
-    return Compared(
+    return ComparisonRun(
         comparison,
         {**plan.configs, **{name: name for name in names}},
         bench.description(comparison.seeds),
@@ -231,7 +231,7 @@ class _Bench:
         return {
             "config": {**shared, "seeds": list(seeds)},
             "arms": own,
-            **records.surroundings(),
+            **records.environment(),
             "data": self.data(seeds[0]).describe() if seeds else {},
         }
 
@@ -307,7 +307,7 @@ def _cheap(fitting: Sequence[str]) -> list[str]:
     return list(fitting)
 
 
-def read(directory: Path) -> Compared:
+def read(directory: Path) -> ComparisonRun:
     """Read a comparison back from its directory.
 
     Raises:
@@ -318,4 +318,4 @@ def read(directory: Path) -> Compared:
         description = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{str(directory)!r} is not the directory of a comparison: {error}.") from None
-    return Compared(comparison, {}, description)
+    return ComparisonRun(comparison, {}, description)

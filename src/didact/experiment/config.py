@@ -59,8 +59,8 @@ class RunConfig:
 
     @classmethod
     def of(cls, **values: object) -> "RunConfig":
-        """A configuration from words or values by flag; see `make`."""
-        return make(values)
+        """A configuration from words or values by flag; see `make_config`."""
+        return make_config(values)
 
     @property
     def split_seed(self) -> int:
@@ -73,11 +73,11 @@ class RunConfig:
 
     def flat(self) -> Document:
         """Every field by its flag, ready for JSON."""
-        return flattened(self.as_dict())
+        return flatten(self.as_dict())
 
     def replace(self, **changes: object) -> "RunConfig":
         """The same configuration with some fields changed, by their flags; values are converted as those of a file."""
-        return make({**self.flat(), **flattened(changes)})
+        return make_config({**self.flat(), **flatten(changes)})
 
 
 def _plain(value: object) -> object:
@@ -127,7 +127,7 @@ def flags() -> tuple[str, ...]:
     return tuple(found)
 
 
-def flattened(values: Values) -> Document:
+def flatten(values: Values) -> Document:
     """Values by flag, whether they came by flag or in tables; a later one stands for an earlier one.
 
     Args:
@@ -156,7 +156,7 @@ def _opened(table: str, values: Values) -> Document:
     return {_flag(table, name): value for name, value in values.items()}
 
 
-def make(values: Values) -> RunConfig:
+def make_config(values: Values) -> RunConfig:
     """Make a configuration from words or values by name.
 
     Args:
@@ -168,7 +168,7 @@ def make(values: Values) -> RunConfig:
     Raises:
         ConfigError: A name is unknown (the nearest are offered), a value cannot be, or `method` is missing.
     """
-    flat = flattened(values)
+    flat = flatten(values)
     if "method" not in flat:
         raise ConfigError("method is not given; name one, such as distill. `didact list` shows them all.")
     given: dict[str, Document] = {table: {} for table in ("", *TABLES)}

@@ -9,10 +9,10 @@ import torch
 from didact import catalogue
 from didact.errors import DidactError
 from didact.experiment import finding, leaks, records
-from didact.experiment.checking import Check, failed, look
+from didact.experiment.checking import Check, failed_check, run_checks
 from didact.experiment.config import RunConfig
 from didact.experiment.material import Data, Material, Objects, Run
-from didact.experiment.preparing import put_together, refusals
+from didact.experiment.preparing import assemble, refusals
 from didact.loop.devices import find_device
 
 ROOM = 1 << 30
@@ -32,7 +32,7 @@ def diagnose(config: RunConfig, objects: Objects | None = None) -> list[Check]:
     Returns:
         The checks, in the order in which they were made; after a failure those that depend on it are left out.
     """
-    checks = list(look({"machine": _machine}, config))
+    checks = list(run_checks({"machine": _machine}, config))
     for check in _of_the_run(config, objects or Objects()):
         checks.append(check)
     return checks
@@ -47,9 +47,9 @@ def _of_the_run(config: RunConfig, objects: Objects) -> Iterator[Check]:
         data = material.open(config, objects.data)
         yield from _data(data, material, config)
         stage = "set-up"
-        run = put_together(config, objects, data)
+        run = assemble(config, objects, data)
     except DidactError as error:
-        yield failed(stage, error)
+        yield failed_check(stage, error)
         return
     for check in refusals(run):
         yield check
@@ -77,4 +77,4 @@ def _data(data: Data, material: Material[Data], config: RunConfig) -> Iterator[C
 
 
 def _leaks(run: Run[Data]) -> Iterable[Check]:
-    return [Check("warn", "leakage", leak) for leak in leaks.found(run)]
+    return [Check("warn", "leakage", leak) for leak in leaks.find_leaks(run)]

@@ -17,11 +17,11 @@ from didact.experiment import records
 from didact.types import Cost
 
 CACHE = "DIDACT_CACHE"
-"""The environment variable that names the folder of beginnings; empty to keep none."""
+"""The environment variable that names the folder of pretrained models; empty to keep none."""
 WEIGHTS = "weights.safetensors"
 """The file that holds a kept model's weights."""
 KEPT = 200
-"""Beginnings that are kept at most; the oldest go first."""
+"""Models that are kept at most; the oldest go first."""
 
 Keeper = Callable[..., Cost | None]
 """`keeper(name, model)` puts weights in place, where there are some from before, and returns their cost, else None;
@@ -59,20 +59,20 @@ def _load(path: Path, model: nn.Module) -> None:
         raise CheckpointError(f"{path} holds the weights of another model: {error}.") from error
 
 
-def beginnings(content: object) -> ModelStore | None:
+def pretrained_store(content: object) -> ModelStore | None:
     """Where models that are trained first are kept for all runs of this machine, by everything that decides them.
 
     Args:
         content: whatever decides what training gives, besides didact's and PyTorch's versions; as JSON has it.
 
     Returns:
-        A folder for this content in that named by `DIDACT_CACHE` (by default `didact/beginnings` in the user's folder
+        A folder for this content in that named by `DIDACT_CACHE` (by default `didact/pretrained` in the user's folder
         of caches); None where it names none, or where nothing can be written.
     """
     named = os.environ.get(CACHE)
     if named == "":
         return None
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "didact" / "beginnings"
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "didact" / "pretrained"
     root = home if named is None else Path(named)
     key = hashlib.blake2b(json.dumps([_code(), torch.__version__, content]).encode(), digest_size=16).hexdigest()
     try:

@@ -8,7 +8,7 @@ from didact.experiment import records
 from didact.experiment.material import Data, Run
 
 
-def found(run: Run[Data]) -> Iterator[str]:
+def find_leaks(run: Run[Data]) -> Iterator[str]:
     """A sentence for each run that a part of this one comes from, where it saw what are test data now.
 
     Args:
@@ -21,10 +21,10 @@ def found(run: Run[Data]) -> Iterator[str]:
 
 
 def _leak(role: str, origin: Path, run: Run[Data]) -> str | None:
-    stored = records.stored(origin)
+    stored = records.read_config(origin)
     if stored.get("data", {}).get("fingerprint") != run.data.fingerprint:
         return None
-    then, now = configs.make(stored["config"]), run.config
+    then, now = configs.make_config(stored["config"]), run.config
     if then.split_seed == now.split_seed and then.split.test >= now.split.test and then.data.impute == now.data.impute:
         return None
     return (

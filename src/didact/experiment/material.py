@@ -14,8 +14,8 @@ from didact.errors import ConfigError
 from didact.evaluation import ArmResult
 from didact.experiment.checking import Check
 from didact.experiment.config import RunConfig
-from didact.experiment.lessons import Lesson
-from didact.parts.part import Part, Warmup
+from didact.experiment.pretraining import Pretraining
+from didact.parts.part import Part, WarmStart
 from didact.teachers import CachedTeacher, Verifier
 from didact.types import Cost, Method, Place, Source
 
@@ -132,7 +132,7 @@ class Material(Generic[D]):
     """What the constructor of a method can ask for, by the names of its parameters."""
     source: Callable[["Run[D]"], Source]
     """The batches."""
-    lesson: Callable[["Run[D]", str, Warmup], Lesson]
+    pretraining: Callable[["Run[D]", str, WarmStart], Pretraining]
     """How a part in a role is taught what it must have learned before the run."""
     evaluator: Callable[["Run[D]"], Evaluator]
     """Evaluates the run."""

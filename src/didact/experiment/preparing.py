@@ -8,8 +8,8 @@ from pathlib import Path
 from didact import catalogue
 from didact.catalogue import MethodInfo
 from didact.errors import ConfigError
-from didact.experiment import finding, lessons
-from didact.experiment.checking import Check, look
+from didact.experiment import finding, pretraining
+from didact.experiment.checking import Check, run_checks
 from didact.experiment.config import RunConfig
 from didact.experiment.keeping import Keeper
 from didact.experiment.material import Data, Objects, Run
@@ -46,7 +46,7 @@ def prepare(
     Raises:
         DidactError: Something does not fit; the message names the field, the value and what would work.
     """
-    run = put_together(config, objects or Objects(), data)
+    run = assemble(config, objects or Objects(), data)
     for check in refusals(run):
         check.refuse()
     if begin is not None:
@@ -56,7 +56,7 @@ def prepare(
     return run
 
 
-def put_together(config: RunConfig, objects: Objects, data: Data | None = None) -> Run[Data]:
+def assemble(config: RunConfig, objects: Objects, data: Data | None = None) -> Run[Data]:
     """A run with its data and parts; nothing is trained, and little is checked.
 
     Args:
@@ -92,7 +92,7 @@ def put_together(config: RunConfig, objects: Objects, data: Data | None = None) 
     return run
 
 
-def takes(info: MethodInfo, name: str) -> bool:
+def accepts(info: MethodInfo, name: str) -> bool:
     """Whether a method takes a part of that name, such as `teacher` or `spawn`."""
     return name in inspect.signature(info.method_type.__init__).parameters
 
@@ -146,7 +146,7 @@ def refusals(run: Run[Data]) -> Iterator[Check]:
     """
     yield from run.material.refusals(run)
     spending = {"budget": lambda run: check_budget(run.config.budget, run.method, run.source)}
-    yield from look({**spending, "method": _method}, run)
+    yield from run_checks({**spending, "method": _method}, run)
 
 
 def _method(run: Run[Data]) -> Iterator[Check]:
@@ -163,14 +163,14 @@ def _method(run: Run[Data]) -> Iterator[Check]:
 
 def _teach(run: Run[Data], keeper: Keeper | None, directory: Path | None) -> None:
     """Train what must be learned first, and have the method made anew: its reference may be a copy of the student."""
-    warmups = [(role, warmup) for role, part in run.parts.items() for warmup in part.warmups]
-    for number, (role, warmup) in enumerate(warmups):
-        lesson = run.material.lesson(run, role, warmup)
-        name, words = lessons.file_name(f"{number}-{role}-{warmup.spec}"), f"{role} is {warmup.spec!r}"
-        run.teacher_cost += lessons.learn(
-            lesson, warmup.model, name, words, place=run.place, keeper=keeper, directory=directory
+    warm_starts = [(role, warm_start) for role, part in run.parts.items() for warm_start in part.warm_starts]
+    for number, (role, warm_start) in enumerate(warm_starts):
+        training = run.material.pretraining(run, role, warm_start)
+        name, words = pretraining.file_name(f"{number}-{role}-{warm_start.spec}"), f"{role} is {warm_start.spec!r}"
+        run.teacher_cost += pretraining.pretrain(
+            training, warm_start.model, name, words, place=run.place, keeper=keeper, directory=directory
         )
-        if warmup.freeze:
-            warmup.model.eval().requires_grad_(False)
-    if warmups:
+        if warm_start.freeze:
+            warm_start.model.eval().requires_grad_(False)
+    if warm_starts:
         run.reassemble()

@@ -27,7 +27,7 @@ def new_directory(name: str) -> Path:
     return path
 
 
-def stored(directory: Path) -> Document:
+def read_config(directory: Path) -> Document:
     """What a run's `config.json` holds.
 
     Raises:
@@ -44,7 +44,7 @@ def stored(directory: Path) -> Document:
     return found
 
 
-def description(config: RunConfig, objects: list[str], data: Values) -> Document:
+def run_description(config: RunConfig, objects: list[str], data: Values) -> Document:
     """What `config.json` holds: all that is needed to do the run again.
 
     Args:
@@ -52,10 +52,10 @@ def description(config: RunConfig, objects: list[str], data: Values) -> Document
         objects: the names of what was given from Python.
         data: in figures.
     """
-    return {"config": config.as_dict(), "objects": objects, **surroundings(), "data": data}
+    return {"config": config.as_dict(), "objects": objects, **environment(), "data": data}
 
 
-def surroundings() -> Document:
+def environment() -> Document:
     """Versions, and the commit of the working directory's repository where there is one."""
     versions = {name: version(name) for name in _PACKAGES}
     return {

@@ -110,7 +110,7 @@ def run(
     Raises:
         DidactError: Something does not fit; the message names the field, the value and what would work.
     """
-    config, objects = gather(
+    config, objects = split_arguments(
         config,
         data=data,
         teacher=teacher,
@@ -140,7 +140,7 @@ def resume(directory: str | Path, *, trust: Iterable[str] = (), progress: bool =
         TrustError: It asks for code or a download that is not in `trust`.
     """
     directory = Path(directory)
-    stored = records.stored(directory)
+    stored = records.read_config(directory)
     given = Objects(**{ALIASES.get(name, name): value for name, value in objects.items()})
     wanted = [ALIASES.get(str(name), str(name)) for name in stored.get("objects", [])]
     missing = [name for name in wanted if getattr(given, name) is None]
@@ -150,12 +150,12 @@ def resume(directory: str | Path, *, trust: Iterable[str] = (), progress: bool =
             f"didact.resume({str(directory)!r}, {', '.join(f'{name}=...' for name in missing)})."
         )
     trusted = tuple(trust)
-    with trusting.asked_by(directory / "config.json", trusted):
-        config = configs.make({**stored["config"], "trust": trusted, "progress": progress})
+    with trusting.untrusted(directory / "config.json", trusted):
+        config = configs.make_config({**stored["config"], "trust": trusted, "progress": progress})
         return _in_directory(config, given, directory, stored=stored)
 
 
-def gather(config: RunConfig | None = None, **settings: object) -> tuple[RunConfig, Objects]:
+def split_arguments(config: RunConfig | None = None, **settings: object) -> tuple[RunConfig, Objects]:
     """Sort what was given into a configuration in words and objects from Python.
 
     Args:
@@ -176,7 +176,7 @@ def gather(config: RunConfig | None = None, **settings: object) -> tuple[RunConf
     values = _sorted_settings(words, config.method if config is not None else None)
     if config is not None and not values:
         return config, Objects(**objects)
-    return configs.make(values) if config is None else config.replace(**values), Objects(**objects)
+    return configs.make_config(values) if config is None else config.replace(**values), Objects(**objects)
 
 
 def _sorted_settings(settings: Values, method: str | None) -> Document:
@@ -255,7 +255,7 @@ def _in_directory(
             )
         opened.append(RunDirectory(path, fresh=stored is None, writes=run.place.first))
         if stored is None and run.place.first:
-            document = records.description(run.config, list(objects.given()), run.data.describe())
+            document = records.run_description(run.config, list(objects.given()), run.data.describe())
             records.write_json(path / "config.json", document)
 
     first = path / "teachers"
@@ -290,7 +290,7 @@ def _finished(run: Run[Data], result: FitResult, directory: Path | None = None) 
         cost=cost,
         spent={part: spent for part, cost in parts.items() if (spent := cost.spent())},
         teacher_cost=run.teacher_cost,
-        notes=(*_shared_notes(run), *leaks.found(run), *run.evaluator.notes(evaluation)),
+        notes=(*_shared_notes(run), *leaks.find_leaks(run), *run.evaluator.notes(evaluation)),
         history=result.history,
         verdicts=result.verdicts,
         student=run.method.delivered,

@@ -136,7 +136,7 @@ def rebuild(
             f"{path} holds the weights of a module of your own; build that, and load the tensors of read(path) into it."
         )
     try:
-        with trusting.asked_by(path, trust):
+        with trusting.untrusted(path, trust):
             _check_shapes(spec, like, tensors, build)
             learner = build(spec, like)
         learner.load_state_dict(tensors)

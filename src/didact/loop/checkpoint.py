@@ -38,7 +38,7 @@ def save_checkpoint(directory: Path, state: Values) -> None:
     plain = _pack(state, "", tensors)
     with files.whole_directory(directory) as partial:
         try:
-            save_file(files.unshared(tensors), partial / TENSORS)
+            save_file(files.unshare(tensors), partial / TENSORS)
         except SafetensorError as error:
             raise files.as_os_error(error, partial / TENSORS) from error
         (partial / STATE).write_text(json.dumps(plain))

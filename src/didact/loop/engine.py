@@ -20,7 +20,7 @@ from didact.loop.flops import count_flops
 from didact.loop.generators import generator_states, set_generator_states
 from didact.loop.guard import Guard
 from didact.loop.initial import InitialState
-from didact.loop.ledger import BATCHES, charged, spenders
+from didact.loop.ledger import BATCHES, charge_labels, spenders
 from didact.loop.optimizer import OptimizerConfig, OptimizerFactory
 from didact.loop.progress import ProgressLine
 from didact.loop.recorder import Recorder, merge
@@ -28,7 +28,7 @@ from didact.loop.result import FitResult
 from didact.loop.run import RunDirectory
 from didact.loop.state import Attributes
 from didact.loop.stepping import Stepper
-from didact.loop.together import sum_gradients, sum_terms
+from didact.loop.together import reduce_gradients, reduce_terms
 from didact.types import (
     LEVELS,
     LOWER_IS_BETTER,
@@ -124,7 +124,7 @@ class Engine:
         if self.going and self.cost.steps == 0 and self.validation is not None:
             self.validate()
         clock = time.perf_counter()
-        batches = charged(self.source, self.method, self.ledger)
+        batches = charge_labels(self.source, self.method, self.ledger)
         while self.going and (fraction := self.fraction) < 1.0:
             # A source may let the method collect a round, which is to know how far the run has come.
             self.method.step, self.method.fraction = self.cost.steps, fraction
@@ -246,9 +246,9 @@ class Engine:
         with autocast(self.loop.precision, self.device), self.ledger.summed(self.place):
             terms = self.method.loss(mine := self.place.mine(batch))
         rows = (mine.size, batch.size if self.method.feed.coupled else mine.size) if self.uses_feedback else ()
-        whole = sum_terms(terms, self.place, rows)
+        whole = reduce_terms(terms, self.place, rows)
         self.stepper.backward(terms, {name: term.count for name, term in whole.items()})
-        sum_gradients(self.stepper.parameters, self.place)
+        reduce_gradients(self.stepper.parameters, self.place)
         return whole
 
     def check_counts(self, expected: Mapping[str, Tensor | float], found: Terms) -> None:

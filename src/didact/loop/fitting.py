@@ -9,7 +9,7 @@ from didact.loop.budget import Budget
 from didact.loop.config import LoopConfig, Validation
 from didact.loop.devices import find_device
 from didact.loop.engine import Engine
-from didact.loop.generators import seeded
+from didact.loop.generators import seed_generators
 from didact.loop.ledger import check_budget
 from didact.loop.optimizer import OptimizerConfig, OptimizerFactory
 from didact.loop.place import find_place
@@ -66,7 +66,7 @@ def fit(
     made = isinstance(run, str | Path)
     directory = RunDirectory(run, fresh=not resume, writes=place.first) if made else run
     try:
-        with seeded(seed, place.device), stopping.asked() as stop:
+        with seed_generators(seed, place.device), stopping.stop_requested() as stop:
             engine = Engine(method, source, budget, optimizer, monitors, place, loop, validation, directory)
             if resume:
                 engine.resume()

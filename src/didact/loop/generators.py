@@ -11,7 +11,7 @@ from didact.documents import Document, Values
 
 
 @contextlib.contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
+def seed_generators(seed: int, device: torch.device) -> Iterator[None]:
     """Seed them all, and give the caller's states back at the end."""
     before = generator_states(device)
     try:

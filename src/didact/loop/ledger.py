@@ -55,7 +55,7 @@ def check_budget(budget: Budget, method: Method, source: Source) -> None:
         )
 
 
-def charged(source: Source, method: Method, ledger: Ledger) -> Iterator[Batch]:
+def charge_labels(source: Source, method: Method, ledger: Ledger) -> Iterator[Batch]:
     """The batches of a source, the labels in which are charged as they come, each once.
 
     Args:

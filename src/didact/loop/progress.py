@@ -28,7 +28,7 @@ class ProgressLine:
     """
 
     def __init__(self, enabled: bool, description: str) -> None:
-        self._console = Console(file=stopping.lasting(sys.stderr))
+        self._console = Console(file=stopping.quiet_after_hangup(sys.stderr))
         self._shown = enabled and self._console.is_terminal
         self._next = 0.0
         self._started: tuple[float, int] | None = None

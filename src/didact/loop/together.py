@@ -9,7 +9,7 @@ from didact.errors import ConfigError
 from didact.types import Place, Term, Terms
 
 
-def sum_terms(terms: Terms, place: Place, sizes: Sequence[int] = ()) -> Terms:
+def reduce_terms(terms: Terms, place: Place, sizes: Sequence[int] = ()) -> Terms:
     """The terms of the whole batch, of which each process has its rows' part.
 
     Args:
@@ -48,7 +48,7 @@ def _all_rows(term: Term, place: Place, sizes: Sequence[int]) -> Tensor | None:
     return place.gather(rows) if len(rows) == sizes[0] else rows
 
 
-def sum_gradients(parameters: Sequence[nn.Parameter], place: Place) -> None:
+def reduce_gradients(parameters: Sequence[nn.Parameter], place: Place) -> None:
     """Replace the gradient of each parameter by the sum over all processes, where any of them has one.
 
     Args:

@@ -47,6 +47,6 @@ def build_causal(spec: str, *, seed: int = 0, dtype: torch.dtype = torch.float32
 
 def _model(spec: str, purpose: Purpose) -> Any:
     part = purpose.open(spec, "student")
-    if part.warmups:
+    if part.warm_starts:
         raise ConfigError(f"student is {spec!r}, which is trained first; that takes a run. Give the student alone.")
     return part.model

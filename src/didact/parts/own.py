@@ -8,7 +8,7 @@ from didact.errors import nearest
 from didact.parts.kinds import Spec, kinds
 
 
-def imported(spec: Spec) -> Any:
+def import_object(spec: Spec) -> Any:
     """What a spec such as `package.module:name` stands for; the name may have dots.
 
     Args:

@@ -17,7 +17,7 @@ VIEW = "teacher"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Warmup:
+class WarmStart:
     """What a model must learn from the data's own answers before the run begins."""
 
     model: nn.Module
@@ -50,7 +50,7 @@ class Part:
     """By which it can be built again; in angle brackets where it came from Python."""
     rate: float = 1e-3
     """The learning rate that suits it where none is given."""
-    warmups: tuple[Warmup, ...] = ()
+    warm_starts: tuple[WarmStart, ...] = ()
     """What must be learned first."""
     origin: tuple[Path, ...] = ()
     """The runs that it came from."""

@@ -9,7 +9,7 @@ from didact.errors import ConfigError, TeacherError
 from didact.learners import CausalLearner, ModuleLearner
 from didact.parts.part import ForExamples, ForQuestions, Part, Purpose
 from didact.parts.students import hf
-from didact.parts.students._drawing import drawn
+from didact.parts.students._drawing import seeded_init
 from didact.teachers import Committee, EstimatorTeacher, FrozenTeacher, LanguageTeacher
 
 
@@ -25,7 +25,7 @@ def student_of(given: object, purpose: Purpose) -> Part:
     """
     if isinstance(given, str):
         return purpose.open(given, "student")
-    with drawn(purpose.seed):
+    with seeded_init(purpose.seed):
         module = given() if callable(given) and not isinstance(given, nn.Module) else given
     wanted = CausalLearner if isinstance(purpose, ForQuestions) else nn.Module
     if not isinstance(module, wanted):
@@ -109,7 +109,7 @@ class Spawn:
         self.calls += 1
         purpose = self.purpose.with_seed(self.purpose.seed + STRIDE * self.calls)
         given = spec or self.student
-        with drawn(purpose.seed):
+        with seeded_init(purpose.seed):
             return student_of(_reset(given) if isinstance(given, nn.Module) else given, purpose).model
 
 

@@ -5,7 +5,7 @@ import time
 from didact import evaluation
 from didact.evaluation import ArmResult
 from didact.experiment.config import RunConfig
-from didact.materials.examples.data import ExampleData, count_labels, labelled
+from didact.materials.examples.data import ExampleData, count_labels, select_labelled
 from didact.types import Cost
 
 
@@ -17,7 +17,7 @@ def applicable(data: ExampleData, config: RunConfig) -> tuple[str, ...]:
 def evaluate(name: str, data: ExampleData, config: RunConfig) -> ArmResult:
     """Fit one on the labels that a student may see, and score it on the test examples."""
     start = time.perf_counter()
-    test = labelled(data.splits.test)
+    test = select_labelled(data.splits.test)
     answers = evaluation.baseline_predictions(name, data.train, test, seed=config.seed)
     cost = Cost(labels=count_labels(data.train), seconds=time.perf_counter() - start)
     cost.examples = data.train.size if name == "label_spreading" else cost.labels

@@ -26,7 +26,7 @@ class BoundedCache(SignalCache):
             super().put(ids, signal)
 
 
-def cached(teacher: object, run: Run[ExampleData]) -> Any:
+def add_cache(teacher: object, run: Run[ExampleData]) -> Any:
     """A teacher behind a cache, where its answers can be used again."""
     varied = run.config.batches.augment != "none" or bool(feed_of(run).views)
     # Answers from the cache cost no calls, so that a budget of calls alone would never be used up.

@@ -46,7 +46,7 @@ class ExampleData:
     @cached_property
     def labelled(self) -> Examples:
         """The training examples whose label the student may see."""
-        return labelled(self.train)
+        return select_labelled(self.train)
 
     @property
     def fingerprint(self) -> str:
@@ -80,7 +80,7 @@ class ExampleData:
 
 
 def _classes(data: ExampleData) -> Check:
-    label = labelled(data.splits.test).tensors["label"]
+    label = select_labelled(data.splits.test).tensors["label"]
     counts = label.bincount(minlength=len(data.examples.classes)).tolist()
     rare = [name for name, count in zip(data.examples.classes, counts, strict=True) if count < FEW]
     if rare:
@@ -135,7 +135,7 @@ def with_tokens(run: Run[ExampleData]) -> ExampleData:
     return replace(data, splits=splits, train=data.train.with_tensors(**tokens))
 
 
-def labelled(examples: Examples) -> Examples:
+def select_labelled(examples: Examples) -> Examples:
     """Only the examples that have a label."""
     known = is_labelled(examples.tensors["label"])
     return examples if bool(known.all()) else examples.select(known)

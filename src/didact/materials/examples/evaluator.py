@@ -6,7 +6,7 @@ from typing import Any
 from didact import evaluation
 from didact.experiment.material import Evaluation, Run
 from didact.materials.examples.answers import as_learner
-from didact.materials.examples.data import ExampleData, labelled
+from didact.materials.examples.data import ExampleData, select_labelled
 from didact.parts.part import Part
 from didact.sources import switch_target
 from didact.types import Examples
@@ -22,7 +22,7 @@ class ExampleEvaluator:
     def __init__(self, run: Run[ExampleData]) -> None:
         self.run = run
         self.metric = "accuracy" if run.data.examples.task == "classification" else "rmse"
-        self.validation = labelled(run.data.splits.validation)
+        self.validation = select_labelled(run.data.splits.validation)
         self.validates = bool(self.validation.size)
         self.metrics = run.data.metrics
 
@@ -32,7 +32,7 @@ class ExampleEvaluator:
 
     def test(self) -> Evaluation:
         """On the test examples with a label."""
-        student, test = self.run.method.delivered, labelled(self.run.data.splits.test)
+        student, test = self.run.method.delivered, select_labelled(self.run.data.splits.test)
         tested = evaluation.predict(student, test)
         return Evaluation(
             metrics=evaluation.metrics(tested),
@@ -56,7 +56,7 @@ class ExampleEvaluator:
 
     def notes(self, evaluation: Evaluation) -> Iterator[str]:
         """On a teacher that knows the test."""
-        fitted = [teacher for teacher in self.run.teachers if not teacher.warmups]
+        fitted = [teacher for teacher in self.run.teachers if not teacher.warm_starts]
         if evaluation.teacher.get("accuracy") == 1.0 and fitted:
             yield (
                 "The teacher is right on every single test example; if it was fitted on them, these figures flatter it "

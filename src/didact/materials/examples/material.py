@@ -7,10 +7,10 @@ from didact.experiment.config import RunConfig
 from didact.experiment.material import Material, Run
 from didact.learners import export
 from didact.materials.examples import baselines
-from didact.materials.examples.caching import cached
+from didact.materials.examples.caching import add_cache
 from didact.materials.examples.data import ExampleData, open_examples, with_tokens
 from didact.materials.examples.evaluator import ExampleEvaluator
-from didact.materials.examples.lessons import SEED, lesson_of
+from didact.materials.examples.pretraining import SEED, pretraining_of
 from didact.materials.examples.refusals import refusals
 from didact.materials.examples.source import sample_of, source_of, train_of
 from didact.materials.examples.trials import trials
@@ -41,7 +41,7 @@ def _purpose(run: Run[ExampleData], examples: Examples, *, seed: int | None = No
 def _ingredients(run: Run[ExampleData]) -> Values:
     """The student and others like it, its teachers behind caches, and a few examples."""
     train = train_of(run)
-    teachers = [cached(teacher.model, run) for teacher in run.teachers]
+    teachers = [add_cache(teacher.model, run) for teacher in run.teachers]
     return {
         "learner": run.student.model,
         "teacher": teachers[0] if len(teachers) == 1 else None,
@@ -77,7 +77,7 @@ MATERIAL = Material[ExampleData](
     seen=with_tokens,
     ingredients=_ingredients,
     source=source_of,
-    lesson=lesson_of,
+    pretraining=pretraining_of,
     evaluator=ExampleEvaluator,
     refusals=refusals,
     trials=trials,

@@ -7,10 +7,10 @@ import torch
 from didact.curricula import LabelledMix
 from didact.errors import ConfigError, TeacherError
 from didact.evaluation import predict
-from didact.experiment.checking import Check, look
+from didact.experiment.checking import Check, run_checks
 from didact.experiment.material import Run
 from didact.materials.examples.answers import as_learner, logits_of
-from didact.materials.examples.data import ExampleData, labelled
+from didact.materials.examples.data import ExampleData, select_labelled
 from didact.materials.examples.source import feed_of, source_of, train_of
 from didact.parts.part import Part
 from didact.teachers import suspicious_order
@@ -23,7 +23,7 @@ CHECKED = 256
 def refusals(run: Run[ExampleData]) -> Iterator[Check]:
     """The task, batches, and what the teacher answers."""
     stages = {"method": _task, "batches": _batches, "warm start": _goals, "teacher": _teachers}
-    return look(stages, run)
+    return run_checks(stages, run)
 
 
 def _task(run: Run[ExampleData]) -> None:
@@ -55,10 +55,10 @@ def _batches(run: Run[ExampleData]) -> None:
 def _goals(run: Run[ExampleData]) -> None:
     """Whether somebody can tell when a part that is trained first is right often enough."""
     for role, part in run.parts.items():
-        for warmup in part.warmups:
-            if warmup.goal and not labelled(run.data.splits.validation).size:
+        for warm_start in part.warm_starts:
+            if warm_start.goal and not select_labelled(run.data.splits.validation).size:
                 raise ConfigError(
-                    f"{role} is {warmup.spec!r}, but without validation examples nobody can tell when it is right "
+                    f"{role} is {warm_start.spec!r}, but without validation examples nobody can tell when it is right "
                     "often enough; give some, or a number of steps, as in warm:500:mlp:64."
                 )
 
@@ -93,9 +93,9 @@ def _check_answers(teacher: Part, run: Run[ExampleData]) -> None:
 
 def _check_order(teacher: Part, train: Examples) -> None:
     """Refuse a teacher whose outputs fit the labels far better in another order of classes."""
-    if teacher.control or teacher.warmups or train.task != "classification":
+    if teacher.control or teacher.warm_starts or train.task != "classification":
         return
-    known = labelled(train)
+    known = select_labelled(train)
     known = known.select(torch.arange(min(CHECKED, known.size)))
     scores = predict(as_learner(teacher.model), known, batch_size=CHECKED).logits
     complaint = suspicious_order(scores, known.tensors["label"], train.classes)

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import torch
 
 from didact import evaluation
-from didact.experiment.checking import Check, Level, gradient_check, look
+from didact.experiment.checking import Check, Level, gradient_check, run_checks
 from didact.experiment.material import Run
 from didact.losses.labels.targets import distillation_loss
 from didact.materials.examples.answers import logits_of
-from didact.materials.examples.data import ExampleData, labelled
+from didact.materials.examples.data import ExampleData, select_labelled
 from didact.materials.examples.refusals import CHECKED
 from didact.materials.examples.source import train_of
 from didact.parts.part import Part
@@ -21,7 +21,7 @@ TOLERANCE = 1e-4
 
 def trials(run: Run[ExampleData]) -> Iterator[Check]:
     """The student's first loss, and the teachers' answers."""
-    return look({"student": _student, "teacher": _teachers}, run)
+    return run_checks({"student": _student, "teacher": _teachers}, run)
 
 
 def _student(run: Run[ExampleData]) -> Iterator[Check]:
@@ -39,7 +39,7 @@ def _teachers(run: Run[ExampleData]) -> Iterator[Check]:
 
 def _teacher(teacher: Part, run: Run[ExampleData]) -> Iterator[Check]:
     train = train_of(run)
-    known = labelled(train)
+    known = select_labelled(train)
     batch = known.batch(slice(0, CHECKED))
     first, second = teacher.model.signal(batch), teacher.model.signal(batch)
     scores, again = logits_of(first), logits_of(second)
@@ -48,7 +48,7 @@ def _teacher(teacher: Part, run: Run[ExampleData]) -> Iterator[Check]:
     yield Check(level, "self-taught", f"The teacher is {abs(apart):.1g} from itself; it must be 0.")
     if getattr(teacher.model, "frozen", False) and not torch.equal(scores, again):
         yield Check("warn", "answers", "Asked twice, the teacher answers differently; only its first answer is kept.")
-    if teacher.warmups:
+    if teacher.warm_starts:
         epochs = run.config.teacher_epochs
         words = f"{teacher.spec} will be trained first, for {epochs} epochs on every training label."
         yield Check("ok", "teacher", words)

@@ -10,7 +10,7 @@ from didact.experiment.material import Evaluation, Run
 from didact.learners.causal import CausalLearner
 from didact.materials.questions.data import QuestionData
 from didact.materials.questions.models import can_compare, mean_divergence, mean_nll, model_of, other_vocabulary
-from didact.materials.questions.verifying import truth_of
+from didact.materials.questions.verifying import ground_truth
 from didact.rollouts import Writer
 from didact.types import Question, Questions, Reward
 
@@ -34,7 +34,7 @@ class QuestionEvaluator:
 
     def __init__(self, run: Run[QuestionData]) -> None:
         self.run, self.data = run, run.data
-        self.truth, self.sampling = truth_of(run), run.config.sampling
+        self.truth, self.sampling = ground_truth(run), run.config.sampling
         self.metrics = self._reported()
         self.metric = next((name for name in _DECIDING if name in self.metrics), "")
         self.validates = bool(self.metric) and len(run.data.validation) > 0

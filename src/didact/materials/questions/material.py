@@ -8,7 +8,7 @@ from didact.learners import causal
 from didact.materials.questions import baselines
 from didact.materials.questions.data import QuestionData, open_questions
 from didact.materials.questions.evaluator import QuestionEvaluator
-from didact.materials.questions.lessons import lesson_of
+from didact.materials.questions.pretraining import pretraining_of
 from didact.materials.questions.refusals import refusals
 from didact.materials.questions.source import source_of
 from didact.materials.questions.trials import trials
@@ -59,7 +59,7 @@ MATERIAL = Material[QuestionData](
     seen=lambda run: run.data,
     ingredients=_ingredients,
     source=source_of,
-    lesson=lesson_of,
+    pretraining=pretraining_of,
     evaluator=QuestionEvaluator,
     refusals=refusals,
     trials=trials,

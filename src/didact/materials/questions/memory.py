@@ -16,7 +16,7 @@ KEPT = 17
 
 
 @dataclass(frozen=True, kw_only=True)
-class Need:
+class MemoryEstimate:
     """Bytes, by what they are for."""
 
     weights: int
@@ -35,9 +35,9 @@ class Need:
         return sum(parts.values()) - min(self.activations, self.cache)
 
 
-def needed(
+def estimate_memory(
     learner: CausalLearner, *, others: Sequence[nn.Module], optimizer: str, rows: int, length: int, slots: int
-) -> Need:
+) -> MemoryEstimate:
     """Estimate the memory of a run.
 
     Args:
@@ -52,7 +52,7 @@ def needed(
     gradients = sum(p.numel() * p.element_size() for p in trained)
     layers, width, keys = _shape(learner)
     size = learner.head.weight.element_size()
-    return Need(
+    return MemoryEstimate(
         weights=sum(_bytes(model) for model in (learner, *others)),
         gradients=gradients,
         optimizer=gradients * MOMENTS.get(optimizer, 2),

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from didact import catalogue
 from didact.errors import ConfigError, DataError, TeacherError
-from didact.experiment.checking import Check, look
+from didact.experiment.checking import Check, run_checks
 from didact.experiment.material import Run
 from didact.learners.causal import CausalLearner
 from didact.materials.questions.data import QuestionData
@@ -18,7 +18,7 @@ _PROBE = "The 2 quick-brown foxes: 37+85=122, \\boxed{x}.\n\tdef f(n): return 'Ã
 def refusals(run: Run[QuestionData]) -> Iterator[Check]:
     """Verifier, tokenizers, lengths, and completions to learn from."""
     stages = {"verifier": _verifier, "tokenizers": _tokenizers, "context": _lengths, "completions": _completions}
-    return look(stages, run)
+    return run_checks(stages, run)
 
 
 def _verifier(run: Run[QuestionData]) -> None:
@@ -32,12 +32,12 @@ def _verifier(run: Run[QuestionData]) -> None:
         for part in run.data.splits.values():
             run.verifier.check(part)
     for role, part in run.parts.items():
-        for warmup in part.warmups:
-            if warmup.goal and not (run.verifier and len(run.data.validation)):
+        for warm_start in part.warm_starts:
+            if warm_start.goal and not (run.verifier and len(run.data.validation)):
                 lacks = "validation questions" if run.verifier else "a verifier"
                 raise ConfigError(
-                    f"{role} is {warmup.spec!r}, but without {lacks} nobody can tell when it is right often enough; "
-                    "give some, or a number of steps, as in warm:500:decoder:4x128."
+                    f"{role} is {warm_start.spec!r}, but without {lacks} nobody can tell when it is right often "
+                    "enough; give some, or a number of steps, as in warm:500:decoder:4x128."
                 )
 
 
@@ -107,7 +107,7 @@ def _check_length(role: str, model: CausalLearner, question: Question, new: int,
 def _completions(run: Run[QuestionData]) -> None:
     """Whether every question has a completion, where a part of the run learns from the data's own."""
     feed, data = run.method.feed, run.data
-    users = [f"The {role} is trained first on" for role, part in run.parts.items() if part.warmups]
+    users = [f"The {role} is trained first on" for role, part in run.parts.items() if part.warm_starts]
     splits = [data.train]
     if isinstance(feed, RolloutFeed) and feed.completions:
         users.append(f"The method {run.info.name!r}, with these options, learns from")

@@ -5,7 +5,7 @@ from didact.experiment.material import Run
 from didact.learners.causal import CausalLearner
 from didact.materials.questions.data import QuestionData
 from didact.materials.questions.models import model_of
-from didact.materials.questions.verifying import truth_of
+from didact.materials.questions.verifying import ground_truth
 from didact.rollouts import Writer, rollout_rounds
 from didact.types import CompletionFeed, Questions, RolloutFeed, Source
 
@@ -60,7 +60,7 @@ def _rollouts(run: Run[QuestionData], feed: RolloutFeed) -> Source:
     questions, sampling, seed = run.data.train, run.config.sampling, run.config.seed
     return rollout_rounds(
         questions,
-        Writer(run.student.model, sampling, run.verifier, truth=truth_of(run), seed=seed),
+        Writer(run.student.model, sampling, run.verifier, truth=ground_truth(run), seed=seed),
         run.method.collect,
         batch_size=min(run.config.batches.size, len(questions) * sampling.samples),
         feed=feed,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from didact.experiment.checking import Check, Level, gradient_check, look
+from didact.experiment.checking import Check, Level, gradient_check, run_checks
 from didact.experiment.material import Run
 from didact.learners.causal import CausalLearner, describe_causal
 from didact.loop.devices import find_device, free_memory
@@ -15,7 +15,7 @@ from didact.losses.policy.outputs import policy_outputs
 from didact.losses.tokens.divergence import token_divergence
 from didact.losses.tokens.rows import select_tokens
 from didact.materials.questions.data import QuestionData
-from didact.materials.questions.memory import Need, needed
+from didact.materials.questions.memory import MemoryEstimate, estimate_memory
 from didact.materials.questions.models import model_of, other_vocabulary, same_tokens
 from didact.rollouts import Writer
 from didact.teachers import FunctionVerifier, LanguageTeacher, Verifier, try_verifier
@@ -41,7 +41,7 @@ def trials(run: Run[QuestionData]) -> Iterator[Check]:
         "student": _student,
         "memory": _memory,
     }
-    return look(stages, run)
+    return run_checks(stages, run)
 
 
 def _evaluation(run: Run[QuestionData]) -> Iterator[Check]:
@@ -158,7 +158,7 @@ def _teacher(run: Run[QuestionData]) -> Iterator[Check]:
     for role, model in _models(run).items():
         yield _self_taught(role, model, run)
     for role, part in run.parts.items():
-        if part.warmups:
+        if part.warm_starts:
             yield Check("ok", role, f"{part.spec} will be trained first, on the data's own answers.")
 
 
@@ -192,7 +192,7 @@ def _student(run: Run[QuestionData]) -> Iterator[Check]:
         return
     found = _writer(run, run.verifier).write(asked).batch
     yield _as_sampled(run, found)
-    if getattr(method.feed, "judged", None) == "verifier" and not run.student.warmups:
+    if getattr(method.feed, "judged", None) == "verifier" and not run.student.warm_starts:
         yield _start(found)
 
 
@@ -231,7 +231,7 @@ def _start(found: Batch) -> Check:
 
 def _memory(run: Run[QuestionData]) -> Iterator[Check]:
     device, sampling = find_device(run.config.loop.device), run.config.sampling
-    need = needed(
+    need = estimate_memory(
         run.method.learner,
         others=_others(run),
         optimizer=run.config.optimizer.name,
@@ -262,7 +262,7 @@ def _longest_row(run: Run[QuestionData]) -> int:
     return max(batch["input_ids"].shape[1] for batch in batches)
 
 
-def _shares(need: Need) -> str:
+def _shares(need: MemoryEstimate) -> str:
     parts = {f.name: getattr(need, f.name) for f in dataclasses.fields(need)}
     return ", ".join(f"{name} {_size(amount)}" for name, amount in parts.items() if amount)
 

@@ -22,7 +22,7 @@ def open_verifier(run: Run[QuestionData]) -> Verifier | None:
     return found if isinstance(found, Verifier) else FunctionVerifier(found)
 
 
-def examiner(run: Run[QuestionData]) -> Verifier | None:
+def goal_verifier(run: Run[QuestionData]) -> Verifier | None:
     """Who tells how good a model is before the run begins."""
     spec = run.data.questions.verifier or run.config.verifier
     if run.verifier is None or spec is None:
@@ -30,7 +30,7 @@ def examiner(run: Run[QuestionData]) -> Verifier | None:
     return run.verifier if spec.startswith("<") else _built(spec, run)
 
 
-def truth_of(run: Run[QuestionData]) -> Verifier | None:
+def ground_truth(run: Run[QuestionData]) -> Verifier | None:
     """The questions' own verifier, whose word is beyond dispute, where another one says what pays."""
     own = run.data.questions.verifier
     return _built(own, run) if own and run.config.verifier not in (None, own) else None
@@ -39,5 +39,5 @@ def truth_of(run: Run[QuestionData]) -> Verifier | None:
 def _built(spec: str, run: Run[QuestionData]) -> Verifier:
     """A verifier by its spec; that of the questions is named by a world or from Python, never by a file."""
     own = run.data.questions.verifier
-    with trusting.asked_by("the verifier", [own]) if spec == own else contextlib.nullcontext():
+    with trusting.untrusted("the verifier", [own]) if spec == own else contextlib.nullcontext():
         return verifier_of(spec)

@@ -11,7 +11,7 @@ from didact.parts.kinds import Spec
 
 
 @contextmanager
-def drawn(seed: int) -> Iterator[None]:
+def seeded_init(seed: int) -> Iterator[None]:
     """Draw weights by a seed, and leave the global generator as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -26,7 +26,7 @@ def made(spec: Spec, seed: int) -> Iterator[None]:
         ConfigError: Such a net cannot be made here, for instance for want of memory.
     """
     try:
-        with drawn(seed):
+        with seeded_init(seed):
             yield
     except DidactError:
         raise

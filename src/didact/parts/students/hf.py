@@ -6,7 +6,7 @@ from didact.learners import CausalLearner, Decoder, causal
 from didact.parts.kinds import Spec
 from didact.parts.part import ForExamples, ForQuestions, Part
 from didact.parts.students import decoder
-from didact.parts.students._drawing import drawn
+from didact.parts.students._drawing import seeded_init
 
 FORM = "hf:NAME | hf:DIRECTORY"
 EXAMPLE = "hf:EleutherAI/pythia-14m"
@@ -26,7 +26,7 @@ def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
         return Part(model=model, spec=text, rate=rate_of(model), tokenizer=model.tokenizer)
     from didact.learners import huggingface
 
-    with drawn(purpose.seed):
+    with seeded_init(purpose.seed):
         model = huggingface.load_student(spec.argument, purpose.examples)
     return Part(model=model, spec=text, rate=RATE)
 

@@ -12,9 +12,9 @@ from torch import nn
 from didact.documents import Document
 from didact.learners import CausalLearner, ModuleLearner
 from didact.parts.kinds import Spec
-from didact.parts.own import imported
+from didact.parts.own import import_object
 from didact.parts.part import ForExamples, ForQuestions, Part, Purpose
-from didact.parts.students._drawing import drawn
+from didact.parts.students._drawing import seeded_init
 
 FORM = "package.module:factory"
 EXAMPLE = "my_package.nets:make_net"
@@ -23,7 +23,7 @@ NAMES = "code"
 
 def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
     """What the factory returns, as a student."""
-    with drawn(purpose.seed):
+    with seeded_init(purpose.seed):
         made = call(spec, purpose)
     if isinstance(purpose, ForQuestions) and not isinstance(made, CausalLearner):
         raise spec.wrong(f"it returned {type(made).__name__}; for questions it must return a CausalLearner.")
@@ -35,7 +35,7 @@ def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
 
 def call(spec: Spec, purpose: Purpose) -> Any:
     """Import a factory and call it with those arguments that it takes."""
-    factory = imported(spec)
+    factory = import_object(spec)
     offered: Document = {}
     if isinstance(purpose, ForExamples):
         examples = purpose.examples

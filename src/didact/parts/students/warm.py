@@ -9,7 +9,7 @@ from dataclasses import replace
 from didact.errors import check_range
 from didact.learners import Decoder
 from didact.parts.kinds import Spec
-from didact.parts.part import ForExamples, ForQuestions, Part, Warmup
+from didact.parts.part import ForExamples, ForQuestions, Part, WarmStart
 
 FORM = "warm:STEPS:STUDENT | warm:SHARE%:STUDENT"
 EXAMPLE = "warm:1000:decoder:4x128"
@@ -29,7 +29,7 @@ def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
     check_range(f"{named}, in percent," if share else named, amount, at_least=1, at_most=100 if share else None)
     part = purpose.build(spec.inner[0])
     small = isinstance(purpose, ForQuestions) and isinstance(part.model.module, Decoder)
-    first = Warmup(
+    first = WarmStart(
         model=part.model,
         spec=spec.text,
         rate=(STEADY_RATE if share else WARM_RATE) if small else part.rate,
@@ -37,4 +37,4 @@ def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
         goal=amount / 100.0 if share else 0.0,
         seed=purpose.seed,
     )
-    return replace(part, spec=spec.text, warmups=(*part.warmups, first))
+    return replace(part, spec=spec.text, warm_starts=(*part.warm_starts, first))

@@ -51,7 +51,7 @@ def _joined(parts: list[Part], spec: Spec, purpose: ForExamples | ForQuestions) 
         model=parts[0].model,
         spec=spec.text,
         control=any(part.control for part in parts),
-        warmups=tuple(one for part in parts for one in part.warmups),
+        warm_starts=tuple(one for part in parts for one in part.warm_starts),
         target=next((part.target for part in parts if part.target), ""),
         tokenizer=next(iter(tokenizers.values()), None),
         origin=tuple(run for part in parts for run in part.origin),

@@ -6,7 +6,7 @@ Over questions it teaches as it is, unless it is trained first as in `warm:1000:
 from dataclasses import replace
 
 from didact.parts.kinds import Spec
-from didact.parts.part import ForExamples, ForQuestions, Part, Warmup
+from didact.parts.part import ForExamples, ForQuestions, Part, WarmStart
 from didact.teachers import FrozenTeacher, LanguageTeacher
 
 FORM = "STUDENT"
@@ -17,8 +17,8 @@ def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
     """A student that is frozen once it has learned what it must."""
     part = purpose.build(spec.inner[0])
     teacher = FrozenTeacher if isinstance(purpose, ForExamples) else LanguageTeacher
-    first = part.warmups
+    first = part.warm_starts
     if isinstance(purpose, ForExamples) and not first and spec.inner[0].kind not in ("own", "hf", "run"):
-        first = (Warmup(model=part.model, spec=spec.text, rate=part.rate, seed=purpose.seed),)
+        first = (WarmStart(model=part.model, spec=spec.text, rate=part.rate, seed=purpose.seed),)
     frozen = tuple(replace(one, freeze=True) for one in first)
-    return replace(part, model=teacher(part.model), spec=spec.text, warmups=frozen)
+    return replace(part, model=teacher(part.model), spec=spec.text, warm_starts=frozen)

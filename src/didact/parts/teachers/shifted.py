@@ -14,5 +14,5 @@ def build(spec: Spec, purpose: ForExamples) -> Part:
     """A teacher of inputs of another distribution."""
     part = purpose_on(spec, purpose).build(spec.inner[0])
     check_trained(spec, part, purpose)
-    first = tuple(replace(one, spec=spec.text, inputs=f"{spec.argument}.x") for one in part.warmups)
-    return replace(part, spec=spec.text, warmups=first)
+    first = tuple(replace(one, spec=spec.text, inputs=f"{spec.argument}.x") for one in part.warm_starts)
+    return replace(part, spec=spec.text, warm_starts=first)

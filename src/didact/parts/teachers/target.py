@@ -16,5 +16,5 @@ def build(spec: Spec, purpose: ForExamples) -> Part:
     name = spec.argument
     part = replace(purpose, examples=switch_target(purpose.examples, name)).build(spec.inner[0])
     check_trained(spec, part, purpose)
-    first = tuple(replace(one, spec=spec.text, label=name) for one in part.warmups)
-    return replace(part, spec=spec.text, warmups=first, target=name)
+    first = tuple(replace(one, spec=spec.text, label=name) for one in part.warm_starts)
+    return replace(part, spec=spec.text, warm_starts=first, target=name)

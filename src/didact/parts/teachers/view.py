@@ -17,10 +17,10 @@ def build(spec: Spec, purpose: ForExamples) -> Part:
     seen = f"{spec.argument}.x"
     part = purpose_on(spec, purpose).build(spec.inner[0])
     check_trained(spec, part, purpose)
-    for one in part.warmups:
+    for one in part.warm_starts:
         assert isinstance(one.model, ModuleLearner)
         one.model.inputs = (seen,)
-    return replace(part, spec=spec.text, warmups=tuple(replace(one, spec=spec.text) for one in part.warmups))
+    return replace(part, spec=spec.text, warm_starts=tuple(replace(one, spec=spec.text) for one in part.warm_starts))
 
 
 def purpose_on(spec: Spec, purpose: ForExamples) -> ForExamples:
@@ -42,7 +42,7 @@ def purpose_on(spec: Spec, purpose: ForExamples) -> ForExamples:
 
 def check_trained(spec: Spec, part: Part, purpose: ForExamples) -> None:
     """Refuse a teacher that is not trained here: it could not learn what it is to look at."""
-    if not part.warmups:
+    if not part.warm_starts:
         raise spec.wrong(
             f"{spec.kind} takes a teacher that is trained here, such as {spec.kind}:{spec.argument}:mlp:256,256."
         )

@@ -2,7 +2,7 @@
 
 from didact.errors import TeacherError
 from didact.parts.kinds import Spec
-from didact.parts.own import imported
+from didact.parts.own import import_object
 from didact.teachers.verifiers import FunctionVerifier, Verifier
 
 FORM = "package.module:function"
@@ -12,7 +12,7 @@ NAMES = "code"
 
 def build(spec: Spec) -> Verifier:
     """What the name stands for, as a verifier."""
-    found = imported(spec)
+    found = import_object(spec)
     if isinstance(found, Verifier):
         return found
     try:

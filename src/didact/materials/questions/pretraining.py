@@ -4,14 +4,14 @@ import dataclasses
 import re
 
 from didact import catalogue, sources
-from didact.experiment.lessons import Lesson, Reached
 from didact.experiment.material import Run
+from didact.experiment.pretraining import Pretraining, StopAtGoal
 from didact.learners.causal import CausalLearner
 from didact.loop import Budget, OptimizerConfig
 from didact.materials.questions.data import QuestionData
 from didact.materials.questions.source import completions
-from didact.materials.questions.verifying import examiner
-from didact.parts.part import Warmup
+from didact.materials.questions.verifying import goal_verifier
+from didact.parts.part import WarmStart
 from didact.rollouts import Writer
 
 RISE = 0.01
@@ -26,46 +26,49 @@ ASKED = 256
 """Validation questions that it is asked at each look."""
 
 
-def lesson_of(run: Run[QuestionData], role: str, warmup: Warmup) -> Lesson:
+def pretraining_of(run: Run[QuestionData], role: str, warm_start: WarmStart) -> Pretraining:
     """Fine-tuning on the completions of the training questions, for some steps, or until it is right often enough."""
     config, info = run.config, catalogue.find("sft")
-    model = warmup.model.requires_grad_(True)
+    model = warm_start.model.requires_grad_(True)
     assert isinstance(model, CausalLearner)
-    falling, steady = OptimizerConfig(lr=warmup.rate), OptimizerConfig(lr=warmup.rate, schedule="constant", warmup=RISE)
-    return Lesson(
+    falling, steady = (
+        OptimizerConfig(lr=warm_start.rate),
+        OptimizerConfig(lr=warm_start.rate, schedule="constant", warmup=RISE),
+    )
+    return Pretraining(
         method=info.method_type(info.config_type(), model),
         source=completions(run.data.train, model, BATCH, config.seed),
-        budget=Budget(steps=warmup.steps or LIMIT),
-        optimizer=steady if warmup.goal else falling,
+        budget=Budget(steps=warm_start.steps or LIMIT),
+        optimizer=steady if warm_start.goal else falling,
         seed=config.seed,
-        loop=dataclasses.replace(config.loop, clip_norm=1.0 if warmup.goal else None, log_every=EVERY),
-        reached=_reached(run, warmup) if warmup.goal else None,
+        loop=dataclasses.replace(config.loop, clip_norm=1.0 if warm_start.goal else None, log_every=EVERY),
+        reached=_reached(run, warm_start) if warm_start.goal else None,
         monitors=[],
-        decided_by=_decided_by(run, warmup),
+        decided_by=_decided_by(run, warm_start),
     )
 
 
-def _reached(run: Run[QuestionData], warmup: Warmup) -> Reached:
+def _reached(run: Run[QuestionData], warm_start: WarmStart) -> StopAtGoal:
     validation = run.data.validation
     asked = validation.select(range(min(ASKED, len(validation))))
     greedy = dataclasses.replace(run.config.sampling, temperature=0.0, samples=1)
-    writer = Writer(warmup.model, greedy, examiner(run))
+    writer = Writer(warm_start.model, greedy, goal_verifier(run))
 
     def score() -> float:
         return float((writer.write(asked).batch["reward"] >= 1.0).float().mean())
 
-    return Reached(warmup.goal, score, len(asked))
+    return StopAtGoal(warm_start.goal, score, len(asked))
 
 
-def _decided_by(run: Run[QuestionData], warmup: Warmup) -> list[object] | None:
+def _decided_by(run: Run[QuestionData], warm_start: WarmStart) -> list[object] | None:
     """All that decides what is learned; None where weights or verdicts come from elsewhere."""
-    if not re.match(r"warm:\d+%?:decoder:", warmup.spec):
+    if not re.match(r"warm:\d+%?:decoder:", warm_start.spec):
         return None
     config, data = run.config, run.data
     judged = data.questions.verifier or config.verifier
-    if warmup.goal and judged and judged.startswith("<"):
+    if warm_start.goal and judged and judged.startswith("<"):
         return None
-    sampling, parts = config.sampling, [data.train, data.validation] if warmup.goal else [data.train]
-    told = [judged, sampling.max_new_tokens, list(sampling.stop)] if warmup.goal else []
+    sampling, parts = config.sampling, [data.train, data.validation] if warm_start.goal else [data.train]
+    told = [judged, sampling.max_new_tokens, list(sampling.stop)] if warm_start.goal else []
     asked = [[sources.fingerprint_questions(part), [question.id for question in part]] for part in parts]
-    return [warmup.spec, warmup.seed, config.seed, config.loop.precision, config.loop.device, asked, told]
+    return [warm_start.spec, warm_start.seed, config.seed, config.loop.precision, config.loop.device, asked, told]

@@ -14,7 +14,7 @@ from didact.experiment.config import RunConfig
 from didact.experiment.material import Objects
 from didact.experiment.preparing import prepare
 from didact.loop.checkpoint import list_checkpoints
-from didact.materials.examples import lessons
+from didact.materials.examples import pretraining
 from didact.methods.language.sft import SFT
 from didact.methods.supervised.supervised import Supervised
 from didact.types import IGNORE
@@ -143,9 +143,9 @@ def test_what_a_method_copies_is_the_student_after_it_has_learned():
 def test_a_student_learns_until_it_is_right_often_enough(monkeypatch):
     found = didact.run(method="supervised", **{**STILL, "student": "warm:90%:mlp:8"})
     assert found.validation["accuracy"] >= 0.9
-    assert 0 < found.teacher_cost.steps < lessons.LIMIT
-    assert found.teacher_cost.steps % lessons.EVERY == 0
-    monkeypatch.setattr(lessons, "LIMIT", 25)
+    assert 0 < found.teacher_cost.steps < pretraining.LIMIT
+    assert found.teacher_cost.steps % pretraining.EVERY == 0
+    monkeypatch.setattr(pretraining, "LIMIT", 25)
     with pytest.raises(RunError, match=r"after 25 steps on the data's answers .*ask for less"):
         didact.run(method="supervised", **{**STILL, "student": "warm:100%:mlp:8"})
     with pytest.raises(ConfigError, match=r"student is 'warm:90%:mlp:8', but without validation examples"):
@@ -184,4 +184,4 @@ def test_teachers_of_language_models_may_be_controls_and_committees():
 def test_what_was_trained_first_is_in_the_runs_records(tmp_path):
     found = didact.run(method="distill", teacher="mlp:6", teacher_epochs=1, directory=tmp_path / "run", **QUICK)
     kept = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert kept["teacher_cost"]["steps"] == found.teacher_cost.steps >= lessons.LEAST_STEPS
+    assert kept["teacher_cost"]["steps"] == found.teacher_cost.steps >= pretraining.LEAST_STEPS

@@ -1,4 +1,4 @@
-"""What parts learn before a run: each lesson is taught by the same loop, with checkpoints of its own."""
+"""What parts learn before a run: each pretraining runs in the same loop, with checkpoints of its own."""
 
 import dataclasses
 import re
@@ -11,13 +11,13 @@ from torch import nn
 
 from didact.documents import Document
 from didact.errors import RunError
-from didact.experiment.keeping import Keeper, beginnings
+from didact.experiment.keeping import Keeper, pretrained_store
 from didact.loop import Budget, FitResult, LoopConfig, OptimizerConfig, fit
 from didact.types import Cost, Method, Monitor, Place, Source, Verdict, Window
 
 
-class Reached:
-    """Stops a lesson when the model is right often enough; a `Monitor`.
+class StopAtGoal:
+    """Stops pretraining when the model is right often enough; a `Monitor`.
 
     Args:
         goal: the share on which it must be right.
@@ -45,8 +45,8 @@ class Reached:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lesson:
-    """How a model is taught before the run."""
+class Pretraining:
+    """How a model is trained before the run."""
 
     method: Method
     source: Source
@@ -55,16 +55,16 @@ class Lesson:
     seed: int
     loop: LoopConfig
     """See `fit`; how often the run is evaluated and how its batches are cut means nothing here."""
-    reached: Reached | None = None
-    """Ends the lesson; where the budget ends first, it has failed."""
+    reached: StopAtGoal | None = None
+    """Ends it; where the budget ends first, it has failed."""
     monitors: Sequence[Monitor] | None = None
     """By default those of `fit`."""
     decided_by: object = None
     """All that decides what is learned, as JSON has it, by which it is kept for every run; None to keep it for this run
     alone."""
 
-    def teach(self, directory: Path | None, place: Place) -> FitResult:
-        """Teach, or go on from the last checkpoint.
+    def run(self, directory: Path | None, place: Place) -> FitResult:
+        """Train, or go on from the last checkpoint.
 
         Args:
             directory: for figures and checkpoints; without one, nothing is written.
@@ -84,8 +84,8 @@ class Lesson:
         )
 
 
-def learn(
-    lesson: Lesson,
+def pretrain(
+    pretraining: Pretraining,
     model: nn.Module,
     name: str,
     words: str,
@@ -94,10 +94,10 @@ def learn(
     keeper: Keeper | None,
     directory: Path | None,
 ) -> Cost:
-    """Teach a model a lesson, or take the weights that it had after it before.
+    """Pretrain a model, or load the weights that it had after the same pretraining.
 
     Args:
-        lesson: the model is trained in place.
+        pretraining: the model is trained in place.
         model: the one that is taught.
         name: by which it is kept.
         words: what it is in the run, as the beginning of a sentence.
@@ -109,17 +109,17 @@ def learn(
         RunError: The training broke down, or was not enough.
         KeyboardInterrupt: It was interrupted; with a directory, it goes on from its last checkpoint.
     """
-    shared = None if lesson.decided_by is None else beginnings(lesson.decided_by)
+    shared = None if pretraining.decided_by is None else pretrained_store(pretraining.decided_by)
     keepers = [one for one in (keeper, shared) if one is not None]
     cost = next((cost for one in keepers if (cost := one(name, model)) is not None), None)
     place.gather_objects(None)  # until all have looked, none writes
     training = None if directory is None else directory / f"{name}-training"
     if cost is None:
-        result = lesson.teach(training, place)
+        result = pretraining.run(training, place)
         if result.status == "interrupted":
             onward = "" if directory is None else f" Go on with: didact resume {directory.parent}"
             raise KeyboardInterrupt(f"Interrupted in the training before the run: {words}.{onward}")
-        cost = _finished(lesson, result, words)
+        cost = _finished(pretraining, result, words)
     for one in keepers if place.first else ():
         one(name, model, cost)
     if training is not None and place.first:
@@ -127,17 +127,17 @@ def learn(
     return cost
 
 
-def _finished(lesson: Lesson, result: FitResult, words: str) -> Cost:
-    """What the lesson cost, where it came to its end."""
-    if lesson.reached is not None and result.status == "done":
+def _finished(pretraining: Pretraining, result: FitResult, words: str) -> Cost:
+    """What pretraining cost, where it came to its end."""
+    if pretraining.reached is not None and result.status == "done":
         raise RunError(
             f"{words}, but after {result.cost.steps} steps on the data's answers it was right on "
-            f"{lesson.reached.best:.0%} of {lesson.reached.labels} validation data at most; ask for less, or give a "
-            "larger model."
+            f"{pretraining.reached.best:.0%} of {pretraining.reached.labels} validation data at most; ask for less, or "
+            "give a larger model."
         )
-    if result.status != ("done" if lesson.reached is None else "stopped"):
+    if result.status != ("done" if pretraining.reached is None else "stopped"):
         raise RunError(f"{words}, but its training was {result.status}: {result.reason}")
-    result.cost.labels += 0 if lesson.reached is None else lesson.reached.labels
+    result.cost.labels += 0 if pretraining.reached is None else pretraining.reached.labels
     return result.cost
 
 

@@ -1,0 +1,78 @@
+"""What a model learns before a run on examples: labels, or another tensor of the data."""
+
+import dataclasses
+import re
+
+from didact import catalogue, evaluation, hashing
+from didact.experiment.config import RunConfig
+from didact.experiment.material import Run
+from didact.experiment.pretraining import Pretraining, StopAtGoal
+from didact.loop import Budget, OptimizerConfig
+from didact.materials.examples.data import ExampleData, select_labelled
+from didact.parts.part import WarmStart
+from didact.sources import BatchSource, fingerprint, switch_target
+from didact.types import Examples
+
+LEAST_STEPS = 500
+"""How many steps a teacher that is trained here takes at least."""
+LIMIT = 5000
+"""Steps after which a model that is still not right often enough is given up."""
+EVERY = 25
+"""Steps between two looks at how often it is right."""
+_DRAWN = re.compile(r"((warm:\d+%?|(view|shifted|target):[^:]+):)*(mlp|cnn|transformer)(:.*)?")
+"""Specs of models whose weights are drawn."""
+SEED = 500_009
+"""Added to the run's seed, so that a teacher of the student's kind begins with other weights."""
+
+
+def pretraining_of(run: Run[ExampleData], role: str, warm_start: WarmStart) -> Pretraining:
+    """Supervised training: of a teacher on every training label, of a student on those that it may see."""
+    config, info = run.config, catalogue.find("supervised")
+    train = _train(run.data, role, warm_start)
+    source = BatchSource(train, batch_size=min(config.batches.size, train.size), seed=config.seed + SEED)
+    return Pretraining(
+        method=info.method_type(info.config_type(), warm_start.model.requires_grad_(True)),
+        source=source,
+        budget=_budget(warm_start, source, config),
+        optimizer=OptimizerConfig(lr=warm_start.rate),
+        seed=config.seed + SEED,
+        loop=dataclasses.replace(config.loop, clip_norm=None, log_every=EVERY if warm_start.goal else None),
+        reached=_reached(run.data, warm_start) if warm_start.goal else None,
+        decided_by=_decided_by(run, warm_start, train),
+    )
+
+
+def _decided_by(run: Run[ExampleData], warm_start: WarmStart, train: Examples) -> list[object] | None:
+    """All that decides what is learned; None where weights come from elsewhere."""
+    if _DRAWN.fullmatch(warm_start.spec) is None:
+        return None
+    config, data = run.config, run.data
+    # The inputs are standardised by all that the model was built for.
+    parts = [data.examples, train, *([data.splits.validation] if warm_start.goal else [])]
+    told = [[fingerprint(part), int(hashing.of_bytes([part.tensors["id"].numpy()]))] for part in parts]
+    own = [warm_start.spec, warm_start.seed, warm_start.rate, config.teacher_epochs, config.batches.size, config.seed]
+    return [*own, config.loop.device, config.loop.precision, told]
+
+
+def _train(data: ExampleData, role: str, warm_start: WarmStart) -> Examples:
+    train = data.labelled if role == "student" else select_labelled(data.splits.train)
+    if warm_start.label:
+        train = switch_target(data.splits.train, warm_start.label, like=data.examples)
+    return train.with_tensors(x=train.tensors[warm_start.inputs]) if warm_start.inputs else train
+
+
+def _budget(warm_start: WarmStart, source: BatchSource, config: RunConfig) -> Budget:
+    if warm_start.goal or warm_start.steps:
+        return Budget(steps=warm_start.steps or LIMIT)
+    # On few examples, so many passes would be too few steps to learn anything in.
+    return Budget(epochs=max(config.teacher_epochs, LEAST_STEPS * source.batch_size / source.epoch_size))
+
+
+def _reached(data: ExampleData, warm_start: WarmStart) -> StopAtGoal:
+    validation = select_labelled(data.splits.validation)
+    metric = data.metrics[0]
+
+    def score() -> float:
+        return evaluation.metrics(evaluation.predict(warm_start.model, validation))[metric]
+
+    return StopAtGoal(warm_start.goal, score, validation.size)
