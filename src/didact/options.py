@@ -178,15 +178,17 @@ def convert(option: str, value: object, annotation: object) -> Any:
 def parse(path: Path) -> tuple[str, ast.Module]:
     """Read a Python file, and parse it without running it; `ConfigError` where it cannot be."""
     try:
-        return _parsed(path, path.stat().st_mtime_ns)
+        modified = path.stat().st_mtime_ns
+        if path not in _PARSED or _PARSED[path][0] != modified:
+            source = path.read_text(encoding="utf-8")
+            _PARSED[path] = modified, source, ast.parse(source)
     except (SyntaxError, ValueError, OSError) as error:
         raise ConfigError(f"The file {path} cannot be read as Python: {error}.") from None
+    return _PARSED[path][1:]
 
 
-@cache
-def _parsed(path: Path, _modified: int) -> tuple[str, ast.Module]:
-    source = path.read_text(encoding="utf-8")
-    return source, ast.parse(source)
+_PARSED: dict[Path, tuple[int, str, ast.Module]] = {}
+"""What was parsed, with when its file was changed."""
 
 
 def _boolean(value: object) -> bool:

@@ -37,7 +37,8 @@ def carry_out(command: str, parser: Parser, words: list[str]) -> int:
         DidactError: Something given cannot work.
     """
     namespace, extras = parser.parse_known_args(words)
-    flags.refuse_unknown(extras, parser)
+    if extras:
+        flags.refuse_unknown(extras, parser)
     return _COMMANDS[command](namespace)
 
 

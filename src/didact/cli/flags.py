@@ -88,7 +88,7 @@ def add_method_flags(parser: argparse.ArgumentParser, title: str, options: Seque
 def add_flag(group: Any, option: Option, *, others: Sequence[str] = (), dest: str | None = None) -> None:
     """Add the flag of one option; its value stays a word, which is converted and checked later."""
     names = ["--" + name.replace("_", "-") for name in (option.name, *others)]
-    words = _escape(_help(option))
+    words = _help(option)
     if option.type == "bool":
         group.add_argument(
             *names,
@@ -131,8 +131,6 @@ def flag_values(namespace: argparse.Namespace) -> Document:
 
 def refuse_unknown(extras: Sequence[str], parser: argparse.ArgumentParser) -> None:
     """Raise `ConfigError` for the first word that no flag takes, with the nearest flags."""
-    if not extras:
-        return
     word = next((extra for extra in extras if extra.startswith("-")), extras[0]).partition("=")[0]
     if not word.startswith("-"):
         raise ConfigError(f"The word {word!r} is one too many. `{parser.prog} --help` shows how it is used.")
@@ -146,15 +144,11 @@ def refuse_unknown(extras: Sequence[str], parser: argparse.ArgumentParser) -> No
 def _help(option: Option) -> str:
     default = option.default
     shown = "" if default in (None, "None", "False", "()") or default.startswith("field(") else f" ({_plain(default)})"
-    return f"{option.help}{shown}"
+    return f"{option.help}{shown}".replace("%", "%%")
 
 
 def _plain(expression: str) -> str:
     return expression[1:-1] if expression[:1] == expression[-1:] and expression[:1] in "'\"" else expression
-
-
-def _escape(words: str) -> str:
-    return words.replace("%", "%%")
 
 
 def _metavar(option: Option) -> str:

@@ -40,7 +40,8 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"{sentence.rstrip('.')}. `{self.prog} --help` shows how it is used.")
 
 
-def _formatter() -> type[argparse.HelpFormatter]:
+def new_parser(prog: str, description: str, epilog: str | None = None) -> Parser:
+    """An empty parser in the house's look."""
     from rich_argparse import RawDescriptionRichHelpFormatter
 
     class Formatter(RawDescriptionRichHelpFormatter):
@@ -50,12 +51,7 @@ def _formatter() -> type[argparse.HelpFormatter]:
         def __init__(self, prog: str, **settings: object) -> None:
             super().__init__(prog, **{**settings, "max_help_position": 28})  # pyright: ignore[reportArgumentType]
 
-    return Formatter
-
-
-def new_parser(prog: str, description: str, epilog: str | None = None) -> Parser:
-    """An empty parser in the house's look."""
-    return Parser(prog=prog, description=description, epilog=epilog, formatter_class=_formatter(), allow_abbrev=False)
+    return Parser(prog=prog, description=description, epilog=epilog, formatter_class=Formatter, allow_abbrev=False)
 
 
 def main_parser() -> Parser:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from didact import trusting
 from didact.errors import ConfigError, nearest
-from didact.parts.kinds import ROLES, Kind, Role, Spec, find, kinds
+from didact.parts.kinds import ROLES, Kind, Role, Spec, kinds
 
 DEPTH = 20
 """How deeply parts may be nested."""
@@ -25,6 +25,7 @@ LENGTH = 10_000
 """How many characters a spec may have."""
 _WEIGHT = re.compile(r"\s*(-?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*\*\s*")
 _NAME = re.compile(r"[A-Za-z_](?:[\w.]|-(?=\w))*")
+_WORD = re.compile(r"[^:()+]*")
 _QUOTED = re.compile(r"/((?:[^/\\]|\\.)*)/", re.DOTALL)
 _OWN = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 
@@ -50,11 +51,6 @@ def parse(text: str, role: str, *, field: str = "") -> Spec:
     spec = reader.list(ROLES[role])
     if reader.place < len(text):
         raise reader.wrong("the spec is complete here, but more follows; '+' joins parts, and ':' begins an argument.")
-    for one in spec.walk():
-        names = find(one.role, one.kind).names
-        local = names == "download" and os.path.isdir(one.argument)  # noqa: PTH112 - never raises
-        if names and not local:
-            trusting.check(one.text, names)
     return spec
 
 
@@ -80,12 +76,12 @@ class _Reader:
             return parts[0]
         if not role.joined:
             raise self.wrong(f"a {role.name} is one part, so that neither '+' nor a weight means anything.")
-        return self.spec(role.name, role.joined, start, inner=parts)
+        return self.spec(kinds(role.name)[role.joined], start, inner=parts)
 
     def term(self, role: Role) -> Spec:
         """A part, perhaps with a weight before it."""
         self.take("")
-        weight = None if self.path_ahead() else _WEIGHT.match(self.text, self.place)
+        weight = None if self.ahead()[1] else _WEIGHT.match(self.text, self.place)
         self.place = weight.end() if weight else self.place
         return replace(self.one(role), weight=float(weight[1]) if weight else 1.0)
 
@@ -94,35 +90,36 @@ class _Reader:
         self.depth += 1
         if self.depth > DEPTH:
             raise self.wrong(f"parts are nested more than {DEPTH} deep.")
-        start, end = self.place, self.path_ahead()
+        start, (end, there) = self.place, self.ahead()
         name = _NAME.match(self.text, start)
         plain = name[0].replace("-", "_") if name else ""
-        if not end and self.text.startswith("(", start):
-            (spec,) = self.inside([role], "+)")
-        elif end:
+        if there:
             spec = self.path(role, end)
+        elif self.text.startswith("(", start):
+            (spec,) = self.inside([role], "+)")
         elif (kind := next((kind for kind in _all(role) if kind.named and kind.name == plain), None)) and name:
             self.place = name.end()
             spec = self.of_kind(kind, start)
         else:
             spec = self.own(role)
         self.depth -= 1
-        return spec if spec.role == role.name else self.spec(role.name, role.wrapper, start, inner=[spec])
+        return spec if spec.role == role.name else self.spec(kinds(role.name)[role.wrapper], start, inner=[spec])
 
     def of_kind(self, kind: Kind, start: int) -> Spec:
         """A part of a kind, of which the name was read."""
         if kind.called:
             inner = self.inside([ROLES[role] for role in kind.nested], "+,)")
-            return self.spec(kind.role, kind.name, start, inner=inner)
+            return self.spec(kind, start, inner=inner)
         if not kind.nested:
-            return self.spec(kind.role, kind.name, start, argument=self.argument(kind, start))
+            return self.spec(kind, start, argument=self.argument(kind, start))
         words = []
         self.colon(kind)
         for _ in range(kind.words):
-            words.append(self.until(self.end(":()+")))
+            found = _WORD.match(self.text, self.place)
+            words.append(self.until(found.end() if found else self.place))
             self.colon(kind)
         inner = (self.list if kind.takes_list else self.one)(ROLES[kind.nested[0]])
-        return self.spec(kind.role, kind.name, start, argument=":".join(words), inner=[inner])
+        return self.spec(kind, start, argument=":".join(words), inner=[inner])
 
     def inside(self, roles: Sequence[Role], ends: str) -> Sequence[Spec]:
         """Parts in parentheses, with commas between them."""
@@ -153,7 +150,7 @@ class _Reader:
         if kind.form == kind.name:
             raise self.wrong(f"{kind.name} takes no argument.")
         self.place += 1
-        return self.until(self.path_ahead() or self.end(self.ends))
+        return self.until(self.ahead()[0])
 
     def quoted(self, kind: Kind) -> str:
         """Text between slashes; without them, all that follows."""
@@ -167,11 +164,11 @@ class _Reader:
 
     def own(self, role: Role) -> Spec:
         """`package.module:name`; anything else is a mistake."""
-        start, end = self.place, self.end(self.ends)
+        start, (end, _) = self.place, self.ahead()
         text = self.text[start:end].strip()
         if role.own and _OWN.fullmatch(text):
             self.place = end
-            return self.spec(role.name, role.own, start, argument=text)
+            return self.spec(kinds(role.name)[role.own], start, argument=text)
         if not text:
             raise self.wrong(f"a {role.name} was expected here. {_known(role)}")
         if os.sep in text or any(kind.is_at(Path(text)) for kind in _all(role)) or _has_suffix(text, role):
@@ -187,26 +184,24 @@ class _Reader:
             what = "directory" if Path(text).is_dir() else "file"
             wanted = "; ".join(f"{kind.name}: {', '.join(kind.paths)}" for kind in _all(role) if kind.paths)
             raise self.wrong(f"{text!r} is a {what} that is no {role.name}. A path may be {wanted or 'none'}.")
-        return self.spec(found.role, found.name, start, argument=text)
+        return self.spec(found, start, argument=text)
 
-    def spec(self, role: str, kind: str, start: int, *, argument: str = "", inner: Sequence[Spec] = ()) -> Spec:
-        """What was read since a place, as a part."""
+    def spec(self, kind: Kind, start: int, *, argument: str = "", inner: Sequence[Spec] = ()) -> Spec:
+        """What was read since a place, as a part; `TrustError` where a file asks for what it names."""
         text = self.text[start : self.place].strip()
-        return Spec(role=role, kind=kind, field=self.field, argument=argument, inner=tuple(inner), text=text)
+        local = kind.names == "download" and os.path.isdir(argument)  # noqa: PTH112 - never raises
+        if kind.names and not local:
+            trusting.check(text, kind.names)
+        return Spec(role=kind.role, kind=kind.name, field=self.field, argument=argument, inner=tuple(inner), text=text)
 
-    def path_ahead(self) -> int:
-        """Where the longest path that exists and begins here ends; 0 where none does."""
-        for end in range(len(self.text), self.place, -1):
-            if end < len(self.text) and self.text[end] not in self.ends:
-                continue
+    def ahead(self) -> tuple[int, bool]:
+        """Where what begins here ends, and whether it is a path that exists: the longest, else up to the next sign."""
+        ends = [i for i in range(self.place, len(self.text)) if self.text[i] in self.ends] + [len(self.text)]
+        for end in reversed(ends):
             text = self.text[self.place : end].strip()
             if text and os.path.exists(text):  # noqa: PTH110 - never raises, however odd the text is
-                return end
-        return 0
-
-    def end(self, signs: str) -> int:
-        """Where the next of some signs is; the end of the text where there is none."""
-        return next((i for i in range(self.place, len(self.text)) if self.text[i] in signs), len(self.text))
+                return end, True
+        return ends[0], False
 
     def until(self, end: int) -> str:
         """Go to a place; what stands between, without the spaces around it."""
@@ -250,7 +245,7 @@ def _known(role: Role) -> str:
 
 def _advice(role: Role) -> str:
     own = " package.module:name is something of your own;" if role.own else ""
-    return f"{own} `didact list {role.plural}` prints them."
+    return f"{own} `didact list {role.package.rpartition('.')[2]}` prints them."
 
 
 def _has_suffix(text: str, role: Role) -> bool:

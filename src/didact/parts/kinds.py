@@ -14,13 +14,13 @@ A kind is a file `didact/parts/<role>s/<kind>.py`. Nothing is registered. The fi
 """
 
 import ast
-import fnmatch
 import importlib
 import pkgutil
 import re
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
@@ -34,8 +34,8 @@ class Role:
 
     name: str
     """As a field of a run has it, such as `teacher`."""
-    plural: str
-    """The folder of didact where its kinds lie, one file each, and what `didact list` calls them."""
+    package: str
+    """Where its kinds lie, one file each."""
     joined: str = ""
     """The kind that `A+B` is; empty where only one part makes sense."""
     wraps: str = ""
@@ -45,18 +45,20 @@ class Role:
     own: str = ""
     """The kind that `package.module:name` is."""
 
-    @property
-    def package(self) -> str:
-        """Where its kinds lie."""
-        return f"didact.parts.{self.plural}"
-
 
 ROLES = {
     role.name: role
     for role in (
-        Role(name="student", plural="students", own="own"),
-        Role(name="teacher", plural="teachers", joined="committee", wraps="student", wrapper="model", own="own"),
-        Role(name="verifier", plural="verifiers", joined="sum", own="own"),
+        Role(name="student", package="didact.parts.students", own="own"),
+        Role(
+            name="teacher",
+            package="didact.parts.teachers",
+            joined="committee",
+            wraps="student",
+            wrapper="model",
+            own="own",
+        ),
+        Role(name="verifier", package="didact.parts.verifiers", joined="sum", own="own"),
     )
 }
 """The roles that a spec can be written for."""
@@ -148,9 +150,15 @@ class Kind:
 
     def is_at(self, path: Path) -> bool:
         """Whether a path that exists stands for a part of this kind."""
-        wanted = [pattern for pattern in self.paths if not pattern.startswith("!")]
-        excluded = [pattern.removeprefix("!") for pattern in self.paths if pattern.startswith("!")]
-        return _matches(path, wanted) and not _matches(path, excluded)
+        found = False
+        for pattern in self.paths:
+            name = pattern.removeprefix("!")
+            inside = name.removeprefix("*/")
+            fits = (path / inside).is_file() if name != inside else path.is_file() and fnmatch(path.name.lower(), name)
+            if fits and name != pattern:
+                return False
+            found = found or fits
+        return found
 
     def load(self) -> types.ModuleType:
         """Import its file."""
@@ -182,17 +190,6 @@ def find(role: str, name: str) -> Kind:
     known, plain = kinds(role), name.replace("-", "_")
     check_choice(role, plain, known)
     return known[plain]
-
-
-def _matches(path: Path, patterns: Iterable[str]) -> bool:
-    for pattern in patterns:
-        folder, _, inside = pattern.rpartition("*/")
-        if inside and not folder and pattern.startswith("*/"):
-            if (path / inside).is_file():
-                return True
-        elif path.is_file() and fnmatch.fnmatch(path.name.lower(), pattern):
-            return True
-    return False
 
 
 @cache
