@@ -164,8 +164,8 @@ def _load(config: RunConfig) -> Examples:
     if not data.source.startswith("hf:") and not Path(data.source).exists():
         raise ConfigError(
             f"data is {data.source!r}, which is neither a file or folder here nor built in. "
-            f"{nearest(data.source, worlds.names('examples'))} Otherwise give the path of a .csv, .parquet, .jsonl or "
-            ".npz file, of a folder of images by class, or hf:NAME."
+            f"{nearest(data.source, worlds.names('examples'))} `didact list worlds` prints what is. Otherwise give the "
+            "path of a .csv, .parquet, .jsonl or .npz file, of a folder of images by class, or hf:NAME."
         )
     # A student from Python brings no tokenizer; without one, text is read as bytes.
     student = None if config.student.startswith("<") else parse(config.student, "student")

@@ -91,8 +91,8 @@ def _load(config: RunConfig) -> Questions:
     if not name.startswith("hf:") and not Path(name).exists():
         raise ConfigError(
             f"data is {name!r}, which is neither a file here nor built in. "
-            f"{nearest(name, worlds.names('questions'))} Otherwise give the path of a .jsonl or .parquet file, or "
-            "hf:NAME."
+            f"{nearest(name, worlds.names('questions'))} `didact list worlds` prints what is. Otherwise give the path "
+            "of a .jsonl or .parquet file, or hf:NAME."
         )
     return sources.load_questions(name, columns=config.data.columns, split=config.data.split)
 
