@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     with stopping.command():
         try:
-            if not _is_one_of_several():
+            if os.environ.get("WORLD_SIZE", "1") == "1" or "RANK" not in os.environ:
                 return _dispatch(words)
             _refuse_several(words)
             if os.environ["RANK"] == "0":
@@ -58,11 +58,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             where = error.filename or "while writing"
             _complain(f"The disk is full ({where}). Make room, then go on with: didact resume RUN")
             return 3
-
-
-def _is_one_of_several() -> bool:
-    """Whether `torchrun` began this process and others."""
-    return "RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
 
 
 def _refuse_several(words: list[str]) -> None:
@@ -88,10 +83,14 @@ def _dispatch(words: list[str]) -> int:
     from didact.errors import check_choice
 
     check_choice("The command", command, parsers.COMMANDS)
-    from didact.cli import commands
+    from didact.cli import commands, flags
 
     with _asked_by_file(rest):
-        return commands.carry_out(command, parsers.command_parser(command, rest), rest)
+        parser = parsers.command_parser(command, rest)
+        namespace, extras = parser.parse_known_args(rest)
+        if extras:
+            flags.refuse_unknown(extras, parser)
+        return commands.COMMANDS[command](namespace)
 
 
 def _asked_by_file(words: list[str]) -> contextlib.AbstractContextManager[None]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from didact import catalogue, trusting
 from didact.cli import flags
-from didact.cli.parser import LISTED, Parser
+from didact.cli.parser import LISTED
 from didact.documents import Document
 from didact.errors import ConfigError, check_choice
 from didact.parts.listing import LISTINGS
@@ -20,26 +20,6 @@ if TYPE_CHECKING:
     from didact.experiment.running import RunResult
 
 STATUS_CODES = {"done": 0, "paused": 3, "stopped": 4, "interrupted": 130}
-
-
-def carry_out(command: str, parser: Parser, words: list[str]) -> int:
-    """Run a command.
-
-    Args:
-        command: its name.
-        parser: its parser.
-        words: what follows its name.
-
-    Returns:
-        The exit status.
-
-    Raises:
-        DidactError: Something given cannot work.
-    """
-    namespace, extras = parser.parse_known_args(words)
-    if extras:
-        flags.refuse_unknown(extras, parser)
-    return _COMMANDS[command](namespace)
 
 
 def settings(namespace: argparse.Namespace, **fixed: object) -> Document:
@@ -117,7 +97,7 @@ def _run(namespace: argparse.Namespace, **fixed: object) -> int:
     catalogue.find(config.method)
     from didact.experiment import records, running
 
-    directory = namespace.out or records.new_directory(f"{_plain(config.method)}-{_plain(config.data.source)}")
+    directory = namespace.out or records.new_directory(config.method, config.data.source)
     return _finish(running.run(config, directory=directory))
 
 
@@ -126,10 +106,6 @@ def _distill(namespace: argparse.Namespace) -> int:
         return _run(namespace, method="distill")
     setattr(namespace, "options.on_policy", namespace.on_policy)
     return _run(namespace, method="gkd")
-
-
-def _plain(name: str) -> str:
-    return Path(name.removeprefix("hf:")).stem.replace(":", "-")
 
 
 def _resume(namespace: argparse.Namespace) -> int:
@@ -164,8 +140,7 @@ def _compare(namespace: argparse.Namespace) -> int:
             on_result=counter,
             **{"progress": False, **values},
         )
-    data = str(values.get("data", "digits"))
-    place = records.new_directory(f"compare-{_plain(data)}")
+    place = records.new_directory("compare", str(values.get("data", "digits")))
     report = compared.write(place, Path(namespace.report) if namespace.report else None)
     if namespace.json:
         Path(namespace.json).write_text(compared.comparison.to_json() + "\n", encoding="utf-8")
@@ -297,7 +272,7 @@ def _export_language(student: Path, namespace: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "list": _list,
     "show": _show,
     "run": _run,
@@ -310,3 +285,4 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "chat": _chat,
     "export": _export,
 }
+"""What each command does with its words: its exit status; a `DidactError` where something given cannot work."""

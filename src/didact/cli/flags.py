@@ -5,7 +5,6 @@ import ast
 import dataclasses
 from collections.abc import Iterable, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from didact.documents import Document
@@ -29,21 +28,15 @@ def run_groups() -> dict[str, dict[str, Option]]:
     config = PACKAGE / "experiment" / "config.py"
     groups: dict[str, dict[str, Option]] = {"run": {}}
     for option in read_options(config, "RunConfig"):
-        renamed = _renamed(config, option.type)
-        if renamed is None:
+        table = find_class(config, option.type) if option.type.isidentifier() else None
+        stated = [line for line in table[1].body if isinstance(line, ast.AnnAssign)] if table is not None else []
+        flags = [line.value for line in stated if ast.unparse(line.target) == "FLAGS" and line.value is not None]
+        if not flags:
             groups["run"][option.name] = option
             continue
+        renamed = ast.literal_eval(flags[0])
         groups[option.name] = {renamed.get(one.name, one.name): one for one in read_options(config, option.type)}
     return groups
-
-
-def _renamed(config: Path, kind: str) -> dict[str, str] | None:
-    """What the flags of a table's fields are called where that is not their name; None of what is no table."""
-    found = find_class(config, kind) if kind.isidentifier() else None
-    for line in found[1].body if found is not None else ():
-        if isinstance(line, ast.AnnAssign) and ast.unparse(line.target) == "FLAGS" and line.value is not None:
-            return ast.literal_eval(line.value)
-    return None
 
 
 @cache

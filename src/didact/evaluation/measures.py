@@ -45,11 +45,14 @@ def _regression(answers: Tensor, labels: Tensor) -> dict[str, float]:
 
 def _classification(logits: Tensor, labels: Tensor) -> dict[str, float]:
     counts, confidence, accuracy = _bins(logits, labels, BINS)
+    confusion_CC = _confusion(logits, labels)
+    hits, occurring = confusion_CC.diagonal().double(), (confusion_CC.sum(0) + confusion_CC.sum(1)).double()
+    present = occurring > 0
     found = {
         "accuracy": float((logits.argmax(1) == labels).double().mean()),
         "nll": float(F.cross_entropy(logits, labels)),
         "ece": float((counts / counts.sum() * (accuracy - confidence).abs()).sum()),
-        "macro_f1": _macro_f1(_confusion(logits, labels)),
+        "macro_f1": float((2 * hits[present] / occurring[present]).mean()),
     }
     if labels.bincount(minlength=logits.shape[1]).all() and logits.shape[1] > 1:
         found["auroc"] = _auroc(logits, labels)
@@ -81,13 +84,6 @@ def confusion(predictions: Predictions) -> Tensor:
 def _confusion(logits: Tensor, labels: Tensor) -> Tensor:
     classes = logits.shape[1]
     return (labels * classes + logits.argmax(1)).bincount(minlength=classes**2).reshape(classes, classes)
-
-
-def _macro_f1(confusion_CC: Tensor) -> float:
-    hits = confusion_CC.diagonal().double()
-    occurring = (confusion_CC.sum(0) + confusion_CC.sum(1)).double()
-    present = occurring > 0
-    return float((2 * hits[present] / occurring[present]).mean())
 
 
 def reliability(predictions: Predictions, *, bins: int = BINS) -> list[dict[str, float]]:

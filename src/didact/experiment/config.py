@@ -4,7 +4,7 @@ import dataclasses
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from didact import health
 from didact.documents import Document, Values
@@ -174,18 +174,13 @@ def make_config(values: Values) -> RunConfig:
     given: dict[str, Document] = {table: {} for table in ("", *TABLES)}
     for flag, (table, name) in PLACES.items():
         if flag in flat and flag != "budget":
-            given[table][name] = _converted(flag, flat[flag], TABLES.get(table, RunConfig), name)
+            hint = typing.get_type_hints(TABLES.get(table, RunConfig))[name]
+            value = parse_table(flag, flat[flag]) if hint is Sampling or flag == "columns" else flat[flag]
+            given[table][name] = _sampling(value) if hint is Sampling else convert(flag, value, hint)
     if budget := _budget(flat):
         given[""]["budget"] = budget
     own = given.pop("")
     return RunConfig(**own, **{table: TABLES[table](**inner) for table, inner in given.items()})
-
-
-def _converted(flag: str, value: object, table: type, name: str) -> Any:
-    hint = typing.get_type_hints(table)[name]
-    if hint is Sampling:
-        return _sampling(parse_table(flag, value))
-    return convert(flag, parse_table(flag, value) if flag == "columns" else value, hint)
 
 
 def _sampling(table: Values) -> Sampling:

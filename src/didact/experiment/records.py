@@ -1,5 +1,6 @@
 """What a run or a comparison writes about itself, beside what the loop writes."""
 
+import contextlib
 import json
 import platform
 import re
@@ -18,8 +19,9 @@ RUNS = Path("runs")
 _PACKAGES = ("torch", "numpy", "safetensors")
 
 
-def new_directory(name: str) -> Path:
-    """A directory under `runs/` that is not there yet: the name, and the next free number."""
+def new_directory(method: str, data: str) -> Path:
+    """A directory under `runs/` that is not there yet: what is run on what data, and the next free number."""
+    name = "-".join(Path(word.removeprefix("hf:")).stem for word in (method, data))
     plain = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"
     number = 1
     while (path := RUNS / f"{plain}-{number:03d}").exists():
@@ -58,25 +60,16 @@ def run_description(config: RunConfig, objects: list[str], data: Values) -> Docu
 def environment() -> Document:
     """Versions, and the commit of the working directory's repository where there is one."""
     versions = {name: version(name) for name in _PACKAGES}
+    commit = None
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        words = ["git", "describe", "--always", "--abbrev=40", "--dirty"]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=False)
+        commit = done.stdout.strip() or None if done.returncode == 0 else None
     return {
         "versions": {"didact": version("didact"), "python": platform.python_version(), **versions},
         "machine": {"platform": platform.platform(), "threads": torch.get_num_threads()},
-        "commit": _commit(),
+        "commit": commit,
     }
-
-
-def _commit() -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None if done.returncode == 0 else None
 
 
 def write_json(path: Path, document: Values) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from didact import catalogue, health, trusting
-from didact.documents import Document, Values
+from didact.documents import Document
 from didact.errors import CheckpointError, ConfigError
 from didact.evaluation import report
 from didact.experiment import config as configs
@@ -173,19 +173,13 @@ def split_arguments(config: RunConfig | None = None, **settings: object) -> tupl
     given = {name: value for name, value in named if name not in parts or value is not None}
     words = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
     objects = {name: words.pop(name) for name in parts if not isinstance(words.get(name, ""), str)}
-    values = _sorted_settings(words, config.method if config is not None else None)
+    method = words.get("method", None if config is None else config.method)
+    own = {option.name for option in catalogue.find(method).options} if isinstance(method, str) else set()
+    options = {name: words.pop(name) for name in own - configs.PLACES.keys() if name in words}
+    values = {**words, "options": {**words.get("options", {}), **options}} if options else words
     if config is not None and not values:
         return config, Objects(**objects)
     return configs.make_config(values) if config is None else config.replace(**values), Objects(**objects)
-
-
-def _sorted_settings(settings: Values, method: str | None) -> Document:
-    """Settings by name, those that only the method knows under `options`."""
-    name = settings.get("method", method)
-    own = {option.name for option in catalogue.find(name).options} if isinstance(name, str) else set()
-    options = {key: value for key, value in settings.items() if key in own and key not in configs.PLACES}
-    rest = {key: value for key, value in settings.items() if key not in options}
-    return {**rest, "options": {**rest.get("options", {}), **options}} if options else rest
 
 
 def execute(
@@ -208,6 +202,12 @@ def execute(
 def _fit(run: Run[Data], directory: RunDirectory | None, *, going_on: bool = False) -> FitResult:
     config, evaluator, validation = run.config, run.evaluator, None
     loop = dataclasses.replace(config.loop, log_every=config.loop.log_every or run.material.log_every)
+    every, steps = loop.evaluate_every, config.budget.steps
+    if every is None:
+        # Ten times, where it is known how many steps there are.
+        if steps is None and config.budget.epochs is not None:
+            steps = int(config.budget.epochs * run.source.epoch_size / config.batches.size)
+        every = max(1, (steps or 1000) // 10)
     if evaluator.validates:
         validation = Validation(evaluator.validate, evaluator.metric, config.select)
     return fit(
@@ -215,23 +215,13 @@ def _fit(run: Run[Data], directory: RunDirectory | None, *, going_on: bool = Fal
         run.source,
         budget=config.budget,
         optimizer=config.optimizer,
-        loop=dataclasses.replace(loop, evaluate_every=_cadence(run) if evaluator.validates else None),
+        loop=dataclasses.replace(loop, evaluate_every=every if evaluator.validates else None),
         monitors=health.monitors(run.material.name, config.monitors),
         validation=validation,
         run=directory,
         seed=config.seed,
         resume=going_on,
     )
-
-
-def _cadence(run: Run[Data]) -> int:
-    """How often to evaluate: as configured, or ten times where the number of steps is known."""
-    if run.config.loop.evaluate_every is not None:
-        return run.config.loop.evaluate_every
-    steps = run.config.budget.steps
-    if steps is None and run.config.budget.epochs is not None:
-        steps = int(run.config.budget.epochs * run.source.epoch_size / run.config.batches.size)
-    return max(1, (steps or 1000) // 10)
 
 
 def _in_directory(

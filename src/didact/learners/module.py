@@ -63,18 +63,13 @@ class ModuleLearner(nn.Module):
         self.inputs = None if inputs is None else tuple(inputs)
         self.taps: tuple[str, ...] = ()
         self._store: dict[str, Tensor] = {}
-        self._head_name = self._find_head(head)
+        linears = [name for name, part in module.named_modules() if isinstance(part, nn.Linear)]
+        if head not in (None, "auto", *linears):
+            raise ConfigError(f"head is {head!r}, but the module's linear layers are: {', '.join(linears) or 'none'}.")
+        self._head_name = (linears[-1] if linears else None) if head == "auto" else head
         if self.head is not None:
             self.head.register_forward_pre_hook(_HeadTap(self._store, ""))
         self.tap(*taps)
-
-    def _find_head(self, head: str | None) -> str | None:
-        linears = [name for name, part in self.module.named_modules() if isinstance(part, nn.Linear)]
-        if head == "auto":
-            return linears[-1] if linears else None
-        if head is not None and head not in linears:
-            raise ConfigError(f"head is {head!r}, but the module's linear layers are: {', '.join(linears) or 'none'}.")
-        return head
 
     @property
     def head(self) -> nn.Linear | None:

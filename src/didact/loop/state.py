@@ -99,11 +99,7 @@ def _refusal(value: Any) -> str:
             f"a {type(value).__name__}, of which no checkpoint can tell whether it changes; give it state_dict and "
             "load_state_dict, make it a frozen dataclass, or keep its figures in a Buffer."
         )
-    return _refusal_inside(value, inside)
-
-
-def _refusal_inside(value: Any, inside: Any) -> str:
-    """Why something in a value is refused; one item of each class is looked at."""
+    # One item of each class is looked at.
     if isinstance(value, list | tuple | dict) or not any(kind_of(cls) == "part" for cls in set(map(type, inside))):
         return next(filter(None, map(_refusal, {type(item): item for item in inside}.values())), "")
     return (

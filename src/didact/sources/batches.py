@@ -48,10 +48,9 @@ class BatchSource:
         progress: str = "total",
     ) -> None:
         examples.batch().check()
-        _check(examples, batch_size, views or {})
         self.examples, self.batch_size, self.drop_last, self.progress = examples, batch_size, drop_last, progress
         self.curriculum = Uniform(examples.size, seed) if curriculum is None else curriculum
-        _check_curriculum(self.curriculum)
+        _check(examples, self.curriculum, batch_size, views or {})
         self.epoch_size = examples.size
         self.label_count = int(is_labelled(examples.tensors["label"]).sum()) if "label" in examples.tensors else 0
         self.charges = frozenset({"student_tokens"} if "attention_mask" in examples.tensors else ())
@@ -131,7 +130,7 @@ class BatchSource:
         self._generator.set_state(state["generator"])
 
 
-def _check_curriculum(curriculum: Curriculum) -> None:
+def _check(examples: Examples, curriculum: Curriculum, batch_size: int, views: Mapping[str, Strength]) -> None:
     name = type(curriculum).__name__
     if not isinstance(curriculum, Stateful):
         raise ConfigError(
@@ -143,9 +142,6 @@ def _check_curriculum(curriculum: Curriculum) -> None:
             f"curriculum is a {name}, which does not say whether `update` is to be called; give it "
             "uses_feedback = True or False."
         )
-
-
-def _check(examples: Examples, batch_size: int, views: Mapping[str, Strength]) -> None:
     check_range("batch_size", batch_size, at_least=1)
     if batch_size > examples.size:
         raise ConfigError(

@@ -77,7 +77,20 @@ def encode_target(
         _require(frame, field, column, name)
         if column == target:
             raise DataError(f"{field} and target are both {target!r}; they must be different columns.")
-    return target, *_target(frame[target], request.task, target, classes)
+    series, task = frame[target], request.task
+    missing = series.isna().to_numpy(dtype=bool)
+    if series.dtype.kind == "f":
+        numbers = _numbers(series)
+        return target, *targets.encode_targets(numbers, np.isnan(numbers), task, target)
+    if series.dtype.kind in "biu":
+        values = series.to_numpy(dtype=bool if series.dtype.kind == "b" else np.int64, na_value=0)
+        if classes:
+            return target, *targets.encode_declared(values, missing, target, classes)
+        return target, *targets.encode_targets(values, missing, task, target)
+    if any(isinstance(cell, list | dict | np.ndarray) for cell in cell_objects(series)):
+        raise DataError(f"The target {target!r} holds lists or objects; it must be one word or number a row.")
+    words = _words(series)
+    return target, *targets.encode_targets(words, words == "", task, target)
 
 
 def _find_target(frame: Any, target: str | None, name: str) -> str:
@@ -108,39 +121,16 @@ def _words(series: Any) -> np.ndarray:
     return np.array(["" if cell is None else str(cell) for cell in cell_objects(series)])
 
 
-def _is_number(series: Any) -> bool:
-    return series.dtype.kind in "biuf"
-
-
 def _numbers(series: Any) -> np.ndarray:
     """float64 [N]; NaN where missing. Strings must all read as numbers."""
-    if not _is_number(series):
+    if series.dtype.kind not in "biuf":
         return np.array([np.nan if value is None else float(value) for value in cell_objects(series)])
     return series.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
-def _target(
-    series: Any, task: Task | None, name: str, classes: tuple[str, ...]
-) -> tuple[Tensor, tuple[str, ...], Task]:
-    missing = series.isna().to_numpy(dtype=bool)
-    if series.dtype.kind == "f":
-        numbers = _numbers(series)
-        return targets.encode_targets(numbers, np.isnan(numbers), task, name)
-    if _is_number(series):
-        values = series.to_numpy(dtype=bool if series.dtype.kind == "b" else np.int64, na_value=0)
-        if classes:
-            return targets.encode_declared(values, missing, name, classes)
-        return targets.encode_targets(values, missing, task, name)
-    cells = cell_objects(series)
-    if any(isinstance(cell, list | dict | np.ndarray) for cell in cells):
-        raise DataError(f"The target {name!r} holds lists or objects; it must be one word or number a row.")
-    words = _words(series)
-    return targets.encode_targets(words, words == "", task, name)
-
-
 def _kind(series: Any) -> _Kind:
     """What a column is; raises `DataError` for one that is nothing that can be learned from."""
-    if _is_number(series):
+    if series.dtype.kind in "biuf":
         return "number"
     name, cells = series.name, cell_objects(series)
     words = [cell for cell in cells if isinstance(cell, str)]

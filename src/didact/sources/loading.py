@@ -74,10 +74,6 @@ def load(
         _refuse_options(path, request, "a folder of images", "target", "id_column", "text_column", "impute")
         return images.load_folder(path, request)
     _refuse_options(path, request, "a file", "split", "image_size")
-    return _load_file(path, request)
-
-
-def _load_file(path: Path, request: Request) -> Examples:
     if not path.is_file():
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"There is no file or folder {str(path)!r}. {nearest(path.name, siblings[:1000])}")

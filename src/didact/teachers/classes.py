@@ -30,14 +30,17 @@ def align(own_classes: Iterable[object], data_classes: Iterable[object]) -> Tens
     Raises:
         TeacherError: the two don't name the same classes; the message gives both lists.
     """
-    own, data = _names(own_classes), _names(data_classes)
+    own_classes = list(own_classes)
+    own, data = [str(c) for c in own_classes], [str(c) for c in data_classes]
     if sorted(own) != sorted(data):
         own_keys, data_keys = [_value(c) for c in own], [_value(c) for c in data]
         if len(set(own_keys)) < len(own) or set(own_keys) != set(data_keys):
             raise TeacherError(_difference(own, data))
         own, data = own_keys, data_keys
     if len(set(own)) < len(own):
-        raise TeacherError(f"A class is named twice: {_listed(_names(own_classes))}. Give each class its own name.")
+        raise TeacherError(
+            f"A class is named twice: {_listed([str(c) for c in own_classes])}. Give each class its own name."
+        )
     position = {name: i for i, name in enumerate(own)}
     return torch.tensor([position[name] for name in data], dtype=torch.int64)
 
@@ -58,7 +61,7 @@ def check_count(count: int, classes: Sequence[object], kind: str) -> None:
     if count != len(classes):
         raise TeacherError(
             f"{kind[:1].upper()}{kind[1:]} answers with {count} classes, but the data have {len(classes)}: "
-            f"{_listed(_names(classes))}. Give a teacher of these classes."
+            f"{_listed([str(c) for c in classes])}. Give a teacher of these classes."
         )
 
 
@@ -118,10 +121,6 @@ def _assignment(answers: np.ndarray, truth: np.ndarray, classes: int) -> np.ndar
     # An output that never came up keeps its class: less than one count decides nothing else.
     counts += np.eye(classes) / (2 * classes)
     return linear_sum_assignment(counts, maximize=True)[1]
-
-
-def _names(classes: Iterable[object]) -> list[str]:
-    return [str(c) for c in classes]
 
 
 def _value(name: str) -> str:

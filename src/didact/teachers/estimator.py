@@ -50,7 +50,10 @@ class EstimatorTeacher(BaseTeacher):
         self._predict = _answering(estimator, task)
         self._order = None
         if task == "classification" and getattr(estimator, "classes_", None) is not None:
-            self._order = align(_own_classes(estimator), classes)
+            own = estimator.classes_
+            if isinstance(own, list) and own and isinstance(own[0], np.ndarray):
+                raise TeacherError("The estimator answers several targets at once; fit one on a single target.")
+            self._order = align(np.asarray(own).tolist(), classes)
         self._names = [str(name) for name in getattr(estimator, "feature_names_in_", ())]
         if self._names:
             check_columns(self._names, self.columns)
@@ -173,10 +176,3 @@ def _answering(estimator: Any, task: Task) -> Any:
         else "Fit a regressor."
     )
     raise TeacherError(f"The teacher is a {type(estimator).__name__}, which has no {wanted}. {remedy}")
-
-
-def _own_classes(estimator: Any) -> list[object]:
-    own = estimator.classes_
-    if isinstance(own, list) and own and isinstance(own[0], np.ndarray):
-        raise TeacherError("The estimator answers several targets at once; fit one on a single target.")
-    return list(np.asarray(own).tolist())

@@ -60,13 +60,13 @@ def table(x: np.ndarray, wanted: Sequence[str], columns: Sequence[Column]) -> An
             f"The batch's x has {x.shape[1]} columns, but the data's description makes it "
             f"{sum(column.width for column in columns)}."
         )
-    by_name = {column.name: column for column in columns}
-    return pd.DataFrame({name: _decoded(x[:, starts[name] :], by_name[name]) for name in wanted})
-
-
-def _decoded(x: np.ndarray, column: Column) -> np.ndarray:
-    if not column.categories:
-        return x[:, 0].astype(np.float64)
-    block = x[:, : column.width]
-    names = np.array([*column.categories, None], dtype=object)
-    return names[np.where(block.max(1) > 0.5, block.argmax(1), column.width)]
+    by_name, decoded = {column.name: column for column in columns}, dict[str, np.ndarray]()
+    for name in wanted:
+        column, start = by_name[name], starts[name]
+        if not column.categories:
+            decoded[name] = x[:, start].astype(np.float64)
+            continue
+        block = x[:, start : start + column.width]
+        names = np.array([*column.categories, None], dtype=object)
+        decoded[name] = names[np.where(block.max(1) > 0.5, block.argmax(1), column.width)]
+    return pd.DataFrame(decoded)

@@ -113,7 +113,7 @@ class Place:
 
     def broadcast(self, value: T) -> T:
         """Give the value of the first process to all: what it found in files, which it alone writes."""
-        return self.gather_objects(value)[0]
+        return value if self.size == 1 else self.gather_objects(value)[0]
 
     def gather_objects(self, value: T) -> list[T]:
         """The values of all processes, by rank; any that can be pickled between processes of one run."""
