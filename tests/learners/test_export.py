@@ -26,6 +26,7 @@ from didact.errors import CheckpointError, ConfigError, DidactError
 from didact.learners import ModuleLearner, huggingface
 from didact.learners import export as exports
 from didact.learners.export import export
+from didact.parts import saved
 from didact.parts.models import build
 from didact.types import Column, Examples
 
@@ -65,7 +66,8 @@ def test_safetensors_are_built_again_without_the_data(tmp_path, spec, modality):
     )
     assert path == tmp_path / "deep" / "student.safetensors"
     assert learner.training
-    again, like = exports.load(path, build)
+    part, like = saved.load(path)
+    again = part.model
     assert not again.training
     assert torch.equal(answer(again, data), answer(learner, data))
     for field in ("task", "modality", "classes", "columns", "shape", "vocabulary"):
@@ -84,25 +86,33 @@ def test_weights_of_an_unknown_module_are_only_read(tmp_path):
     assert facts["spec"] is None
     assert torch.equal(tensors["module.1.weight"], learner.module[1].weight)
     with pytest.raises(CheckpointError, match="a module of your own"):
-        exports.load(path, build)
+        saved.load(path)
 
 
 def test_broken_files_are_named(tmp_path):
     data = examples("table")
     path = export(build("mlp:8", data), tmp_path / "a.safetensors", to="safetensors", examples=data, spec="mlp:9")
     with pytest.raises(CheckpointError, match=r"a\.safetensors doesn't hold the weights of 'mlp:9'"):
-        exports.load(path, build)
+        saved.load(path)
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(CheckpointError, match="can't be read as safetensors"):
-        exports.load(path, build)
+        saved.load(path)
     path.write_bytes(pickle.dumps({"a": 1}))
     with pytest.raises(CheckpointError, match="can't be read as safetensors"):
-        exports.load(path, build)
+        saved.load(path)
     save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(CheckpointError, match="doesn't say what model it is of"):
-        exports.load(path, build)
-    with pytest.raises(CheckpointError, match="can't be read"):
-        exports.load(tmp_path / "nowhere.safetensors", build)
+        saved.load(path)
+    with pytest.raises(CheckpointError, match="has no finished student"):
+        saved.load(tmp_path / "nowhere.safetensors")
+
+
+@pytest.mark.parametrize("spec", ["mlp:4000000000", "warm:5:mlp:4000000000", "transformer:4000000000x16"])
+def test_a_net_that_is_larger_than_its_weights_takes_no_memory(tmp_path, spec):
+    data = examples("table")
+    path = export(build("mlp:8", data), tmp_path / "a.safetensors", to="safetensors", examples=data, spec=spec)
+    with pytest.raises(CheckpointError, match=r", where it takes \[|tensors for 4000000000 blocks"):
+        saved.load(path)
 
 
 @pytest.mark.parametrize(("spec", "modality"), KINDS)

@@ -4,9 +4,8 @@ import contextlib
 import copy
 import json
 import logging
-import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -14,9 +13,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from didact import files, trusting
+from didact import files
 from didact.documents import Document, Values
-from didact.errors import CheckpointError, ConfigError, DidactError, MissingExtraError, check_choice
+from didact.errors import ConfigError, DidactError, MissingExtraError, check_choice
 from didact.learners.facts import check_facts
 from didact.learners.module import ModuleLearner, _logits_of, _Tap
 from didact.types import Column, Examples
@@ -97,69 +96,6 @@ def blank_examples(description: Values) -> Examples:
         columns=tuple(Column(c["name"], tuple(c["categories"])) for c in description["columns"]),
         vocabulary=description["vocabulary"],
     )
-
-
-def load(
-    path: str | Path, build: Callable[[str, Examples], ModuleLearner], *, trust: Iterable[str] = ()
-) -> tuple[ModuleLearner, Examples]:
-    """Build a learner again from safetensors that `export` wrote.
-
-    Args:
-        path: of the file.
-        build: makes a learner from its spec, for examples like those that it was taught on; `didact.parts.saved` has
-            one.
-        trust: code (`package.module:factory`) and downloads (`hf:NAME`) that the file may ask for.
-
-    Returns:
-        The learner, in evaluation mode on the CPU; and two empty examples that tell its shape and classes.
-
-    Raises:
-        CheckpointError: the file is missing, broken, not of didact, or of a learner without a spec.
-        TrustError: it asks for code or a download that is not in `trust`.
-    """
-    tensors, facts = read(path)
-    return rebuild(path, tensors, facts, build, trust=trust)
-
-
-def rebuild(
-    path: str | Path,
-    tensors: Mapping[str, Tensor],
-    facts: Values,
-    build: Callable[[str, Examples], ModuleLearner],
-    *,
-    trust: Iterable[str] = (),
-) -> tuple[ModuleLearner, Examples]:
-    """What `load` does with the tensors and facts that `read` gave."""
-    like, spec = blank_examples(facts), facts["spec"]
-    if spec is None:
-        raise CheckpointError(
-            f"{path} holds the weights of a module of your own; build that, and load the tensors of read(path) into it."
-        )
-    try:
-        with trusting.untrusted(path, trust):
-            _check_shapes(spec, like, tensors, build)
-            learner = build(spec, like)
-        learner.load_state_dict(tensors)
-    except (RuntimeError, ConfigError) as error:
-        reason = " ".join(str(error).split())[:300].rstrip(". ")
-        raise CheckpointError(f"{path} doesn't hold the weights of {spec!r}: {reason}. Export it again.") from error
-    return learner.eval(), like
-
-
-def _check_shapes(
-    spec: str, like: Examples, tensors: Mapping[str, Tensor], build: Callable[[str, Examples], ModuleLearner]
-) -> None:
-    """Refuse a built-in net of other sizes than its weights before it takes any memory."""
-    if spec.partition(":")[0] not in ("mlp", "cnn", "transformer"):
-        return
-    if (depth := re.match(r"transformer:(\d{1,18})x", spec)) and int(depth[1]) > len(tensors):
-        raise ConfigError(f"there are {len(tensors)} tensors for {depth[1]} blocks")
-    with torch.device("meta"):
-        wanted = {name: tensor.shape for name, tensor in build(spec, like).state_dict().items()}
-    for name in wanted.keys() | tensors.keys():
-        found = tensors[name].shape if name in tensors else None
-        if wanted.get(name) != found:
-            raise ConfigError(f"{name} is {found and list(found)}, where it takes {list(wanted.get(name, ())) or None}")
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], Document]:
