@@ -56,13 +56,13 @@ def test_hard_examples_come_in_proportion_to_their_loss(power, uniform):
         counts += drawn.bincount(minlength=SIZE).numpy()
     weights = LOSSES.double().numpy() ** power
     chances = (1 - uniform) * weights / weights.sum() + uniform / SIZE
-    assert curriculum.chances(LOSSES).numpy() == pytest.approx(chances)
+    assert curriculum.probabilities(LOSSES).numpy() == pytest.approx(chances)
     draws = rounds * SIZE
     assert (np.abs(counts - draws * chances) < 4.5 * np.sqrt(draws * chances * (1 - chances))).all()
 
 
 def test_without_a_loss_above_zero_all_are_equally_likely():
-    assert ByLoss(4, uniform=0.0).chances(torch.tensor([0.0, -1.0, 0.0, 0.0])).tolist() == [0.25] * 4
+    assert ByLoss(4, uniform=0.0).probabilities(torch.tensor([0.0, -1.0, 0.0, 0.0])).tolist() == [0.25] * 4
 
 
 @pytest.mark.parametrize("kind", MAKERS)
@@ -115,7 +115,7 @@ def test_an_example_of_which_nothing_was_said_is_average():
     curriculum = ByLoss(3, uniform=0.0)
     curriculum.sample(3)
     curriculum.update(torch.tensor([0, 2]), torch.tensor([1.0, 5.0]))
-    assert curriculum.chances(curriculum.known()).numpy() == pytest.approx(np.array([1, 3, 5]) / 9)
+    assert curriculum.probabilities(curriculum.known()).numpy() == pytest.approx(np.array([1, 3, 5]) / 9)
 
 
 @pytest.mark.parametrize("kind", MAKERS)

@@ -11,6 +11,7 @@ from didact.loop.checkpoint import read_checkpoint, save_checkpoint
 from didact.methods.language import relift
 from didact.parts.models import build_causal
 from didact.rollouts import Sampling, Writer
+from didact.teachers.verifiers import Verifier
 from didact.types import Question, Questions
 from small_questions import questions
 
@@ -19,7 +20,7 @@ LUCKY = {3, 5}
 """Questions of which half of the attempts are right."""
 
 
-class Marks:
+class Marks(Verifier):
     """A verifier in whose eyes only the lucky questions can be answered, by every other attempt."""
 
     def judge(self, texts, asked, lengths=None):

@@ -18,6 +18,7 @@ from didact.methods.language import personalised, score
 from didact.parts.models import build_causal
 from didact.rollouts import Sampling, Writer, full_rewards, retry_questions, strip_attempt, write_twice
 from didact.teachers import LanguageTeacher
+from didact.teachers.verifiers import Verifier
 from didact.types import Batch, Question, Questions
 from small_questions import questions
 
@@ -31,7 +32,7 @@ GROUP = [7, 7, 7, 7, 3, 3]
 TRUST = [1.0] * 11 + [0.0]
 
 
-class Marks:
+class Marks(Verifier):
     """In its eyes an answer is right if its first byte is even; of what begins with `?` it cannot tell."""
 
     @staticmethod

@@ -108,8 +108,8 @@ def test_uskd_trains_its_weak_head_and_delivers_the_student_without_it():
 def test_uskd_pools_maps_and_tokens():
     method = uskd.USKD(uskd.Config(), ModuleLearner(net()), half())
     maps = torch.randn(2, 5, 3, 4)
-    assert method.pooled(maps)[1, 2].item() == pytest.approx(maps[1, 2].numpy().mean(), rel=1e-4, abs=1e-6)
-    assert method.pooled(maps[:, :, 0])[1, 2].item() == pytest.approx(maps[1, :, 0, 2].numpy().mean(), abs=1e-6)
+    assert method.pool_features(maps)[1, 2].item() == pytest.approx(maps[1, 2].numpy().mean(), rel=1e-4, abs=1e-6)
+    assert method.pool_features(maps[:, :, 0])[1, 2].item() == pytest.approx(maps[1, :, 0, 2].numpy().mean(), abs=1e-6)
 
 
 def test_what_cannot_work_is_refused():

@@ -97,7 +97,7 @@ def test_the_reply_comes_through_the_teacher():
     method = TalkingModels(Config(), ModuleLearner(net()), FrozenTeacher(ModuleLearner(deep())), batch)
     assert method.tap == "2"
     state = torch.randn(12, 5, requires_grad=True)
-    method.reply(batch, state).sum().backward()
+    method.teacher_message(batch, state).sum().backward()
     assert (state.grad != 0).any()
 
 

@@ -210,7 +210,7 @@ def test_every_example_has_a_row_of_its_own_in_the_banks():
         config, ModuleLearner(net(classes=10)), frozen(net(16, classes=10)), flat.batch(slice(0, 4)), digits.size
     )
     for batch in itertools.islice(source, -(-digits.size // 100)):
-        method.contrast(batch, method.learner(batch).features["hidden"], method.teacher.signal(batch))
+        method.contrastive_loss(batch, method.learner(batch).features["hidden"], method.teacher.signal(batch))
     for side in (method.student_side, method.teacher_side):
         assert side.bank.seen.sum() == digits.size == 1797
     with torch.no_grad():

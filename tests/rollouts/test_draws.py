@@ -5,7 +5,7 @@ from scipy import stats
 
 from didact.errors import ConfigError
 from didact.rollouts import Sampling
-from didact.rollouts.draws import allowed_tokens, choose, draw, rollout_keys, uniforms
+from didact.rollouts.draws import allowed_tokens, rollout_keys, sample_index, sample_tokens, uniforms
 
 
 def slow_kept(log_probs, top_k, top_p, min_p):
@@ -43,7 +43,7 @@ def test_tokens_that_tie_with_the_last_one_stay():
 def test_a_token_is_where_the_cumulative_weight_exceeds_the_chance():
     weights = torch.tensor([[0.0, 1.0, 2.0, 0.0, 1.0, 0.0]]).expand(7, -1)
     chance = torch.tensor([0.0, 0.2499, 0.25, 0.7499, 0.75, 0.9, 1.0 - 2.0**-53], dtype=torch.float64)
-    assert draw(weights, chance).tolist() == [1, 1, 2, 2, 4, 4, 4]
+    assert sample_index(weights, chance).tolist() == [1, 1, 2, 2, 4, 4, 4]
 
 
 def test_chance_is_uniform_and_independent():
@@ -70,7 +70,7 @@ def test_tokens_come_as_often_as_they_are_probable(options):
     scores = torch.tensor([1.0, -0.5, 0.3, 2.0, -2.0, 0.9, 0.0])
     count = 20_000
     chance = uniforms(rollout_keys(torch.arange(count), seed=0, visit=0, samples=1), 1)[:, 0]
-    tokens, log_probs = choose(scores.expand(count, -1), chance, sampling)
+    tokens, log_probs = sample_tokens(scores.expand(count, -1), chance, sampling)
     probs = np.exp(scores.double().numpy() / 0.7)
     probs /= probs.sum()
     assert log_probs.numpy() == pytest.approx(np.log(probs)[tokens.numpy()], abs=1e-5)

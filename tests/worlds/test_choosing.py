@@ -8,15 +8,15 @@ import didact
 from didact import trusting, worlds
 from didact.parts.verifier import verifier_of
 from didact.types import Question
-from didact.worlds.choosing import chosen
+from didact.worlds.choosing import score_choice
 
 
 def test_the_verifier_knows_all_right_answers_and_no_others():
     question = Question(id=0, prompt="730916:", answer="013679")
     right = {"".join(three) for three in itertools.combinations("013679", 3)}
     texts = ["".join(three) for three in itertools.product("0123456789", repeat=3)]
-    assert {text for text in texts if chosen(text, question)} == right
-    assert not any(chosen(text, question) for text in ("", "0", "01", "0136", "0 1", "730"))
+    assert {text for text in texts if score_choice(text, question)} == right
+    assert not any(score_choice(text, question) for text in ("", "0", "01", "0136", "0 1", "730"))
 
 
 def test_completions_are_right_and_every_choice_is_as_frequent():

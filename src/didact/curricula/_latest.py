@@ -38,7 +38,7 @@ class LatestValues:
         """The positions of the next pass, int64 [any number], by the latest values (float32 [N], none missing)."""
         raise NotImplementedError(f"{type(self).__name__} must say in which order examples come.")
 
-    def shuffled(self) -> Tensor:
+    def permutation(self) -> Tensor:
         """All positions in random order, int64 [N]."""
         return torch.randperm(self.size, generator=self._generator)
 
@@ -55,7 +55,7 @@ class LatestValues:
             ConfigError: the first pass is over, and nothing was said of any example.
         """
         if self._position >= len(self._order):
-            self._order = self.order(self.known()) if self.passes else self.shuffled()
+            self._order = self.order(self.known()) if self.passes else self.permutation()
             self._position, self.passes = 0, self.passes + 1
         start = self._position
         self._position = start + count

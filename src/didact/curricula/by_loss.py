@@ -30,7 +30,7 @@ class ByLoss(LatestValues):
         super().__init__(size, seed)
         self.power, self.uniform = power, uniform
 
-    def chances(self, values: Tensor) -> Tensor:
+    def probabilities(self, values: Tensor) -> Tensor:
         """How likely each example is to be drawn.
 
         Args:
@@ -47,6 +47,6 @@ class ByLoss(LatestValues):
 
     def order(self, values: Tensor) -> Tensor:
         """N draws."""
-        ends = self.chances(values).cumsum(0)
+        ends = self.probabilities(values).cumsum(0)
         drawn = torch.rand(self.size, generator=self._generator, dtype=torch.float64) * ends[-1]
         return torch.searchsorted(ends, drawn, right=True).clamp(max=self.size - 1)

@@ -41,6 +41,6 @@ class SelfPaced(LatestValues):
     def order(self, values: Tensor) -> Tensor:
         """The easiest examples, in random order; chance decides between equals."""
         count = max(1, round(self.share * self.size))
-        shuffled = self.shuffled()
+        shuffled = self.permutation()
         easiest = values[shuffled].argsort(stable=True)[:count]
         return shuffled[easiest.sort().values]

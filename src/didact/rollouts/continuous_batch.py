@@ -12,7 +12,7 @@ from torch import Tensor
 
 from didact.learners.causal import CausalLearner
 from didact.rollouts.backends import make_backend
-from didact.rollouts.draws import choose, uniforms
+from didact.rollouts.draws import sample_tokens, uniforms
 from didact.rollouts.sampling import Sampling
 from didact.rollouts.stopping import Stopping
 
@@ -56,7 +56,7 @@ class ContinuousBatch:
         self._open()
         while len(self.live):
             scores = self.backend.step(self.newest)
-            self.newest, log_probs = choose(scores, self._chance(), self.sampling)
+            self.newest, log_probs = sample_tokens(scores, self._chance(), self.sampling)
             self.recent.append((self.newest, log_probs))
             if self._is_due():
                 self._settle()

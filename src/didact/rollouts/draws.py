@@ -77,7 +77,7 @@ def _nucleus_floor(best: Tensor, top_p: float) -> Tensor:
     return best.gather(-1, inside.sum(-1, keepdim=True) - 1)
 
 
-def draw(weights: Tensor, chance: Tensor) -> Tensor:
+def sample_index(weights: Tensor, chance: Tensor) -> Tensor:
     """The token at which the cumulative weight first exceeds a share of the whole.
 
     Args:
@@ -94,7 +94,7 @@ def draw(weights: Tensor, chance: Tensor) -> Tensor:
     return torch.searchsorted(cumulative, goal, right=True)[:, 0]
 
 
-def choose(scores: Tensor, chance: Tensor | None, sampling: Sampling) -> tuple[Tensor, Tensor]:
+def sample_tokens(scores: Tensor, chance: Tensor | None, sampling: Sampling) -> tuple[Tensor, Tensor]:
     """Take a token from each row of scores.
 
     Args:
@@ -113,7 +113,7 @@ def choose(scores: Tensor, chance: Tensor | None, sampling: Sampling) -> tuple[T
     log_probs = (scores if sampling.temperature == 1.0 else scores / sampling.temperature).log_softmax(-1)
     left = allowed_tokens(log_probs, sampling)
     weights = log_probs.exp()
-    tokens = draw(weights if left is None else weights.masked_fill_(~left, 0.0), chance)
+    tokens = sample_index(weights if left is None else weights.masked_fill_(~left, 0.0), chance)
     return tokens, _log_prob(log_probs, tokens)
 
 

@@ -133,9 +133,9 @@ class PackedBackend:
             attended = attend(i, states)
             if attended is None:
                 return x
-            x = block.out.added(attended, x)
+            x = block.out.add(attended, x)
             gate, up = block.gate_up(self._normed(x)).chunk(2, 1)
-            x = block.down.added(F.silu(gate).mul_(up), x)
+            x = block.down.add(F.silu(gate).mul_(up), x)
         return x
 
     def _turn(self, states: Tensor, turns: Tensor, block: PackedBlock) -> None:

@@ -42,7 +42,7 @@ class Product:
             return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
         return torch.mm(x, self.weight) if self.bias is None else torch.addmm(self.bias, x, self.weight)
 
-    def added(self, x: Tensor, to: Tensor) -> Tensor:
+    def add(self, x: Tensor, to: Tensor) -> Tensor:
         """The same plus `to` [N, out], which may be changed."""
         if self.packed:
             return torch.ops.mkldnn._linear_pointwise.binary(x, to, self.weight, self.bias, "add")

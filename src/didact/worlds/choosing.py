@@ -28,16 +28,17 @@ def choosing() -> Questions:
     model that always gives the same right answer is as often right, and finds the completions nearly impossible.
 
     Returns:
-        4,000 questions, whose `answer` has the six digits in rising order. The verifier is `chosen`, of this module.
+        4,000 questions, whose `answer` has the six digits in rising order. The verifier is `score_choice`, of this
+        module.
     """
     order = hashing.keyed_hash(torch.arange(_DRAWN * 10), 0, "choosing").view(-1, 10).argsort(1)[:, :_GIVEN]
     asked = list(dict.fromkeys(tuple(row) for row in order.tolist()))[:_PROBLEMS]
     picked = hashing.keyed_hash(torch.arange(_PROBLEMS * _GIVEN), 0, "choosing/completion").view(-1, _GIVEN).argsort(1)
     items = (_question(digits, places[:_TAKEN]) for digits, places in zip(asked, picked.tolist(), strict=True))
-    return questions_of(items, name="choosing", verifier="didact.worlds.choosing:chosen")
+    return questions_of(items, name="choosing", verifier="didact.worlds.choosing:score_choice")
 
 
-def chosen(text: str, question: Question) -> float:
+def score_choice(text: str, question: Question) -> float:
     """1 where a text is three of the digits of a question in rising order, else 0."""
     digits = iter(question.answer or "")
     return float(len(text) == _TAKEN and all(character in digits for character in text))

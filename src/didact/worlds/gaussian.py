@@ -97,7 +97,7 @@ class GaussianMixture:
         return first * _phi(distance / 2 + shift) + second * _phi(distance / 2 - shift)
 
     @classmethod
-    def scattered(cls, classes: int, modes: int, columns: int, *, priors: Tensor, spread: float) -> Self:
+    def random_modes(cls, classes: int, modes: int, columns: int, *, priors: Tensor, spread: float) -> Self:
         """Modes drawn from a normal distribution of standard deviation `spread`, always the same; `scale` is 1."""
         draws = normal(torch.arange(classes), modes * columns, 0, "mixture: modes")
         return cls(modes=spread * draws.view(classes, modes, columns), priors=priors)
@@ -128,13 +128,13 @@ def _pair() -> GaussianMixture:
 
 @functools.cache
 def _mixture() -> GaussianMixture:
-    return GaussianMixture.scattered(4, 3, 8, priors=torch.full((4,), 0.25), spread=1.0)
+    return GaussianMixture.random_modes(4, 3, 8, priors=torch.full((4,), 0.25), spread=1.0)
 
 
 @functools.cache
 def _zipf() -> GaussianMixture:
     weight = 1 / torch.arange(1, 21)
-    return GaussianMixture.scattered(20, 1, 10, priors=weight / weight.sum(), spread=1.0)
+    return GaussianMixture.random_modes(20, 1, 10, priors=weight / weight.sum(), spread=1.0)
 
 
 MIXTURES = {"gaussian:pair": _pair, "gaussian:mixture": _mixture, "gaussian:zipf": _zipf}

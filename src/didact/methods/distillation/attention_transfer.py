@@ -73,9 +73,9 @@ class AttentionTransfer(Method):
         learner.tap(*(mine for mine, _ in self.pairs))
         teacher.tap(*(theirs for _, theirs in self.pairs))
         with torch.no_grad():
-            self.attention(learner(sample), teacher.signal(sample))
+            self.attention_loss(learner(sample), teacher.signal(sample))
 
-    def attention(self, output: Output, signal: Signal) -> Term:
+    def attention_loss(self, output: Output, signal: Signal) -> Term:
         """The loss of the attention maps, summed over the stages."""
         return add_terms(
             attention_transfer(output.features[mine], target_features(signal, theirs), trust=signal.trust)
@@ -87,7 +87,7 @@ class AttentionTransfer(Method):
         config = self.config
         signal, output = self.teacher.signal(batch), self.learner(batch)
         return Terms(
-            attention=self.attention(output, signal).times(config.weight),
+            attention=self.attention_loss(output, signal).times(config.weight),
             teacher=distillation_loss(output.logits, signal, temperature=config.temperature).times(config.alpha),
             label=label_loss(output.logits, batch["label"]).times(1.0 - config.alpha),
         )

@@ -81,23 +81,23 @@ class AutoDistil(Method):
 
     def relations(self, batch: Batch) -> list[Tensor]:
         """The teacher's, by queries, keys and values."""
-        return self.related(target_features(self.teacher.signal(batch), self.tap), batch)
+        return self.relations_of(target_features(self.teacher.signal(batch), self.tap), batch)
 
-    def related(self, shown: Tensor, batch: Batch) -> list[Tensor]:
+    def relations_of(self, shown: Tensor, batch: Batch) -> list[Tensor]:
         """Relations [B, R, T, T] by each third of what a tap shows, [B, T, 3 D]."""
         return [token_relations(part, self.config.relation_heads, token_mask(batch)) for part in shown.chunk(3, -1)]
 
     def divergences(self, size: SubnetSize, batch: Batch, theirs: list[Tensor]) -> Terms:
         """How far a net's relations are from the teacher's: `queries`, `keys` and `values`."""
         net = self.space.supernet
-        mine = self.related(net.forward_subnet(size, batch).features[net.queries_tap(size)], batch)
+        mine = self.relations_of(net.forward_subnet(size, batch).features[net.queries_tap(size)], batch)
         found = [relation_kl(own, other, token_mask(batch)) for own, other in zip(mine, theirs, strict=True)]
         return Terms(zip(KINDS, found, strict=True))
 
     def loss(self, batch: Batch) -> Terms:
         """First `queries`, `keys` and `values`, over all examples and nets; then `label`, for the best net."""
         if self.fraction >= self.config.distil_share:
-            self.space.chosen = self.space.chosen or self.best(batch)
+            self.space.chosen = self.space.chosen or self.best_subnet(batch)
             return Terms(
                 label=label_loss(self.space.supernet.forward_subnet(self.space.chosen, batch).logits, batch["label"])
             )
@@ -107,7 +107,7 @@ class AutoDistil(Method):
         return Terms({kind: Term(total, batch.size * len(found)) for kind, total in sums.items()})
 
     @torch.no_grad()
-    def best(self, batch: Batch) -> SubnetSize:
+    def best_subnet(self, batch: Batch) -> SubnetSize:
         """The net within the limit whose relations are nearest to the teacher's; found once a run."""
         theirs, affordable = self.relations(batch), self.space.affordable
         found = [self.divergences(size, batch, theirs).total() for size in affordable]

@@ -99,7 +99,7 @@ class ContrastiveDistillation(Method):
             self.student_side = _Side(mine[0].numel(), size, config)
             self.teacher_side = _Side(theirs[0].numel(), size, config)
 
-    def contrast(self, batch: Batch, mine: Tensor, signal: Signal) -> Term:
+    def contrastive_loss(self, batch: Batch, mine: Tensor, signal: Signal) -> Term:
         """The student against the bank of the teacher, and the other way round; embeds both and moves the banks."""
         if batch.size < 2:
             raise DataError(
@@ -128,7 +128,7 @@ class ContrastiveDistillation(Method):
         config = self.config
         signal, output = self.teacher.signal(batch), self.learner(batch)
         return Terms(
-            contrast=self.contrast(batch, output.features[config.student_tap], signal).times(config.weight),
+            contrast=self.contrastive_loss(batch, output.features[config.student_tap], signal).times(config.weight),
             teacher=distillation_loss(output.logits, signal, temperature=config.temperature).times(config.alpha),
             label=label_loss(output.logits, batch["label"]).times(1.0 - config.alpha),
         )

@@ -57,9 +57,9 @@ class Pyramid(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Images [B, channels, H, W] to anomaly maps [B, 1, H, W]."""
         batch = Batch({"x": x})
-        return anomaly_map(self.compared(self.student(batch), self.teacher(batch)), x.shape[-2:])
+        return anomaly_map(self.discrepancies(self.student(batch), self.teacher(batch)), x.shape[-2:])
 
-    def compared(self, mine: Output, theirs: Output | Features) -> list[Tensor]:
+    def discrepancies(self, mine: Output, theirs: Output | Features) -> list[Tensor]:
         """The discrepancy [B, h, w] at each stage."""
         stages = zip(self.pairs, self.projectors, strict=True)
         return [map_discrepancy(join(mine.features[own]), theirs.features[tap]) for (own, tap), join in stages]
@@ -114,7 +114,7 @@ class FeaturePyramid(Method):
         seen = batch.select(order[order.argsort() % normal.sum().clamp(min=1)])
         theirs = self.teacher.signal(seen)
         assert isinstance(theirs, Features)
-        stages = self.pyramid.compared(self.learner(seen), theirs)
+        stages = self.pyramid.discrepancies(self.learner(seen), theirs)
         self.alarm.accumulate(anomaly_map(stages, batch["x"].shape[-2:]), normal, self.place)
         return Terms(match=pyramid_matching(stages, trust=normal))
 

@@ -84,8 +84,8 @@ class FurtherPretraining(Method):
             return Terms(label=label_loss(self.learner(batch).logits, batch["label"]))
         self.moments.accumulate(batch["x"], self.place)
         if self.fraction < config.teacher_share and self.copy is not None and self.copy_filling is not None:
-            return Terms(copy=self.filled_in(self.copy.train(), self.copy_filling, batch))
-        terms = Terms(student=self.filled_in(self.learner, self.filling, batch))
+            return Terms(copy=self.reconstruction_loss(self.copy.train(), self.copy_filling, batch))
+        terms = Terms(student=self.reconstruction_loss(self.learner, self.filling, batch))
         if self.copy is not None:
             with torch.no_grad():
                 theirs = self.copy.eval()(batch).features[config.tap]
@@ -93,7 +93,7 @@ class FurtherPretraining(Method):
             terms["teacher"] = feature_mse(mine, theirs).times(config.weight)
         return terms
 
-    def filled_in(self, learner: nn.Module, filling: nn.Module, batch: Batch) -> Term:
+    def reconstruction_loss(self, learner: nn.Module, filling: nn.Module, batch: Batch) -> Term:
         """The error of what a net fills in, in standard deviations of the inputs."""
         x = batch["x"]
         hidden = random_mask(x, self.config.hidden_share, patch=self.config.patch)

@@ -76,11 +76,11 @@ class HierarchicalExits(Method):
         terms, nets = Terms(), (self.learner, *self.exits)
         for i, net in enumerate(nets):
             output = net(batch)
-            logits = self.read(net, output) if net is not nets[-1] else output.logits
+            logits = self.exit_logits(net, output) if net is not nets[-1] else output.logits
             terms[f"label_{i}"] = label_loss(logits, batch["label"]).times(self.config.deeper if i else 1.0)
         return terms
 
-    def read(self, net: ModuleLearner, output: Output) -> Tensor:
+    def exit_logits(self, net: ModuleLearner, output: Output) -> Tensor:
         """An early exit's logits, through which its layers learn only where exits guide them."""
         if self.config.guided:
             return output.logits

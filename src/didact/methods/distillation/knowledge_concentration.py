@@ -87,7 +87,7 @@ class KnowledgeConcentration(Method):
             return Terms({f"specialist_{k}": cross_entropy(z[:, g], at) for k, (z, g, at) in enumerate(learned)})
         logits = self.learner(batch).logits
         followed = zip(self.signals(batch), self.class_groups, places >= 0, strict=True)
-        terms = [self.follow(logits, signal, group, mine) for signal, group, mine in followed]
+        terms = [self.specialist_loss(logits, signal, group, mine) for signal, group, mine in followed]
         sums, counts = torch.stack([term.sum for term in terms]), torch.stack([torch.as_tensor(t.count) for t in terms])
         self.seen.append((sums.detach(), counts))
         return Terms(
@@ -102,7 +102,7 @@ class KnowledgeConcentration(Method):
         with torch.no_grad():
             return [Logits(logits=specialist.eval()(batch).logits) for specialist in self.specialists]
 
-    def follow(self, logits: Tensor, signal: Signal, group: tuple[int, ...], mine: Tensor) -> Term:
+    def specialist_loss(self, logits: Tensor, signal: Signal, group: tuple[int, ...], mine: Tensor) -> Term:
         """The divergence from a specialist within its group, over the group's examples."""
         said = target_probs(signal, 1.0, classes=logits.shape[-1])[:, group]
         within = Labels(labels=said / said.sum(-1, keepdim=True), trust=mine.float())

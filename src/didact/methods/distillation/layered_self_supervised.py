@@ -65,19 +65,19 @@ class LayeredSelfSupervised(Method):
         self.config, self.learner = config, learner
         self.taps = config.taps or stage_names(learner)
         learner.tap(*self.taps)
-        output = learner(self.turned(sample))
+        output = learner(self.rotate(sample))
         outputs = output.logits.shape[-1] * TURNS
         widths = [pool_features(output.features[tap]).shape[-1] for tap in self.taps]
         self.heads = nn.ModuleList(AuxiliaryHead(width, outputs, seed=seed + i) for i, width in enumerate(widths))
 
-    def turned(self, batch: Batch) -> Batch:
+    def rotate(self, batch: Batch) -> Batch:
         """The batch under each turn, one after the other."""
         return Batch({"x": rotations(batch["x"]), "id": batch["id"].repeat(TURNS)})
 
     def loss(self, batch: Batch) -> Terms:
         """`label`; `joint_i` for each stage; `deeper_i` for each but the deepest; `own`, from the deepest."""
         config, stages = self.config, len(self.heads)
-        output = self.learner(self.turned(batch))
+        output = self.learner(self.rotate(batch))
         logits = output.logits[: batch.size]
         joint = [head(output.features[tap]) for tap, head in zip(self.taps, self.heads, strict=True)]
         labels, share = joint_labels(batch["label"], TURNS), config.auxiliary / stages

@@ -72,7 +72,7 @@ class McmiTeacher(Method):
     def loss(self, batch: Batch) -> Terms:
         """First `likelihood` and `information`, of the teacher; then `teacher` and `label`, as in `distill`."""
         if self.fraction < self.config.tune:
-            return self.tuning(batch)
+            return self.teacher_loss(batch)
         self.tuned.eval()
         signal, logits, alpha = self.teacher.signal(batch), self.learner(batch).logits, self.config.alpha
         return Terms(
@@ -80,7 +80,7 @@ class McmiTeacher(Method):
             label=label_loss(logits, batch["label"]).times(1.0 - alpha),
         )
 
-    def tuning(self, batch: Batch) -> Terms:
+    def teacher_loss(self, batch: Batch) -> Terms:
         """The teacher's own loss."""
         if self.step == 0:
             self.teacher.reset()

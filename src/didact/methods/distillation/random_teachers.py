@@ -88,21 +88,21 @@ class RandomTeachers(Method):
         self.probe = LinearProbe(hidden, output.logits.shape[-1])
 
     @property
-    def probing(self) -> bool:
+    def is_probing(self) -> bool:
         """Whether the last share of the budget has begun."""
         return self.fraction >= 1.0 - self.config.probe_share
 
     def loss(self, batch: Batch) -> Terms:
         """First `teacher`, over all examples; then `label`, of which only the head learns."""
         hidden = self.learner(batch).hidden
-        if self.probing:
+        if self.is_probing:
             return Terms(label=label_loss(self.probe(hidden), batch["label"]))
         self.probe.moments.accumulate(hidden, self.place)
         return Terms(teacher=distillation_loss(self.projection(hidden), self.teacher.signal(batch)))
 
     def after_step(self) -> None:
         """Put what the probe has learned into the student's head."""
-        if self.probing:
+        if self.is_probing:
             self.probe.write(self.learner.head)
         else:
             self.probe.moments.update()

@@ -92,22 +92,22 @@ class RetainWhileAcquiring(Method):
         """`acquire`, on new images; `retain`, on remembered ones; at some steps `generator`, with its own gradient."""
         config, terms = self.config, Terms()
         images = self.generator(batch.size)
-        said = self.ask(images)
+        said = self.teacher_logits(images)
         if self.step % config.generator_every == 0:
-            terms["generator"] = self.challenge(images, said)
+            terms["generator"] = self.generator_loss(images, said)
         new = images.detach()
         # The plain kernel of attention, as the faster ones have no second derivative.
         with sdpa_kernel(SDPBackend.MATH):
             terms["acquire"] = logit_l1(self.learner(_batch(new)).logits, said.detach())
             if config.retain:
-                terms["retain"] = self.retained(new, terms["acquire"]).times(config.retain)
+                terms["retain"] = self.replay_loss(new, terms["acquire"]).times(config.retain)
         return terms
 
-    def ask(self, images: Tensor) -> Tensor:
+    def teacher_logits(self, images: Tensor) -> Tensor:
         """The teacher's logits [B, C], with a gradient where the images carry one."""
         return self.teacher.signal(_batch(images)).logits
 
-    def challenge(self, images: Tensor, said: Tensor) -> Term:
+    def generator_loss(self, images: Tensor, said: Tensor) -> Term:
         """What the generator aims at, with a gradient for the generator alone."""
         config = self.config
         apart = jensen_shannon(self.learner(_batch(images)).logits, said.log_softmax(-1), continuous=False)
@@ -119,13 +119,13 @@ class RetainWhileAcquiring(Method):
         weights = list(self.generator.parameters())
         return Term(attach_gradient(aim, weights, torch.autograd.grad(aim, weights, retain_graph=True)), 1.0)
 
-    def retained(self, new: Tensor, acquire: Term) -> Term:
+    def replay_loss(self, new: Tensor, acquire: Term) -> Term:
         """The loss on remembered images, after the step that the new ones ask for."""
         if self.step % self.config.remember_every == 0:
             self.memory.put(x=new[: self.config.memory])
         old = self.memory.draw(len(new))["x"]
         ahead = maml_step(self.learner, acquire.mean(), rate=self.config.rate)
-        return logit_l1(functional_forward(self.learner, ahead, _batch(old)).logits, self.ask(old))
+        return logit_l1(functional_forward(self.learner, ahead, _batch(old)).logits, self.teacher_logits(old))
 
 
 def _batch(images: Tensor) -> Batch:

@@ -70,13 +70,13 @@ class Subliminal(Method):
         self.its_further = _outputs(hidden.shape[-1], config.outputs, seed if same else seed + 1)
 
     @property
-    def schooling(self) -> bool:
+    def teacher_learns(self) -> bool:
         """Whether it is still the teacher that learns."""
         return self.fraction < self.config.taught_share
 
     def loss(self, batch: Batch) -> Terms:
         """First `label`, of which the teacher learns; then `further`, of which the student does, on noise."""
-        if self.schooling:
+        if self.teacher_learns:
             return Terms(label=label_loss(self.teacher(batch).logits, batch["label"]))
         noise = Batch({**batch, "x": torch.rand_like(batch["x"])})
         with torch.no_grad():

@@ -83,7 +83,7 @@ class TalkingModels(Method):
             self.student_encoder, self.student_decoder = _codec(mine, config.message), _codec(config.message, mine)
             self.teacher_encoder, self.teacher_decoder = _codec(end, config.message), _codec(config.message, state)
 
-    def reply(self, batch: Batch, state: Tensor) -> Tensor:
+    def teacher_message(self, batch: Batch, state: Tensor) -> Tensor:
         """What the teacher says after thinking on from a state of its middle layer: a message [B, M]."""
         if self.tap != HIDDEN:
             view = unwrap(self.teacher).view
@@ -100,7 +100,7 @@ class TalkingModels(Method):
         told, read = [self.student_decoder(message)], [self.teacher_decoder(message)]
         for _ in range(config.rounds):
             read.append(self.teacher_decoder(self.student_encoder(mine)))
-            mine = self.student_decoder(self.reply(batch, read[-1]))
+            mine = self.student_decoder(self.teacher_message(batch, read[-1]))
             told.append(mine)
         head = self.learner.head
         heard = [label_loss(F.linear(one, head.weight, head.bias), batch["label"]) for one in told]

@@ -80,7 +80,7 @@ class Theia(Method):
             )
         for one, tap in zip(several, self.taps, strict=True):
             one.tap(tap)
-        shown = self.shown(sample)
+        shown = self.teacher_features(sample)
         mine = output.features[config.student_tap].shape[1:]
         self.translators = nn.ModuleList(
             projector(mine, theirs.shape[1:], seed=seed + k) for k, theirs in enumerate(shown)
@@ -89,11 +89,11 @@ class Theia(Method):
         self.probe = LinearProbe(output.hidden, output.logits.shape[-1])
 
     @property
-    def probing(self) -> bool:
+    def is_probing(self) -> bool:
         """Whether the last share of the budget has begun."""
         return self.fraction >= 1.0 - self.config.probe_share
 
-    def shown(self, batch: Batch) -> list[Tensor]:
+    def teacher_features(self, batch: Batch) -> list[Tensor]:
         """What each teacher shows of its tap."""
         return [
             target_features(one.signal(batch), tap)
@@ -103,11 +103,11 @@ class Theia(Method):
     def loss(self, batch: Batch) -> Terms:
         """First `cosine_k` and `distance_k` for teacher k; then `label`, of which only the head learns."""
         output = self.learner(batch)
-        if self.probing:
+        if self.is_probing:
             return Terms(label=label_loss(self.probe(output.hidden), batch["label"]))
         self.probe.moments.accumulate(output.hidden, self.place)
         share, terms = self.config.cosine, Terms()
-        for k, theirs in enumerate(self.shown(batch)):
+        for k, theirs in enumerate(self.teacher_features(batch)):
             self.moments[k].accumulate(theirs, self.place)
             mine, target = self.translators[k](output.features[self.config.student_tap]), self.moments[k](theirs)
             terms[f"cosine_{k}"] = feature_cosine(mine, target).times(share / len(self.taps))
@@ -116,7 +116,7 @@ class Theia(Method):
 
     def after_step(self) -> None:
         """Bring the moments up to date; at the end, put what the probe has learned into the student's head."""
-        if self.probing:
+        if self.is_probing:
             self.probe.write(self.learner.head)
             return
         for one in (*self.moments, self.probe.moments):

@@ -81,24 +81,24 @@ class Trilateral(Method):
         edges = trilateral_edges(logits.softmax(-1), said, label.clamp(min=0), self.means.mean)
         share = self.ratio(edges)
         return Terms(
-            fused=self.fused(logits, signal, label, share.detach(), learned),
-            ratio=self.judged(batch, signal, share, learned, held.float()),
+            fused=self.fused_loss(logits, signal, label, share.detach(), learned),
+            ratio=self.held_out_loss(batch, signal, share, learned, held.float()),
         )
 
-    def fused(self, logits: Tensor, signal: Signal, label: Tensor, share: Tensor, learned: Tensor) -> Term:
+    def fused_loss(self, logits: Tensor, signal: Signal, label: Tensor, share: Tensor, learned: Tensor) -> Term:
         """The teacher's loss times the ratio and the label's times the rest, over the examples that are learned."""
         said: Any = dataclasses.replace(signal, trust=_times(signal.trust, share * learned))
         teacher = distillation_loss(logits, said, temperature=self.config.temperature)
         own = cross_entropy(logits, label, trust=(1.0 - share) * learned)
         return Term(teacher.sum + own.sum, learned.sum())
 
-    def judged(self, batch: Batch, signal: Signal, share: Tensor, learned: Tensor, held: Tensor) -> Term:
+    def held_out_loss(self, batch: Batch, signal: Signal, share: Tensor, learned: Tensor, held: Tensor) -> Term:
         """The loss of the held-out labels after a virtual step, with a gradient for the ratio alone."""
         label, learner = batch["label"], self.learner
         ahead = virtual_step(
             learner,
             batch,
-            lambda output: self.fused(output.logits, signal, label, share, learned).mean(),
+            lambda output: self.fused_loss(output.logits, signal, label, share, learned).mean(),
             rate=self.config.rate,
         )
         outcome = cross_entropy(functional_forward(learner, ahead, batch).logits, label, trust=held)

@@ -64,9 +64,9 @@ class USKD(Method):
         classes = output.logits.shape[-1]
         if classes < 3:
             raise ConfigError(f"The data have {classes} classes, but uskd ranks those beside the target; it needs 3.")
-        self.weak_head = projector(self.pooled(output.features[config.tap]).shape[1:], (classes,), seed=seed)
+        self.weak_head = projector(self.pool_features(output.features[config.tap]).shape[1:], (classes,), seed=seed)
 
-    def pooled(self, features: Tensor) -> Tensor:
+    def pool_features(self, features: Tensor) -> Tensor:
         """Features [B, D], of maps [B, D, H, W] the means over places, of tokens [B, T, D] those over tokens."""
         if features.ndim == 4:
             return features.mean((2, 3))
@@ -77,7 +77,7 @@ class USKD(Method):
         config, label = self.config, batch["label"]
         output = self.learner(batch)
         logits = output.logits
-        weak = self.weak_head(self.pooled(output.features[config.tap]))
+        weak = self.weak_head(self.pool_features(output.features[config.tap]))
         order = non_target_probs(weak, label) + non_target_probs(logits, label)
         _, others = decoupled_kd(logits, zipf_log_probs(order, label), label)
         every, labels = self.place.gather(logits), self.place.gather(label)

@@ -66,7 +66,7 @@ class CoReward(Method):
         Raises:
             DataError: a question has no paraphrase, and one is needed.
         """
-        asked = [questions] if self.config.votes == "single" else [questions, [paraphrased(q) for q in questions]]
+        asked = [questions] if self.config.votes == "single" else [questions, [paraphrase(q) for q in questions]]
         parts = [writer.write(wording, turn=turn, verify=False) for turn, wording in enumerate(asked)]
         whole = concat(parts)
         numbers = {text: number for number, text in enumerate(dict.fromkeys(text.strip() for text in whole.texts))}
@@ -89,7 +89,7 @@ class CoReward(Method):
         return rollout_counts(batch, {"policy": "token"})
 
 
-def paraphrased(question: Question) -> Question:
+def paraphrase(question: Question) -> Question:
     """The question in its other wording.
 
     Raises:

@@ -58,7 +58,7 @@ class _Failed:
         tokens = self.tokenizer.prompt(question), self.tokenizer.completion(completion_of(question))
         return sum(map(len, tokens)) <= self.context
 
-    def take(self) -> list[Question]:
+    def pop_all(self) -> list[Question]:
         """All of them, which are then forgotten."""
         found, self.ids = [self.known[i] for i in self.ids], []
         return found
@@ -97,7 +97,7 @@ class ReLIFT(Method):
         batch = Batch({**batch, "own": torch.ones(batch.size)})
         if len(self.failed.ids) < self.config.demonstrations:
             return batch
-        asked = self.failed.take()
+        asked = self.failed.pop_all()
         shown = writer.encode(asked, writer.given(asked)).batch
         return append_off_policy(batch, shown, trust=0.0)
 

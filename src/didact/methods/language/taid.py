@@ -51,7 +51,7 @@ class Rise:
         self.figures = torch.zeros(3, dtype=torch.float64)
         """The share, the average of the loss's relative fall, and the loss before (0 where there was none)."""
 
-    def moved(self, loss: Tensor, config: Config, least: float) -> None:
+    def update(self, loss: Tensor, config: Config, least: float) -> None:
         """Let the share rise, after a step with this loss; to no less than `least`."""
         share, average, before = self.figures.to(loss.device)
         fall = torch.where(before > 0, (before - loss) / (before + SMALL), torch.zeros_like(loss))
@@ -104,7 +104,7 @@ class TAID(Method):
         self.place.sum([self.seen])
         config, (total, count) = self.config, self.seen
         self.seen = torch.zeros_like(self.seen)
-        self.rise.moved(total / count.clamp(min=1.0), config, config.t_start + (1.0 - config.t_start) * self.fraction)
+        self.rise.update(total / count.clamp(min=1.0), config, config.t_start + (1.0 - config.t_start) * self.fraction)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The tokens of the answers."""
