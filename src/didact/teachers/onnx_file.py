@@ -1,7 +1,7 @@
 """An ONNX file as a teacher."""
 
-import json
 import math
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from didact.documents import Document, parse_json
 from didact.errors import MissingExtraError, TeacherError
 from didact.teachers.base import BaseTeacher, reorder
 from didact.teachers.classes import align, check_count
@@ -23,6 +24,16 @@ _TYPES = {
     "tensor(int64)": np.int64,
     "tensor(int32)": np.int32,
 }
+
+
+PATIENCE = 30.0
+"""Seconds that the graph may take for any batch."""
+PATIENCE_EACH = 10.0
+"""Seconds more for each example."""
+LONGEST = 1000
+"""Characters of a class name."""
+_SILENT = 4
+"""The level of onnxruntime's log: what goes wrong is raised, too."""
 
 
 class OnnxTeacher(BaseTeacher):
@@ -78,12 +89,7 @@ class OnnxTeacher(BaseTeacher):
             TeacherError: the batch doesn't fit the graph, or the answer the data.
         """
         seen = self._look(batch)
-        try:
-            answer = self._session.run([self._output.name], self._feed(seen))[0]
-        except TeacherError:
-            raise
-        except Exception as error:
-            raise TeacherError(f"{self.path} failed on a batch of {batch.size}: {_first_line(error)}.") from error
+        answer = self._run(self._feed(seen), batch.size)
         self.count(seen)
         scores = torch.from_numpy(np.asarray(answer, dtype=np.float32)).to(batch["id"].device)
         if self.task == "regression":
@@ -93,6 +99,27 @@ class OnnxTeacher(BaseTeacher):
             self._soft = bool(((scores.sum(-1) - 1).abs() < 1e-3).all() and (scores >= 0).all())
         scores = reorder(scores, self._order)
         return Labels(labels=scores) if self._soft else Logits(logits=scores)
+
+    def _run(self, feed: Document, size: int) -> Any:
+        """What the graph answers; a loop in it that never ends is stopped."""
+        import onnxruntime
+
+        options, seconds = onnxruntime.RunOptions(), PATIENCE + size * PATIENCE_EACH
+        options.log_severity_level = _SILENT
+        watch = threading.Timer(seconds, setattr, (options, "terminate", True))
+        watch.daemon = True
+        watch.start()
+        try:
+            return self._session.run([self._output.name], feed, options)[0]
+        except Exception as error:
+            if options.terminate:
+                raise TeacherError(
+                    f"{self.path} was stopped, as it took more than {seconds:g} seconds for {size} examples. Give a "
+                    "model that ends, or smaller batches."
+                ) from None
+            raise TeacherError(f"{self.path} failed on a batch of {size}: {_first_line(error)}.") from error
+        finally:
+            watch.cancel()
 
     def _targets(self, answer: Tensor, size: int) -> Tensor:
         if answer.numel() != size:
@@ -195,16 +222,18 @@ def _opened(path: Path) -> tuple[Any, _Names]:
     except ImportError as error:
         raise MissingExtraError(error.name or "onnxruntime", "foreign", "A teacher in an ONNX file") from error
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = _SILENT
     options.intra_op_num_threads = torch.get_num_threads()
     # Its threads would otherwise spin between batches, on the cores that the student computes on.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         graph = onnx.load(str(path), load_external_data=False)
-        own = _class_names(graph)
+        own = _class_names(graph, path)
         # From the path where the graph is as it was, so that weights kept beside the file are found.
         source = graph.SerializeToString() if _without_zipmap(graph) else str(path)
         session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except TeacherError:
+        raise
     except Exception as error:
         raise TeacherError(
             f"{path} can't be run by onnxruntime: {_first_line(error)}. Export the model again with standard "
@@ -213,10 +242,10 @@ def _opened(path: Path) -> tuple[Any, _Names]:
     return session, own
 
 
-def _class_names(graph: Any) -> _Names:
+def _class_names(graph: Any, path: Path) -> _Names:
     for entry in graph.metadata_props:
         if entry.key == "classes":
-            return _Names(sure=json.loads(entry.value))
+            return _Names(sure=_listed(entry.value, path))
     likely: Sequence[object] = ()
     for node in graph.graph.node:
         labels = _labels(node)
@@ -224,6 +253,20 @@ def _class_names(graph: Any) -> _Names:
             return _Names(sure=labels)
         likely = labels or likely
     return _Names(likely=likely)
+
+
+def _listed(words: str, path: Path) -> list[str | int]:
+    """The class names in a file's metadata."""
+    try:
+        found = parse_json(words)
+    except ValueError as error:
+        raise TeacherError(f"{path} gives its classes as something else than JSON: {error}. Export it again.") from None
+    if not isinstance(found, list) or not all(type(name) in (str, int) and len(str(name)) <= LONGEST for name in found):
+        raise TeacherError(
+            f"{path} gives its classes as {words:.80}, but they must be a list of names of at most {LONGEST} "
+            "characters. Export it again."
+        )
+    return found
 
 
 def _labels(node: Any) -> list[object]:
