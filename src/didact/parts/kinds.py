@@ -27,6 +27,9 @@ from pathlib import Path
 from didact.errors import ConfigError, check_choice
 from didact.options import parse as parse_file
 
+SHOWN = 200
+"""Characters of a spec that messages show."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Role:
@@ -100,7 +103,8 @@ class Spec:
     @property
     def named(self) -> str:
         """What it was given for and what it is, as the beginning of a message."""
-        return f"{self.field} is {self.text!r}"
+        text = self.text if len(self.text) <= SHOWN else f"{self.text[:SHOWN]}..."
+        return f"{self.field} is {text!r}"
 
     @property
     def members(self) -> tuple["Spec", ...]:

@@ -9,6 +9,11 @@ import torch
 from didact.errors import DidactError
 from didact.parts.kinds import Spec
 
+DEEPEST = 1000
+"""Layers of a built-in net."""
+WIDEST = 10_000_000
+"""Units of a layer."""
+
 
 @contextmanager
 def seeded_init(seed: int) -> Iterator[None]:
@@ -32,15 +37,16 @@ def made(spec: Spec, seed: int) -> Iterator[None]:
         raise
     except (RuntimeError, MemoryError, OverflowError, TypeError, ValueError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise spec.wrong(f"that is a net that cannot be made here: {reason[0]:.200}") from error
+        raise spec.wrong(f"that is a net that cannot be made here: {reason[0]:.200}".rstrip(". ") + ".") from error
 
 
 def widths_of(spec: Spec) -> list[int]:
     """The numbers of `16,32`, each at least 1."""
-    words = [word for word in spec.argument.split(",") if word]
-    if not re.fullmatch(r"(\d+(,\d+)*)?", spec.argument) or any(int(word) == 0 for word in words):
+    if not re.fullmatch(r"([1-9]\d*(,[1-9]\d*)*)?", spec.argument):
         raise spec.wrong()
-    return [int(word) for word in words]
+    words = [word for word in spec.argument.split(",") if word]
+    bounded(spec, str(len(words)), DEEPEST, "deep")
+    return [bounded(spec, word, WIDEST, "wide") for word in words]
 
 
 def depth_and_width(spec: Spec) -> tuple[int, int]:
@@ -48,4 +54,11 @@ def depth_and_width(spec: Spec) -> tuple[int, int]:
     found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", spec.argument)
     if found is None:
         raise spec.wrong()
-    return int(found[1]), int(found[2])
+    return bounded(spec, found[1], DEEPEST, "deep"), bounded(spec, found[2], WIDEST, "wide")
+
+
+def bounded(spec: Spec, digits: str, most: int, what: str) -> int:
+    """A number in a spec, at most `most`; `what` it counts in a net is the word for it."""
+    if len(digits) > len(str(most)) or int(digits) > most:
+        raise spec.wrong(f"that is a net that cannot be made here: {digits:.20} {what}, where {most} is the most.")
+    return int(digits)

@@ -7,7 +7,7 @@ from didact.learners.decoder import Decoder, DecoderConfig
 from didact.learners.tokenizers import ByteTokens, NumberTokens
 from didact.parts.kinds import Spec
 from didact.parts.part import ForQuestions, Part
-from didact.parts.students._drawing import made
+from didact.parts.students._drawing import DEEPEST, WIDEST, bounded, made
 
 FORM = "decoder:LAYERSxWIDTH | decoder:LAYERSxWIDTH:CONTEXT | decoder:LAYERSxWIDTH:numbers"
 EXAMPLE = "decoder:4x128"
@@ -23,7 +23,8 @@ def build(spec: Spec, purpose: ForQuestions) -> Part:
     found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)(?::([1-9]\d*))?", shape)
     if found is None:
         raise spec.wrong()
-    depth, width, context = int(found[1]), int(found[2]), int(found[3] or CONTEXT)
+    depth, width = bounded(spec, found[1], DEEPEST, "deep"), bounded(spec, found[2], WIDEST, "wide")
+    context = bounded(spec, found[3] or str(CONTEXT), WIDEST, "long")
     config = DecoderConfig.small(depth, width, vocabulary=tokenizer.vocabulary, context=context)
     with made(spec, purpose.seed):
         model = CausalLearner(Decoder(config, seed=purpose.seed).to(purpose.dtype), tokenizer, config=spec.text)
