@@ -50,7 +50,7 @@ def test_a_file_and_python_give_the_same_run(tmp_path):
         ({"method": "distill", "budget": {"setps": 5}}, "budget has no axis 'setps'. Did you mean steps"),
         ({"method": "distill", "budget": {}}, None),
         ({"method": "distill", "labels": 0}, "labels is 0, but must be at least 1."),
-        ({"method": "distill", "lr": "-1"}, "lr is -1.0, but must be above 0."),
+        ({"method": "distill", "lr": "-1"}, "lr is -1.0, but must be above 0 and below inf."),
         ({"method": "distill", "test": 0.9, "validation": 0.2}, "validation + test is 1.1, but must be below 1."),
         ({"method": "distill", "select": "best", "validation": 0}, "select is 'best', but validation is 0"),
         ({"method": "distill", "augment": "wild"}, "augment is 'wild', which is not known."),

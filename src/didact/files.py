@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from didact.documents import Document, Values
+from didact.documents import Document, Values, parse_json, read_object
 from didact.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -90,12 +90,11 @@ def check_directory(path: Path) -> None:
         CheckpointError: a file is missing or not what was written; the message names it.
     """
     try:
-        sums = dict(json.loads((path / MANIFEST).read_text(encoding="utf-8")))
-        for name, wanted in sums.items():
-            if _digest(path / name) != wanted:
+        for name, wanted in read_object(path / MANIFEST).items():
+            if ".." in Path(name).parts or not (path / name).is_file() or _digest(path / name) != wanted:
                 raise CheckpointError(f"{path} is broken: {name} is not what was written.")
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{path} is broken: {error}.") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is broken: {MANIFEST} can't be read: {error}.") from error
 
 
 def write_tensors(path: Path, tensors: "Mapping[str, Tensor]", facts: Values) -> None:
@@ -135,7 +134,7 @@ def read_tensors(path: Path) -> "tuple[dict[str, Tensor], Document]":
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        facts = json.loads(metadata[_FACTS]) if _FACTS in metadata else None
+        facts = parse_json(metadata[_FACTS]) if _FACTS in metadata else None
     except Exception as error:
         raise CheckpointError(f"{path} can't be read as safetensors: {error}. Export it again.") from error
     if not isinstance(facts, dict) or _SUM not in facts:

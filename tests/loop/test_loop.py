@@ -274,8 +274,14 @@ def test_budgets_on_each_axis(problem):
 
 @pytest.mark.parametrize("axis", ["steps", "epochs", "labels", "teacher_calls", "tokens", "env_steps", "seconds"])
 def test_a_budget_of_zero_is_refused(axis):
-    with pytest.raises(ConfigError, match=f"budget's {axis} is 0, but must be above 0"):
+    with pytest.raises(ConfigError, match=f"budget of {axis} is 0, but must be above 0"):
         Budget(**{axis: 0})
+
+
+@pytest.mark.parametrize("amount", [float("inf"), float("nan")])
+def test_a_budget_without_an_end_is_refused(amount):
+    with pytest.raises(ConfigError, match=r"The budget of epochs is (inf|nan), but must be"):
+        Budget(epochs=amount)
 
 
 def test_budgets_that_cannot_be_held(problem):

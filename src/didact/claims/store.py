@@ -11,7 +11,7 @@ from typing import Any
 from didact.catalogue import MethodInfo
 from didact.claiming import Claim
 from didact.claims import code
-from didact.documents import Document, Values
+from didact.documents import Document, Values, read_json
 from didact.errors import DataError
 
 FORMAT = "didact claim 1"
@@ -113,7 +113,7 @@ def _plain(value: object) -> Any:
 
 def _read(path: Path) -> Document | None:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

@@ -19,6 +19,8 @@ EXIT_CODES = {
     130: "interrupted by Ctrl-C, a request to terminate or a hangup, after a checkpoint; `didact resume` goes on",
 }
 """What the command's exit status means."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of writing that more room would mend."""
 TOGETHER = ("run", "distill", "resume")
 """The commands that several processes can carry out together."""
 
@@ -49,15 +51,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt as interrupt:
             _complain(str(interrupt) or "Interrupted.")
             return 130
-        except (NotADirectoryError, PermissionError, IsADirectoryError) as error:
-            _complain(f"{error.filename} cannot be written: {error.strerror}.")
+        except MemoryError as error:
+            _complain(f"That needs more memory than there is: {error}".rstrip(": ") + ". Ask for something smaller.")
             return 2
         except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
             where = error.filename or "while writing"
-            _complain(f"The disk is full ({where}). Make room, then go on with: didact resume RUN")
-            return 3
+            if error.errno in FULL:
+                _complain(f"The disk is full ({where}). Make room, then go on with: didact resume RUN")
+                return 3
+            _complain(f"{where} cannot be read or written: {error.strerror or error}.")
+            return 2
 
 
 def _refuse_several(words: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 import argparse
 import dataclasses
-import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 from didact import catalogue, trusting
 from didact.cli import flags
 from didact.cli.parser import LISTED
-from didact.documents import Document
-from didact.errors import ConfigError, check_choice
+from didact.documents import Document, read_object
+from didact.errors import ConfigError, check_choice, check_range
 from didact.parts.listing import LISTINGS
 
 if TYPE_CHECKING:
     from didact.experiment.running import RunResult
 
+SEEDS = 10_000
+"""That a comparison may have."""
 STATUS_CODES = {"done": 0, "paused": 3, "stopped": 4, "interrupted": 130}
 
 
@@ -156,10 +158,12 @@ def parse_seeds(words: str) -> list[int]:
     """
     found: list[int] = []
     for part in words.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
-            raise ConfigError(f"seeds is {words!r}, but must be like 0-4 or 1,2,5.")
-        found.extend(range(int(first), int(last or first) + 1))
+        match = re.fullmatch(r"(\d{1,18})(?:-(\d{1,18}))?", part.strip())
+        if match is None or int(match[2] or match[1]) < int(match[1]):
+            raise ConfigError(f"seeds is {words!r:.100}, but must be like 0-4 or 1,2,5.")
+        seeds = range(int(match[1]), int(match[2] or match[1]) + 1)
+        check_range("The number of seeds", len(found) + len(seeds), at_most=SEEDS)
+        found.extend(seeds)
     return found
 
 
@@ -215,10 +219,8 @@ def _report(namespace: argparse.Namespace) -> int:
 
 def _is_comparison(path: Path) -> bool:
     try:
-        return (
-            json.loads((path / "result.json").read_text(encoding="utf-8")).get("format", "").startswith("didact comp")
-        )
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(read_object(path / "result.json").get("format")).startswith("didact comp")
+    except (OSError, ValueError):
         return False
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from didact.documents import Document, Values
+from didact.documents import Document, Values, parse_json
 from didact.errors import ConfigError, DataError, check_choice
 from didact.evaluation import phrases, wording
 from didact.evaluation.intervals import Estimate, estimate
@@ -167,7 +167,7 @@ class Comparison:
             DataError: the text is no such JSON.
         """
         try:
-            document = json.loads(text)
+            document = parse_json(text)
             if document["format"] != "didact comparison 1":
                 raise DataError(f"The comparison's format is {document['format']!r}, not 'didact comparison 1'.")
             return cls(
@@ -177,7 +177,7 @@ class Comparison:
                 seeds=tuple(document["seeds"]),
                 results={arm: tuple(_decode(result) for result in found) for arm, found in document["results"].items()},
             )
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"The text is not a comparison as `to_json` writes it: {error!r}.") from None
 
 
@@ -252,4 +252,4 @@ def _encode(result: ArmResult) -> Document:
 
 def _decode(result: Values) -> ArmResult:
     metrics = {name: float(value) if isinstance(value, str) else value for name, value in result["metrics"].items()}
-    return ArmResult(metrics, Cost(**result["cost"]), result["diagnostics"])
+    return ArmResult(metrics, Cost.of(result["cost"]), result["diagnostics"])

@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from didact.documents import Document, Values
+from didact.documents import Document, Values, parse_json
 from didact.errors import DataError, MissingExtraError
 from didact.evaluation import charts, phrases, sections, wording
 from didact.evaluation.comparison import Comparison
@@ -126,8 +126,8 @@ def write_run_report(
 def read_run(run: str | Path) -> Document:
     """Read a run's directory as the keyword arguments of `write_run_report`.
 
-    Files that are not there yet are read as empty; a last line that was cut off is left out. `diagnostics.json` is read
-    where there is one.
+    Files that are not there yet are read as empty; lines that are no records, as one that was cut off, are left out.
+    `diagnostics.json` is read where there is one.
 
     Raises:
         DataError: the directory holds no `config.json`, so it is no run.
@@ -138,7 +138,7 @@ def read_run(run: str | Path) -> Document:
 
     def lines(name: str) -> list[Any]:
         found = (run / name).read_text().splitlines() if (run / name).exists() else []
-        return [record for record in map(_parsed, found) if record is not None]
+        return [one for one in map(_parsed, found) if isinstance(one, dict) and isinstance(one.get("step"), int)]
 
     def document(name: str) -> Any:
         return (_parsed((run / name).read_text()) if (run / name).exists() else None) or {}
@@ -154,8 +154,8 @@ def read_run(run: str | Path) -> Document:
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        return parse_json(text)
+    except ValueError:
         return None
 
 

@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from didact import catalogue, evaluation
-from didact.documents import Document
+from didact.documents import Document, read_object
 from didact.errors import ConfigError, DataError, RunError, check_choice, nearest
 from didact.evaluation import ArmResult, Comparison, report
 from didact.experiment import finding, records, running
@@ -315,7 +314,7 @@ def read(directory: Path) -> ComparisonRun:
     """
     try:
         comparison = Comparison.from_json((directory / "result.json").read_text(encoding="utf-8"))
-        description = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        description = read_object(directory / "config.json")
     except (OSError, ValueError) as error:
         raise DataError(f"{str(directory)!r} is not the directory of a comparison: {error}.") from None
     return ComparisonRun(comparison, {}, description)

@@ -203,7 +203,4 @@ def _budget(flat: Values) -> Budget | None:
         if axis not in hints:
             raise ConfigError(f"budget has no axis {axis!r}. {nearest(axis, hints)}")
     limits = {axis: convert(f"The budget of {axis}", amount, hints[axis]) for axis, amount in merged.items()}
-    for axis, limit in limits.items():
-        check_range(f"The budget of {axis}", limit, above=0)
-        check_range(f"The budget of {axis}", limit, below=float("inf"))
     return Budget(**limits) if limits else None

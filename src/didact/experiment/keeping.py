@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from didact import files
+from didact.documents import read_object
 from didact.errors import CheckpointError
 from didact.experiment import records
 from didact.types import Cost
@@ -20,6 +21,8 @@ CACHE = "DIDACT_CACHE"
 """The environment variable that names the folder of pretrained models; empty to keep none."""
 WEIGHTS = "weights.safetensors"
 """The file that holds a kept model's weights."""
+COST = "cost.json"
+"""The file that holds what it has cost."""
 KEPT = 200
 """Models that are kept at most; the oldest go first."""
 
@@ -40,15 +43,30 @@ class ModelStore:
         if cost is not None:
             self._keep(path, model, cost)
             return cost
-        if not (path / "cost.json").exists():
+        if not (path / COST).exists():
             return None
-        _load(path / WEIGHTS, model)
-        return Cost(**json.loads((path / "cost.json").read_text(encoding="utf-8")))
+        try:
+            files.check_directory(path)
+            cost = _cost(path / COST)
+            _load(path / WEIGHTS, model)
+        except (OSError, ValueError, CheckpointError) as error:
+            raise CheckpointError(
+                f"What was trained first can't be taken back from {path}: {str(error).rstrip('.')}. Delete that "
+                "folder, and it is trained again."
+            ) from error
+        return cost
 
     def _keep(self, path: Path, model: nn.Module, cost: Cost) -> None:
-        with files.whole_directory(path, replace=not (path / "cost.json").exists()) as made:
+        with files.whole_directory(path, replace=not (path / COST).exists()) as made:
             files.write_tensors(made / WEIGHTS, model.state_dict(), {})
-            records.write_json(made / "cost.json", cost.as_dict())
+            records.write_json(made / COST, cost.as_dict())
+
+
+def _cost(path: Path) -> Cost:
+    try:
+        return Cost.of(read_object(path))
+    except ValueError as error:
+        raise ValueError(f"{path.name} is no cost: {error}") from None
 
 
 def _load(path: Path, model: nn.Module) -> None:

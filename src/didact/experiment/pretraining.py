@@ -1,5 +1,6 @@
 """What parts learn before a run: each pretraining runs in the same loop, with checkpoints of its own."""
 
+import contextlib
 import dataclasses
 import re
 import shutil
@@ -120,8 +121,11 @@ def pretrain(
             onward = "" if directory is None else f" Go on with: didact resume {directory.parent}"
             raise KeyboardInterrupt(f"Interrupted in the training before the run: {words}.{onward}")
         cost = _finished(pretraining, result, words)
-    for one in keepers if place.first else ():
-        one(name, model, cost)
+    if place.first and keeper is not None:
+        keeper(name, model, cost)
+    if place.first and shared is not None:
+        with contextlib.suppress(OSError):  # where the caches are full, this run has what it needs all the same
+            shared(name, model, cost)
     if training is not None and place.first:
         shutil.rmtree(training, ignore_errors=True)
     return cost

@@ -1,15 +1,15 @@
 """Files of configuration, and tables in words. Nothing here imports torch."""
 
-import json
-import tomllib
 from pathlib import Path
 from typing import Any
 
-from didact.documents import Document
+from didact.documents import MEBIBYTE, Document, parse_json, parse_toml, read_text
 from didact.errors import ConfigError
 
 ALIASES = {"learner": "student"}
 """Other names of fields, which are understood, as flags and in files."""
+LARGEST = MEBIBYTE
+"""Bytes of a file of configuration."""
 
 
 def read_file(path: str | Path) -> Document:
@@ -26,11 +26,11 @@ def read_file(path: str | Path) -> Document:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-        values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+        text = read_text(path, largest=LARGEST)
+        values = parse_toml(text) if path.suffix == ".toml" else parse_json(text)
     except OSError as error:
         raise ConfigError(f"The configuration {str(path)!r} cannot be read: {error.strerror or error}.") from None
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         kind = "TOML" if path.suffix == ".toml" else "JSON"
         raise ConfigError(f"The configuration {str(path)!r} is not {kind}: {error}.") from None
     if not isinstance(values, dict):

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import torch
 
-from didact.documents import Document, Values
+from didact.documents import Document, Values, read_object
 from didact.errors import CheckpointError
 from didact.experiment.config import RunConfig
 
 RUNS = Path("runs")
 """Where runs go that are given no directory."""
+_KINDS = {"config": dict, "data": dict, "objects": list}
+"""What `config.json` holds, so far as going on relies on it."""
 _PACKAGES = ("torch", "numpy", "safetensors")
 
 
@@ -36,13 +38,16 @@ def read_config(directory: Path) -> Document:
         CheckpointError: There is none, or it is not what a run writes.
     """
     try:
-        found = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        found = read_object(directory / "config.json")
     except FileNotFoundError:
         raise CheckpointError(f"{str(directory)!r} is not the directory of a run: it has no config.json.") from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{directory / 'config.json'} cannot be read: {error}.") from None
-    if not isinstance(found, dict) or "config" not in found:
-        raise CheckpointError(f"{directory / 'config.json'} is not what a run writes.")
+    for name, kind in _KINDS.items():
+        if not isinstance(found.setdefault(name, kind()), kind):
+            raise CheckpointError(
+                f"{directory / 'config.json'} is not what a run writes: its {name} is no {kind.__name__}."
+            )
     return found
 
 

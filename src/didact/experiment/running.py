@@ -9,7 +9,7 @@ from typing import Any
 
 from didact import catalogue, health, trusting
 from didact.documents import Document
-from didact.errors import CheckpointError, ConfigError
+from didact.errors import CheckpointError, ConfigError, DataError
 from didact.evaluation import report
 from didact.experiment import config as configs
 from didact.experiment import leaks, records
@@ -142,7 +142,7 @@ def resume(directory: str | Path, *, trust: Iterable[str] = (), progress: bool =
     directory = Path(directory)
     stored = records.read_config(directory)
     given = Objects(**{ALIASES.get(name, name): value for name, value in objects.items()})
-    wanted = [ALIASES.get(str(name), str(name)) for name in stored.get("objects", [])]
+    wanted = [ALIASES.get(str(name), str(name)) for name in stored["objects"]]
     missing = [name for name in wanted if getattr(given, name) is None]
     if missing:
         raise ConfigError(
@@ -151,7 +151,10 @@ def resume(directory: str | Path, *, trust: Iterable[str] = (), progress: bool =
         )
     trusted = tuple(trust)
     with trusting.untrusted(directory / "config.json", trusted):
-        config = configs.make_config({**stored["config"], "trust": trusted, "progress": progress})
+        try:
+            config = configs.make_config({**stored["config"], "trust": trusted, "progress": progress})
+        except ConfigError as error:
+            raise ConfigError(f"{directory / 'config.json'} holds what cannot be: {error}") from None
         return _in_directory(config, given, directory, stored=stored)
 
 
@@ -238,7 +241,7 @@ def _in_directory(
     opened = list[RunDirectory]()
 
     def begin(run: Run[Data]) -> None:
-        if stored is not None and stored["data"]["fingerprint"] != run.data.fingerprint:
+        if stored is not None and stored["data"].get("fingerprint") != run.data.fingerprint:
             raise CheckpointError(
                 f"The data {config.data.source!r} are not those that the run {path} began with; put them back, or "
                 "begin anew."
@@ -310,4 +313,10 @@ def _keep(run: Run[Data], result: RunResult, path: Path) -> None:
 
 def write_report(path: Path, out: Path | None = None) -> Path:
     """Write the report of a run's directory; its path."""
-    return report.write_run_report(out or path / "report.html", **report.read_run(path))
+    try:
+        return report.write_run_report(out or path / "report.html", **report.read_run(path))
+    except (AttributeError, LookupError, TypeError) as error:
+        raise DataError(
+            f"{path} holds something else than what a run writes, of which no report can be made "
+            f"({type(error).__name__}: {error}). Put its files back as they were."
+        ) from error

@@ -5,17 +5,15 @@ what its files say of themselves is held against their size.
 """
 
 import contextlib
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from didact import files, trusting
-from didact.documents import Document
+from didact.documents import MEBIBYTE, Document, read_object
 from didact.errors import ConfigError
 
-MEBIBYTE = 1 << 20
 LARGEST = {"tokenizer.json": 512, "vocab.json": 512, "model.safetensors.index.json": 64, "chat_template.jinja": 1}
 """Mebibytes that a text file may have, by its name."""
 LARGEST_OTHER = 16
@@ -88,12 +86,9 @@ def read_json(path: Path) -> Document:
         ConfigError: it can't be read, or is something else.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, MemoryError) as error:
-        raise ConfigError(f"{path} can't be read: {error or type(error).__name__}. Save the model again.") from error
-    if not isinstance(found, dict):
-        raise ConfigError(f"{path} holds {type(found).__name__}, but must hold an object. Save the model again.")
-    return found
+        return read_object(path, largest=LARGEST.get(path.name, LARGEST_OTHER) * MEBIBYTE)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} can't be read: {error}. Save the model again.") from error
 
 
 def _without_weights(path: Path) -> ConfigError:

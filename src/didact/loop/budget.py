@@ -1,9 +1,10 @@
 """How much teaching may cost, on any axis."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
-from didact.errors import ConfigError
+from didact.errors import ConfigError, check_range
 from didact.types import Cost
 
 
@@ -15,7 +16,7 @@ class Budget:
     before a batch or a round that would read one more.
 
     Raises:
-        ConfigError: no limit, or a limit that is not above zero.
+        ConfigError: no limit, or a limit that is not above zero, or infinite.
     """
 
     steps: int | None = None  # optimizer steps
@@ -28,8 +29,8 @@ class Budget:
 
     def __post_init__(self) -> None:
         for axis, limit in self.limits().items():
-            if not limit > 0:
-                raise ConfigError(f"The budget's {axis} is {limit!r}, but must be above 0.")
+            check_range(f"The budget of {axis}", limit, above=0)
+            check_range(f"The budget of {axis}", limit, below=math.inf)
         if not self.limits():
             raise ConfigError(f"The budget has no limit; give at least one of {', '.join(AXES)}.")
 

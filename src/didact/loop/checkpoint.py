@@ -16,10 +16,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from didact import files
-from didact.documents import Document, Values
+from didact.documents import Document, Values, read_object
 from didact.errors import CheckpointError
 
 TENSORS, STATE = "tensors.safetensors", "state.json"
+LARGEST = 1 << 30
+"""Bytes of the part of a state that is not tensors."""
 _TENSOR_KEY = "__tensor__"
 
 
@@ -53,7 +55,7 @@ def read_checkpoint(directory: Path) -> Document:
     try:
         files.check_directory(directory)
         tensors = load_file(directory / TENSORS)
-        return _unpack(json.loads((directory / STATE).read_text()), tensors)
+        return _unpack(read_object(directory / STATE, largest=LARGEST), tensors)
     except CheckpointError as error:
         raise CheckpointError(f"The checkpoint {error}") from error
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:

@@ -1,9 +1,10 @@
 """The one loop: batches from a source, a loss from a method, steps, verdicts, checkpoints."""
 
+import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -508,15 +509,16 @@ class Engine:
             self.directory.rewind()
             return
         state, path, complaints = ckpt.load_latest(self.directory.checkpoints)
-        try:
+        with _explained(f"The checkpoint {path} is of another model or method"):
             self.load_learned(state)
-        except (RuntimeError, ValueError, KeyError, CheckpointError) as error:
-            # What torch says of many tensors fills a page.
-            detail = " ".join(str(error).split())[:200]
-            raise CheckpointError(
-                f"The checkpoint {path} is of another model or method ({detail}); put back those that the run began "
-                "with, or begin anew."
-            ) from error
+        with _explained(f"The checkpoint {path} is of another run"):
+            self.load_course(state, self.directory)
+        for complaint in complaints:
+            said = f"{complaint} {path.name} is used."
+            self.act([Verdict("warn", "checkpoint", float(self.cost.steps), said)], self.seen_step)
+
+    def load_course(self, state: Values, directory: RunDirectory) -> None:
+        """Take back how far a run had come at a checkpoint."""
         _restore(self.source, state["source"])
         for name, monitor in self.named_monitors():
             # A run may be resumed with other monitors than it began with; they change nothing that is learned.
@@ -529,10 +531,18 @@ class Engine:
         self.windows, self.seen_step, self.roll_backs = state["windows"], state["seen_step"], state["roll_backs"]
         self.result.best, self.best_weights = state["best"], state["best_weights"]
         self.validated_step, self.saved_step = state["validated_step"], self.cost.steps
-        self.result.history, self.result.verdicts = self.directory.rewind(*state["records"])
-        for complaint in complaints:
-            said = f"{complaint} {path.name} is used."
-            self.act([Verdict("warn", "checkpoint", float(self.cost.steps), said)], self.seen_step)
+        self.result.history, self.result.verdicts = directory.rewind(*state["records"])
+
+
+@contextlib.contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Turn whatever a state of something else leads to into a sentence."""
+    try:
+        yield
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError, CheckpointError) as error:
+        # What torch says of many tensors fills a page.
+        detail = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{what} ({detail}); put back what the run began with, or begin anew.") from error
 
 
 def _state_of(part: object) -> Any:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from didact import health, stopping
-from didact.errors import CheckpointError, ConfigError
+from didact.errors import CheckpointError, ConfigError, check_range
 from didact.loop.budget import Budget
 from didact.loop.config import LoopConfig, Validation
 from didact.loop.devices import find_device
@@ -56,6 +56,7 @@ def fit(
         RunError: the run's directory is in use or already holds a run.
         CheckpointError: there is nothing to resume from, or it is of another architecture.
     """
+    check_range("seed", seed, at_least=0, below=2**63)
     optimizer, loop = optimizer or OptimizerConfig(), loop or LoopConfig()
     monitors = health.monitors(method.feed.material) if monitors is None else monitors
     if loop.evaluate_every is not None and validation is None:

@@ -99,8 +99,8 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         check_choice("optimizer", self.name, ("adamw", *_CLASSES))
         if self.lr is not None:
-            check_range("lr", self.lr, above=0.0)
-        check_range("weight_decay", self.weight_decay, at_least=0.0)
+            check_range("lr", self.lr, above=0.0, below=math.inf)
+        check_range("weight_decay", self.weight_decay, at_least=0.0, below=math.inf)
         check_range("momentum", self.momentum, at_least=0.0, below=1.0)
         check_choice("schedule", self.schedule, ("cosine", "linear", "constant"))
         check_range("warmup", self.warmup, at_least=0.0, below=1.0)
@@ -146,8 +146,12 @@ def restore(optimizer: torch.optim.Optimizer, state: Document) -> None:
         state: as a checkpoint holds it.
 
     Raises:
-        ValueError: the state is of other parameters.
+        ValueError: the state is of other parameters, or of another optimizer.
     """
+    for kept, own in zip(state["param_groups"], optimizer.param_groups, strict=True):
+        if kept.keys() != own.keys():
+            differing = ", ".join(sorted(kept.keys() ^ own.keys()))
+            raise ValueError(f"the state is of another optimizer, which differs in {differing}")
     optimizer.load_state_dict(state)
     for parameter, kept in optimizer.state.items():
         for name, value in kept.items():

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from didact import files
-from didact.documents import Document, Values
+from didact.documents import Document, Values, parse_json
 from didact.errors import RunError
 from didact.types import Verdict
 
@@ -72,7 +72,7 @@ class RunDirectory:
             Those records, and those verdicts with their steps.
 
         Raises:
-            RunError: a line is no verdict.
+            RunError: a line is no record, or no verdict.
         """
         kept = {"metrics.jsonl": self._first("metrics.jsonl", records)}
         kept["verdicts.jsonl"] = self._first("verdicts.jsonl", verdicts)
@@ -80,8 +80,8 @@ class RunDirectory:
             with files.whole_file(self.path / name) as partial:
                 partial.write_text("".join(json.dumps(line) + "\n" for line in lines))
         try:
-            given = [(int(line.pop("step")), Verdict(**line)) for line in kept["verdicts.jsonl"]]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            given = [(line.pop("step"), Verdict(**line)) for line in kept["verdicts.jsonl"]]
+        except (TypeError, ValueError) as error:
             raise RunError(f"{self.path / 'verdicts.jsonl'} holds something else than verdicts: {error}.") from None
         return kept["metrics.jsonl"], given
 
@@ -95,7 +95,7 @@ class RunDirectory:
 
     def _first(self, name: str, count: int) -> list[Document]:
         path = self.path / name
-        return read_records(path)[:count] if path.exists() else []
+        return _read_records(path, count) if path.exists() else []
 
     def _append(self, name: str, record: Values) -> None:
         with (self.path / name).open("a") as file:
@@ -112,15 +112,23 @@ class RunDirectory:
         return self._writer
 
 
-def read_records(path: Path) -> list[Document]:
-    """Read a file of one JSON object a line; a last line that was cut off is left out."""
-    records = []
-    for line in path.read_text().splitlines():
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return records
+def _read_records(path: Path, count: int) -> list[Document]:
+    """Read the first `count` lines of a file of one JSON object a line; a last line that was cut off is left out."""
+    *lines, _ = path.read_bytes().split(b"\n")
+    return [_read_record(f"{path}, line {number}", line) for number, line in enumerate(lines[:count], 1)]
+
+
+def _read_record(place: str, line: bytes) -> Document:
+    try:
+        record = parse_json(line)
+        if not isinstance(record, dict) or type(record.get("step")) is not int:
+            raise ValueError("it is no object with a whole number as its step")
+    except ValueError as error:
+        raise RunError(
+            f"{place} is no record of a run: {error}. Put the file back, or delete it: the run goes on, and only its "
+            "figures so far are lost."
+        ) from None
+    return record
 
 
 def _take_lock(path: Path) -> TextIO:

@@ -1,10 +1,9 @@
 """Reading tables: CSV, Parquet and JSON lines become one kind of data frame, with a mark for missing cells."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from didact.documents import Document
+from didact.documents import Document, parse_json
 from didact.errors import DataError
 from didact.sources.extras import import_optional
 
@@ -101,7 +100,7 @@ def read_lines(path: Path) -> list[tuple[int, Document]]:
             if not line.strip():
                 continue
             try:
-                record = json.loads(line)
+                record = parse_json(line)
             except ValueError as error:
                 raise DataError(f"{path.name}, line {number} is not JSON: {error}; correct or remove it.") from None
             if not isinstance(record, dict):

@@ -1,8 +1,9 @@
 """What teaching costs, and who spent it."""
 
 import dataclasses
+import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -46,6 +47,22 @@ class Cost:
         total = Cost(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in dataclasses.fields(self)})
         total.peak_memory = max(self.peak_memory, other.peak_memory)
         return total
+
+    @classmethod
+    def of(cls, figures: Mapping[str, object]) -> "Cost":
+        """Take back what `as_dict` gave.
+
+        Raises:
+            ValueError: other figures, or one that is no number of at least 0.
+        """
+        found = cls()
+        for name in {field.name for field in dataclasses.fields(cls)} ^ figures.keys():
+            raise ValueError(f"{name} is {'no figure of a cost' if name in figures else 'missing'}")
+        for name, value in figures.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+                raise ValueError(f"{name} is {value!r:.40}, but must be a number of at least 0")
+            setattr(found, name, value)
+        return found
 
     def as_dict(self) -> dict[str, int | float]:
         """The figures by name, ready for JSON."""
@@ -144,8 +161,8 @@ class Ledger:
 
     def load_state_dict(self, state: State, /) -> None:
         """Take back what `state_dict` gave, in place: `cost` stays the same object."""
-        for axis, amount in state["cost"].items():
+        for axis, amount in Cost.of(state["cost"]).as_dict().items():
             setattr(self.cost, axis, amount)
         self.parts.clear()
-        self.parts.update({by: Cost(**spent) for by, spent in state["parts"].items()})
+        self.parts.update({by: Cost.of(spent) for by, spent in state["parts"].items()})
         self._known = set(state["labels"].tolist())

@@ -1,12 +1,12 @@
 """Verifiers that compare a text with what is known: exactly, as a number, with a pattern, with a schema."""
 
 import importlib.util
-import json
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from didact.documents import parse_json
 from didact.errors import ConfigError, DataError, MissingExtraError
 from didact.teachers.verifiers.base import Verifier
 from didact.teachers.verifiers.scorer import Scorer
@@ -217,7 +217,7 @@ class JsonSchemaVerifier(Verifier):
 
 def _schema(question: Question) -> Any:
     schema = question.data["schema"]
-    schema = json.loads(schema) if isinstance(schema, str) else schema
+    schema = parse_json(schema) if isinstance(schema, str) else schema
     if not isinstance(schema, Mapping | bool):
         raise TypeError(f"it is {schema!r}")
     return schema
