@@ -165,7 +165,7 @@ def cases(options: Namespace) -> list[harness.Case]:
     # As many steps as there are from one probe of the monitors to the next.
     large = Work(module=wide, shape=(1, 28, 28), examples=2048, batch_size=64, steps=500, device=device)
     return [
-        case("MLP 64-256-10, batch 128", small, 1.10),
+        case("MLP 64-256-10, batch 128", small, 1.05),
         case("convolutional net, batch 64", large, 1.01, rounds=9),
     ]
 

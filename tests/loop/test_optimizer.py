@@ -2,6 +2,7 @@
 
 import copy
 
+import pytest
 import torch
 
 from conftest import net
@@ -11,12 +12,20 @@ from didact.loop.optimizer import LeanAdamW, OptimizerConfig
 def gradients(module, step):
     generator = torch.Generator().manual_seed(step)
     for parameter in module.parameters():
-        parameter.grad = torch.randn(parameter.shape, generator=generator)
+        parameter.grad = torch.randn(parameter.shape, generator=generator).to(parameter.dtype)
     return [p.grad for p in module.parameters()]
 
 
-def test_it_steps_like_torch_to_the_bit():
-    mine, theirs = net(), net()
+def mixed():
+    """Parameters of two types, which no single kernel takes."""
+    module = net()
+    module[3].to(torch.bfloat16)
+    return module
+
+
+@pytest.mark.parametrize("make", [net, mixed])
+def test_it_steps_like_torch_to_the_bit(make):
+    mine, theirs = make(), make()
     lean = OptimizerConfig(lr=0.01, weight_decay=0.1).build(list(mine.parameters()))
     plain = torch.optim.AdamW(theirs.parameters(), lr=0.01, weight_decay=0.1, fused=True)
     assert isinstance(lean, LeanAdamW)

@@ -1,10 +1,8 @@
 """A loss that jumps far above what it has been, and stays there."""
 
 import math
+import statistics
 from typing import final
-
-import torch
-from torch import Tensor
 
 from didact.errors import ConfigError, check_range
 from didact.health.base import BaseMonitor
@@ -55,30 +53,28 @@ class LossSpike(BaseMonitor):
         if history < warmup:
             raise ConfigError(f"LossSpike(history={history}) is below warmup={warmup}; keep at least that many losses.")
         self.threshold, self.persist, self.history, self.warmup = threshold, persist, history, warmup
-        self.trailing = torch.empty(0, dtype=torch.float64)
+        self.trailing: list[float] = []
         self.recent: list[float] = []
         self.terms: list[str] = []
 
     def observe(self, window: Window) -> Verdict:
         """Compare the window's total losses with those of the windows before, then remember them."""
-        losses = window.losses["total"]
+        losses = [loss for loss in window.losses["total"].tolist() if math.isfinite(loss)]
         if (terms := sorted(window.losses)) != self.terms:
-            self.terms, self.recent, self.trailing = terms, [], self.trailing[:0]
-        known = self.trailing.numel()
+            self.terms, self.recent, self.trailing = terms, [], []
+        known = len(self.trailing)
         if known < self.warmup:
             verdict = Verdict("ok", self.name, 0.0, f"{known} of the {self.warmup} losses needed are known.")
         else:
             verdict = self._verdict(losses)
-        finite = losses[losses.isfinite()]
-        self.trailing = torch.cat((self.trailing, finite))[-self.history :]
+        self.trailing = [*self.trailing, *losses][-self.history :]
         return verdict
 
-    def _verdict(self, losses: Tensor) -> Verdict:
-        median = self.trailing.median()
-        spread = float((self.trailing - median).abs().median()) * _NORMAL
-        centre = float(median)
+    def _verdict(self, losses: list[float]) -> Verdict:
+        centre = statistics.median_low(self.trailing)
+        spread = statistics.median_low([abs(loss - centre) for loss in self.trailing]) * _NORMAL
         spread = max(spread, _FLOOR * abs(centre), 1e-12)
-        excess = self.recent + [(loss - centre) / spread for loss in losses.tolist() if math.isfinite(loss)]
+        excess = self.recent + [(loss - centre) / spread for loss in losses]
         self.recent = excess[-(self.persist - 1) :] if self.persist > 1 else []
         figure = _sustained(excess, self.persist)
         if figure <= self.threshold:

@@ -26,7 +26,7 @@ class NonFinite(BaseMonitor):
     def observe(self, window: Window) -> Verdict:
         """Look at the window's losses; costs one pass over the total while all is well."""
         total = window.losses["total"]
-        if window.finite and bool(total.isfinite().all()):
+        if window.finite and all(map(math.isfinite, total.tolist())):
             return Verdict("ok", self.name, 0.0, "Every loss and gradient is finite.")
         culprits = _culprits(window)
         return Verdict(self.action, self.name, float(len(culprits)), _reason(window, culprits))

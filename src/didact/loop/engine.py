@@ -279,18 +279,18 @@ class Engine:
             # The device left the weights alone from the first bad step on; those steps were not taken.
             self.cost.steps -= int((~torch.isfinite(losses["total"] + norms)).long().cumsum(0).count_nonzero())
         self.cost.peak_memory = max(self.cost.peak_memory, peak_memory(self.device))
+        means = {name: _mean(values) for name, values in losses.items()}
         self.note(
             {
                 "seconds": round(self.cost.seconds, 3),
                 "examples": self.cost.examples,
                 "lr": self.rate,
-                "grad_norm": _last_mean(norms),
-                **{f"{self.kind_of(name)}/{name}": _last_mean(values) for name, values in losses.items()},
+                "grad_norm": _mean(norms),
+                **{f"{self.kind_of(name)}/{name}": mean for name, mean in means.items()},
             }
         )
         shown = [name for name in losses if name == "total" or len(losses) > 2][:SHOWN]
-        figures = {name: _last_mean(losses[name]) for name in shown}
-        self.line.update(self.fraction, self.cost.examples, figures)
+        self.line.update(self.fraction, self.cost.examples, {name: means[name] for name in shown})
         if not self.going:
             return
         probing = self.windows % PROBE_WINDOWS == 0 and not halted
@@ -554,8 +554,10 @@ def _restore(part: object, state: Any) -> None:
         part.load_state_dict(state)
 
 
-def _last_mean(values: Tensor) -> float:
-    return values.nanmean().item() if len(values) else float("nan")
+def _mean(values: Tensor) -> float:
+    """The mean of those that are there; NaN where none is."""
+    there = [value for value in values.tolist() if value == value]
+    return math.fsum(there) / len(there) if there else math.nan
 
 
 def _score(metric: str, figures: Mapping[str, float]) -> float:

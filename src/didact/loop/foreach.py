@@ -11,3 +11,9 @@ multiply: Callable[..., Any] = vars(torch)["_foreach_mul_"]
 """Multiplies each tensor, in place."""
 negate: Callable[..., Any] = vars(torch)["_foreach_neg_"]
 """Turns the sign of each tensor, in place."""
+add: Callable[..., Any] = vars(torch)["_foreach_add_"]
+"""Adds a number to each tensor, in place."""
+subtract: Callable[..., Any] = vars(torch)["_foreach_sub_"]
+"""Subtracts from each tensor another one, in place."""
+adamw: Callable[..., Any] = vars(torch)["_fused_adamw_"]
+"""Takes a step of AdamW for all tensors, of one device and type, in one kernel."""

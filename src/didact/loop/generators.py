@@ -15,7 +15,10 @@ def seed_generators(seed: int, device: torch.device) -> Iterator[None]:
     """Seed them all, and give the caller's states back at the end."""
     before = generator_states(device)
     try:
-        torch.manual_seed(seed)
+        # torch.manual_seed takes as long as a few steps, as it seeds every kind of device that there may be.
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            torch.cuda.manual_seed_all(seed)
         random.seed(seed)
         np.random.seed(seed % 2**32)
         yield

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from didact import stopping
@@ -28,35 +28,26 @@ class ProgressLine:
     """
 
     def __init__(self, enabled: bool, description: str) -> None:
-        self._console = Console(file=stopping.quiet_after_hangup(sys.stderr))
-        self._shown = enabled and self._console.is_terminal
+        console = Console(file=stopping.quiet_after_hangup(sys.stderr)) if enabled else None
+        self._bar = None if console is None or not console.is_terminal else _bar(console, description)
         self._next = 0.0
         self._started: tuple[float, int] | None = None
-        self._bar = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=18),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeRemainingColumn(compact=True),
-            _Rate(),
-            TextColumn("{task.fields[figures]}", style="cyan"),
-            console=self._console,
-            auto_refresh=False,
-            transient=True,
-            disable=not self._shown,
-        )
-        self._task = self._bar.add_task(description, total=1.0, rate=0.0, figures="")
 
     def __enter__(self) -> "ProgressLine":
-        self._bar.start()
+        if self._bar is not None:
+            self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        if self._bar is not None:
+            self._bar.stop()
 
     def update(self, fraction: float, examples: int, figures: Mapping[str, float] | None = None) -> None:
         """Move on to a fraction of the budget, with the examples seen so far and the latest figures."""
+        if self._bar is None:
+            return
         now = time.monotonic()
-        if not self._shown or (now < self._next and figures is None):
+        if now < self._next and figures is None:
             return
         self._next = now + REFRESH_SECONDS
         self._started = self._started or (now, examples)
@@ -64,9 +55,29 @@ class ProgressLine:
         fields: Document = {"rate": (examples - before) / max(now - since, 1e-9)}
         if figures is not None:
             fields["figures"] = " ".join(f"{name} {value:.3g}" for name, value in figures.items())
-        self._bar.update(self._task, completed=min(fraction, 1.0), refresh=True, **fields)
+        self._bar.update(_TASK, completed=min(fraction, 1.0), refresh=True, **fields)
 
     def say(self, sentence: str) -> None:
         """Print a sentence above the bar."""
-        if self._shown:
+        if self._bar is not None:
             self._bar.console.print(sentence, style="yellow", highlight=False)
+
+
+_TASK = TaskID(0)
+"""The only one of a bar."""
+
+
+def _bar(console: Console, description: str) -> Progress:
+    bar = Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=18),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeRemainingColumn(compact=True),
+        _Rate(),
+        TextColumn("{task.fields[figures]}", style="cyan"),
+        console=console,
+        auto_refresh=False,
+        transient=True,
+    )
+    bar.add_task(description, total=1.0, rate=0.0, figures="")
+    return bar

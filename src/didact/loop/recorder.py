@@ -1,5 +1,6 @@
 """The figures of the steps since they were last read, kept on the device until then."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -26,20 +27,25 @@ class Recorder:
 
     def clear(self) -> None:
         """Start a new window."""
-        self.steps: list[dict[str, Reading]] = []
+        self.readings: dict[str, list[Reading]] = {}
         self.norms: list[Tensor | float] = []
 
     def __len__(self) -> int:
         return len(self.norms)
 
     def add(self, terms: Terms) -> list[Tensor | float]:
-        """Take note of the terms of one optimizer step; their sums, detached."""
-        if self.at_once:
-            readings: dict[str, Reading] = {k: (t.sum.item(), _number(t.count), t.weight) for k, t in terms.items()}
-        else:
-            readings = {k: (t.sum.detach(), t.count, t.weight) for k, t in terms.items()}
-        self.steps.append(readings)
-        return [reading[0] for reading in readings.values()]
+        """Take note of the terms of one optimizer step, before its norm; their sums, detached."""
+        if terms.keys() != self.readings.keys():
+            for name in terms.keys() - self.readings.keys():
+                self.readings[name] = [_ABSENT] * len(self)
+            for name in self.readings.keys() - terms.keys():
+                self.readings[name].append(_ABSENT)
+        sums: list[Tensor | float] = []
+        for name, term in terms.items():
+            total, count = (term.sum.item(), _number(term.count)) if self.at_once else (term.sum.detach(), term.count)
+            self.readings[name].append((total, count, term.weight))
+            sums.append(total)
+        return sums
 
     def read(self) -> tuple[dict[str, Tensor], Tensor]:
         """The window's losses and gradient norms, float64 on the CPU; waits for the device, and starts a new window.
@@ -48,33 +54,30 @@ class Recorder:
             The mean of each term in each step ([W], NaN where it was absent or had nothing to count) with `total`, the
             weighted sum of those that there are; and the norms [W].
         """
-        losses: dict[str, Tensor] = {}
-        weighed = {name for step in self.steps for name, reading in step.items() if reading[2]}
-        self.watched = frozenset({name for step in self.steps for name in step} - weighed)
-        total = torch.zeros(len(self.steps), dtype=torch.float64)
-        for name, (sums, counts, weights) in self.columns().items():
-            losses[name] = sums / counts
+        losses: dict[str, list[float]] = {"total": [0.0] * len(self)}
+        watched = set[str]()
+        for name, readings in self.readings.items():
+            sums, counts, weights = _columns(readings)
+            # A sum over nothing is 0, and its mean is NaN.
+            losses[name] = [s / n if n else s * math.inf for s, n in zip(sums, counts, strict=True)]
             # Only an absent or empty term is left out of the total; a loss that is not a number must show.
-            total += torch.where(counts == 0, 0.0, losses[name] * weights)
-        norms = _column(self.norms)
+            terms = zip(losses["total"], losses[name], counts, weights, strict=True)
+            losses["total"] = [total + (loss * weight if n else 0.0) for total, loss, n, weight in terms]
+            if not any(weights):
+                watched.add(name)
+        norms, self.watched = _column(self.norms), frozenset(watched)
         self.clear()
-        return {"total": total, **losses}, norms
-
-    def columns(self) -> dict[str, list[Tensor]]:
-        """The sums, counts and weights of each term, each float64 [W] on the CPU; waits for the device."""
-        names = dict.fromkeys(name for step in self.steps for name in step)
-        return {name: [_column([s.get(name, _ABSENT)[i] for s in self.steps]) for i in range(3)] for name in names}
+        return {name: _tensor(values) for name, values in losses.items()}, _tensor(norms)
 
     def state_dict(self) -> State:
         """The window so far; waits for the device."""
-        terms = {name: [column.tolist() for column in columns] for name, columns in self.columns().items()}
-        return {"terms": terms, "norms": _column(self.norms).tolist()}
+        terms = {name: list(zip(*_columns(readings), strict=True)) for name, readings in self.readings.items()}
+        return {"terms": terms, "norms": _column(self.norms)}
 
     def load_state_dict(self, state: State, /) -> None:
         """Take back what `state_dict` gave."""
         self.norms = list(state["norms"])
-        terms = {name: list(zip(*columns, strict=True)) for name, columns in state["terms"].items()}
-        self.steps = [{name: readings[i] for name, readings in terms.items()} for i in range(len(self.norms))]
+        self.readings = {name: [tuple(reading) for reading in readings] for name, readings in state["terms"].items()}
 
 
 _ABSENT: Reading = (0.0, 0.0, 0.0)
@@ -84,11 +87,20 @@ def _number(count: Tensor | float) -> float:
     return count.item() if isinstance(count, Tensor) else count
 
 
-def _column(values: Sequence[Tensor | float]) -> Tensor:
+def _columns(readings: list[Reading]) -> list[list[float]]:
+    """The sums, counts and weights; waits for the device."""
+    return [_column(values) for values in zip(*readings, strict=True)]
+
+
+def _column(values: Sequence[Tensor | float]) -> list[float]:
     tensors = [value for value in values if isinstance(value, Tensor)]
     if len(tensors) == len(values) and tensors:
-        return torch.stack(tensors).to("cpu", torch.float64)
-    return torch.tensor([float(value) for value in values], dtype=torch.float64)
+        return torch.stack(tensors).to("cpu", torch.float64).tolist()
+    return [float(value) for value in values]
+
+
+def _tensor(values: list[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
 
 
 def merge(parts: list[Terms]) -> Terms:

@@ -156,4 +156,19 @@ class Terms(dict[str, Term]):
             mine = terms if groups is None else [(name, term) for name, term in terms if term.group == owner]
             inputs = None if groups is None or owner is None else list(groups[owner])
             seeds = [term.seed(None if counts is None else counts[name]) for name, term in mine]
-            torch.autograd.backward([term.sum for _, term in mine], seeds, retain_graph=left > 0, inputs=inputs)
+            _backward([term.sum for _, term in mine], seeds, left > 0, inputs)
+
+
+_run: Callable[..., object] = vars(torch.autograd.Variable)["_execution_engine"].run_backward
+
+
+def _backward(sums: Sequence[Tensor], seeds: Sequence[Tensor], retain: bool, inputs: Sequence[Tensor] | None) -> None:
+    """Do what `torch.autograd.backward` does.
+
+    What that looks at first takes a tenth of a small net's step. Of it only the configuration of compiled code matters
+    here, which threads of other devices are told.
+    """
+    if not all(total.is_cpu for total in sums):
+        torch.autograd.backward(sums, seeds, retain_graph=retain, inputs=inputs)
+        return
+    _run(tuple(sums), tuple(seeds), retain, False, tuple(inputs or ()), allow_unreachable=True, accumulate_grad=True)
