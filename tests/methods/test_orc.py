@@ -96,12 +96,19 @@ def test_teachers_learn_nothing_from_those_whom_they_teach():
     assert all(p.grad is not None for p in method.learner.parameters())
 
 
+class FirstToken(torch.nn.Embedding):
+    """Logits of the first token alone."""
+
+    def forward(self, input_ids, attention_mask):
+        return super().forward(input_ids[:, 0])
+
+
 def test_tokens_are_not_mixed():
     method, _ = made()
-    tokens = Batch({"label": torch.tensor([0, 1]), "id": torch.arange(2), "input_ids": torch.tensor([[1], [2]])})
+    words = {"input_ids": torch.tensor([[1], [2]]), "attention_mask": torch.ones(2, 1)}
+    tokens = Batch({"label": torch.tensor([0, 1]), "id": torch.arange(2), **words})
     for student in (method.learner, *method.peers, method.pivot):
-        student.module = torch.nn.Embedding(3, 3)
-        student._call = lambda batch, module=student.module: module(batch["input_ids"][:, 0])
+        student.module = FirstToken(3, 3)
         student._store[""] = torch.zeros(2, 8)
     with torch.no_grad():
         logits = [s.module.weight[[1, 2]].double().numpy() for s in (method.learner, *method.peers)]
