@@ -1,9 +1,9 @@
-"""A decoder of 0.8 million parameters that learns to add: from answers, from its own attempts, and from a teacher.
+"""A decoder of 0.8 million parameters that learns to add: from answers, from its own completions, and from a teacher.
 
 It first learns from the answers of the data, until it is right on two fifths of the validation questions. Then it goes
-on without them, in two ways from the same weights: by `grpo`, which only hears whether an attempt was right; and by
-`gkd`, where a stronger decoder (the one that `grpo` made) says at each token of the student's own attempt what it would
-have written.
+on without them, in two ways from the same weights: by `grpo`, which only hears whether a completion was right; and by
+`gkd`, where a stronger decoder (the one that `grpo` made) says at each token of the student's own completion what it
+would have written.
 
     python examples/addition.py --out runs/addition --seed 0
 

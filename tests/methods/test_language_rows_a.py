@@ -171,7 +171,7 @@ def test_the_tokens_that_are_kept_are_uncertain_and_matter():
 @pytest.mark.parametrize(("fraction", "share"), [(0.0, 0.25), (0.5, 0.625), (1.0, 1.0)])
 def test_d3s_learns_from_what_tells_most(fraction, share):
     learner = decoder()
-    method = d3s.D3S(d3s.Config(attempts=0.25, tokens=0.25), learner)
+    method = d3s.D3S(d3s.Config(completions=0.25, tokens=0.25), learner)
     rewards = torch.tensor([1.0, 0.0, 0.9, 0.7, 0.25, 0.1, 0.6, 0.5])
     batch = method.collect([], asked(Batch({**hand_made(learner), "reward": rewards})))
     noise = torch.arange(len(GROUPS)) * 0.01
@@ -189,7 +189,7 @@ def test_d3s_learns_from_what_tells_most(fraction, share):
 
 def test_d3s_may_keep_as_much_at_random():
     learner = decoder()
-    method = d3s.D3S(d3s.Config(attempts=0.5, tokens=0.5, choose="random"), learner)
+    method = d3s.D3S(d3s.Config(completions=0.5, tokens=0.5, choose="random"), learner)
     batch = method.collect([], asked(hand_made(learner)))
     torch.manual_seed(0)
     found = [method.loss(batch) for _ in range(6)]

@@ -9,18 +9,18 @@ MINUS = "\u2212"
 _SHARES = {
     "clipped": "clipped tokens",
     "controlled": "tokens held back",
-    "dead": "attempts in groups without a difference",
-    "failed": "wrong attempts",
+    "dead": "completions in groups without a difference",
+    "failed": "wrong completions",
     "guided": "answers of teachers",
     "kept": "tokens that are kept",
     "mended": "right answers of the teacher",
-    "opened": "attempts with an opening",
+    "opened": "completions with an opening",
     "overlap": "likeliest tokens shared with the teacher",
-    "penalised": "attempts paid by length",
-    "repetition": "repetition within attempts",
+    "penalised": "completions paid by length",
+    "repetition": "repetition within completions",
     "right": "pairs in the right order",
     "share": "share of the teacher in the target",
-    "unique": "different ones among right attempts",
+    "unique": "different ones among right completions",
 }
 """What methods show of a batch as a share of it."""
 _PERCENT = frozenset(

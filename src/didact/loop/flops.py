@@ -39,7 +39,7 @@ class _Counter(TorchDispatchMode):
     """Adds up by torch's own formulas, and leaves every operation as it is.
 
     Torch's `FlopCounterMode` takes some apart, so that the last digits change, and its hooks in modules take half as
-    long as the step of a small language model, whose attempts come in ever new lengths.
+    long as the step of a small language model, whose completions come in ever new lengths.
     """
 
     def __init__(self) -> None:

@@ -35,7 +35,7 @@ class Batch(Mapping[str, Tensor]):
     Batches for language models are padded on the right: `input_ids` and `attention_mask` int64 [B, T];
     `completion_mask` bool [B, T], True for the tokens that are to be learned (never the first of a row); where several
     sequences share a row, `segments` int64 [B, T], 0 for padding and 1, 2, ... for the first, second, ... sequence.
-    Attempts have besides, float32: `log_probs` [B, T] (of each completion token when it was sampled, at the sampling
+    Completions have besides, float32: `log_probs` [B, T] (of each completion token when it was sampled, at the sampling
     temperature and before any truncation; 0 elsewhere), `temperature` [B] (1 for greedy ones), `reward` [B] and `trust`
     [B] in [0, 1] (0 where no verifier could tell); and int64 [B]: `group` (the id of the question) and `version` (the
     optimizer steps that the model had taken).

@@ -27,7 +27,7 @@ class Cost:
     student_tokens: int = 0
     """Tokens of the batches that the student was trained on."""
     sampled_tokens: int = 0
-    """Tokens that were sampled for its training: the student's attempts, and answers that a teacher wrote."""
+    """Tokens that were sampled for its training: the student's completions, and answers that a teacher wrote."""
     env_steps: int = 0
     """Steps taken in environments."""
     examples: int = 0

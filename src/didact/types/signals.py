@@ -348,7 +348,7 @@ class Pending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reward:
-    """How good an attempt was."""
+    """How good a completion was."""
 
     value: Tensor
     """float [B] or [B, T]; higher is better."""

@@ -1,1 +1,1 @@
-"""Language models: taught by answers, by teachers, and by rewards of their own attempts."""
+"""Language models: taught by answers, by teachers, and by rewards of their own completions."""

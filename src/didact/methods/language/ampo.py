@@ -1,10 +1,10 @@
 """More Than One Teacher: Adaptive Multi-Guidance Policy Optimization for Diverse Exploration (Yuan et al. 2025, AMPO).
 
-AMPO learns from its own attempts as GRPO does. Where all at a question fail, some give way to right answers of a pool
-of teachers: those after whose reasoning the learner itself finds the right answer likeliest. They are compared with the
-failures that are left, and in the place of a ratio stands the probability of each token, bent upwards. Teachers are
-language models (`teacher="SPEC+SPEC"`, of any tokenizers), each asked once for a question whenever the learner fails at
-it, or a table of texts by their names, which the data have under `rationales`, or both.
+AMPO learns from its own completions as GRPO does. Where all completions of a prompt fail, some give way to right
+answers of a pool of teachers: those after whose reasoning the learner itself finds the right answer likeliest. They are
+compared with the failures that are left, and in the place of a ratio stands the probability of each token, bent
+upwards. Teachers are language models (`teacher="SPEC+SPEC"`, of any tokenizers), each asked once for a question
+whenever the learner fails at it, or a table of texts by their names, which the data have under `rationales`, or both.
 
 Departures: comprehension is that of the answer as it stands in the teacher's text (of all of the text where it does
 not); the loss is averaged over a step's tokens (by the longest length in the authors' code), without an entropy bonus.
@@ -34,7 +34,9 @@ from didact.types import Batch, LanguageLearner, Method, Question, Questions, Ro
 class Config:
     """Options of `ampo`."""
 
-    replaced: int = 2  # attempts at a failed question that teachers' answers take the place of, where there are enough
+    replaced: int = (
+        2  # completions at a failed question that teachers' answers take the place of, where there are enough
+    )
     solvers: tuple[str, ...] = ()  # whose rationales of the data are used, by name; all by default
     shape: float = 0.1  # at which probability a teacher's token teaches most
     scale: bool = False  # divide advantages by the standard deviation of their group
@@ -45,7 +47,7 @@ class Config:
 
 
 class AMPO(Method):
-    """Learn from attempts, and from several teachers where all attempts fail.
+    """Learn from completions, and from several teachers where all completions fail.
 
     Args:
         config: the options.
@@ -107,13 +109,13 @@ class AMPO(Method):
         return terms
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """Tokens; and the attempts, of the share that is guided."""
+        """Tokens; and the completions, of the share that is guided."""
         return {**rollout_counts(batch, {"policy": "token"}), "guided": float(batch.size)}
 
 
 CLAIM = Claim(
-    statement="A decoder that writes sums out in three ways is right on more of them after learning from its attempts "
-    "with answers of three solvers where all attempts fail than from its attempts alone.",
+    statement="A decoder that writes sums out in three ways is right on more of them after learning from its "
+    "completions with answers of three solvers where all completions fail than from its completions alone.",
     arms={
         "ampo": "ampo",
         "grpo": {"method": "grpo", "scale": False},

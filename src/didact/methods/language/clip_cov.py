@@ -38,7 +38,7 @@ class Config:
     hold: float = 1.0  # kl: weight of the divergence from the policy that acted
     clip_low: float = 0.2  # how far a token's probability may fall, as a share, before its gradient is cut off
     clip_high: float = 0.2  # how far it may rise
-    updates: int = 1  # optimizer steps that each round of attempts is for
+    updates: int = 1  # optimizer steps that each round of completions is for
 
     def __post_init__(self) -> None:
         check_range("share", self.share, at_least=0.0, at_most=1.0)

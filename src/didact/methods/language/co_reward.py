@@ -1,8 +1,8 @@
 """Co-Reward: Self-supervised Reinforcement Learning for LLM Reasoning via Contrastive Agreement (Zhang et al. 2025).
 
 Nobody knows the answers. Each question is asked in two wordings; the answer that is most frequent at one wording is
-what attempts at the other are paid for. To be paid for an answer that is wrong, the learner must make the same mistake
-in both wordings.
+what completions at the other are paid for. To be paid for an answer that is wrong, the learner must make the same
+mistake in both wordings.
 
 Departures: the paraphrase comes with the data, in the field `paraphrase`; whole answers are compared, in words; no
 divergence from a reference, and averaged over all tokens of a step, as `grpo` is. With `votes=own`, each wording's own
@@ -45,7 +45,7 @@ class Config:
 
 
 class CoReward(Method):
-    """Learn from the agreement of attempts at two wordings of a question.
+    """Learn from the agreement of completions of two wordings of a question.
 
     Args:
         config: the options.
@@ -126,7 +126,7 @@ CLAIM = Claim(
         "evaluate_every": 1000,
     },
     equal="steps",
-    shows="All arms learn from 256 attempts a step: 16 questions in two wordings, or 32 in one, 8 times each; who "
+    shows="All arms learn from 256 completions a step: 16 questions in two wordings, or 32 in one, 8 times each; who "
     "votes for whom differs, and in one arm the answers are known.",
     omits="Longer training, in which the paper sees votes on one wording collapse, and paraphrases by another model.",
     world="addition:paraphrased",

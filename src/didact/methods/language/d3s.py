@@ -1,14 +1,14 @@
 """Learning More with Less: A Dynamic Dual-Level Down-Sampling Framework (Wang et al. 2026, D3S).
 
-Of the attempts of a step, those are kept whose advantages have the highest variance, and of their tokens those with
+Of the completions of a step, those are kept whose advantages have the highest variance, and of their tokens those with
 the highest product of the advantage's magnitude and the policy's entropy. The shares that are kept are small at first,
 and grow to the whole.
 
-Departures: attempts are compared across the groups of a step; the shares grow linearly with the budget, and are full
-when it is used up; the shares at the beginning are not the paper's; `choose=random` keeps as many attempts and
+Departures: completions are compared across the groups of a step; the shares grow linearly with the budget, and are full
+when it is used up; the shares at the beginning are not the paper's; `choose=random` keeps as many completions and
 tokens, whichever they are.
 
-The claim is not replicated: with fewer attempts and tokens, the learner comes as far in as many steps as with all of
+The claim is not replicated: with fewer completions and tokens, the learner comes as far in as many steps as with all of
 them, and no further, whichever are kept. It may be that Adam takes out the size of gradients, which is what the choice
 makes larger, and that answers of four tokens hold few that could be left out.
 """
@@ -32,15 +32,15 @@ from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, 
 class Config:
     """Options of `d3s`."""
 
-    attempts: float = 0.5  # share of the attempts of a step that is kept at the beginning; all are at the end
-    tokens: float = 0.8  # share of the tokens of these attempts that is kept at the beginning
+    completions: float = 0.5  # share of the completions of a step that is kept at the beginning; all are at the end
+    tokens: float = 0.8  # share of the tokens of these completions that is kept at the beginning
     choose: Literal["telling", "random"] = "telling"  # which are kept: those that tell most, or any
     clip_low: float = 0.2  # how far a token's probability may fall, as a share, before its gradient is cut off
     clip_high: float = 0.2  # how far it may rise
-    updates: int = 1  # optimizer steps that each round of attempts is for
+    updates: int = 1  # optimizer steps that each round of completions is for
 
     def __post_init__(self) -> None:
-        check_range("attempts", self.attempts, above=0.0, at_most=1.0)
+        check_range("completions", self.completions, above=0.0, at_most=1.0)
         check_range("tokens", self.tokens, above=0.0, at_most=1.0)
         check_range("clip_low", self.clip_low, at_least=0.0, at_most=1.0)
         check_range("clip_high", self.clip_high, at_least=0.0)
@@ -48,7 +48,7 @@ class Config:
 
 
 class D3S(Method):
-    """Learn from the attempts and the tokens that tell most, and in the end from all.
+    """Learn from the completions and the tokens that tell most, and in the end from all.
 
     Args:
         config: the options.
@@ -69,12 +69,12 @@ class D3S(Method):
         return add_advantages(writer.write(questions).batch)
 
     def loss(self, batch: Batch) -> Terms:
-        """The term `policy`, averaged over the tokens that are kept; `kept` is their share of the kept attempts'.
+        """The term `policy`, averaged over the tokens that are kept; `kept` is their share of the kept completions'.
 
-        Of what is shown, `entropy` and `length` are of the kept attempts, and the rest of all.
+        Of what is shown, `entropy` and `length` are of the kept completions, and the rest of all.
         """
         config, every = self.config, batch
-        chosen = self._attempts(every)
+        chosen = self._completions(every)
         batch = every.select(chosen)
         tokens = policy_outputs(self.learner(batch), batch)
         rows, advantage = tokens.rows, tokens.rows.spread(batch["advantage"])
@@ -86,9 +86,9 @@ class D3S(Method):
         """A share that was `first` at the beginning, now."""
         return first + self.fraction * (1.0 - first)
 
-    def _attempts(self, batch: Batch) -> Tensor:
-        """Where the attempts are that are learned from."""
-        count = math.ceil(self._share(self.config.attempts) * batch.size)
+    def _completions(self, batch: Batch) -> Tensor:
+        """Where the completions are that are learned from."""
+        count = math.ceil(self._share(self.config.completions) * batch.size)
         if self.config.choose == "random":
             return torch.randperm(batch.size, device=batch["advantage"].device)[:count]
         return max_variance_subset(batch["advantage"], count)
@@ -102,8 +102,8 @@ class D3S(Method):
 
 
 CLAIM = Claim(
-    statement="A decoder that learns from the attempts and tokens that tell most is right on more held-out sums after "
-    "as many steps than one that learns from all of them.",
+    statement="A decoder that learns from the completions and tokens that tell most is right on more held-out sums "
+    "after as many steps than one that learns from all of them.",
     arms={
         "d3s": "d3s",
         "grpo": "grpo",
@@ -122,13 +122,13 @@ CLAIM = Claim(
         "evaluate_every": 1000,
     },
     equal="steps",
-    shows="The same attempts are sampled; half of them and most of their tokens count at first, all at last.",
+    shows="The same completions are sampled; half of them and most of their tokens count at first, all at last.",
     omits="Long answers, where few tokens matter, and the time that is saved by not learning from the others.",
     world="addition",
     seeds=(200, 201, 202, 203, 204),
     tuned_on=(0, 1),
     tuned="Nothing of d3s here; its learning rate is grpo's (3e-4, 1e-3), and its share of tokens was chosen where an "
-    "untrained model learns to begin with a plain character. An earlier claim, with a quarter of the attempts, was "
+    "untrained model learns to begin with a plain character. An earlier claim, with a quarter of the completions, was "
     "looked at on seeds 100 to 104.",
     systems=("learning-more-with-less",),
 )

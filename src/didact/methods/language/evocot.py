@@ -1,20 +1,20 @@
 """EvoCoT: Overcoming the Exploration Bottleneck in Reinforcement Learning (Liu et al. 2025).
 
-A question at which all attempts fail teaches nothing. Stage 1: the learner is told its answer, and writes the chain of
-thought that leads there. Stage 2: it learns from attempts that begin behind the first steps of such chains; the last
+A prompt whose completions all fail teaches nothing. Stage 1: the learner is told its answer, and writes the chain of
+thought that leads there. Stage 2: it learns from completions that begin behind the first steps of such chains; the last
 step is taken away at first, then the last two, until it begins from scratch. Then new chains are written by the learner
 as it is by then.
 
 Departures: a chain is kept where the learner, without the answer, ends it rightly from all steps but the last; chains
 are written when their question comes and fails, not for all questions beforehand; a step more is taken away from all of
-them once `enough` attempts behind the steps that are shown are right, where the paper takes one away after each pass
+them once `enough` completions behind the steps that are shown are right, where the paper takes one away after each pass
 over the questions; questions that are solved from scratch are learned from as well; and averaged over all tokens of a
 step, as `grpo` is. `prefixes=random` shows any number of steps.
 
 Its claim is not replicated: grpo comes as far on three of five seeds, lags behind on one, and on one loses all that it
-could do, while evocot gets 72% to 90% right on all. One attempt in eighty that is right is enough for a rule as simple
-as sorting, and prefixes of random length, which waste nothing on what is already known, do as well as ever
-shorter ones; so what is shown is at most that attempts behind chains are a safer beginning.
+could do, while evocot gets 72% to 90% right on all. One completion in eighty that is right is enough for a rule as
+simple as sorting, and prefixes of random length, which waste nothing on what is already known, do as well as ever
+shorter ones; so what is shown is at most that completions behind chains are a safer beginning.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class Config:
     template: str = "{prompt}{answer}:"  # how the learner is told the answer, with {prompt} and {answer}
     separator: str = "\n"  # what stands between the steps of a chain of thought
     chains: int = 4  # how many chains are written for a failed question, of which the first good one is kept
-    enough: float = 0.5  # share of attempts behind shown steps that are right before one step more is taken away
+    enough: float = 0.5  # share of completions behind shown steps that are right before one step more is taken away
     prefixes: Literal["shortened", "random"] = "shortened"  # steps that are shown: ever fewer, or any number
     clip_low: float = 0.2  # how far a token's probability may fall, as a share, before its gradient is cut off
     clip_high: float = 0.2  # how far it may rise
@@ -111,13 +111,13 @@ class EvoCoT(Method):
         return Terms(policy=tokens.rows.term(losses), **tokens.metrics(batch, prefixed=batch["prefixed"]))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """Tokens, and attempts."""
+        """Tokens, and completions."""
         return {**rollout_counts(batch, {"policy": "token"}), "prefixed": float(batch.size)}
 
 
 CLAIM = Claim(
-    statement="A decoder whose attempts nearly all fail is right on more held-out questions where it learns from "
-    "attempts behind its own chains of thought, ever shorter, than from attempts alone.",
+    statement="A decoder whose completions nearly all fail is right on more held-out questions where it learns from "
+    "completions behind its own chains of thought, ever shorter, than from completions alone.",
     arms={
         "evocot": "evocot",
         "grpo": "grpo",
@@ -136,7 +136,7 @@ CLAIM = Claim(
         "evaluate_every": 1000,
     },
     equal="steps",
-    shows="256 attempts a step are learned from by every arm; the chains cost evocot more sampled tokens.",
+    shows="256 completions a step are learned from by every arm; the chains cost evocot more sampled tokens.",
     omits="Chains that are long and free in form, and questions so hard that only few chains are found.",
     world="sorting:careless",
     seeds=(200, 201, 202, 203, 204),

@@ -1,14 +1,14 @@
 """DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models (Shao et al. 2024, GRPO).
 
-Several attempts are made at each question. How much better an attempt was rewarded than the others of its group is the
-advantage of all its tokens, in the clipped surrogate of PPO; there is no value network.
+Several completions of each prompt are sampled. How much better a completion was rewarded than the others of its group
+is the advantage of all its tokens, in the clipped surrogate of PPO; there is no value network.
 
 Departures: without a KL term unless `kl` is set, and averaged over all tokens of a step, as most of its successors have
 it (DAPO; Yu et al. 2025); `normalise=sequence`, `kl=0.04` and one bound for both sides are the paper's.
 
 In its claim grpo adds 18 points to what answers have taught, but so does `reinforce`, which compares with the mean of
 the round: what is shown is that rewards teach, not that groups are needed. As many demonstrations add 33. A quarter of
-the attempts a step taught nothing; see `examples/addition.py` for a larger decoder.
+the completions a step taught nothing; see `examples/addition.py` for a larger decoder.
 """
 
 from collections.abc import Sequence
@@ -33,9 +33,9 @@ class Config:
     clip_low: float = 0.2  # how far a token's probability may fall, as a share, before its gradient is cut off
     clip_high: float = 0.2  # how far it may rise
     kl: float = 0.0  # weight of the divergence from the learner as it was at the beginning
-    normalise: str = "token"  # what the loss is averaged over: token, or sequence (short attempts count as much)
+    normalise: str = "token"  # what the loss is averaged over: token, or sequence (short completions count as much)
     scale: bool = True  # divide advantages by the standard deviation of their group
-    updates: int = 1  # optimizer steps that each round of attempts is for
+    updates: int = 1  # optimizer steps that each round of completions is for
 
     def __post_init__(self) -> None:
         check_range("clip_low", self.clip_low, at_least=0.0, at_most=1.0)
@@ -46,7 +46,7 @@ class Config:
 
 
 class GRPO(Method):
-    """Learn from how attempts at the same question compare.
+    """Learn from how completions of the same prompt compare.
 
     Args:
         config: the options.
@@ -85,7 +85,7 @@ class GRPO(Method):
 
 CLAIM = Claim(
     statement="A decoder that is right on two of five sums is right on more held-out ones after learning from how its "
-    "own attempts compare.",
+    "own completions compare.",
     arms={
         "grpo": "grpo",
         "reinforce": "reinforce",
@@ -105,12 +105,12 @@ CLAIM = Claim(
         "evaluate_every": 1000,
     },
     equal="steps",
-    shows="What exact rewards of 8 attempts at each of 32 questions a step add to a model that was taught by answers; "
-    "beside it, the same attempts compared with the mean of the round, and as many demonstrations.",
-    omits="The paper compares with PPO, on large models and over more attempts.",
+    shows="What exact rewards of 8 completions at each of 32 questions a step add to a model that was taught by "
+    "answers; beside it, the same completions compared with the mean of the round, and as many demonstrations.",
+    omits="The paper compares with PPO, on large models and over more completions.",
     world="addition",
     seeds=(200, 201, 202, 203, 204),
     tuned_on=(0, 1),
     tuned="The learning rate of grpo (3e-4, 1e-3, 2e-3) and of reinforce (3e-4, 1e-3); sft has theirs. An earlier "
-    "claim, with a quarter of the attempts and beginnings of a number of steps, was looked at on seeds 100 to 104.",
+    "claim, with a quarter of the completions and beginnings of a number of steps, was looked at on seeds 100 to 104.",
 )

@@ -1,16 +1,16 @@
 """Stable Reinforcement Learning for Efficient Reasoning (Dai, Liu & Si 2025, GRPO-lambda).
 
 A penalty on long answers shortens them, but may take away the reasoning that answers are right by, and then accuracy
-collapses. Here only those questions of a step pay less for long right answers that most of their attempts get right:
+collapses. Here only those questions of a step pay less for long right answers that most of their completions get right:
 the best answered share of them, lambda. All others pay 0 or 1, whatever the length.
 
-Departures: attempts that earn a full reward are taken for right, and the others keep what they earned; no divergence
+Departures: completions that earn a full reward are taken for right, and the others keep what they earned; no divergence
 from a reference, and averaged over all tokens of a step, as `grpo` is; the share and the strength by default are not
 checked against the paper's.
 
 The claim is not replicated: on four of five seeds both penalties lead to the very same weights. The learner began at
 55% on the pilot seed, but ended below 30% in every arm on the reported ones, where hardly a question beyond the best
-quarter was answered rightly both with the scratchpad and without it, and a penalty tells only such attempts apart.
+quarter was answered rightly both with the scratchpad and without it, and a penalty tells only such completions apart.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Config:
     strength: float = 0.2  # the most that a right answer loses for its length, as a share of its reward
     clip_low: float = 0.2  # how far a token's probability may fall, as a share, before its gradient is cut off
     clip_high: float = 0.2  # how far it may rise
-    updates: int = 1  # optimizer steps that each round of attempts is for
+    updates: int = 1  # optimizer steps that each round of completions is for
 
     def __post_init__(self) -> None:
         check_range("share", self.share, at_least=0.0, at_most=1.0)
@@ -76,7 +76,7 @@ class GRPOLambda(Method):
         return Terms(policy=tokens.rows.term(losses), **tokens.metrics(batch, penalised=batch["penalised"]))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """Tokens, and attempts."""
+        """Tokens, and completions."""
         return {**rollout_counts(batch, {"policy": "token"}), "penalised": float(batch.size)}
 
 

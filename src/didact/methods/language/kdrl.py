@@ -1,12 +1,13 @@
 """KDRL: Post-Training Reasoning LLMs via Unified Knowledge Distillation and Reinforcement Learning (Xu et al. 2025).
 
-On the student's own attempts, GRPO's objective and the reverse KL from a teacher are improved together: rewards say
-which attempts were good, the teacher says at each token what it would have written.
+On the student's own completions, GRPO's objective and the reverse KL from a teacher are improved together: rewards say
+which completions were good, the teacher says at each token what it would have written.
 
 Departures: the reverse KL is computed over the whole vocabulary, where the paper estimates it from the sampled token
 (`estimate=k2` is its estimator, half the squared difference of log-probabilities), and at a temperature of 1, whatever
-attempts are sampled at; its weight falls linearly from `teacher_weight` to `teacher_end`; `only_wrong` leaves the
-teacher out of attempts that were rewarded in full, which is the paper's reward-guided masking at the level of attempts.
+completions are sampled at; its weight falls linearly from `teacher_weight` to `teacher_end`; `only_wrong` leaves the
+teacher out of completions that were rewarded in full, which is the paper's reward-guided masking at the level of
+completions.
 
 In its claim, neither rewards nor the teacher make a student of some hundred steps better within so few more: on the
 seed that it was tuned on, the share of right answers fell from 31% to 25% with the teacher and to 15% without. What is
@@ -33,7 +34,7 @@ class Config:
     teacher_weight: float = 0.1  # weight of the teacher's term at the beginning
     teacher_end: float = 0.1  # its weight at the end
     estimate: Literal["whole", "k2"] = "whole"  # of the divergence: over the vocabulary, or from the sampled token
-    only_wrong: bool = False  # whether the teacher speaks on attempts without a full reward alone
+    only_wrong: bool = False  # whether the teacher speaks on completions without a full reward alone
     clip_low: float = 0.2  # how far a token's probability may fall, as a share, before its gradient is cut off
     clip_high: float = 0.2  # how far it may rise
 
@@ -88,7 +89,7 @@ class KDRL(Method):
         return rows.term(0.5 * difference.square(), weight=spoken)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """Tokens; of the teacher's term, those of attempts on which it speaks."""
+        """Tokens; of the teacher's term, those of completions on which it speaks."""
         mask = batch["completion_mask"]
         if self.config.only_wrong:
             mask = mask & (batch["reward"] < 1.0)[:, None]
@@ -121,7 +122,7 @@ CLAIM = Claim(
     tuned_on=(0,),
     tuned="The learning rate (0.0001, 0.0003, 0.001) of all arms together and the teacher's weight (0.1, 0.3, 1), on "
     "addition and rewriting, where the three arms differed by little; the world.",
-    shows="What a teacher that is nearly always right adds to rewards, on attempts of the student.",
+    shows="What a teacher that is nearly always right adds to rewards, on completions of the student.",
     omits="Long reasoning, where the paper's students and teachers are large models.",
     systems=("kdrl",),
 )

@@ -1,14 +1,15 @@
 """Bridging Supervised Learning and Reinforcement Learning in Math Reasoning (Chen et al. 2025, NFT).
 
-Right attempts are fitted as in supervised learning. Wrong ones are fitted too, by a negative policy that is made of the
-learner itself: what is left of the policy that acted when the learner, as the policy of right answers, is taken out of
-it. There is no reward model and no value network.
+Right completions are fitted as in supervised learning. Wrong ones are fitted too, by a negative policy that is made of
+the learner itself: what is left of the policy that acted when the learner, as the policy of right answers, is taken out
+of it. There is no reward model and no value network.
 
 Departures: rewards are taken for right where they are 1 or more. On policy, `scaled` has the gradient of GRPO with the
 deviation of a whole group, and `hard` that of GRPO without scaling.
 
-The claim is not replicated: what wrong attempts add to right ones is nothing that five seeds can show, as 256 attempts
-a step, half of them right, hold enough of the latter. It agrees with `grpo`, as theory has it, whose rate it has.
+The claim is not replicated: what wrong completions add to right ones is nothing that five seeds can show, as 256
+completions a step, half of them right, hold enough of the latter. It agrees with `grpo`, as theory has it, whose rate
+it has.
 """
 
 from collections.abc import Sequence
@@ -35,7 +36,7 @@ class Config:
 
     priority: Literal["hard", "even", "scaled"] = "scaled"  # weight of questions, r right: 1-r, 1, root of (1-r)/r
     floor: float = 1.0  # the least ratio of the negative policy; 1 in the authors' code
-    updates: int = 1  # optimizer steps that each round of attempts is for
+    updates: int = 1  # optimizer steps that each round of completions is for
 
     def __post_init__(self) -> None:
         check_range("floor", self.floor, above=0.0, at_most=1.0)
@@ -43,7 +44,7 @@ class Config:
 
 
 class NFT(Method):
-    """Fit right attempts, and wrong ones by what they are not.
+    """Fit right completions, and wrong ones by what they are not.
 
     Args:
         config: the options.
@@ -86,8 +87,8 @@ class NFT(Method):
 
 
 CLAIM = Claim(
-    statement="Fitting what wrong attempts are not, besides right attempts, makes a decoder right on more held-out "
-    "sums than fitting right attempts alone.",
+    statement="Fitting what wrong completions are not, besides right completions, makes a decoder right on more "
+    "held-out sums than fitting right completions alone.",
     arms={
         "nft": "nft",
         "right ones alone": {"method": "reinforce", "baseline": "none"},
@@ -107,12 +108,13 @@ CLAIM = Claim(
         "evaluate_every": 1000,
     },
     equal="steps",
-    shows="With rewards of 0 and 1, REINFORCE without a baseline fits right attempts as rejection sampling does, once.",
+    shows="With rewards of 0 and 1, REINFORCE without a baseline fits right completions as rejection sampling does, "
+    "once.",
     omits="The paper takes several steps a round and models that reach half of the answers by themselves.",
     world="addition",
     seeds=(200, 201, 202, 203, 204),
     tuned_on=(0, 1),
     tuned="The learning rate (3e-4, 1e-3) on grpo and on reinforce with the mean as baseline; the others have theirs. "
-    "An earlier claim, with a quarter of the attempts, was looked at on seeds 100 to 104.",
+    "An earlier claim, with a quarter of the completions, was looked at on seeds 100 to 104.",
     systems=("bridging-supervised-learning-and-reinforcement-l",),
 )

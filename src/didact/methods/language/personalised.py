@@ -1,17 +1,19 @@
 """Personalised Distillation: Empowering Open-Sourced LLMs with Adaptive Learning for Code Generation.
 
-The student attempts each task, and a verifier judges. Only where it fails, a teacher is shown the attempt and asked for
-a better one. What passes the verifier is learned by cross-entropy, both as an answer to the task and as one to the task
-with the attempt. So lessons are spent on what the student cannot do, and begin where it stands (Chen et al. 2023).
+The student answers each task, and a verifier judges. Only where it fails, a teacher is shown the completion and asked
+for a better one. What passes the verifier is learned by cross-entropy, both as an answer to the task and as one to the
+task with the completion. So lessons are spent on what the student cannot do, and begin where it stands (Chen et al.
+2023).
 
-Departures: each round of attempts is one step of the student as it is then, where the paper collects once; the teacher
-is not told what the verifier found, beside that the attempt is wrong. Without a teacher, the data's worked answers are
-its refinements. `teaching` has the paper's alternatives: the teacher's own answers to tasks that the student fails
-(`failed`), or to all as they stand (`all`: standard distillation, in which the student attempts nothing).
+Departures: each round of completions is one step of the student as it is then, where the paper collects once; the
+    teacher
+is not told what the verifier found, beside that the completion is wrong. Without a teacher, the data's worked answers
+are its refinements. `teaching` has the paper's alternatives: the teacher's own answers to tasks that the student fails
+(`failed`), or to all as they stand (`all`: standard distillation, in which the student writes nothing).
 
 The claim is not replicated: three students gained 13 to 19 points on standard distillation, but two, which had learned
-to correct given attempts and failed at 19 of 20 tasks by themselves, fell from a half right to 12% and 15% (with a
-third of the rate, one of them to 16%): lessons on attempts unlike those of the data unlearned what they could do.
+to correct given completions and failed at 19 of 20 tasks by themselves, fell from a half right to 12% and 15% (with a
+third of the rate, one of them to 16%): lessons on completions unlike those of the data unlearned what they could do.
 """
 
 from collections.abc import Sequence
@@ -35,7 +37,7 @@ class Config:
 
     teaching: Literal["refined", "failed", "all"] = "refined"  # the student's failures, tasks it fails, or all tasks
     lessons: Literal["task", "attempt", "both"] = "both"  # what refinements are learned as answers to
-    again: str = "? Again: "  # the words behind an attempt that ask for another
+    again: str = "? Again: "  # the words behind a completion that ask for another
 
 
 class Personalised(Method):
@@ -64,20 +66,20 @@ class Personalised(Method):
     def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
         """Lessons; `lesson` [B] is 1 for them, and 0 for the empty answer that fills a round without any.
 
-        `failed` and `mended` [B] are the shares of wrong attempts, and of teacher's answers that earn a full reward.
+        `failed` and `mended` [B] are the shares of wrong completions, and of teacher's answers that earn a full reward.
         """
         if self.config.teaching == "all":
             return self._lessons(writer, questions, questions, failed=1.0)
-        attempts = writer.write([strip_attempt(question) for question in questions])
-        wrong = (attempts.batch["reward"] < 1.0) & (attempts.batch["trust"] > 0)
+        rollouts = writer.write([strip_attempt(question) for question in questions])
+        wrong = (rollouts.batch["reward"] < 1.0) & (rollouts.batch["trust"] > 0)
         places = wrong.nonzero()[:, 0].tolist()
-        failed, share = [attempts.questions[place] for place in places], len(places) / len(wrong)
+        failed, share = [rollouts.questions[place] for place in places], len(places) / len(wrong)
         if not failed:
-            return _filled(writer.encode(attempts.questions[:1], [""]).batch, lesson=0.0, failed=share)
+            return _filled(writer.encode(rollouts.questions[:1], [""]).batch, lesson=0.0, failed=share)
         if self.config.teaching == "failed":
             failed = list({question.id: question for question in failed}.values())
             return self._lessons(writer, failed, failed, failed=share)
-        again = retry_questions(failed, [attempts.texts[place] for place in places], self.config.again)
+        again = retry_questions(failed, [rollouts.texts[place] for place in places], self.config.again)
         return self._lessons(writer, failed, again, failed=share)
 
     def _lessons(self, writer: Any, tasks: Sequence[Question], asked: Sequence[Question], *, failed: float) -> Batch:
@@ -140,7 +142,7 @@ CLAIM = Claim(
     },
     equal="steps",
     shows="Refinements of the student's own failures against answers to the world's questions as they stand, most of "
-    "them with attempts of others.",
+    "them with completions of others.",
     omits="Programs and their tests; and that less is collected: the teacher writes about as much for either arm.",
     world="addition:second_try",
     seeds=(200, 201, 202, 203, 204),

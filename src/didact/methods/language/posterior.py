@@ -3,12 +3,12 @@
 A reward is evidence by which the model as it was at the beginning becomes a posterior, which gives x the probability
 pi*(x) proportional to pi0(x) exp(r(x) / beta). Rewards alone collapse a policy onto one answer; learning is to bring it
 near to pi*, and by which divergence is a choice of its own: `reverse` is reinforcement learning with a KL penalty, and
-`forward` distributional policy gradients (Khalifa, Elsahar & Dymetman 2021, GDC), which weigh each attempt by how much
-likelier it is under pi*.
+`forward` distributional policy gradients (Khalifa, Elsahar & Dymetman 2021, GDC), which weigh each completion by how
+much likelier it is under pi*.
 
 Departures: each question has a target and a Z of its own (Korbak et al. 2022, "Controlling conditional language models
-without catastrophic forgetting"), estimated from the attempts of the round, or by `normaliser=running` from those of
-earlier rounds too; attempts are made by the policy itself, where GDC has a proposal that follows it; `reverse` is
+without catastrophic forgetting"), estimated from the completions of the round, or by `normaliser=running` from those of
+earlier rounds too; completions are made by the policy itself, where GDC has a proposal that follows it; `reverse` is
 `rloo` with its `kl` for beta, whose gradient is divided by beta.
 
 In its claim the policy keeps what it knew of right answers (those of the data are no less likely than at the beginning)
@@ -38,7 +38,7 @@ class Config:
     beta: float = 0.1  # the reward that is worth a nat of divergence; towards 0, rewards alone count
     divergence: Literal["reverse", "forward"] = "reverse"  # from the posterior: KL(policy || posterior), or the other
     normaliser: Literal["round", "running"] = (
-        "round"  # for forward, attempts that tell each question's Z: latest, or all
+        "round"  # for forward, completions that tell each question's Z: latest, or all
     )
 
     def __post_init__(self) -> None:
@@ -93,25 +93,25 @@ class Posterior(Method):
 
     @torch.no_grad()
     def _by_reference(self, batch: Batch) -> Tensor:
-        """The log-probabilities of attempts [B] at the beginning."""
+        """The log-probabilities of completions [B] at the beginning."""
         seen = batch.to(next(self.reference.learner.parameters()).device)
         return sequence_log_probs(self.reference.learner(seen), seen).cpu()
 
     def loss(self, batch: Batch) -> Terms:
-        """The term `policy`, averaged over attempts; the others are for looking at, `kl` in nats a token."""
+        """The term `policy`, averaged over completions; the others are for looking at, `kl` in nats a token."""
         tokens = policy_outputs(self.learner(batch), batch)
-        attempts = tokens.rows.sums(tokens.log_probs)
-        losses = -(attempts * batch["advantage"])
+        log_probs = tokens.rows.sums(tokens.log_probs)
+        losses = -(log_probs * batch["advantage"])
         policy = Term(losses.sum(), batch.size, rows=losses)
         return Terms(policy=policy, **tokens.metrics(batch, kl=batch["departure"]))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """The attempts."""
+        """The completions."""
         return {"policy": batch.size, "kl": batch.size, **rollout_counts(batch, {})}
 
 
 CLAIM = Claim(
-    statement="After as many attempts, answers of the data, each one of many that are right, are likelier under a "
+    statement="After as many completions, answers of the data, each one of many that are right, are likelier under a "
     "policy that approaches the posterior than under one that learns from rewards alone.",
     arms={
         "posterior": {"method": "posterior", "beta": 0.3},

@@ -1,6 +1,6 @@
 """Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning (Williams 1992, REINFORCE).
 
-A whole attempt is one action: its log-probability is multiplied by how much better it was rewarded than a baseline.
+A whole completion is one action: its log-probability is multiplied by how much better it was rewarded than a baseline.
 
 Departures: the baseline is the mean reward of the round, where the paper leaves it open; `baseline=none` has none.
 
@@ -32,7 +32,7 @@ class Config:
 
 
 class Reinforce(Method):
-    """Learn from rewards of whole attempts.
+    """Learn from rewards of whole completions.
 
     Args:
         config: the options.
@@ -52,14 +52,14 @@ class Reinforce(Method):
         return add_advantages(batch, group=everything, baseline=self.config.baseline, scale=False)
 
     def loss(self, batch: Batch) -> Terms:
-        """The term `policy`, averaged over attempts; the others are for looking at."""
+        """The term `policy`, averaged over completions; the others are for looking at."""
         tokens = policy_outputs(self.learner(batch), batch)
-        attempts = tokens.rows.sums(tokens.log_probs)
-        losses = -(attempts * batch["advantage"])
+        log_probs = tokens.rows.sums(tokens.log_probs)
+        losses = -(log_probs * batch["advantage"])
         return Terms(policy=Term(losses.sum(), batch.size, rows=losses), **tokens.metrics(batch))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """The attempts."""
+        """The completions."""
         return {"policy": batch.size, **rollout_counts(batch, {})}
 
 

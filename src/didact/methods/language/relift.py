@@ -1,12 +1,13 @@
 """Learning What Reinforcement Learning Can't: Interleaved Online Fine-Tuning for Hardest Questions (Ma et al. 2025).
 
-ReLIFT learns from its own attempts as GRPO does. A question at which all attempts fail teaches nothing that way: where
+ReLIFT learns from its own completions as GRPO does. A prompt whose completions all fail teaches nothing that way: where
 the data have a worked answer to it, it is put by, and once enough are there, their answers are learned by
 cross-entropy. So demonstrations are spent on what the model cannot find by itself.
 
 Departures: the demonstrations share the optimizer step of the round in which enough of them are there (the paper takes
-a step for them alone), with the weight `demonstration`; a question counts as failed where no attempt was right; and the
-answers are the data's, where the paper has a large model write them. Rollouts are averaged over the tokens of a step.
+a step for them alone), with the weight `demonstration`; a question counts as failed where no completion was right; and
+the answers are the data's, where the paper has a large model write them. Rollouts are averaged over the tokens of a
+step.
 """
 
 from collections.abc import Sequence
@@ -71,7 +72,7 @@ class _Failed:
 
 
 class ReLIFT(Method):
-    """Learn from attempts, and from demonstrations of what all attempts fail at.
+    """Learn from completions, and from demonstrations of what all completions fail at.
 
     Args:
         config: the options.
@@ -116,14 +117,14 @@ class ReLIFT(Method):
         return terms
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """Tokens of attempts, and those of demonstrations."""
+        """Tokens of completions, and those of demonstrations."""
         found = rollout_counts(batch, {"policy": "token"})
         return {**found, "policy": found["entropy"], "demonstration": token_counts(batch)["token"] - found["entropy"]}
 
 
 CLAIM = Claim(
-    statement="A decoder that is shown answers to the questions at which all its attempts fail is right on more "
-    "held-out sums than one that learns from attempts alone.",
+    statement="A decoder that is shown answers to the prompts whose completions all fail is right on more "
+    "held-out sums than one that learns from completions alone.",
     arms={"relift": "relift", "grpo": "grpo", "sft": {"method": "sft", "lr": 1e-3}},
     method="relift",
     baseline="grpo",

@@ -1,13 +1,13 @@
 """Back to Basics: Revisiting REINFORCE-Style Optimization for Learning from Human Feedback (Ahmadian 2024, RLOO).
 
-REINFORCE on whole attempts, with the mean reward of the other attempts at the same question as the baseline of each.
-The divergence from the model as it was at the beginning is taken off the reward.
+REINFORCE on whole completions, with the mean reward of the other completions of the same prompt as the baseline of
+each. The divergence from the model as it was at the beginning is taken off the reward.
 
 Departures: `kl` is 0 by default, where the paper, whose reward is a learned model, needs some.
 
 In its claim it earned more than plain REINFORCE by 0.4 on average over ten seeds (by very different amounts: whether
 the greedy answer has turned after 12 steps depends on how the model began; five seeds were too few to tell). The mean
-of the round serves as well as that of the other attempts where all questions are as hard.
+of the round serves as well as that of the other completions where all questions are as hard.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Config:
 
 
 class RLOO(Method):
-    """Learn from how an attempt compares with the others at the same question.
+    """Learn from how a completion compares with the others of its prompt.
 
     Args:
         config: the options.
@@ -61,19 +61,19 @@ class RLOO(Method):
         return add_advantages(batch, reward, baseline="leave_one_out", scale=False)
 
     def loss(self, batch: Batch) -> Terms:
-        """The term `policy`, averaged over attempts; the others are for looking at."""
+        """The term `policy`, averaged over completions; the others are for looking at."""
         tokens = policy_outputs(self.learner(batch), batch)
-        attempts = tokens.rows.sums(tokens.log_probs)
-        losses = -(attempts * batch["advantage"])
+        log_probs = tokens.rows.sums(tokens.log_probs)
+        losses = -(log_probs * batch["advantage"])
         return Terms(policy=Term(losses.sum(), batch.size, rows=losses), **tokens.metrics(batch))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """The attempts."""
+        """The completions."""
         return {"policy": batch.size, **rollout_counts(batch, {})}
 
 
 CLAIM = Claim(
-    statement="A policy earns more after as many steps when each attempt is compared with the others at its question "
+    statement="A policy earns more after as many steps when each completion is compared with the others of its prompt "
     "than by plain REINFORCE.",
     arms={
         "rloo": "rloo",

@@ -8,7 +8,7 @@ Departures: each answer learns from its own reward alone (the paper leaves open 
 the second earn), compared with the other answers to the question in the same turn. The bonus then leaves the direction
 of the mean gradient of second answers as it is: it makes them count 1 + bonus times as much as first ones, and the
 reward of the first answer is a baseline. The KL is that of whole distributions, from the beginning of the run in both
-stages, which share one schedule of the learning rate. Questions that hold somebody else's attempt are asked without.
+stages, which share one schedule of the learning rate. Questions that hold somebody else's completion are asked without.
 
 The claim came out the other way: rewards for both answers from the beginning did better on the reported seeds, and two
 stages left the decoder where it was. On seeds 0 and 1 one stage made first answers better and second ones like them, as
@@ -104,7 +104,7 @@ class SCoRe(Method):
 
 CLAIM = Claim(
     statement="A decoder that learns from its own two answers in two stages is right on more held-out sums, four in "
-    "five of which are asked with an attempt, than one that learns from both for their rewards from the beginning.",
+    "five of which are asked with a completion, than one that learns from both for their rewards from the beginning.",
     arms={
         "score": "score",
         "one stage": {"method": "score", "early": 0.0, "bonus": 0.0},
@@ -125,8 +125,8 @@ CLAIM = Claim(
     },
     equal="steps",
     shows="What the stages and the bonus add to rewards for both answers. Correction traces are the data's own: "
-    "attempts of others with right answers behind them.",
-    omits="The attempts that held-out questions hold are not the decoder's own, as they are in the paper, which "
+    "completions of others with right answers behind them.",
+    omits="The completions that held-out questions hold are not the decoder's own, as they are in the paper, which "
     "compares second answers with first ones; and its traces for supervised learning are written by the model.",
     world="addition:second_try",
     seeds=(200, 201, 202, 203, 204),

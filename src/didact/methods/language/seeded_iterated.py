@@ -76,11 +76,11 @@ class SeededIterated(Method):
         """Rollouts of the learner; with their `advantage` [B] while it learns from them."""
         if writer.version % self.generation >= self.config.interaction:
             return writer.write(questions, verify=False).batch
-        attempts = writer.write(questions)
-        batch = add_advantages(attempts.batch)
+        rollouts = writer.write(questions)
+        batch = add_advantages(rollouts.batch)
         if not self.config.supervised:
             return batch
-        given = writer.encode(attempts.questions, writer.given(attempts.questions)).batch
+        given = writer.encode(rollouts.questions, writer.given(rollouts.questions)).batch
         inputs = ("input_ids", "attention_mask", "completion_mask")
         return Batch({**batch, **{f"given.{name}": given[name] for name in inputs}})
 

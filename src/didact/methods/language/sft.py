@@ -68,7 +68,7 @@ CLAIM = Claim(
     seeds=(100, 101, 102, 103, 104),
     tuned_on=(0,),
     tuned="The learning rate of learning from rewards (0.0001, 0.0003, 0.001); that of sft was not tuned.",
-    shows="What an answer for each question is worth beside a verifier that says which attempts are right.",
+    shows="What an answer for each question is worth beside a verifier that says which completions are right.",
     omits="Questions without an answer to fit, for which there are rewards alone; and answers that generalise less "
     "than what the model would find itself.",
 )

@@ -124,7 +124,7 @@ class Verifier(BaseTeacher):
         """
         raise TeacherError(
             f"The verifier {self} was asked about a batch of tensors; it judges texts: use judge(texts, questions), "
-            "or a method whose attempts are verified when they are collected (grpo, rloo, reinforce)."
+            "or a method whose completions are verified when they are collected (grpo, rloo, reinforce)."
         )
 
     def _scores(
