@@ -435,3 +435,60 @@ def test_a_graph_that_never_ends(said, monkeypatch):
     ]
     onnx_model(nodes, weights=constants)
     assert "a.onnx was stopped, as it took more than 1 seconds for 2 examples" in said(*ONNX)
+
+
+def language_model(**changes):
+    """A directory of a causal language model with a tokenizer, and words that teach it."""
+    from tiny_language import save_model
+
+    save_model(Path("model"))
+    content = json.loads(Path("model/config.json").read_text())
+    Path("model/config.json").write_text(json.dumps(content | changes))
+    return ["run", "sft", "--student", "hf:model", "--data", "addition", "--steps", "1", "--no-progress"]
+
+
+SIZES = {
+    "layers": {"num_hidden_layers": 10**6},
+    "nested layers": {"text_config": {"num_hidden_layers": 10**6}},
+    "no layers": {"num_hidden_layers": -1},
+    "width": {"hidden_size": 10**12},
+    "negative width": {"hidden_size": -32},
+    "vocabulary": {"vocab_size": 10**15},
+    "heads": {"num_attention_heads": 0},
+    "a word": {"num_hidden_layers": "two"},
+    "a list": {"hidden_size": [32]},
+    "nothing": {"vocab_size": None},
+}
+
+
+@pytest.mark.parametrize("kind", SIZES)
+def test_sizes_that_a_model_says_of_itself(kind, said):
+    assert "model" in said(*language_model(**SIZES[kind]))
+
+
+@pytest.mark.parametrize("content", [nested("[", "]"), nested('{"a":', "}", "1"), "5", "[]", "{"])
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "tokenizer.json"])
+def test_documents_of_a_model(name, content, said):
+    words = language_model()
+    Path("model", name).write_text(content)
+    assert "model" in said(*words)
+
+
+@pytest.mark.parametrize("name", ["chat_template.jinja", "additional_chat_templates/tool.jinja"])
+def test_a_chat_template_of_two_gibibytes(name, said):
+    words = language_model()
+    Path("model", name).parent.mkdir(exist_ok=True)
+    with Path("model", name).open("w") as file:
+        file.truncate(2 << 30)
+    assert f"model/{name} has 2048 MiB" in said(*words)
+
+
+@pytest.mark.parametrize("template", ["{{ 'a' * 10**15 }}", "{% for i in range(10**9) %}a{% endfor %}", "{{ a.b.c }}"])
+def test_a_chat_template_that_cannot_be_filled_in(template, said):
+    from tiny_language import save_tokenizer
+
+    words = language_model()
+    save_tokenizer(Path("model"), template=template)
+    rows = [{"messages": [{"role": "user", "content": f"a{i}"}], "completion": "b"} for i in range(40)]
+    Path("talk.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "chat template" in said(*words, "--data", "talk.jsonl")

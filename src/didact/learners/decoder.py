@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from didact.documents import Document
+from didact.documents import Document, read_object
 from didact.errors import ConfigError, check_range
 from didact.learners.short_attention import attend, is_short, pair_columns
 from didact.types import Head
@@ -352,7 +352,7 @@ def load_decoder(directory: Path, dtype: torch.dtype = torch.float32) -> Decoder
         ConfigError: it is not there, is broken, or is another architecture.
     """
     try:
-        written = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        written = read_object(directory / "config.json")
         config = _decoder_config(written)
         weights = load_file(directory / "model.safetensors")
         decoder = Decoder(config)

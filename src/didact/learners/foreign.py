@@ -104,8 +104,8 @@ def _without_weights(path: Path) -> ConfigError:
 
 def _check_sizes(path: Path) -> None:
     """Refuse text files that nobody needs so large: reading them would take all memory."""
-    for file in path.iterdir():
-        if file.suffix in (".json", ".jinja", ".txt"):
+    for file in path.rglob("*"):
+        if file.suffix in (".json", ".jinja", ".txt") and file.is_file():
             most = LARGEST.get(file.name, LARGEST_OTHER)
             if (size := file.stat().st_size) > most * MEBIBYTE:
                 raise ConfigError(f"{file} has {size / MEBIBYTE:.0f} MiB, more than the {most} that it may have.")
@@ -121,13 +121,30 @@ def _check_adapter(path: Path) -> None:
 
 
 def _check_config(path: Path) -> None:
-    """Refuse a configuration that asks for kernels from the hub."""
+    """Refuse a configuration that asks for kernels from the hub, or for more layers than there are weights."""
     config = read_json(path / "config.json") if (path / "config.json").is_file() else {}
+    tensors = _tensors(path)
     for name, value in _entries(config):
+        layers = name.endswith(("_layers", "n_layer")) and not name.startswith("max_")
+        if layers and tensors and isinstance(value, int) and not 0 <= value <= tensors:
+            raise ConfigError(
+                f"{path / 'config.json'} gives {name} as {value}, but the weights beside it are {tensors} tensors. "
+                "Save the model again."
+            )
         if name.endswith("_implementation") and "/" in str(value):
             raise ConfigError(
                 f"{path / 'config.json'} asks for the code {value!r} of the hub as its {name}; remove that line."
             )
+
+
+def _tensors(path: Path) -> int:
+    """How many tensors the weights in a directory are; their headers alone are read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        return sum(len(safe_open(file, framework="pt").keys()) for file in path.glob("*.safetensors"))
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(f"The weights in {path} can't be read: {error}. Save the model again.") from error
 
 
 def _entries(value: Any) -> Iterator[tuple[str, Any]]:
