@@ -38,3 +38,11 @@ def test_what_counts_as_undocumented(tmp_path, source, missing):
     (package / "room.py").write_text(source)
     (package / "_private.py").write_text("def f(): ...")
     assert [line.split()[-1] for line in check_docstrings.undocumented(package)] == missing
+
+
+def test_every_name_that_a_package_lists_is_there():
+    """Some packages import what they list only when it is used."""
+    for path in sorted((ROOT / "src" / "didact").rglob("__init__.py")):
+        name = ".".join(path.parent.relative_to(ROOT / "src").parts)
+        package = importlib.import_module(name)
+        assert [one for one in getattr(package, "__all__", ()) if not hasattr(package, one)] == [], name

@@ -9,7 +9,7 @@ from typing import Any
 _HOMES = {
     "Replication": "replicating",
     "ResultStore": "store",
-    "entry": "entries",
+    "catalogue_entry": "entries",
     "replicate": "replicating",
 }
 

@@ -174,15 +174,16 @@ def split_arguments(config: RunConfig | None = None, **settings: object) -> tupl
     parts = [part.name for part in dataclasses.fields(Objects)]
     named = [(ALIASES.get(name, name), value) for name, value in settings.items()]
     given = {name: value for name, value in named if name not in parts or value is not None}
-    words = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
+    words: Document = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
     objects = {name: words.pop(name) for name in parts if not isinstance(words.get(name, ""), str)}
     method = words.get("method", None if config is None else config.method)
     own = {option.name for option in catalogue.find(method).options} if isinstance(method, str) else set()
     options = {name: words.pop(name) for name in own - configs.PLACES.keys() if name in words}
-    values = {**words, "options": {**words.get("options", {}), **options}} if options else words
-    if config is not None and not values:
+    if options:
+        words["options"] = {**dict(words.get("options", {})), **options}
+    if config is not None and not words:
         return config, Objects(**objects)
-    return configs.make_config(values) if config is None else config.replace(**values), Objects(**objects)
+    return configs.make_config(words) if config is None else config.replace(**words), Objects(**objects)
 
 
 def execute(
