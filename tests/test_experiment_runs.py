@@ -191,7 +191,7 @@ def test_directories_that_are_no_run(tmp_path):
     with pytest.raises(CheckpointError, match=r"it has no config\.json"):
         didact.resume(tmp_path)
     (tmp_path / "config.json").write_text("[]")
-    with pytest.raises(CheckpointError, match="not what a run writes"):
+    with pytest.raises(CheckpointError, match="it holds a list, but must hold an object"):
         didact.resume(tmp_path)
     with pytest.raises(ConfigError, match="is a Hugging Face model, but the data are a table"):
         didact.run(method="distill", teacher=str(tmp_path), **QUICK)
