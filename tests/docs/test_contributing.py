@@ -1,5 +1,6 @@
 """The worked example of CONTRIBUTING.md, taken from there and run."""
 
+import importlib
 import re
 import sys
 import types
@@ -88,3 +89,15 @@ def test_it_trains(method_file):
     assert result.status == "done"
     assert before < 0.75 and after > 0.95
     assert result.cost.teacher_calls == 84 * 32
+
+
+def test_the_words_of_the_glossary_are_where_it_says():
+    part = (ROOT / "CONTRIBUTING.md").read_text().split("## Glossary")[1].split("\n## ")[0]
+    named = re.findall(r"\| `(didact[\w.]+)` \|$", part, re.MULTILINE)
+    assert len(named) == len([line for line in part.splitlines() if line.startswith("| ")]) - 1
+    for name in named:
+        room, _, last = name.rpartition(".")
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError:
+            assert hasattr(importlib.import_module(room), last), name
