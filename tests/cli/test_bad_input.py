@@ -271,7 +271,7 @@ def test_a_directory_that_cannot_be_made(refused):
         (["compare", "supervised", "distil"], "There is no method or baseline 'distil'. Did you mean distill"),
         (["run", "distill", "--temprature", "2"], "There is no option --temprature. Did you mean --temperature"),
         (["run", "distill", "--temperature", "hot"], "temperature is 'hot', but must be a number."),
-        (["run", "distill", "--temperature", "-1"], "temperature is -1.0, but must be above 0."),
+        (["run", "distill", "--temperature", "-1"], "temperature is -1.0, but must be above 0 and below inf."),
         (["run", "supervised", "--lables", "3"], "There is no option --lables. Did you mean --labels"),
         (
             ["run", "supervised", "--data", "digts"],

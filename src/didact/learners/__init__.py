@@ -18,11 +18,13 @@ from didact.learners.sharing import share_layers
 from didact.learners.stages import find_stages, match_maps
 from didact.learners.subspace import SubSpace, partition
 from didact.learners.supernet import SubnetSize, Supernet, queries_tap, token_mask
+from didact.learners.taps import TapConfig
 from didact.learners.tokenizers import ByteTokens, HubTokens, NumberTokens, Tokens
 from didact.learners.virtual_step import functional_forward, virtual_step
 from didact.learners.widening import leading_weights, widen
 
 __all__ = [
+    "TapConfig",
     "HIDDEN",
     "AnomalyScore",
     "AnomalyDetector",

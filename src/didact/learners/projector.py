@@ -8,7 +8,7 @@ from torch import nn
 from didact.errors import ConfigError
 
 
-def projector(student: Sequence[int], teacher: Sequence[int], *, seed: int = 0) -> nn.Module:
+def projector(student: Sequence[int], teacher: Sequence[int], *, seed: int = 0, identity: bool = False) -> nn.Module:
     """A linear map from a student's features to the shape of a teacher's, freshly initialised.
 
     Vectors [D] are joined by a linear layer, also token by token for [T, D]; maps [C, H, W] by an unpadded convolution
@@ -18,11 +18,14 @@ def projector(student: Sequence[int], teacher: Sequence[int], *, seed: int = 0) 
         student: the shape of the student's features, without the batch.
         teacher: the shape of the teacher's.
         seed: the only source of randomness of the weights.
+        identity: give no map, but `nn.Identity`, where the shapes are the same.
 
     Raises:
         ConfigError: no such map joins the two shapes.
     """
     student, teacher = tuple(student), tuple(teacher)
+    if identity and student == teacher:
+        return nn.Identity()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if len(student) == len(teacher) in (1, 2) and student[:-1] == teacher[:-1]:

@@ -1,11 +1,25 @@
 """What a teacher's signal asks of a student."""
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
 from didact.errors import TeacherError, check_range
 from didact.losses.classes.divergence import forward_kl
 from didact.losses.labels.supervised import squared_error
 from didact.types import Features, Labels, Signal, Term
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftTargetConfig:
+    """Options of methods that mix `distillation_loss` with the labels' loss."""
+
+    temperature: float = 4.0  # softens the probabilities of both
+    alpha: float = 0.9  # weight of the teacher's term; the labels' term gets the rest
+
+    def __post_init__(self) -> None:
+        check_range("temperature", self.temperature, above=0.0, below=float("inf"))
+        check_range("alpha", self.alpha, at_least=0.0, at_most=1.0)
 
 
 def target_log_probs(signal: Signal, temperature: float, *, classes: int) -> Tensor:

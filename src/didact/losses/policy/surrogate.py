@@ -4,11 +4,29 @@ Axis letters: N tokens.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from didact.errors import check_range
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipConfig:
+    """Options of methods that minimise `ppo_clip_loss`."""
+
+    clip_low: float = 0.2  # how far a token's probability may fall, as a share, before its gradient is cut off
+    clip_high: float = 0.2  # how far it may rise
+
+    def __post_init__(self) -> None:
+        check_range("clip_low", self.clip_low, at_least=0.0, at_most=1.0)
+        check_range("clip_high", self.clip_high, at_least=0.0)
+
+    @property
+    def clip(self) -> tuple[float, float]:
+        """Both bounds, as the functions of this module take them."""
+        return self.clip_low, self.clip_high
 
 
 def ppo_clip_loss(

@@ -25,30 +25,27 @@ from didact.learners import find_stages
 from didact.losses.combining import add_terms
 from didact.losses.features.attention import attention_transfer
 from didact.losses.labels.supervised import label_loss
-from didact.losses.labels.targets import distillation_loss, target_features
+from didact.losses.labels.targets import SoftTargetConfig, distillation_loss, target_features
 from didact.teachers.base import WrappingTeacher
 from didact.types import Batch, ExampleFeed, Learner, Method, Output, Signal, Teacher, Term, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(SoftTargetConfig):
     """Options of `attention_transfer`."""
 
     student_taps: tuple[str, ...] = ()  # the student's layers, by module name; by default the end of each stage
     teacher_taps: tuple[str, ...] = ()  # the teacher's, one for each of the student's; by default the end of each stage
     weight: float = 4.0  # of the squared distance between attention maps, which is at most 2
-    temperature: float = 4.0  # softens the probabilities of both
-    alpha: float = 0.9  # weight of the teacher's probabilities; the labels' term gets the rest
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(self.student_taps) != len(self.teacher_taps):
             raise ConfigError(
                 f"student_taps names {len(self.student_taps)} layers and teacher_taps {len(self.teacher_taps)}; each "
                 "layer of the student needs one of the teacher."
             )
         check_range("weight", self.weight, at_least=0.0, below=float("inf"))
-        check_range("temperature", self.temperature, above=0.0, below=float("inf"))
-        check_range("alpha", self.alpha, at_least=0.0, at_most=1.0)
 
 
 class AttentionTransfer(Method):

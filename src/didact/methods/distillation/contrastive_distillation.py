@@ -21,37 +21,32 @@ from torch.nn import functional as F
 
 from didact.claiming import Claim
 from didact.errors import DataError, check_range
-from didact.learners import HIDDEN
+from didact.learners import TapConfig
 from didact.losses.combining import add_terms
 from didact.losses.labels.supervised import label_loss
-from didact.losses.labels.targets import distillation_loss, target_features
+from didact.losses.labels.targets import SoftTargetConfig, distillation_loss, target_features
 from didact.losses.pairs.contrastive import nce_log_normaliser, nce_loss
 from didact.memory import EmbeddingBank
 from didact.types import Batch, ExampleFeed, Learner, Method, Signal, Teacher, Term, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(TapConfig, SoftTargetConfig):
     """Options of `contrastive_distillation`."""
 
-    student_tap: str = HIDDEN  # the student's layer, by module name; "hidden" is what its head is given
-    teacher_tap: str = HIDDEN  # the teacher's layer, by module name; "hidden" is what its head is given
     width: int = 128  # of the embeddings that are compared
     negatives: int = 4096  # how many examples each is told from; drawn from the bank where it holds more
     bank_momentum: float = 0.5  # how much of an example's embedding in the bank stays when it comes again
     sharpness: float = 0.07  # the temperature that inner products of embeddings are divided by
     weight: float = 0.8  # of the contrastive term
-    temperature: float = 4.0  # softens the probabilities of both
-    alpha: float = 0.9  # weight of the teacher's probabilities; the labels' term gets the rest
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_range("width", self.width, at_least=1)
         check_range("negatives", self.negatives, at_least=2)
         check_range("bank_momentum", self.bank_momentum, at_least=0.0, below=1.0)
         check_range("sharpness", self.sharpness, at_least=0.01, at_most=100.0)
         check_range("weight", self.weight, at_least=0.0, below=float("inf"))
-        check_range("temperature", self.temperature, above=0.0, below=float("inf"))
-        check_range("alpha", self.alpha, at_least=0.0, at_most=1.0)
 
 
 class _Side(nn.Module):

@@ -14,22 +14,14 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from didact.claiming import Claim
-from didact.errors import check_range
 from didact.losses.labels.supervised import label_loss
-from didact.losses.labels.targets import distillation_loss
+from didact.losses.labels.targets import SoftTargetConfig, distillation_loss
 from didact.types import Batch, ExampleFeed, Learner, Method, Teacher, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(SoftTargetConfig):
     """Options of `distill`."""
-
-    temperature: float = 4.0  # softens the probabilities of both; 1 leaves them as they are
-    alpha: float = 0.9  # weight of the teacher's term; the labels' term gets the rest
-
-    def __post_init__(self) -> None:
-        check_range("temperature", self.temperature, above=0.0)
-        check_range("alpha", self.alpha, at_least=0.0, at_most=1.0)
 
 
 class Distill(Method):

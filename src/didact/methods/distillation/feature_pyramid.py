@@ -91,8 +91,7 @@ class FeaturePyramid(Method):
         check_range("normal", config.normal, below=output.logits.shape[-1])
         shapes = [(output.features[own].shape[1:], theirs[tap].shape[1:]) for own, tap in self.pairs]
         self.projectors = nn.ModuleList(
-            nn.Identity() if mine == other else projector(mine, other, seed=seed + k)
-            for k, (mine, other) in enumerate(shapes)
+            projector(mine, other, seed=seed + k, identity=True) for k, (mine, other) in enumerate(shapes)
         )
         self.alarm = AnomalyScore(output.logits.shape[-1], normal=config.normal, margin=config.alarm)
 

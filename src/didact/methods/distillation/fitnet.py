@@ -19,27 +19,22 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.learners import HIDDEN, projector
+from didact.learners import TapConfig, projector
 from didact.losses.features.distances import feature_mse
 from didact.losses.labels.supervised import label_loss
-from didact.losses.labels.targets import distillation_loss
+from didact.losses.labels.targets import SoftTargetConfig, distillation_loss
 from didact.types import Batch, ExampleFeed, Features, Learner, Method, Teacher, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(TapConfig, SoftTargetConfig):
     """Options of `fitnet`."""
 
-    student_tap: str = HIDDEN  # the student's guided layer, by module name; "hidden" is what its head is given
-    teacher_tap: str = HIDDEN  # the teacher's hint layer, by module name; "hidden" is what its head is given
     hint_share: float = 0.3  # share of the budget that goes into the first stage
-    temperature: float = 4.0  # softens the probabilities of both in the second stage
-    alpha: float = 0.9  # weight of the teacher's term in the second stage; the labels' term gets the rest
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_range("hint_share", self.hint_share, at_least=0.0, below=1.0)
-        check_range("temperature", self.temperature, above=0.0)
-        check_range("alpha", self.alpha, at_least=0.0, at_most=1.0)
 
 
 class FitNet(Method):

@@ -22,14 +22,14 @@ from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.losses.combining import self_paced_weights
 from didact.losses.labels.supervised import cross_entropy, label_loss
-from didact.losses.labels.targets import distillation_loss, target_probs
+from didact.losses.labels.targets import SoftTargetConfig, distillation_loss, target_probs
 from didact.memory import ClassMeans
 from didact.teachers import ClassGroups, committee_members
 from didact.types import Batch, Labels, Learner, Logits, Method, Signal, Teacher, Term, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(SoftTargetConfig):
     """Options of `knowledge_concentration`."""
 
     specialists: int = 3  # how many groups the classes are parted into, in their order, each of two classes or more
@@ -41,11 +41,10 @@ class Config:
     alpha: float = 0.5  # weight of the specialists' term; the labels' term gets the rest
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_range("specialists", self.specialists, at_least=1)
         check_range("prepare", self.prepare, above=0.0, below=1.0)
         check_range("pacing", self.pacing, at_least=0.0, at_most=1.0)
-        check_range("temperature", self.temperature, above=0.0)
-        check_range("alpha", self.alpha, at_least=0.0, at_most=1.0)
 
 
 class KnowledgeConcentration(Method):

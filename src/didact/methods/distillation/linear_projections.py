@@ -25,29 +25,26 @@ from didact.errors import ConfigError, check_range
 from didact.learners import HIDDEN, ClassDirections, ModuleLearner
 from didact.losses.classes.subclasses import subclass_kl, subclass_log_probs
 from didact.losses.labels.supervised import label_loss
-from didact.losses.labels.targets import distillation_loss, target_features, target_probs
+from didact.losses.labels.targets import SoftTargetConfig, distillation_loss, target_features, target_probs
 from didact.teachers import unwrap
 from didact.types import Batch, Buffer, ExampleFeed, Method, Teacher, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(SoftTargetConfig):
     """Options of `linear_projections`."""
 
     subclasses: int = 4  # into how many each class is split
     sharpness: float = 1.0  # temperature of the split: the lower, the more an example belongs to one subclass
     gather: float = 0.1  # first share of the budget, in which the directions are found
     weight: float = 1.0  # weight of the subclasses against the classes in what the teacher says
-    temperature: float = 4.0  # softens the probabilities of the classes
-    alpha: float = 0.9  # weight of what the teacher says; the labels get the rest
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_range("subclasses", self.subclasses, at_least=2)
         check_range("sharpness", self.sharpness, above=0.0)
         check_range("gather", self.gather, above=0.0, below=1.0)
         check_range("weight", self.weight, at_least=0.0)
-        check_range("temperature", self.temperature, above=0.0)
-        check_range("alpha", self.alpha, at_least=0.0, at_most=1.0)
 
 
 class LinearProjections(Method):

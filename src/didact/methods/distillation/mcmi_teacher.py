@@ -24,28 +24,25 @@ from didact.claiming import Claim
 from didact.errors import TeacherError, check_range
 from didact.losses.classes.divergence import reverse_kl
 from didact.losses.labels.supervised import cross_entropy, label_loss
-from didact.losses.labels.targets import distillation_loss, target_log_probs
+from didact.losses.labels.targets import SoftTargetConfig, distillation_loss, target_log_probs
 from didact.memory import ClassMeans
 from didact.teachers import TunedTeacher
 from didact.types import Batch, ExampleFeed, Learner, Method, Teacher, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(SoftTargetConfig):
     """Options of `mcmi_teacher`."""
 
     information: float = 0.15  # weight of the conditional mutual information; 0 trains further on likelihood alone
     tune: float = 0.2  # share of the budget that trains the teacher further
     memory: float = 0.9  # how much of a class's mean prediction stays from batch to batch
-    temperature: float = 4.0  # softens the probabilities of both, once the teacher teaches
-    alpha: float = 0.9  # weight of the teacher's term; the labels' term gets the rest
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_range("information", self.information, at_least=0.0)
         check_range("tune", self.tune, above=0.0, below=1.0)
         check_range("memory", self.memory, above=0.0, below=1.0)
-        check_range("temperature", self.temperature, above=0.0)
-        check_range("alpha", self.alpha, at_least=0.0, at_most=1.0)
 
 
 class McmiTeacher(Method):

@@ -16,11 +16,11 @@ which can turn the directions by itself, so that the pull says little to the stu
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import ConfigError, TeacherError, check_range
-from didact.learners import HIDDEN, projector
+from didact.learners import TapConfig, projector
 from didact.losses.features.distances import norm_direction
 from didact.losses.labels.supervised import label_loss
 from didact.losses.labels.targets import distillation_loss
@@ -29,11 +29,9 @@ from didact.types import Batch, ExampleFeed, Features, Learner, Method, Teacher,
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(TapConfig):
     """Options of `norm_direction`."""
 
-    student_tap: str = HIDDEN  # the student's features, by module name; "hidden" is what its head is given
-    teacher_tap: str = HIDDEN  # the teacher's features, by module name; "hidden" is what its head is given
     weight: float = 2.0  # of the norm and direction of the features
     teacher_weight: float = 1.0  # of the teacher's softened probabilities
     temperature: float = 4.0  # softens the probabilities of both
@@ -70,8 +68,7 @@ class NormDirection(Method):
                 f"teacher_tap is {config.teacher_tap!r}, whose features have the shape {list(theirs.shape[1:])}, but a "
                 "class's direction is that of a vector; tap a layer that gives vectors, such as hidden."
             )
-        same = mine.shape[1:] == theirs.shape[1:]
-        self.projector = nn.Identity() if same else projector(mine.shape[1:], theirs.shape[1:], seed=seed)
+        self.projector = projector(mine.shape[1:], theirs.shape[1:], seed=seed, identity=True)
         self.means = ClassMeans(output.logits.shape[-1], theirs.shape[1:], decay=1.0)
         self.seen: list[tuple[Tensor, Tensor]] = []
 

@@ -14,11 +14,11 @@ the same shape are compared as they are, as in the paper; others go through a li
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.learners import HIDDEN, projector
+from didact.learners import TapConfig, projector
 from didact.losses.features.distances import feature_cosine
 from didact.losses.labels.supervised import label_loss
 from didact.losses.labels.targets import target_features
@@ -26,12 +26,10 @@ from didact.types import Batch, ExampleFeed, Learner, Method, Teacher, Terms, is
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(TapConfig):
     """Options of `privileged_information`."""
 
     alpha: float = 0.9  # weight of the teacher's features; the labels get the rest
-    student_tap: str = HIDDEN  # the student's layer, by module name; "hidden" is what its head is given
-    teacher_tap: str = HIDDEN  # the teacher's layer, by module name; "hidden" is what its head is given
 
     def __post_init__(self) -> None:
         check_range("alpha", self.alpha, at_least=0.0, at_most=1.0)
@@ -56,7 +54,7 @@ class PrivilegedInformation(Method):
         teacher.tap(config.teacher_tap)
         mine = learner(sample).features[config.student_tap].shape[1:]
         theirs = target_features(teacher.signal(sample), config.teacher_tap).shape[1:]
-        self.projector = nn.Identity() if mine == theirs else projector(mine, theirs, seed=seed)
+        self.projector = projector(mine, theirs, seed=seed, identity=True)
 
     def loss(self, batch: Batch) -> Terms:
         """`feature` over all examples; `label` over those that have one."""

@@ -17,29 +17,24 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.learners import HIDDEN
+from didact.learners import TapConfig
 from didact.losses.labels.supervised import label_loss
-from didact.losses.labels.targets import distillation_loss, target_features
+from didact.losses.labels.targets import SoftTargetConfig, distillation_loss, target_features
 from didact.losses.pairs.relational import rkd_angle, rkd_distance
 from didact.types import Batch, ExampleFeed, Learner, Method, Teacher, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(TapConfig, SoftTargetConfig):
     """Options of `relational`."""
 
-    student_tap: str = HIDDEN  # the student's layer, by module name; "hidden" is what its head is given
-    teacher_tap: str = HIDDEN  # the teacher's layer, by module name; "hidden" is what its head is given
     distance: float = 25.0  # weight of the distances between examples
     angle: float = 50.0  # weight of the angles that they form
-    temperature: float = 4.0  # softens the probabilities of both
-    alpha: float = 0.9  # weight of the teacher's probabilities; the labels' term gets the rest
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_range("distance", self.distance, at_least=0.0, below=float("inf"))
         check_range("angle", self.angle, at_least=0.0, below=float("inf"))
-        check_range("temperature", self.temperature, above=0.0, below=float("inf"))
-        check_range("alpha", self.alpha, at_least=0.0, at_most=1.0)
 
 
 class Relational(Method):

@@ -21,13 +21,13 @@ from torch import Tensor
 from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses.labels.supervised import label_loss
-from didact.losses.labels.targets import distillation_loss, target_probs
+from didact.losses.labels.targets import SoftTargetConfig, distillation_loss, target_probs
 from didact.losses.pairs.transport import LEAST_REGULARISATION, sinkhorn_distance
 from didact.types import Batch, ExampleFeed, Learner, Method, Teacher, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(SoftTargetConfig):
     """Options of `sinkhorn`."""
 
     temperature: float = 2.0  # softens the probabilities of both
@@ -37,8 +37,7 @@ class Config:
     iterations: int = 20  # how often the plan's rows and columns are scaled
 
     def __post_init__(self) -> None:
-        check_range("temperature", self.temperature, above=0.0)
-        check_range("alpha", self.alpha, at_least=0.0, at_most=1.0)
+        super().__post_init__()
         check_range("beta", self.beta, at_least=0.0)
         check_range("regularisation", self.regularisation, at_least=LEAST_REGULARISATION)
         check_range("iterations", self.iterations, at_least=1)

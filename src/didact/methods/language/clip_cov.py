@@ -23,12 +23,12 @@ from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.losses.policy.outputs import add_advantages, policy_outputs, rollout_counts
 from didact.losses.policy.selection import sample_in_band, token_covariances, top_share
-from didact.losses.policy.surrogate import k3_kl
+from didact.losses.policy.surrogate import ClipConfig, k3_kl
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(ClipConfig):
     """Options of `clip_cov`."""
 
     control: Literal["clip", "kl"] = "clip"  # of tokens with a high covariance: no gradient, or held to what they were
@@ -36,17 +36,14 @@ class Config:
     band_low: float = 1.0  # clip: the lowest covariance that may be controlled
     band_high: float = 5.0  # clip: the highest
     hold: float = 1.0  # kl: weight of the divergence from the policy that acted
-    clip_low: float = 0.2  # how far a token's probability may fall, as a share, before its gradient is cut off
-    clip_high: float = 0.2  # how far it may rise
     updates: int = 1  # optimizer steps that each round of completions is for
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_range("share", self.share, at_least=0.0, at_most=1.0)
         check_range("band_low", self.band_low, at_least=0.0)
         check_range("band_high", self.band_high, at_least=0.0)
         check_range("hold", self.hold, at_least=0.0)
-        check_range("clip_low", self.clip_low, at_least=0.0, at_most=1.0)
-        check_range("clip_high", self.clip_high, at_least=0.0)
         check_range("updates", self.updates, at_least=1)
         if self.band_low > self.band_high:
             raise ConfigError(f"band_low is {self.band_low:g}, but must be at most band_high, {self.band_high:g}.")
@@ -86,7 +83,7 @@ class ClipCov(Method):
         config = self.config
         tokens = policy_outputs(self.learner(batch), batch)
         rows, advantage = tokens.rows, tokens.rows.spread(batch["advantage"])
-        losses = tokens.ppo_clip_loss(batch["advantage"], config.clip_low, config.clip_high)
+        losses = tokens.ppo_clip_loss(batch["advantage"], *config.clip)
         covariance = token_covariances(tokens.log_probs, advantage, rows.weight)
         if config.control == "clip":
             draws = torch.rand(len(covariance), device=covariance.device)

@@ -24,24 +24,22 @@ import torch
 from torch import Tensor
 
 from didact.claiming import Claim
-from didact.errors import DataError, check_range
+from didact.errors import DataError
 from didact.losses.labels.votes import cross_view_vote, majority_vote
 from didact.losses.policy.outputs import add_advantages, policy_outputs, rollout_counts
+from didact.losses.policy.surrogate import ClipConfig
 from didact.rollouts import concat
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(ClipConfig):
     """Options of `co_reward`."""
 
     votes: Literal["other", "own", "single"] = "other"  # which wording's votes pay; single asks one wording alone
-    clip_low: float = 0.2  # how far a token's probability may fall, as a share, before its gradient is cut off
-    clip_high: float = 0.2  # how far it may rise
 
     def __post_init__(self) -> None:
-        check_range("clip_low", self.clip_low, at_least=0.0, at_most=1.0)
-        check_range("clip_high", self.clip_high, at_least=0.0)
+        super().__post_init__()
 
 
 class CoReward(Method):
@@ -81,7 +79,7 @@ class CoReward(Method):
     def loss(self, batch: Batch) -> Terms:
         """The term `policy`, averaged over tokens; the others are for looking at, the reward that of the votes."""
         tokens = policy_outputs(self.learner(batch), batch)
-        losses = tokens.ppo_clip_loss(batch["advantage"], self.config.clip_low, self.config.clip_high)
+        losses = tokens.ppo_clip_loss(batch["advantage"], *self.config.clip)
         return Terms(policy=tokens.rows.term(losses), **tokens.metrics(batch))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

@@ -25,25 +25,23 @@ from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses.policy.outputs import add_advantages, policy_outputs
 from didact.losses.policy.selection import informative_tokens, max_variance_subset
+from didact.losses.policy.surrogate import ClipConfig
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(ClipConfig):
     """Options of `d3s`."""
 
     completions: float = 0.5  # share of the completions of a step that is kept at the beginning; all are at the end
     tokens: float = 0.8  # share of the tokens of these completions that is kept at the beginning
     choose: Literal["telling", "random"] = "telling"  # which are kept: those that tell most, or any
-    clip_low: float = 0.2  # how far a token's probability may fall, as a share, before its gradient is cut off
-    clip_high: float = 0.2  # how far it may rise
     updates: int = 1  # optimizer steps that each round of completions is for
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_range("completions", self.completions, above=0.0, at_most=1.0)
         check_range("tokens", self.tokens, above=0.0, at_most=1.0)
-        check_range("clip_low", self.clip_low, at_least=0.0, at_most=1.0)
-        check_range("clip_high", self.clip_high, at_least=0.0)
         check_range("updates", self.updates, at_least=1)
 
 
@@ -79,7 +77,7 @@ class D3S(Method):
         tokens = policy_outputs(self.learner(batch), batch)
         rows, advantage = tokens.rows, tokens.rows.spread(batch["advantage"])
         kept = self._tokens(advantage, tokens.entropy, rows.weight)
-        losses = tokens.ppo_clip_loss(batch["advantage"], config.clip_low, config.clip_high)
+        losses = tokens.ppo_clip_loss(batch["advantage"], *config.clip)
         return Terms(policy=rows.term(losses, weight=kept), **tokens.metrics(every, kept=kept))
 
     def _share(self, first: float) -> float:

@@ -29,12 +29,13 @@ from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.losses.policy.groups import failed_groups
 from didact.losses.policy.outputs import add_advantages, policy_outputs, rollout_counts
+from didact.losses.policy.surrogate import ClipConfig
 from didact.rollouts import Chains, Rollouts, concat, continue_prefixes, write_chains
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(ClipConfig):
     """Options of `evocot`."""
 
     template: str = "{prompt}{answer}:"  # how the learner is told the answer, with {prompt} and {answer}
@@ -42,18 +43,15 @@ class Config:
     chains: int = 4  # how many chains are written for a failed question, of which the first good one is kept
     enough: float = 0.5  # share of completions behind shown steps that are right before one step more is taken away
     prefixes: Literal["shortened", "random"] = "shortened"  # steps that are shown: ever fewer, or any number
-    clip_low: float = 0.2  # how far a token's probability may fall, as a share, before its gradient is cut off
-    clip_high: float = 0.2  # how far it may rise
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if "{prompt}" not in self.template or "{answer}" not in self.template:
             raise ConfigError(f"template is {self.template!r}; it must have {{prompt}} and {{answer}} in it.")
         if not self.separator:
             raise ConfigError("separator is empty; give what stands between steps, such as a line break.")
         check_range("chains", self.chains, at_least=1)
         check_range("enough", self.enough, above=0.0, at_most=1.0)
-        check_range("clip_low", self.clip_low, at_least=0.0, at_most=1.0)
-        check_range("clip_high", self.clip_high, at_least=0.0)
 
 
 class EvoCoT(Method):
@@ -107,7 +105,7 @@ class EvoCoT(Method):
         """The term `policy`, averaged over tokens; the others are for looking at."""
         config = self.config
         tokens = policy_outputs(self.learner(batch), batch)
-        losses = tokens.ppo_clip_loss(batch["advantage"], config.clip_low, config.clip_high)
+        losses = tokens.ppo_clip_loss(batch["advantage"], *config.clip)
         return Terms(policy=tokens.rows.term(losses), **tokens.metrics(batch, prefixed=batch["prefixed"]))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

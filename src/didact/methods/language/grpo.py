@@ -20,26 +20,23 @@ from torch import Tensor
 from didact.claiming import Claim
 from didact.errors import check_choice, check_range
 from didact.losses.policy.outputs import add_advantages, policy_outputs, rollout_counts
-from didact.losses.policy.surrogate import k3_kl
+from didact.losses.policy.surrogate import ClipConfig, k3_kl
 from didact.losses.tokens.rows import NORMALISATIONS
 from didact.teachers import snapshot
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(ClipConfig):
     """Options of `grpo`."""
 
-    clip_low: float = 0.2  # how far a token's probability may fall, as a share, before its gradient is cut off
-    clip_high: float = 0.2  # how far it may rise
     kl: float = 0.0  # weight of the divergence from the learner as it was at the beginning
     normalise: str = "token"  # what the loss is averaged over: token, or sequence (short completions count as much)
     scale: bool = True  # divide advantages by the standard deviation of their group
     updates: int = 1  # optimizer steps that each round of completions is for
 
     def __post_init__(self) -> None:
-        check_range("clip_low", self.clip_low, at_least=0.0, at_most=1.0)
-        check_range("clip_high", self.clip_high, at_least=0.0)
+        super().__post_init__()
         check_range("kl", self.kl, at_least=0.0)
         check_choice("normalise", self.normalise, NORMALISATIONS)
         check_range("updates", self.updates, at_least=1)
@@ -69,12 +66,11 @@ class GRPO(Method):
         """The terms `policy`, and `kl` where there is a reference; the others are for looking at."""
         config, by = self.config, self.config.normalise
         tokens = policy_outputs(self.learner(batch), batch)
-        advantage, bounds = batch["advantage"], (config.clip_low, config.clip_high)
-        terms = Terms(policy=tokens.rows.term(tokens.ppo_clip_loss(advantage, *bounds), by=by))
+        terms = Terms(policy=tokens.rows.term(tokens.ppo_clip_loss(batch["advantage"], *config.clip), by=by))
         if self.reference is not None:
             theirs = tokens.signal_log_probs(self.reference.signal(batch))
             terms["kl"] = tokens.rows.term(k3_kl(tokens.log_probs, theirs), by=by).times(config.kl)
-        terms |= tokens.metrics(batch, clipped=tokens.clip_mask(advantage, *bounds))
+        terms |= tokens.metrics(batch, clipped=tokens.clip_mask(batch["advantage"], *config.clip))
         return terms
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

@@ -24,24 +24,22 @@ from didact.errors import check_range
 from didact.losses.policy.outputs import add_advantages, policy_outputs, rollout_counts
 from didact.losses.policy.rewards import penalise_length
 from didact.losses.policy.selection import most_accurate_groups
+from didact.losses.policy.surrogate import ClipConfig
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(ClipConfig):
     """Options of `grpo_lambda`."""
 
     share: float = 0.2  # of the questions of a round, how many are paid by length too; the best answered ones
     strength: float = 0.2  # the most that a right answer loses for its length, as a share of its reward
-    clip_low: float = 0.2  # how far a token's probability may fall, as a share, before its gradient is cut off
-    clip_high: float = 0.2  # how far it may rise
     updates: int = 1  # optimizer steps that each round of completions is for
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_range("share", self.share, at_least=0.0, at_most=1.0)
         check_range("strength", self.strength, at_least=0.0, at_most=1.0)
-        check_range("clip_low", self.clip_low, at_least=0.0, at_most=1.0)
-        check_range("clip_high", self.clip_high, at_least=0.0)
         check_range("updates", self.updates, at_least=1)
 
 
@@ -72,7 +70,7 @@ class GRPOLambda(Method):
     def loss(self, batch: Batch) -> Terms:
         """The term `policy`, averaged over tokens; the others are for looking at."""
         tokens = policy_outputs(self.learner(batch), batch)
-        losses = tokens.ppo_clip_loss(batch["advantage"], self.config.clip_low, self.config.clip_high)
+        losses = tokens.ppo_clip_loss(batch["advantage"], *self.config.clip)
         return Terms(policy=tokens.rows.term(losses), **tokens.metrics(batch, penalised=batch["penalised"]))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

@@ -23,26 +23,24 @@ from torch import Tensor
 from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses.policy.outputs import add_advantages, policy_outputs, rollout_counts
+from didact.losses.policy.surrogate import ClipConfig
 from didact.losses.tokens.divergence import token_divergence
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Teacher, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(ClipConfig):
     """Options of `kdrl`."""
 
     teacher_weight: float = 0.1  # weight of the teacher's term at the beginning
     teacher_end: float = 0.1  # its weight at the end
     estimate: Literal["whole", "k2"] = "whole"  # of the divergence: over the vocabulary, or from the sampled token
     only_wrong: bool = False  # whether the teacher speaks on completions without a full reward alone
-    clip_low: float = 0.2  # how far a token's probability may fall, as a share, before its gradient is cut off
-    clip_high: float = 0.2  # how far it may rise
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_range("teacher_weight", self.teacher_weight, at_least=0.0)
         check_range("teacher_end", self.teacher_end, at_least=0.0)
-        check_range("clip_low", self.clip_low, at_least=0.0, at_most=1.0)
-        check_range("clip_high", self.clip_high, at_least=0.0)
 
 
 class KDRL(Method):
@@ -70,7 +68,7 @@ class KDRL(Method):
         config = self.config
         tokens = policy_outputs(self.learner(batch), batch)
         rows = tokens.rows
-        policy = tokens.ppo_clip_loss(batch["advantage"], config.clip_low, config.clip_high)
+        policy = tokens.ppo_clip_loss(batch["advantage"], *config.clip)
         weight = config.teacher_weight + self.fraction * (config.teacher_end - config.teacher_weight)
         terms = Terms(policy=rows.term(policy), teacher=self._teacher_term(batch, tokens).times(weight))
         terms |= tokens.metrics(batch)

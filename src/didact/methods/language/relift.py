@@ -21,25 +21,23 @@ from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.losses.policy.groups import failed_groups
 from didact.losses.policy.outputs import add_advantages, policy_outputs, rollout_counts
+from didact.losses.policy.surrogate import ClipConfig
 from didact.losses.tokens.rows import token_counts
 from didact.rollouts import append_off_policy, completion_of
 from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(ClipConfig):
     """Options of `relift`."""
 
     demonstrations: int = 16  # failed questions that are put by before their answers are learned
     demonstration: float = 1.0  # weight of the answers' cross-entropy
-    clip_low: float = 0.2  # how far a token's probability may fall, as a share, before its gradient is cut off
-    clip_high: float = 0.2  # how far it may rise
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_range("demonstrations", self.demonstrations, at_least=1)
         check_range("demonstration", self.demonstration, above=0.0)
-        check_range("clip_low", self.clip_low, at_least=0.0, at_most=1.0)
-        check_range("clip_high", self.clip_high, at_least=0.0)
 
 
 class _Failed:
@@ -108,7 +106,7 @@ class ReLIFT(Method):
         tokens = policy_outputs(self.learner(batch), batch)
         rows = tokens.rows
         own = rows.spread(batch["own"])
-        policy = tokens.ppo_clip_loss(batch["advantage"], config.clip_low, config.clip_high)
+        policy = tokens.ppo_clip_loss(batch["advantage"], *config.clip)
         terms = Terms(
             policy=rows.term(policy, weight=own),
             demonstration=rows.term(-tokens.log_probs, weight=1.0 - own).times(config.demonstration),
