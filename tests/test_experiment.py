@@ -307,6 +307,11 @@ def test_what_does_not_fit_is_refused(settings, error, said, monkeypatch):
     assert str(caught.value).startswith(said)
 
 
+def test_options_beside_options_that_are_no_table():
+    with pytest.raises(ConfigError, match="options is 5, but must be a table"):
+        running.split_arguments(method="supervised", options=5, label_smoothing=0.1)
+
+
 def test_a_task_that_the_method_is_not_for():
     regression = sources.from_tensors(DATA.tensors["x"], DATA.tensors["x"].sum(1))
     with pytest.raises(ConfigError, match="'fitnet' is for classification, but the data 'tensors' are a regression"):

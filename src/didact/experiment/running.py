@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -179,8 +179,9 @@ def split_arguments(config: RunConfig | None = None, **settings: object) -> tupl
     method = words.get("method", None if config is None else config.method)
     own = {option.name for option in catalogue.find(method).options} if isinstance(method, str) else set()
     options = {name: words.pop(name) for name in own - configs.PLACES.keys() if name in words}
-    if options:
-        words["options"] = {**dict(words.get("options", {})), **options}
+    inner = words.get("options", {})
+    if options and isinstance(inner, Mapping):
+        words["options"] = {**inner, **options}
     if config is not None and not words:
         return config, Objects(**objects)
     return configs.make_config(words) if config is None else config.replace(**words), Objects(**objects)
