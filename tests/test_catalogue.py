@@ -189,6 +189,12 @@ class Mine(Base):
 '''
 
 
+@pytest.mark.parametrize("name", catalogue.names())
+def test_a_method_is_read_on_one_screen_or_two(name):
+    lines = catalogue.find(name).path.read_text().splitlines()
+    assert len(lines) <= 150, f"{len(lines)} lines: move a formula to losses/, or what a second method has down a room"
+
+
 def test_what_a_method_extends_is_part_of_it(tmp_path):
     (tmp_path / "mine.py").write_text(EXTENDED)
     info, base = catalogue.find(str(tmp_path / "mine.py")), catalogue.find("grpo")

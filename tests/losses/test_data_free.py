@@ -9,6 +9,7 @@ import torch
 from didact.errors import ConfigError
 from didact.losses.classes.entropy import class_imbalance
 from didact.losses.classes.logits import logit_l1
+from didact.losses.labels.data_free import generator_loss
 
 
 @pytest.mark.parametrize("weighed", [False, True])
@@ -54,3 +55,18 @@ def test_the_imbalance_is_least_where_each_class_comes_as_often():
     found.sum.backward()
     assert found.mean().item() == pytest.approx(math.log(3), rel=1e-6)
     assert one.grad is not None and torch.isfinite(one.grad).all()
+
+
+def test_a_generator_is_paid_for_disagreement_sure_answers_and_all_classes():
+    chance = np.random.default_rng(2)
+    mine, theirs = (chance.normal(size=(4, 3)) * 2 for _ in range(2))
+
+    def softmax(rows):
+        return np.exp(rows) / np.exp(rows).sum(1, keepdims=True)
+
+    p, q = softmax(theirs), softmax(mine)
+    middle, mean = (p + q) / 2, p.mean(0)
+    apart = 0.5 * (p * np.log(p / middle)).sum(1) + 0.5 * (q * np.log(q / middle)).sum(1)
+    slow = -0.7 * apart.mean() - 0.3 * np.log(p.max(1)).mean() + 2.0 * (mean * np.log(3 * mean)).sum()
+    found = generator_loss(torch.tensor(mine), torch.tensor(theirs), disagreement=0.7, sureness=0.3, balance=2.0)
+    assert found.item() == pytest.approx(slow, rel=1e-5)

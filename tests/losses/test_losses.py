@@ -13,7 +13,7 @@ from didact.losses.classes import divergence
 from didact.losses.classes.divergence import forward_kl
 from didact.losses.features.distances import feature_cosine, feature_mse, probability_mse
 from didact.losses.labels.supervised import cross_entropy, label_loss, squared_error
-from didact.losses.labels.targets import distillation_loss, target_log_probs, target_probs
+from didact.losses.labels.targets import distillation_loss, group_distillation_loss, target_log_probs, target_probs
 from didact.types import IGNORE, Features, Labels, Logits
 
 sizes = st.integers(1, 6)
@@ -233,6 +233,18 @@ def test_imitate_hard_labels_counts_answers_only():
 def test_imitate_numbers_is_squared_error():
     term = distillation_loss(torch.tensor([[1.0], [0.0]]), Labels(labels=torch.tensor([3.0, 1.0])))
     assert term.sum.item() == pytest.approx(5.0)
+
+
+def test_within_a_group_both_are_normalised_among_its_classes():
+    student, teacher, group = rows(1, 4, 5), rows(2, 4, 5), [3, 0, 4]
+    signal, mask = Logits(logits=torch.tensor(teacher).float()), torch.tensor([True, False, True, True])
+    term = group_distillation_loss(torch.tensor(student).float(), signal, group, mask, temperature=2.0)
+    slow = 0.0
+    for z, t, counts in zip(student[:, group], teacher[:, group], mask, strict=True):
+        p, q = (np.exp(v / 2.0) / np.exp(v / 2.0).sum() for v in (t, z))
+        slow += float(counts) * 4.0 * (p * np.log(p / q)).sum()
+    assert term.sum.item() == pytest.approx(slow, rel=1e-5)
+    assert float(term.count) == 3
 
 
 def test_a_signal_without_classes_is_refused():

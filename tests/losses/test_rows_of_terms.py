@@ -17,7 +17,7 @@ from didact.losses.pairs.relational import rkd_distance
 from didact.losses.pairs.transport import sinkhorn_distance
 from didact.losses.tokens.divergence import token_divergence
 from didact.losses.tokens.rows import NORMALISATIONS, CompletionTokens, select_tokens
-from didact.losses.tokens.vocabulary import token_cross_entropy, token_log_probs
+from didact.losses.tokens.vocabulary import completion_cross_entropy, token_log_probs
 from didact.types import IGNORE, Batch, Head, Logits, States, TokenOutput
 from heads import chunks_of
 
@@ -128,7 +128,7 @@ def sequences(masked):
 def test_a_sequence_has_the_mean_over_its_tokens(dense, masked):
     rows, expected = sequences(masked), [SURPRISE[0].mean().item(), SURPRISE[1, 1].item()]
     with chunks_of(10, dense=dense):
-        term = rows.per_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight))
+        term = completion_cross_entropy(rows)
     assert term.rows.tolist() == pytest.approx([*expected, float("nan")], rel=1e-5, nan_ok=True)
     assert term.sum.item() == pytest.approx(3 * expected[0] + expected[1], rel=1e-5)
     log_probs = -token_log_probs(rows.hidden, rows.head, rows.targets)[0]
@@ -141,7 +141,7 @@ def test_tokens_that_weigh_more_count_for_more_in_their_sequence(masked):
     rows = sequences(masked)
     weight = rows.pick(torch.tensor([[0.0, 2.0, 0.0, 1.0], [0.0, 9.0, 0.5, 9.0], [9.0, 9.0, 9.0, 9.0]]))
     weights = rows.weights(weight)
-    term = rows.per_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, weights), weight)
+    term = completion_cross_entropy(rows, weights)
     expected = [(2 * SURPRISE[0, 0].item() + SURPRISE[0, 2].item()) / 3, SURPRISE[1, 1].item()]
     assert term.rows.tolist() == pytest.approx([*expected, float("nan")], rel=1e-5, nan_ok=True)
     assert term.sum.item() == pytest.approx(3 * expected[0] + 0.5 * expected[1], rel=1e-5)

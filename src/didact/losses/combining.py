@@ -20,6 +20,11 @@ def add_terms(terms: Iterable[Term]) -> Term:
     return Term(torch.stack([term.sum for term in terms]).sum(), terms[0].count, rows=rows)
 
 
+def mean_terms(terms: Sequence[Term]) -> Term:
+    """Terms over the same examples as one: the mean of their sums, over the count of the first."""
+    return Term(torch.stack([term.sum for term in terms]).mean(), terms[0].count)
+
+
 def self_paced_weights(losses: Tensor, threshold: Tensor | float) -> Tensor:
     """Weights in [0, 1] that let easy tasks come first: max(0, 1 - loss / threshold).
 

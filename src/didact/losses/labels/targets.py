@@ -1,5 +1,6 @@
 """What a teacher's signal asks of a student."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -59,6 +60,23 @@ def distillation_loss(logits: Tensor, signal: Signal, *, temperature: float = 1.
         return squared_error(logits, signal.labels, trust=signal.trust)
     log_probs = target_log_probs(signal, temperature, classes=logits.shape[-1])
     return forward_kl(logits, log_probs, temperature=temperature, trust=signal.effective_trust)
+
+
+def group_distillation_loss(
+    logits: Tensor, signal: Signal, group: Sequence[int], mask: Tensor, *, temperature: float = 1.0
+) -> Term:
+    """The `distillation_loss` within a group of classes, whose probabilities are normalised among themselves.
+
+    Args:
+        logits: the student's, float [B, C].
+        signal: the teacher's, over all classes.
+        group: the numbers of the classes.
+        mask: bool [B], the examples that count.
+        temperature: softens both sides.
+    """
+    said = target_probs(signal, 1.0, classes=logits.shape[-1])[:, group]
+    within = Labels(labels=said / said.sum(-1, keepdim=True), trust=mask.float())
+    return distillation_loss(logits[:, group], within, temperature=temperature)
 
 
 def target_features(signal: Signal, tap: str) -> Tensor:

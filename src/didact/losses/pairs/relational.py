@@ -37,7 +37,7 @@ def rkd_distance(student: Tensor, teacher: Tensor, *, trust: Tensor | None = Non
     Raises:
         DataError: a batch of one, which has no pairs.
     """
-    _check_batch(student)
+    check_pairs(student)
     weight = None if trust is None else torch.outer(trust, trust).float()
     with torch.no_grad():
         theirs = _unit_distances(_squared_distances(_gram(teacher)), weight)
@@ -62,14 +62,15 @@ def rkd_angle(student: Tensor, teacher: Tensor, *, trust: Tensor | None = None) 
     Raises:
         DataError: a batch of one, which has no angles.
     """
-    _check_batch(student)
+    check_pairs(student)
     with torch.no_grad():
         theirs = _gram(teacher)
     total: Any = _AngleLoss.apply(_gram(student), theirs, None if trust is None else trust.float())
     return Term(total, len(student) ** 3 if trust is None else trust.float().sum() ** 3)
 
 
-def _check_batch(features: Tensor) -> None:
+def check_pairs(features: Tensor) -> None:
+    """Raise `DataError` for a batch of one example, which has no pairs."""
     if len(features) < 2:
         raise DataError(
             f"The batch has {len(features)} example, but relations are between two or more; choose a batch size of at "

@@ -13,6 +13,7 @@ from didact.errors import TeacherError, check_range
 from didact.losses._weigh import weigh
 from didact.losses.tokens._fused import fused_log_probs, fused_loss, is_small, to_probs
 from didact.losses.tokens._teacher import teacher_scores, token_slices
+from didact.losses.tokens.rows import CompletionTokens
 from didact.types import LOG_FLOOR, Head, Signal, States, Term
 
 
@@ -43,6 +44,20 @@ def token_cross_entropy(hidden: Tensor, head: Head, targets: Tensor, weight: Ten
         return log_mass - chosen.squeeze(1)
 
     return fused_loss(hidden, head, objective, weight)
+
+
+def completion_cross_entropy(rows: CompletionTokens, weight: Tensor | None = None) -> Term:
+    """Cross-entropy of the completions of a batch, in nats a token.
+
+    Args:
+        rows: the tokens of the completions.
+        weight: see `token_cross_entropy`; by default that of the rows.
+
+    Returns:
+        The sum over tokens, and the weight that there was; its rows are the mean of each row of the batch.
+    """
+    weight = rows.weight if weight is None else weight
+    return rows.per_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, weight), weight)
 
 
 def token_log_probs(

@@ -6,7 +6,7 @@ from didact.experiment.material import Run
 from didact.learners.causal import CausalLearner
 from didact.losses.tokens.divergence import token_divergence
 from didact.losses.tokens.rows import select_tokens
-from didact.losses.tokens.vocabulary import token_cross_entropy
+from didact.losses.tokens.vocabulary import completion_cross_entropy
 from didact.materials.questions.data import QuestionData
 from didact.rollouts import Sampling, Writer
 from didact.types import Batch, Questions, Teacher
@@ -51,7 +51,7 @@ def mean_nll(model: CausalLearner, questions: Questions) -> float:
         part = questions[start : start + ROWS]
         batch = writer.encode(part, [question.completion or "" for question in part]).batch.to(model.device)
         rows = select_tokens(model(batch), batch)
-        term = token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight)
+        term = completion_cross_entropy(rows)
         total, count = total + float(term.sum), count + float(term.count)
     return total / max(count, 1.0)
 

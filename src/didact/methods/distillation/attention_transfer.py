@@ -5,9 +5,9 @@ at the end of each stage its normalised attention map is pulled towards the teac
 channels are summed away.
 
 Departures: the squared distance of two maps, as in the authors' code, stands in for the distance in equation 2; it is
-not divided by the number of positions, so that one weight suits maps of any size (4 is the authors' 1000 for maps of
-16 x 16). Tokens of a transformer, which the paper does not treat, are positions too. Of the paper's two variants this
-is the one joined with distillation; `alpha` 0 gives the other.
+not divided by the number of positions, so that one weight suits maps of any size (4 is the authors' 1000 for maps of 16
+x 16). Tokens of a transformer, which the paper does not treat, are positions too. Of the paper's two variants this is
+the one joined with distillation; `alpha` 0 gives the other.
 
 Its claim is not replicated on digits: with this weight the student ends no more accurate than by distillation alone,
 and with the authors' 1000 on the mean over positions, tried on seeds 0 to 2, far less. Maps of 4 x 4 and 2 x 2 hold

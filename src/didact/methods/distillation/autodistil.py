@@ -4,8 +4,8 @@ The student is a supernet: smaller transformers with the same weights are parts 
 compact sub-spaces, so that nets of very different sizes don't disturb each other. At each step the largest, the
 smallest and some random nets of one sub-space learn, without labels, that the last layer's queries, keys and values
 relate the tokens as the teacher's do. The net that does so best within a limit of cost is found without training it
-anew, and is fine-tuned on the labels. It is delivered in the student's shape, the rest set to zero;
-`supernet.extract` makes it small.
+anew, and is fine-tuned on the labels. It is delivered in the student's shape, the rest set to zero; `supernet.extract`
+makes it small.
 
 Departures: only the supernet of the sub-space that the limit lies in is trained, as the others share nothing with it;
 nets differ in depth, heads and feed-forward units, but not in the width between blocks; training, the search on one
@@ -136,13 +136,7 @@ CLAIM = Claim(
     method="autodistil",
     baseline="one supernet",
     cheap="supervised",
-    settings={
-        "labels": 400,
-        "steps": 1200,
-        "student": "transformer:4x32",
-        "teacher": "transformer:2x64",
-        "lr": 0.003,
-    },
+    settings={"labels": 400, "steps": 1200, "student": "transformer:4x32", "teacher": "transformer:2x64", "lr": 0.003},
     equal="steps",
     seeds=(200, 201, 202, 203, 204),
     tuned_on=(0, 100, 101, 102, 103, 104),

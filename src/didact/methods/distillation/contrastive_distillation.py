@@ -6,8 +6,8 @@ share. A bank keeps the embeddings of the examples seen before, so that there ar
 
 Departures: an example's row in the bank is brought up to date before it is used, not after; the negatives of a step are
 the same for all its examples (all that the bank holds, where these are few), while the authors' code draws some of
-other classes for each. The normaliser is that of the code (taken
-from the first step), not the paper's. The student is distilled too, the paper's "CRD+KD" (`alpha` 0 leaves that out).
+other classes for each. The normaliser is that of the code (taken from the first step), not the paper's. The student is
+distilled too, the paper's "CRD+KD" (`alpha` 0 leaves that out).
 
 Its claim is not replicated on digits: with the paper's weight the student is as accurate as by distillation alone. Both
 come close to their teacher there, and a bank of ten classes has many negatives that are of the example's own class.
@@ -20,12 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from didact.claiming import Claim
-from didact.errors import DataError, check_range
+from didact.errors import check_range
 from didact.learners import TapConfig
 from didact.losses.combining import add_terms
 from didact.losses.labels.supervised import label_loss
 from didact.losses.labels.targets import SoftTargetConfig, distillation_loss, target_features
 from didact.losses.pairs.contrastive import nce_log_normaliser, nce_loss
+from didact.losses.pairs.relational import check_pairs
 from didact.memory import EmbeddingBank
 from didact.types import Batch, ExampleFeed, Learner, Method, Signal, Teacher, Term, Terms, is_labelled
 
@@ -81,9 +82,7 @@ class ContrastiveDistillation(Method):
     def __init__(
         self, config: Config, learner: Learner, teacher: Teacher, sample: Batch, size: int, seed: int = 0
     ) -> None:
-        self.config = config
-        self.learner = learner
-        self.teacher = teacher
+        self.config, self.learner, self.teacher = config, learner, teacher
         learner.tap(config.student_tap)
         teacher.tap(config.teacher_tap)
         with torch.no_grad():
@@ -96,11 +95,7 @@ class ContrastiveDistillation(Method):
 
     def contrastive_loss(self, batch: Batch, mine: Tensor, signal: Signal) -> Term:
         """The student against the bank of the teacher, and the other way round; embeds both and moves the banks."""
-        if batch.size < 2:
-            raise DataError(
-                f"The batch has {batch.size} example, which has nothing to be told from; choose a batch size of at "
-                "least 2 that leaves no single example over at the end of a pass."
-            )
+        check_pairs(mine)
         sides = self.student_side, self.teacher_side
         shown = mine, target_features(signal, self.config.teacher_tap)
         embedded = [self.place.gather(side(z)) for side, z in zip(sides, shown, strict=True)]

@@ -1,8 +1,8 @@
 """Self-Distillation for Further Pre-training of Transformers (Lee, Kang, Lee, Hwang & Kawaguchi 2023).
 
 The student that is given is the initial model. First a copy of it is trained without labels to fill in what is hidden
-of its inputs, and frozen: the teacher. Then the student, still with its initial weights, fills in too, and is drawn
-to the teacher's representation of the whole inputs by their squared distance. In the end it learns from the labels.
+of its inputs, and frozen: the teacher. Then the student, still with its initial weights, fills in too, and is drawn to
+the teacher's representation of the whole inputs by their squared distance. In the end it learns from the labels.
 
 Departures: the three phases share one budget, optimizer and schedule of the learning rate; what is hidden is replaced
 by the mean, where a masked autoencoder leaves it out, and a linear layer on the representation fills it in, so that any

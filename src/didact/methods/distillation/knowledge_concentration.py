@@ -22,10 +22,10 @@ from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.losses.combining import self_paced_weights
 from didact.losses.labels.supervised import cross_entropy, label_loss
-from didact.losses.labels.targets import SoftTargetConfig, distillation_loss, target_probs
+from didact.losses.labels.targets import SoftTargetConfig, group_distillation_loss
 from didact.memory import ClassMeans
 from didact.teachers import ClassGroups, committee_members
-from didact.types import Batch, Labels, Learner, Logits, Method, Signal, Teacher, Term, Terms, is_labelled
+from didact.types import Batch, Learner, Logits, Method, Signal, Teacher, Term, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ class KnowledgeConcentration(Method):
             return Terms({f"specialist_{k}": cross_entropy(z[:, g], at) for k, (z, g, at) in enumerate(learned)})
         logits = self.learner(batch).logits
         followed = zip(self.signals(batch), self.class_groups, places >= 0, strict=True)
-        terms = [self.specialist_loss(logits, signal, group, mine) for signal, group, mine in followed]
+        terms = [group_distillation_loss(logits, *one, temperature=self.config.temperature) for one in followed]
         sums, counts = torch.stack([term.sum for term in terms]), torch.stack([torch.as_tensor(t.count) for t in terms])
         self.seen.append((sums.detach(), counts))
         return Terms(
@@ -100,12 +100,6 @@ class KnowledgeConcentration(Method):
             return [member.signal(batch) for member in committee_members(self.teacher)]
         with torch.no_grad():
             return [Logits(logits=specialist.eval()(batch).logits) for specialist in self.specialists]
-
-    def specialist_loss(self, logits: Tensor, signal: Signal, group: tuple[int, ...], mine: Tensor) -> Term:
-        """The divergence from a specialist within its group, over the group's examples."""
-        said = target_probs(signal, 1.0, classes=logits.shape[-1])[:, group]
-        within = Labels(labels=said / said.sum(-1, keepdim=True), trust=mine.float())
-        return distillation_loss(logits[:, group], within, temperature=self.config.temperature)
 
     @property
     def weights(self) -> Tensor:

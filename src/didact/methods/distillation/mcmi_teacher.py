@@ -1,9 +1,9 @@
 """Bayes Conditional Distribution Estimation for Knowledge Distillation Based on Conditional Mutual Information (2024).
 
 First the teacher is trained a little further (MCMI, by Ye, Hamidi, Tan & Yang): it keeps its likelihood of the labels
-high, and the conditional mutual information between input and prediction given the class as well, so that it says
-more of how the examples of a class differ. Then it teaches as in `distill`. The information is the mean over examples
-of KL(P_x || Q_y), with the mean prediction Q_y of the class; gradients flow through P_x only, as in the paper's
+high, and the conditional mutual information between input and prediction given the class as well, so that it says more
+of how the examples of a class differ. Then it teaches as in `distill`. The information is the mean over examples of
+KL(P_x || Q_y), with the mean prediction Q_y of the class; gradients flow through P_x only, as in the paper's
 alternating updates.
 
 Departures: Q_y is a running mean over recent batches, not over the whole data. The further training takes a share of

@@ -9,9 +9,9 @@ student's state follows what the teacher saw, also without labels. In the end, e
 The teacher stays as it is and may know other classes than the data's (a foundation model); `rounds` 0 is one-way talk.
 
 Departures: written from its abstract and a summary, as neither the paper nor its code could be read; the encoders and
-decoders are nets of two layers,
-the consistency of states is a squared error relative to the state's length, and the weights are ours. The student's
-state doesn't follow the replies: tried so, it followed its own echo, and ended 25 points less accurate.
+decoders are nets of two layers, the consistency of states is a squared error relative to the state's length, and the
+weights are ours. The student's state doesn't follow the replies: tried so, it followed its own echo, and ended 25
+points less accurate.
 
 Opposite to the claim: on digits, copying features through a linear projector beats talking, and talking is level with
 one-way talk; weights, message sizes and ways to reply were tried. A reply passes through what a small student already
@@ -27,11 +27,12 @@ from torch.nn import functional as F
 from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.learners import HIDDEN, ModuleLearner, middle_layer, replace_activation
+from didact.losses.combining import mean_terms
 from didact.losses.features.distances import relative_mse
 from didact.losses.labels.supervised import label_loss
 from didact.losses.labels.targets import target_features
 from didact.teachers import teacher_net, unwrap
-from didact.types import Batch, ExampleFeed, Method, Teacher, Term, Terms, is_labelled
+from didact.types import Batch, ExampleFeed, Method, Teacher, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,9 +108,9 @@ class TalkingModels(Method):
         teacher = [relative_mse(one, state, trust=signal.trust) for one in read]
         return Terms(
             label=label_loss(output.logits, batch["label"]),
-            heard=_mean(heard).times(config.listening),
+            heard=mean_terms(heard).times(config.listening),
             student=relative_mse(output.hidden, told[0], trust=signal.trust).times(config.consistency),
-            teacher=_mean(teacher).times(config.consistency),
+            teacher=mean_terms(teacher).times(config.consistency),
         )
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
@@ -121,10 +122,6 @@ class TalkingModels(Method):
 def _codec(size: int, outputs: int) -> nn.Module:
     width = max(size, outputs)
     return nn.Sequential(nn.Flatten(), nn.Linear(size, width), nn.ReLU(), nn.Linear(width, outputs))
-
-
-def _mean(terms: list[Term]) -> Term:
-    return Term(torch.stack([term.sum for term in terms]).mean(), terms[0].count)
 
 
 CLAIM = Claim(

@@ -23,7 +23,7 @@ from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses.tokens.chunks import binarised_kl, chunk_sums
 from didact.losses.tokens.rows import locate_tokens, select_tokens, token_counts
-from didact.losses.tokens.vocabulary import signal_log_probs, token_cross_entropy, token_log_probs
+from didact.losses.tokens.vocabulary import completion_cross_entropy, signal_log_probs, token_log_probs
 from didact.types import Batch, CompletionFeed, LanguageLearner, Method, Teacher, Term, Terms
 
 
@@ -69,7 +69,7 @@ class CrossTokenizer(Method):
         losses = binarised_kl(pieces, wanted, temperature=config.binarisation) * there
         terms = Terms(teacher=Term(losses.sum(), there.sum()))
         if config.answer_weight:
-            answer = rows.per_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight))
+            answer = completion_cross_entropy(rows)
             terms["answer"] = answer.times(config.answer_weight)
         return terms
 

@@ -6,14 +6,12 @@ task with the completion. So lessons are spent on what the student cannot do, an
 2023).
 
 Departures: each round of completions is one step of the student as it is then, where the paper collects once; the
-    teacher
-is not told what the verifier found, beside that the completion is wrong. Without a teacher, the data's worked answers
-are its refinements. `teaching` has the paper's alternatives: the teacher's own answers to tasks that the student fails
-(`failed`), or to all as they stand (`all`: standard distillation, in which the student writes nothing).
+teacher is not told what the verifier found, beside that the completion is wrong. Without a teacher, the data's worked
+answers are its refinements. `teaching` has the paper's alternatives: the teacher's own answers to tasks that the
+student fails (`failed`), or to all as they stand (`all`: standard distillation, in which the student writes nothing).
 
 The claim is not replicated: three students gained 13 to 19 points on standard distillation, but two, which had learned
-to correct given completions and failed at 19 of 20 tasks by themselves, fell from a half right to 12% and 15% (with a
-third of the rate, one of them to 16%): lessons on completions unlike those of the data unlearned what they could do.
+to correct given completions and failed at 19 of 20 tasks by themselves, fell from a half right to 12% and 15%.
 """
 
 from collections.abc import Sequence
@@ -26,7 +24,7 @@ from torch import Tensor
 from didact.claiming import Claim
 from didact.errors import ConfigError
 from didact.losses.tokens.rows import metric_term, select_tokens
-from didact.losses.tokens.vocabulary import token_cross_entropy
+from didact.losses.tokens.vocabulary import completion_cross_entropy
 from didact.rollouts import full_rewards, retry_questions, strip_attempt
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 
@@ -101,7 +99,7 @@ class Personalised(Method):
         rows = select_tokens(self.learner(batch), batch)
         weight = rows.weights(rows.spread(batch["lesson"]))
         return Terms(
-            lesson=rows.per_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, weight), weight),
+            lesson=completion_cross_entropy(rows, weight),
             failed=metric_term(batch["failed"]),
             mended=metric_term(batch["mended"], batch["lesson"]),
         )

@@ -9,8 +9,8 @@ use the rate of the run, each with moments of the optimizer that last, as in the
 cross-entropy of the data's answers to the rewards; with `imitation=0` this is the paper's supervised baseline (S2P).
 
 Its claim comes out the other way: the model drifted less than by grpo, but was right on 83% of held-out questions,
-where it had begun at 82% and grpo came to 96%; the supervised mix drifted least, at 99.5%. To settle on few
-answers, as rewards do here, is as easy to imitate as what pays; higher rates and shorter turns did no better.
+where it had begun at 82% and grpo came to 96%; the supervised mix drifted least, at 99.5%. To settle on few answers, as
+rewards do here, is as easy to imitate as what pays; higher rates and shorter turns did no better.
 """
 
 import copy
@@ -24,8 +24,8 @@ from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.losses.policy.outputs import add_advantages, policy_outputs, rollout_counts
 from didact.losses.tokens.rows import select_tokens, token_counts
-from didact.losses.tokens.vocabulary import token_cross_entropy
-from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Term, Terms
+from didact.losses.tokens.vocabulary import completion_cross_entropy
+from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,11 +87,12 @@ class SeededIterated(Method):
     def loss(self, batch: Batch) -> Terms:
         """The term `imitation`, or `policy` and `supervised`, averaged over tokens; the others are for looking at."""
         if "advantage" not in batch:
-            return Terms(imitation=self._fitted(self.student, batch))
+            return Terms(imitation=completion_cross_entropy(select_tokens(self.student(batch), batch)))
         tokens = policy_outputs(self.learner(batch), batch)
         terms = Terms(policy=tokens.rows.term(tokens.ppo_clip_loss(batch["advantage"])))
         if self.config.supervised:
-            term = self._fitted(self.learner, batch.view("given"))
+            given = batch.view("given")
+            term = completion_cross_entropy(select_tokens(self.learner(given), given))
             terms["supervised"] = term.times(self.config.supervised)
         terms |= tokens.metrics(batch)
         return terms
@@ -100,12 +101,6 @@ class SeededIterated(Method):
         """At the end of an imitation, the student takes the learner's place."""
         if self.student is not None and (self.step + 1) % self.generation == 0:
             self.learner.load_state_dict(self.student.state_dict())
-
-    @staticmethod
-    def _fitted(model: Any, batch: Batch) -> Term:
-        """The cross-entropy of the answers of a batch."""
-        rows = select_tokens(model(batch), batch)
-        return rows.per_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """Tokens of each kind."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.losses.tokens.rows import select_tokens, token_counts
-from didact.losses.tokens.vocabulary import token_cross_entropy
+from didact.losses.tokens.vocabulary import completion_cross_entropy
 from didact.types import Batch, CompletionFeed, LanguageLearner, Method, Terms
 
 
@@ -38,7 +38,7 @@ class SFT(Method):
     def loss(self, batch: Batch) -> Terms:
         """The term `answer`, averaged over tokens."""
         rows = select_tokens(self.learner(batch), batch)
-        return Terms(answer=rows.per_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight)))
+        return Terms(answer=completion_cross_entropy(rows))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The tokens of the answers."""

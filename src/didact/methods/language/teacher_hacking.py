@@ -28,7 +28,7 @@ from didact.claiming import Claim
 from didact.errors import check_choice, check_range
 from didact.losses.tokens.divergence import token_divergence
 from didact.losses.tokens.rows import select_tokens, token_counts
-from didact.losses.tokens.vocabulary import token_cross_entropy
+from didact.losses.tokens.vocabulary import completion_cross_entropy
 from didact.rollouts import AnswerCache, oracle_answers
 from didact.teachers import LanguageTeacher
 from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Term, Terms
@@ -103,7 +103,7 @@ class TeacherHacking(Method):
     @torch.no_grad()
     def _golden(self, batch: Batch) -> Term:
         rows = select_tokens(self.learner(batch), batch)
-        return rows.per_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight)).times(0.0)
+        return completion_cross_entropy(rows).times(0.0)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The tokens of the answers that are learned, and of those that are looked at."""

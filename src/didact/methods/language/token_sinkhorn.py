@@ -23,7 +23,7 @@ from didact.losses.pairs.transport import LEAST_REGULARISATION
 from didact.losses.tokens.divergence import token_divergence
 from didact.losses.tokens.rows import select_tokens, token_counts
 from didact.losses.tokens.transport import token_sinkhorn
-from didact.losses.tokens.vocabulary import token_cross_entropy
+from didact.losses.tokens.vocabulary import completion_cross_entropy
 from didact.types import Batch, CompletionFeed, LanguageLearner, Method, Teacher, Terms
 
 
@@ -80,7 +80,7 @@ class TokenSinkhorn(Method):
             weight=rows.weight,
         )
         divergence = rows.per_example(token_divergence(*both, temperature=config.softening, weight=rows.weight))
-        answer = rows.per_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, rows.weight))
+        answer = completion_cross_entropy(rows)
         return Terms(
             sinkhorn=distance.times(config.beta),
             teacher=divergence.times(config.alpha),
