@@ -1,99 +1,35 @@
-"""What every method must do, one matrix over all that the catalogue finds; for language models, see its neighbour.
+"""What every method must do: one matrix over all that the catalogue finds, whatever it is fed."""
 
-A method's smallest set-up is what its own claim runs (its world, learner, teacher and options), cut down to a few
-steps; a method that claims nothing learns digits with small convolutional nets. Nothing here knows any method by name.
-"""
-
+import contextlib
 import copy
 import dataclasses
+import itertools
 import math
 import typing
-from functools import cache
 
 import pytest
 import torch
+from contract import LEARNER, NAMES, SAMPLING, material, of, ready, same, settings, taught
 from torch import nn
 
-from conftest import quiet_fit
+import didact
 from didact import catalogue, worlds
 from didact.errors import ConfigError
-from didact.experiment import running
 from didact.experiment.material import Objects, Run
-from didact.experiment.preparing import accepts, prepare
+from didact.experiment.preparing import accepts
 from didact.loop import OptimizerConfig, Validation
 from didact.loop.checkpoint import read_checkpoint, save_checkpoint
 from didact.materials.examples.source import train_of
-from didact.types import Method
+from didact.parts.models import build_causal
+from didact.types import Method, RolloutFeed
 from in_order import InOrder
+from small_questions import questions
+from tiny_language import save_model
 
-EVERY = catalogue.names()
-NAMES = tuple(name for name in EVERY if catalogue.find(name).method_type.feed.material == "examples")
-DEFAULT = {"labels": 100, "student": "cnn:4,8", "teacher": "cnn:8,16"}
-TEACHERS: dict = {}
-FRACTIONS = (0.25, 0.75)
-STEPS = 6
-"""Of a run that is stopped after three of them; what a method does at certain shares of the budget lies in both."""
-
-
-@cache
-def settings(name: str) -> tuple[tuple[str, object], ...]:
-    """What the method's claim says of it, or what any method can start from."""
-    claim = catalogue.find(name).claim
-    if claim is None:
-        return tuple({"method": name, "data": "digits", **DEFAULT}.items())
-    arm = claim.arms[claim.method]
-    own = {"method": arm} if isinstance(arm, str) else dict(arm)
-    return tuple({"data": claim.world, **claim.settings, **own}.items())
-
-
-def keep_teacher(name, learner, cost=None):
-    """Trains a teacher once for all tests."""
-    key = (name, str(learner))
-    if cost is not None:
-        TEACHERS[key] = copy.deepcopy(learner.state_dict()), cost
-    if key not in TEACHERS:
-        return None
-    state, spent = TEACHERS[key]
-    learner.load_state_dict(state)
-    return copy.copy(spent)
-
-
-def ready(name: str, *, train: bool = False, objects: Objects | None = None, **changes) -> Run:
-    """A run of a method before its first step; its teacher is trained only where that matters."""
-    values = {**dict(settings(name)), "steps": 3, "batch_size": 24, "seed": 0, **changes}
-    if not accepts(catalogue.find(name), "teacher"):
-        values.pop("teacher", None)
-    config, _ = running.split_arguments(None, **values)
-    return prepare(config, objects, keeper=keep_teacher, teach=train)
-
-
-def taught(name: str, *, prepared: Run | None = None, settings: dict | None = None, **changes):
-    """The result of three steps, and the method after them."""
-    prepared = prepared or ready(name, **changes)
-    options = {"device": "cpu", "precision": "float32", "monitors": [], "log_every": 1}
-    result = quiet_fit(
-        prepared.method,
-        prepared.source,
-        budget=prepared.config.budget,
-        optimizer=prepared.config.optimizer,
-        seed=prepared.config.seed,
-        **{**options, **(settings or {})},
-    )
-    assert result.status == "done", result.reason
-    return result, prepared.method
-
-
-def tensors(state, prefix=""):
-    """The tensors of a nested state by their place."""
-    if isinstance(state, torch.Tensor):
-        return {prefix: state.clone()}
-    items = state.items() if isinstance(state, dict) else enumerate(state) if isinstance(state, list | tuple) else ()
-    return {key: value for name, part in items for key, value in tensors(part, f"{prefix}/{name}").items()}
-
-
-def total(method: Method, batch, seed=0) -> float:
-    torch.manual_seed(seed)
-    return method.loss(batch).total().item()
+FRACTIONS = {"examples": (0.25, 0.75), "questions": (0.5,)}
+"""Shares of the budget at which a method is looked at."""
+STOPPED, STEPS = 4, 7
+"""After how many steps a run is stopped, with batches in its queue, and how many there are in all."""
 
 
 def overfit(method: Method, batch, fraction: float, steps: int) -> list[float]:
@@ -111,47 +47,61 @@ def overfit(method: Method, batch, fraction: float, steps: int) -> list[float]:
     return losses
 
 
+def telling(prepared: Run):
+    """A batch with a loss: an untrained model agrees with itself on nothing in some, where votes are counted."""
+    first = next(batches := iter(prepared.source))
+    found = itertools.islice(batches, 200) if isinstance(prepared.method.feed, RolloutFeed) else ()
+    return next((batch for batch in (first, *found) if prepared.method.loss(batch).total().item()), first)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_it_lowers_its_own_loss(name):
-    for fraction in FRACTIONS:
+    for fraction in FRACTIONS[material(name)]:
         prepared = ready(name)
+        batch = telling(prepared)
         torch.manual_seed(0)
-        losses = overfit(prepared.method, next(iter(prepared.source)), fraction, 24)
+        losses = overfit(prepared.method, batch, fraction, 24)
         assert all(map(math.isfinite, losses))
         assert sum(losses[-4:]) < sum(losses[:4]), f"at {fraction} of the budget"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_its_state_survives_saving_and_loading(name, tmp_path):
-    _, first = taught(name)
-    save_checkpoint(tmp_path / "checkpoint", first.state_dict())
-    # Another seed, so that nothing is the same by chance; but the same examples.
+    first = ready(name)
+    taught(first)
+    save_checkpoint(tmp_path / "checkpoint", first.method.state_dict())
+    # Another seed, so that nothing is the same by chance; but the same data.
     second = ready(name, seed=5, split_seed=0).method
-    before = tensors(second.state_dict())
+    assert not same(first.method.state_dict(), second.state_dict())
     second.load_state_dict(read_checkpoint(tmp_path / "checkpoint"))
-    mine, theirs = tensors(first.state_dict()), tensors(second.state_dict())
-    assert mine.keys() == theirs.keys()
-    assert all(torch.equal(mine[key], theirs[key]) for key in mine)
-    assert any(not torch.equal(mine[key], before[key]) for key in mine if key in before)
+    assert same(first.method.state_dict(), second.state_dict())
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_two_halves_equal_one_whole(name):
     prepared = ready(name)
-    method = prepared.method
+    method, batch = prepared.method, next(iter(prepared.source))
     if method.feed.coupled or type(method).counts is Method.counts:
         pytest.skip("its batches cannot be cut, and the loop refuses to")
-    batch = next(iter(prepared.source))
-    for fraction in FRACTIONS:
+
+    def total(seed):
+        torch.manual_seed(seed)
+        return copy.deepcopy(method).loss(batch).total().item()
+
+    for fraction in FRACTIONS[material(name)]:
         method.fraction = fraction
-        if total(copy.deepcopy(method), batch) != total(copy.deepcopy(method), batch, seed=1):
+        if total(0) != total(1):
             pytest.skip("it draws at random, for a half otherwise than for the whole")
         gradients = []
         for size in (batch.size, batch.size // 2):
             one = copy.deepcopy(method)
-            counts = one.counts(batch)
+            counts, found = one.counts(batch), {}
             for part in batch.split(size):
-                one.loss(part).backward(counts)
+                terms = one.loss(part)
+                terms.backward(counts)
+                for term, value in terms.items():
+                    found[term] = found.get(term, 0.0) + float(value.count)
+            assert found == pytest.approx({term: float(counts[term]) for term in found}, rel=1e-5)
             gradients.append([p.grad for p in one.parameters()])
         for whole, halves in zip(*gradients, strict=True):
             assert (whole is None) == (halves is None)
@@ -161,15 +111,27 @@ def test_two_halves_equal_one_whole(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_seed_gives_the_same_weights(name):
-    first, other = (tensors(taught(name, seed=seed)[1].state_dict()) for seed in (0, 1))
-    with InOrder():
-        again = tensors(taught(name, seed=0)[1].state_dict())
-    assert first.keys() == again.keys()
-    assert all(torch.equal(first[key], again[key]) for key in first)
-    assert any(not torch.equal(first[key], other[key]) for key in first if first[key].shape == other[key].shape)
+    found = []
+    for seed in (0, 0, 1):
+        prepared = ready(name, seed=seed)
+        with contextlib.nullcontext() if found else InOrder():
+            taught(prepared)
+        found.append(prepared.method.state_dict())
+    assert same(found[0], found[1])
+    assert not same(found[0], found[2])
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", NAMES)
+def test_mixed_precision_runs_and_stays_finite(name):
+    prepared = ready(name)
+    result = taught(prepared, precision="bfloat16")
+    assert all(math.isfinite(record["loss/total"]) for record in result.history if "loss/total" in record)
+    for parameter in prepared.method.parameters():
+        assert torch.isfinite(parameter).all()
+        assert parameter.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_its_config_refuses_nonsense(name):
     info = catalogue.find(name)
     hints = typing.get_type_hints(info.config_type)
@@ -188,25 +150,54 @@ class StoppedError(Exception):
     """What ends a run before its time."""
 
 
+def watched(prepared: Run):
+    """The batches that a run learns from, as they come."""
+    seen, loss = [], prepared.method.loss
+
+    def noted(batch):
+        seen.append({key: tensor.clone() for key, tensor in batch.items()})
+        return loss(batch)
+
+    prepared.method.loss = noted
+    return seen
+
+
+def several(name: str) -> dict[str, int]:
+    """Two steps for each round of completions, where the method lets one choose."""
+    return {"updates": 2} if any(option.name == "updates" for option in catalogue.find(name).options) else {}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(name, tmp_path):
-    def stop(_learner):
-        evaluations.append(True)
-        if len(evaluations) == 3:
-            raise StoppedError
-        return {"accuracy": 0.0}
+    def go(**settings):
+        prepared = ready(name, steps=STEPS, **several(name))
+        seen = watched(prepared)
+        with contextlib.suppress(StoppedError):
+            taught(prepared, **settings)
+        return prepared, seen
 
-    evaluations: list[bool] = []
-    _, calm = taught(name, steps=STEPS)
-    kept = {"run": tmp_path / "run", "checkpoint_every": 1}
-    # Judged at the beginning and after every other step; what is kept last is the step before it stops.
-    with pytest.raises(StoppedError):
-        taught(name, steps=STEPS, settings={**kept, "validation": Validation(stop), "evaluate_every": 2})
-    result, hunted = taught(name, steps=STEPS, settings={**kept, "resume": True})
-    assert len([record for record in result.history if "loss/total" in record]) == STEPS
-    mine, theirs = tensors(hunted.state_dict()), tensors(calm.state_dict())
-    assert mine.keys() == theirs.keys()
-    assert all(torch.equal(mine[key], theirs[key]) for key in mine)
+    def stop(_learner):
+        if len(stopped) < 2:
+            stopped.append(True)
+            return {"accuracy": 0.0}
+        raise StoppedError
+
+    stopped: list[bool] = []
+    calm, whole = go()
+    # Evaluated at the beginning and after every other step; what is kept last is the step before it stops.
+    _, first = go(run=tmp_path / "run", checkpoint_every=1, validation=Validation(stop), evaluate_every=STOPPED // 2)
+    hunted, rest = go(run=tmp_path / "run", checkpoint_every=1, resume=True)
+    assert len(first) == STOPPED
+    assert len(rest) == STEPS - STOPPED + 1
+    assert same([*first[:-1], *rest], whole)
+    assert same(hunted.method.state_dict(), calm.method.state_dict())
+    assert same(hunted.source.state_dict(), calm.source.state_dict())
+    if several(name):
+        assert first[0]["version"].unique().tolist() == first[1]["version"].unique().tolist() == [0]
+        assert whole[-1]["version"].unique().tolist() == [STEPS - 1]
+
+
+# ---- examples
 
 
 class Own(nn.Module):
@@ -225,11 +216,11 @@ class Own(nn.Module):
         return {"logits": self.head(self.features(self.body(x)))}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", of("examples"))
 def test_it_works_with_ones_own_module_and_tensors(name):
     if name == "autodistil":
         pytest.skip("it cuts didact's own transformers down, and refuses other modules")
-    given = dict(settings(name))
+    given = settings(name)
     examples = worlds.load(str(given["data"]))
     if examples.modality == "text":
         pytest.skip("a module of one's own that reads text is a tokenizer of one's own, too")
@@ -243,7 +234,7 @@ def test_it_works_with_ones_own_module_and_tensors(name):
     data = dataclasses.replace(examples, tensors=dict(examples.tensors), name="one's own")
     prepared = ready(name, objects=Objects(data=data, **own), **changes)
     before = copy.deepcopy(own["student"].state_dict())
-    taught(name, prepared=prepared)
+    taught(prepared)
     after = own["student"].state_dict()
     assert any(not torch.equal(before[key], after[key]) for key in before)
     answer = prepared.method.delivered(train_of(prepared).batch(slice(0, 5))).logits
@@ -251,11 +242,64 @@ def test_it_works_with_ones_own_module_and_tensors(name):
     assert torch.isfinite(answer).all()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_mixed_precision_runs_and_stays_finite(name):
-    result, method = taught(name, settings={"precision": "bfloat16"})
-    for record in result.history:
-        assert all(math.isfinite(value) for key, value in record.items() if key == "loss/total")
-    for parameter in method.parameters():
-        assert torch.isfinite(parameter).all()
-        assert parameter.dtype == torch.float32
+# ---- questions
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory):
+    """A user's own model in the format of Hugging Face, with a tokenizer of its own."""
+    path = tmp_path_factory.mktemp("llama")
+    save_model(path, num_hidden_layers=1)
+    return f"hf:{path}"
+
+
+@pytest.mark.parametrize("name", of("questions"))
+def test_it_works_with_ones_own_hugging_face_model(name, llama):
+    own = build_causal(llama)
+    before = {key: value.clone() for key, value in own.state_dict().items()}
+    result = taught(ready(name, student=own, teacher=build_causal(llama), steps=2))
+    assert all(math.isfinite(record["loss/total"]) for record in result.history if "loss/total" in record)
+    assert any(not torch.equal(before[key], value) for key, value in own.state_dict().items())
+
+
+def mean(history, figure, steps):
+    found = [record[figure] for record in history if figure in record]
+    return sum(found[steps]) / len(found[steps])
+
+
+# Where a teacher speaks too, the untrained one of this matrix pulls the other way.
+REWARDED = [
+    name
+    for name in of("questions")
+    if catalogue.find(name).feed.get("judged") == "verifier" and not accepts(catalogue.find(name), "teacher")
+]
+
+
+@pytest.mark.parametrize("name", REWARDED)
+def test_its_rewards_rise(name):
+    history = taught(ready(name, steps=30, batch_size=32)).history
+    assert mean(history, "watched/reward", slice(-6, None)) > mean(history, "watched/reward", slice(6)) + 0.1
+
+
+@pytest.mark.parametrize("name", ["grpo", "dpo"])
+def test_a_run_with_a_directory_is_held_to_the_same_reference_when_it_goes_on(name, tmp_path):
+    """The reference is the learner at its beginning, after it was trained here; it is in no checkpoint."""
+    own = {"grpo": {"kl": 0.5, "updates": 2}, "dpo": {"beta": 0.5}}[name]
+    given = {"method": name, "data": questions(), "student": f"warm:4:{LEARNER}", "steps": 5, "batch_size": 16}
+    given |= {"sampling": SAMPLING, "lr": 1e-2, "checkpoint_every": 1, "seed": 0, "progress": False, **own}
+    calm = didact.run(**given, directory=tmp_path / "calm")
+    began = catalogue.find(name).method_type.after_step
+
+    def tired(method):
+        if method.step == 3:
+            raise StoppedError
+        began(method)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(catalogue.find(name).method_type, "after_step", tired)
+        with pytest.raises(StoppedError):
+            didact.run(**given, directory=tmp_path / "hunted")
+    hunted = didact.resume(tmp_path / "hunted", data=questions(), progress=False)
+    assert same(hunted.learner.state_dict(), calm.learner.state_dict())
+    assert hunted.metrics == calm.metrics
+    assert hunted.cost.sampled_tokens == calm.cost.sampled_tokens

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import test_contract
-import test_language_contract
+import contract
 import torch
 
 from conftest import quiet_fit
@@ -36,7 +35,7 @@ def noted(source: Any, table: PerExample) -> Any:
 def learn(name: str, seed: int) -> dict[str, torch.Tensor]:
     """The state after three steps, and what was told on the way."""
     torch.manual_seed(0)  # some teachers begin with weights that nothing else decides
-    prepared = (test_contract if name in test_contract.NAMES else test_language_contract).ready(name)
+    prepared = contract.ready(name)
     table = PerExample(10_000, {"told": ()})
     options = {"device": "cpu", "precision": "float32", "monitors": [], "log_every": 1}
     result = quiet_fit(
@@ -56,7 +55,7 @@ def learn(name: str, seed: int) -> dict[str, torch.Tensor]:
         if isinstance(part, Stateful) and not getattr(part, "frozen", False)
     }
     return {
-        **test_language_contract.tensors(parts),
+        **contract.tensors(parts),
         **table.state_dict(),
         "loss": torch.tensor([record["loss/total"] for record in result.history if "loss/total" in record]),
     }
