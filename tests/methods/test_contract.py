@@ -9,10 +9,10 @@ import typing
 
 import pytest
 import torch
-from contract import LEARNER, NAMES, SAMPLING, material, of, ready, same, settings, taught
 from torch import nn
 
 import didact
+from contract import LEARNER, NAMES, SAMPLING, material, of, ready, same, settings, taught
 from didact import catalogue, worlds
 from didact.errors import ConfigError
 from didact.experiment.material import Objects, Run

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import contract
 import torch
 
+import contract
 from conftest import quiet_fit
 from didact.memory import PerExample
 from didact.types import Batch, Stateful
