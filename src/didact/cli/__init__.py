@@ -72,21 +72,22 @@ def _refuse_several(words: list[str]) -> None:
 
 
 def _dispatch(words: list[str]) -> int:
-    from didact.cli import parser as parsers
+    from didact.cli import top
 
     # `package.module` and `package.module:factory` mean the user's own, which lie where the command is given.
     if "" not in sys.path and os.getcwd() not in sys.path:  # noqa: PTH109 - pathlib's import would cost more than the call
         sys.path.append(os.getcwd())  # noqa: PTH109
     if not words or words[0].startswith("-"):
-        parser = parsers.main_parser()
+        parser = top.main_parser()
         parser.parse_args(words)
         parser.print_help()
         return 0
     command, rest = words[0], words[1:]
     from didact.errors import check_choice
 
-    check_choice("The command", command, parsers.COMMANDS)
+    check_choice("The command", command, top.COMMANDS)
     from didact.cli import commands, flags
+    from didact.cli import parser as parsers
 
     with _asked_by_file(rest):
         parser = parsers.command_parser(command, rest)
