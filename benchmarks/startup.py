@@ -35,7 +35,7 @@ def cases(_: Namespace) -> list[harness.Case]:
         "didact --help": harness.Side(run=partial(_python, HELP), alone=partial(_alone, HELP)),
         IMPORTS: harness.Side(run=partial(_python, IMPORTS), alone=partial(_alone, IMPORTS)),
     }
-    targets = {"didact --help": 2.0}
+    targets = {"didact --help": 1.3}
     return [harness.Case(name="start", sides=sides, bound=IMPORTS, check=_check, targets=targets)]
 
 
