@@ -2,10 +2,12 @@
 
 import itertools
 import json
+import math
 import time
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from conftest import make_method, net, quiet_fit
 from didact.learners import ModuleLearner
@@ -177,3 +179,33 @@ def test_rolling_back_goes_to_before_the_window(problem, run_directory, keep):
     assert [step for step, _ in loaded] == [40, 50]
     assert all((weight == weights[30]).all() for _, weight in loaded)
     assert load_checkpoint(run_directory / "checkpoints")["ledger"]["cost"]["steps"] == 60
+
+
+def test_a_mean_of_infinities_of_both_signs_is_no_number():
+    values = torch.tensor([math.inf, 1.0, math.nan], dtype=torch.float64)
+    assert engine._mean(values) == math.inf
+    assert math.isnan(engine._mean(torch.tensor([math.inf, -math.inf], dtype=torch.float64)))
+    assert engine._mean(torch.tensor([1.0, math.nan, 4.0], dtype=torch.float64)) == 2.5
+
+
+def test_a_part_that_is_kept_in_evaluation_mode_stays_in_it_when_it_is_looked_at(problem):
+    method = make_method("supervised")
+    frozen = method.learner.module[2]
+
+    class Keeps(Supervised):
+        def loss(self, batch):
+            frozen.eval()
+            return super().loss(batch)
+
+    seen = []
+
+    class Looks:
+        def observe(self, window):
+            if window.probe is not None:
+                window.probe()
+                seen.append((frozen.training, method.learner.training))
+            return Verdict("ok", "looks", 0.0, "It looked.")
+
+    made = Keeps(Config(), method.learner)
+    quiet_fit(made, BatchSource(problem, batch_size=20), budget=Budget(steps=4), monitors=[Looks()], log_every=2)
+    assert seen == [(False, True)]

@@ -316,12 +316,14 @@ class Engine:
     def answer_probe(self) -> Output:
         """The delivered learner's answer on the probe batch, in evaluation mode."""
         learner = self.method.delivered
-        was_training = learner.training
+        modes = [(module, module.training) for module in learner.modules()]
         learner.eval()
         with torch.no_grad():
             assert self.probe is not None
             output = learner(self.probe)
-        learner.train(was_training)
+        # Each as it was: a method may keep a part of its learner in evaluation mode.
+        for module, training in modes:
+            module.training = training
         return output
 
     def act(self, verdicts: list[Verdict], since: int) -> None:
@@ -557,7 +559,8 @@ def _restore(part: object, state: Any) -> None:
 def _mean(values: Tensor) -> float:
     """The mean of those that are there; NaN where none is."""
     there = [value for value in values.tolist() if value == value]
-    return math.fsum(there) / len(there) if there else math.nan
+    # Not fsum, which raises where infinities of both signs meet.
+    return sum(there) / len(there) if there else math.nan
 
 
 def _score(metric: str, figures: Mapping[str, float]) -> float:
