@@ -35,6 +35,9 @@ def check_same(folder):
     assert first["metrics"]["accuracy"] == second["metrics"]["accuracy"]
     for axis in ("labels", "examples", "steps", "flops"):
         assert first["cost"][axis] == second["cost"][axis], axis
+    # Each process keeps what its teacher said of its own rows, and may meet a row that another one has asked about.
+    calls = [one["cost"]["teacher_calls"] for one in (first, second)]
+    assert 0 < calls[0] <= calls[1] <= 2 * calls[0]
     assert len((folder / "alone/metrics.jsonl").read_text().splitlines()) == len(
         (folder / "shared/metrics.jsonl").read_text().splitlines()
     )
