@@ -93,12 +93,12 @@ def test_a_budget_in_words():
 
 
 def test_labels_are_hidden_from_the_student_alone():
-    data = data_of.open_examples(RunConfig.of(method="supervised", labels=12), DATA)
+    data = data_of.open_examples(RunConfig.from_flags(method="supervised", labels=12), DATA)
     assert data_of.count_labels(data.train) == 12
     assert data_of.count_labels(data.splits.train) == data.splits.train.size
     known = is_labelled(data.train.tensors["label"])
     assert torch.equal(data.train.tensors["label"][known], data.splits.train.tensors["label"][known])
-    again = data_of.open_examples(RunConfig.of(method="supervised", labels=12, seed=1, split_seed=0), DATA)
+    again = data_of.open_examples(RunConfig.from_flags(method="supervised", labels=12, seed=1, split_seed=0), DATA)
     assert torch.equal(again.splits.test.tensors["id"], data.splits.test.tensors["id"])
     assert not torch.equal(is_labelled(again.train.tensors["label"]), known)
 
@@ -112,7 +112,7 @@ def test_labels_are_hidden_from_the_student_alone():
     ],
 )
 def test_data_from_python(given):
-    opened = data_of.open_examples(RunConfig.of(method="supervised"), given).examples
+    opened = data_of.open_examples(RunConfig.from_flags(method="supervised"), given).examples
     assert torch.equal(opened.tensors["x"], DATA.tensors["x"])
     assert torch.equal(opened.tensors["label"], DATA.tensors["label"])
 
@@ -120,7 +120,7 @@ def test_data_from_python(given):
 def test_values_are_filled_in_from_training_rows_alone():
     x = DATA.tensors["x"].clone()
     x[::5, 0] = torch.nan
-    config = RunConfig.of(method="supervised", impute="mean")
+    config = RunConfig.from_flags(method="supervised", impute="mean")
     data = data_of.open_examples(config, (x, DATA.tensors["label"]))
     raw = sources.split(data.examples, validation=0.1, test=0.2, seed=0)
     mean = raw.train.tensors["x"][:, 0].nanmean()
@@ -154,7 +154,7 @@ def test_values_are_filled_in_from_training_rows_alone():
 )
 def test_data_that_cannot_be(settings, given, error, said):
     with pytest.raises(error) as caught:
-        data_of.open_examples(RunConfig.of(method="supervised", **settings), given)
+        data_of.open_examples(RunConfig.from_flags(method="supervised", **settings), given)
     assert str(caught.value).startswith(said)
 
 
@@ -162,7 +162,9 @@ def test_data_that_cannot_be(settings, given, error, said):
 
 
 def test_a_method_gets_its_parts_by_name():
-    prepared = prepare(RunConfig.of(method="fitnet", teacher="mlp:6", student="mlp:8"), Objects(data=DATA), teach=False)
+    prepared = prepare(
+        RunConfig.from_flags(method="fitnet", teacher="mlp:6", student="mlp:8"), Objects(data=DATA), teach=False
+    )
     assert prepared.method.regressor is not None
     assert isinstance(prepared.method.teacher, CachedTeacher)
     assert prepared.method.teacher.teacher is prepared.teacher
@@ -173,7 +175,7 @@ def test_a_method_gets_its_parts_by_name():
         "temperature": 4.0,
         "alpha": 0.9,
     }
-    mutual = prepare(RunConfig.of(method="mutual_learning", student="mlp:8"), Objects(data=DATA))
+    mutual = prepare(RunConfig.from_flags(method="mutual_learning", student="mlp:8"), Objects(data=DATA))
     first, second = (next(part.parameters()) for part in (mutual.method.learner, mutual.method.peers[0]))
     assert first.shape == second.shape
     assert not torch.equal(first, second)
@@ -184,7 +186,7 @@ def test_batches_with_a_single_example_are_refused_where_examples_are_compared()
     settings = {"method": "relational", "teacher": "mlp:8", "student": "mlp:4", "validation": 0.0, "test": 0.375}
 
     def put_together(batch_size):
-        config = RunConfig.of(**settings, batch_size=batch_size)
+        config = RunConfig.from_flags(**settings, batch_size=batch_size)
         return prepare(config, Objects(data=given), teach=False)
 
     count = train_of(put_together(1000)).size
@@ -199,7 +201,7 @@ def test_batches_with_a_single_example_are_refused_where_examples_are_compared()
 
 
 def test_only_the_labelled_examples_where_the_others_are_of_no_use():
-    config = RunConfig.of(method="supervised", labels=12, batch_size=500)
+    config = RunConfig.from_flags(method="supervised", labels=12, batch_size=500)
     prepared = prepare(config, Objects(data=DATA))
     assert train_of(prepared).size == prepared.source.batch_size == prepared.source.label_count == 12
     taught = prepare(config.replace(method="distill", teacher="random"), Objects(data=DATA))
@@ -208,7 +210,7 @@ def test_only_the_labelled_examples_where_the_others_are_of_no_use():
 
 
 def test_a_share_of_labelled_examples_in_each_batch():
-    config = RunConfig.of(method="distill", teacher="random", labels=12, batch_size=20, labelled_share=0.5)
+    config = RunConfig.from_flags(method="distill", teacher="random", labels=12, batch_size=20, labelled_share=0.5)
     prepared = prepare(config, Objects(data=DATA))
     batch = next(iter(prepared.source))
     assert int((batch["label"] != IGNORE).sum()) == 10
@@ -224,13 +226,15 @@ def test_a_share_of_labelled_examples_in_each_batch():
     ],
 )
 def test_a_teacher_is_asked_once_where_its_answer_stays(settings, cached):
-    prepared = prepare(RunConfig.of(method="distill", teacher="random", **settings), Objects(data=DATA))
+    prepared = prepare(RunConfig.from_flags(method="distill", teacher="random", **settings), Objects(data=DATA))
     assert isinstance(prepared.method.teacher, CachedTeacher) is cached
 
 
 def test_large_features_are_not_kept(monkeypatch):
     monkeypatch.setattr(caching, "LIMIT", 100)
-    prepared = prepare(RunConfig.of(method="fitnet", teacher="mlp:6", student="mlp:8"), Objects(data=DATA), teach=False)
+    prepared = prepare(
+        RunConfig.from_flags(method="fitnet", teacher="mlp:6", student="mlp:8"), Objects(data=DATA), teach=False
+    )
     before = prepared.teacher.cost.teacher_calls
     for _ in range(2):
         prepared.method.teacher.signal(train_of(prepared).batch(slice(0, 8)))
@@ -239,7 +243,7 @@ def test_large_features_are_not_kept(monkeypatch):
 
 def test_what_a_teacher_said_before_it_was_trained_is_forgotten():
     prepared = prepare(
-        RunConfig.of(method="fitnet", teacher="mlp:6", student="mlp:8", teacher_epochs=1), Objects(data=DATA)
+        RunConfig.from_flags(method="fitnet", teacher="mlp:6", student="mlp:8", teacher_epochs=1), Objects(data=DATA)
     )
     batch = train_of(prepared).batch(slice(0, 8))
     fresh = prepared.teacher.learner(batch).logits
@@ -303,7 +307,7 @@ def test_what_a_teacher_said_before_it_was_trained_is_forgotten():
 def test_what_does_not_fit_is_refused(settings, error, said, monkeypatch):
     monkeypatch.setattr(pretraining, "fit", lambda *_, **__: pytest.fail("computed before all was checked"))
     with pytest.raises(error) as caught:
-        prepare(RunConfig.of(**settings), Objects(data=DATA))
+        prepare(RunConfig.from_flags(**settings), Objects(data=DATA))
     assert str(caught.value).startswith(said)
 
 
@@ -315,7 +319,7 @@ def test_options_beside_options_that_are_no_table():
 def test_a_task_that_the_method_is_not_for():
     regression = sources.from_tensors(DATA.tensors["x"], DATA.tensors["x"].sum(1))
     with pytest.raises(ConfigError, match="'fitnet' is for classification, but the data 'tensors' are a regression"):
-        prepare(RunConfig.of(method="fitnet", teacher="mlp:6"), Objects(data=regression))
+        prepare(RunConfig.from_flags(method="fitnet", teacher="mlp:6"), Objects(data=regression))
 
 
 # ---- teachers
@@ -347,7 +351,7 @@ def test_another_order_or_number_of_classes_is_refused():
 
 
 def test_a_committee_averages_its_members_and_adds_up_their_cost():
-    prepared = prepare(RunConfig.of(method="distill", teacher="random+random"), Objects(data=DATA))
+    prepared = prepare(RunConfig.from_flags(method="distill", teacher="random+random"), Objects(data=DATA))
     batch = train_of(prepared).batch(slice(0, 5))
     members = [member.signal(batch).logits.softmax(-1) for member in prepared.teacher.teachers]
     assert not torch.equal(*members)

@@ -52,7 +52,7 @@ def test_a_comparison_pairs_its_arms(tmp_path):
     assert found.results["supervised"][1].metrics["accuracy"] == alone.metrics["accuracy"]
     assert found.results["distill"][1].metrics["accuracy"] == taught.metrics["accuracy"]
     assert found.results["distill"][1].cost.labels == found.results["label_spreading"][1].cost.labels == 6
-    data = data_of.open_examples(RunConfig.of(method="supervised", labels=6, seed=3), DATA)
+    data = data_of.open_examples(RunConfig.from_flags(method="supervised", labels=6, seed=3), DATA)
     own = evaluation.baseline("logistic_regression", data.train, data.splits.test, seed=3)
     assert found.results["logistic_regression"][0].metrics == own
     assert compared.teachers["mlp:16"]["cost/labels"] > 100

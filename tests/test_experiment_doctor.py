@@ -22,7 +22,7 @@ def levels(checks):
 
 
 def test_a_sound_set_up():
-    found = levels(diagnose(RunConfig.of(method="distill", teacher="mlp:8", labels=12), Objects(data=DATA)))
+    found = levels(diagnose(RunConfig.from_flags(method="distill", teacher="mlp:8", labels=12), Objects(data=DATA)))
     wanted = ("device", "data", "splits", "classes", "duplicates", "method", "student", "self-taught", "teacher")
     assert {name: found[name] for name in wanted} == dict.fromkeys(wanted, "ok")
 
@@ -31,18 +31,20 @@ def test_what_the_doctor_finds(tmp_path):
     x = torch.cat([DATA.tensors["x"], DATA.tensors["x"][:60]])
     label = torch.cat([DATA.tensors["label"], DATA.tensors["label"][:60]])
     twice = sources.from_tensors(x, label, ids=torch.arange(300))
-    assert levels(diagnose(RunConfig.of(method="supervised"), Objects(data=twice)))["duplicates"] == "warn"
-    swapped = diagnose(RunConfig.of(method="distill"), Objects(data=DATA, teacher=Oracle((1, 2, 0))))
+    assert levels(diagnose(RunConfig.from_flags(method="supervised"), Objects(data=twice)))["duplicates"] == "warn"
+    swapped = diagnose(RunConfig.from_flags(method="distill"), Objects(data=DATA, teacher=Oracle((1, 2, 0))))
     assert levels(swapped)["teacher"] == "fail"
     assert "would be right on" in swapped[-1].detail
     didact.run(method="supervised", directory=tmp_path / "run", **{**QUICK, "steps": 100})
-    leaking = diagnose(RunConfig.of(method="distill", teacher=str(tmp_path / "run"), seed=2), Objects(data=DATA))
+    leaking = diagnose(
+        RunConfig.from_flags(method="distill", teacher=str(tmp_path / "run"), seed=2), Objects(data=DATA)
+    )
     assert levels(leaking)["leakage"] == "warn"
-    assert levels(diagnose(RunConfig.of(method="supervised", data="nowhere.csv")))["data"] == "fail"
-    assert levels(diagnose(RunConfig.of(method="supervised", device="gpu9")))["machine"] == "fail"
-    broken = diagnose(RunConfig.of(method="supervised"), Objects(data=DATA, student=Broken()))
+    assert levels(diagnose(RunConfig.from_flags(method="supervised", data="nowhere.csv")))["data"] == "fail"
+    assert levels(diagnose(RunConfig.from_flags(method="supervised", device="gpu9")))["machine"] == "fail"
+    broken = diagnose(RunConfig.from_flags(method="supervised"), Objects(data=DATA, student=Broken()))
     assert levels(broken)["student"] == "fail"
-    useless = diagnose(RunConfig.of(method="distill"), Objects(data=DATA, teacher=Oracle((3, 3, 3))))
+    useless = diagnose(RunConfig.from_flags(method="distill"), Objects(data=DATA, teacher=Oracle((3, 3, 3))))
     assert levels(useless)["teacher"] == "warn"
 
 

@@ -133,7 +133,7 @@ def test_a_student_learns_first_from_the_labels_that_it_may_see(monkeypatch):
 
 def test_what_a_method_copies_is_the_student_after_it_has_learned():
     """The average of mean_teacher, which is delivered, begins as the student."""
-    config = RunConfig.of(method="mean_teacher", student="warm:200:mlp:8")
+    config = RunConfig.from_flags(method="mean_teacher", student="warm:200:mlp:8")
     first, run = (prepare(config, Objects(data=DATA), teach=teach) for teach in (False, True))
     assert not same(first.method.learner, run.method.learner)
     assert same(run.method.delivered, run.method.learner)

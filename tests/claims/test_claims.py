@@ -196,6 +196,17 @@ def test_what_was_finished_by_other_code_is_run_again(store):
     assert seeds_run(store)[0] == [5, 6, 7, 8, 9]
 
 
+def test_a_finished_seed_whose_cost_cannot_be_is_refused(store):
+    write()
+    with pytest.raises(KeyboardInterrupt):
+        replicating.replicate(["mine.py"], store=store, on_result=_interrupt_at(7))
+    document = json.loads(store.partial("mine").read_text())
+    document["seeds"]["5"]["arms"]["mine"]["cost"]["seconds"] = -1.0
+    store.partial("mine").write_text(json.dumps(document))
+    with pytest.raises(DataError, match=r"seed of 'mine' has a cost that cannot be: seconds is -1\.0"):
+        replicating.replicate(["mine.py"], store=store)
+
+
 def _interrupt_at(last):
     def interrupt(_method, _arm, seed, _result):
         if seed == last:

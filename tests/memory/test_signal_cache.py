@@ -26,7 +26,7 @@ def test_it_behaves_as_a_dictionary(data):
         logits = torch.arange(3.0) + unique.remainder(97).float()[:, None] + step
         cache.put(unique, Logits(logits=logits))
         slow.update({i: row for i, row in zip(unique.tolist(), logits, strict=True) if i in known})
-    assert cache.filled == len(slow)
+    assert cache.occupancy == len(slow)
     assert len(cache) == len(set(known))
 
 
@@ -106,4 +106,4 @@ def test_signals_unlike_the_first_are_refused(other):
     cache.put(torch.tensor([1]), Logits(logits=torch.zeros(1, 2)))
     with pytest.raises(DataError, match="cache"):
         cache.put(torch.tensor([2]), other)
-    assert cache.filled == 1
+    assert cache.occupancy == 1

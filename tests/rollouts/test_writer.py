@@ -206,7 +206,7 @@ def test_two_processes_share_the_writing(learner, tmp_path):
         writer = make_writer(build_causal("decoder:1x32:64", seed=3), verifier)
         writer.place = find_place(torch.device("cpu"))
         found = writer.write(QUESTIONS)
-        kept = dict(found.batch), found.texts, len(asked), verifier.abstained["odd"]
+        kept = dict(found.batch), found.texts, len(asked), verifier.abstentions["odd"]
         kept += (writer.ledger.cost.sampled_tokens, verifier.ledger.cost.teacher_calls)
         torch.save(kept, {str(tmp_path)!r} + f"/{{writer.place.rank}}.pt")
         """)
@@ -225,7 +225,7 @@ def test_two_processes_share_the_writing(learner, tmp_path):
     for rank in (0, 1):
         batch, texts, count, odd, tokens, calls = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         asked.append(count)
-        assert (texts, odd, tokens) == (whole.texts, verifier.abstained["odd"], alone.ledger.cost.sampled_tokens)
+        assert (texts, odd, tokens) == (whole.texts, verifier.abstentions["odd"], alone.ledger.cost.sampled_tokens)
         assert calls == verifier.ledger.cost.teacher_calls == len(texts)
         assert batch.keys() == whole.batch.keys()
         for name, tensor in whole.batch.items():

@@ -121,7 +121,7 @@ def test_a_number_that_takes_for_ever_is_an_abstention():
     start = time.monotonic()
     assert worth(verifier, r"\boxed{(10^{10})! - 1/2}", question("1/2")) is None
     assert time.monotonic() - start < 10
-    assert sum(verifier.abstained.values()) == 1
+    assert sum(verifier.abstentions.values()) == 1
     assert worth(verifier, "2/4", question("1/2")) == 1  # a new process has taken its place
 
 
@@ -131,7 +131,7 @@ def test_patterns_and_what_they_cost():
     verifier._scorer.seconds = 0.5
     reward = verifier.judge(["xaa", "a" * 40 + "b", "b", "aa"], [question()] * 4)
     assert reward.value.tolist() == [1, 0, 0, 1] and reward.trust.tolist() == [1, 0, 1, 1]
-    assert verifier.abstained == Counter({"took too long": 1})
+    assert verifier.abstentions == Counter({"took too long": 1})
     with pytest.raises(ConfigError, match=r"\(a.*no regular expression"):
         verifier_of("regex:(a")
 
@@ -173,7 +173,7 @@ def test_generated_python():
     texts = [good, f"So:\n```python\n{good}\n```\nand\n```\n1 + 1 = 2\n```", f"A:\n```py\n{good}\n```", half, "", good]
     reward = verifier.judge(texts, [asked] * 5 + [broken])
     assert reward.value.tolist() == [1, 0, 1, 0, 0, 0] and reward.trust.tolist() == [1, 1, 1, 1, 1, 0]
-    assert verifier.abstained == Counter({"could not run the tests": 1}) and verifier.cost.teacher_calls == 6
+    assert verifier.abstentions == Counter({"could not run the tests": 1}) and verifier.cost.teacher_calls == 6
     assert worth(verifier_of("python:share"), half, asked) == 0.5
     assert try_verifier(PythonVerifier(), [question(good, tests="assert f(1) == 2")]) == []
 
@@ -216,10 +216,10 @@ def test_a_function_is_a_verifier_and_its_failures_are_counted():
         "took too long": 1,
         "raised SystemExit": 1,
     }
-    assert verifier.abstained == Counter(counts)
+    assert verifier.abstentions == Counter(counts)
     assert len(warned) == len(counts)  # each reason once
     verifier.judge([""], [question()])  # not a second time: warnings are errors here
-    assert verifier.abstained["raised ZeroDivisionError"] == 2
+    assert verifier.abstentions["raised ZeroDivisionError"] == 2
     assert verifier.cost.teacher_calls == 11
 
 
@@ -259,9 +259,9 @@ def test_a_whole_is_trusted_where_all_its_parts_are():
     ):
         reward = whole.judge(["nan", "ab"], [question("nan"), question("ab")])
         assert reward.trust.tolist() == [0, 1] and reward.value[0] == 0
-    assert sum(whole.abstained.values()) == 2 and all("returned NaN" in reason for reason in whole.abstained)
+    assert sum(whole.abstentions.values()) == 2 and all("returned NaN" in reason for reason in whole.abstentions)
     huge = WeightedVerifier([(1e30, FunctionVerifier(lambda text, asked: 1e30))])
-    assert worth(huge, "") is None and huge.abstained == Counter({"returned infinity": 1})
+    assert worth(huge, "") is None and huge.abstentions == Counter({"returned infinity": 1})
 
 
 @pytest.mark.parametrize(("longest", "cache"), [(20480, 4096), (10, 10), (10, 1), (100, 33)])

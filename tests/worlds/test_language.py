@@ -149,7 +149,7 @@ def test_what_classifies_is_not_offered_questions():
     from didact.materials.examples.data import open_examples
 
     with pytest.raises(ConfigError, match="'addition', which holds questions for language models"):
-        open_examples(RunConfig.of(method="supervised", data="addition"))
+        open_examples(RunConfig.from_flags(method="supervised", data="addition"))
     with pytest.raises((ConfigError, DataError), match="which is neither a file or folder") as refused:
-        open_examples(RunConfig.of(method="supervised", data="additions"))
+        open_examples(RunConfig.from_flags(method="supervised", data="additions"))
     assert "addition " not in str(refused.value)

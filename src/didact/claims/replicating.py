@@ -18,7 +18,7 @@ from didact.catalogue import MethodInfo
 from didact.claiming import Claim, Verdict
 from didact.claims.store import ResultStore, basis
 from didact.documents import Document, Values
-from didact.errors import ConfigError, DidactError, RunError, check_choice, check_range
+from didact.errors import ConfigError, DataError, DidactError, RunError, check_choice, check_range
 from didact.evaluation import ArmResult, Comparison, phrases, wording
 from didact.evaluation.intervals import Estimate
 from didact.experiment import comparing, records
@@ -311,8 +311,15 @@ def _encode(result: ArmResult) -> Document:
     return {"metrics": metrics, "cost": {axis: spent for axis, spent in result.cost.as_dict().items() if spent}}
 
 
-def _decode(kept: Values) -> ArmResult:
-    return ArmResult({name: float(value) for name, value in kept["metrics"].items()}, Cost(**kept["cost"]))
+def _decode(kept: Values, name: str) -> ArmResult:
+    """Take back what `_encode` gave for an arm of a claim."""
+    try:
+        cost = Cost.of({**Cost().as_dict(), **kept["cost"]})
+    except ValueError as error:
+        raise DataError(
+            f"A finished seed of {name!r} has a cost that cannot be: {error}. Run the claim anew."
+        ) from None
+    return ArmResult({name: float(value) for name, value in kept["metrics"].items()}, cost)
 
 
 def _result(job: Job) -> Replication:
@@ -323,7 +330,7 @@ def _result(job: Job) -> Replication:
         higher_is_better=claim.metric not in LOWER_IS_BETTER,
         reference=claim.baseline,
         seeds=seeds,
-        results={arm: tuple(_decode(found["arms"][arm]) for found in kept) for arm in kept[0]["arms"]},
+        results={arm: tuple(_decode(found["arms"][arm], job.info.name) for found in kept) for arm in kept[0]["arms"]},
     )
     teachers = {
         spec: {name: math.fsum(found["teachers"][spec][name] for found in kept) / len(kept) for name in figures}

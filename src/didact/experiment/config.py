@@ -58,7 +58,7 @@ class RunConfig:
             raise ConfigError("select is 'best', but validation is 0; give a fraction of the examples, such as 0.1.")
 
     @classmethod
-    def of(cls, **values: object) -> "RunConfig":
+    def from_flags(cls, **values: object) -> "RunConfig":
         """A configuration from words or values by flag; see `make_config`."""
         return make_config(values)
 

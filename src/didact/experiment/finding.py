@@ -51,7 +51,7 @@ def check_fields(material: Material[Data], config: RunConfig, objects: Objects) 
     Raises:
         ConfigError: Such a field is given.
     """
-    named, blank = objects.given(), RunConfig(method=config.method)
+    named, blank = objects.names(), RunConfig(method=config.method)
     known = {flag for package in packages().values() for flag in package.FIELDS}
     for flag in sorted(known - set(packages()[material.name].FIELDS)):
         table, name = PLACES[flag]

@@ -29,8 +29,8 @@ class Objects:
     teacher: object = None
     verifier: Any = None
 
-    def given(self) -> dict[str, str]:
-        """Those that are there, by name, each as it is called in angle brackets."""
+    def names(self) -> dict[str, str]:
+        """The names of the objects that are there, each in angle brackets, by field."""
         there = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {name: f"<{_name_of(thing)}>" for name, thing in there.items() if thing is not None}
 
@@ -206,7 +206,7 @@ class Run(Generic[D]):
         """Evaluates it."""
         return self.material.evaluator(self)
 
-    def given(self, name: str) -> object:
+    def argument(self, name: str) -> object:
         """What was given for a part: an object from Python, or its spec."""
         found = getattr(self.objects, name)
         return getattr(self.config, name) if found is None else found

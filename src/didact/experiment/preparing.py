@@ -121,7 +121,7 @@ def _check_teacher(info: MethodInfo, config: RunConfig, objects: Objects) -> str
 
 def _resolved(run: Run[Data]) -> RunConfig:
     """The configuration with what was left open filled in, as it is stored."""
-    config, named = run.config, run.objects.given()
+    config, named = run.config, run.objects.names()
     rate = run.student.rate * getattr(run.info.method_type.feed, "rate", 1.0)
     lr = rate if config.optimizer.lr is None else config.optimizer.lr
     return dataclasses.replace(

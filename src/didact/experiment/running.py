@@ -250,7 +250,7 @@ def _in_directory(
             )
         opened.append(RunDirectory(path, fresh=stored is None, writes=run.place.first))
         if stored is None and run.place.first:
-            document = records.run_description(run.config, list(objects.given()), run.data.describe())
+            document = records.run_description(run.config, list(objects.names()), run.data.describe())
             records.write_json(path / "config.json", document)
 
     first = path / "teachers"

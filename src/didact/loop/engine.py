@@ -115,7 +115,7 @@ class Engine:
         """Whether nothing has ended the run before its budget is used up."""
         return self.result.status == "done"
 
-    def go(self, line: ProgressLine, stop: threading.Event) -> FitResult:
+    def run(self, line: ProgressLine, stop: threading.Event) -> FitResult:
         """Take steps until the budget is used up, or something ends the run."""
         for module in self.method.modules().values():
             module.train()
@@ -146,7 +146,7 @@ class Engine:
             clock = now
             stopping, due = self.agree(stop)
             if not admitted or self.cost.steps % self.log_every == 0:
-                self.look(admitted)
+                self.review_window(admitted)
             if self.going:
                 self.keep_house(stopping, due)
             line.update(fraction, self.cost.examples)
@@ -264,7 +264,7 @@ class Engine:
 
     # ---- looking
 
-    def look(self, admitted: bool) -> None:
+    def review_window(self, admitted: bool) -> None:
         """Read the figures of the window, ask the monitors, and act on what they say.
 
         Windows end after every so many steps, at a step that is not taken and at the end of the run: what monitors see
@@ -307,7 +307,7 @@ class Engine:
         if halted and not any(v.level in ("pause", "roll_back", "stop") for v in verdicts):
             reason = f"At step {self.cost.steps} the loss or its gradient was not finite; the weights were not changed."
             verdicts.append(Verdict("stop", "loop", float(self.cost.steps), reason))
-        self.act([v for v in verdicts if v.level != "ok"], since)
+        self.apply_verdicts([v for v in verdicts if v.level != "ok"], since)
 
     def kind_of(self, term: str) -> str:
         """Under which heading a term is written: a loss, or a figure that is only looked at."""
@@ -326,7 +326,7 @@ class Engine:
             module.training = training
         return output
 
-    def act(self, verdicts: list[Verdict], since: int) -> None:
+    def apply_verdicts(self, verdicts: list[Verdict], since: int) -> None:
         """Do what the most drastic verdict on the steps since `since` asks for."""
         for verdict in verdicts:
             self.result.verdicts.append((self.cost.steps, verdict))
@@ -455,7 +455,7 @@ class Engine:
     def finish(self) -> FitResult:
         """Read what is left, save, evaluate, and deliver. A run that was cut short keeps what is left for later."""
         if self.going and len(self.recorder):
-            self.look(True)
+            self.review_window(True)
         # Saved before what may take long: whoever goes on from there evaluates again, and writes that anew.
         if self.directory is not None and self.cost.steps != self.saved_step and not self.guard.halted():
             self.save()
@@ -517,7 +517,7 @@ class Engine:
             self.load_course(state, self.directory)
         for complaint in complaints:
             said = f"{complaint} {path.name} is used."
-            self.act([Verdict("warn", "checkpoint", float(self.cost.steps), said)], self.seen_step)
+            self.apply_verdicts([Verdict("warn", "checkpoint", float(self.cost.steps), said)], self.seen_step)
 
     def load_course(self, state: Values, directory: RunDirectory) -> None:
         """Take back how far a run had come at a checkpoint."""

@@ -72,7 +72,7 @@ def fit(
             if resume:
                 engine.resume()
             with ProgressLine(loop.progress and place.first, type(method).__name__) as line:
-                return engine.go(line, stop)
+                return engine.run(line, stop)
     finally:
         if directory is not None and directory is not run:
             directory.close()

@@ -35,7 +35,7 @@ class SignalCache:
         return len(self.index)
 
     @property
-    def filled(self) -> int:
+    def occupancy(self) -> int:
         """How many of them have a signal; waits for the device."""
         return 0 if self._table is None else int(self._table.seen.sum())
 

@@ -178,7 +178,7 @@ class Writer:
         """Charge the labels of questions, their answers or completions, that are learned from."""
         self.ledger.read([question.id for question in questions], self.by)
 
-    def given(self, questions: Sequence[Question]) -> list[str]:
+    def data_completions(self, questions: Sequence[Question]) -> list[str]:
         """The completions that the data have for questions, whose labels are charged.
 
         Raises:
@@ -194,12 +194,12 @@ class Writer:
         every = lengths.tolist()
         if not 1 < self.place.size <= len(texts):
             return verifier.judge(texts, questions, lengths=every)
-        share, silent = self.place.shard, Counter(verifier.abstained)
+        share, silent = self.place.shard, Counter(verifier.abstentions)
         mine = verifier.judge(share(texts), share(questions), lengths=share(every))
-        found = self.place.gather_objects((mine.value, _trust(mine), verifier.abstained - silent))
-        for rank, (_, _, abstained) in enumerate(found):
+        found = self.place.gather_objects((mine.value, _trust(mine), verifier.abstentions - silent))
+        for rank, (_, _, abstentions) in enumerate(found):
             if rank != self.place.rank:
-                verifier.abstained.update(abstained)
+                verifier.abstentions.update(abstentions)
         verifier.ledger.charge("teacher_calls", len(texts) - len(mine.value), verifier.by)
         return Reward(
             value=torch.cat([value for value, _, _ in found]), trust=torch.cat([trust for _, trust, _ in found])
@@ -232,7 +232,7 @@ class Writer:
         written = [question for question, mine in zip(questions, own, strict=True) if mine]
         others = [question for question, mine in zip(questions, own, strict=True) if not mine]
         given = [question for question in others for _ in range(self.sampling.samples)]
-        texts = self.given(given)
+        texts = self.data_completions(given)
         parts = [self.write(written, verify=False)] if written else []
         return concat([*parts, *([self.encode(given, texts)] if given else [])])
 

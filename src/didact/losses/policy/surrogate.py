@@ -39,7 +39,7 @@ def ppo_clip_loss(
 
     Args:
         log_probs: float [N], differentiable.
-        old_log_probs: float [N], of the policy that acted.
+        old_log_probs: float [N], of the rollout policy.
         advantage: float [N].
         clip_low: in [0, 1].
         clip_high: at least 0; above `clip_low`, unlikely tokens may grow faster than likely ones shrink (DAPO).
@@ -107,9 +107,9 @@ def policy_shaping_loss(log_probs: Tensor, advantage: Tensor, shape: float = 0.1
 def nft_loss(log_ratio: Tensor, right: Tensor, accuracy: Tensor, *, floor: float = 1.0) -> Tensor:
     """The loss of negative-aware fine-tuning (Chen et al. 2025, NFT), by token.
 
-    If a prompt is answered rightly with probability r by the policy that acted, that policy is a mixture of one that
+    If a prompt is answered rightly with probability r by the rollout policy, that policy is a mixture of one that
     gives the right answers and one that gives the wrong ones: old = r positive + (1 - r) negative. With R the ratio of
-    the learner, which stands for the positive policy, and the policy that acted, the negative one over it is
+    the learner, which stands for the positive policy, and the rollout policy, the negative one over it is
     (1 - r R) / (1 - r). Right completions are fitted by the learner, -log R, and wrong ones by the negative policy,
     -log (1 - r R) / (1 - r).
 

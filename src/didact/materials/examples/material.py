@@ -22,13 +22,13 @@ from didact.types import Examples
 
 def _student(run: Run[ExampleData]) -> Part:
     """A net for inputs of that shape, and the data's classes."""
-    return python.student_of(run.given("student"), _purpose(run, train_of(run)))
+    return python.student_of(run.argument("student"), _purpose(run, train_of(run)))
 
 
 def _teacher(run: Run[ExampleData]) -> Part:
     """Whatever says something of an example; of another seed, so that one of the student's kind begins otherwise."""
     purpose = _purpose(run, run.data.examples, seed=run.config.seed + SEED)
-    return python.teacher_of(run.given("teacher"), purpose)
+    return python.teacher_of(run.argument("teacher"), purpose)
 
 
 def _purpose(run: Run[ExampleData], examples: Examples, *, seed: int | None = None) -> ForExamples:
@@ -48,7 +48,7 @@ def _ingredients(run: Run[ExampleData]) -> Values:
         "teachers": teachers,
         "sample": sample_of(run),
         "size": train.size,
-        "spawn": python.Spawn(run.given("student"), _purpose(run, train)),
+        "spawn": python.Spawn(run.argument("student"), _purpose(run, train)),
         "seed": run.config.seed,
     }
 

@@ -68,8 +68,8 @@ class QuestionEvaluator:
         if (words := other_vocabulary(self.run)) is not None:
             yield words
         verifier = self.run.verifier
-        if verifier is not None and (silent := sum(verifier.abstained.values())):
-            why = ", ".join(f"{reason} ({count})" for reason, count in verifier.abstained.most_common(3))
+        if verifier is not None and (silent := sum(verifier.abstentions.values())):
+            why = ", ".join(f"{reason} ({count})" for reason, count in verifier.abstentions.most_common(3))
             yield f"The verifier could not judge {silent} answers: {why}. They count for nothing."
 
     def scores(

@@ -22,14 +22,14 @@ STUDENT = "student"
 
 def _student(run: Run[QuestionData]) -> Part:
     """A causal language model."""
-    return python.student_of(run.given("student"), ForQuestions(seed=run.config.seed, trust=run.config.trust))
+    return python.student_of(run.argument("student"), ForQuestions(seed=run.config.seed, trust=run.config.trust))
 
 
 def _teacher(run: Run[QuestionData]) -> Part:
     """Whatever says something of each token; of another seed, so that one of the student's kind begins otherwise."""
     student, config = run.student.model, run.config
     purpose = ForQuestions(seed=config.seed + 1, trust=config.trust, student=student)
-    return python.teacher_of(run.given("teacher"), purpose)
+    return python.teacher_of(run.argument("teacher"), purpose)
 
 
 def _ingredients(run: Run[QuestionData]) -> Values:

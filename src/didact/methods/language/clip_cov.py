@@ -2,7 +2,7 @@
 
 A policy that learns from rewards trades its entropy for them, and what it loses comes from a few tokens, whose
 log-probability and advantage are both far above (or below) the mean. Clip-Cov takes the gradient away from some of
-those tokens at random; KL-Cov holds the ones with the highest covariance to the policy that acted.
+those tokens at random; KL-Cov holds the ones with the highest covariance to the rollout policy.
 
 Departures: the shares are larger than the paper's 0.0002, as a step here has some hundred tokens where the paper's has
 millions; the divergence of KL-Cov is estimated without bias ("k3"), where the paper takes the absolute difference of
@@ -35,7 +35,7 @@ class Config(ClipConfig):
     share: float = 0.02  # of all tokens, how many are controlled
     band_low: float = 1.0  # clip: the lowest covariance that may be controlled
     band_high: float = 5.0  # clip: the highest
-    hold: float = 1.0  # kl: weight of the divergence from the policy that acted
+    hold: float = 1.0  # kl: weight of the divergence from the rollout policy
     updates: int = 1  # optimizer steps that each round of completions is for
 
     def __post_init__(self) -> None:
@@ -49,8 +49,8 @@ class Config(ClipConfig):
             raise ConfigError(f"band_low is {self.band_low:g}, but must be at most band_high, {self.band_high:g}.")
         if self.control == "kl" and self.updates == 1:
             raise ConfigError(
-                "updates is 1, but control is 'kl', which holds tokens to the policy that acted, and at the first step "
-                "after it has acted there is nothing to hold; give updates=2 or more, or control=clip."
+                "updates is 1, but control is 'kl', which holds tokens to the rollout policy, and at the first step "
+                "of a round there is nothing to hold; give updates=2 or more, or control=clip."
             )
 
 

@@ -1,7 +1,7 @@
 """Bridging Supervised Learning and Reinforcement Learning in Math Reasoning (Chen et al. 2025, NFT).
 
 Right completions are fitted as in supervised learning. Wrong ones are fitted too, by a negative policy that is made of
-the learner itself: what is left of the policy that acted when the learner, as the policy of right answers, is taken out
+the learner itself: what is left of the rollout policy when the learner, as the policy of right answers, is taken out
 of it. There is no reward model and no value network.
 
 Departures: rewards are taken for right where they are 1 or more. On policy, `scaled` has the gradient of GRPO with the

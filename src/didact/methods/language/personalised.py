@@ -83,7 +83,7 @@ class Personalised(Method):
     def _lessons(self, writer: Any, tasks: Sequence[Question], asked: Sequence[Question], *, failed: float) -> Batch:
         """What the teacher answers, where it earns a full reward: as answers to tasks, to what was asked, or both."""
         if self.teacher is None:
-            texts: Sequence[str] = writer.given(tasks)
+            texts: Sequence[str] = writer.data_completions(tasks)
         else:
             texts = writer.write(asked, samples=1, turn=1, by=self.teacher.learner, verify=False).texts
         good = full_rewards(writer, asked, texts)

@@ -97,7 +97,7 @@ class ReLIFT(Method):
         if len(self.failed.ids) < self.config.demonstrations:
             return batch
         asked = self.failed.pop_all()
-        shown = writer.encode(asked, writer.given(asked)).batch
+        shown = writer.encode(asked, writer.data_completions(asked)).batch
         return append_off_policy(batch, shown, trust=0.0)
 
     def loss(self, batch: Batch) -> Terms:

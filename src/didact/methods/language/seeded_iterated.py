@@ -80,7 +80,7 @@ class SeededIterated(Method):
         batch = add_advantages(rollouts.batch)
         if not self.config.supervised:
             return batch
-        given = writer.encode(rollouts.questions, writer.given(rollouts.questions)).batch
+        given = writer.encode(rollouts.questions, writer.data_completions(rollouts.questions)).batch
         inputs = ("input_ids", "attention_mask", "completion_mask")
         return Batch({**batch, **{f"given.{name}": given[name] for name in inputs}})
 

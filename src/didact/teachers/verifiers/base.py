@@ -38,7 +38,7 @@ class Verifier(BaseTeacher):
     """Abstract: says how good a language model's answers are.
 
     What goes wrong with one answer (the reward raises, takes too long, isn't finite) is an abstention: the value is 0,
-    the trust is 0, `abstained` counts it by its reason, and the first of each reason is warned about.
+    the trust is 0, `abstentions` counts it by its reason, and the first of each reason is warned about.
     """
 
     kind: ClassVar[str] = "a verifier"
@@ -50,12 +50,12 @@ class Verifier(BaseTeacher):
 
     def __init__(self) -> None:
         super().__init__()
-        self._abstained: Counter[str] = Counter()
+        self._abstentions: Counter[str] = Counter()
 
     @property
-    def abstained(self) -> Counter[str]:
+    def abstentions(self) -> Counter[str]:
         """How many answers it could not judge, by reason."""
-        return self._abstained
+        return self._abstentions
 
     def __str__(self) -> str:
         """Its spec, by which `didact.parts.verifier.verifier_of` makes one like it."""
@@ -157,12 +157,12 @@ class Verifier(BaseTeacher):
 
     def _abstain(self, abstention: Abstention) -> None:
         reason = str(abstention)
-        self._abstained[reason] += 1
-        if self._abstained[reason] == 1:
+        self._abstentions[reason] += 1
+        if self._abstentions[reason] == 1:
             detail = f" ({abstention.detail[:300]})" if abstention.detail else ""
             warn(
                 f"The verifier {self} could not judge an answer: it {reason}{detail}. Such answers count neither as "
-                "right nor as wrong; `abstained` says how many there are."
+                "right nor as wrong; `abstentions` says how many there are."
             )
 
 

@@ -22,13 +22,13 @@ class _Combined(Verifier):
         self.parts = tuple(parts)
 
     @property
-    def abstained(self) -> Counter[str]:
+    def abstentions(self) -> Counter[str]:
         """What its parts could not judge, by part and reason."""
         counts: Counter[str] = Counter()
         for part in self.parts:
-            for reason, count in part.abstained.items():
+            for reason, count in part.abstentions.items():
                 counts[reason if isinstance(part, _Combined) else f"{part} {reason}"] += count
-        return counts + self._abstained
+        return counts + self._abstentions
 
     def reads(self, question: Question) -> bool:
         """Whether any part does."""

@@ -69,7 +69,7 @@ def _complaints(verifier: Verifier, good: list[float | None], bad: dict[str, lis
     everything = [*good, *(value for values in bad.values() for value in values)]
     silent = everything.count(None)
     if silent:
-        reasons = ", ".join(f"{reason} ({count})" for reason, count in verifier.abstained.most_common(3))
+        reasons = ", ".join(f"{reason} ({count})" for reason, count in verifier.abstentions.most_common(3))
         found.append(f"The verifier {verifier} could not judge {silent} of {len(everything)} known answers: {reasons}.")
     right = [value for value in good if value is not None]
     wrong = [value for values in bad.values() for value in values if value is not None]
