@@ -60,7 +60,7 @@ def of_tokens(model, batch):
 
 
 def by_rewards(model, batch):
-    """What a teacher minimises: the mean, over tokens, of -r A with r = 1 at the policy that acted."""
+    """What a teacher minimises: the mean, over tokens, of -r A with r = 1 at the rollout policy."""
     values = []
     for row, group in enumerate(batch["group"].tolist()):
         rewards = batch["reward"][batch["group"] == group]

@@ -318,7 +318,7 @@ def test_tinyllm_says_what_it_cannot_work_with():
     learner, questions = decoder(), Questions(items=tuple(q for q in ASKED))
     with pytest.raises(ConfigError, match="No question has rationales"):
         tinyllm.TinyLLM(tinyllm.Config(), learner, Questions(items=ASKED[4:]))
-    with pytest.raises(ConfigError, match=r"solvers has 'shrt', of whom there are no rationales\."):
+    with pytest.raises(ConfigError, match=r"solvers has 'shrt', who has no rationales\."):
         tinyllm.TinyLLM(tinyllm.Config(solvers=("shrt",)), learner, questions)
     with pytest.raises(ConfigError, match="rationale has 2 weights and solvers 1 names"):
         tinyllm.Config(solvers=("short",), rationale=(1.0, 2.0))

@@ -1,1 +1,1 @@
-"""Language models: taught by answers, by teachers, and by rewards of their own completions."""
+"""Methods for language models: learning from demonstrations, from teachers, and from rewards of own completions."""

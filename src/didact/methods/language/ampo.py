@@ -1,16 +1,19 @@
 """More Than One Teacher: Adaptive Multi-Guidance Policy Optimization for Diverse Exploration (Yuan et al. 2025, AMPO).
 
-AMPO learns from its own completions as GRPO does. Where all completions of a prompt fail, some give way to right
-answers of a pool of teachers: those after whose reasoning the learner itself finds the right answer likeliest. They are
-compared with the failures that are left, and in the place of a ratio stands the probability of each token, bent
-upwards. Teachers are language models (`teacher="SPEC+SPEC"`, of any tokenizers), each asked once for a question
-whenever the learner fails at it, or a table of texts by their names, which the data have under `rationales`, or both.
+AMPO learns from its own completions as GRPO does. Where all completions of a prompt fail, correct answers from a pool
+of teachers replace some of them: those after whose reasoning the learner assigns the correct answer the highest
+probability. The advantage of a teacher answer is computed against the failures that remain, and its loss uses the
+token's probability, shaped to favour unlikely tokens, in place of a ratio. The teachers are language models with any
+tokenizers (`teacher="SPEC+SPEC"`), each queried once for a prompt whenever the learner fails at it, or a table of texts
+by teacher name in the data's `rationales`, or both.
 
-Departures: comprehension is that of the answer as it stands in the teacher's text (of all of the text where it does
-not); the loss is averaged over a step's tokens (by the longest length in the authors' code), without an entropy bonus.
+Departures: comprehension is measured on the answer as it appears in the teacher's text (on the whole text where it does
+not appear); the loss is averaged over a step's tokens (by the longest length in the authors' code), without an entropy
+bonus.
 
-Its claim is not replicated, though one teacher, of the shortest way, helps on all seeds; other learning rates,
-beginnings and lengths were tried. Where the pool lost, the student kept to the longer ways that it was shown as well.
+The claim is not replicated, although a single teacher, the one with the shortest solutions, helps on all seeds. Other
+learning rates, warm starts and lengths were tried. Where the pool lost, the student kept to the longer solutions that
+it was also shown.
 """
 
 from collections.abc import Sequence
@@ -34,11 +37,9 @@ from didact.types import Batch, LanguageLearner, Method, Question, Questions, Ro
 class Config:
     """Options of `ampo`."""
 
-    replaced: int = (
-        2  # completions at a failed question that teachers' answers take the place of, where there are enough
-    )
-    solvers: tuple[str, ...] = ()  # whose rationales of the data are used, by name; all by default
-    shape: float = 0.1  # at which probability a teacher's token teaches most
+    replaced: int = 2  # completions of a failed prompt that teachers' answers replace, if there are enough
+    solvers: tuple[str, ...] = ()  # names of the teachers whose rationales in the data are used; all by default
+    shape: float = 0.1  # probability at which a teacher's token has the largest gradient
     scale: bool = False  # divide advantages by the standard deviation of their group
 
     def __post_init__(self) -> None:
@@ -47,13 +48,13 @@ class Config:
 
 
 class AMPO(Method):
-    """Learn from completions, and from several teachers where all completions fail.
+    """Learn from completions, and from several teachers if all completions fail.
 
     Args:
         config: the options.
         learner: a causal language model.
-        questions: those of the training, some of which may have `rationales` in their `data`.
-        teachers: language models; none where the data have rationales.
+        questions: the training prompts, some of which may have `rationales` in their `data`.
+        teachers: language models; may be empty if the data have rationales.
 
     Raises:
         ConfigError: there is neither a teacher nor a rationale.
@@ -65,22 +66,22 @@ class AMPO(Method):
         self, config: Config, learner: LanguageLearner, questions: Questions, teachers: Sequence[Any] = ()
     ) -> None:
         self.config, self.learner, self.pool = config, learner, list(teachers)
-        if not self.pool and not any(self._told(question) for question in questions):
+        if not self.pool and not any(self._rationales(question) for question in questions):
             raise ConfigError(
                 f"ampo has no teacher, and no question has rationales of {' or '.join(config.solvers) or 'anyone'}; "
-                "give teacher=SPEC+SPEC, or a column rationales with a table of texts by the names of their writers."
+                "give teacher=SPEC+SPEC, or a column rationales with a table of texts by teacher name."
             )
 
-    def _told(self, question: Question) -> list[tuple[Question, str]]:
+    def _rationales(self, question: Question) -> list[tuple[Question, str]]:
         known = rationales_of(question)
         return [(question, text) for name, text in known.items() if name in (self.config.solvers or known)]
 
     def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
-        """Rollouts, and teachers' answers in the place of some, with their `advantage` [B]; `own` tells them apart."""
+        """Rollouts, some replaced by teachers' answers, with their `advantage` [B]; `own` is 1 for rollouts, else 0."""
         if self.config.replaced >= writer.sampling.samples:
             raise ConfigError(
-                f"replaced is {self.config.replaced}, but there are {writer.sampling.samples} rollouts of a question, "
-                "and one at least must stay; give more samples."
+                f"replaced is {self.config.replaced}, but there are {writer.sampling.samples} rollouts of a prompt, "
+                "and at least one must stay; give more samples."
             )
         batch = writer.write(questions).batch
         ids = set(batch["group"][failed_groups(batch["correct"], batch["group"])].tolist())
@@ -89,17 +90,17 @@ class AMPO(Method):
         return add_advantages(mixed, scale=self.config.scale)
 
     def _guidance(self, failed: Sequence[Question], writer: Any) -> Batch | None:
-        """Of teachers' right answers to questions, those that the learner follows best; None where there are none."""
-        told = [pair for question in failed for pair in self._told(question)]
-        told += teacher_answers(writer, [teacher.learner for teacher in self.pool], failed)
-        right = accepted_answers(writer, told)
+        """The right teacher answers with the highest comprehension by the learner; None if there are none."""
+        candidates = [pair for question in failed for pair in self._rationales(question)]
+        candidates += teacher_answers(writer, [teacher.learner for teacher in self.pool], failed)
+        right = accepted_answers(writer, candidates)
         if right is None:
             return None
         score = comprehension_scores(self.learner, right)
         return right.batch.select(best_of_group(score, right.batch["group"], self.config.replaced))
 
     def loss(self, batch: Batch) -> Terms:
-        """The term `policy`, averaged over tokens; the others are for looking at."""
+        """The term `policy`, averaged over tokens; the others are metrics."""
         tokens = policy_outputs(self.learner(batch), batch)
         own, advantage = (tokens.rows.spread(batch[name]) for name in ("own", "advantage"))
         mine = tokens.ppo_clip_loss(batch["advantage"])
@@ -109,7 +110,7 @@ class AMPO(Method):
         return terms
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """Tokens; and the completions, of the share that is guided."""
+        """Tokens; for `guided`, completions."""
         return {**rollout_counts(batch, {"policy": "token"}), "guided": float(batch.size)}
 
 

@@ -1,15 +1,16 @@
 """The Entropy Mechanism of Reinforcement Learning for Reasoning Language Models (Cui et al. 2025, Clip-Cov and KL-Cov).
 
-A policy that learns from rewards trades its entropy for them, and what it loses comes from a few tokens, whose
-log-probability and advantage are both far above (or below) the mean. Clip-Cov takes the gradient away from some of
-those tokens at random; KL-Cov holds the ones with the highest covariance to the rollout policy.
+A policy trained on rewards trades its entropy for them. Most of the loss of entropy comes from a few tokens whose
+log-probability and advantage are both far above (or both far below) the mean. Clip-Cov removes the gradient of some of
+those tokens, chosen at random; KL-Cov penalises the KL divergence from the rollout policy at the tokens with the
+highest covariance.
 
-Departures: the shares are larger than the paper's 0.0002, as a step here has some hundred tokens where the paper's has
-millions; the divergence of KL-Cov is estimated without bias ("k3"), where the paper takes the absolute difference of
-log-probabilities.
+Departures: the shares are larger than the paper's 0.0002, since a step here has some hundred tokens where the paper's
+has millions; the divergence of KL-Cov uses the unbiased "k3" estimator, where the paper takes the absolute difference
+of log-probabilities.
 
-The claim is not replicated: on the pilot seed the band from 0.3 kept half a nat of likelihood, on the reported ones a
-tenth. Simply learning more slowly keeps far more at the same reward, as this reward is learned long before the end.
+The claim is not replicated: on the pilot seed the band from 0.3 kept half a nat of likelihood, on the reported seeds a
+tenth. A lower learning rate keeps far more at the same reward, because this reward is learned long before the end.
 """
 
 from collections.abc import Sequence
@@ -31,12 +32,12 @@ from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, 
 class Config(ClipConfig):
     """Options of `clip_cov`."""
 
-    control: Literal["clip", "kl"] = "clip"  # of tokens with a high covariance: no gradient, or held to what they were
-    share: float = 0.02  # of all tokens, how many are controlled
-    band_low: float = 1.0  # clip: the lowest covariance that may be controlled
-    band_high: float = 5.0  # clip: the highest
+    control: Literal["clip", "kl"] = "clip"  # at tokens of high covariance: no gradient, or a KL penalty
+    share: float = 0.02  # share of all tokens that is controlled
+    band_low: float = 1.0  # clip: lowest covariance that may be controlled
+    band_high: float = 5.0  # clip: highest covariance that may be controlled
     hold: float = 1.0  # kl: weight of the divergence from the rollout policy
-    updates: int = 1  # optimizer steps that each round of completions is for
+    updates: int = 1  # optimizer steps on each round of completions
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -49,13 +50,13 @@ class Config(ClipConfig):
             raise ConfigError(f"band_low is {self.band_low:g}, but must be at most band_high, {self.band_high:g}.")
         if self.control == "kl" and self.updates == 1:
             raise ConfigError(
-                "updates is 1, but control is 'kl', which holds tokens to the rollout policy, and at the first step "
-                "of a round there is nothing to hold; give updates=2 or more, or control=clip."
+                "updates is 1, but control is 'kl', whose divergence from the rollout policy is 0 at the first step of "
+                "a round; give updates=2 or more, or control=clip."
             )
 
 
 class ClipCov(Method):
-    """Learn from rewards without losing entropy at once.
+    """Learn from rewards while keeping the policy's entropy.
 
     Args:
         config: the options.
@@ -66,7 +67,7 @@ class ClipCov(Method):
         judged="verifier",
         rate=0.1,
         coupled=True,
-        alone="the tokens that are held back are chosen among those of the whole batch",
+        alone="it chooses the controlled tokens among those of the whole batch",
     )
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
@@ -79,7 +80,7 @@ class ClipCov(Method):
         return add_advantages(writer.write(questions).batch)
 
     def loss(self, batch: Batch) -> Terms:
-        """The term `policy`, averaged over tokens; `controlled` is the share of tokens that is held back."""
+        """The term `policy`, averaged over tokens; `controlled` is the share of controlled tokens."""
         config = self.config
         tokens = policy_outputs(self.learner(batch), batch)
         rows, advantage = tokens.rows, tokens.rows.spread(batch["advantage"])

@@ -1,18 +1,18 @@
 """Co-Reward: Self-supervised Reinforcement Learning for LLM Reasoning via Contrastive Agreement (Zhang et al. 2025).
 
-Nobody knows the answers. Each question is asked in two wordings; the answer that is most frequent at one wording is
-what completions at the other are paid for. To be paid for an answer that is wrong, the learner must make the same
-mistake in both wordings.
+No answers are known. Each prompt is sampled in two wordings, and a completion of one wording is rewarded if it agrees
+with the most frequent answer to the other. A wrong answer is rewarded only if the learner makes the same mistake in
+both wordings.
 
-Departures: the paraphrase comes with the data, in the field `paraphrase`; whole answers are compared, in words; no
-divergence from a reference, and averaged over all tokens of a step, as `grpo` is. With `votes=own`, each wording's own
-most frequent answer is paid for, and with `votes=single` the paraphrase is not asked at all, which is the majority vote
-that the paper compares with.
+Departures: the paraphrase comes with the data, in the field `paraphrase`; whole answers are compared as text; there is
+no divergence from a reference, and the loss is averaged over all tokens of a step, as in `grpo`. With `votes=own`, each
+wording rewards its own most frequent answer. With `votes=single`, the paraphrase is not used, which is the majority
+vote that the paper compares with.
 
-Its claim comes out the other way. Votes do harm: a decoder that was right on 55% of the sums fell to 40% with those on
-another wording and to 33% with as many on one, where known answers raised it to 73%. Whether another wording slows the
-collapse is not settled: the same seeds, with sums that were rounded otherwise, gave 36% and 21%. On the seed that the
-rate was chosen on, both gained 8 points.
+The claim comes out the other way: votes do harm. A decoder that was right on 55% of the sums fell to 40% with votes
+across wordings and to 33% with as many on one wording, while known answers raised it to 73%. Whether another wording
+slows the collapse is not settled: the same seeds, with sums that were rounded otherwise, gave 36% and 21%. On the seed
+that the learning rate was chosen on, both gained 8 points.
 """
 
 import dataclasses
@@ -36,14 +36,14 @@ from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, 
 class Config(ClipConfig):
     """Options of `co_reward`."""
 
-    votes: Literal["other", "own", "single"] = "other"  # which wording's votes pay; single asks one wording alone
+    votes: Literal["other", "own", "single"] = "other"  # whose votes give the reward; single uses one wording
 
     def __post_init__(self) -> None:
         super().__post_init__()
 
 
 class CoReward(Method):
-    """Learn from the agreement of completions of two wordings of a question.
+    """Learn from the agreement between completions of two wordings of a prompt.
 
     Args:
         config: the options.
@@ -57,12 +57,12 @@ class CoReward(Method):
         self.learner = learner
 
     def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
-        """Rollouts with their `reward` and `advantage` [B]; at two wordings, they are twice as many as asked for.
+        """Rollouts with their `reward` and `advantage` [B]; with two wordings, twice as many.
 
-        `group` tells the wordings of a question apart.
+        `group` has a value for each wording of each prompt.
 
         Raises:
-            DataError: a question has no paraphrase, and one is needed.
+            DataError: a prompt has no paraphrase, and one is needed.
         """
         asked = [questions] if self.config.votes == "single" else [questions, [paraphrase(q) for q in questions]]
         parts = [writer.write(wording, turn=turn, verify=False) for turn, wording in enumerate(asked)]
@@ -77,7 +77,7 @@ class CoReward(Method):
         return add_advantages(Batch({**whole.batch, **paid}))
 
     def loss(self, batch: Batch) -> Terms:
-        """The term `policy`, averaged over tokens; the others are for looking at, the reward that of the votes."""
+        """The term `policy`, averaged over tokens; the others are metrics, with the reward of the votes."""
         tokens = policy_outputs(self.learner(batch), batch)
         losses = tokens.ppo_clip_loss(batch["advantage"], *self.config.clip)
         return Terms(policy=tokens.rows.term(losses), **tokens.metrics(batch))
@@ -88,7 +88,7 @@ class CoReward(Method):
 
 
 def paraphrase(question: Question) -> Question:
-    """The question in its other wording.
+    """The paraphrase of a prompt.
 
     Raises:
         DataError: it has none.

@@ -1,18 +1,18 @@
 """Universal Cross-Tokenizer Distillation via Approximate Likelihood Matching (Minixhofer et al. 2025, ALM).
 
-Student and teacher read the same answer, each in its own tokens. Where both end a token at the same byte, the answer is
-cut, and the probability that the student gives each piece, by the chain rule over its tokens, is drawn towards the
-teacher's: what was written and anything else are the two outcomes of a divergence. No vocabulary is mapped onto
+Student and teacher read the same completion, each with its own tokenizer. The completion is split wherever both end a
+token at the same byte. The student's log-probability of each chunk, by the chain rule over its tokens, is trained
+towards the teacher's with a binary divergence between "this chunk" and "any other". No vocabulary is mapped onto
 another.
 
-Departures: pieces are the smallest that both tokenizations have in common, without the paper's correction for what a
-token's end reveals of the next byte and without its matching of hidden states; the loss is multiplied by the
-temperature, so that its size does not depend on it; `answer_weight` adds the next-token loss, which the paper leaves
-out in its main setting.
+Departures: chunks are the smallest that both tokenizations share, without the paper's correction for what the end of a
+token reveals about the next byte, and without its matching of hidden states; the loss is multiplied by the temperature,
+so that its size does not depend on it; `answer_weight` adds the next-token loss, which the paper leaves out in its main
+setting.
 
-Its claim is not replicated on sums that are worked out: at temperatures of 1, 10 and 100, and with the answers' loss
-besides, a student gets as far as by fitting the answers. The teacher is nearly certain of the one right way on, so that
-what it says of an answer is what the answer says itself; the paper's texts can go on in many ways.
+The claim is not replicated on sums with a scratchpad: at temperatures of 1, 10 and 100, and with the next-token loss
+added, a student gets as far as by supervised fine-tuning. The teacher is nearly certain of the one right continuation,
+so its probabilities add nothing to the completion itself; the paper's texts can continue in many ways.
 """
 
 from dataclasses import dataclass
@@ -31,8 +31,8 @@ from didact.types import Batch, CompletionFeed, LanguageLearner, Method, Teacher
 class Config:
     """Options of `cross_tokenizer`."""
 
-    binarisation: float = 100.0  # temperature of the two outcomes; the higher, the more the unlikely counts
-    answer_weight: float = 0.0  # weight of the cross-entropy of the answer's tokens, beside the teacher's term
+    binarisation: float = 100.0  # temperature of the binary divergence; higher values weigh unlikely chunks more
+    answer_weight: float = 0.0  # weight of the next-token loss, added to the teacher's term
 
     def __post_init__(self) -> None:
         check_range("binarisation", self.binarisation, above=0.0)
@@ -40,12 +40,12 @@ class Config:
 
 
 class CrossTokenizer(Method):
-    """Match the likelihoods of pieces of text.
+    """Match a teacher's likelihoods of chunks of text.
 
     Args:
         config: the options.
         learner: a causal language model.
-        teacher: one with whatever tokenizer, which is given the view `teacher` of the batch.
+        teacher: a language model with any tokenizer, which reads the view `teacher` of the batch.
     """
 
     feed = CompletionFeed(tokenizers="any")
@@ -56,14 +56,14 @@ class CrossTokenizer(Method):
         self.teacher = teacher
 
     def loss(self, batch: Batch) -> Terms:
-        """The term `teacher`, averaged over pieces; and `answer`, over the student's tokens, where it has weight."""
+        """The term `teacher`, averaged over chunks; and `answer`, over the student's tokens, if it has weight."""
         config, other = self.config, batch.view("teacher")
         width = batch["chunk"].shape[1]
         rows = select_tokens(self.learner(batch), batch)
         mine, _ = token_log_probs(rows.hidden, rows.head, rows.targets)
         theirs = locate_tokens(other)
-        said = theirs.pick_signal(self.teacher.signal(other))
-        given = signal_log_probs(said, theirs.targets)
+        signal = theirs.pick_signal(self.teacher.signal(other))
+        given = signal_log_probs(signal, theirs.targets)
         pieces, there = chunk_sums(rows, mine, batch["chunk"], width)
         wanted, _ = chunk_sums(theirs, given, batch["teacher.chunk"], width)
         losses = binarised_kl(pieces, wanted, temperature=config.binarisation) * there
@@ -74,8 +74,8 @@ class CrossTokenizer(Method):
         return terms
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """The pieces, and the student's tokens."""
-        # Every piece has tokens of both, and the last piece of a row is its number of pieces.
+        """The chunks, and the student's tokens."""
+        # Every chunk has tokens of both, and the last chunk of a row has the number of its chunks.
         found: dict[str, Tensor | float] = {"teacher": batch["chunk"].amax(1).sum()}
         return found | ({"answer": token_counts(batch)["token"]} if self.config.answer_weight else {})
 

@@ -1,17 +1,17 @@
 """Curry-DPO: Enhancing Alignment using Curriculum Learning & Ranked Preferences (Pattnaik et al. 2024).
 
-Where several answers to a question were rated, the best of them is paired with each of the others. The loss is that of
-`dpo`, but pairs come in stages: first each question's easiest pair, whose ratings lie furthest apart, and last its
-hardest, whose ratings lie closest. In each stage a departure is measured from the model as it was when the stage began.
+Where several answers to a prompt are rated, the best is paired with each of the others. The loss is that of `dpo`,
+applied in stages: first to each prompt's easiest pair, whose ratings are furthest apart, and last to its hardest, whose
+ratings are closest. The reference is renewed at the start of each stage.
 
-A question has its answers in `rated`, a list such as `[{"text": "122", "rating": 5}, {"text": "112", "rating": 2}]`.
+The data give the answers in `rated`, a list such as `[{"text": "122", "rating": 5}, {"text": "112", "rating": 2}]`.
 
-Departures: all stages share one budget, in equal parts, and one optimizer with its schedule. There are as many stages
-as any question has pairs; a question with fewer stays longer with each. Answers that are rated as the best one make no
-pair.
+Departures: the stages share one budget, in equal parts, and one optimizer with its schedule. There are as many stages
+as the largest number of pairs of any prompt; a prompt with fewer pairs spends more stages on each. Answers rated equal
+to the best make no pair.
 
-Three pairs in stages beat one pair a question, but it is not the order that helps: the same pairs in any order, with
-the reference renewed as often, do better still. Without renewing it, they do not show to be better than one pair.
+Three pairs in stages beat one pair per prompt, but the order is not what helps: the same pairs in random order, with
+the reference renewed as often, do better still. Without renewing it, they are not shown to be better than one pair.
 """
 
 import copy
@@ -37,9 +37,9 @@ from didact.types import Batch, LanguageLearner, Method, Question, Questions, Ro
 class Config:
     """Options of `curry_dpo`."""
 
-    beta: float = 0.1  # how much a departure from the reference costs
-    order: Literal["easy_first", "hard_first", "shuffled"] = "easy_first"  # in which each question's pairs come
-    renew: bool = True  # take the model for the reference anew at each stage, instead of only at the beginning
+    beta: float = 0.1  # weight of the divergence from the reference; higher stays nearer
+    order: Literal["easy_first", "hard_first", "shuffled"] = "easy_first"  # order of each prompt's pairs
+    renew: bool = True  # renew the reference at each stage, not only at the start
 
     def __post_init__(self) -> None:
         check_range("beta", self.beta, above=0.0)
@@ -47,7 +47,7 @@ class Config:
 
 
 class _Stages(LanguageTeacher):
-    """The number of the present stage, from 0, and the learner as it was when the reference was taken; `Stateful`."""
+    """The current stage, from 0, and the reference, a copy of the learner; `Stateful`."""
 
     def __init__(self, learner: Any, count: int) -> None:
         super().__init__(copy.deepcopy(learner))
@@ -62,16 +62,16 @@ class _Stages(LanguageTeacher):
 
 
 class CurryDPO(Method):
-    """Prefer what was rated best, first to what is much worse, then to what is nearly as good.
+    """Learn ranked preferences in stages, from easy pairs to hard ones.
 
     Args:
         config: the options.
         learner: a causal language model.
-        questions: those of the training, with their `rated` answers.
+        questions: the training prompts, with their `rated` answers.
 
     Raises:
-        DataError: a question without two answers of which one is better.
-        ConfigError: an answer that the learner cannot read as a whole.
+        DataError: a prompt without two answers of different rating.
+        ConfigError: an answer that does not fit into the learner's context.
     """
 
     feed = RolloutFeed()
@@ -82,18 +82,18 @@ class CurryDPO(Method):
         self.stages = _Stages(learner, self.pairs.max_pairs)
 
     def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
-        """A pair of the present stage for each question: its best answer, and the other as the view `rejected`."""
+        """A pair of the current stage for each prompt: its best answer, and the other as the view `rejected`."""
         if self.config.order == "shuffled":
             ids = torch.tensor([question.id for question in questions])
             shares = hashing.uniform(ids, writer.seed, f"pairs/{writer.round}").tolist()
             return self.pairs.batch(writer, questions, shares)
-        # Its middle, so that rounding takes no pair for a neighbour.
+        # The middle of the stage, so that rounding selects no neighbouring pair.
         share = (self.stages.number + 0.5) / self.stages.total
         share = share if self.config.order == "easy_first" else 1.0 - share
         return self.pairs.batch(writer, questions, [share] * len(questions))
 
     def loss(self, batch: Batch) -> Terms:
-        """The term `preference`; `right` is the share of pairs that the learner orders as it should, `gap` the gap."""
+        """The term `preference`; `right` is the share of correctly ordered pairs, `gap` the rating gap."""
         other = batch.view("rejected")
         mine = [sequence_log_probs(self.learner(one), one) for one in (batch, other)]
         with torch.no_grad():
@@ -108,7 +108,7 @@ class CurryDPO(Method):
         return dict.fromkeys(("preference", "right", "gap"), batch.size)
 
     def after_step(self) -> None:
-        """Begin the next stage when it is time."""
+        """Start the next stage when it is due."""
         number = min(int(self.fraction * self.stages.total), self.stages.total - 1)
         if number > self.stages.number:
             self.stages.number = number

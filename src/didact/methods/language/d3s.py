@@ -1,16 +1,15 @@
 """Learning More with Less: A Dynamic Dual-Level Down-Sampling Framework (Wang et al. 2026, D3S).
 
-Of the completions of a step, those are kept whose advantages have the highest variance, and of their tokens those with
-the highest product of the advantage's magnitude and the policy's entropy. The shares that are kept are small at first,
-and grow to the whole.
+Each step keeps the completions whose advantages have the highest variance, and of their tokens those with the highest
+product of the advantage's magnitude and the policy's entropy. The shares that are kept start small and grow to 1.
 
-Departures: completions are compared across the groups of a step; the shares grow linearly with the budget, and are full
-when it is used up; the shares at the beginning are not the paper's; `choose=random` keeps as many completions and
-tokens, whichever they are.
+Departures: completions are compared across the groups of a step; the shares grow linearly with the budget and reach 1
+when it is used up; the initial shares are not the paper's; `choose=random` keeps as many completions and tokens, chosen
+at random.
 
-The claim is not replicated: with fewer completions and tokens, the learner comes as far in as many steps as with all of
-them, and no further, whichever are kept. It may be that Adam takes out the size of gradients, which is what the choice
-makes larger, and that answers of four tokens hold few that could be left out.
+The claim is not replicated: with fewer completions and tokens, the learner gets as far in as many steps as with all of
+them, and no further, whichever are kept. Adam may cancel the size of the gradients, which the selection increases, and
+completions of four tokens contain few that could be left out.
 """
 
 import math
@@ -33,10 +32,10 @@ from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, 
 class Config(ClipConfig):
     """Options of `d3s`."""
 
-    completions: float = 0.5  # share of the completions of a step that is kept at the beginning; all are at the end
-    tokens: float = 0.8  # share of the tokens of these completions that is kept at the beginning
-    choose: Literal["telling", "random"] = "telling"  # which are kept: those that tell most, or any
-    updates: int = 1  # optimizer steps that each round of completions is for
+    completions: float = 0.5  # initial share of a step's completions that is kept; it grows to 1
+    tokens: float = 0.8  # initial share of their tokens that is kept; it grows to 1
+    choose: Literal["telling", "random"] = "telling"  # which are kept: the most informative, or random ones
+    updates: int = 1  # optimizer steps on each round of completions
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,7 +45,7 @@ class Config(ClipConfig):
 
 
 class D3S(Method):
-    """Learn from the completions and the tokens that tell most, and in the end from all.
+    """Learn from the most informative completions and tokens, and at the end from all.
 
     Args:
         config: the options.
@@ -54,7 +53,7 @@ class D3S(Method):
     """
 
     feed = RolloutFeed(
-        judged="verifier", rate=0.1, coupled=True, alone="what is learned from is chosen among the whole batch"
+        judged="verifier", rate=0.1, coupled=True, alone="it chooses completions and tokens among the whole batch"
     )
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
@@ -67,9 +66,9 @@ class D3S(Method):
         return add_advantages(writer.write(questions).batch)
 
     def loss(self, batch: Batch) -> Terms:
-        """The term `policy`, averaged over the tokens that are kept; `kept` is their share of the kept completions'.
+        """The term `policy`, averaged over the kept tokens; `kept` is their share of the kept completions.
 
-        Of what is shown, `entropy` and `length` are of the kept completions, and the rest of all.
+        The metrics `entropy` and `length` are of the kept completions, the others of all.
         """
         config, every = self.config, batch
         chosen = self._completions(every)
@@ -81,18 +80,18 @@ class D3S(Method):
         return Terms(policy=rows.term(losses, weight=kept), **tokens.metrics(every, kept=kept))
 
     def _share(self, first: float) -> float:
-        """A share that was `first` at the beginning, now."""
+        """The current value of a share that started at `first`."""
         return first + self.fraction * (1.0 - first)
 
     def _completions(self, batch: Batch) -> Tensor:
-        """Where the completions are that are learned from."""
+        """Indices of the kept completions."""
         count = math.ceil(self._share(self.config.completions) * batch.size)
         if self.config.choose == "random":
             return torch.randperm(batch.size, device=batch["advantage"].device)[:count]
         return max_variance_subset(batch["advantage"], count)
 
     def _tokens(self, advantage: Tensor, entropy: Tensor, weight: Tensor | None) -> Tensor:
-        """Which of their tokens are: float [N]."""
+        """Mask of the kept tokens: float [N]."""
         share = self._share(self.config.tokens)
         if self.config.choose == "random":
             return informative_tokens(torch.ones_like(advantage), torch.rand_like(advantage), share, weight)

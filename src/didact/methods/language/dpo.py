@@ -1,14 +1,14 @@
 """Direct Preference Optimization: Your Language Model is Secretly a Reward Model (Rafailov et al. 2023, DPO).
 
-Of two answers to a question, the preferred one is made more likely and the other less, both measured against the model
-as it was at the beginning, by the logistic loss that the Bradley-Terry model of preferences gives.
+Of two answers to a prompt, the preferred one becomes more likely and the other less likely, both relative to the frozen
+initial model, under the logistic loss of the Bradley-Terry model of preferences.
 
 Departures: none.
 
-Its claim is not replicated on sums: the faster it learns, the more right answers it loses (learning rates from 0.00001
-to 0.001 and a beta of 0.1 and 0.5 were tried). The two answers of a pair share most of their digits here, so that what
-makes one less likely makes the other less likely too, as Pal et al. (2024) show of pairs that differ by little; nor did
-the model write either answer.
+The claim is not replicated on sums: the faster it learns, the more right answers it loses (learning rates from 0.00001
+to 0.001 and a beta of 0.1 and 0.5 were tried). The two answers of a pair share most of their digits here, so lowering
+the probability of one lowers that of the other, as Pal et al. (2024) show for pairs that differ by little. Moreover,
+the model wrote neither answer.
 """
 
 from dataclasses import dataclass
@@ -29,14 +29,14 @@ from didact.types import Batch, CompletionFeed, LanguageLearner, Method, Term, T
 class Config:
     """Options of `dpo`."""
 
-    beta: float = 0.1  # how much a departure from the model as it was at the beginning costs
+    beta: float = 0.1  # weight of the divergence from the initial model; higher stays nearer
 
     def __post_init__(self) -> None:
         check_range("beta", self.beta, above=0.0)
 
 
 class DPO(Method):
-    """Prefer what is preferred.
+    """Learn preferences without a reward model.
 
     Args:
         config: the options.
@@ -51,7 +51,7 @@ class DPO(Method):
         self.reference = snapshot(learner)
 
     def loss(self, batch: Batch) -> Terms:
-        """The term `preference`; `right` is the share of pairs that the learner orders as it should."""
+        """The term `preference`; `right` is the share of correctly ordered pairs."""
         other = batch.view("rejected")
         mine = [sequence_log_probs(self.learner(one), one) for one in (batch, other)]
         with torch.no_grad():

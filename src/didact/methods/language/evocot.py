@@ -1,20 +1,20 @@
 """EvoCoT: Overcoming the Exploration Bottleneck in Reinforcement Learning (Liu et al. 2025).
 
-A prompt whose completions all fail teaches nothing. Stage 1: the learner is told its answer, and writes the chain of
-thought that leads there. Stage 2: it learns from completions that begin behind the first steps of such chains; the last
-step is taken away at first, then the last two, until it begins from scratch. Then new chains are written by the learner
-as it is by then.
+A prompt whose completions all fail gives no gradient. In stage 1 the learner is given the answer and writes a chain of
+thought that leads to it. In stage 2 it learns from completions that continue a prefix of such a chain: at first all but
+the last step is given, then all but the last two, until the learner starts from scratch. The current learner then
+writes new chains.
 
-Departures: a chain is kept where the learner, without the answer, ends it rightly from all steps but the last; chains
-are written when their question comes and fails, not for all questions beforehand; a step more is taken away from all of
-them once `enough` completions behind the steps that are shown are right, where the paper takes one away after each pass
-over the questions; questions that are solved from scratch are learned from as well; and averaged over all tokens of a
-step, as `grpo` is. `prefixes=random` shows any number of steps.
+Departures: a chain is kept if the learner, without the answer, completes it correctly from all steps but the last;
+chains are written when their prompt is sampled and fails, not for all prompts beforehand; all prefixes lose one more
+step once a share `enough` of their completions is right, where the paper removes one after each pass over the prompts;
+prompts that are solved from scratch are also trained on; and the loss is averaged over all tokens of a step, as in
+`grpo`. `prefixes=random` draws the number of steps.
 
-Its claim is not replicated: grpo comes as far on three of five seeds, lags behind on one, and on one loses all that it
-could do, while evocot gets 72% to 90% right on all. One completion in eighty that is right is enough for a rule as
-simple as sorting, and prefixes of random length, which waste nothing on what is already known, do as well as ever
-shorter ones; so what is shown is at most that completions behind chains are a safer beginning.
+The claim is not replicated: grpo gets as far on three of five seeds, lags behind on one, and on one loses all that it
+had learned, while evocot gets 72% to 90% right on all. One right completion in eighty is enough for a rule as simple as
+sorting, and prefixes of random length, which waste nothing on what is already known, do as well as shrinking ones. At
+most, this shows that completions of chains are a safer start.
 """
 
 from collections.abc import Sequence
@@ -38,24 +38,24 @@ from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, 
 class Config(ClipConfig):
     """Options of `evocot`."""
 
-    template: str = "{prompt}{answer}:"  # how the learner is told the answer, with {prompt} and {answer}
-    separator: str = "\n"  # what stands between the steps of a chain of thought
-    chains: int = 4  # how many chains are written for a failed question, of which the first good one is kept
-    enough: float = 0.5  # share of completions behind shown steps that are right before one step more is taken away
-    prefixes: Literal["shortened", "random"] = "shortened"  # steps that are shown: ever fewer, or any number
+    template: str = "{prompt}{answer}:"  # prompt that gives the answer, with {prompt} and {answer}
+    separator: str = "\n"  # separator between the steps of a chain of thought
+    chains: int = 4  # chains sampled for a failed prompt; the first good one is kept
+    enough: float = 0.5  # accuracy of completions of prefixes at which one more step is removed
+    prefixes: Literal["shortened", "random"] = "shortened"  # length of prefixes: shrinking, or random
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if "{prompt}" not in self.template or "{answer}" not in self.template:
             raise ConfigError(f"template is {self.template!r}; it must have {{prompt}} and {{answer}} in it.")
         if not self.separator:
-            raise ConfigError("separator is empty; give what stands between steps, such as a line break.")
+            raise ConfigError("separator is empty; give the text between steps, such as a line break.")
         check_range("chains", self.chains, at_least=1)
         check_range("enough", self.enough, above=0.0, at_most=1.0)
 
 
 class EvoCoT(Method):
-    """Learn to solve from scratch by way of one's own chains, which are shown in part.
+    """Learn to solve prompts from scratch by completing prefixes of own chains of thought.
 
     Args:
         config: the options.
@@ -70,7 +70,7 @@ class EvoCoT(Method):
         self.chains = Chains(config.separator)
 
     def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
-        """Rollouts with their `advantage`, and `prefixed`, 1 where steps of a chain were shown; [B] each."""
+        """Rollouts with their `advantage`, and `prefixed`, 1 if they complete a prefix; [B] each."""
         config, chains = self.config, self.chains.texts
         fresh = [question for question in questions if question.id not in chains]
         parts = list[Rollouts]()
@@ -94,7 +94,7 @@ class EvoCoT(Method):
         return add_advantages(concat(parts).batch)
 
     def _prefixes(self, questions: Sequence[Question], writer: Any) -> list[str]:
-        """The steps that are shown of each question's chain."""
+        """The prefix of each prompt's chain."""
         ids = [question.id for question in questions]
         if self.config.prefixes == "shortened":
             return [self.chains.prefix(number) for number in ids]
@@ -102,7 +102,7 @@ class EvoCoT(Method):
         return [self.chains.prefix(number, chance) for number, chance in zip(ids, chances, strict=True)]
 
     def loss(self, batch: Batch) -> Terms:
-        """The term `policy`, averaged over tokens; the others are for looking at."""
+        """The term `policy`, averaged over tokens; the others are metrics."""
         config = self.config
         tokens = policy_outputs(self.learner(batch), batch)
         losses = tokens.ppo_clip_loss(batch["advantage"], *config.clip)

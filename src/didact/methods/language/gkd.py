@@ -1,16 +1,17 @@
 """On-Policy Distillation of Language Models: Learning from Self-Generated Mistakes (Agarwal et al. 2024, GKD).
 
-The student answers the prompts itself, and at each token of its own answer is taught the teacher's distribution, by a
-generalised Jensen-Shannon divergence or one of the two KLs; nothing is learned from having sampled the answer. A share
-of the questions keeps the answers of the data instead.
+The student samples its own completions of the prompts and, at each of their tokens, learns the teacher's distribution
+by a generalised Jensen-Shannon divergence or one of the two KLs. No gradient passes through sampling. A share of the
+prompts uses the completions of the data instead.
 
-Departures: which questions the student answers itself is drawn for each question, where the paper draws for each batch;
-`scaled_jsd` is the paper's divergence divided by beta (1 - beta), whose size does not collapse at the ends.
+Departures: whether a prompt is on-policy is drawn for each prompt, where the paper draws for each batch; `scaled_jsd`
+is the paper's divergence divided by beta (1 - beta), which does not vanish at the ends.
 
-Its claim is not replicated on rewriting: with the forward and the reverse divergence and three learning rates, students
-came nearer to the teacher in what they write on most seeds, but not on all, and were right less often than those that
-were taught on the data's answers. A small teacher that has seen right answers alone knows little of how to go on after
-a mistake, and short answers leave little room for the errors that add up in the paper's long ones.
+The claim is not replicated on rewriting: with the forward and the reverse divergence and three learning rates, students
+came nearer to the teacher on their own completions on most seeds, but not on all, and were right less often than those
+trained on the data's completions. A small teacher that was trained on right answers alone knows little about how to
+continue after a mistake, and short completions leave little room for the errors that accumulate in the paper's long
+ones.
 """
 
 from collections.abc import Sequence
@@ -38,16 +39,16 @@ from didact.types import (
 )
 
 LIKELIEST = 8
-"""How many of the teacher's likeliest tokens are looked for among the student's."""
+"""Number of the teacher's likeliest tokens in the metric `overlap`."""
 LOOKED_AT = 256
-"""At how many tokens of a batch."""
+"""Number of tokens of a batch at which `overlap` is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """Options of `gkd`."""
 
-    on_policy: float = 1.0  # share of the questions that the student answers itself; the others keep the data's answers
+    on_policy: float = 1.0  # share of prompts with completions of the student; the others use the data's
     divergence: Literal["forward", "reverse", "jsd", "scaled_jsd"] = "reverse"  # at each token; jsd as in the paper
     beta: float = 0.5  # of the two jsd: near 0 like forward, near 1 like reverse
     softening: float = 1.0  # temperature of both distributions in the loss
@@ -59,12 +60,12 @@ class Config:
 
 
 class GKD(Method):
-    """Teach a student on its own answers.
+    """Distil a teacher on the student's own completions.
 
     Args:
         config: the options.
         learner: a causal language model.
-        teacher: one with the same tokenizer.
+        teacher: a language model with the same tokenizer.
     """
 
     feed = RolloutFeed()
@@ -76,35 +77,35 @@ class GKD(Method):
         self.teacher = teacher
 
     def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
-        """Answers of the student, and of the data."""
+        """Completions of the student, and of the data."""
         return writer.mix(questions, self.config.on_policy).batch
 
     def loss(self, batch: Batch) -> Terms:
-        """The term `teacher`, averaged over tokens; `overlap` is for looking at."""
+        """The term `teacher`, averaged over tokens; `overlap` is a metric."""
         config = self.config
         rows = select_tokens(self.learner(batch), batch)
-        said = rows.pick_signal(self.teacher.signal(batch))
+        signal = rows.pick_signal(self.teacher.signal(batch))
         divergence = token_divergence(
             rows.hidden,
             rows.head,
-            said,
+            signal,
             kind=config.divergence,
             beta=config.beta,
             temperature=config.softening,
             weight=rows.weight,
         )
-        return Terms(teacher=rows.per_example(divergence), overlap=_overlap(rows, said))
+        return Terms(teacher=rows.per_example(divergence), overlap=_overlap(rows, signal))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """The tokens of the answers."""
+        """The tokens of the completions."""
         return dict.fromkeys(("teacher", "overlap"), token_counts(batch)["token"])
 
 
-def _overlap(rows: CompletionTokens, said: Signal) -> Term:
-    """How much of what the teacher holds likely the student does, at evenly spaced tokens that stand for all."""
+def _overlap(rows: CompletionTokens, signal: Signal) -> Term:
+    """The overlap of the likeliest tokens of teacher and student, estimated at evenly spaced tokens."""
     tokens = len(rows.targets)
     some = slice(None, None, -(-tokens // LOOKED_AT))
-    found = topk_overlap(rows.hidden[some], rows.head, said.rows(some), LIKELIEST)
+    found = topk_overlap(rows.hidden[some], rows.head, signal.rows(some), LIKELIEST)
     if rows.weight is None:
         return Term(found.mean() * tokens, tokens, 0.0)
     weight, count = rows.weight[some], rows.weight.sum()

@@ -1,14 +1,14 @@
 """DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models (Shao et al. 2024, GRPO).
 
-Several completions of each prompt are sampled. How much better a completion was rewarded than the others of its group
-is the advantage of all its tokens, in the clipped surrogate of PPO; there is no value network.
+Several completions are sampled for each prompt. The advantage of every token of a completion is its reward relative to
+the others of its group, in the clipped surrogate of PPO; there is no value network.
 
-Departures: without a KL term unless `kl` is set, and averaged over all tokens of a step, as most of its successors have
-it (DAPO; Yu et al. 2025); `normalise=sequence`, `kl=0.04` and one bound for both sides are the paper's.
+Departures: there is no KL term unless `kl` is set, and the loss is averaged over all tokens of a step, as in most of
+its successors (DAPO; Yu et al. 2025); `normalise=sequence`, `kl=0.04` and equal clipping bounds are the paper's.
 
-In its claim grpo adds 18 points to what answers have taught, but so does `reinforce`, which compares with the mean of
-the round: what is shown is that rewards teach, not that groups are needed. As many demonstrations add 33. A quarter of
-the completions a step taught nothing; see `examples/addition.py` for a larger decoder.
+In its claim grpo adds 18 points to supervised fine-tuning, but so does `reinforce`, whose baseline is the mean of the
+round: the result shows that rewards teach, not that groups are needed. As many demonstrations add 33. A quarter of the
+completions per step taught nothing; see `examples/addition.py` for a larger decoder.
 """
 
 from collections.abc import Sequence
@@ -30,10 +30,10 @@ from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, 
 class Config(ClipConfig):
     """Options of `grpo`."""
 
-    kl: float = 0.0  # weight of the divergence from the learner as it was at the beginning
-    normalise: str = "token"  # what the loss is averaged over: token, or sequence (short completions count as much)
+    kl: float = 0.0  # weight of the divergence from the initial model
+    normalise: str = "token"  # unit that the loss is averaged over: token, or sequence (all completions weigh alike)
     scale: bool = True  # divide advantages by the standard deviation of their group
-    updates: int = 1  # optimizer steps that each round of completions is for
+    updates: int = 1  # optimizer steps on each round of completions
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,7 +43,7 @@ class Config(ClipConfig):
 
 
 class GRPO(Method):
-    """Learn from how completions of the same prompt compare.
+    """Learn from rewards relative to other completions of the same prompt.
 
     Args:
         config: the options.
@@ -63,7 +63,7 @@ class GRPO(Method):
         return add_advantages(writer.write(questions).batch, scale=self.config.scale)
 
     def loss(self, batch: Batch) -> Terms:
-        """The terms `policy`, and `kl` where there is a reference; the others are for looking at."""
+        """The terms `policy`, and `kl` if there is a reference; the others are metrics."""
         config, by = self.config, self.config.normalise
         tokens = policy_outputs(self.learner(batch), batch)
         terms = Terms(policy=tokens.rows.term(tokens.ppo_clip_loss(batch["advantage"], *config.clip), by=by))
@@ -74,7 +74,7 @@ class GRPO(Method):
         return terms
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """Tokens, or sequences that have any."""
+        """Tokens, or non-empty sequences."""
         by = self.config.normalise
         return rollout_counts(batch, {"policy": by, "kl": by, "clipped": "token"})
 

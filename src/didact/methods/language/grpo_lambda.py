@@ -1,16 +1,16 @@
 """Stable Reinforcement Learning for Efficient Reasoning (Dai, Liu & Si 2025, GRPO-lambda).
 
-A penalty on long answers shortens them, but may take away the reasoning that answers are right by, and then accuracy
-collapses. Here only those questions of a step pay less for long right answers that most of their completions get right:
-the best answered share of them, lambda. All others pay 0 or 1, whatever the length.
+A length penalty shortens answers, but may remove the reasoning that makes them right, so that accuracy collapses. Here
+the penalty applies only to the prompts of a step with the highest accuracy, a share lambda of them. At all others a
+completion earns 0 or 1, whatever its length.
 
-Departures: completions that earn a full reward are taken for right, and the others keep what they earned; no divergence
-from a reference, and averaged over all tokens of a step, as `grpo` is; the share and the strength by default are not
+Departures: completions with a full reward count as right, and the others keep their reward; there is no divergence from
+a reference, and the loss is averaged over all tokens of a step, as in `grpo`; the default share and strength are not
 checked against the paper's.
 
 The claim is not replicated: on four of five seeds both penalties lead to the very same weights. The learner began at
-55% on the pilot seed, but ended below 30% in every arm on the reported ones, where hardly a question beyond the best
-quarter was answered rightly both with the scratchpad and without it, and a penalty tells only such completions apart.
+55% on the pilot seed, but ended below 30% in every arm on the reported ones, where hardly a prompt beyond the best
+quarter was solved both with the scratchpad and without it, and a penalty distinguishes only such completions.
 """
 
 from collections.abc import Sequence
@@ -32,9 +32,9 @@ from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, 
 class Config(ClipConfig):
     """Options of `grpo_lambda`."""
 
-    share: float = 0.2  # of the questions of a round, how many are paid by length too; the best answered ones
-    strength: float = 0.2  # the most that a right answer loses for its length, as a share of its reward
-    updates: int = 1  # optimizer steps that each round of completions is for
+    share: float = 0.2  # share of a round's prompts with a length penalty: those of highest accuracy
+    strength: float = 0.2  # largest length penalty, as a share of the reward
+    updates: int = 1  # optimizer steps on each round of completions
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -44,7 +44,7 @@ class Config(ClipConfig):
 
 
 class GRPOLambda(Method):
-    """Pay for short answers where questions are answered well, and for right ones elsewhere.
+    """Penalise length at prompts with high accuracy only.
 
     Args:
         config: the options.
@@ -59,7 +59,7 @@ class GRPOLambda(Method):
         self.learner = learner
 
     def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
-        """Rollouts with their `advantage`, and `penalised`, 1 where length counted; [B] each."""
+        """Rollouts with their `advantage`, and `penalised`, 1 if length counted; [B] each."""
         batch, config = writer.write(questions).batch, self.config
         right = (batch["reward"] >= 1.0).float() * (batch["trust"] > 0)
         chosen = most_accurate_groups(right, batch["group"], config.share)
@@ -68,7 +68,7 @@ class GRPOLambda(Method):
         return Batch({**add_advantages(batch, paid), "penalised": chosen.float()})
 
     def loss(self, batch: Batch) -> Terms:
-        """The term `policy`, averaged over tokens; the others are for looking at."""
+        """The term `policy`, averaged over tokens; the others are metrics."""
         tokens = policy_outputs(self.learner(batch), batch)
         losses = tokens.ppo_clip_loss(batch["advantage"], *self.config.clip)
         return Terms(policy=tokens.rows.term(losses), **tokens.metrics(batch, penalised=batch["penalised"]))

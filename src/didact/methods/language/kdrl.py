@@ -1,17 +1,17 @@
 """KDRL: Post-Training Reasoning LLMs via Unified Knowledge Distillation and Reinforcement Learning (Xu et al. 2025).
 
-On the student's own completions, GRPO's objective and the reverse KL from a teacher are improved together: rewards say
-which completions were good, the teacher says at each token what it would have written.
+On the student's own completions, GRPO's objective and the reverse KL from a teacher are optimised together: rewards
+evaluate whole completions, and the teacher supervises each token.
 
 Departures: the reverse KL is computed over the whole vocabulary, where the paper estimates it from the sampled token
 (`estimate=k2` is its estimator, half the squared difference of log-probabilities), and at a temperature of 1, whatever
-completions are sampled at; its weight falls linearly from `teacher_weight` to `teacher_end`; `only_wrong` leaves the
-teacher out of completions that were rewarded in full, which is the paper's reward-guided masking at the level of
+the sampling temperature; its weight changes linearly from `teacher_weight` to `teacher_end`; `only_wrong` removes the
+teacher's term from completions with a full reward, which is the paper's reward-guided masking at the level of
 completions.
 
-In its claim, neither rewards nor the teacher make a student of some hundred steps better within so few more: on the
-seed that it was tuned on, the share of right answers fell from 31% to 25% with the teacher and to 15% without. What is
-shown is that the teacher prevents harm, and distillation alone does as much.
+In its claim, neither rewards nor the teacher improve a student of some hundred steps within so few more: on the seed
+that it was tuned on, the share of right answers fell from 31% to 25% with the teacher and to 15% without. The result
+shows that the teacher prevents harm, and distillation alone does as much.
 """
 
 from collections.abc import Sequence
@@ -32,10 +32,10 @@ from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, 
 class Config(ClipConfig):
     """Options of `kdrl`."""
 
-    teacher_weight: float = 0.1  # weight of the teacher's term at the beginning
-    teacher_end: float = 0.1  # its weight at the end
-    estimate: Literal["whole", "k2"] = "whole"  # of the divergence: over the vocabulary, or from the sampled token
-    only_wrong: bool = False  # whether the teacher speaks on completions without a full reward alone
+    teacher_weight: float = 0.1  # initial weight of the teacher's term
+    teacher_end: float = 0.1  # final weight of the teacher's term
+    estimate: Literal["whole", "k2"] = "whole"  # divergence over the vocabulary, or from the sampled token
+    only_wrong: bool = False  # apply the teacher's term only to completions without a full reward
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -49,7 +49,7 @@ class KDRL(Method):
     Args:
         config: the options.
         learner: a causal language model.
-        teacher: one with the same tokenizer.
+        teacher: a language model with the same tokenizer.
     """
 
     feed = RolloutFeed(judged="verifier", rate=0.1)
@@ -64,7 +64,7 @@ class KDRL(Method):
         return add_advantages(writer.write(questions).batch)
 
     def loss(self, batch: Batch) -> Terms:
-        """The terms `policy` and `teacher`, averaged over tokens; the others are for looking at."""
+        """The terms `policy` and `teacher`, averaged over tokens; the others are metrics."""
         config = self.config
         tokens = policy_outputs(self.learner(batch), batch)
         rows = tokens.rows
@@ -75,19 +75,19 @@ class KDRL(Method):
         return terms
 
     def _teacher_term(self, batch: Batch, tokens: Any) -> Any:
-        """The reverse KL from the teacher where it speaks."""
+        """The reverse KL from the teacher on the completions that it applies to."""
         rows, signal = tokens.rows, self.teacher.signal(batch)
-        spoken = rows.spread((batch["reward"] < 1.0).float()) if self.config.only_wrong else None
-        weight = rows.weights(spoken)
+        applies = rows.spread((batch["reward"] < 1.0).float()) if self.config.only_wrong else None
+        weight = rows.weights(applies)
         if self.config.estimate == "whole":
-            said = rows.pick_signal(signal)
-            found = token_divergence(rows.hidden, rows.head, said, kind="reverse", weight=weight)
+            picked = rows.pick_signal(signal)
+            found = token_divergence(rows.hidden, rows.head, picked, kind="reverse", weight=weight)
             return rows.per_example(found, weight)
         difference = tokens.log_probs - tokens.signal_log_probs(signal)
-        return rows.term(0.5 * difference.square(), weight=spoken)
+        return rows.term(0.5 * difference.square(), weight=applies)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """Tokens; of the teacher's term, those of completions on which it speaks."""
+        """Tokens; for the teacher's term, those of completions that it applies to."""
         mask = batch["completion_mask"]
         if self.config.only_wrong:
             mask = mask & (batch["reward"] < 1.0)[:, None]

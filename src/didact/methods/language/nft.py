@@ -1,15 +1,15 @@
 """Bridging Supervised Learning and Reinforcement Learning in Math Reasoning (Chen et al. 2025, NFT).
 
-Right completions are fitted as in supervised learning. Wrong ones are fitted too, by a negative policy that is made of
-the learner itself: what is left of the rollout policy when the learner, as the policy of right answers, is taken out
-of it. There is no reward model and no value network.
+Right completions are fitted as in supervised learning. Wrong ones are fitted too, by an implicit negative policy that
+is derived from the learner: the rollout policy is a mixture of a positive policy, which is the learner, and this
+negative one. There is no reward model and no value network.
 
-Departures: rewards are taken for right where they are 1 or more. On policy, `scaled` has the gradient of GRPO with the
-deviation of a whole group, and `hard` that of GRPO without scaling.
+Departures: completions with a reward of 1 or more count as right. On policy, `scaled` has the gradient of GRPO with the
+standard deviation of the whole group, and `hard` that of GRPO without scaling.
 
-The claim is not replicated: what wrong completions add to right ones is nothing that five seeds can show, as 256
-completions a step, half of them right, hold enough of the latter. It agrees with `grpo`, as theory has it, whose rate
-it has.
+The claim is not replicated: five seeds show no gain from wrong completions over right ones alone, since 256 completions
+per step, half of them right, provide enough of the latter. The result agrees with `grpo`, whose learning rate it uses,
+as the theory predicts.
 """
 
 from collections.abc import Sequence
@@ -34,9 +34,9 @@ LEAST = 1e-3
 class Config:
     """Options of `nft`."""
 
-    priority: Literal["hard", "even", "scaled"] = "scaled"  # weight of questions, r right: 1-r, 1, root of (1-r)/r
-    floor: float = 1.0  # the least ratio of the negative policy; 1 in the authors' code
-    updates: int = 1  # optimizer steps that each round of completions is for
+    priority: Literal["hard", "even", "scaled"] = "scaled"  # weight of a prompt of accuracy r: 1-r, 1, root of (1-r)/r
+    floor: float = 1.0  # lower bound of the negative policy's ratio; 1 in the authors' code
+    updates: int = 1  # optimizer steps on each round of completions
 
     def __post_init__(self) -> None:
         check_range("floor", self.floor, above=0.0, at_most=1.0)
@@ -44,7 +44,7 @@ class Config:
 
 
 class NFT(Method):
-    """Fit right completions, and wrong ones by what they are not.
+    """Fit right completions, and wrong ones by an implicit negative policy.
 
     Args:
         config: the options.
@@ -59,7 +59,7 @@ class NFT(Method):
         self.learner = learner
 
     def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
-        """Rollouts with the `accuracy` of their question, and `right`; [B] each."""
+        """Rollouts with the `accuracy` of their prompt, and `right`; [B] each."""
         batch = writer.write(questions).batch
         right = (batch["reward"] >= 1.0).float() * (batch["trust"] > 0)
         accuracy = group_mean(right, batch["group"], (batch["trust"] > 0).float())

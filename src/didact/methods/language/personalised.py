@@ -1,14 +1,14 @@
 """Personalised Distillation: Empowering Open-Sourced LLMs with Adaptive Learning for Code Generation.
 
-The student answers each task, and a verifier judges. Only where it fails, a teacher is shown the completion and asked
-for a better one. What passes the verifier is learned by cross-entropy, both as an answer to the task and as one to the
-task with the completion. So lessons are spent on what the student cannot do, and begin where it stands (Chen et al.
-2023).
+The student completes each task, and a verifier checks its completion. Only where it fails, a teacher reads the
+completion and writes a better one. Refinements that pass the verifier are learned by cross-entropy, both as completions
+of the task and as completions of the task with the failed completion. Training is thus spent on what the student cannot
+do, and starts from what it wrote (Chen et al. 2023).
 
-Departures: each round of completions is one step of the student as it is then, where the paper collects once; the
-teacher is not told what the verifier found, beside that the completion is wrong. Without a teacher, the data's worked
-answers are its refinements. `teaching` has the paper's alternatives: the teacher's own answers to tasks that the
-student fails (`failed`), or to all as they stand (`all`: standard distillation, in which the student writes nothing).
+Departures: each round of completions is one step of the current student, where the paper collects once; the teacher
+learns only that the completion is wrong, not what the verifier found. Without a teacher, the data's completions are the
+refinements. `teaching` selects the paper's alternatives: the teacher's own completions of the tasks that the student
+fails (`failed`), or of all tasks (`all`: standard distillation, in which the student samples nothing).
 
 The claim is not replicated: three students gained 13 to 19 points on standard distillation, but two, which had learned
 to correct given completions and failed at 19 of 20 tasks by themselves, fell from a half right to 12% and 15%.
@@ -33,22 +33,22 @@ from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, 
 class Config:
     """Options of `personalised`."""
 
-    teaching: Literal["refined", "failed", "all"] = "refined"  # the student's failures, tasks it fails, or all tasks
-    lessons: Literal["task", "attempt", "both"] = "both"  # what refinements are learned as answers to
-    again: str = "? Again: "  # the words behind a completion that ask for another
+    teaching: Literal["refined", "failed", "all"] = "refined"  # refine failures, answer failed tasks, or all tasks
+    lessons: Literal["task", "attempt", "both"] = "both"  # the prompts that refinements are learned for
+    again: str = "? Again: "  # text after a completion that asks for another
 
 
 class Personalised(Method):
-    """Learn from what a teacher makes of one's own failures.
+    """Learn a teacher's refinements of the student's own failures.
 
     Args:
         config: the options.
         learner: a causal language model.
-        teacher: another one; None takes the data's worked answers.
-        questions: those of the training.
+        teacher: another language model; None uses the data's completions.
+        questions: the training prompts.
 
     Raises:
-        ConfigError: there is no teacher, and not every question has a completion.
+        ConfigError: there is no teacher, and not every prompt has a completion.
     """
 
     feed = RolloutFeed(judged="verifier")
@@ -57,14 +57,14 @@ class Personalised(Method):
         self.config, self.learner, self.teacher = config, learner, teacher
         if teacher is None and not all(question.completion for question in questions):
             raise ConfigError(
-                "teacher is not given, and not every question has a completion, the worked answer that personalised "
-                "takes instead; give its column, or a teacher such as runs/NAME or warm:1000:decoder:4x128."
+                "teacher is not given, and not every question has a completion, which personalised uses instead; give "
+                "the column of completions, or a teacher such as runs/NAME or warm:1000:decoder:4x128."
             )
 
     def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
-        """Lessons; `lesson` [B] is 1 for them, and 0 for the empty answer that fills a round without any.
+        """Lessons; `lesson` [B] is 1 for them, and 0 for the empty completion that fills a round without any.
 
-        `failed` and `mended` [B] are the shares of wrong completions, and of teacher's answers that earn a full reward.
+        `failed` and `mended` [B] are the shares of wrong completions, and of teacher completions with a full reward.
         """
         if self.config.teaching == "all":
             return self._lessons(writer, questions, questions, failed=1.0)
@@ -81,7 +81,7 @@ class Personalised(Method):
         return self._lessons(writer, failed, again, failed=share)
 
     def _lessons(self, writer: Any, tasks: Sequence[Question], asked: Sequence[Question], *, failed: float) -> Batch:
-        """What the teacher answers, where it earns a full reward: as answers to tasks, to what was asked, or both."""
+        """The teacher's completions with a full reward, for the task, for the teacher's prompt, or for both."""
         if self.teacher is None:
             texts: Sequence[str] = writer.data_completions(tasks)
         else:
@@ -95,7 +95,7 @@ class Personalised(Method):
         return _filled(batch, lesson=1.0, failed=failed, mended=len(good) / len(tasks))
 
     def loss(self, batch: Batch) -> Terms:
-        """The term `lesson`, averaged over tokens; the others are for looking at."""
+        """The term `lesson`, averaged over tokens; the others are metrics."""
         rows = select_tokens(self.learner(batch), batch)
         weight = rows.weights(rows.spread(batch["lesson"]))
         return Terms(

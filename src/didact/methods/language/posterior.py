@@ -1,18 +1,17 @@
 """RL with KL Penalties is Better Viewed as Bayesian Inference (Korbak, Perez & Buckley 2022).
 
-A reward is evidence by which the model as it was at the beginning becomes a posterior, which gives x the probability
-pi*(x) proportional to pi0(x) exp(r(x) / beta). Rewards alone collapse a policy onto one answer; learning is to bring it
-near to pi*, and by which divergence is a choice of its own: `reverse` is reinforcement learning with a KL penalty, and
-`forward` distributional policy gradients (Khalifa, Elsahar & Dymetman 2021, GDC), which weigh each completion by how
-much likelier it is under pi*.
+A reward is evidence that updates the initial model pi0 to a posterior, pi*(x) proportional to pi0(x) exp(r(x) / beta).
+Maximising reward alone collapses the policy onto one answer; approaching pi* does not. The divergence is a choice of
+its own: `reverse` is reinforcement learning with a KL penalty, and `forward` is distributional policy gradients
+(Khalifa, Elsahar & Dymetman 2021, GDC), which weigh each completion by how much likelier it is under pi*.
 
-Departures: each question has a target and a Z of its own (Korbak et al. 2022, "Controlling conditional language models
-without catastrophic forgetting"), estimated from the completions of the round, or by `normaliser=running` from those of
-earlier rounds too; completions are made by the policy itself, where GDC has a proposal that follows it; `reverse` is
-`rloo` with its `kl` for beta, whose gradient is divided by beta.
+Departures: each prompt has a target and a Z of its own (Korbak et al. 2022, "Controlling conditional language models
+without catastrophic forgetting"), estimated from the completions of the round, or with `normaliser=running` from those
+of earlier rounds too; completions are sampled from the policy itself, where GDC has a proposal that follows it;
+`reverse` is `rloo` with its `kl` set to beta, whose gradient is divided by beta.
 
-In its claim the policy keeps what it knew of right answers (those of the data are no less likely than at the beginning)
-and is right as often: on 97% of held-out questions, where it had begun at 82% and rewards alone came to 95%.
+In its claim the policy keeps its distribution over right answers (those of the data are no less likely than at the
+start) and is right as often: on 97% of held-out prompts, where it started at 82% and rewards alone came to 95%.
 """
 
 from collections.abc import Sequence
@@ -35,10 +34,10 @@ from didact.types import Batch, LanguageLearner, Method, Question, Questions, Ro
 class Config:
     """Options of `posterior`."""
 
-    beta: float = 0.1  # the reward that is worth a nat of divergence; towards 0, rewards alone count
-    divergence: Literal["reverse", "forward"] = "reverse"  # from the posterior: KL(policy || posterior), or the other
+    beta: float = 0.1  # reward per nat of divergence; towards 0, rewards alone count
+    divergence: Literal["reverse", "forward"] = "reverse"  # KL(policy || posterior), or KL(posterior || policy)
     normaliser: Literal["round", "running"] = (
-        "round"  # for forward, completions that tell each question's Z: latest, or all
+        "round"  # for forward: completions that estimate each prompt's Z, the latest or all
     )
 
     def __post_init__(self) -> None:
@@ -48,12 +47,12 @@ class Config:
 
 
 class Posterior(Method):
-    """Approach what the rewards make of the learner as it was at the beginning.
+    """Approach the posterior of the initial model given the rewards.
 
     Args:
         config: the options.
         learner: a causal language model.
-        questions: those of the training.
+        questions: the training prompts.
     """
 
     feed = RolloutFeed(judged="verifier", rate=0.1)
@@ -69,7 +68,7 @@ class Posterior(Method):
         self.running = PerExample(len(ids), dict.fromkeys(columns, ()), dtypes=columns) if kept else None
 
     def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
-        """Rollouts with their `advantage`, and the `departure` from the beginning in nats a token; [B] each."""
+        """Rollouts with their `advantage`, and the `departure` from the initial model in nats per token; [B] each."""
         config, batch = self.config, writer.write(questions).batch
         mine, theirs, trust = batch["log_probs"].sum(1), self._by_reference(batch), batch["trust"]
         ratio = posterior_log_ratio(mine, theirs, batch["reward"], config.beta)
@@ -83,7 +82,7 @@ class Posterior(Method):
         return Batch({**batch, "advantage": advantage, "departure": departure})
 
     def _mean_of_rounds(self, index: Index, running: PerExample, ids: Tensor, normaliser: Tensor) -> Tensor:
-        """Log Z of each question [B] by the rounds so far, and take note of the latest."""
+        """Log Z of each prompt [B] over the rounds so far, which now include the latest."""
         rows = index.rows(ids.to(index.device))
         before = running.get(rows, "log_mean"), running.get(rows, "times")
         log_mean, times = running_log_mean(*before, normaliser.to(rows.device))
@@ -93,12 +92,12 @@ class Posterior(Method):
 
     @torch.no_grad()
     def _by_reference(self, batch: Batch) -> Tensor:
-        """The log-probabilities of completions [B] at the beginning."""
+        """The log-probabilities of completions [B] under the initial model."""
         seen = batch.to(next(self.reference.learner.parameters()).device)
         return sequence_log_probs(self.reference.learner(seen), seen).cpu()
 
     def loss(self, batch: Batch) -> Terms:
-        """The term `policy`, averaged over completions; the others are for looking at, `kl` in nats a token."""
+        """The term `policy`, averaged over completions; the others are metrics, `kl` in nats per token."""
         tokens = policy_outputs(self.learner(batch), batch)
         log_probs = tokens.rows.sums(tokens.log_probs)
         losses = -(log_probs * batch["advantage"])

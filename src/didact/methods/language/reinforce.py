@@ -1,11 +1,11 @@
 """Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning (Williams 1992, REINFORCE).
 
-A whole completion is one action: its log-probability is multiplied by how much better it was rewarded than a baseline.
+A whole completion is one action: its log-probability is multiplied by its reward minus a baseline.
 
 Departures: the baseline is the mean reward of the round, where the paper leaves it open; `baseline=none` has none.
 
-In its claim a baseline earned 0.5 more on average over ten seeds, by very different amounts, as whether the greedy
-answer has turned after 12 steps depends on how the model began; five seeds before were too few to tell.
+In its claim a baseline earned 0.5 more on average over ten seeds, by very different amounts, since whether the greedy
+answer has changed after 12 steps depends on the initial model; five seeds before were too few to tell.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, 
 class Config:
     """Options of `reinforce`."""
 
-    baseline: str = "mean"  # what is subtracted from a reward: the mean of the round, or none
+    baseline: str = "mean"  # subtracted from each reward: the mean of the round, or none
 
     def __post_init__(self) -> None:
         check_choice("baseline", self.baseline, ("mean", "none"))
@@ -52,7 +52,7 @@ class Reinforce(Method):
         return add_advantages(batch, group=everything, baseline=self.config.baseline, scale=False)
 
     def loss(self, batch: Batch) -> Terms:
-        """The term `policy`, averaged over completions; the others are for looking at."""
+        """The term `policy`, averaged over completions; the others are metrics."""
         tokens = policy_outputs(self.learner(batch), batch)
         log_probs = tokens.rows.sums(tokens.log_probs)
         losses = -(log_probs * batch["advantage"])

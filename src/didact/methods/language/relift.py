@@ -1,13 +1,13 @@
 """Learning What Reinforcement Learning Can't: Interleaved Online Fine-Tuning for Hardest Questions (Ma et al. 2025).
 
-ReLIFT learns from its own completions as GRPO does. A prompt whose completions all fail teaches nothing that way: where
-the data have a worked answer to it, it is put by, and once enough are there, their answers are learned by
-cross-entropy. So demonstrations are spent on what the model cannot find by itself.
+ReLIFT learns from its own completions as GRPO does. A prompt whose completions all fail gives no gradient that way: if
+the data have a demonstration for it, it is buffered, and once the buffer holds enough prompts, their demonstrations are
+learned by cross-entropy. Demonstrations are thus spent on what the model cannot find by itself.
 
-Departures: the demonstrations share the optimizer step of the round in which enough of them are there (the paper takes
-a step for them alone), with the weight `demonstration`; a question counts as failed where no completion was right; and
-the answers are the data's, where the paper has a large model write them. Rollouts are averaged over the tokens of a
-step.
+Departures: the demonstrations share the optimizer step of the round in which the buffer fills (the paper takes a step
+for them alone), with the weight `demonstration`; a prompt counts as failed if no completion was right; the
+demonstrations are the data's, where a large model writes them in the paper; and rollouts are averaged over the tokens
+of a step.
 """
 
 from collections.abc import Sequence
@@ -31,8 +31,8 @@ from didact.types import Batch, LanguageLearner, Method, Question, Questions, Ro
 class Config(ClipConfig):
     """Options of `relift`."""
 
-    demonstrations: int = 16  # failed questions that are put by before their answers are learned
-    demonstration: float = 1.0  # weight of the answers' cross-entropy
+    demonstrations: int = 16  # failed prompts that are buffered before their demonstrations are learned
+    demonstration: float = 1.0  # weight of the demonstrations' cross-entropy
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -41,7 +41,7 @@ class Config(ClipConfig):
 
 
 class _Failed:
-    """The questions that are put by, by id; `Stateful`."""
+    """The buffer of failed prompts, by id; `Stateful`."""
 
     def __init__(self, questions: Questions, learner: Any) -> None:
         self.known = {question.id: question for question in questions if question.completion}
@@ -49,7 +49,7 @@ class _Failed:
         self.ids: list[int] = []
 
     def add(self, ids: Sequence[int]) -> None:
-        """Put questions by, each once, where there is an answer to learn from that the learner can read as a whole."""
+        """Buffer prompts, each once, whose demonstration fits into the learner's context."""
         new = [i for i in dict.fromkeys(ids) if i in self.known and i not in self.ids]
         self.ids += [i for i in new if self._fits(self.known[i])]
 
@@ -58,7 +58,7 @@ class _Failed:
         return sum(map(len, tokens)) <= self.context
 
     def pop_all(self) -> list[Question]:
-        """All of them, which are then forgotten."""
+        """Empty the buffer and return its prompts."""
         found, self.ids = [self.known[i] for i in self.ids], []
         return found
 
@@ -70,12 +70,12 @@ class _Failed:
 
 
 class ReLIFT(Method):
-    """Learn from completions, and from demonstrations of what all completions fail at.
+    """Learn from completions, and from demonstrations of prompts whose completions all fail.
 
     Args:
         config: the options.
         learner: a causal language model.
-        questions: those of the training, some of which have a `completion`.
+        questions: the training prompts, some of which have a `completion`.
 
     Raises:
         ConfigError: no question has one.
@@ -90,7 +90,7 @@ class ReLIFT(Method):
             raise ConfigError("No question has a completion, which relift needs; give its column, or choose grpo.")
 
     def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
-        """Rollouts with their `advantage` [B], and demonstrations where enough questions failed; `own` tells them."""
+        """Rollouts with their `advantage` [B], and demonstrations once the buffer is full; `own` is 1 for rollouts."""
         batch = add_advantages(writer.write(questions).batch)
         self.failed.add(batch["id"][failed_groups(batch["correct"], batch["group"])].tolist())
         batch = Batch({**batch, "own": torch.ones(batch.size)})
@@ -101,7 +101,7 @@ class ReLIFT(Method):
         return append_off_policy(batch, shown, trust=0.0)
 
     def loss(self, batch: Batch) -> Terms:
-        """The terms `policy` and `demonstration`, averaged over tokens; the others are for looking at."""
+        """The terms `policy` and `demonstration`, averaged over tokens; the others are metrics."""
         config = self.config
         tokens = policy_outputs(self.learner(batch), batch)
         rows = tokens.rows

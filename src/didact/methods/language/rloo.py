@@ -1,13 +1,13 @@
 """Back to Basics: Revisiting REINFORCE-Style Optimization for Learning from Human Feedback (Ahmadian 2024, RLOO).
 
-REINFORCE on whole completions, with the mean reward of the other completions of the same prompt as the baseline of
-each. The divergence from the model as it was at the beginning is taken off the reward.
+REINFORCE on whole completions; the baseline of each is the mean reward of the other completions of the same prompt. The
+divergence from the initial model is subtracted from the reward.
 
 Departures: `kl` is 0 by default, where the paper, whose reward is a learned model, needs some.
 
 In its claim it earned more than plain REINFORCE by 0.4 on average over ten seeds (by very different amounts: whether
-the greedy answer has turned after 12 steps depends on how the model began; five seeds were too few to tell). The mean
-of the round serves as well as that of the other completions where all questions are as hard.
+the greedy answer has changed after 12 steps depends on the initial model; five seeds were too few to tell). Where all
+prompts are equally hard, the mean of the round serves as well as that of the other completions.
 """
 
 from collections.abc import Sequence
@@ -28,14 +28,14 @@ from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, 
 class Config:
     """Options of `rloo`."""
 
-    kl: float = 0.0  # what a nat of divergence from the learner as it was at the beginning costs, in rewards
+    kl: float = 0.0  # reward that a nat of divergence from the initial model costs
 
     def __post_init__(self) -> None:
         check_range("kl", self.kl, at_least=0.0)
 
 
 class RLOO(Method):
-    """Learn from how a completion compares with the others of its prompt.
+    """Learn from rewards relative to the other completions of the prompt.
 
     Args:
         config: the options.
@@ -61,7 +61,7 @@ class RLOO(Method):
         return add_advantages(batch, reward, baseline="leave_one_out", scale=False)
 
     def loss(self, batch: Batch) -> Terms:
-        """The term `policy`, averaged over completions; the others are for looking at."""
+        """The term `policy`, averaged over completions; the others are metrics."""
         tokens = policy_outputs(self.learner(batch), batch)
         log_probs = tokens.rows.sums(tokens.log_probs)
         losses = -(log_probs * batch["advantage"])

@@ -1,19 +1,21 @@
 """Training Language Models to Self-Correct via Reinforcement Learning (Kumar et al. 2024, SCoRe).
 
-The model answers, reads its answer with words that ask for another, and answers again; a verifier rewards both. First,
-second answers alone learn, while a strong KL holds first ones to where they began, so that the two come apart. Then
-both learn, and second answers get a bonus for how much better than the first they were rewarded.
+The model answers, reads its answer followed by words that ask for a correction, and answers again; a verifier rewards
+both. In the first stage only second answers learn, while a strong KL keeps first answers near the initial model, so
+that the two come apart. In the second stage both learn, and second answers get a bonus for their improvement in reward
+over the first.
 
-Departures: each answer learns from its own reward alone (the paper leaves open whether first answers are paid for what
-the second earn), compared with the other answers to the question in the same turn. The bonus then leaves the direction
-of the mean gradient of second answers as it is: it makes them count 1 + bonus times as much as first ones, and the
-reward of the first answer is a baseline. The KL is that of whole distributions, from the beginning of the run in both
-stages, which share one schedule of the learning rate. Questions that hold somebody else's completion are asked without.
+Departures: each answer learns from its own reward alone (the paper leaves open whether first answers are credited with
+the reward of the second), relative to the other answers to the prompt in the same turn. The bonus then leaves the
+direction of the mean gradient of second answers unchanged: it weighs them 1 + bonus times as much as first ones, with
+the reward of the first answer as a baseline. The KL is that of whole distributions, from the initial model in both
+stages, which share one learning rate schedule. Prompts that contain somebody else's completion are used without it.
 
-The claim came out the other way: rewards for both answers from the beginning did better on the reported seeds, and two
+The claim came out the other way: rewards for both answers from the start did better on the reported seeds, and two
 stages left the decoder where it was. On seeds 0 and 1 one stage made first answers better and second ones like them, as
-the paper says, and at twice the rate mended fewer given mistakes than two stages; but holding first answers also holds
-back the sums that both rest on, and a longer first stage, a stronger hold and another rate did not make up for that.
+the paper says, and at twice the learning rate corrected fewer given mistakes than two stages; but keeping first answers
+fixed also holds back the sums that both rest on, and a longer first stage, a larger weight and another learning rate
+did not make up for that.
 """
 
 from collections.abc import Sequence
@@ -42,11 +44,11 @@ from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, 
 class Config:
     """Options of `score`."""
 
-    again: str = "? Again: "  # the words behind an answer that ask for another
-    early: float = 0.3  # share of the budget in which second answers alone learn
-    bonus: float = 10.0  # how much progress from the first to the second answer is worth afterwards
-    hold: float = 0.1  # weight of the KL that holds first answers to the beginning early on, besides `kl`
-    kl: float = 0.01  # weight of the KL from the beginning, all the time
+    again: str = "? Again: "  # text after an answer that asks for another
+    early: float = 0.3  # share of the budget for the first stage, in which only second answers learn
+    bonus: float = 10.0  # weight of the improvement from first to second answer in the second stage
+    hold: float = 0.1  # weight of the KL of first answers in the first stage, added to `kl`
+    kl: float = 0.01  # weight of the KL from the initial model in both stages
 
     def __post_init__(self) -> None:
         check_range("early", self.early, at_least=0.0, at_most=1.0)
@@ -55,7 +57,7 @@ class Config:
 
 
 class SCoRe(Method):
-    """Learn to answer again, and better.
+    """Learn to correct own answers.
 
     Args:
         config: the options.
@@ -69,11 +71,11 @@ class SCoRe(Method):
         self.reference = snapshot(learner) if config.kl or (config.hold and config.early) else None
 
     def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
-        """First answers and then second ones to the same, with what `add_two_turn_advantages` makes of them."""
+        """First answers and then second ones to the same prompts, with their two-turn advantages."""
         return add_two_turn_advantages(concat(write_twice(writer, questions, self.config.again)).batch)
 
     def loss(self, batch: Batch) -> Terms:
-        """The terms `policy`, and `kl` where there is a reference; the others are for looking at."""
+        """The terms `policy`, and `kl` if there is a reference; the others are metrics."""
         early = self.fraction < self.config.early
         tokens = policy_outputs(self.learner(batch), batch)
         paid = two_turn_advantages(
@@ -81,11 +83,11 @@ class SCoRe(Method):
         )
         terms = Terms(policy=tokens.rows.term(tokens.ppo_clip_loss(paid)))
         if self.reference is not None:
-            terms["kl"] = self._held(self.reference.signal(batch), batch, tokens.rows, early)
+            terms["kl"] = self._kl_term(self.reference.signal(batch), batch, tokens.rows, early)
         return Terms(**terms, **tokens.metrics(batch), **two_turn_metrics(batch))
 
-    def _held(self, signal: Signal, batch: Batch, rows: CompletionTokens, early: bool) -> Term:
-        """The KL from the reference, by how much each answer is held to it, averaged over all tokens."""
+    def _kl_term(self, signal: Signal, batch: Batch, rows: CompletionTokens, early: bool) -> Term:
+        """The KL from the reference, weighted by turn and stage, averaged over all tokens."""
         strength = two_turn_kl_weights(batch["second"], kl=self.config.kl, hold=self.config.hold, early=early)
         divergence = token_divergence(
             rows.hidden,
@@ -97,7 +99,7 @@ class SCoRe(Method):
         return Term(divergence.sum, rows.lengths().sum())
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """All tokens; of what is shown of second answers, the pairs of which both are known."""
+        """All tokens; for the metrics of second answers, the pairs with two known rewards."""
         paired = batch["paired"].sum()
         return {**rollout_counts(batch, {"policy": "token", "kl": "token"}), "fixed": paired, "spoiled": paired}
 

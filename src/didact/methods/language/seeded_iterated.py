@@ -1,16 +1,19 @@
 """Countering Language Drift with Seeded Iterated Learning (Lu, Singhal, Strub, Pietquin & Courville 2020).
 
-A model that learns from rewards alone drifts away from how people write. So it learns from them for some steps, as a
-teacher; then a student, the model as it was before, fits answers that the teacher writes, and takes its place. What was
-taken up beside what pays is partly lost on the way, as there is little time to imitate it.
+A model that learns from rewards alone drifts away from natural language. Seeded iterated learning alternates two
+phases. In the interaction phase, the model learns from rewards, as the teacher. In the imitation phase, a student,
+which is the model from before, fits completions sampled from the teacher and then replaces it. Drift that does not
+raise the reward is partly lost on the way, since there is little time to imitate it.
 
-Departures: the teacher learns as by GRPO with one step a round (the paper has actor-critic and Gumbel-softmax); both
-use the rate of the run, each with moments of the optimizer that last, as in the authors' code. `supervised` adds the
-cross-entropy of the data's answers to the rewards; with `imitation=0` this is the paper's supervised baseline (S2P).
+Departures: the teacher learns as in GRPO with one step per round (the paper has actor-critic and Gumbel-softmax); both
+use the learning rate of the run, each with optimizer moments that persist, as in the authors' code. `supervised` adds
+the cross-entropy of the data's completions to the rewards; with `imitation=0` this is the paper's supervised baseline
+(S2P).
 
-Its claim comes out the other way: the model drifted less than by grpo, but was right on 83% of held-out questions,
-where it had begun at 82% and grpo came to 96%; the supervised mix drifted least, at 99.5%. To settle on few answers, as
-rewards do here, is as easy to imitate as what pays; higher rates and shorter turns did no better.
+The claim comes out the other way: the model drifted less than with grpo, but was right on 83% of held-out prompts,
+where it started at 82% and grpo came to 96%; the supervised mix drifted least, at 99.5%. Settling on few answers, the
+drift that rewards cause here, is as easy to imitate as what earns the reward; higher learning rates and shorter phases
+did no better.
 """
 
 import copy
@@ -32,9 +35,9 @@ from didact.types import Batch, LanguageLearner, Method, Question, Questions, Ro
 class Config:
     """Options of `seeded_iterated`."""
 
-    interaction: int = 20  # steps in which the model learns from rewards
-    imitation: int = 10  # steps in which the model as it was before fits its answers; 0 leaves this out
-    supervised: float = 0.0  # weight of the cross-entropy of the data's answers beside the rewards
+    interaction: int = 20  # steps of each interaction phase, in which the model learns from rewards
+    imitation: int = 10  # steps of each imitation phase, in which the earlier model fits its completions; 0 for none
+    supervised: float = 0.0  # weight of the cross-entropy of the data's completions, added to the rewards
 
     def __post_init__(self) -> None:
         check_range("interaction", self.interaction, at_least=1)
@@ -43,15 +46,15 @@ class Config:
 
 
 class SeededIterated(Method):
-    """Learn from rewards as a teacher, and begin again as a student that imitates it, in turns.
+    """Alternate between learning from rewards as a teacher and imitating it as a student.
 
     Args:
         config: the options.
-        learner: a causal language model: the teacher, which takes over the student's weights after each imitation.
-        questions: those of the training; all with a `completion` where `supervised` is set.
+        learner: a causal language model: the teacher, which takes the student's weights after each imitation.
+        questions: the training prompts; all with a `completion` if `supervised` is set.
 
     Raises:
-        ConfigError: a question has none.
+        ConfigError: a prompt has none.
     """
 
     feed = RolloutFeed(judged="verifier", rate=0.1)
@@ -69,7 +72,7 @@ class SeededIterated(Method):
 
     @property
     def generation(self) -> int:
-        """How many steps an interaction and an imitation take together."""
+        """The number of steps of an interaction and an imitation together."""
         return self.config.interaction + self.config.imitation
 
     def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
@@ -85,7 +88,7 @@ class SeededIterated(Method):
         return Batch({**batch, **{f"given.{name}": given[name] for name in inputs}})
 
     def loss(self, batch: Batch) -> Terms:
-        """The term `imitation`, or `policy` and `supervised`, averaged over tokens; the others are for looking at."""
+        """The term `imitation`, or `policy` and `supervised`, averaged over tokens; the others are metrics."""
         if "advantage" not in batch:
             return Terms(imitation=completion_cross_entropy(select_tokens(self.student(batch), batch)))
         tokens = policy_outputs(self.learner(batch), batch)
@@ -98,7 +101,7 @@ class SeededIterated(Method):
         return terms
 
     def after_step(self) -> None:
-        """At the end of an imitation, the student takes the learner's place."""
+        """Replace the learner by the student at the end of an imitation."""
         if self.student is not None and (self.step + 1) % self.generation == 0:
             self.learner.load_state_dict(self.student.state_dict())
 

@@ -1,7 +1,7 @@
-"""Supervised fine-tuning of a language model: the cross-entropy of answers that are there.
+"""Supervised fine-tuning of a language model: the cross-entropy of given completions.
 
-The next-token loss over the tokens of each answer, and not over those of its prompt. It is the baseline that methods
-with a teacher or a reward have to beat, and what most of them start from.
+The next-token loss over the tokens of each completion, and not over those of its prompt. This is the baseline that
+methods with a teacher or a reward have to beat, and the start of most of them.
 
 Departures: none.
 """
@@ -22,7 +22,7 @@ class Config:
 
 
 class SFT(Method):
-    """Fit answers.
+    """Fit the completions of the data.
 
     Args:
         config: the options.
@@ -41,7 +41,7 @@ class SFT(Method):
         return Terms(answer=completion_cross_entropy(rows))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """The tokens of the answers."""
+        """The tokens of the completions."""
         return {"answer": token_counts(batch)["token"]}
 
 

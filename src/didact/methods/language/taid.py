@@ -1,16 +1,16 @@
 """TAID: Temporally Adaptive Interpolated Distillation for Efficient Knowledge Transfer in Language Models (Shing 2025).
 
 The target lies between the student's own distribution and the teacher's: the softmax of (1 - t) times the student's
-scores and t times the teacher's. t rises from `t_start` to 1, faster while the loss falls quickly and never slower than
-linearly, so that the student is always asked for a little more than it can.
+logits plus t times the teacher's. t rises from `t_start` to 1, faster while the loss falls quickly and never slower
+than linearly, so that the target stays a little ahead of the student.
 
-Departures: answers are those of the data, as in the paper; t is 1 only at the very end, where the paper's linear bound
-is reached as well.
+Departures: completions are those of the data, as in the paper; t is 1 only at the very end, where the paper's linear
+bound is reached as well.
 
-Its claim is not replicated on sums: two seeds on which it was tuned were in its favour by 14 and 26 points, but how far
-a model of this size has come on its plateau when it is first taught differs so much between seeds that nothing is left
-of it on others. Teacher and student have the same size here, so that there is no gap in what they can express, for
-which the paper moves its target.
+The claim is not replicated on sums: two seeds on which it was tuned were in its favour by 14 and 26 points, but how far
+a model of this size has come on its plateau when distillation starts differs so much between seeds that nothing of this
+is left on others. Teacher and student have the same size here, so there is no capacity gap, for which the paper moves
+its target.
 """
 
 from dataclasses import dataclass
@@ -27,16 +27,16 @@ from didact.types import Batch, CompletionFeed, LanguageLearner, Method, States,
 from didact.types.algebra import mix
 
 SMALL = 1e-15
-"""Added to the loss before, by which its fall is divided."""
+"""Added to the previous loss, which divides its decrease."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """Options of `taid`."""
 
-    t_start: float = 0.4  # the teacher's share in the target at the beginning
-    pace: float = 0.0005  # how much t rises a step at most, beyond the linear rise (the paper's alpha)
-    inertia: float = 0.99  # of the average of the loss's fall (the paper's beta)
+    t_start: float = 0.4  # initial share of the teacher in the target
+    pace: float = 0.0005  # largest rise of t per step beyond the linear rise (the paper's alpha)
+    inertia: float = 0.99  # momentum of the average decrease of the loss (the paper's beta)
 
     def __post_init__(self) -> None:
         check_range("t_start", self.t_start, at_least=0.0, below=1.0)
@@ -45,14 +45,14 @@ class Config:
 
 
 class Rise:
-    """The share of the teacher, as it rises; kept on the device, so that nothing waits for it."""
+    """The rising share of the teacher; kept on the device, so that no step waits for it."""
 
     def __init__(self) -> None:
         self.figures = torch.zeros(3, dtype=torch.float64)
-        """The share, the average of the loss's relative fall, and the loss before (0 where there was none)."""
+        """The share, the average relative decrease of the loss, and the previous loss (0 if there was none)."""
 
     def update(self, loss: Tensor, config: Config, least: float) -> None:
-        """Let the share rise, after a step with this loss; to no less than `least`."""
+        """Raise the share after a step with this loss, to at least `least`."""
         share, average, before = self.figures.to(loss.device)
         fall = torch.where(before > 0, (before - loss) / (before + SMALL), torch.zeros_like(loss))
         average = config.inertia * average + (1.0 - config.inertia) * fall
@@ -64,17 +64,17 @@ class Rise:
         return {"figures": self.figures}
 
     def load_state_dict(self, state: Any, /) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore the figures."""
         self.figures = state["figures"]
 
 
 class TAID(Method):
-    """Distil towards a target that moves from the student to the teacher.
+    """Distil a target that moves from the student to the teacher.
 
     Args:
         config: the options.
         learner: a causal language model.
-        teacher: one with the same tokenizer.
+        teacher: a language model with the same tokenizer.
     """
 
     feed = CompletionFeed()
@@ -89,7 +89,7 @@ class TAID(Method):
         """The sum and the count of this step's loss, over all parts of its batch."""
 
     def loss(self, batch: Batch) -> Terms:
-        """The term `teacher`, averaged over tokens; `share` is the teacher's in the target."""
+        """The term `teacher`, averaged over tokens; `share` is the teacher's share in the target."""
         rows = select_tokens(self.learner(batch), batch)
         share = self.rise.figures[0].to(rows.hidden)
         both = [States(hidden=rows.hidden, head=rows.head), rows.pick_signal(self.teacher.signal(batch))]
@@ -100,14 +100,14 @@ class TAID(Method):
         return Terms(teacher=rows.per_example(term), share=metric_term(share.expand(batch.size)))
 
     def after_step(self) -> None:
-        """Let the share rise."""
+        """Raise the share."""
         self.place.sum([self.seen])
         config, (total, count) = self.config, self.seen
         self.seen = torch.zeros_like(self.seen)
         self.rise.update(total / count.clamp(min=1.0), config, config.t_start + (1.0 - config.t_start) * self.fraction)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """The tokens of the answers."""
+        """The tokens of the completions."""
         return {"teacher": token_counts(batch)["token"], "share": batch.size}
 
 

@@ -1,20 +1,22 @@
 """On Teacher Hacking in Language Model Distillation (Tiapkin et al. 2025).
 
-A study of a chain: an oracle, a teacher that learned from the oracle's answers, and a student that learns from the
-teacher. The student is pulled towards the teacher's next-token distributions at answers that the teacher wrote once
-(`offline`), or that teacher or student write anew in each step. Beside the distance to the teacher (`proxy`) stands the
-distance to the oracle (`golden`): where the one falls while the other rises, the student learns its teacher's mistakes.
-The monitor `teacher_hacking` looks for that.
+A study of a chain: an oracle, a teacher trained on the oracle's completions, and a student distilled from the teacher.
+The student matches the teacher's next-token distributions on completions that the teacher sampled once (`offline`), or
+that teacher or student sample anew in each step. Two distances are tracked: `proxy`, to the teacher, and `golden`, to
+the oracle. If the first falls while the second rises, the student learns its teacher's mistakes. The monitor
+`teacher_hacking` detects this.
 
-The oracle is whatever wrote the data: `golden` is the surprise, in nats a token, at answers that stand in a column of
-that name and that nobody learns from, which is KL(oracle || student) plus a constant. Where there is no such column,
-the completions stand for it; they say less where the teacher was taught on them.
+The oracle is the source of the data: `golden` is the negative log-likelihood, in nats per token, of completions in a
+column of that name that nobody learns from; it equals KL(oracle || student) plus a constant. Without such a column, the
+data's completions replace it; they show less if the teacher was trained on them.
 
-Departures: the distance to the teacher is measured where the student learns, and that to the oracle at the oracle's
-answers, both as forward KL by default; the decoders are small, and the oracle of the claim is a Markov chain.
+Departures: the distance to the teacher is measured on the completions that the student learns from, and that to the
+oracle on the oracle's, both as forward KL by default; the decoders are small, and the oracle of the claim is a Markov
+chain.
 
-Few prompts with answers that stay leave the student far from the oracle, as the paper has it, and more prompts help as
-much as new answers. The golden figure itself turned back by 2% to 3% only in pilots, while the proxy fell to a tenth.
+With few prompts and fixed completions, the student stays far from the oracle, as in the paper, and more prompts help as
+much as new completions. The golden distance itself rose again by 2% to 3% only in pilots, while the proxy fell to a
+tenth.
 """
 
 from collections.abc import Sequence
@@ -40,9 +42,9 @@ _INPUTS = ("input_ids", "attention_mask", "completion_mask")
 class Config:
     """Options of `teacher_hacking`."""
 
-    answers: Literal["offline", "teacher", "student"] = "offline"  # written once by the teacher, or anew by either
-    divergence: Literal["forward", "reverse", "jsd"] = "forward"  # of the student from the teacher, at each token
-    prompts: int = 0  # how many of the questions the student learns from; 0 is all
+    answers: Literal["offline", "teacher", "student"] = "offline"  # sampled once by the teacher, or anew by either
+    divergence: Literal["forward", "reverse", "jsd"] = "forward"  # from the teacher, at each token
+    prompts: int = 0  # number of prompts that the student learns from; 0 is all
 
     def __post_init__(self) -> None:
         check_choice("answers", self.answers, ("offline", "teacher", "student"))
@@ -51,17 +53,17 @@ class Config:
 
 
 class TeacherHacking(Method):
-    """Follow a teacher, and watch the distance to what it learned from.
+    """Distil a teacher, and track the distance to the oracle that the teacher learned from.
 
     Args:
         config: the options.
         learner: the student, a causal language model.
         teacher: a language model with the same tokenizer.
-        questions: those of the training, each with a `golden` answer in its `data` or a completion.
+        questions: the training prompts, each with a `golden` answer in its `data` or a completion.
 
     Raises:
-        DataError: a question with neither.
-        ConfigError: an answer that the student cannot read as a whole.
+        DataError: a prompt with neither.
+        ConfigError: an answer that does not fit into the student's context.
     """
 
     feed = RolloutFeed()
@@ -76,7 +78,7 @@ class TeacherHacking(Method):
         self.asked = {question.id: questions[place % few] for place, question in enumerate(questions)}
 
     def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
-        """Answers to learn from, and the oracle's as the view `golden`."""
+        """Completions to learn from, and the oracle's as the view `golden`."""
         source, teacher = self.config.answers, self.teacher.learner
         questions = [self.asked[question.id] for question in questions]
         if source == "offline":
@@ -89,7 +91,7 @@ class TeacherHacking(Method):
         return Batch({**batch, **{f"golden.{name}": golden[name] for name in _INPUTS}})
 
     def loss(self, batch: Batch) -> Terms:
-        """The term `proxy`, averaged over tokens; `golden` is for looking at."""
+        """The term `proxy`, averaged over tokens; `golden` is a metric."""
         rows, signal = select_tokens(self.learner(batch), batch), self.teacher.signal(batch)
         proxy = token_divergence(
             rows.hidden,
@@ -106,7 +108,7 @@ class TeacherHacking(Method):
         return completion_cross_entropy(rows).times(0.0)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """The tokens of the answers that are learned, and of those that are looked at."""
+        """The tokens of the completions that are learned, and of the oracle's."""
         return {"proxy": token_counts(batch)["token"], "golden": token_counts(batch.view("golden"))["token"]}
 
 

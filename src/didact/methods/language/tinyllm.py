@@ -1,18 +1,17 @@
 """TinyLLM: Learning a Small Student from Multiple Large Language Models (Tian et al. 2024).
 
-The student learns answers, and beside each the rationales of several teachers, which an instruction in front of the
-question asks for. Each is a task of its own, with its own weight; at the end the student is asked for answers alone.
+The student learns answers, and for each of several teachers also its rationale, requested by an instruction in front of
+the prompt. Each is a task with its own weight; at test time the student is prompted for answers alone.
 
-The rationales are a table of texts by the names of the teachers, which the data have under `rationales`; teachers are
-asked beforehand. What is asked of the student is the plain question for an answer, and `NAME: ` in front of it for the
-rationale of the teacher NAME.
+The rationales are a table of texts by teacher name in the data's `rationales`; teachers are queried beforehand. The
+prompt itself requests the answer; with `NAME: ` in front, it requests the rationale of the teacher NAME.
 
-Departures: the answer is asked for without an instruction, as it is wherever the student is used; and how the
-rationales came about is left to the data (the paper shows teachers two worked questions and the right answer).
+Departures: the answer is requested without an instruction, as wherever the student is used; and the data decide how
+rationales are produced (the paper shows teachers two worked examples and the right answer).
 
-Its claim is not replicated: rationales raise the mean, those of three teachers no more than of one, and seeds differ;
-two learning rates and two weights of rationales were tried. Students here begin from nothing, and 800 steps of 64
-answers alone gave 90% in a pilot.
+The claim is not replicated: rationales raise the mean, those of three teachers no more than of one, and seeds differ;
+two learning rates and two weights of rationales were tried. Students here start untrained, and 800 steps of 64 answers
+alone gave 90% in a pilot.
 """
 
 from collections.abc import Sequence
@@ -34,8 +33,8 @@ from didact.types import Batch, LanguageLearner, Method, Question, Questions, Ro
 class Config:
     """Options of `tinyllm`."""
 
-    solvers: tuple[str, ...] = ()  # teachers whose rationales are learned, by name; all by default
-    rationale: tuple[float, ...] = (1.0,)  # weight of each teacher's rationales beside the answers, or one for all
+    solvers: tuple[str, ...] = ()  # names of the teachers whose rationales are learned; all by default
+    rationale: tuple[float, ...] = (1.0,)  # weight of each teacher's rationales relative to the answers, or one for all
 
     def __post_init__(self) -> None:
         for weight in self.rationale:
@@ -48,16 +47,16 @@ class Config:
 
 
 class TinyLLM(Method):
-    """Learn answers, and to explain them as each of several teachers does.
+    """Learn answers, and the rationales of several teachers for them.
 
     Args:
         config: the options.
         learner: a causal language model.
-        questions: those of the training, with an `answer` or a `completion`, some with `rationales` in their `data`.
+        questions: the training prompts, with an `answer` or a `completion`, some with `rationales` in their `data`.
 
     Raises:
-        ConfigError: there are no rationales, or none of a teacher that is named.
-        DataError: a rationale does not fit into what the learner reads.
+        ConfigError: there are no rationales, or none of a named teacher.
+        DataError: a rationale does not fit into the learner's context.
     """
 
     feed = RolloutFeed()
@@ -68,11 +67,11 @@ class TinyLLM(Method):
         if not known:
             raise ConfigError(
                 "No question has rationales, which tinyllm learns from; give a column rationales with a table of texts "
-                "by the names of those who wrote them, or choose sft."
+                "by teacher name, or choose sft."
             )
         for name in config.solvers:
             if name not in known:
-                raise ConfigError(f"solvers has {name!r}, of whom there are no rationales. {nearest(name, known)}")
+                raise ConfigError(f"solvers has {name!r}, who has no rationales. {nearest(name, known)}")
         names = config.solvers or tuple(known)
         weights = config.rationale * len(names) if len(config.rationale) == 1 else config.rationale
         self.weights = {name: weight for name, weight in zip(names, weights, strict=True) if weight}
@@ -80,14 +79,14 @@ class TinyLLM(Method):
             check_fits(learner, asked, text)
 
     def _tasks(self, question: Question) -> list[tuple[Question, str, int]]:
-        """What is asked, what is to be said, and which task it is: 0 is the answer, 1 the first teacher's rationale."""
+        """Prompt, completion, and number of each task: 0 is the answer, 1 the first teacher's rationale."""
         known = rationales_of(question)
         names = [(task, name) for task, name in enumerate(self.weights, 1) if name in known]
-        told = [(prefix_prompt(question, f"{name}: "), known[name], task) for task, name in names]
-        return [(question, question.answer or completion_of(question), 0), *told]
+        rationales = [(prefix_prompt(question, f"{name}: "), known[name], task) for task, name in names]
+        return [(question, question.answer or completion_of(question), 0), *rationales]
 
     def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
-        """The answer to each question and its rationales, with their `task` [B]; nothing is sampled."""
+        """The answer to each prompt and its rationales, with their `task` [B]; nothing is sampled."""
         writer.read(questions)
         asked, texts, tasks = zip(*(task for question in questions for task in self._tasks(question)), strict=True)
         return Batch({**writer.encode(asked, texts).batch, "task": torch.tensor(tasks)})

@@ -1,16 +1,15 @@
 """Sinkhorn Distance Minimization for Knowledge Distillation (Cui et al. 2024, SinKD), on tokens.
 
-The student's distributions at neighbouring tokens are compared with the teacher's as two clouds: the loss is the cost
-of the Sinkhorn plan that moves one onto the other, which still says where to go when the two hardly overlap. It stands
-beside the usual divergence and the loss of the answers.
+The student's distributions at neighbouring tokens are compared with the teacher's as two point clouds: the loss is the
+cost of the Sinkhorn plan that transports one onto the other, which has a useful gradient even where the two hardly
+overlap. It is added to the usual divergence and the next-token loss.
 
-Departures: distributions are seen by the teacher's most probable ids and all others together, so that no cost over the
-vocabulary is built; the clouds are groups of neighbouring tokens, where the paper takes a batch of examples; one
-temperature serves both losses of the teacher.
+Departures: a distribution is represented by the teacher's most probable ids and the total of all others, so that no
+cost over the vocabulary is built; the clouds are groups of neighbouring tokens, where the paper takes a batch of
+examples; one temperature serves both losses of the teacher.
 
-Its claim is not replicated on rewriting: beside the divergence, the cost of the plan changes nothing that five seeds
-can show. Student and teacher are small and alike, and overlap from the beginning; the paper's gain is for those that do
-not.
+The claim is not replicated on rewriting: five seeds show no effect of the transport cost beside the divergence. Student
+and teacher are small and alike, and overlap from the start; the paper's gain is for those that do not.
 """
 
 from dataclasses import dataclass
@@ -32,12 +31,12 @@ class Config:
     """Options of `token_sinkhorn`."""
 
     softening: float = 1.0  # temperature of both distributions
-    alpha: float = 0.8  # weight of the divergence from the teacher; the answers' term gets the rest
-    beta: float = 0.8  # weight of the Sinkhorn distance, beside the other two
-    nearest: int = 32  # by how many of the teacher's most probable tokens a distribution is seen
-    group: int = 64  # how many neighbouring tokens make a cloud
-    regularisation: float = 0.1  # the smaller, the nearer the plan is to the cheapest; 0.05 or more
-    iterations: int = 20  # how often the plan's rows and columns are scaled
+    alpha: float = 0.8  # weight of the divergence from the teacher; the next-token loss gets the rest
+    beta: float = 0.8  # weight of the Sinkhorn distance, added to the other two
+    nearest: int = 32  # number of the teacher's most probable tokens that represent a distribution
+    group: int = 64  # number of neighbouring tokens in a cloud
+    regularisation: float = 0.1  # entropic regularisation; smaller is nearer to the optimal plan; 0.05 or more
+    iterations: int = 20  # Sinkhorn iterations
 
     def __post_init__(self) -> None:
         check_range("softening", self.softening, above=0.0)
@@ -50,15 +49,15 @@ class Config:
 
 
 class TokenSinkhorn(Method):
-    """Move a cloud of token distributions onto the teacher's.
+    """Transport clouds of token distributions onto the teacher's.
 
     Args:
         config: the options.
         learner: a causal language model.
-        teacher: one with the same tokenizer.
+        teacher: a language model with the same tokenizer.
     """
 
-    feed = CompletionFeed(coupled=True, alone="it moves the tokens of the whole batch at once")
+    feed = CompletionFeed(coupled=True, alone="it transports the tokens of the whole batch at once")
 
     def __init__(self, config: Config, learner: LanguageLearner, teacher: Teacher) -> None:
         self.config = config
@@ -88,7 +87,7 @@ class TokenSinkhorn(Method):
         )
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """The tokens of the answers."""
+        """The tokens of the completions."""
         return dict.fromkeys(("sinkhorn", "teacher", "answer"), token_counts(batch)["token"])
 
 

@@ -1,15 +1,15 @@
 """Mean teachers are better role models (Tarvainen & Valpola 2017).
 
-The teacher is the exponential moving average of the student's weights. Both see an example under augmentations of their
-own, and the student is pulled towards the teacher's probabilities (mean squared error) on all examples, and towards the
-labels where there are any. The teacher is what is delivered.
+The teacher is the exponential moving average of the student's weights. Both see each example
+under an augmentation of their own. The student learns the teacher's probabilities (mean squared error) on all examples,
+and the labels where there are any. The teacher is delivered.
 
 Departures: the consistency weight rises along the paper's curve exp(-5 (1 - t)^2) over a share of the budget; the
 average's decay rises as min(decay, (1 + n) / (10 + n)) over steps n instead of in two phases; no learning-rate ramp.
 
-Its claim came out opposite on digits with 100 labels, with these defaults and no others tried. An average without the
-consistency term lost nearly as much, so that most of it may come from batches of which only a quarter has labels, in
-1,000 steps; the paper trains far longer.
+The claim came out the other way on digits with 100 labels, with these defaults and no others tried. An average without
+the consistency term lost nearly as much, so most of the loss may come from batches of which only a quarter has labels,
+in 1,000 steps; the paper trains far longer.
 """
 
 import math
@@ -29,8 +29,8 @@ from didact.types import Batch, ExampleFeed, Learner, Logits, Method, Terms, is_
 class Config:
     """Options of `mean_teacher`."""
 
-    ema_decay: float = 0.99  # how much of the average stays at each step
-    weight: float = 50.0  # of the consistency term, once it is ramped up
+    ema_decay: float = 0.99  # decay of the exponential moving average
+    weight: float = 50.0  # final weight of the consistency term
     ramp_up: float = 0.4  # share of the budget over which that weight rises
 
     def __post_init__(self) -> None:
@@ -40,7 +40,7 @@ class Config:
 
 
 class MeanTeacher(Method):
-    """Teach a student by the average of its own past.
+    """Teach a student by the moving average of its own weights.
 
     Args:
         config: the options.
@@ -56,7 +56,7 @@ class MeanTeacher(Method):
 
     @property
     def delivered(self) -> Learner:
-        """The average."""
+        """The averaged student."""
         return self.teacher.learner
 
     def loss(self, batch: Batch) -> Terms:
@@ -72,7 +72,7 @@ class MeanTeacher(Method):
         )
 
     def after_step(self) -> None:
-        """Move the average."""
+        """Update the average."""
         self.teacher.update(self.learner)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
