@@ -53,7 +53,7 @@ types: setup ## the types
 	$(BIN)/pyright
 	$(BIN)/python scripts/check_any.py
 
-contracts: setup ## which room may import which, and that nothing imports in a circle
+contracts: setup ## which package may import which, and no import cycles
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/check_cycles.py
 
