@@ -1,13 +1,13 @@
-"""A decoder of 0.8 million parameters that learns to add: from answers, from its own completions, and from a teacher.
+"""Teaches addition to a decoder of 0.8 million parameters: with reference answers, with rewards, and with a teacher.
 
-It first learns from the answers of the data, until it is right on two fifths of the validation questions. Then it goes
-on without them, in two ways from the same weights: by `grpo`, which only hears whether a completion was right; and by
-`gkd`, where a stronger decoder (the one that `grpo` made) says at each token of the student's own completion what it
-would have written.
+A supervised warm start on the data's completions ends when the decoder answers 40% of the validation prompts correctly.
+Two methods then continue from the same weights, without reference completions: `grpo` learns from a reward for each
+rollout, and `gkd` from a stronger decoder (the one that `grpo` trained), which gives its distribution at each token of
+the student's own completions.
 
     python examples/addition.py --out runs/addition --seed 0
 
-It takes one to two minutes on two idle cores. The runs, with their reports, are in the directory.
+It takes one to two minutes on two idle cores. The output directory holds the runs and their reports.
 """
 
 import argparse
@@ -20,9 +20,9 @@ ANSWERS = "max_new_tokens=6"
 
 
 def main(folder: Path, seed: int) -> int:
-    """Teach, and print what came of it; 1 where a claim of the text above does not hold."""
+    """Train, and print the results; return 1 if `grpo` gains too little, or `gkd` is worse or costs more."""
     shared = {"data": "addition", "clip_norm": 1.0, "seed": seed, "progress": sys.stderr.isatty()}
-    # One step of next to nothing: what is judged is the beginning itself.
+    # One step with a tiny learning rate, to evaluate the warm start itself.
     start = didact.run(
         method="sft",
         student="warm:40%:decoder:4x128",
@@ -69,7 +69,7 @@ def main(folder: Path, seed: int) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--out", type=Path, default=Path("runs/addition"), help="where the runs go (runs/addition)")
-    parser.add_argument("--seed", type=int, default=0, help="of all that chance decides (0)")
+    parser.add_argument("--out", type=Path, default=Path("runs/addition"), help="output directory (runs/addition)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (0)")
     options = parser.parse_args()
     sys.exit(main(options.out, options.seed))

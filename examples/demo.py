@@ -1,9 +1,9 @@
-"""The main job on real data: does a small student learn more from a strong teacher than from a hundred labels alone?
+"""Does a small student learn more from a strong teacher than from a hundred labels alone, on real data?
 
-scikit-learn's real images of handwritten digits. The teacher is trained here on all training labels; the student is a
-tenth of its size and sees 100 labels, and the rest of the images without. A random teacher shows what a teacher that
-knows nothing is worth, label spreading what the cheap alternative is. Five seeds; every arm takes the same number of
-steps. Options are the defaults: nothing was tuned on these seeds.
+The data are scikit-learn's images of handwritten digits. The teacher is trained on all training labels. The student is
+a tenth of its size; it sees 100 labels, and the other training images without labels. A random teacher is the control,
+and label spreading the cheap baseline. All arms take the same number of steps, over five seeds, with default options;
+nothing was tuned on these seeds.
 """
 
 import argparse
@@ -18,7 +18,7 @@ STUDENT = "mlp:96"
 
 
 def main(directory: Path) -> bool:
-    """Compare the arms, print the figures, and write the report; whether the teacher, and only it, helped."""
+    """Compare the arms, print the results, and write the report; return whether only the real teacher helped."""
     arms = {
         "alone": {"method": "supervised"},
         "taught": {"method": "distill", "teacher": TEACHER},
@@ -43,5 +43,5 @@ def main(directory: Path) -> bool:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="where the report goes (runs/demo)")
+    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="output directory (runs/demo)")
     sys.exit(0 if main(parser.parse_args().out) else 1)
