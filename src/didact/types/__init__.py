@@ -1,6 +1,6 @@
-"""The nouns of didact, and the roles that its parts play.
+"""The nouns of didact, and the protocols of its parts.
 
-Every room imports this package; it imports nothing of ours but the errors. Axis letters used throughout:
+Every room imports this package; of didact, it imports the errors alone. Axis letters used throughout:
 B batch, C classes, D width of a representation, T tokens or steps, V vocabulary, N examples.
 """
 

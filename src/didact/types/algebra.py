@@ -1,7 +1,7 @@
-"""The algebra of signals: they are mixed, spoiled and cut to their likeliest outcomes alike, whatever holds them.
+"""The algebra of signals: mixing, corrupting and truncating them to their likeliest outcomes, for every kind of signal.
 
-A signal that holds its scores changes at once. Of a language model's states the change is only noted (`Derived`), and
-made for a few tokens at a time, so that no [B, T, V] is ever held. No result carries a gradient.
+A signal that holds its scores is changed at once. For the states of a language model the change is deferred (`Derived`)
+and computed for a few tokens at a time, so that no [B, T, V] is ever held. No result carries a gradient.
 """
 
 import dataclasses
@@ -17,9 +17,9 @@ from didact.types.scores import Space, demote_top, log_probs_of, mix_log_probs, 
 from didact.types.signals import Derived, Features, Labels, Logits, Signal, TopK
 
 CHUNK = 2**24
-"""How many scores `keep_top` makes at once."""
+"""How many scores `keep_top` computes at once."""
 _TENSORS = {kind.__name__: kind for kind in (Logits, Labels, TopK, Features)}
-"""The kinds of signal that are tensors and nothing else."""
+"""The kinds of signal that consist of tensors alone."""
 
 
 @torch.no_grad()
@@ -30,21 +30,22 @@ def mix(
     space: Space = "probability",
     by_confidence: bool = False,
 ) -> Logits | Derived:
-    """The weighted mean of what M teachers say.
+    """The weighted mean of the signals of M teachers.
 
-    A weight is multiplied by the trust in the answer, so that a teacher that abstains has no say. The trust in the mean
-    is the weighted mean trust in those that did not abstain, and 0 where all did; there the plain weights hold.
+    Each weight is multiplied by the signal's trust, so that a teacher that abstains does not count. The trust in the
+    mean is the weighted mean trust of those that did not abstain. Where all abstain it is 0, and the plain weights
+    apply.
 
     Args:
         signals: M of the same shape, [B] or [B, T].
         weights: float [M] or [..., M], 0 or more, at least one of a row above 0.
         space: `probability` averages probabilities; `logit` averages log-probabilities, which gives the normalised
             geometric mean of the probabilities.
-        by_confidence: multiply each weight by the `confidence` of the answer too; of the trust in the mean it decides
-            nothing.
+        by_confidence: also multiply each weight by the `confidence` of the signal, which leaves the trust in the mean
+            as it is.
 
     Raises:
-        TeacherError: signals of different shapes, or one that says nothing about classes or tokens.
+        TeacherError: signals of different shapes, or one without probabilities of classes or tokens.
     """
     shape = signals[0].shape
     if any(signal.shape != shape for signal in signals):
@@ -62,7 +63,7 @@ def mix(
 
 @torch.no_grad()
 def mix_targets(signals: Sequence[Labels], weights: Sequence[float]) -> Labels:
-    """The weighted mean of what M teachers say in a regression.
+    """The weighted mean of the regression targets of M teachers.
 
     Args:
         signals: M of targets, float [B]; their trust counts as in `mix`.
@@ -75,12 +76,12 @@ def mix_targets(signals: Sequence[Labels], weights: Sequence[float]) -> Labels:
 
 @torch.no_grad()
 def add_noise(signal: Signal, where: Tensor, draw: Tensor) -> Signal:
-    """Exchange the probability of the best outcome for that of another one.
+    """Swap the probability of the best outcome with that of another one.
 
     Args:
-        signal: of `TopK`, the other outcome is one that it names.
+        signal: for `TopK`, the other outcome is among its K.
         where: bool [...], the rows in which it is done.
-        draw: float [...] in [0, 1), which says what the other outcome is; all are equally likely.
+        draw: float [...] in [0, 1), which selects the other outcome; all are equally likely.
 
     Raises:
         TeacherError: the signal says nothing about classes or tokens.
@@ -109,7 +110,7 @@ def _demote_best(scores: Tensor, *, strength: float) -> Tensor:
 
 
 def _with_scores(signal: Signal, function: Callable[..., Tensor], *tensors: Tensor) -> Signal:
-    """The signal with what a function makes of its scores [..., V] and of tensors [...]."""
+    """The signal with a function applied to its scores [..., V] and to tensors [...]."""
     if isinstance(signal, Features):
         return dataclasses.replace(signal, logits=function(signal.scores(), *tensors))
     if isinstance(signal, TopK):
@@ -129,7 +130,7 @@ def keep_top(signal: Signal, top_k: int) -> TopK:
     """The likeliest outcomes of each row, and the probability of all others together; a few rows at a time.
 
     Args:
-        signal: any; of `TopK`, those of its outcomes that are not kept join the tail.
+        signal: any; for `TopK`, the outcomes that are not kept join the tail.
         top_k: K, at least 1; all outcomes where there are fewer.
 
     Raises:
@@ -148,11 +149,11 @@ def keep_top(signal: Signal, top_k: int) -> TopK:
 
 
 def densify(signal: Signal, outcomes: int | None) -> Signal:
-    """An answer about examples that does not say how many classes there are, as one that does.
+    """Convert a signal without a known number of classes into one that has it.
 
     Args:
         signal: any.
-        outcomes: how many there are; None leaves the signal as it is.
+        outcomes: the number of classes; None leaves the signal as it is.
 
     Returns:
         `Logits` for hard labels and top-k [B]; other signals as they are.
@@ -164,10 +165,10 @@ def densify(signal: Signal, outcomes: int | None) -> Signal:
 
 
 def to_tensors(signal: Signal) -> dict[str, Tensor]:
-    """What a signal holds by name, each with an entry for each row, without a gradient.
+    """The tensors of a signal by name, with one entry per row, without a gradient.
 
     Raises:
-        TeacherError: it is more than tensors (a language model's head); `keep_top` makes one that is not.
+        TeacherError: it consists of more than tensors (a language model's head); `keep_top` returns one that does not.
     """
     if type(signal).__name__ not in _TENSORS:
         raise TeacherError(
@@ -184,7 +185,7 @@ def to_tensors(signal: Signal) -> dict[str, Tensor]:
 
 
 def from_tensors(kind: str, tensors: Mapping[str, Tensor]) -> Signal:
-    """The signal that `to_tensors` took apart.
+    """Rebuild a signal from the result of `to_tensors`.
 
     Args:
         kind: the name of its class.
@@ -197,7 +198,7 @@ def from_tensors(kind: str, tensors: Mapping[str, Tensor]) -> Signal:
 
 
 def _shares(weights: Tensor, trusts: Sequence[Tensor | None]) -> tuple[Tensor, Tensor | None]:
-    """Each member's say [..., M], of which one at least is above 0, and the trust in the mean [...]."""
+    """Each member's weight [..., M], at least one of them above 0, and the trust in the mean [...]."""
     if all(trust is None for trust in trusts):
         return weights, None
     full = weights.new_ones(weights.shape[:-1])

@@ -1,4 +1,4 @@
-"""Batches: what a method, a teacher and a monitor are given."""
+"""Batches: the input of methods, teachers and monitors."""
 
 from collections.abc import Iterator, Mapping
 from typing import Self
@@ -13,7 +13,7 @@ IGNORE = -100
 
 
 def is_labelled(label: Tensor) -> Tensor:
-    """Tell which targets are there.
+    """Return a mask of the examples that have a label.
 
     Args:
         label: [B]; integers for classes (`IGNORE` is missing), floats for regression (NaN is missing).
@@ -29,16 +29,16 @@ class Batch(Mapping[str, Tensor]):
 
     Usual keys: `x` (float inputs) or `input_ids` and `attention_mask` (int64 [B, T]); `label`; `id` (int64 [B], stable
     across epochs, orders and machines); in batches of a source, `row` (int64 [B], the position among all examples of
-    the run, for tables with a row an example). The inputs of another view of the same examples carry its name in front:
-    `strong.x`, `teacher.input_ids`; `view("strong")` brings them to the fore.
+    the run, for tables with one row per example). The inputs of another view of the same examples are prefixed by its
+    name: `strong.x`, `teacher.input_ids`; `view("strong")` makes them the plain inputs.
 
     Batches for language models are padded on the right: `input_ids` and `attention_mask` int64 [B, T];
-    `completion_mask` bool [B, T], True for the tokens that are to be learned (never the first of a row); where several
+    `completion_mask` bool [B, T], True for the tokens to learn (never the first of a row); where several
     sequences share a row, `segments` int64 [B, T], 0 for padding and 1, 2, ... for the first, second, ... sequence.
-    Completions have besides, float32: `log_probs` [B, T] (of each completion token when it was sampled, at the sampling
+    Completions also have, in float32: `log_probs` [B, T] (of each completion token when it was sampled, at the sampling
     temperature and before any truncation; 0 elsewhere), `temperature` [B] (1 for greedy ones), `reward` [B] and `trust`
-    [B] in [0, 1] (0 where no verifier could tell); and int64 [B]: `group` (the id of the question) and `version` (the
-    optimizer steps that the model had taken).
+    [B] in [0, 1] (0 where every verifier abstained); and in int64 [B]: `group` (the id of the prompt) and `version`
+    (the optimizer steps that the model had taken).
     """
 
     __slots__ = ("_tensors",)
@@ -85,7 +85,7 @@ class Batch(Mapping[str, Tensor]):
         return self
 
     def view(self, name: str) -> "Batch":
-        """The same examples with the inputs of the view `name` in the place of the plain ones."""
+        """The same examples, with the inputs of the view `name` in place of the plain ones."""
         prefix = name + "."
         inputs = {key[len(prefix) :]: t for key, t in self._tensors.items() if key.startswith(prefix)}
         if not inputs:

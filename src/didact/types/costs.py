@@ -1,4 +1,4 @@
-"""What teaching costs, and who spent it."""
+"""The cost of teaching, and which part of a run incurred it."""
 
 import dataclasses
 import math
@@ -16,18 +16,18 @@ from didact.types.place import Place
 
 @dataclass(slots=True)
 class Cost:
-    """What teaching used: counted, never estimated."""
+    """The resources that teaching used: counted, never estimated."""
 
     labels: int = 0
-    """Distinct labelled examples that training or model selection looked at."""
+    """Distinct labelled examples that training or model selection read."""
     teacher_calls: int = 0
-    """Examples that a teacher answered (answers taken from a cache are not counted again)."""
+    """Examples that a teacher was queried on (signals from a cache are not counted again)."""
     teacher_tokens: int = 0
     """Tokens that a teacher read or wrote."""
     student_tokens: int = 0
     """Tokens of the batches that the student was trained on."""
     sampled_tokens: int = 0
-    """Tokens that were sampled for its training: the student's completions, and answers that a teacher wrote."""
+    """Tokens sampled for its training: completions of the student, and of a teacher."""
     env_steps: int = 0
     """Steps taken in environments."""
     examples: int = 0
@@ -35,8 +35,8 @@ class Cost:
     steps: int = 0
     """Optimizer steps."""
     flops: int = 0
-    """Floating-point operations of the matrix products and convolutions of the student's training, counted once for
-    each shape of a batch; without those of teachers."""
+    """Floating-point operations of the matrix products and convolutions of the student's training, measured once for
+    each shape of a batch; those of teachers are not included."""
     seconds: float = 0.0
     """Wall-clock time of training, without evaluation of the finished student."""
     peak_memory: int = 0
@@ -50,10 +50,10 @@ class Cost:
 
     @classmethod
     def of(cls, figures: Mapping[str, object]) -> "Cost":
-        """Take back what `as_dict` gave.
+        """Build a cost from the result of `as_dict`.
 
         Raises:
-            ValueError: other figures, or one that is no number of at least 0.
+            ValueError: a figure is unknown, missing, or not a number of at least 0.
         """
         found = cls()
         for name in {field.name for field in dataclasses.fields(cls)} ^ figures.keys():
@@ -74,11 +74,11 @@ class Cost:
 
 
 class LabelsSpentError(Exception):
-    """Reading further labels would go beyond what a ledger allows; what ends a run, and no error of its user."""
+    """Reading further labels would exceed the ledger's limit; it ends a run, and is no error of the user's."""
 
 
 class Ledger:
-    """What a run has spent, in all and by part; `Stateful`.
+    """The cost of a run so far, in total and by part; `Stateful`.
 
     Args:
         labels: how many distinct labels may be read; None for any number.
@@ -89,14 +89,14 @@ class Ledger:
         self.cost = Cost()
         """The sums."""
         self.parts: defaultdict[str, Cost] = defaultdict(Cost)
-        """What each part charged, by its name."""
+        """The cost that each part charged, by its name."""
         self._known: set[int] = set()
         self.open = True
-        """Whether anything is charged: what evaluation takes is no part of teaching."""
+        """Whether charges are recorded: the cost of evaluation is no part of teaching."""
         self._held: list[tuple[str, int, str]] | None = None
 
     def charge(self, axis: str, amount: int, by: str) -> None:
-        """Enter what a part has spent.
+        """Record what a part spends.
 
         Args:
             axis: a field of `Cost`.
@@ -117,15 +117,15 @@ class Ledger:
                     raise ConfigError(f"{by or 'A part'} charges {axis!r}, but what is spent is {axes}.") from None
 
     def read(self, ids: Sequence[int], by: str, *, each: Sequence[int] | None = None) -> None:
-        """Charge the labels of examples, those that were not read before.
+        """Charge the labels of those examples that were not read before.
 
         Args:
-            ids: of the examples.
+            ids: the ids of the examples.
             by: the part's name.
-            each: how many labels each of them holds, one by default.
+            each: how many labels each of them has; one by default.
 
         Raises:
-            LabelsSpentError: they are more than may be read; nothing is charged then.
+            LabelsSpentError: the limit would be exceeded; nothing is charged then.
         """
         fresh = set(ids) - self._known
         if not fresh or not self.open:
@@ -141,7 +141,7 @@ class Ledger:
 
     @contextmanager
     def summed(self, place: Place) -> Iterator[None]:
-        """Enter, in every process, what all of them charge while this lasts, as each has its own rows to ask about."""
+        """Record, in every process, the charges of all of them in this context, since each queries for its own rows."""
         self._held = held = []
         try:
             yield
@@ -152,7 +152,7 @@ class Ledger:
                 self.charge(axis, amount, by)
 
     def state_dict(self) -> State:
-        """The sums, those of each part, and the ids of the examples whose labels were read, int64 in order."""
+        """The totals, those of each part, and the sorted ids (int64) of the examples whose labels were read."""
         return {
             "cost": self.cost.as_dict(),
             "parts": {by: cost.as_dict() for by, cost in self.parts.items()},
@@ -160,7 +160,7 @@ class Ledger:
         }
 
     def load_state_dict(self, state: State, /) -> None:
-        """Take back what `state_dict` gave, in place: `cost` stays the same object."""
+        """Restore the result of `state_dict`, in place: `cost` stays the same object."""
         for axis, amount in Cost.of(state["cost"]).as_dict().items():
             setattr(self.cost, axis, amount)
         self.parts.clear()

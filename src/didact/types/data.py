@@ -1,4 +1,4 @@
-"""Data in memory: examples, and questions for language models."""
+"""Data sets in memory: examples, and prompts for language models."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -19,15 +19,15 @@ Modality = Literal["table", "image", "text"]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a user's table, and how it lies in `x`."""
+    """One column of a user's table, and how `x` encodes it."""
 
     name: str
     categories: tuple[str, ...] = ()
-    """The values of a categorical column, each a 0/1 column of `x` in this order; empty for a number."""
+    """The values of a categorical column, each a 0/1 column of `x` in this order; empty for a numeric column."""
 
     @property
     def width(self) -> int:
-        """How many columns of `x` it takes."""
+        """How many columns of `x` it occupies."""
         return len(self.categories) or 1
 
 
@@ -38,17 +38,17 @@ class Examples:
     tensors: Mapping[str, Tensor]
     """`x` float32 [N, ...] raw inputs (images are [N, channels, height, width] in [0, 1]) or `input_ids` and
     `attention_mask` int64 [N, T]; `label` int64 [N] with `IGNORE`, or float32 [N] with NaN; `id` int64 [N]; optionally
-    `group` int64 [N], the same for examples that must stay in one split."""
+    `group` int64 [N], equal for examples that must stay in one split."""
     task: Task
     modality: Modality
     classes: tuple[str, ...] = ()
     """Names of the classes, in the order of the label numbers; empty for a regression."""
     columns: tuple["Column", ...] = ()
-    """For a table: what each block of `x`'s columns is; empty otherwise."""
+    """For a table: the column behind each block of `x`'s columns; empty otherwise."""
     texts: tuple[str, ...] = ()
     """For text: the N strings."""
     vocabulary: int = 0
-    """For text: how many token ids there are, V; 0 otherwise."""
+    """For text: the size of the vocabulary, V; 0 otherwise."""
     name: str = ""
     """Where they came from, for people."""
 
@@ -64,7 +64,7 @@ class Examples:
 
     @property
     def outputs(self) -> int:
-        """How many numbers a learner answers with: one a class, or a single one for a regression."""
+        """The number of a learner's outputs per example: one per class, or a single one for regression."""
         return len(self.classes) if self.task == "classification" else 1
 
     def batch(self, index: Tensor | slice | None = None) -> Batch:
@@ -89,22 +89,22 @@ class Examples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """Something that a language model is asked, with whatever is known of a good answer."""
+    """A prompt for a language model, with its reference answer, completions and further data where it has any."""
 
     id: int
-    """Stable across orders and machines, as `Batch`'s ids."""
+    """Stable across orders and machines, like the ids of a `Batch`."""
     prompt: str
-    """What the model is given; rendered by the model's chat template where `messages` is not empty."""
+    """The prompt as text. Where `messages` is not empty, the model's chat template renders those instead."""
     messages: tuple[Mapping[str, str], ...] = ()
-    """A conversation of `role` and `content`, in the place of `prompt`."""
+    """A conversation of `role` and `content`, in place of `prompt`."""
     answer: str | None = None
-    """What a verifier compares with; None where nothing is known."""
+    """The reference answer, which a verifier compares with; None where it is not known."""
     completion: str | None = None
-    """A whole answer to learn from: a demonstration, or the preferred one of a pair."""
+    """A completion to learn from: a demonstration, or the chosen one of a pair."""
     rejected: str | None = None
-    """The other answer of a pair."""
+    """The rejected completion of a pair."""
     data: Values = field(default_factory=dict)
-    """Whatever else its source holds, for verifiers: `tests`, `schema`, and so on."""
+    """Further fields of its source, for verifiers: `tests`, `schema`, and so on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,10 +115,10 @@ class Questions(Sequence[Question]):
     name: str = ""
     """Where they came from, for people."""
     verifier: str = ""
-    """The verifier that suits them, by its spec, where none is asked for; empty where there is none."""
+    """The spec of the verifier that is used by default; empty where there is none."""
 
     def __len__(self) -> int:
-        """How many there are, N."""
+        """The number of questions, N."""
         return len(self.items)
 
     def __getitem__(self, index: Any) -> Any:

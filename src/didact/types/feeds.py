@@ -1,4 +1,4 @@
-"""What a method is fed: one typed object a material, in the place of flags that mean nothing for the others."""
+"""Feeds: the batches that a method learns from, as one typed object per material."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from didact.types.data import Task
 _NONE: tuple[list[int], None] = [], None
 
 Strength = Literal["none", "weak", "strong"]
-"""How much the inputs of a view are varied."""
+"""The strength of a view's augmentation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,46 +19,46 @@ class ExampleFeed:
     """Batches of `Examples`."""
 
     material: ClassVar[str] = "examples"
-    """The folder of `materials/` that puts such runs together."""
+    """The folder of `materials/` that prepares such runs."""
     labels: bool = True
-    """Whether the loss reads labels. One that does not is given none, and is charged none."""
+    """Whether the loss reads labels. If not, batches have none, and none are charged."""
     unlabelled: bool = False
-    """Whether examples without a label are among them."""
+    """Whether batches include examples without a label."""
     labelled_share: float | None = None
-    """Which share of a batch should have labels where they are rare; None takes examples as they come."""
+    """The share of labelled examples in a batch where labels are rare; None takes examples as they come."""
     views: Mapping[str, Strength] = field(default_factory=dict)
-    """Augmented views that the batches must carry, by name, with how much augmentation each gets."""
+    """The augmented views that batches must have, by name, with the strength of each."""
     tasks: tuple[Task, ...] = ("classification",)
     """The tasks that the method can be used for."""
     least_batch: int = 1
-    """How many examples a batch must hold; 2 where pairs of examples are compared."""
+    """The smallest batch size; 2 where pairs of examples are compared."""
     coupled: bool = False
-    """Whether an example's loss depends on the others in the batch, so that the batch cannot be cut into parts."""
+    """Whether an example's loss depends on the others in the batch, so that the batch cannot be split."""
     alone: str = ""
-    """Why processes cannot learn by it together, as the end of a sentence; empty where they can."""
+    """Why several processes cannot train with it together, as the end of a sentence; empty where they can."""
     teacher: Literal["classes", "features"] = "classes"
-    """What the method asks its teacher for. One that gives features alone may know other classes than the data's."""
+    """The signal that the method needs. A teacher of features alone may have other classes than the data."""
 
     @property
     def charges(self) -> frozenset[str]:
-        """What learning from such batches costs: fields of `Cost`."""
+        """The axes on which these batches are charged: fields of `Cost`."""
         return frozenset({"labels"} if self.labels else ())
 
     def labels_in(self, batch: Batch) -> tuple[list[int], list[int] | None]:
         """The labels of a batch that a method reads.
 
         Returns:
-            The ids of their examples, and how many each of them holds; None stands for one each.
+            The ids of their examples, and how many labels each of them has; None stands for one each.
         """
         if not self.labels or "label" not in batch:
             return _NONE
-        # Lists, as selecting from a small tensor takes longer.
+        # Lists, since indexing a small tensor takes longer.
         return list(compress(batch["id"].tolist(), is_labelled(batch["label"]).tolist())), None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionFeed:
-    """Batches of prompts with completions that the data hold."""
+    """Batches of prompts with completions from the data."""
 
     material: ClassVar[str] = "questions"
     charges: ClassVar[frozenset[str]] = frozenset({"labels", "student_tokens"})
@@ -72,27 +72,27 @@ class CompletionFeed:
     """See `ExampleFeed`."""
 
     def labels_in(self, batch: Batch) -> tuple[list[int], list[int] | None]:
-        """Every completion is one; a row that is packed holds several. See `ExampleFeed`."""
+        """Every completion is one label; a packed row has several. See `ExampleFeed`."""
         each = batch["segments"].amax(1).tolist() if "segments" in batch else None
         return batch["id"].tolist(), each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutFeed:
-    """Batches of completions that the student writes while it learns, round by round."""
+    """Batches of rollouts: completions that the student samples during training, round by round."""
 
     material: ClassVar[str] = "questions"
     charges: ClassVar[frozenset[str]] = frozenset({"student_tokens"})
     judged: Literal["verifier", "itself"] | None = None
-    """Where rewards come from: a verifier, which must then be given; the method's own comparison; or nowhere."""
+    """Where rewards come from: a verifier, which is then required; the method's own comparison; or nowhere."""
     rate: float = 1.0
-    """What the student's usual learning rate is multiplied by where none is given: rewards are noisier than answers."""
+    """Factor of the student's default learning rate, since rewards are noisier than demonstrations."""
     completions: bool = False
-    """Whether it learns from the data's completions too."""
+    """Whether the method also learns from the completions of the data."""
     epochs: int = 1
     """Passes over each round."""
     minibatches: int = 1
-    """Optimizer steps in a pass over a round."""
+    """Optimizer steps per pass over a round."""
     tokenizers: Literal["same", "any"] = "same"
     """Whether the teacher may have another tokenizer than the student."""
     coupled: bool = False
@@ -101,22 +101,22 @@ class RolloutFeed:
     """See `ExampleFeed`."""
 
     def labels_in(self, _batch: Batch) -> tuple[list[int], list[int] | None]:
-        """None: what is read of a question while a round is collected, the `Writer` charges."""
+        """None: the `Writer` charges what it reads of a prompt while it collects a round."""
         return _NONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFeed:
-    """Batches of steps that a policy takes in environments while it learns, round by round."""
+    """Batches of environment steps that the policy takes during training, round by round."""
 
     material: ClassVar[str] = "environments"
     charges: ClassVar[frozenset[str]] = frozenset()
     horizon: int = 128
-    """Steps in each environment in a round."""
+    """Steps per environment and round."""
     epochs: int = 1
     """Passes over each round."""
     minibatches: int = 1
-    """Optimizer steps in a pass over a round."""
+    """Optimizer steps per pass over a round."""
     coupled: bool = False
     """See `ExampleFeed`."""
     alone: str = ""
@@ -129,11 +129,11 @@ class StepFeed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFeed:
-    """A sequence of tasks, each a feed of its own."""
+    """A sequence of tasks, each with a feed of its own."""
 
     material: ClassVar[str] = "tasks"
     of: "ExampleFeed | CompletionFeed | RolloutFeed | StepFeed" = field(default_factory=ExampleFeed)
-    """What each task is made of."""
+    """The feed of each task."""
 
     @property
     def coupled(self) -> bool:
@@ -156,4 +156,4 @@ class TaskFeed:
 
 
 Feed = ExampleFeed | CompletionFeed | RolloutFeed | StepFeed | TaskFeed
-"""What a method is fed."""
+"""Any feed."""

@@ -1,4 +1,4 @@
-"""Which way the figures point."""
+"""The direction of metrics."""
 
 LOWER_IS_BETTER = frozenset({"nll", "ece", "rmse", "mae", "teacher_kl", "teacher_rmse"})
-"""The figures of which less is better; of every other, more is."""
+"""The metrics that are better when lower; every other is better when higher."""

@@ -1,4 +1,4 @@
-"""Parameters that are stepped alike."""
+"""Parameter groups."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,22 +12,22 @@ Members = nn.Module | nn.Parameter | Iterable[nn.Module | nn.Parameter]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Parameters with a learning rate, a weight decay and a rhythm of their own.
+    """Parameters with a learning rate, a weight decay and a step interval of their own.
 
     Raises:
-        ConfigError: a rate, decay or rhythm out of range.
+        ConfigError: a rate, decay or interval out of range.
     """
 
     members: Members
     """Modules and parameters."""
     lr: float | None = None
-    """The highest learning rate; None for that of the run. The run's schedule applies to both."""
+    """The peak learning rate; None for that of the run. The run's schedule applies to both."""
     weight_decay: float | None = None
-    """None for that of the run."""
+    """The weight decay; None for that of the run."""
     every: int = 1
-    """At how manieth steps the parameters move: at step 0, `every`, 2 `every`. Their gradient at others is dropped."""
+    """The parameters are updated at the steps 0, `every`, 2 `every`, ...; gradients of other steps are dropped."""
     maximise: bool = False
-    """Whether the parameters climb their loss instead of descending it."""
+    """Whether the parameters maximise the loss instead of minimising it."""
 
     def __post_init__(self) -> None:
         if self.lr is not None:
@@ -46,5 +46,5 @@ class Group:
 
     @property
     def plain(self) -> bool:
-        """Whether it is stepped as the run says."""
+        """Whether it has the run's defaults in everything."""
         return self.lr is None and self.weight_decay is None and self.every == 1 and not self.maximise

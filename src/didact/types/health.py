@@ -1,4 +1,4 @@
-"""What monitors are shown, and what they conclude."""
+"""The input and output of monitors."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,25 +12,25 @@ Level = Literal["ok", "warn", "pause", "roll_back", "stop"]
 
 
 LEVELS: tuple[Level, ...] = ("ok", "warn", "pause", "roll_back", "stop")
-"""What a monitor can ask for, from the mildest to the most drastic."""
+"""The actions that a monitor can request, from the mildest to the most drastic."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a monitor concludes from what it saw."""
+    """The conclusion of a monitor."""
 
     level: Level
     monitor: str
     """The monitor's name."""
     figure: float
-    """The number that the conclusion rests on."""
+    """The number that the conclusion is based on."""
     reason: str
     """The conclusion in words, as a sentence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """What a monitor is shown: the optimizer steps since the last time it was asked."""
+    """The optimizer steps since a monitor was last called."""
 
     step: int
     """Optimizer steps done so far."""
@@ -41,13 +41,13 @@ class Window:
     finite: bool
     """False when the last step was halted because its loss or gradient was not finite."""
     probe: Callable[[], Output] | None
-    """Computes the learner's answer, in evaluation mode, on a fixed probe batch of up to 128 training examples; at most
-    one forward pass, however many monitors ask. None where the window is not one for probing."""
+    """Computes the learner's output, in evaluation mode, on a fixed probe batch of up to 128 training examples, with at
+    most one forward pass for all monitors. None where the window does not allow probing."""
 
 
 class Monitor(Protocol):
-    """Measures and concludes; never acts."""
+    """Measures training and returns a verdict; never acts."""
 
     def observe(self, window: Window) -> Verdict:
-        """Look at a window of steps."""
+        """Return the verdict on a window of steps."""
         ...

@@ -1,4 +1,4 @@
-"""A way of teaching: a loss, and what happens around it."""
+"""The base class of methods."""
 
 from collections.abc import Mapping, Set
 from typing import Any, Self
@@ -18,39 +18,39 @@ from didact.types.terms import Terms
 
 
 class Method:
-    """A way of teaching: what the loss on a batch is, and what happens after a step.
+    """A way of teaching: the loss of a batch, and hooks around a step.
 
-    A concrete method takes its `Config` first, then what it needs, by these names: `learner` (the student), `teacher`,
-    `sample` (a few training examples, for shapes), `size` (how many there are, for tables with a row an example),
-    `spawn` (a function that makes another learner of the same kind, freshly initialised; give it a spec for one of
-    another kind) and `seed`. A default of None makes one optional.
+    The constructor of a concrete method takes its `Config` first, then what it needs, by these names: `learner` (the
+    student), `teacher`, `sample` (a few training examples, for shapes), `size` (the number of examples, for tables with
+    one row per example), `spawn` (a function that builds another learner of the same kind, freshly initialised, or one
+    of another kind from a spec) and `seed`. A default of None makes one optional.
 
-    Its attributes are configuration and data that stay as they are, or parts: modules are trained, whatever has a
-    `state_dict` is saved in checkpoints, and teachers answer. Parts may lie at any depth in lists and dictionaries. A
-    figure that changes during a run is a `Buffer`. `fit` refuses an attribute that is none of these.
+    Its attributes are constant configuration and data, or parts: modules are trained, whatever has a `state_dict` is
+    saved in checkpoints, and teachers give signals. Parts may be nested in lists and dictionaries at any depth. A value
+    that changes during a run is a `Buffer`. `fit` refuses an attribute that is none of these.
     """
 
     learner: Any
     step: int = 0
     """Optimizer steps done; kept by the loop."""
     fraction: float = 0.0
-    """Share of the budget that is used, in [0, 1]; kept by the loop, for whatever is ramped up or switched."""
+    """Share of the budget that is used, in [0, 1]; kept by the loop, for ramps and schedules."""
     place: Place = Place()
-    """Which of how many processes that learn together this one is; set by the loop."""
+    """The device, and the rank of this process; set by the loop."""
     regrouped: bool = False
     """Whether `changed` was called since the loop last read the groups."""
     feed: Feed = ExampleFeed()
-    """What its batches are made of. A method whose options decide on it sets its own in the constructor."""
+    """The batches that it learns from. A method whose feed depends on its options sets it in the constructor."""
 
     def loss(self, batch: Batch) -> Terms:
         """The terms of the loss on a batch."""
-        raise NotImplementedError(f"{type(self).__name__} must say what its loss is.")
+        raise NotImplementedError(f"{type(self).__name__} must say what its loss is: implement `loss`.")
 
     def counts(self, batch: Batch) -> Mapping[str, Tensor | float]:
-        """What each term will be divided by, known from the batch alone; needed to cut a batch into parts.
+        """The count of each term, from the batch alone; needed to split a batch into micro-batches.
 
         Returns:
-            A count for every term that `loss` returns. The default knows none: a method that supports micro-batches
+            A count for every term that `loss` returns. The default has none: a method that supports micro-batches
             overrides it.
         """
         return {}
@@ -59,32 +59,32 @@ class Method:
         """Make the rows of a round, for a method that is fed rounds.
 
         Args:
-            chosen: what comes next, as the curriculum says: questions, for a `Writer`.
-            actor: by whom the rows are made: `didact.rollouts.Writer`, a `Player` or a `Pool`.
+            chosen: what the curriculum chose: questions, for a `Writer`.
+            actor: the actor that makes the rows: a `didact.rollouts.Writer`, a `Player` or a `Pool`.
 
         Returns:
-            A row a rollout, step or example; see `Batch` for the tensors. What the round decides once, such as
-            advantages, is computed here, so that it does not depend on how the round is cut into batches.
+            One row per rollout, step or example; see `Batch` for the tensors. Quantities of the whole round, such as
+            advantages, are computed here, so that they do not depend on how the round is split into batches.
         """
-        raise NotImplementedError(f"{type(self).__name__} must say how the rows of a round are collected.")
+        raise NotImplementedError(f"{type(self).__name__} must implement `collect`, which makes the rows of a round.")
 
     def after_step(self) -> None:
-        """What happens after each optimizer step, such as moving an average."""
+        """Hook after each optimizer step, for instance to update an average."""
 
     def begin_phase(self, phase: int) -> None:
-        """What happens when the data change, before anything begins anew that the source restarts.
+        """Hook at a boundary of the data, before the source's `restart` takes effect.
 
         Args:
-            phase: the number of the phase that begins, from 1; see `didact.sources.Phases`.
+            phase: the number of the new phase, from 1; see `didact.sources.Phases`.
         """
 
     @property
     def delivered(self) -> Any:
-        """The learner that a run keeps, evaluates and exports."""
+        """The learner that a run evaluates, saves and exports."""
         return self.learner
 
     def parts(self) -> Document:
-        """Its modules, teachers and whatever else has a state, by place, such as `learner` or `peers.0`."""
+        """Its modules, teachers and other stateful parts, by place, such as `learner` or `peers.0`."""
         return parts_of(vars(self))
 
     def modules(self) -> dict[str, nn.Module]:
@@ -92,7 +92,7 @@ class Method:
         return {name: part for name, part in self.parts().items() if isinstance(part, nn.Module)}
 
     def named_parameters(self) -> dict[str, nn.Parameter]:
-        """The parameters that are trained, each once, by place; one that is shared has its first place."""
+        """The parameters that are trained, each once, by place; a shared one appears under its first place."""
         seen: dict[nn.Parameter, str] = {}
         for place, module in self.modules().items():
             for name, parameter in module.named_parameters():
@@ -105,26 +105,26 @@ class Method:
         return list(self.named_parameters().values())
 
     def groups(self) -> Mapping[str, Group]:
-        """The groups that its parameters are stepped in: each trained parameter in one of them; by default one group.
+        """The parameter groups: each trained parameter is in exactly one; by default there is one group.
 
-        A term whose `group` is the name of one sends its gradient there alone.
+        A term with a `group` sends its gradient to that group alone.
         """
         return {"all": Group(tuple(self.modules().values()))}
 
     def changed(self) -> None:
-        """Tell the loop that trained parts were added or taken away: it reads the groups again after the step.
+        """Tell the loop that trained parts were added or removed: it reads the groups again after the step.
 
         The optimizer keeps the moments of parameters that stay.
         """
         self.regrouped = True
 
     def grow(self, state: Values) -> None:
-        """Make the parts that were added before a checkpoint was written, so that it can be loaded.
+        """Build the parts that were added before a checkpoint was written, so that it can be loaded.
 
-        A method that calls `changed` overrides this; the default makes none.
+        A method that calls `changed` overrides this; the default builds none.
 
         Args:
-            state: what `state_dict` gave then, by place of the parts.
+            state: the result of `state_dict` in that checkpoint, by place of the parts.
         """
 
     def teachers(self) -> list[Teacher]:
@@ -132,7 +132,7 @@ class Method:
         return [part for part in self.parts().values() if callable(getattr(part, "signal", None))]
 
     def to(self, device: torch.device | str) -> Self:
-        """Move every part that can be moved, in place."""
+        """Move every part in place, except those that cannot be moved."""
         for part in self.parts().values():
             if callable(getattr(part, "to", None)):
                 part.to(device)
@@ -143,14 +143,14 @@ class Method:
         return {name: part.state_dict() for name, part in self.parts().items() if isinstance(part, Stateful)}
 
     def load_state_dict(self, state: State, /) -> None:
-        """Take back what `state_dict` gave.
+        """Restore the result of `state_dict`.
 
         Raises:
-            CheckpointError: the state is of other parts.
+            CheckpointError: the state belongs to other parts.
         """
         self.grow(state)
         parts = {name: part for name, part in self.parts().items() if isinstance(part, Stateful)}
-        # What a run began with stands in a buffer already, where its checkpoints are older than the buffer.
+        # A checkpoint that is older than a buffer lacks it; the buffer then keeps its initial value.
         needed = {name for name, part in parts.items() if not isinstance(part, Buffer)}
         if needed - state.keys() or state.keys() - parts.keys():
             raise CheckpointError(_difference(type(self).__name__, needed - state.keys(), state.keys() - parts.keys()))
@@ -159,7 +159,7 @@ class Method:
 
 
 def _difference(method: str, lacking: Set[str], left: Set[str]) -> str:
-    """In what a state is not that of a method, as a sentence."""
+    """A sentence on how a state differs from that of a method."""
     words = [f"the method has {', '.join(sorted(lacking))}, of which it holds nothing"] if lacking else []
     words += (
         [f"it holds {', '.join(sorted(left))}, which the method does not have, and does not make in `grow`"]

@@ -1,8 +1,8 @@
-"""Where a run computes: a device, and which of how many processes that learn together this one is.
+"""Where a run computes: a device, and the rank of this process among those that train together.
 
-Every process reads the same batches and learns from its own rows of them. What is summed over rows is then summed over
-processes, counts and gradients alike, so that each takes the same step; losses that compare examples first gather those
-of the others. A place of one process does nothing of this, and costs nothing.
+Every process reads the same batches and learns from its own rows of them. Sums over rows, counts and gradients alike,
+are then summed over processes, so that each takes the same step; losses that compare examples first gather those of the
+other processes. A place of one process does none of this, and costs nothing.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A device, and the number of this process among those that learn together.
+    """A device, and the rank of this process among those that train together.
 
     Raises:
         ConfigError: a rank that is not below the size.
@@ -32,7 +32,7 @@ class Place:
     rank: int = 0
     """From 0."""
     size: int = 1
-    """How many processes there are."""
+    """The number of processes."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.size:
@@ -40,11 +40,11 @@ class Place:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes files and speaks."""
+        """Whether this is the process that writes files and output."""
         return self.rank == 0
 
     def mine(self, batch: Batch) -> Batch:
-        """This process's rows of a batch: a run of neighbours, as many as the others' or one more.
+        """This process's rows of a batch: consecutive rows, as many as those of the others or one more.
 
         Args:
             batch: B rows, at least as many as there are processes.
@@ -83,7 +83,7 @@ class Place:
             tensor.detach().copy_(part.view(tensor.shape))
 
     def max(self, numbers: Sequence[float]) -> list[float]:
-        """The elementwise maximum over all processes, on which all act where each has measured its own numbers."""
+        """The elementwise maximum over all processes, so that all act on the same numbers."""
         if self.size == 1:
             return list(numbers)
         found = torch.tensor(numbers, dtype=torch.float64, device=self.device)
@@ -97,12 +97,12 @@ class Place:
     def gather(self, tensor: Tensor | None) -> Tensor | None:
         """The rows of all processes, in the order of the batch that `mine` cut.
 
-        A loss of gathered rows is computed alike, and whole, in every process: its term has the same sum and count
-        everywhere, so that the mean is that of one process. The gradient that comes back is summed over processes.
+        Every process computes the whole loss of the gathered rows: its term has the same sum and count everywhere, so
+        that the mean is that of one process. The gradient is summed over processes.
 
         Args:
-            tensor: [K, ...], this process's; K may differ, the other dimensions may not. None, as for full trust,
-                stays None.
+            tensor: [K, ...], this process's rows; K may differ between processes, the other dimensions may not. None,
+                as for full trust, stays None.
 
         Returns:
             [B, ...], differentiable with respect to this process's rows.
@@ -112,11 +112,11 @@ class Place:
         return _Gather.apply(tensor, self)
 
     def broadcast(self, value: T) -> T:
-        """Give the value of the first process to all: what it found in files, which it alone writes."""
+        """Return the first process's value in all of them, such as what it read from files, which it alone writes."""
         return value if self.size == 1 else self.gather_objects(value)[0]
 
     def gather_objects(self, value: T) -> list[T]:
-        """The values of all processes, by rank; any that can be pickled between processes of one run."""
+        """The values of all processes, by rank; any that can be pickled between the processes of a run."""
         if self.size == 1:
             return [value]
         found: list[Any] = [None] * self.size
@@ -125,13 +125,13 @@ class Place:
 
 
 class _Gather(torch.autograd.Function):
-    """Rows of all processes; the gradient of each is summed over processes and goes to where its rows came from."""
+    """Rows of all processes; their gradient is summed over processes and returned to the process of each row."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, tensor: Tensor, place: Place) -> Tensor:
         sizes = place.gather_objects(tensor.shape[0])
         ctx.place, ctx.sizes = place, sizes  # pyright: ignore[reportAttributeAccessIssue]
-        # Processes differ by one row at most; those with fewer fill up.
+        # The processes' numbers of rows differ by one at most; the smaller ones are padded.
         padded = tensor.new_zeros(max(sizes), *tensor.shape[1:])
         padded[: tensor.shape[0]] = tensor.detach()
         found = [torch.empty_like(padded) for _ in sizes]

@@ -1,7 +1,7 @@
-"""Arithmetic on scores of outcomes: what the algebra of signals does to each row.
+"""Arithmetic on scores of outcomes: the row-wise operations behind the algebra of signals.
 
-Scores are unnormalised log-probabilities [..., V] of V classes or tokens; a shift of a row means the same, and minus
-infinity is impossible. Nothing here has a gradient that anybody needs. M members.
+Scores are unnormalised log-probabilities [..., V] of V classes or tokens; adding a constant to a row changes nothing,
+and minus infinity stands for probability 0. No gradient is needed of anything here. M is the number of members.
 """
 
 import math
@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 LOG_FLOOR = -100.0
-"""The least log-probability, where a probability is 0; about what float32 can hold."""
+"""The lowest log-probability, in place of minus infinity; about the lowest that float32 can hold."""
 LEAST_CONFIDENCE = 1e-6
-"""Added to each member's confidence, so that members of which none knows anything average to just that."""
+"""Added to each member's confidence, so that the weights are defined where every member is uniform."""
 
 Space = Literal["probability", "logit"]
-"""What is averaged: probabilities, or log-probabilities, which gives the normalised geometric mean."""
+"""The space of the average: probabilities, or log-probabilities, which gives the normalised geometric mean."""
 
 
 def log_probs_of(scores: Tensor, temperature: float = 1.0) -> Tensor:
@@ -31,8 +31,8 @@ def top_log_probs(log_probs: Tensor, top_k: int) -> tuple[Tensor, Tensor, Tensor
     """The K highest of log-probabilities [..., V].
 
     Returns:
-        Their places int64 [..., K], highest first; themselves [..., K]; and the probability of all others together,
-        which is added up of their own, so that little is not rounded away: float [...].
+        Their indices int64 [..., K], highest first; their values [..., K]; and the total probability of all others,
+        float [...], summed over these rather than subtracted from 1, so that a small one is not rounded away.
     """
     found = log_probs.topk(min(top_k, log_probs.shape[-1]), -1)
     tail = log_probs.exp().scatter(-1, found.indices, 0.0).sum(-1)
@@ -40,12 +40,12 @@ def top_log_probs(log_probs: Tensor, top_k: int) -> tuple[Tensor, Tensor, Tensor
 
 
 def swap_top(scores: Tensor, where: Tensor, draw: Tensor) -> Tensor:
-    """Exchange the best outcome's score for that of another one.
+    """Swap the best outcome's score with that of another one.
 
     Args:
         scores: float [..., V].
         where: bool [...], the rows in which it is done.
-        draw: float [...] in [0, 1), which says what the other one is: all are equally likely.
+        draw: float [...] in [0, 1), which selects the other one; all are equally likely.
 
     Returns:
         As `scores`, with the same scores in each row.
@@ -57,7 +57,7 @@ def swap_top(scores: Tensor, where: Tensor, draw: Tensor) -> Tensor:
 
 
 def demote_top(log_probs: Tensor, strength: float) -> Tensor:
-    """Move probability from the best outcome to the second best; of several second best, to the one that comes next.
+    """Move probability from the best outcome to the second best; among ties for the second, to the next in order.
 
     Args:
         log_probs: float [..., V].
@@ -78,13 +78,13 @@ def demote_top(log_probs: Tensor, strength: float) -> Tensor:
 
 
 def confidence(log_probs: Tensor) -> Tensor:
-    """How far each row [..., V] is from knowing nothing: 1 - H / log V, with the entropy H; float [...] in [0, 1]."""
+    """The confidence of each row [..., V]: 1 - H / log V, with the entropy H; float [...] in [0, 1]."""
     entropy = -torch.linalg.vecdot(log_probs.exp(), log_probs)
     return (1.0 - entropy / math.log(max(log_probs.shape[-1], 2))).clamp(min=0.0)
 
 
 def mix_log_probs(parts: Sequence[Tensor], say: Tensor, *, space: Space, by_confidence: bool = False) -> Tensor:
-    """The weighted mean of what M members say.
+    """The weighted mean of the distributions of M members.
 
     Args:
         parts: M scores, float [..., V].
@@ -93,7 +93,7 @@ def mix_log_probs(parts: Sequence[Tensor], say: Tensor, *, space: Space, by_conf
         by_confidence: multiply each weight by the member's `confidence` in the row.
 
     Returns:
-        Scores float [..., V], in the widest type of the parts; for `probability` they are log-probabilities.
+        Scores float [..., V], in the widest dtype of the parts; for `probability` they are log-probabilities.
     """
     log_probs = [log_probs_of(scores) for scores in parts]
     if by_confidence:

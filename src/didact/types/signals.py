@@ -1,8 +1,8 @@
-"""What a teacher says about a batch: distributions over classes or tokens.
+"""Signals: a teacher's distributions over classes or tokens for a batch.
 
-A signal speaks of B examples, or of B sequences of T tokens: its shape is [B] or [B, T], written [...] below, and each
-of its rows is a distribution over V outcomes, which are classes or tokens. `didact.types.algebra` mixes and spoils
-signals, and cuts them to their likeliest outcomes, whatever holds them.
+A signal covers B examples, or B sequences of T tokens: its shape is [B] or [B, T], written [...] below, and each of its
+rows is a distribution over V outcomes, which are classes or tokens. `didact.types.algebra` mixes and corrupts signals,
+and truncates them to their likeliest outcomes.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from didact.types.scores import log_probs_of
 
 
 class Signal:
-    """Abstract: what a teacher says about a batch."""
+    """Abstract: a teacher's signal for a batch."""
 
     __slots__ = ()
     __dataclass_fields__: ClassVar[Document]
@@ -31,17 +31,17 @@ class Signal:
 
     @property
     def shape(self) -> torch.Size:
-        """[B] or [B, T]: what it speaks of."""
+        """[B] or [B, T]: the examples or tokens that it covers."""
         raise NotImplementedError
 
     @property
     def outcomes(self) -> int | None:
-        """How many classes or tokens there are, V; None where it does not say."""
+        """The number of classes or tokens, V; None where the signal does not determine it."""
         return self.scores().shape[-1]
 
     @property
     def dense(self) -> bool:
-        """Whether it holds its scores, so that they can be worked with as a whole."""
+        """Whether it holds its scores, so that operations can be applied to all of them at once."""
         return True
 
     @property
@@ -53,21 +53,21 @@ class Signal:
 
     @property
     def effective_trust(self) -> Tensor | None:
-        """The trust in each row, 0 where there is no answer: float [...] in [0, 1], or None for full trust."""
+        """The trust in each row, 0 for rows without a signal: float [...] in [0, 1], or None for full trust."""
         return self.trust
 
     def scores(self, outcomes: int | None = None) -> Tensor:
         """Unnormalised log-probabilities, all of them at once.
 
         Args:
-            outcomes: V, where the signal itself doesn't say it (hard labels, top-k).
+            outcomes: V, where the signal does not determine it (hard labels, top-k).
 
         Returns:
-            float [..., V]; a shift of a row means the same, minus infinity is impossible. A row without an answer is
-            uniform.
+            float [..., V]; adding a constant to a row changes nothing, and minus infinity stands for probability 0. A
+            row without a signal is uniform.
 
         Raises:
-            TeacherError: the signal says nothing about the probability of classes or tokens, or V is not known.
+            TeacherError: the signal has no probabilities of classes or tokens, or V is not known.
         """
         raise TeacherError(
             f"The teacher answers with {type(self).__name__}, which holds no probabilities of classes or tokens. Use a "
@@ -77,7 +77,7 @@ class Signal:
     def log_softmax(self, temperature: float = 1.0, *, outcomes: int | None = None) -> Tensor:
         """Log-probabilities, all of them at once.
 
-        To soften probabilities p to p^(1/temperature), normalised, is the same as to divide logits by the temperature.
+        Softening probabilities p to p^(1/temperature), normalised, is the same as dividing logits by the temperature.
 
         Args:
             temperature: above 0; 1 changes nothing.
@@ -89,11 +89,11 @@ class Signal:
         return log_probs_of(self.scores(outcomes), temperature)
 
     def fields(self) -> Document:
-        """What it is made of, by name."""
+        """Its fields, by name."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Self:
-        """The same signal with a function applied to every tensor that has an entry for each row."""
+        """The same signal with a function applied to every tensor that has one entry per row."""
         return type(self)(**{name: _mapped(function, value) for name, value in self.fields().items()})
 
     def rows(self, index: Tensor | slice) -> Self:
@@ -107,7 +107,7 @@ class Signal:
         return self if len(self.shape) < 2 else self.map(lambda tensor: tensor.flatten(0, 1))
 
     def upcast(self) -> Self:
-        """The same, ready to make scores often: nothing has to be brought into another type for each chunk."""
+        """The same signal with its weights in the dtype of its scores, so that nothing is converted for each chunk."""
         return self
 
 
@@ -116,7 +116,7 @@ class Logits(Signal):
     """Scores of classes or tokens."""
 
     logits: Tensor
-    """[..., V] float; any per-row shift means the same."""
+    """[..., V] float; adding a constant to a row changes nothing."""
     trust: Tensor | None = None
     """float [...] in [0, 1]; 0 is abstaining, None is full trust."""
 
@@ -132,21 +132,21 @@ class Logits(Signal):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labels(Signal):
-    """A teacher's answers: classes, tokens, or probabilities of them; or the targets of a regression."""
+    """A teacher's labels: classes, tokens, or probabilities of them; or regression targets."""
 
     labels: Tensor
-    """int64 [...] (`IGNORE` is no answer); or probabilities float [..., V], which sum to 1; or targets float [B]."""
+    """int64 [...] (`IGNORE` is no label); or probabilities float [..., V], which sum to 1; or targets float [B]."""
     trust: Tensor | None = None
     """float [...] in [0, 1]; 0 is abstaining, None is full trust."""
 
     @property
     def is_target(self) -> bool:
-        """Whether these are the targets of a regression."""
+        """Whether these are regression targets."""
         return self.dense and self.labels.ndim == 1
 
     @property
     def dense(self) -> bool:
-        """Whether these are numbers rather than the names of classes or tokens."""
+        """Whether these are numbers rather than ids of classes or tokens."""
         return self.labels.is_floating_point()
 
     @property
@@ -168,7 +168,7 @@ class Labels(Signal):
         return answered if self.trust is None else answered * self.trust
 
     def scores(self, outcomes: int | None = None) -> Tensor:
-        """Logarithms of the probabilities; a hard label has one of 1."""
+        """Logarithms of the probabilities; a hard label has probability 1."""
         if self.is_target:
             raise TeacherError(
                 "The teacher answers with targets of a regression, which hold no probabilities of classes or tokens. "
@@ -183,7 +183,7 @@ class Labels(Signal):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopK(Signal):
-    """The K most probable classes or tokens, with what is left over."""
+    """The K most probable classes or tokens, and the probability of all others."""
 
     ids: Tensor
     """int64 [..., K], without repetition."""
@@ -201,20 +201,20 @@ class TopK(Signal):
 
     @property
     def outcomes(self) -> int | None:
-        """None: it does not say how many there are."""
+        """None: the K do not determine it."""
         return None
 
     @property
     def dense(self) -> bool:
-        """No: most scores are not there."""
+        """False: most scores are missing."""
         return False
 
     def scores(self, outcomes: int | None = None) -> Tensor:
-        """Log-probabilities; the tail is spread evenly over the outcomes that are not named."""
+        """Log-probabilities; the tail is spread evenly over the other outcomes."""
         count = _known(outcomes, "the likeliest outcomes only")
         there = self.ids < count
         share = self.tail.to(self.log_probs.dtype) / (count - there.sum(-1)).clamp(min=1)
-        # One more column takes the ids that are beyond the outcomes, and is cut off.
+        # An extra column receives the ids beyond the outcomes, and is cut off.
         spread = share.log().unsqueeze(-1).repeat(*[1] * share.ndim, count + 1)
         return spread.scatter(-1, self.ids.where(there, count), self.log_probs)[..., :count]
 
@@ -245,19 +245,19 @@ class States(Signal):
     """A language model's token distributions, as hidden states and a head."""
 
     hidden: Tensor
-    """[B, T, D]; position t speaks of token t + 1."""
+    """[B, T, D]; position t predicts token t + 1."""
     head: Head
     trust: Tensor | None = None
     """float [B, T] in [0, 1]; 0 is abstaining, None is full trust."""
 
     @property
     def shape(self) -> torch.Size:
-        """[B, T], or [N] for tokens that were picked."""
+        """[B, T], or [N] for selected tokens."""
         return self.hidden.shape[:-1]
 
     @property
     def outcomes(self) -> int:
-        """V, the ids that the head scores."""
+        """V, the number of ids that the head scores."""
         return self.head.vocabulary
 
     @property
@@ -274,26 +274,26 @@ class States(Signal):
             return wide.head(wide.hidden.to(wide.head.weight.dtype))
 
     def upcast(self) -> "States":
-        """With the head in the type that scores are made in."""
+        """With the head in the dtype of the scores."""
         kind = torch.promote_types(torch.promote_types(self.hidden.dtype, self.head.weight.dtype), torch.float32)
         return dataclasses.replace(self, head=self.head.to(kind))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Derived(Signal):
-    """A distribution that is made of others, row by row, whenever it is looked at.
+    """A distribution that is computed from others, row by row, when it is read.
 
-    So that a loss can look at a few rows at a time, and make the scores of the parts in a way of its own, everything
-    that the function needs is there by row.
+    Everything that the function needs is held by row, so that a loss can process a few rows at a time and compute the
+    scores of the parts in its own way.
     """
 
     function: Callable[..., Tensor]
-    """Takes a list of the parts' scores, each [..., V], and the tensors; gives scores [..., V]."""
+    """Takes a list of the parts' scores, each [..., V], and the tensors; returns scores [..., V]."""
     parts: tuple[Signal, ...] = ()
     tensors: tuple[Tensor, ...] = ()
     """Each [..., *]."""
     size: int | None = None
-    """V, where no part says it."""
+    """V, where no part determines it."""
     trust: Tensor | None = None
     """float [...] in [0, 1]; 0 is abstaining, None is full trust."""
 
@@ -304,7 +304,7 @@ class Derived(Signal):
 
     @property
     def outcomes(self) -> int | None:
-        """V, the fewest that a part has; ids mean the same in all of them."""
+        """V, the smallest of the parts; ids mean the same in all of them."""
         known = [count for part in self.parts if (count := part.outcomes) is not None]
         return min(known, default=self.size)
 
@@ -319,7 +319,7 @@ class Derived(Signal):
         return Logits(logits=self.scores(), trust=self.trust) if ready else self
 
     def scores(self, outcomes: int | None = None) -> Tensor:
-        """What the function makes of the parts' scores, for few tokens or small vocabularies."""
+        """The function's result for the parts' scores, for few tokens or small vocabularies."""
         count = self.outcomes or outcomes
         return self.combine([part.scores(count) for part in self.parts])
 
@@ -330,30 +330,30 @@ class Derived(Signal):
         return self.function([part[..., :count] for part in scores], *(tensor[rows] for tensor in self.tensors))
 
     def upcast(self) -> "Derived":
-        """With the heads of its parts in the type that scores are made in."""
+        """With the heads of its parts in the dtype of the scores."""
         return dataclasses.replace(self, parts=tuple(part.upcast() for part in self.parts))
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """An answer that may still be on its way."""
+    """A signal that may not have arrived yet, like a future."""
 
     get: Callable[[], Signal]
-    """Waits for it; called once."""
+    """Waits for the signal; called once."""
 
     def then(self, function: Callable[[Signal], Signal]) -> "Pending":
-        """What a function will make of the answer."""
+        """The function's result for the signal, once it arrives."""
         return Pending(lambda: function(self.get()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reward:
-    """How good a completion was."""
+    """The reward of completions."""
 
     value: Tensor
     """float [B] or [B, T]; higher is better."""
     trust: Tensor | None = None
-    """float, as `value`; 0 where the verifier could not tell."""
+    """float, as `value`; 0 where the verifier abstained."""
 
 
 def _mapped(function: Callable[[Tensor], Tensor], value: object) -> Any:

@@ -1,4 +1,4 @@
-"""The state of a method: the parts that it holds, at any depth, and figures that checkpoints keep."""
+"""The state of a method: its parts, at any depth, and values that checkpoints keep."""
 
 from functools import cache
 from typing import Any, Generic, Literal, Self, TypeVar
@@ -13,7 +13,7 @@ Value = TypeVar("Value")
 
 
 class Buffer(Generic[Value]):
-    """A figure of a method that changes during a run, and that checkpoints keep; `Stateful`.
+    """A value of a method that changes during a run, and that checkpoints keep; `Stateful`.
 
     Args:
         value: a tensor, number, string, boolean or None, or lists and mappings of them.
@@ -26,7 +26,7 @@ class Buffer(Generic[Value]):
         return f"Buffer({self.value!r})"
 
     def to(self, device: torch.device | str) -> Self:
-        """Moves the value to a device, where it is a tensor."""
+        """Move the value to a device if it is a tensor."""
         if isinstance(self.value, Tensor):
             self.value = self.value.to(device)
         return self
@@ -36,14 +36,14 @@ class Buffer(Generic[Value]):
         return {"value": self.value}
 
     def load_state_dict(self, state: State, /) -> None:
-        """Takes back what `state_dict` gave, on the device of the present value."""
+        """Restore the result of `state_dict`, on the device of the present value."""
         kept = state["value"]
         self.value = kept.to(self.value.device) if isinstance(self.value, Tensor) else kept
 
 
 @cache
 def kind_of(cls: type) -> Literal["part", "container", "other"]:
-    """Whether values of a class are parts, containers that may hold parts, or neither.
+    """Classify the values of a class: parts, containers that may hold parts, or neither.
 
     Modules, teachers and whatever has a `state_dict` and a `load_state_dict` are parts; lists, tuples and dictionaries
     are containers.
@@ -55,7 +55,7 @@ def kind_of(cls: type) -> Literal["part", "container", "other"]:
 
 
 def holds_parts(container: Any) -> bool:
-    """Whether a container may hold parts; one look at the classes of its items, however many there are."""
+    """Whether a container may hold parts; checks each class among its items once, however many items there are."""
     return any(kind_of(cls) != "other" for cls in set(map(type, values_of(container))))
 
 
@@ -70,7 +70,7 @@ def items_of(container: Any) -> Any:
 
 
 def parts_of(attributes: Values) -> Document:
-    """The parts among some attributes, however deep they lie in lists, tuples and dictionaries.
+    """The parts among some attributes, nested in lists, tuples and dictionaries at any depth.
 
     Args:
         attributes: values by name.

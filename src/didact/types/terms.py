@@ -9,7 +9,7 @@ from torch import Tensor
 from didact.errors import DataError
 
 LEAST_COUNT = 1e-12
-"""What a count of zero is taken for where something is divided by it."""
+"""The divisor in place of a count of zero."""
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -20,7 +20,7 @@ class Term:
         sum: scalar.
         count: scalar tensor or number.
         weight: a factor.
-        rows: float [B], or what computes them; see the property.
+        rows: float [B], or a function that computes them; see the property.
         group: the name of a group of parameters.
     """
 
@@ -29,9 +29,9 @@ class Term:
     count: Tensor | float
     """How many examples or tokens (or how much weight) went into the sum; carries no gradient."""
     weight: float
-    """What the mean is multiplied by in the total."""
+    """The factor of the mean in the total."""
     group: str | None
-    """The group of parameters that gets the term's gradient; None for all that the sum depends on."""
+    """The parameter group that receives the term's gradient; None for all that the sum depends on."""
     _rows: Tensor | Callable[[], Tensor | None] | None
 
     def __init__(
@@ -54,9 +54,9 @@ class Term:
     def rows(self) -> Tensor | None:
         """The loss of each example, float [B], without a gradient; None where the term is not a sum over examples.
 
-        Weighed by what the examples count for (their trust; their number of tokens, where tokens are counted), these
-        add up to the sum. They are NaN where an example has no loss, as one without a label. They are computed when
-        they are read, so that they cost nothing where they are not.
+        Weighted by the examples' counts (their trust, or their number of tokens where tokens are counted), they add up
+        to the sum. They are NaN for examples without a loss, such as those without a label. They are computed on
+        access, and cost nothing otherwise.
         """
         with torch.no_grad():
             rows = self._rows if self._rows is None or isinstance(self._rows, Tensor) else self._rows()
@@ -67,7 +67,7 @@ class Term:
         return Term(self.sum, self.count, self.weight * weight, rows=self._rows, group=self.group)
 
     def for_group(self, group: str) -> "Term":
-        """Send the gradient to one group of parameters."""
+        """Send the gradient to one parameter group."""
         return Term(self.sum, self.count, self.weight, rows=self._rows, group=group)
 
     def mean(self) -> Tensor:
@@ -78,7 +78,7 @@ class Term:
         """The derivative of the total loss with respect to the sum: weight over count.
 
         Args:
-            count: the global count, where this term covers only a part of what the optimizer step sees.
+            count: the global count, where this term covers only a part of the batch of the optimizer step.
 
         Returns:
             Scalar on the sum's device. Finite where the count is 0, since the sum's own derivative is 0 there.
@@ -93,8 +93,8 @@ class Term:
 class Terms(dict[str, Term]):
     """The terms of a loss by name.
 
-    A term keeps its sum and its count apart until the very end, so that one division by the global count gives the same
-    number however the batch was cut: into micro-batches, with padding, or over processes.
+    A term keeps its sum and its count apart until the end, so that a single division by the global count gives the same
+    number however the batch was split: into micro-batches, with padding, or over processes.
     """
 
     def total(self) -> Tensor:
@@ -104,12 +104,11 @@ class Terms(dict[str, Term]):
     def rows(self, size: int) -> dict[str, Tensor]:
         """The loss of each example, float [B] without a gradient, by term; NaN where it has none.
 
-        Terms that are no sum over examples, or over several copies of each, are left out. Under `total` is the sum of
-        those that an example has, each times the weight of its term; it is left out where no term with a weight has
-        rows.
+        Terms that are not sums over examples, or that cover several copies of each, are left out. `total` is the sum of
+        the terms that an example has, each times its weight; it is left out where no term with a weight has rows.
 
         Args:
-            size: how many examples there are, B.
+            size: the number of examples, B.
         """
         every = {name: rows for name, term in self.items() if (rows := term.rows) is not None}
         found = {name: rows for name, rows in every.items() if len(rows) == size}
@@ -142,7 +141,7 @@ class Terms(dict[str, Term]):
         `total` in the graph.
 
         Args:
-            counts: global counts by term, where the batch is only a part of what the optimizer step sees.
+            counts: global counts by term, where the batch is only a part of that of the optimizer step.
             groups: the parameters of each group; a term for a group adds its gradient to these alone.
 
         Raises:
@@ -163,7 +162,7 @@ _run: Callable[..., object] = vars(torch.autograd.Variable)["_execution_engine"]
 
 
 def _backward(sums: Sequence[Tensor], seeds: Sequence[Tensor], retain: bool, inputs: Sequence[Tensor] | None) -> None:
-    """Do what `torch.autograd.backward` does.
+    """Run backward as `torch.autograd.backward` does, without its checks.
 
     What that looks at first takes a tenth of a small net's step. Of it only the configuration of compiled code matters
     here, which threads of other devices are told.
