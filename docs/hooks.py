@@ -1,4 +1,4 @@
-"""Generates the pages of the methods and of the reference from the code, and refuses undocumented public names."""
+"""Generates the pages of methods and the reference from the code, and refuses undocumented public names."""
 
 import ast
 import importlib
@@ -106,14 +106,14 @@ def _method_page(info: catalogue.MethodInfo) -> str:
 
 
 def _methods_index() -> str:
-    """Every method, what it needs, and what became of its claim."""
-    head = "# Methods\n\nRun one with `didact run NAME`; `didact show NAME` prints what its page here says."
+    """List every method, what it needs, and the verdict on its claim."""
+    head = "# Methods\n\nRun one with `didact run NAME`; `didact show NAME` prints its page."
     store = _store()
     infos = catalogue.listing()
     words = dict(zip(infos, entries.verdict_words(infos, store), strict=True))
     counts = Counter(word for info, word in words.items() if info.claim is not None)
     summary = ", ".join(f"{count} {word}" for word, count in counts.most_common()) or "none"
-    lines = [head, "", f"Their claims, run again by `didact replicate`: {summary}.", ""]
+    lines = [head, "", f"Results of `didact replicate`: {summary}.", ""]
     lines += ["| method | family | | needs | its claim | effect | seeds |", "|---|---|---|---|---|---|---|"]
     for info, word in words.items():
         found = entries.catalogue_entry(info, store)
@@ -134,7 +134,7 @@ def _claim(claim: dict[str, Any]) -> list[str]:
     """The section of a method's page about its claim."""
     lines = ["", "## Claim", "", claim["statement"], "", f"{claim['shows']} Not shown: {claim['omits']}", ""]
     if claim["verdict"] is None:
-        return [*lines, "It has not been run yet.", ""]
+        return [*lines, "Not run yet.", ""]
     for rows in claim["tables"]:
         lines += [_row(rows[0]), _row(["---"] * len(rows[0])), *(_row(row.values()) for row in rows), ""]
     lines += [f"**{claim['verdict']}**: {claim['sentence']}", ""]
