@@ -40,7 +40,7 @@ def test_the_losses_are_those_of_their_heads(heads):
     config = Config(heads=heads, alpha=0.5, logit_temperature=3.0, teacher_weight=0.7, temperature=2.0)
     method = make(config, student, teacher)
     mine, theirs = numbers(student, batch["x"]), numbers(teacher, batch["x"])
-    twin = mine if heads == 1 else numbers(nn.Sequential(*student[:3], method.twin), batch["x"])
+    twin = mine if heads == 1 else numbers(nn.Sequential(*student[:3], method.auxiliary_head), batch["x"])
     label = batch["label"].numpy()
     there = label != IGNORE
     q = np.exp(mine) / np.exp(mine).sum(-1, keepdims=True)
@@ -58,19 +58,19 @@ def test_each_head_learns_from_its_own_loss_and_the_body_from_both():
     method.loss(batch)["logits"].sum.backward()
     assert method.learner.head.weight.grad is None
     body = method.learner.module[0].weight
-    assert bool(method.twin.weight.grad.any()) and bool(body.grad.any())
-    method.twin.zero_grad()
+    assert bool(method.auxiliary_head.weight.grad.any()) and bool(body.grad.any())
+    method.auxiliary_head.zero_grad()
     body.grad = None
     method.loss(batch)["label"].sum.backward()
-    assert method.twin.weight.grad is None
+    assert method.auxiliary_head.weight.grad is None
     assert bool(method.learner.head.weight.grad.any()) and bool(body.grad.any())
 
 
-def test_the_twin_is_trained_saved_and_left_behind():
+def test_the_auxiliary_head_is_trained_saved_and_dropped():
     method = make(Config())
-    assert set(method.modules()) == {"learner", "twin"}
+    assert set(method.modules()) == {"learner", "auxiliary_head"}
     assert method.delivered is method.learner
-    assert not any("twin" in name for name, _ in method.delivered.named_parameters())
+    assert not any("auxiliary" in name for name, _ in method.delivered.named_parameters())
 
 
 def test_a_student_without_a_head_is_refused():

@@ -58,10 +58,10 @@ def test_first_the_copy_alone_learns_to_fill_in():
     hidden = drawn(batch)
     terms = method.loss(batch)
     assert set(terms) == {"copy"}
-    expected = filled(method.copy, method.copy_filling, batch["x"].double().numpy(), hidden)
+    expected = filled(method.copy, method.copy_reconstruction, batch["x"].double().numpy(), hidden)
     assert terms.total().item() == pytest.approx(expected, rel=1e-4)
     terms.backward()
-    assert all(p.grad is None for p in (*method.learner.parameters(), *method.filling.parameters()))
+    assert all(p.grad is None for p in (*method.learner.parameters(), *method.reconstruction.parameters()))
     assert method.copy.module[0].weight.grad.abs().sum() > 0
 
 
@@ -74,10 +74,10 @@ def test_then_the_student_fills_in_near_the_frozen_copy():
     hidden, x = drawn(batch), batch["x"].double().numpy()
     terms = method.loss(batch)
     apart = np.mean((representation(method.learner, x) - representation(method.copy, x)) ** 2)
-    expected = filled(method.learner, method.filling, x, hidden) + 0.7 * apart
+    expected = filled(method.learner, method.reconstruction, x, hidden) + 0.7 * apart
     assert terms.total().item() == pytest.approx(expected, rel=1e-4)
     terms.backward()
-    assert all(p.grad is None for p in (*method.copy.parameters(), *method.copy_filling.parameters()))
+    assert all(p.grad is None for p in (*method.copy.parameters(), *method.copy_reconstruction.parameters()))
     assert method.learner.module[0].weight.grad.abs().sum() > 0
 
 
@@ -113,7 +113,7 @@ def test_without_a_share_for_the_teacher_there_is_none():
     batch = half()
     method = FurtherPretraining(Config(teacher_share=0.0), ModuleLearner(net()), batch)
     assert set(method.loss(batch)) == {"student"}
-    assert set(method.state_dict()) == {"learner", "moments", "filling"}
+    assert set(method.state_dict()) == {"learner", "moments", "reconstruction"}
 
 
 def test_text_is_refused():

@@ -252,7 +252,7 @@ class Says:
 def test_decoupled_refuses_single_labels(half):
     method = decoupled.Decoupled(decoupled.Config(), ModuleLearner(net()), Says(Labels(labels=torch.zeros(8).long())))
     with pytest.raises(
-        TeacherError, match="says nothing about the other classes; decoupled needs a teacher with logits"
+        TeacherError, match="without probabilities of the others; decoupled needs a teacher with logits"
     ):
         method.loss(half)
 

@@ -1,1 +1,1 @@
-"""Distillation between models."""
+"""Methods of knowledge distillation between models."""

@@ -1,17 +1,18 @@
 """Paying More Attention to Attention (Zagoruyko & Komodakis 2017).
 
-Where a net is active, over its positions and summed over its channels, is its attention. The student is distilled, and
-at the end of each stage its normalised attention map is pulled towards the teacher's, which needs no projector since
-channels are summed away.
+A net's attention map is its activation at each position, summed over the channels. The student is distilled, and at the
+end of each stage its normalised attention map is trained towards the teacher's. No projector is needed, since channels
+are summed out.
 
-Departures: the squared distance of two maps, as in the authors' code, stands in for the distance in equation 2; it is
-not divided by the number of positions, so that one weight suits maps of any size (4 is the authors' 1000 for maps of 16
-x 16). Tokens of a transformer, which the paper does not treat, are positions too. Of the paper's two variants this is
-the one joined with distillation; `alpha` 0 gives the other.
+Departures: the loss is the squared distance of two maps, as in the authors' code, in place of the distance in equation
+2; it is not divided by the number of positions, so that one weight suits maps of any size (4 is the authors' 1000 for
+maps of 16 x 16). Tokens of a transformer, which the paper does not treat, are positions too. Of the paper's two
+variants this is the one joined with distillation; `alpha` 0 gives the other.
 
-Its claim is not replicated on digits: with this weight the student ends no more accurate than by distillation alone,
-and with the authors' 1000 on the mean over positions, tried on seeds 0 to 2, far less. Maps of 4 x 4 and 2 x 2 hold
-little of where to look, and a student of 4 and 8 channels spends on them updates that its classes still need.
+The claim is not replicated on digits: with this weight the student ends no more accurate than by distillation alone,
+and with the authors' 1000 on the mean over positions, tried on seeds 0 to 2, far less. Maps of 4 x 4 and 2 x 2 carry
+little information about where to look, and a student of 4 and 8 channels spends on them updates that its classes still
+need.
 """
 
 from dataclasses import dataclass
@@ -34,8 +35,10 @@ from didact.types import Batch, ExampleFeed, Learner, Method, Output, Signal, Te
 class Config(SoftTargetConfig):
     """Options of `attention_transfer`."""
 
-    student_taps: tuple[str, ...] = ()  # the student's layers, by module name; by default the end of each stage
-    teacher_taps: tuple[str, ...] = ()  # the teacher's, one for each of the student's; by default the end of each stage
+    student_taps: tuple[str, ...] = ()  # layers of the student, by module name; by default the end of each stage
+    teacher_taps: tuple[
+        str, ...
+    ] = ()  # layers of the teacher, one for each of the student; by default the end of each stage
     weight: float = 4.0  # of the squared distance between attention maps, which is at most 2
 
     def __post_init__(self) -> None:
@@ -49,13 +52,13 @@ class Config(SoftTargetConfig):
 
 
 class AttentionTransfer(Method):
-    """Distil, and look where the teacher looks.
+    """Distil probabilities and attention maps.
 
     Args:
         config: the options.
         learner: the student, with taps.
-        teacher: one with features.
-        sample: a few examples, to find where the stages end.
+        teacher: a teacher with features.
+        sample: a few examples, to find the ends of the stages.
     """
 
     feed = ExampleFeed(unlabelled=True)
@@ -102,9 +105,11 @@ def _pairs(learner: Learner, teacher: Teacher, sample: Batch) -> list[tuple[str,
     known = getattr(getattr(asked, "learner", None), "module", None)
     own = getattr(learner, "module", learner)
     if not isinstance(known, nn.Module) or not isinstance(own, nn.Module):
-        # Answers with a sentence that says which teachers have features.
+        # Raises an error that explains which teachers have features.
         teacher.tap("the end of each stage")
-        raise ConfigError("student_taps and teacher_taps are empty, and a model shows no modules; name the layers.")
+        raise ConfigError(
+            "student_taps and teacher_taps are empty, and a model has no modules to search; name the layers."
+        )
     mine, theirs = find_stages(own, lambda: learner(sample)), find_stages(known, lambda: asked.signal(sample))
     pairs = [(mine[resolution], tap) for resolution, tap in theirs.items() if resolution in mine]
     if not pairs:

@@ -1,19 +1,19 @@
 """AutoDistil: Few-shot Task-agnostic Neural Architecture Search for Distilling Large Language Models (Xu et al. 2022).
 
-The student is a supernet: smaller transformers with the same weights are parts of it. Their space is parted into
-compact sub-spaces, so that nets of very different sizes don't disturb each other. At each step the largest, the
-smallest and some random nets of one sub-space learn, without labels, that the last layer's queries, keys and values
-relate the tokens as the teacher's do. The net that does so best within a limit of cost is found without training it
-anew, and is fine-tuned on the labels. It is delivered in the student's shape, the rest set to zero; `supernet.extract`
-makes it small.
+The student is a supernet, whose parts are smaller transformers with shared weights. The space of these nets is divided
+into compact sub-spaces, so that nets of very different sizes do not interfere. At each step the largest, the smallest
+and some random nets of one sub-space learn, without labels, to match the teacher's relations between tokens in the
+queries, keys and values of the last layer. The best net by this loss within a cost limit is selected without retraining
+and fine-tuned on the labels. It is delivered in the student's shape, with the other weights set to zero;
+`supernet.extract` makes it small.
 
-Departures: only the supernet of the sub-space that the limit lies in is trained, as the others share nothing with it;
-nets differ in depth, heads and feed-forward units, but not in the width between blocks; training, the search on one
+Departures: only the supernet of the sub-space that contains the limit is trained, since the others share nothing with
+it; nets differ in depth, heads and feed-forward units, but not in the width between blocks; training, the search on one
 batch, and fine-tuning share one budget and one schedule; only didact's own transformers can be students.
 
-Opposite to the claim on digits, and no better than plain training of a net of the same cost; a first version on text,
-with fewer steps, was no better. Nets this small hardly disturb each other, so that a supernet of the whole space, whose
-largest net is better, teaches the small ones more than a compact sub-space does.
+The claim comes out the other way on digits, and the net is no better than plain training of a net of the same cost; a
+first version on text, with fewer steps, was no better. Nets this small hardly interfere, so a supernet of the whole
+space, whose largest net is better, teaches the small ones more than a compact sub-space does.
 """
 
 from dataclasses import dataclass
@@ -37,13 +37,13 @@ KINDS = ("queries", "keys", "values")
 class Config:
     """Options of `autodistil`."""
 
-    max_cost: float = 0.25  # share of the student's own cost that the net which is looked for may have
-    subspaces: int = 2  # how many the space is parted into; 1 is a single supernet
-    levels: int = 4  # how many depths, numbers of heads and of feed-forward units there are; subspaces at most
-    sampled: int = 2  # how many random nets learn at a step, besides the largest and the smallest
-    distil_share: float = 0.6  # first share of the budget, without labels; fine-tuning gets the rest
-    relation_heads: int = 4  # how many parts queries, keys and values are cut into before they are related
-    teacher_tap: str = ""  # the teacher's layer of queries, keys and values side by side; by default its last `qkv`
+    max_cost: float = 0.25  # largest cost of the net, as a share of the student's
+    subspaces: int = 2  # number of sub-spaces; 1 is a single supernet
+    levels: int = 4  # number of choices of depth, heads and feed-forward units; at least subspaces
+    sampled: int = 2  # random nets trained per step, besides the largest and the smallest
+    distil_share: float = 0.6  # share of the budget for distillation without labels; fine-tuning gets the rest
+    relation_heads: int = 4  # number of heads that queries, keys and values are split into for the relations
+    teacher_tap: str = ""  # the teacher's layer of concatenated queries, keys and values; by default its last `qkv`
 
     def __post_init__(self) -> None:
         check_range("max_cost", self.max_cost, above=0.0, at_most=1.0)
@@ -60,12 +60,12 @@ class AutoDistil(Method):
     Args:
         config: the options.
         learner: the supernet, a transformer such as transformer:4x64.
-        teacher: a transformer with features, that reads the same tokens.
-        sample: a few examples, to see that the relations can be compared.
+        teacher: a transformer with features and the same tokens.
+        sample: a few examples, to check that the relations can be compared.
 
     Raises:
         ConfigError: the student is no built-in transformer, no net is within the limit, `relation_heads` does not
-            divide the widths, or the teacher shows no queries, keys and values.
+            divide the widths, or the teacher has no tap for queries, keys and values.
     """
 
     feed = ExampleFeed(unlabelled=True)
@@ -80,15 +80,15 @@ class AutoDistil(Method):
             self.divergences(size, sample, theirs)
 
     def relations(self, batch: Batch) -> list[Tensor]:
-        """The teacher's, by queries, keys and values."""
+        """The teacher's relations of queries, keys and values."""
         return self.relations_of(target_features(self.teacher.signal(batch), self.tap), batch)
 
     def relations_of(self, shown: Tensor, batch: Batch) -> list[Tensor]:
-        """Relations [B, R, T, T] by each third of what a tap shows, [B, T, 3 D]."""
+        """Relations [B, R, T, T] of each third of a tap's features, [B, T, 3 D]."""
         return [token_relations(part, self.config.relation_heads, token_mask(batch)) for part in shown.chunk(3, -1)]
 
     def divergences(self, size: SubnetSize, batch: Batch, theirs: list[Tensor]) -> Terms:
-        """How far a net's relations are from the teacher's: `queries`, `keys` and `values`."""
+        """The divergences of a net's relations from the teacher's: `queries`, `keys` and `values`."""
         net = self.space.supernet
         mine = self.relations_of(net.forward_subnet(size, batch).features[net.queries_tap(size)], batch)
         found = [relation_kl(own, other, token_mask(batch)) for own, other in zip(mine, theirs, strict=True)]
@@ -108,18 +108,18 @@ class AutoDistil(Method):
 
     @torch.no_grad()
     def best_subnet(self, batch: Batch) -> SubnetSize:
-        """The net within the limit whose relations are nearest to the teacher's; found once a run."""
+        """The net within the limit with relations nearest to the teacher's; searched once per run."""
         theirs, affordable = self.relations(batch), self.space.affordable
         found = [self.divergences(size, batch, theirs).total() for size in affordable]
         return affordable[int(torch.stack(found).argmin())]
 
     def after_step(self) -> None:
-        """Keep the student to the net that was chosen."""
+        """Set the student's weights outside the chosen net to zero."""
         if self.space.chosen is not None:
             self.space.supernet.prune_to(self.space.chosen)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """All examples for each net that learns, the labelled ones for the labels."""
+        """All examples for each trained net, the labelled ones for the labels."""
         nets = min(len(self.space.sizes), 2 + self.config.sampled)
         return {**dict.fromkeys(KINDS, batch.size * nets), "label": is_labelled(batch["label"]).sum()}
 

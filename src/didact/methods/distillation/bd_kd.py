@@ -1,17 +1,17 @@
 """BD-KD: Balancing the Divergences for Online Knowledge Distillation (Amara, Sepahvand, Meyer, Gross & Clark 2022).
 
-A student and a larger teacher learn at once, from nothing. The student follows the labels, and both directions of the
-KL divergence to the teacher: example by example, the forward one weighs more where the student is surer than the
-teacher, and the reverse one where it is less sure, so that its confidence is mended too. The teacher follows the labels
-and, as in mutual learning, the student's probabilities.
+A student and a larger teacher are trained together from scratch. The student learns from the labels and from both
+directions of the KL divergence to the teacher. For each example the forward KL weighs more if the student is more
+confident than the teacher, and the reverse KL if it is less confident, which also corrects its calibration. The teacher
+learns from the labels and, as in mutual learning, from the student's probabilities.
 
-Departures: the two weights of an example sum to 1, with `emphasis` for the direction that is called for, where the
-paper gives each direction a weight of its own; which direction is called for is derived from what each does to the
-student's entropy. Both take their steps at the same time; examples without a label take part in the divergences only.
+Departures: the two weights of an example sum to 1, with `emphasis` for the favoured direction, where the paper gives
+each direction a weight of its own; the favoured direction is derived from the effect of each on the student's entropy.
+Both nets are updated at the same time; examples without a label contribute to the divergences only.
 
 The claim is not replicated: at weights of 1 and 3, and with balanced and unbalanced directions, calibration on digits
-is a little better than with mutual learning, by less than it varies between seeds. Small nets that learn for a short
-time are about as sure as they should be, where the paper's are overconfident, so that there is little to mend.
+is a little better than with mutual learning, by less than it varies between seeds. Small nets after short training are
+about calibrated, where the paper's are overconfident, so there is little to correct.
 """
 
 from collections.abc import Callable
@@ -31,11 +31,11 @@ from didact.types import Batch, ExampleFeed, Learner, Logits, Method, Terms, is_
 class Config:
     """Options of `bd_kd`."""
 
-    peer: str = ""  # spec of the teacher that learns beside the student, such as mlp:256,256; by default the learner's
-    emphasis: float = 0.75  # share of the direction that an example calls for; 0.5 weighs both alike
-    weight: float = 3.0  # weight of what the teacher says to the student, against the labels
-    teacher_weight: float = 1.0  # weight of what the student says to the teacher, against the labels
-    temperature: float = 1.0  # softens the probabilities in what they say to each other
+    peer: str = ""  # spec of the teacher trained with the student, such as mlp:256,256; by default the learner's
+    emphasis: float = 0.75  # weight of the direction that an example favours; 0.5 weighs both alike
+    weight: float = 3.0  # weight of the student's distillation loss, relative to the labels
+    teacher_weight: float = 1.0  # weight of the teacher's distillation loss, relative to the labels
+    temperature: float = 1.0  # softens the probabilities of both
 
     def __post_init__(self) -> None:
         check_range("emphasis", self.emphasis, at_least=0.0, at_most=1.0)
@@ -45,12 +45,12 @@ class Config:
 
 
 class BDKD(Method):
-    """Teach a student by a teacher that learns beside it, with balanced divergences.
+    """Train a student together with its teacher, with balanced divergences.
 
     Args:
         config: the options.
         learner: the student, which is delivered.
-        spawn: makes the teacher from a spec ("" for the learner's own), initialised anew.
+        spawn: makes the teacher from a spec ("" for the learner's own), with fresh weights.
     """
 
     feed = ExampleFeed(unlabelled=True)
@@ -61,16 +61,16 @@ class BDKD(Method):
         self.peer = spawn(config.peer)
 
     def loss(self, batch: Batch) -> Terms:
-        """`label` and `balanced` for the student, `peer_label` and `peer_student` for the teacher beside it."""
+        """`label` and `balanced` for the student, `peer_label` and `peer_student` for the teacher."""
         config, mine, theirs = self.config, self.learner(batch).logits, self.peer(batch).logits
-        said = target_log_probs(Logits(logits=theirs.detach()), config.temperature, classes=mine.shape[-1])
-        balanced = entropy_balanced_kl(mine, said, emphasis=config.emphasis, temperature=config.temperature)
-        answered = distillation_loss(theirs, Logits(logits=mine.detach()), temperature=config.temperature)
+        target = target_log_probs(Logits(logits=theirs.detach()), config.temperature, classes=mine.shape[-1])
+        balanced = entropy_balanced_kl(mine, target, emphasis=config.emphasis, temperature=config.temperature)
+        peer_student = distillation_loss(theirs, Logits(logits=mine.detach()), temperature=config.temperature)
         return Terms(
             label=label_loss(mine, batch["label"]),
             balanced=balanced.times(config.weight),
             peer_label=label_loss(theirs, batch["label"]),
-            peer_student=answered.times(config.teacher_weight),
+            peer_student=peer_student.times(config.teacher_weight),
         )
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

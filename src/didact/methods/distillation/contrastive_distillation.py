@@ -1,16 +1,16 @@
 """Contrastive Representation Distillation (Tian, Krishnan & Isola 2020).
 
-The student's and the teacher's representations of the same example, each mapped linearly to a sphere, are to be told
-from those of different examples by noise-contrastive estimation, which bounds from below the information that the two
-share. A bank keeps the embeddings of the examples seen before, so that there are thousands of negatives.
+The student's and the teacher's representations of the same example, each mapped linearly to a sphere, are distinguished
+from those of different examples by noise-contrastive estimation, whose loss is a lower bound on the mutual information
+between the two. A memory bank keeps the embeddings of earlier examples, which gives thousands of negatives.
 
-Departures: an example's row in the bank is brought up to date before it is used, not after; the negatives of a step are
-the same for all its examples (all that the bank holds, where these are few), while the authors' code draws some of
-other classes for each. The normaliser is that of the code (taken from the first step), not the paper's. The student is
-distilled too, the paper's "CRD+KD" (`alpha` 0 leaves that out).
+Departures: an example's row in the bank is updated before it is used, not after; the negatives of a step are the same
+for all its examples (the whole bank, if it is small), while the authors' code draws some of other classes for each. The
+normaliser is that of the code (computed at the first step), not the paper's. The student is also distilled, the paper's
+"CRD+KD" (`alpha` 0 removes that).
 
-Its claim is not replicated on digits: with the paper's weight the student is as accurate as by distillation alone. Both
-come close to their teacher there, and a bank of ten classes has many negatives that are of the example's own class.
+The claim is not replicated on digits: with the paper's weight the student is as accurate as by distillation alone. Both
+come close to their teacher there, and with ten classes many negatives in the bank belong to the example's own class.
 """
 
 from dataclasses import dataclass
@@ -35,11 +35,11 @@ from didact.types import Batch, ExampleFeed, Learner, Method, Signal, Teacher, T
 class Config(TapConfig, SoftTargetConfig):
     """Options of `contrastive_distillation`."""
 
-    width: int = 128  # of the embeddings that are compared
-    negatives: int = 4096  # how many examples each is told from; drawn from the bank where it holds more
-    bank_momentum: float = 0.5  # how much of an example's embedding in the bank stays when it comes again
-    sharpness: float = 0.07  # the temperature that inner products of embeddings are divided by
-    weight: float = 0.8  # of the contrastive term
+    width: int = 128  # width of the embeddings
+    negatives: int = 4096  # negatives of each example, drawn from the bank if it holds more
+    bank_momentum: float = 0.5  # momentum of an example's embedding in the bank
+    sharpness: float = 0.07  # temperature of the inner products of embeddings
+    weight: float = 0.8  # weight of the contrastive term
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -51,7 +51,7 @@ class Config(TapConfig, SoftTargetConfig):
 
 
 class _Side(nn.Module):
-    """One of the two nets: how its features are embedded, its bank, and the normaliser of what is compared with it."""
+    """The embedding of one net's features, its memory bank, and the normaliser of the comparisons with it."""
 
     log_normaliser: Tensor
 
@@ -66,14 +66,14 @@ class _Side(nn.Module):
 
 
 class ContrastiveDistillation(Method):
-    """Distil, and tell the teacher's view of an example from its views of others.
+    """Distil probabilities, and representations by contrast with other examples.
 
     Args:
         config: the options.
         learner: the student, with taps.
-        teacher: one with features.
+        teacher: a teacher with features.
         sample: a few examples, to find the widths of the features.
-        size: how many training examples there are.
+        size: the number of training examples.
         seed: of the embeddings' initial weights.
     """
 
@@ -94,7 +94,7 @@ class ContrastiveDistillation(Method):
             self.teacher_side = _Side(theirs[0].numel(), size, config)
 
     def contrastive_loss(self, batch: Batch, mine: Tensor, signal: Signal) -> Term:
-        """The student against the bank of the teacher, and the other way round; embeds both and moves the banks."""
+        """The student against the teacher's bank, and the other way round; embeds both and updates the banks."""
         check_pairs(mine)
         sides = self.student_side, self.teacher_side
         shown = mine, target_features(signal, self.config.teacher_tap)

@@ -1,15 +1,15 @@
 """Decoupled Knowledge Distillation (Zhao, Cui, Song, Qiu & Liang 2022).
 
-The divergence from the teacher is the sum of two parts: whether it is the target class (how hard the example is), and
-how the other classes share the rest, which is weighed by how unsure the teacher is. Taken apart, the second part gets a
-weight of its own, so that it counts where the teacher is sure, too.
+The divergence from the teacher is the sum of two parts: the probability of the target class (the difficulty of the
+example), and the distribution over the other classes, weighted by the teacher's uncertainty. Decoupled, the second part
+gets a weight of its own, so that it also counts where the teacher is confident.
 
-Departures: an example without a label is given the teacher's best class as its target; the weight of both parts rises
+Departures: an example without a label has the teacher's most likely class as its target; the weight of both parts rises
 over a share of the budget, where the paper counts epochs.
 
-Its claim is not replicated on digits: with the paper's weights, on seeds 0 to 4 as on those reported, the student is as
-accurate as by plain distillation. At a temperature of 4 the teacher leaves much to the other classes, so that the plain
-divergence weighs them, too; and both students come close to their teacher.
+The claim is not replicated on digits: with the paper's weights, on seeds 0 to 4 as on those reported, the student is as
+accurate as by plain distillation. At a temperature of 4 the teacher leaves much probability to the other classes, so
+the plain divergence weighs them too; and both students come close to their teacher.
 """
 
 from dataclasses import dataclass
@@ -29,8 +29,8 @@ from didact.types import Batch, ExampleFeed, Labels, Learner, Method, Teacher, T
 class Config:
     """Options of `decoupled`."""
 
-    target_weight: float = 1.0  # of the part about the target class
-    others_weight: float = 8.0  # of the part about the other classes
+    target_weight: float = 1.0  # weight of the target class part
+    others_weight: float = 8.0  # weight of the other classes part
     temperature: float = 4.0  # softens the probabilities of both
     ramp_up: float = 0.08  # share of the budget over which both weights rise from 0
 
@@ -42,12 +42,12 @@ class Config:
 
 
 class Decoupled(Method):
-    """Match a teacher's answer about the target class and its answer about the others, each with its own weight.
+    """Match a teacher's probabilities of the target class and of the other classes, each with its own weight.
 
     Args:
         config: the options.
         learner: the student.
-        teacher: one that gives logits or class probabilities.
+        teacher: a teacher with logits or class probabilities.
     """
 
     feed = ExampleFeed(unlabelled=True)
@@ -63,7 +63,7 @@ class Decoupled(Method):
         signal, logits = self.teacher.signal(batch), self.learner(batch).logits
         if isinstance(signal, Labels) and signal.labels.ndim == 1:
             raise TeacherError(
-                "The teacher gives one label an example, which says nothing about the other classes; decoupled needs a "
+                "The teacher gives one class per example, without probabilities of the others; decoupled needs a "
                 "teacher with logits or class probabilities."
             )
         theirs = target_log_probs(signal, config.temperature, classes=logits.shape[-1])
@@ -78,7 +78,7 @@ class Decoupled(Method):
         )
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """The labelled examples for the labels, all for the teacher (that abstains nowhere)."""
+        """The labelled examples for the labels, all for the teacher (which never abstains)."""
         return {"label": is_labelled(batch["label"]).sum(), "target": batch.size, "others": batch.size}
 
 

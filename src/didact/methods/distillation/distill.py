@@ -1,11 +1,11 @@
 """Distilling the Knowledge in a Neural Network (Hinton, Vinyals & Dean 2015).
 
 The student matches the teacher's class probabilities, both softened by a temperature, on labelled and unlabelled
-examples alike; where there is a label, it also fits that. The soft loss is multiplied by the temperature squared, so
-that its gradient keeps its size when the temperature changes (section 2).
+examples; where there is a label, it also fits that. The soft loss is multiplied by the squared temperature, so that its
+gradient keeps its size when the temperature changes (section 2).
 
-Departures: the two losses are weighed `alpha` and 1 - `alpha`, where the paper gives no formula for its "weighted
-average"; the label loss is averaged over the labelled examples only. For a regression, which the paper does not treat,
+Departures: the two losses have the weights `alpha` and 1 - `alpha`, where the paper gives no formula for its "weighted
+average"; the label loss is averaged over the labelled examples only. For regression, which the paper does not treat,
 the student fits the teacher's predictions by squared error.
 """
 
@@ -30,7 +30,7 @@ class Distill(Method):
     Args:
         config: the options.
         learner: the student.
-        teacher: one that gives logits, class probabilities, class labels, or numbers for a regression.
+        teacher: a teacher with logits, class probabilities, class labels, or numbers for a regression.
     """
 
     feed = ExampleFeed(unlabelled=True, tasks=("classification", "regression"))
@@ -51,7 +51,7 @@ class Distill(Method):
         )
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """All examples for the teacher (that abstains nowhere), the labelled ones for the labels."""
+        """All examples for the teacher (which never abstains), the labelled ones for the labels."""
         return {"teacher": batch.size, "label": is_labelled(batch["label"]).sum()}
 
 

@@ -1,17 +1,17 @@
 """Dual-Head Knowledge Distillation: Enhancing Logits Utilization with an Auxiliary Head (Yang et al. 2024).
 
-The student's last layer gets a twin. The first head learns from probabilities, the twin from the teacher's logits
-themselves, class by class (BinaryKL-Norm); what lies below learns from both, while neither head is pulled apart by the
-two. The twin is left behind when the student is delivered.
+The student has a second, auxiliary head. The first head learns from probabilities, the auxiliary head from the
+teacher's logits, class by class (BinaryKL-Norm). The layers below learn from both, while neither head has to satisfy
+two conflicting losses. The auxiliary head is dropped when the student is delivered.
 
-Departures: the twin is a linear layer, without the paper's gradient alignment and non-linear twin for pairs of unlike
-nets; what the first head learns of the teacher's softened probabilities is weighed by `teacher_weight`, 0 by default as
-in the published code; examples without a label take part in the teacher's terms.
+Departures: the auxiliary head is a linear layer, without the paper's gradient alignment and non-linear head for pairs
+of different architectures; the first head's distillation loss has the weight `teacher_weight`, 0 by default as in the
+published code; examples without a label contribute to the teacher's terms.
 
-Its claim is not replicated on digits: on the seeds that were tuned on two heads beat one, on others by too little to
-show, and plain labels beat both (students of 8 and 16 units, weights of 0.1 and 1 were tried). The logits of a teacher
-that is sure of its training examples are large, and nets of one small hidden layer have little body that both heads
-could share.
+The claim is not replicated on digits: on the tuning seeds two heads beat one, on others by too little to show, and
+plain labels beat both (students of 8 and 16 units, weights of 0.1 and 1 were tried). The logits of a teacher that is
+confident on its training examples are large, and nets with one small hidden layer have little body for both heads to
+share.
 """
 
 from dataclasses import dataclass
@@ -31,12 +31,12 @@ from didact.types import Batch, ExampleFeed, Features, Learner, Logits, Method, 
 class Config:
     """Options of `dual_head`."""
 
-    heads: int = 2  # 2 gives the loss of the logits a head of its own; with 1, one head has all losses, as a control
-    alpha: float = 1.0  # weight of the loss of the logits
-    logit_temperature: float = 2.0  # divides the logits in that loss
-    normalised: bool = True  # move the teacher's logits to zero, and the student's by as much, in that loss
-    teacher_weight: float = 0.0  # weight of the teacher's softened probabilities for the first head
-    temperature: float = 4.0  # softens those probabilities
+    heads: int = 2  # 2: the logit loss has a head of its own; 1: one head has all losses, as a control
+    alpha: float = 1.0  # weight of the logit loss
+    logit_temperature: float = 2.0  # temperature of the logit loss
+    normalised: bool = True  # shift the teacher's logits to zero, and the student's by as much, in the logit loss
+    teacher_weight: float = 0.0  # weight of the first head's distillation loss
+    temperature: float = 4.0  # softens the probabilities of both in the distillation loss
 
     def __post_init__(self) -> None:
         check_range("heads", self.heads, at_least=1, at_most=2)
@@ -47,14 +47,14 @@ class Config:
 
 
 class DualHead(Method):
-    """Give each kind of loss a head of its own.
+    """Learn from labels and from logits with separate heads.
 
     Args:
         config: the options.
         learner: the student, whose last layer is linear.
-        teacher: one that gives logits.
-        sample: a few examples, to find the width of what the head is given.
-        seed: of the twin's initial weights.
+        teacher: a teacher with logits.
+        sample: a few examples, to find the width of the head's input.
+        seed: of the auxiliary head's initial weights.
     """
 
     feed = ExampleFeed(unlabelled=True)
@@ -63,15 +63,15 @@ class DualHead(Method):
         self.config = config
         self.learner = learner
         self.teacher = teacher
-        self.twin: nn.Module | None = None
+        self.auxiliary_head: nn.Module | None = None
         self.scores(sample)
         if config.heads == 2:
             learner.tap(HIDDEN)
             output = learner(sample)
-            self.twin = projector(output.features[HIDDEN].shape[1:], output.logits.shape[1:], seed=seed)
+            self.auxiliary_head = projector(output.features[HIDDEN].shape[1:], output.logits.shape[1:], seed=seed)
 
     def scores(self, batch: Batch) -> Logits | Features:
-        """The teacher's answer, with its logits."""
+        """The teacher's signal, which has logits."""
         signal = self.teacher.signal(batch)
         if isinstance(signal, Logits | Features) and signal.logits is not None:
             return signal
@@ -81,12 +81,12 @@ class DualHead(Method):
         )
 
     def loss(self, batch: Batch) -> Terms:
-        """`label` and `teacher` for the first head, `logits` for the twin."""
+        """`label` and `teacher` for the first head, `logits` for the auxiliary one."""
         config, output, signal = self.config, self.learner(batch), self.scores(batch)
         assert signal.logits is not None
-        answer = output.logits if self.twin is None else self.twin(output.features[HIDDEN])
+        logits = output.logits if self.auxiliary_head is None else self.auxiliary_head(output.features[HIDDEN])
         logit_loss = binary_kl(
-            answer,
+            logits,
             signal.logits,
             temperature=config.logit_temperature,
             normalised=config.normalised,
@@ -99,7 +99,7 @@ class DualHead(Method):
         return terms
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """All examples for the teacher's terms (that abstains nowhere), the labelled ones for the labels."""
+        """All examples for the teacher's terms (which never abstains), the labelled ones for the labels."""
         teacher = {"teacher": batch.size} if self.config.teacher_weight else {}
         return {"label": is_labelled(batch["label"]).sum(), "logits": batch.size, **teacher}
 

@@ -1,16 +1,16 @@
 """Student-Teacher Feature Pyramid Matching for Anomaly Detection (Wang, Han, Ding & Huang 2021, STPM).
 
-From images without a defect alone, a student learns to show at several stages what a frozen teacher shows there: half
-the squared distance of their features, normalised over the channels, at each position. On what it has never seen it
-fails, so that the product of the stages' distances, each brought to the size of the image, says where a defect is.
-Delivered are both nets together, with `result.learner(batch).features["anomaly_map"]` [B, 1, H, W]; its peak makes the
-logits. The teacher may know other classes than the data's, as `--teacher target:digit:cnn:16,32,64`.
+From images without a defect alone, a student learns to predict the features of a frozen teacher at several stages: the
+loss is half the squared distance of their features, normalised over the channels, at each position. The student fails
+on what it has never seen, so the product of the stages' distances, each resized to the image, shows where a defect is.
+Both nets are delivered together, with `result.learner(batch).features["anomaly_map"]` [B, 1, H, W]; its maximum gives
+the logits. The teacher may have other classes than the data's, as in `--teacher target:digit:cnn:16,32,64`.
 
 Departures: by default the pyramid has the last layer of each resolution that both nets have (for a ResNet, the paper's
-are `layer1,layer2,layer3`), with linear projectors where channels differ; logits are standardised by normal images.
+are `layer1,layer2,layer3`), with linear projectors where channels differ; logits are standardised on normal images.
 
 Not replicated by a narrow margin: the pyramid is ahead of its middle stage by less than the seeds can show, and behind
-a Gaussian of each pixel, which digits that fill the same 8 x 8 pixels suit. Fewer and more steps were tried before.
+a Gaussian of each pixel, which suits digits that fill the same 8 x 8 pixels. Fewer and more steps were tried before.
 """
 
 from dataclasses import dataclass
@@ -32,9 +32,9 @@ Pairs = list[tuple[str, str]]
 class Config:
     """Options of `feature_pyramid`."""
 
-    taps: tuple[str, ...] = ()  # layers of both nets, by module name, or STUDENT=TEACHER; by default of each resolution
-    normal: int = 0  # number of the class of images without a defect, from which alone it learns
-    alarm: float = 3.0  # by how many standard deviations a map must exceed those of normal images to be a defect
+    taps: tuple[str, ...] = ()  # layers of both nets, by module name, or STUDENT=TEACHER; by default one per resolution
+    normal: int = 0  # number of the class of images without a defect, the only training images
+    alarm: float = 3.0  # standard deviations above the maps of normal images at which a map shows a defect
 
     def __post_init__(self) -> None:
         check_range("normal", self.normal, at_least=0)
@@ -42,7 +42,7 @@ class Config:
 
 
 class Pyramid(nn.Module):
-    """Where a student fails to show what its teacher shows."""
+    """Maps of the discrepancy between a student's and its teacher's features."""
 
     def __init__(self, student: nn.Module, teacher: nn.Module, pairs: Pairs, projectors: nn.ModuleList) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class Pyramid(nn.Module):
 
 
 class FeaturePyramid(Method):
-    """Match a frozen teacher's maps on normal images; where that fails, there is a defect.
+    """Match a frozen teacher's feature maps on normal images, and detect defects by the mismatch.
 
     Args:
         config: the options.
@@ -76,7 +76,7 @@ class FeaturePyramid(Method):
         seed: of the projectors' initial weights.
 
     Raises:
-        DidactError: no such tap, no resolution that both nets have, no class `normal`, or a teacher that is no net.
+        DidactError: an unknown tap, no common resolution of the nets, no class `normal`, or a teacher that is no net.
     """
 
     feed = ExampleFeed(teacher="features")
@@ -102,14 +102,14 @@ class FeaturePyramid(Method):
 
     @property
     def delivered(self) -> ModuleLearner:
-        """The detector, which shows `anomaly_map`."""
+        """The detector, with the feature `anomaly_map`."""
         return ModuleLearner(AnomalyDetector(self.pyramid, self.alarm), head=None, taps=("anomaly_map",))
 
     def loss(self, batch: Batch) -> Terms:
         """`match`, over the normal images."""
         normal = batch["label"] == self.config.normal
         order = normal.sort(descending=True, stable=True).indices
-        # The others give way to copies of normal ones, which count for nothing: no batch norm shall see a defect.
+        # Copies of normal images, with no weight, replace the others, so that no batch norm sees a defect.
         seen = batch.select(order[order.argsort() % normal.sum().clamp(min=1)])
         theirs = self.teacher.signal(seen)
         assert isinstance(theirs, Features)
@@ -118,7 +118,7 @@ class FeaturePyramid(Method):
         return Terms(match=pyramid_matching(stages, trust=normal))
 
     def after_step(self) -> None:
-        """Bring up to date what the maps of normal images are like."""
+        """Update the statistics of the maps of normal images."""
         self.alarm.update()
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

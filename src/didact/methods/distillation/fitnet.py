@@ -1,16 +1,16 @@
 """FitNets: Hints for Thin Deep Nets (Romero et al. 2015).
 
-First the student learns, up to its guided layer and through a regressor, to predict a layer of the teacher (the hint);
-then the whole student is distilled.
+In the first stage the student's guided layer, followed by a regressor, learns to predict a layer of the teacher (the
+hint). In the second stage the whole student is distilled.
 
-Departures: both stages share one optimizer and one schedule, the first taking `hint_share` of the budget; the hint loss
-is averaged over the features' elements, not summed; the teacher's weight stays `alpha` in the second stage, where the
-paper lets it fall. By default the guided layer and the hint are what the heads are given, where the paper takes middle
-layers.
+Departures: both stages share one optimizer and one schedule, with `hint_share` of the budget for the first; the hint
+loss is averaged over the features' elements, not summed; the teacher's weight stays `alpha` in the second stage, where
+the paper lets it decrease. By default the guided layer and the hint are the inputs of the heads, where the paper takes
+middle layers.
 
-Its claim came out opposite on digits, perhaps because a shallow student needs no help to be trained, so that the steps
-spent on hints are missed when it is distilled. A deep, thin student (six layers of 16, the paper's case), tried on five
-other seeds, did much worse than by distillation with hints for its last layer, and no better with a middle one.
+The claim came out the other way on digits, perhaps because a shallow student is easy to train, so the steps spent on
+hints are missing for distillation. A deep, thin student (six layers of 16, the paper's case), tried on five other
+seeds, did much worse than by distillation with hints for its last layer, and no better with a middle one.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from didact.types import Batch, ExampleFeed, Features, Learner, Method, Teacher,
 class Config(TapConfig, SoftTargetConfig):
     """Options of `fitnet`."""
 
-    hint_share: float = 0.3  # share of the budget that goes into the first stage
+    hint_share: float = 0.3  # share of the budget for the first stage
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,7 +43,7 @@ class FitNet(Method):
     Args:
         config: the options.
         learner: the student, with taps.
-        teacher: one with features.
+        teacher: a teacher with features.
         sample: a few examples, to find the shapes of the features.
         seed: of the regressor's initial weights.
     """

@@ -1,17 +1,17 @@
 """Self-Distillation for Further Pre-training of Transformers (Lee, Kang, Lee, Hwang & Kawaguchi 2023).
 
-The student that is given is the initial model. First a copy of it is trained without labels to fill in what is hidden
-of its inputs, and frozen: the teacher. Then the student, still with its initial weights, fills in too, and is drawn to
-the teacher's representation of the whole inputs by their squared distance. In the end it learns from the labels.
+The given student is the initial model. First a copy of it is pre-trained without labels to reconstruct masked inputs,
+and then frozen as the teacher. Next the student, from the same initial weights, is pre-trained in the same way and also
+matches the teacher's representation of the whole inputs by squared distance. Last, it is fine-tuned on the labels.
 
-Departures: the three phases share one budget, optimizer and schedule of the learning rate; what is hidden is replaced
-by the mean, where a masked autoencoder leaves it out, and a linear layer on the representation fills it in, so that any
-net can be taught; the squared distance is averaged over the representation's elements; text, in which the paper hides
-words, is refused.
+Departures: the three phases share one budget, optimizer and learning rate schedule; masked parts are replaced by the
+mean, where a masked autoencoder leaves them out, and a linear layer on the representation reconstructs them, so that
+any net can be the student; the squared distance is averaged over the representation's elements; text, in which the
+paper masks words, is refused.
 
-Its claim is not replicated: the student beats plain training, but is no better than plain further pre-training, after
-three learning rates, two budgets and two weights of the distance were tried. From fresh weights there is nothing worth
-staying near to, and the teacher takes half of the steps that the student would have learned in.
+The claim is not replicated: the student beats plain training, but is no better than plain further pre-training, after
+three learning rates, two budgets and two weights of the distance were tried. Fresh weights hold nothing worth staying
+close to, and the teacher takes half of the steps that the student would have learned in.
 """
 
 import copy
@@ -32,12 +32,12 @@ from didact.types import Batch, ExampleFeed, Method, Term, Terms, is_labelled
 class Config:
     """Options of `further_pretraining`."""
 
-    teacher_share: float = 0.3  # first share of the budget, in which a copy is further pre-trained; 0 is no teacher
-    student_share: float = 0.3  # next share of the budget, in which the student is; the labels get the rest
-    weight: float = 1.0  # of the squared distance from the teacher's representation
-    hidden_share: float = 0.5  # how much of an input is hidden
-    patch: int = 2  # side in pixels of the squares that are hidden of an image
-    tap: str = HIDDEN  # the representation, by module name; "hidden" is what the head is given
+    teacher_share: float = 0.3  # share of the budget that pre-trains the teacher, a copy; 0 for no teacher
+    student_share: float = 0.3  # share of the budget that pre-trains the student; the labels get the rest
+    weight: float = 1.0  # weight of the squared distance from the teacher's representation
+    hidden_share: float = 0.5  # share of an input that is masked
+    patch: int = 2  # side in pixels of the masked squares of an image
+    tap: str = HIDDEN  # the representation, by module name; "hidden" is the head's input
 
     def __post_init__(self) -> None:
         check_range("teacher_share", self.teacher_share, at_least=0.0, below=1.0)
@@ -49,43 +49,41 @@ class Config:
 
 
 class FurtherPretraining(Method):
-    """Pre-train a copy further, pre-train the student near to it, then fine-tune.
+    """Pre-train a copy, pre-train the student close to it, then fine-tune.
 
     Args:
         config: the options.
         learner: the initial model, with taps.
         sample: a few examples, to find the shapes of inputs and features.
-        seed: of the initial weights of the layers that fill in.
+        seed: of the reconstruction layers' initial weights.
 
     Raises:
-        ConfigError: the inputs are text, or the tap is not there.
+        ConfigError: the inputs are text, or the tap is unknown.
     """
 
     feed = ExampleFeed(unlabelled=True, tasks=("classification", "regression"))
 
     def __init__(self, config: Config, learner: ModuleLearner, sample: Batch, seed: int = 0) -> None:
         if "x" not in sample:
-            raise ConfigError(
-                "The inputs are text, of which further_pretraining cannot hide parts; give it images or tables."
-            )
+            raise ConfigError("The inputs are text, which further_pretraining cannot mask; give it images or tables.")
         self.config, self.learner = config, learner
         learner.tap(config.tap)
         features, x = learner(sample).features[config.tap], sample["x"]
         sizes = (features[0].numel(),), (x[0].numel(),)
         self.moments = Moments(x)
-        self.filling = projector(*sizes, seed=seed)
+        self.reconstruction = projector(*sizes, seed=seed)
         self.copy = copy.deepcopy(learner) if config.teacher_share else None
-        self.copy_filling = projector(*sizes, seed=seed) if config.teacher_share else None
+        self.copy_reconstruction = projector(*sizes, seed=seed) if config.teacher_share else None
 
     def loss(self, batch: Batch) -> Terms:
-        """First `copy`; then `student` and `teacher`, all over all examples; then `label`."""
+        """First `copy`; then `student` and `teacher`; these over all examples; then `label`."""
         config = self.config
         if self.fraction >= config.teacher_share + config.student_share:
             return Terms(label=label_loss(self.learner(batch).logits, batch["label"]))
         self.moments.accumulate(batch["x"], self.place)
-        if self.fraction < config.teacher_share and self.copy is not None and self.copy_filling is not None:
-            return Terms(copy=self.reconstruction_loss(self.copy.train(), self.copy_filling, batch))
-        terms = Terms(student=self.reconstruction_loss(self.learner, self.filling, batch))
+        if self.fraction < config.teacher_share and self.copy is not None and self.copy_reconstruction is not None:
+            return Terms(copy=self.reconstruction_loss(self.copy.train(), self.copy_reconstruction, batch))
+        terms = Terms(student=self.reconstruction_loss(self.learner, self.reconstruction, batch))
         if self.copy is not None:
             with torch.no_grad():
                 theirs = self.copy.eval()(batch).features[config.tap]
@@ -93,22 +91,22 @@ class FurtherPretraining(Method):
             terms["teacher"] = feature_mse(mine, theirs).times(config.weight)
         return terms
 
-    def reconstruction_loss(self, learner: nn.Module, filling: nn.Module, batch: Batch) -> Term:
-        """The error of what a net fills in, in standard deviations of the inputs."""
+    def reconstruction_loss(self, learner: nn.Module, reconstruction: nn.Module, batch: Batch) -> Term:
+        """The squared error of a net's reconstruction, in standard deviations of the inputs."""
         x = batch["x"]
         hidden = random_mask(x, self.config.hidden_share, patch=self.config.patch)
         mean = self.moments.mean.view(-1, 1, 1) if x.ndim == 4 else self.moments.mean
         seen = Batch({**batch, "x": torch.where(hidden, mean, x)})
         features = learner(seen).features[self.config.tap]
-        return masked_mse(filling(features.flatten(1)).view_as(x), self.moments(x), hidden)
+        return masked_mse(reconstruction(features.flatten(1)).view_as(x), self.moments(x), hidden)
 
     def after_step(self) -> None:
-        """Bring the means and spreads of the inputs up to date, while something is filled in."""
+        """Update the means and standard deviations of the inputs during pre-training."""
         if self.fraction < self.config.teacher_share + self.config.student_share:
             self.moments.update()
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """All examples for what needs no label, the labelled ones for the labels."""
+        """All examples for the pre-training terms, the labelled ones for the labels."""
         return {**dict.fromkeys(("copy", "student", "teacher"), batch.size), "label": is_labelled(batch["label"]).sum()}
 
 

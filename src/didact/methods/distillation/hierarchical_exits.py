@@ -1,20 +1,20 @@
 """One Model to Train them All: Hierarchical Self-Distillation for Enhanced Early Layer Embeddings (Gurioli et al.).
 
-One encoder with several exits: the same loss is computed at each, and the weighted sum trains all layers at once. The
-deeper exits teach the layers that the early ones share with them. Each exit is a model that can be cut off and used
-alone; the earliest is the learner, and is what a run delivers, at its own depth. The deeper ones are given as `exits`:
-`--student transformer:1x32 --exits transformer:2x32+transformer:4x32`.
+An encoder has several exits. The same loss is computed at each, and the weighted sum trains all layers together, so
+that the deeper exits also train the layers that they share with the early ones. Each exit is a model that can be cut
+off and used alone; the earliest is the learner, which is delivered at its own depth. The deeper ones are given as
+`exits`: `--student transformer:1x32 --exits transformer:2x32+transformer:4x32`.
 
 Departures: the loss is that of the labels, where the paper has masked tokens with a loss over repositories, and then
-contrast between text and code. The paper's weights could not be read; here the learner counts most, each deeper exit
-`deeper` times as much. Shared layers are computed once for each exit, which gives the same gradients at a higher cost.
-Of built-in transformers, the exits share the last normalisation; their heads are their own. A module of one's own needs
-exits of the form package.module:factory, whose layers have the same names.
+contrast between text and code. The paper's weights could not be read; here the learner has weight 1 and each deeper
+exit `deeper`. Shared layers are computed once for each exit, which gives the same gradients at a higher cost. The exits
+of built-in transformers share the last normalisation; their heads are their own. A custom module needs exits of the
+form package.module:factory, whose layers have the same names.
 
-The claim is not replicated: on means of embedded bytes, a second layer above the first taught it nothing, though to
-learn together was better than to read what the deeper exit had made. Perhaps the deeper net must be the better one: a
-transformer block with an exit at three was 3 points ahead of one alone on 200 labelled digits, on seeds for tuning
-only, but no better on this text.
+The claim is not replicated: on means of embedded bytes, a second layer above the first taught it nothing, though
+training together was better than reading the layers of the deeper exit. Perhaps the deeper net must be the better one:
+a transformer block with an exit at three was 3 points ahead of one alone on 200 labelled digits, on tuning seeds only,
+but no better on this text.
 """
 
 from collections.abc import Callable
@@ -33,9 +33,9 @@ from didact.types import Batch, ExampleFeed, Method, Output, Terms, is_labelled
 class Config:
     """Options of `hierarchical_exits`."""
 
-    exits: str = ""  # specs of the deeper exits, joined by +; each begins with the layers of the one before
-    deeper: float = 0.3  # weight of the loss at each deeper exit; that at the learner, the earliest, has weight 1
-    guided: bool = True  # early exits train their layers; else they only read what the deepest exit's loss made
+    exits: str = ""  # specs of the deeper exits, joined by +; each starts with the layers of the one before
+    deeper: float = 0.3  # weight of the loss at each deeper exit; that of the learner, the earliest, has weight 1
+    guided: bool = True  # early exits train their layers; else only their heads
 
     def __post_init__(self) -> None:
         check_range("deeper", self.deeper, at_least=0.0)
@@ -47,15 +47,15 @@ class Config:
 
 
 class HierarchicalExits(Method):
-    """Train a net and its deeper continuations at once, by the same loss.
+    """Train a net and its deeper continuations together, with the same loss.
 
     Args:
         config: the options.
         learner: the earliest exit.
-        spawn: makes the deeper ones by their specs.
+        spawn: makes the deeper exits from their specs.
 
     Raises:
-        ConfigError: no exit is given, one doesn't go on from the one before, or the learner has no linear head.
+        ConfigError: no exit is given, one does not extend the one before, or the learner has no linear head.
     """
 
     feed = ExampleFeed(tasks=("classification", "regression"))
@@ -63,8 +63,8 @@ class HierarchicalExits(Method):
     def __init__(self, config: Config, learner: ModuleLearner, spawn: Callable[[str], ModuleLearner]) -> None:
         if not config.specs:
             raise ConfigError(
-                "exits is empty, but hierarchical_exits needs a deeper net that begins as the learner does; for the "
-                "learner transformer:1x32, say exits=transformer:4x32."
+                "exits is empty, but hierarchical_exits needs a deeper net that starts with the learner's layers; for "
+                "the learner transformer:1x32, give exits=transformer:4x32."
             )
         self.config, self.learner = config, learner
         self.exits = [spawn(spec) for spec in config.specs]
@@ -81,11 +81,11 @@ class HierarchicalExits(Method):
         return terms
 
     def exit_logits(self, net: ModuleLearner, output: Output) -> Tensor:
-        """An early exit's logits, through which its layers learn only where exits guide them."""
+        """An early exit's logits, which train its layers only if `guided`."""
         if self.config.guided:
             return output.logits
         if output.hidden is None or net.head is None:
-            raise ConfigError("guided is false, which needs learners with a linear head; take transformer:1x32, say.")
+            raise ConfigError("guided is false, which needs learners with a linear head, such as transformer:1x32.")
         return net.head(output.hidden.detach())
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

@@ -1,15 +1,15 @@
 """Knowledge Concentration: Learning 100K Object Classifiers in a Single CNN (Gao, Guo, Li & Nevatia 2017).
 
-The classes are parted into groups, each with a specialist that knows these classes alone. One student learns all
-classes from the labels, and on the examples of each group matches its specialist's probabilities within the group. The
-specialists count at paces of their own: those that the student follows easily come first (self-paced learning).
+The classes are divided into groups, each with a specialist for these classes alone. One student learns all classes from
+the labels, and on the examples of each group matches the specialist's probabilities within the group. The weights of
+the specialists are self-paced: those with a low loss come first.
 
 Departures: the paper's pacing could not be read; here it is the linear soft weighting, on running means of the losses,
 with a threshold of 2 / (1 - t) times their mean as t goes from 0 to 1. The specialists are trained here, on the same
-labels, in the first part of the budget, unless a committee of them is given. The output layers are left as they are.
+labels, in the first part of the budget, unless a committee of them is given. The output layers are left unchanged.
 
-Verdict: specialists trained beforehand, and within the budget, were tried at several temperatures; the student came out
-somewhat behind plain training. Ten digits have no groups that need an expert.
+The claim is not replicated: specialists trained beforehand, and within the budget, were tried at several temperatures;
+the student came out somewhat behind plain training. Ten digits have no groups that need an expert.
 """
 
 from collections.abc import Callable
@@ -32,11 +32,11 @@ from didact.types import Batch, Learner, Logits, Method, Signal, Teacher, Term, 
 class Config(SoftTargetConfig):
     """Options of `knowledge_concentration`."""
 
-    specialists: int = 3  # how many groups the classes are parted into, in their order, each of two classes or more
-    groups: str = ""  # the groups instead, by class numbers: 0,1,2/3,4/5,6,7,8,9, in the order of a teacher's a+b+c
-    specialist: str = ""  # spec of the specialists that are trained here, such as mlp:128; by default the learner's
-    prepare: float = 0.25  # share of the budget that trains the specialists, where none are given
-    pacing: float = 0.5  # share of the rest after which all specialists count alike; 0 is from the start
+    specialists: int = 3  # number of groups of consecutive classes, each of two classes or more
+    groups: str = ""  # the groups by class numbers instead: 0,1,2/3,4/5,6,7,8,9, in the order of a teacher's a+b+c
+    specialist: str = ""  # spec of the specialists trained here, such as mlp:128; by default the learner's
+    prepare: float = 0.25  # share of the budget that trains the specialists, if none are given
+    pacing: float = 0.5  # share of the rest after which all specialists have equal weight; 0 is from the start
     temperature: float = 1.0  # softens the probabilities of both
     alpha: float = 0.5  # weight of the specialists' term; the labels' term gets the rest
 
@@ -48,14 +48,14 @@ class Config(SoftTargetConfig):
 
 
 class KnowledgeConcentration(Method):
-    """Put what several specialists know into one student.
+    """Distil several specialists into one student.
 
     Args:
         config: the options.
         learner: the student.
         sample: a few examples, to find the number of classes.
         spawn: makes a specialist.
-        teacher: a committee of specialists that answer with all classes; None trains them here.
+        teacher: a committee of specialists that predict all classes; None trains them here.
     """
 
     def __init__(
@@ -81,8 +81,8 @@ class KnowledgeConcentration(Method):
         """First `specialist_k`, each over its group's examples; then `teacher` and `label`, over all."""
         places = self.class_groups.within(batch["label"])
         if len(self.specialists) and self.fraction < self.config.prepare:
-            answers = [specialist.train()(batch).logits for specialist in self.specialists]
-            learned = zip(answers, self.class_groups, places, strict=True)
+            predictions = [specialist.train()(batch).logits for specialist in self.specialists]
+            learned = zip(predictions, self.class_groups, places, strict=True)
             return Terms({f"specialist_{k}": cross_entropy(z[:, g], at) for k, (z, g, at) in enumerate(learned)})
         logits = self.learner(batch).logits
         followed = zip(self.signals(batch), self.class_groups, places >= 0, strict=True)
@@ -95,7 +95,7 @@ class KnowledgeConcentration(Method):
         )
 
     def signals(self, batch: Batch) -> list[Signal]:
-        """What each specialist says, over all classes."""
+        """The signal of each specialist, over all classes."""
         if self.teacher is not None:
             return [member.signal(batch) for member in committee_members(self.teacher)]
         with torch.no_grad():
@@ -103,21 +103,21 @@ class KnowledgeConcentration(Method):
 
     @property
     def weights(self) -> Tensor:
-        """How much each specialist counts now, float [K] in [0, 1]."""
+        """The current weight of each specialist, float [K] in [0, 1]."""
         begun = self.config.prepare if len(self.specialists) else 0.0
         own, losses = (self.fraction - begun) / (1.0 - begun), self.losses.mean
         left = max(0.0, 1.0 - own / self.config.pacing) if self.config.pacing else 0.0
         return self_paced_weights(losses * left, 2.0 * losses.mean().clamp(min=1e-12))
 
     def after_step(self) -> None:
-        """Move the running means of the specialists' losses."""
+        """Update the running means of the specialists' losses."""
         for sums, counts in self.seen:
             self.place.sum([sums, counts])
             self.losses.add(sums, counts)
         self.seen.clear()
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """The examples of each group, weighted by the pace for the specialists' term; the labelled ones."""
+        """The examples of each group, weighted for the specialists' term; the labelled ones."""
         sizes = (self.class_groups.within(batch["label"]) >= 0).float().sum(1)
         own = {f"specialist_{k}": size for k, size in enumerate(sizes)}
         return {**own, "teacher": (self.weights * sizes).sum(), "label": is_labelled(batch["label"]).sum()}

@@ -1,18 +1,18 @@
 """Linear Projections of Teacher Embeddings for Few-Class Distillation (Loo, Iliopoulos, Hu & Vee 2024).
 
-Where there are few classes, a teacher's probabilities say little. So each class is split into pseudo-subclasses along
-the directions in which the teacher's representations of its members vary most (principal components, after what the
-teacher's own head reads is projected out), and the student learns which subclass an example is in, too.
+With few classes, a teacher's probabilities carry little information. So each class is split into pseudo-subclasses
+along the principal components of the teacher's representations of its members, after the directions that the teacher's
+own head reads are projected out. The student learns to predict the subclass, too.
 
 Departures: the student's probability of a subclass is that of the class, from its own head, times that of the subclass
-within it, from a second head that is thrown away; so the classes' probabilities are the sums over their subclasses, and
-the student keeps its shape. A subclass's share in a class is the softmax of the standardised projections over a
-temperature. The directions are found from what goes by in the first `gather` of the budget, in which the student is
-distilled plainly, not on a pass beforehand. Embeddings belong to the class that the teacher finds likeliest.
+within it, from a second head that is dropped afterwards; so the classes' probabilities are the sums over their
+subclasses, and the student keeps its shape. A subclass's share in a class is the softmax of the standardised
+projections over a temperature. The directions are estimated from the batches of the first `gather` of the budget, in
+which the student is plainly distilled, not in a pass beforehand. Embeddings belong to the teacher's most likely class.
 
 The claim is not replicated: with weights from 0.3 to 10, 4 or 8 subclasses and sharper splits, the student is as good
-as by distillation alone, which many unlabelled images make hard to beat. A student with 16 units may have no room for
-what tells subclasses apart, and a teacher of few layers on 8 by 8 images has less of it to show than the paper's.
+as by distillation alone, which many unlabelled images make hard to beat. A student with 16 units may have no room to
+represent subclasses, and a teacher of few layers on 8 by 8 images has less structure to show than the paper's.
 """
 
 from dataclasses import dataclass
@@ -34,10 +34,10 @@ from didact.types import Batch, Buffer, ExampleFeed, Method, Teacher, Terms, is_
 class Config(SoftTargetConfig):
     """Options of `linear_projections`."""
 
-    subclasses: int = 4  # into how many each class is split
-    sharpness: float = 1.0  # temperature of the split: the lower, the more an example belongs to one subclass
-    gather: float = 0.1  # first share of the budget, in which the directions are found
-    weight: float = 1.0  # weight of the subclasses against the classes in what the teacher says
+    subclasses: int = 4  # number of subclasses of each class
+    sharpness: float = 1.0  # temperature of the split; lower values assign an example more to one subclass
+    gather: float = 0.1  # first share of the budget, which estimates the directions
+    weight: float = 1.0  # weight of the subclasses relative to the classes in the teacher's terms
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -48,12 +48,12 @@ class Config(SoftTargetConfig):
 
 
 class LinearProjections(Method):
-    """Learn pseudo-subclasses that a teacher's representations show.
+    """Learn pseudo-subclasses derived from a teacher's representations.
 
     Args:
         config: the options.
         learner: the student, whose last layer is linear.
-        teacher: one with features, whose last layer is linear.
+        teacher: a teacher with features, whose last layer is linear.
         sample: a few examples, to find the shapes of the features.
         seed: of the second head's initial weights.
 
@@ -92,13 +92,13 @@ class LinearProjections(Method):
         if self.fraction < config.gather:
             self.directions.accumulate(self.place.gather(theirs), self.place.gather(probs.argmax(-1)))
             return terms
-        said = subclass_log_probs(self.directions(theirs), temperature=config.sharpness)
-        mine = self.within(output.hidden).view_as(said)
-        terms["subclass"] = subclass_kl(mine, said, probs, trust=signal.trust).times(config.alpha * config.weight)
+        target = subclass_log_probs(self.directions(theirs), temperature=config.sharpness)
+        mine = self.within(output.hidden).view_as(target)
+        terms["subclass"] = subclass_kl(mine, target, probs, trust=signal.trust).times(config.alpha * config.weight)
         return terms
 
     def after_step(self) -> None:
-        """Find the directions, at the end of the share of the budget in which they are gathered."""
+        """Estimate the directions, at the end of the share `gather` of the budget."""
         if self.fraction >= self.config.gather and not self.settled.value:
             head = getattr(getattr(unwrap(self.teacher), "learner", None), "head", None)
             self.directions.update(None if head is None else head.weight)

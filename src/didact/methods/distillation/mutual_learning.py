@@ -1,14 +1,14 @@
 """Deep Mutual Learning (Zhang, Xiang, Hospedales & Lu 2018).
 
-Several students learn at once, each from the labels and from what the others predict (forward KL from each peer to it,
-averaged over the peers). No teacher is needed. As in the paper's semi-supervised extension, examples without a label
-take part in the KL only.
+Several students are trained together, each on the labels and on the others' predictions (forward KL from each peer to
+it, averaged over the peers). No teacher is needed. As in the paper's semi-supervised extension, examples without a
+label contribute to the KL only.
 
-Departures: the students take their steps at the same time on the same predictions, where the paper lets one after the
-other see the updated predictions of those before it; one optimizer holds them all. The first student is delivered.
+Departures: the students are updated at the same time on the same predictions, where the paper updates one after the
+other on the new predictions of those before; one optimizer holds them all. The first student is delivered.
 
-Its claim was not replicated on digits with two students, nor did four do better. Perhaps nets this small that fit the
-same 100 labels soon agree, so that a peer says little that is new, where the paper's deep nets differ for long.
+The claim was not replicated on digits with two students, nor did four do better. Perhaps nets this small that fit the
+same 100 labels soon agree, so a peer adds little, where the paper's deep nets differ for long.
 """
 
 from collections.abc import Callable
@@ -27,10 +27,10 @@ from didact.types import Batch, ExampleFeed, Learner, Logits, Method, Terms, is_
 class Config:
     """Options of `mutual_learning`."""
 
-    students: int = 2  # how many learn together, the delivered one included
-    peer: str = ""  # spec of the other students, such as mlp:64,64; the same as the learner's by default
-    weight: float = 1.0  # weight of what the peers say against what the labels say
-    temperature: float = 1.0  # softens the probabilities in what the peers say
+    students: int = 2  # number of students, the delivered one included
+    peer: str = ""  # spec of the other students, such as mlp:64,64; by default the learner's
+    weight: float = 1.0  # weight of the peers' predictions, relative to the labels
+    temperature: float = 1.0  # softens the probabilities of both
 
     def __post_init__(self) -> None:
         check_range("students", self.students, at_least=2)
@@ -39,12 +39,12 @@ class Config:
 
 
 class MutualLearning(Method):
-    """Let a cohort of students teach each other.
+    """Train a cohort of students that teach each other.
 
     Args:
         config: the options.
         learner: the student that is delivered.
-        spawn: makes another student from a spec ("" for the learner's own), initialised anew at each call.
+        spawn: makes another student from a spec ("" for the learner's own), with fresh weights at each call.
     """
 
     feed = ExampleFeed(unlabelled=True)
@@ -55,7 +55,7 @@ class MutualLearning(Method):
         self.peers = nn.ModuleList(spawn(config.peer) for _ in range(config.students - 1))
 
     def loss(self, batch: Batch) -> Terms:
-        """For each student i: `label_i`, and `peer_i_j` for what each other student j says."""
+        """For each student i: `label_i`, and `peer_i_j` for the predictions of each other student j."""
         config = self.config
         logits = [student(batch).logits for student in (self.learner, *self.peers)]
         weight = config.weight / len(self.peers)
@@ -64,8 +64,10 @@ class MutualLearning(Method):
             terms[f"label_{i}"] = label_loss(mine, batch["label"])
             for j, other in enumerate(logits):
                 if i != j:
-                    said = Logits(logits=other.detach())
-                    terms[f"peer_{i}_{j}"] = distillation_loss(mine, said, temperature=config.temperature).times(weight)
+                    signal = Logits(logits=other.detach())
+                    terms[f"peer_{i}_{j}"] = distillation_loss(mine, signal, temperature=config.temperature).times(
+                        weight
+                    )
         return terms
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

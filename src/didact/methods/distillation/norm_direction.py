@@ -1,16 +1,17 @@
 """Improving Knowledge Distillation via Regularizing Feature Norm and Direction (Wang et al. 2023).
 
-Beside plain distillation (KD++), the student's features are pulled towards the mean of the teacher's features of their
-class, which is a strong classifier by itself, and towards the teacher's length while they are shorter (the ND loss).
+In addition to plain distillation (KD++), the student's features are trained towards the mean of the teacher's features
+of their class, which is a strong classifier by itself, and towards the teacher's feature norm while theirs is smaller
+(the ND loss).
 
-Departures: the means of the classes are those over the examples seen so far, in the place of a pass over the training
-data beforehand, so that the first step has none; an example without a label belongs to the class that the teacher finds
-likeliest; the divergence has its whole weight from the start; the student's features go through a linear layer only
-where the widths differ, without the paper's batch normalisation and dropout.
+Departures: the class means are over the examples seen so far, instead of a pass over the training data beforehand, so
+the first step has none; an example without a label belongs to the teacher's most likely class; the divergence has its
+full weight from the start; the student's features go through a linear layer only where the widths differ, without the
+paper's batch normalisation and dropout.
 
-Its claim came out opposite on digits: with weights of 2 and 4, temperatures of 1 and 4, and all labels, a student of 16
-units is a little less accurate than distillation alone. Its few units reach the teacher's 256 through a linear layer,
-which can turn the directions by itself, so that the pull says little to the student that its labels don't say.
+The claim came out the other way on digits: with weights of 2 and 4, temperatures of 1 and 4, and all labels, a student
+of 16 units is a little less accurate than distillation alone. Its few units reach the teacher's 256 through a linear
+layer, which can align the directions by itself, so the loss adds little to the labels.
 """
 
 from dataclasses import dataclass
@@ -32,8 +33,8 @@ from didact.types import Batch, ExampleFeed, Features, Learner, Method, Teacher,
 class Config(TapConfig):
     """Options of `norm_direction`."""
 
-    weight: float = 2.0  # of the norm and direction of the features
-    teacher_weight: float = 1.0  # of the teacher's softened probabilities
+    weight: float = 2.0  # weight of the norm and direction loss
+    teacher_weight: float = 1.0  # weight of the distillation loss
     temperature: float = 4.0  # softens the probabilities of both
 
     def __post_init__(self) -> None:
@@ -43,12 +44,12 @@ class Config(TapConfig):
 
 
 class NormDirection(Method):
-    """Distil, and pull the features along the direction of their class.
+    """Distil probabilities, and regularise the norm and direction of features.
 
     Args:
         config: the options.
         learner: the student, with taps.
-        teacher: one with features and logits.
+        teacher: a teacher with features and logits.
         sample: a few examples, to find the shapes of the features.
         seed: of the projector's initial weights.
     """
@@ -100,13 +101,13 @@ class NormDirection(Method):
         )
 
     def after_step(self) -> None:
-        """Put the examples of the step into the means of their classes."""
+        """Update the class means with the examples of the step."""
         for belongs, theirs in self.seen:
             self.means.update(belongs, theirs)
         self.seen.clear()
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """All examples for the teacher (that abstains nowhere), the labelled ones for the labels."""
+        """All examples for the teacher (which never abstains), the labelled ones for the labels."""
         return {"direction": batch.size, "teacher": batch.size, "label": is_labelled(batch["label"]).sum()}
 
 

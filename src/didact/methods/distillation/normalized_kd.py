@@ -1,16 +1,16 @@
 """From Knowledge Distillation to Self-Knowledge Distillation (Yang, Zeng, Yuan & Li 2023), with a teacher: NKD.
 
-The teacher's probability of the target class weighs the student's likelihood of it once more; the other classes, whose
-probabilities sum to another number in the student than in the teacher, are normalised among themselves before they are
+The student's negative log-likelihood of the target class is also weighted by the teacher's probability of it. The
+probabilities of the other classes, whose sums differ between student and teacher, are normalised before they are
 compared.
 
-Departures: among the other classes the divergence stands in the place of the cross-entropy, which differs by the
-teacher's entropy and has the same gradient; an example without a label takes the class that the teacher finds likeliest
-for its target, in the teacher's terms.
+Departures: the loss of the other classes is the divergence instead of the cross-entropy, which differs by the teacher's
+entropy and has the same gradient; an example without a label takes the teacher's most likely class as its target in the
+teacher's terms.
 
-Its claim is not replicated on digits: with all labels, neither NKD (temperatures of 1, 2 and 4, gammas of 0.5 and 1.5)
+The claim is not replicated on digits: with all labels, neither NKD (temperatures of 1, 2 and 4, gammas of 0.5 and 1.5)
 nor plain distillation gives a student of 16 units more than the labels do. A teacher that is nearly certain of its
-training examples says little, and with ten classes even its odds among the wrong ones add little to the labels.
+training examples reveals little, and with ten classes even its odds among the wrong ones add little to the labels.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ from didact.types import Batch, ExampleFeed, Learner, Method, Teacher, Terms, is
 class Config:
     """Options of `normalized_kd`."""
 
-    gamma: float = 1.5  # weight of what the teacher says of the other classes
+    gamma: float = 1.5  # weight of the teacher's probabilities of the other classes
     temperature: float = 1.0  # softens the probabilities of both among the other classes
 
     def __post_init__(self) -> None:
@@ -40,12 +40,12 @@ class Config:
 
 
 class NormalizedKD(Method):
-    """Match a teacher on the target, and among the other classes.
+    """Match a teacher on the target class, and separately among the other classes.
 
     Args:
         config: the options.
         learner: the student.
-        teacher: one that gives logits, class probabilities or class labels.
+        teacher: a teacher with logits, class probabilities or class labels.
     """
 
     feed = ExampleFeed(unlabelled=True)
@@ -60,10 +60,10 @@ class NormalizedKD(Method):
         temperature, label = self.config.temperature, batch["label"]
         signal = self.teacher.signal(batch)
         logits, trust = self.learner(batch).logits, signal.effective_trust
-        said = target_log_probs(signal, 1.0, classes=logits.shape[-1])
-        target = torch.where(is_labelled(label), label, said.argmax(-1))
-        sure = said.gather(1, target.unsqueeze(1)).squeeze(1).exp()
-        _, others = decoupled_kd(logits, said / temperature, target, temperature=temperature, trust=trust)
+        theirs = target_log_probs(signal, 1.0, classes=logits.shape[-1])
+        target = torch.where(is_labelled(label), label, theirs.argmax(-1))
+        sure = theirs.gather(1, target.unsqueeze(1)).squeeze(1).exp()
+        _, others = decoupled_kd(logits, theirs / temperature, target, temperature=temperature, trust=trust)
         return Terms(
             target=weighted_nll(logits, target, sure, trust=trust),
             others=others.times(self.config.gamma),
@@ -71,7 +71,7 @@ class NormalizedKD(Method):
         )
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """All examples for the teacher (that abstains nowhere), the labelled ones for the labels."""
+        """All examples for the teacher (which never abstains), the labelled ones for the labels."""
         return {"target": batch.size, "others": batch.size, "label": is_labelled(batch["label"]).sum()}
 
 

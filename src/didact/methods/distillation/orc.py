@@ -1,18 +1,18 @@
 """ORC: Network Group-based Knowledge Distillation using Online Role Change (Choi, Cho, Cheung & Hwang 2023).
 
-A pivot teacher and a group of students learn at once, from the labels. At every step the best students on the batch are
-promoted to temporary teachers. The pivot is trained further on what the students get wrong, mixed with other examples
-(intensive teaching); it teaches the temporary teachers (private teaching); and it and they teach the other students,
-each by its own probabilities (group teaching). No network that is behind teaches.
+A pivot teacher and a group of students are trained together on the labels. At every step the best students on the batch
+are promoted to temporary teachers. The pivot is also trained on the students' errors, mixed with other examples
+(intensive teaching); it teaches the temporary teachers (private teaching); and pivot and temporary teachers teach the
+other students, each by its own probabilities (group teaching). Thus no weaker network teaches.
 
-Departures: students are ranked by their loss on the batch; an example's weight in the intensive teaching is the share
-of students that get it wrong, and the mixture is the same for the whole batch, where the paper draws a number of
-samples for each student; text is not mixed. The weights of the terms are our own. All take their steps at the same
-time. The first student is delivered.
+Departures: students are ranked by their loss on the batch; an example's weight in intensive teaching is the share of
+students that misclassify it, and the mixture is the same for the whole batch, where the paper draws a number of samples
+for each student; text is not mixed. The weights of the terms are our own. All networks are updated at the same time.
+The first student is delivered.
 
 The claim is not replicated: with temperatures of 1 and 2 and two weights, and four small nets of one kind, the student
-is no better than by mutual learning, although changing roles does no worse than fixed ones. Nets of one kind are hardly
-ahead of each other, so that choosing who teaches matters less than in the paper, whose pivot is deeper.
+is no better than by mutual learning, although changing roles does no worse than fixed ones. Nets of one kind hardly
+differ in accuracy, so the choice of teachers matters less than in the paper, whose pivot is deeper.
 """
 
 from collections.abc import Callable
@@ -32,13 +32,13 @@ from didact.types import IGNORE, Batch, ExampleFeed, Learner, Logits, Method, Te
 class Config:
     """Options of `orc`."""
 
-    students: int = 3  # how many are in the group of students, the delivered one included
-    promoted: int = 1  # how many of them are temporary teachers at a step; 0 leaves the pivot alone
-    peer: str = ""  # spec of the other students, such as mlp:64,64; the same as the learner's by default
-    pivot: str = ""  # spec of the pivot teacher; the same as the learner's by default
-    weight: float = 1.0  # weight of what teachers say, against the labels; each has an equal part of it
-    temperature: float = 1.0  # softens the probabilities in what teachers say
-    feedback: float = 1.0  # weight of what the students get wrong, in the pivot's loss
+    students: int = 3  # number of students, the delivered one included
+    promoted: int = 1  # number of temporary teachers per step; 0 for the pivot alone
+    peer: str = ""  # spec of the other students, such as mlp:64,64; by default the learner's
+    pivot: str = ""  # spec of the pivot teacher; by default the learner's
+    weight: float = 1.0  # weight of the teachers' predictions, relative to the labels; shared equally
+    temperature: float = 1.0  # softens the probabilities of both
+    feedback: float = 1.0  # weight of the students' errors in the pivot's loss
 
     def __post_init__(self) -> None:
         check_range("students", self.students, at_least=2)
@@ -51,12 +51,12 @@ class Config:
 
 
 class ORC(Method):
-    """Let a pivot and the best students of the moment teach the others.
+    """Distil a pivot and the current best students into the other students.
 
     Args:
         config: the options.
         learner: the student that is delivered.
-        spawn: makes the other students and the pivot from a spec ("" for the learner's own), initialised anew.
+        spawn: makes the other students and the pivot from a spec ("" for the learner's own), with fresh weights.
     """
 
     feed = ExampleFeed(unlabelled=True, coupled=True, alone="the losses of the whole batch decide which students teach")
@@ -71,29 +71,29 @@ class ORC(Method):
         config, labels = self.config, batch["label"]
         logits = [student(batch).logits for student in (self.learner, *self.peers)]
         pivot = self.pivot(batch).logits
-        said_SBC = torch.stack(logits).detach()
+        logits_SBC = torch.stack(logits).detach()
         own = [cross_entropy(mine, labels) for mine in logits]
         terms = Terms({f"label_{i}": term for i, term in enumerate(own)})
         terms["pivot_label"] = cross_entropy(pivot, labels)
-        terms["feedback"] = self._intensive(batch, said_SBC).times(config.feedback)
+        terms["feedback"] = self._intensive(batch, logits_SBC).times(config.feedback)
         promoted_K = torch.stack([term.mean().detach() for term in own]).argsort()[: config.promoted]
-        learns_S = torch.ones_like(said_SBC[:, 0, 0]).index_fill(0, promoted_K, 0.0)
+        learns_S = torch.ones_like(logits_SBC[:, 0, 0]).index_fill(0, promoted_K, 0.0)
         for i, mine in enumerate(logits):
             terms[f"pivot_{i}"] = self._teach(mine, pivot.detach())
             for k in range(config.promoted):
-                said = said_SBC.index_select(0, promoted_K[k : k + 1])[0]
-                terms[f"temporary_{i}_{k}"] = self._teach(mine, said, trust=learns_S[i].expand(len(mine)))
+                promoted = logits_SBC.index_select(0, promoted_K[k : k + 1])[0]
+                terms[f"temporary_{i}_{k}"] = self._teach(mine, promoted, trust=learns_S[i].expand(len(mine)))
         return terms
 
-    def _teach(self, mine: Tensor, said: Tensor, trust: Tensor | None = None) -> Term:
-        signal = Logits(logits=said, trust=trust)
+    def _teach(self, mine: Tensor, theirs: Tensor, trust: Tensor | None = None) -> Term:
+        signal = Logits(logits=theirs, trust=trust)
         weight = self.config.weight / (1 + self.config.promoted)
         return distillation_loss(mine, signal, temperature=self.config.temperature).times(weight)
 
-    def _intensive(self, batch: Batch, said_SBC: Tensor) -> Term:
-        """The pivot's loss on mixtures of examples with their neighbours, by how many students err about the former."""
+    def _intensive(self, batch: Batch, logits_SBC: Tensor) -> Term:
+        """The pivot's loss on mixtures of examples with their neighbours, weighted by the students' error rates."""
         labels = batch["label"]
-        wrong_B = ((said_SBC.argmax(-1) != labels) & (labels != IGNORE)).float().mean(0)
+        wrong_B = ((logits_SBC.argmax(-1) != labels) & (labels != IGNORE)).float().mean(0)
         if "x" not in batch:
             return cross_entropy(self.pivot(batch).logits, labels, trust=wrong_B)
         x = batch["x"]

@@ -1,15 +1,15 @@
 """PLD: A Choice-Theoretic List-Wise Knowledge Distillation (Bassam, Zhu & Bian 2025).
 
-The student learns the teacher's whole ranking of the classes, the true label first, then the others as the teacher
-orders them, under the Plackett-Luce model; each choice in the ranking is weighed by the teacher's probability of the
-class chosen. Cross-entropy is its first choice, so that it needs no loss of labels beside it and no weight between two.
+The student learns the teacher's ranking of the classes, with the true label first and the others in the teacher's
+order, under the Plackett-Luce model; each choice in the ranking is weighted by the teacher's probability of the chosen
+class. The first choice is the cross-entropy, so no separate label loss and no weight between two losses are needed.
 
 Departures: an example without a label is ranked by the teacher alone; the paper has labels throughout.
 
-Its claim is not replicated on digits: distillation with a tuned weight and temperature is as accurate, and only that
+The claim is not replicated on digits: distillation with a tuned weight and temperature is as accurate, and only that
 with its defaults is worse; students of 8 and 16 units with all labels, and softer weights here, showed no more. With
-ten classes and a teacher that is nearly always sure, nearly all the weight lies on the first choice, where both losses
-are the same.
+ten classes and a teacher that is nearly always certain, nearly all the weight lies on the first choice, where both
+losses are the same.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from didact.types import Batch, ExampleFeed, Learner, Method, Teacher, Terms
 class Config:
     """Options of `pld`."""
 
-    temperature: float = 1.0  # softens the teacher's probabilities, which weigh the choices; the order stays
+    temperature: float = 1.0  # softens the teacher's probabilities, which weigh the choices; not their order
 
     def __post_init__(self) -> None:
         check_range("temperature", self.temperature, above=0.0)
@@ -39,7 +39,7 @@ class PLD(Method):
     Args:
         config: the options.
         learner: the student.
-        teacher: one that gives logits, class probabilities or class labels.
+        teacher: a teacher with logits, class probabilities or class labels.
     """
 
     feed = ExampleFeed(unlabelled=True)
@@ -53,11 +53,11 @@ class PLD(Method):
         """`ranking`: the weighted Plackett-Luce loss over all examples."""
         signal = self.teacher.signal(batch)
         logits = self.learner(batch).logits
-        said = target_log_probs(signal, self.config.temperature, classes=logits.shape[-1])
-        return Terms(ranking=plackett_luce(logits, said, batch["label"], trust=signal.effective_trust))
+        theirs = target_log_probs(signal, self.config.temperature, classes=logits.shape[-1])
+        return Terms(ranking=plackett_luce(logits, theirs, batch["label"], trust=signal.effective_trust))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """All examples (of which the teacher answers each)."""
+        """All examples (the teacher never abstains)."""
         return {"ranking": batch.size}
 
 

@@ -1,15 +1,15 @@
 """Enhancing Object Detection with Privileged Information: A Model-Agnostic Teacher-Student Approach (2025).
 
-Learning using privileged information: a teacher learned from something that is there in training only, such as masks,
-depth, or images without their background. The student sees the plain inputs, and learns from the labels and by bringing
-a layer of its own in line with the teacher's (one minus the cosine between the two). At use, nothing of it is left.
+In learning using privileged information, a teacher is trained on inputs that exist only in training, such as masks,
+depth, or images without their background. The student sees the plain inputs. It learns from the labels and aligns a
+layer of its own with the teacher's (one minus the cosine between the two). Inference needs no privileged input.
 
-The teacher is one with features that looks at the privileged view: `--teacher view:privileged:cnn:16,32` trains it on
-the view `privileged` of the data first, which is `privileged.x` beside `x`; the student never sees that view.
+The teacher has features and reads the privileged view: `--teacher view:privileged:cnn:16,32` trains it on the view
+`privileged` of the data first, which is `privileged.x` beside `x`; the student never sees that view.
 
 Departures: the paper detects objects, and adds the privileged channels to the teacher's image; here examples are
-classified, and the teacher sees whatever its view holds. The two terms are weighed `alpha` and 1 - `alpha`. Features of
-the same shape are compared as they are, as in the paper; others go through a linear projector.
+classified, and the teacher sees whatever its view holds. The two terms have the weights `alpha` and 1 - `alpha`.
+Features of the same shape are compared directly, as in the paper; others go through a linear projector.
 """
 
 from dataclasses import dataclass
@@ -36,14 +36,14 @@ class Config(TapConfig):
 
 
 class PrivilegedInformation(Method):
-    """Follow the features of a teacher that has seen more.
+    """Match the features of a teacher with privileged inputs.
 
     Args:
         config: the options.
         learner: the student, with taps.
-        teacher: one with features, such as `FrozenTeacher(learner, view="privileged")`.
+        teacher: a teacher with features, such as `FrozenTeacher(learner, view="privileged")`.
         sample: a few examples, to find the shapes of the features.
-        seed: of the projector's initial weights, where there is one.
+        seed: of the projector's initial weights, if there is one.
     """
 
     feed = ExampleFeed(unlabelled=True, tasks=("classification", "regression"))
@@ -66,7 +66,7 @@ class PrivilegedInformation(Method):
         )
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """All examples for the features (the teacher abstains nowhere), the labelled ones for the labels."""
+        """All examples for the features (the teacher never abstains), the labelled ones for the labels."""
         return {"feature": batch.size, "label": is_labelled(batch["label"]).sum()}
 
 

@@ -1,13 +1,13 @@
 """Random Teachers are Good Teachers (Sarnthein, Bachmann, Anagnostidis & Hofmann 2023).
 
-A teacher of the student's own architecture is frozen with random weights, and the student starts near it. Without a
-label it learns to say what the teacher says, by the KL divergence between the softmax of many outputs of a projection
-head. Its representation becomes better than the teacher's all the same; a linear probe shows it: at the end, the body
-stays as it is, and the head alone learns from the labels.
+A teacher of the student's own architecture is frozen with random weights, and the student is initialised near it.
+Without labels it learns to match the teacher, by the KL divergence between the softmax of many outputs of a projection
+head. Nevertheless its representation becomes better than the teacher's, as a linear probe shows: in the last phase the
+body is frozen, and the head alone learns from the labels.
 
-Departures: the probe is the last `probe_share` of the same budget, by the same optimizer, so that what is delivered is
-a classifier; the projection head is a small one, with 2 layers before its outputs; biases and normalisations are
-interpolated plainly. What the paper finds of sparse subnetworks and of the loss landscape is not part of it.
+Departures: the probe is the last `probe_share` of the same budget, with the same optimizer, so that a classifier is
+delivered; the projection head is small, with 2 layers before its outputs; biases and normalisations are interpolated
+linearly. The paper's findings on sparse subnetworks and the loss landscape are not covered.
 """
 
 from collections.abc import Callable
@@ -28,11 +28,11 @@ from didact.types import Batch, ExampleFeed, Method, Output, Terms, is_labelled
 class Config:
     """Options of `random_teachers`."""
 
-    distance: float = 0.1  # how far from the teacher the student starts: near 0 beside it, 1 independent of it
-    outputs: int = 256  # of the projection head, over which teacher and student are compared
-    width: int = 128  # of the projection head's hidden layer
-    bottleneck: int = 64  # of the direction from which its outputs are computed
-    probe_share: float = 0.5  # last share of the budget, in which the head alone learns, from the labels
+    distance: float = 0.1  # initial distance of the student from the teacher: 0 at it, 1 independent of it
+    outputs: int = 256  # outputs of the projection head, on which student and teacher are compared
+    width: int = 128  # width of the projection head's hidden layer
+    bottleneck: int = 64  # width of the normalised bottleneck before its outputs
+    probe_share: float = 0.5  # last share of the budget, which trains the head alone, on the labels
 
     def __post_init__(self) -> None:
         check_range("distance", self.distance, at_least=0.0, at_most=1.0)
@@ -42,7 +42,7 @@ class Config:
 
 
 class _Projected(nn.Module):
-    """A learner that answers with a projection of what its head would be given."""
+    """A learner whose output is a projection of its head's input."""
 
     def __init__(self, learner: nn.Module, projection: nn.Module) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class _Projected(nn.Module):
 
 
 class RandomTeachers(Method):
-    """Imitate a frozen teacher of random weights, from a start near it; then fit the head.
+    """Distil a frozen teacher of random weights into a student initialised near it, then fit the head.
 
     Args:
         config: the options.
@@ -63,7 +63,7 @@ class RandomTeachers(Method):
         seed: of the projection heads' weights.
 
     Raises:
-        ConfigError: the student has no linear head that is given one vector for each example.
+        ConfigError: the student has no linear head with one vector for each example.
     """
 
     feed = ExampleFeed(unlabelled=True)
@@ -89,11 +89,11 @@ class RandomTeachers(Method):
 
     @property
     def is_probing(self) -> bool:
-        """Whether the last share of the budget has begun."""
+        """Whether the phase of the linear probe has started."""
         return self.fraction >= 1.0 - self.config.probe_share
 
     def loss(self, batch: Batch) -> Terms:
-        """First `teacher`, over all examples; then `label`, of which only the head learns."""
+        """First `teacher`, over all examples; then `label`, for the head alone."""
         hidden = self.learner(batch).hidden
         if self.is_probing:
             return Terms(label=label_loss(self.probe(hidden), batch["label"]))
@@ -101,7 +101,7 @@ class RandomTeachers(Method):
         return Terms(teacher=distillation_loss(self.projection(hidden), self.teacher.signal(batch)))
 
     def after_step(self) -> None:
-        """Put what the probe has learned into the student's head."""
+        """Write the probe into the student's head."""
         if self.is_probing:
             self.probe.write(self.learner.head)
         else:

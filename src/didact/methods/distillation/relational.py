@@ -1,13 +1,13 @@
 """Relational Knowledge Distillation (Park, Kim, Lu & Cho 2019).
 
-What is transferred is not where the teacher puts an example, but how the examples of a batch lie to each other: their
-distances, in units of the mean distance, and the angles that any three of them form. The two need no common width.
+The student learns the relations between the examples of a batch rather than the teacher's embedding of each: their
+distances, in units of the mean distance, and the angles of all triplets. The two embeddings may have different widths.
 
-Departures: the student is distilled by its predictions too, as the paper does in one of its experiments (`alpha` 0
-leaves that out); an example is also paired with itself, which adds zeros to the sums, as in the authors' code.
+Departures: the student is also distilled by predictions, as in one of the paper's experiments (`alpha` 0 removes that);
+an example is also paired with itself, which adds zeros to the sums, as in the authors' code.
 
-Its claim is not replicated on digits: with the paper's weights, on seeds 0 to 2 as on those reported, the student is as
-accurate as by distillation alone. Both come close to their teacher there, so that the relations have little to add.
+The claim is not replicated on digits: with the paper's weights, on seeds 0 to 2 as on those reported, the student is as
+accurate as by distillation alone. Both come close to their teacher there, so the relations have little to add.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Config(TapConfig, SoftTargetConfig):
     """Options of `relational`."""
 
     distance: float = 25.0  # weight of the distances between examples
-    angle: float = 50.0  # weight of the angles that they form
+    angle: float = 50.0  # weight of the angles between examples
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -38,13 +38,13 @@ class Config(TapConfig, SoftTargetConfig):
 
 
 class Relational(Method):
-    """Distil, and put the examples in the relations that the teacher sees between them.
+    """Distil probabilities, and the relations between examples.
 
     Args:
         config: the options.
         learner: the student, with taps.
-        teacher: one with features.
-        sample: two examples or more, to find out beforehand whether the layers are there.
+        teacher: a teacher with features.
+        sample: two examples or more, to check that the layers exist.
     """
 
     feed = ExampleFeed(unlabelled=True, least_batch=2, coupled=True)

@@ -1,21 +1,21 @@
 """Learning to Retain while Acquiring: Combating Distribution-Shift in Adversarial Data-Free KD (Patel et al. 2023).
 
-No data: a generator makes images on which student and teacher disagree (and of which the teacher is sure, in all
-classes), and the student learns to say what the teacher says of them. As the generator moves on, the student would
-forget; images of before stay in a memory. The loss on new ones is L_acq(w), that on remembered ones is taken after a
-virtual step, L_ret(w - rate · dL_acq/dw); the gradient of their sum favours directions that both agree on.
+Distillation without data: a generator makes images on which student and teacher disagree (and on which the teacher is
+confident, in all classes), and the student learns the teacher's predictions on them. As the generator changes, the
+student would forget, so a memory keeps earlier images. The loss on new images is L_acq(w), that on remembered ones is
+computed after a virtual step, L_ret(w - rate · dL_acq/dw); the gradient of their sum improves both.
 
-Of a batch only the size is used; of the data, a built-in student knows no more than the normalisation of its inputs.
+Only the size of a batch is used; of the data, a built-in student knows only the normalisation of its inputs.
 
 Departures: student and generator share one optimizer; the generator's gradient passes through teacher and student,
 where the published code leaves out the teacher's part of the disagreement. The virtual step is one of plain gradient
 descent. The memory is a uniform sample of the past, not its latest part. A generator as memory and the bonus for large
 activations are left out.
 
-The claim is not replicated: looking ahead, plain replay, and as many images all new came out alike, half a point ahead
-of plain adversarial distillation, within chance. A generator for 8 by 8 digits soon makes images of every class, so
-that little is forgotten; at a third of the learning rate, on seeds for tuning, replay and looking ahead were 2 points
-ahead, but all arms worse.
+The claim is not replicated: look-ahead, plain replay, and the same number of new images came out alike, half a point
+ahead of plain adversarial distillation, within chance. A generator for 8 by 8 digits soon makes images of every class,
+so little is forgotten; at a third of the learning rate, on tuning seeds, replay and look-ahead were 2 points ahead, but
+all arms worse.
 """
 
 from dataclasses import dataclass
@@ -40,15 +40,15 @@ class Config:
     """Options of `retain_while_acquiring`."""
 
     retain: float = 1.0  # weight of the loss on remembered images; 0 is plain adversarial distillation
-    rate: float = 0.05  # length of the virtual step; 0 is plain replay, without looking ahead
-    memory: int = 1024  # how many images are remembered
-    remember_every: int = 5  # steps after which a batch of new images is offered to the memory
-    generator_every: int = 1  # steps after which the generator moves
-    disagreement: float = 1.0  # weight of what student and teacher differ in, for the generator
-    sureness: float = 1.0  # weight of how sure the teacher is of one class, for the generator
-    balance: float = 1.0  # weight of having each class equally often, for the generator
-    noise: int = 32  # random numbers that an image is made of
-    width: int = 16  # channels within the generator
+    rate: float = 0.05  # length of the virtual step; 0 is plain replay, without look-ahead
+    memory: int = 1024  # number of images in the memory
+    remember_every: int = 5  # steps between batches of new images for the memory
+    generator_every: int = 1  # steps between updates of the generator
+    disagreement: float = 1.0  # weight of the difference between student and teacher, for the generator
+    sureness: float = 1.0  # weight of the teacher's confidence, for the generator
+    balance: float = 1.0  # weight of the balance of classes, for the generator
+    noise: int = 32  # size of the generator's noise vector
+    width: int = 16  # channels of the generator
 
     def __post_init__(self) -> None:
         for name in ("retain", "rate", "disagreement", "sureness", "balance"):
@@ -58,13 +58,13 @@ class Config:
 
 
 class RetainWhileAcquiring(Method):
-    """Distil on generated images, and keep what was learned from earlier ones.
+    """Distil on generated images, with a replay of earlier ones.
 
     Args:
         config: the options.
         learner: the student.
         teacher: a model, whose gradient the generator follows.
-        sample: a few examples, for the shape of an image alone.
+        sample: a few examples, used only for the shape of an image.
         seed: of the generator's initial weights.
 
     Raises:
@@ -76,7 +76,7 @@ class RetainWhileAcquiring(Method):
         labels=False,
         unlabelled=True,
         coupled=True,
-        alone="it learns from images that it draws, not from rows that could be shared",
+        alone="it learns from images that it generates, not from rows that could be shared",
     )
 
     def __init__(self, config: Config, learner: nn.Module, teacher: Teacher, sample: Batch, seed: int = 0) -> None:
@@ -87,16 +87,16 @@ class RetainWhileAcquiring(Method):
         self.memory = Reservoir(config.memory, {"x": shape})
 
     def loss(self, batch: Batch) -> Terms:
-        """`acquire`, on new images; `retain`, on remembered ones; at some steps `generator`, with its own gradient."""
+        """`acquire` on new images; `retain` on remembered ones; at some steps `generator`, with its own gradient."""
         config, terms = self.config, Terms()
         images = self.generator(batch.size)
-        said = self.teacher_logits(images)
+        theirs = self.teacher_logits(images)
         if self.step % config.generator_every == 0:
-            terms["generator"] = self.generator_loss(images, said)
+            terms["generator"] = self.generator_loss(images, theirs)
         new = images.detach()
-        # The plain kernel of attention, as the faster ones have no second derivative.
+        # The plain attention kernel, since the faster ones have no second derivative.
         with sdpa_kernel(SDPBackend.MATH):
-            terms["acquire"] = logit_l1(self.learner(_batch(new)).logits, said.detach())
+            terms["acquire"] = logit_l1(self.learner(_batch(new)).logits, theirs.detach())
             if config.retain:
                 terms["retain"] = self.replay_loss(new, terms["acquire"]).times(config.retain)
         return terms
@@ -105,16 +105,16 @@ class RetainWhileAcquiring(Method):
         """The teacher's logits [B, C], with a gradient where the images carry one."""
         return self.teacher.signal(_batch(images)).logits
 
-    def generator_loss(self, images: Tensor, said: Tensor) -> Term:
-        """What the generator aims at, with a gradient for the generator alone."""
+    def generator_loss(self, images: Tensor, theirs: Tensor) -> Term:
+        """The generator's loss, with a gradient for the generator alone."""
         config = self.config
         scales = {"disagreement": config.disagreement, "sureness": config.sureness, "balance": config.balance}
-        aim = generator_loss(self.learner(_batch(images)).logits, said, **scales)
+        aim = generator_loss(self.learner(_batch(images)).logits, theirs, **scales)
         weights = list(self.generator.parameters())
         return Term(attach_gradient(aim, weights, torch.autograd.grad(aim, weights, retain_graph=True)), 1.0)
 
     def replay_loss(self, new: Tensor, acquire: Term) -> Term:
-        """The loss on remembered images, after the step that the new ones ask for."""
+        """The loss on remembered images after a virtual step on the new ones."""
         if self.step % self.config.remember_every == 0:
             self.memory.put(x=new[: self.config.memory])
         old = self.memory.draw(len(new))["x"]
@@ -123,7 +123,7 @@ class RetainWhileAcquiring(Method):
 
 
 def _batch(images: Tensor) -> Batch:
-    """Images as a batch; they stand for no example, so that their ids mean nothing."""
+    """Images as a batch, with arbitrary ids."""
     return Batch({"x": images, "id": torch.arange(len(images), device=images.device)})
 
 

@@ -1,17 +1,17 @@
 """Sinkhorn Distance Minimization for Knowledge Distillation (Cui et al. 2024).
 
-The student's answers to a batch are compared with the teacher's as two clouds of distributions: the loss is the cost of
-the Sinkhorn plan that moves one onto the other, which still says where to go when the two hardly overlap. It stands
-beside the usual divergence and the loss of the labels.
+The student's predictions on a batch are compared with the teacher's as two point clouds of distributions: the loss is
+the cost of the Sinkhorn plan that transports one onto the other, which has a useful gradient even where the two hardly
+overlap. It is added to the usual divergence and the label loss.
 
 Departures: one temperature serves both losses of the teacher, where the published code has 2 in the distance and 3 or 4
 in the divergence; the distance is a mean over the examples, where that code multiplies its sum by 0.001; an example
 that the teacher trusts less has less mass on both sides.
 
-Its claim is not replicated on digits: at the best temperature and weights the distance adds nothing that the seeds
+The claim is not replicated on digits: at the best temperature and weights the distance adds nothing that the seeds
 could show, more of it does harm (weights of 0.2, 0.8 and 2 were tried), and alone it is far worse than the divergence.
-The answers of teacher and student overlap here, and the plan is blurred by its entropy, so that a student that agrees
-with its teacher is still pulled towards other examples' answers.
+The predictions of teacher and student overlap here, and the plan is blurred by its entropy, so a student that agrees
+with its teacher is still trained towards other examples' predictions.
 """
 
 from dataclasses import dataclass
@@ -32,9 +32,9 @@ class Config(SoftTargetConfig):
 
     temperature: float = 2.0  # softens the probabilities of both
     alpha: float = 0.8  # weight of the divergence from the teacher; the labels' term gets the rest
-    beta: float = 0.8  # weight of the Sinkhorn distance, beside the other two
-    regularisation: float = 0.1  # the smaller, the nearer the plan is to the cheapest; 0.05 or more
-    iterations: int = 20  # how often the plan's rows and columns are scaled
+    beta: float = 0.8  # weight of the Sinkhorn distance, added to the other two
+    regularisation: float = 0.1  # entropic regularisation; smaller is nearer to the optimal plan; 0.05 or more
+    iterations: int = 20  # Sinkhorn iterations
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -44,12 +44,12 @@ class Config(SoftTargetConfig):
 
 
 class SinkhornDistillation(Method):
-    """Move a batch of answers onto the teacher's.
+    """Transport a batch of predictions onto the teacher's.
 
     Args:
         config: the options.
         learner: the student.
-        teacher: one that gives logits, class probabilities or class labels.
+        teacher: a teacher with logits, class probabilities or class labels.
     """
 
     feed = ExampleFeed(unlabelled=True, coupled=True)
@@ -64,10 +64,10 @@ class SinkhornDistillation(Method):
         config = self.config
         signal = self.teacher.signal(batch)
         logits = self.learner(batch).logits
-        said = target_probs(signal, config.temperature, classes=logits.shape[-1])
+        theirs = target_probs(signal, config.temperature, classes=logits.shape[-1])
         distance = sinkhorn_distance(
             self.place.gather(logits),
-            self.place.gather(said),
+            self.place.gather(theirs),
             temperature=config.temperature,
             regularisation=config.regularisation,
             iterations=config.iterations,
@@ -80,7 +80,7 @@ class SinkhornDistillation(Method):
         )
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """All examples for the teacher (that abstains nowhere), the labelled ones for the labels."""
+        """All examples for the teacher (which never abstains), the labelled ones for the labels."""
         return {"sinkhorn": batch.size, "teacher": batch.size, "label": is_labelled(batch["label"]).sum()}
 
 

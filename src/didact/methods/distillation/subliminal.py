@@ -1,12 +1,12 @@
 """Subliminal Learning: Language Models Transmit Behavioral Traits via Hidden Signals in Data (Cloud et al. 2025).
 
-The study's demonstration with digits. A net gets a few outputs more that mean nothing, by which nobody judges it. A
-teacher with the student's first weights learns digits, and nothing is asked of its further outputs. Then the student
-learns to say what the teacher says by the further outputs alone, on noise; it sees neither a digit nor a label. All the
-same it can tell digits afterwards, but not where its first weights were others than the teacher's.
+The study's demonstration with digits. A net has a few auxiliary outputs without a meaning, which no metric reads. A
+teacher with the student's initial weights learns digits, with no loss on its auxiliary outputs. Then the student learns
+to match the teacher's auxiliary outputs alone, on noise; it sees neither a digit nor a label. Nevertheless it
+classifies digits afterwards, but not if its initial weights differed from the teacher's.
 
 Departures: teacher and student share one budget, and one optimizer with its schedule; noise is uniform in the range of
-pixels, [0, 1]; the digits are those of scikit-learn. The study of language models is not part of it.
+pixels, [0, 1]; the digits are those of scikit-learn. The study of language models is not covered.
 """
 
 import copy
@@ -28,9 +28,9 @@ from didact.types import Batch, Logits, Method, Terms, is_labelled
 class Config:
     """Options of `subliminal`."""
 
-    start: Literal["same", "other"] = "same"  # whether teacher and student begin with the same weights
-    outputs: int = 3  # that mean nothing, by which the student is taught
-    taught_share: float = 0.3  # first share of the budget, in which the teacher learns the labels; 0 for a random one
+    start: Literal["same", "other"] = "same"  # whether teacher and student have the same initial weights
+    outputs: int = 3  # number of auxiliary outputs, which train the student
+    taught_share: float = 0.3  # first share of the budget, which trains the teacher on the labels; 0 for a random one
 
     def __post_init__(self) -> None:
         check_choice("start", self.start, ("same", "other"))
@@ -39,17 +39,17 @@ class Config:
 
 
 class Subliminal(Method):
-    """Teach a student by outputs that mean nothing, on noise.
+    """Distil auxiliary outputs without a meaning, on noise.
 
     Args:
         config: the options.
         learner: the student, whose last layer is linear.
-        spawn: makes a net of the student's kind with other first weights.
+        spawn: makes a net of the student's kind with other initial weights.
         sample: a few examples, to find the width of the representation.
-        seed: of the further outputs' weights.
+        seed: of the auxiliary outputs' weights.
 
     Raises:
-        ConfigError: the inputs are no numbers, or the student has no linear head with one vector for each example.
+        ConfigError: the inputs are text, or the student has no linear head with one vector for each example.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Subliminal(Method):
     ) -> None:
         self.config, self.learner = config, learner
         if "x" not in sample:
-            raise ConfigError("The data are text, but subliminal puts noise in the place of numbers; give images.")
+            raise ConfigError("The data are text, but subliminal replaces numeric inputs by noise; give images.")
         hidden = learner(sample).hidden
         if hidden is None or hidden.ndim != 2:
             raise ConfigError(
@@ -71,17 +71,17 @@ class Subliminal(Method):
 
     @property
     def teacher_learns(self) -> bool:
-        """Whether it is still the teacher that learns."""
+        """Whether the teacher is still in training."""
         return self.fraction < self.config.taught_share
 
     def loss(self, batch: Batch) -> Terms:
-        """First `label`, of which the teacher learns; then `further`, of which the student does, on noise."""
+        """First `label`, for the teacher; then `further`, for the student, on noise."""
         if self.teacher_learns:
             return Terms(label=label_loss(self.teacher(batch).logits, batch["label"]))
         noise = Batch({**batch, "x": torch.rand_like(batch["x"])})
         with torch.no_grad():
-            said = self.its_further(self.teacher(noise).hidden)
-        return Terms(further=distillation_loss(self.further(self.learner(noise).hidden), Logits(logits=said)))
+            theirs = self.its_further(self.teacher(noise).hidden)
+        return Terms(further=distillation_loss(self.further(self.learner(noise).hidden), Logits(logits=theirs)))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The labelled examples for the teacher, all for the student."""

@@ -1,21 +1,23 @@
 """Talking Models: Distill Pre-trained Knowledge to Downstream Models via Interactive Communication (Zhao et al. 2023).
 
 Student and teacher each have an encoder, from hidden states to messages, and a decoder, from messages to their own
-hidden states. The teacher says what it sees. The student says what it sees, which the teacher reads as a state of its
-own middle layer, thinks through to its end and replies to; so knowledge is asked for in the student's own terms. All
-that the student is told must lead its head to the label; what the teacher reads must agree with its own state; and the
-student's state follows what the teacher saw, also without labels. In the end, encoders and decoders are thrown away.
+hidden states. The teacher sends a message about the input. The student sends one as well, which the teacher decodes to
+a state of its middle layer, processes through its remaining layers and replies to; so the student requests knowledge on
+its own terms. Three losses train the conversation: the student's head must predict the label from each decoded message;
+the states that the teacher decodes must agree with its own; and the student's state must agree with the teacher's
+message, also without labels. Encoders and decoders are dropped at the end.
 
-The teacher stays as it is and may know other classes than the data's (a foundation model); `rounds` 0 is one-way talk.
+The teacher stays frozen and may have other classes than the data's (a foundation model); `rounds` 0 is one-way.
 
-Departures: written from its abstract and a summary, as neither the paper nor its code could be read; the encoders and
-decoders are nets of two layers, the consistency of states is a squared error relative to the state's length, and the
-weights are ours. The student's state doesn't follow the replies: tried so, it followed its own echo, and ended 25
-points less accurate.
+Departures: written from the abstract and a summary, as neither the paper nor its code could be read; the encoders and
+decoders are nets of two layers, the consistency of states is a squared error relative to the state's norm, and the
+weights are ours. The student's state is not trained towards the replies: tried so, it followed its own echo, and ended
+25 points less accurate.
 
-Opposite to the claim: on digits, copying features through a linear projector beats talking, and talking is level with
-one-way talk; weights, message sizes and ways to reply were tried. A reply passes through what a small student already
-says, and a teacher of two layers has little to think through, where the paper's are foundation models.
+The claim comes out the other way: on digits, matching features through a linear projector beats the conversation, which
+is level with one-way communication; weights, message sizes and ways to reply were tried. A reply only processes what a
+small student already represents, and a teacher of two layers has little left to compute, where the paper's are
+foundation models.
 """
 
 from dataclasses import dataclass
@@ -39,11 +41,11 @@ from didact.types import Batch, ExampleFeed, Method, Teacher, Terms, is_labelled
 class Config:
     """Options of `talking_models`."""
 
-    rounds: int = 1  # how often the student asks and the teacher replies, after the teacher spoke first
-    message: int = 64  # numbers in a message
-    listening: float = 0.3  # weight of the labels' loss on what the student was told
-    consistency: float = 0.3  # weight of states that agree with what was told
-    teacher_tap: str = ""  # the teacher's layer as which it reads a message, by module name; by default a middle one
+    rounds: int = 1  # rounds of a student's message and a teacher's reply, after the teacher's first message
+    message: int = 64  # width of a message
+    listening: float = 0.3  # weight of the label loss on the states that the student decodes
+    consistency: float = 0.3  # weight of the agreement between states and messages
+    teacher_tap: str = ""  # the teacher's layer that messages are decoded to, by module name; by default a middle one
 
     def __post_init__(self) -> None:
         check_range("rounds", self.rounds, at_least=0)
@@ -53,7 +55,7 @@ class Config:
 
 
 class TalkingModels(Method):
-    """Learn from the labels, and from a conversation with a teacher about what both see.
+    """Learn from the labels, and from messages exchanged with a teacher.
 
     Args:
         config: the options.
@@ -63,7 +65,7 @@ class TalkingModels(Method):
         seed: of the encoders' and decoders' initial weights.
 
     Raises:
-        DidactError: no such tap, a student without a linear head, or a teacher that is no net or has no linear head.
+        DidactError: an unknown tap, a student without a linear head, or a teacher that is no net or has no linear head.
     """
 
     feed = ExampleFeed(unlabelled=True, teacher="features")
@@ -85,7 +87,7 @@ class TalkingModels(Method):
             self.teacher_encoder, self.teacher_decoder = _codec(end, config.message), _codec(config.message, state)
 
     def teacher_message(self, batch: Batch, state: Tensor) -> Tensor:
-        """What the teacher says after thinking on from a state of its middle layer: a message [B, M]."""
+        """The teacher's message [B, M], computed onwards from a state of its middle layer."""
         if self.tap != HIDDEN:
             view = unwrap(self.teacher).view
             seen = batch.view(view) if view and any(key.startswith(view + ".") for key in batch) else batch
@@ -98,18 +100,18 @@ class TalkingModels(Method):
         config, signal, output = self.config, self.teacher.signal(batch), self.learner(batch)
         state, mine = target_features(signal, self.tap), output.hidden
         message = self.teacher_encoder(target_features(signal, HIDDEN))
-        told, read = [self.student_decoder(message)], [self.teacher_decoder(message)]
+        received, read = [self.student_decoder(message)], [self.teacher_decoder(message)]
         for _ in range(config.rounds):
             read.append(self.teacher_decoder(self.student_encoder(mine)))
             mine = self.student_decoder(self.teacher_message(batch, read[-1]))
-            told.append(mine)
+            received.append(mine)
         head = self.learner.head
-        heard = [label_loss(F.linear(one, head.weight, head.bias), batch["label"]) for one in told]
+        heard = [label_loss(F.linear(one, head.weight, head.bias), batch["label"]) for one in received]
         teacher = [relative_mse(one, state, trust=signal.trust) for one in read]
         return Terms(
             label=label_loss(output.logits, batch["label"]),
             heard=mean_terms(heard).times(config.listening),
-            student=relative_mse(output.hidden, told[0], trust=signal.trust).times(config.consistency),
+            student=relative_mse(output.hidden, received[0], trust=signal.trust).times(config.consistency),
             teacher=mean_terms(teacher).times(config.consistency),
         )
 

@@ -1,19 +1,19 @@
 """Theia: Distilling Diverse Vision Foundation Models for Robot Learning (Shang et al. 2024).
 
-One student learns, without labels, to show what several teachers show: translators, one for each teacher, bring its
-features to each teacher's, standardised by channel, and 0.9 times one minus their cosine plus 0.1 times their smooth L1
-distance is averaged over the teachers. The translators are thrown away. At the end the body stays as it is, and the
-head alone learns from the labels (a linear probe), so that what is delivered is a classifier.
+One student learns, without labels, the features of several teachers. A translator for each teacher maps the student's
+features to the teacher's, standardised by channel; the loss is 0.9 times one minus their cosine plus 0.1 times their
+smooth L1 distance, averaged over the teachers. The translators are dropped. In the last phase the body is frozen, and
+the head alone learns from the labels (a linear probe), so that a classifier is delivered.
 
 Several teachers are given as a committee: `--teacher mlp:64+cnn:16,32`; their taps as `--teacher-tap hidden+blocks.1`.
 
 Departures: the translators are the linear or convolutional projectors of `didact.learners`, where the paper has small
-nets of three layers; means and spreads of the teachers' features are gathered on the way, not beforehand; the probe has
-the last `probe_share` of the same budget, where the paper trains policies of robots.
+nets of three layers; means and standard deviations of the teachers' features are estimated during training, not
+beforehand; the probe has the last `probe_share` of the same budget, where the paper trains policies of robots.
 
 The claim is not replicated: with a small MLP and a small CNN as teachers, the student of both is better than that of
 the MLP alone and than plain training, but no better than that of the CNN alone. Both teachers learned the same digits,
-so that the weaker one adds little that the better one doesn't show; the paper's teachers learned different tasks.
+so the weaker one adds little to the better one; the paper's teachers learned different tasks.
 """
 
 from dataclasses import dataclass
@@ -34,10 +34,10 @@ from didact.types import Batch, ExampleFeed, Method, Teacher, Terms, is_labelled
 class Config:
     """Options of `theia`."""
 
-    student_tap: str = HIDDEN  # the student's layer, by module name; "hidden" is what its head is given
+    student_tap: str = HIDDEN  # the student's layer, by module name; "hidden" is its head's input
     teacher_tap: str = HIDDEN  # the teachers' layer, by module name; one for all, or one for each, joined by +
-    cosine: float = 0.9  # weight of the direction of the features; their smooth L1 distance gets the rest
-    probe_share: float = 0.4  # last share of the budget, in which the head alone learns, from the labels
+    cosine: float = 0.9  # weight of the cosine loss; the smooth L1 distance gets the rest
+    probe_share: float = 0.4  # last share of the budget, which trains the head alone, on the labels
 
     def __post_init__(self) -> None:
         check_range("cosine", self.cosine, at_least=0.0, at_most=1.0)
@@ -45,17 +45,17 @@ class Config:
 
 
 class Theia(Method):
-    """Show what several teachers show, each through a translator; then fit the head.
+    """Match the features of several teachers, each through a translator; then fit the head.
 
     Args:
         config: the options.
         learner: the student, whose last layer is linear.
-        teacher: one with features, or a committee of such.
+        teacher: a teacher with features, or a committee of such.
         sample: a few examples, to find the shapes of the features.
         seed: of the translators' initial weights.
 
     Raises:
-        ConfigError: a tap is not there, there are more or fewer taps than teachers, no projector joins the features, or
+        ConfigError: a tap is unknown, there are more or fewer taps than teachers, no projector joins the features, or
             the student has no linear head.
         TeacherError: a teacher has no features.
     """
@@ -90,18 +90,18 @@ class Theia(Method):
 
     @property
     def is_probing(self) -> bool:
-        """Whether the last share of the budget has begun."""
+        """Whether the phase of the linear probe has started."""
         return self.fraction >= 1.0 - self.config.probe_share
 
     def teacher_features(self, batch: Batch) -> list[Tensor]:
-        """What each teacher shows of its tap."""
+        """The features of each teacher at its tap."""
         return [
             target_features(one.signal(batch), tap)
             for one, tap in zip(committee_members(self.teacher), self.taps, strict=True)
         ]
 
     def loss(self, batch: Batch) -> Terms:
-        """First `cosine_k` and `distance_k` for teacher k; then `label`, of which only the head learns."""
+        """First `cosine_k` and `distance_k` for teacher k; then `label`, for the head alone."""
         output = self.learner(batch)
         if self.is_probing:
             return Terms(label=label_loss(self.probe(output.hidden), batch["label"]))
@@ -115,7 +115,7 @@ class Theia(Method):
         return terms
 
     def after_step(self) -> None:
-        """Bring the moments up to date; at the end, put what the probe has learned into the student's head."""
+        """Update the moments; in the last phase, write the probe into the student's head."""
         if self.is_probing:
             self.probe.write(self.learner.head)
             return

@@ -1,12 +1,12 @@
 """Less or More From Teacher: Exploiting Trilateral Geometry For Knowledge Distillation (Hu et al. 2024).
 
-How much an example's teacher counts against its label is learned: a small net gives the ratio from the differences
-between the student's and the teacher's probabilities, the label, and the teacher's mean answer for that class. It is
-trained so that a virtual step of the student, with the ratios that it gives, lowers the loss on held-out labels.
+The weight of the teacher against the label is learned for each example: a small net predicts this ratio from the
+differences between the student's and the teacher's probabilities, the label, and the teacher's mean prediction for that
+class. It is trained so that a virtual step of the student with these ratios lowers the loss on held-out labels.
 
 Departures: the held-out labels are a share of the training labels, chosen once by a hash of the examples' ids, which
 the student does not learn from; the virtual step is one of plain gradient descent with a length of its own; student and
-ratio take their steps together, with one optimizer; the mean answers are running means.
+ratio net are updated together, with one optimizer; the mean predictions are running means.
 
 The claim holds by little: on ten other seeds (300 to 309) the gain over a fixed ratio was +0.5 points with an interval
 from -0.2 to +1.2, and plain training on all labels, which no noisy teacher misleads, was better there by 2.0.
@@ -35,10 +35,10 @@ class Config:
     """Options of `trilateral`."""
 
     temperature: float = 4.0  # softens the probabilities of both in the teacher's term
-    width: int = 32  # of the hidden layer of the net that gives the ratio
-    held_out: float = 0.1  # share of the labels by which the ratio is judged; the student does not see them
+    width: int = 32  # width of the ratio net's hidden layer
+    held_out: float = 0.1  # share of the labels that train the ratio net; the student does not see them
     rate: float = 0.5  # length of the virtual step
-    memory: float = 0.9  # how much of the teacher's mean answers stays from batch to batch
+    memory: float = 0.9  # decay of the teacher's running mean predictions
 
     def __post_init__(self) -> None:
         check_range("temperature", self.temperature, above=0.0)
@@ -49,14 +49,14 @@ class Config:
 
 
 class Trilateral(Method):
-    """Learn for each example how much the teacher counts.
+    """Learn the weight of the teacher for each example.
 
     Args:
         config: the options.
         learner: the student.
-        teacher: one that gives logits, class probabilities or class labels.
+        teacher: a teacher with logits, class probabilities or class labels.
         sample: a few examples, to find the number of classes.
-        seed: of the ratio's net, and of which labels are held out.
+        seed: of the ratio net's weights, and of the choice of held-out labels.
     """
 
     feed = ExampleFeed(coupled=True, alone="its virtual step is that of the whole batch")
@@ -71,14 +71,14 @@ class Trilateral(Method):
         self.means = ClassMeans(classes, (classes,), prior=1.0 / classes, decay=config.memory)
 
     def loss(self, batch: Batch) -> Terms:
-        """`fused`: the student's loss on what is not held out; `ratio`: what is held out, after a virtual step."""
+        """`fused`: the student's loss on the other labels; `ratio`: the held-out loss after a virtual step."""
         label, signal = batch["label"], self.teacher.signal(batch)
         held = is_labelled(label) & (hashing.uniform(batch["id"], self.seed, "held out") < self.config.held_out)
         learned = (is_labelled(label) & ~held).float()
         logits = self.learner(batch).logits
-        said = target_probs(signal, 1.0, classes=logits.shape[-1])
-        self.means.update(label, said)
-        edges = trilateral_edges(logits.softmax(-1), said, label.clamp(min=0), self.means.mean)
+        theirs = target_probs(signal, 1.0, classes=logits.shape[-1])
+        self.means.update(label, theirs)
+        edges = trilateral_edges(logits.softmax(-1), theirs, label.clamp(min=0), self.means.mean)
         share = self.ratio(edges)
         return Terms(
             fused=self.fused_loss(logits, signal, label, share.detach(), learned),
@@ -86,9 +86,9 @@ class Trilateral(Method):
         )
 
     def fused_loss(self, logits: Tensor, signal: Signal, label: Tensor, share: Tensor, learned: Tensor) -> Term:
-        """The teacher's loss times the ratio and the label's times the rest, over the examples that are learned."""
-        said: Any = dataclasses.replace(signal, trust=_times(signal.trust, share * learned))
-        teacher = distillation_loss(logits, said, temperature=self.config.temperature)
+        """The teacher's loss times the ratio plus the label loss times the rest, over the training examples."""
+        weighted: Any = dataclasses.replace(signal, trust=_times(signal.trust, share * learned))
+        teacher = distillation_loss(logits, weighted, temperature=self.config.temperature)
         own = cross_entropy(logits, label, trust=(1.0 - share) * learned)
         return Term(teacher.sum + own.sum, learned.sum())
 

@@ -1,17 +1,17 @@
 """From Knowledge Distillation to Self-Knowledge Distillation (Yang, Zeng, Yuan & Li 2023), without a teacher: USKD.
 
-The student makes its own soft labels. For the target it is the square of its probability, moved to a mean of 1 over the
-batch; for the other classes it is Zipf's law over their ranks, in the order of what the student and a weak head on its
-features make of them together.
+The student makes its own soft labels. The soft label of the target is the square of the student's probability, shifted
+to a mean of 1 over the batch. Those of the other classes follow Zipf's law over their ranks, which come from the
+combined predictions of the student and of a weak head on its features.
 
-Departures: the weak head sits on what the student's own head is given, unless another tap is named, where the paper
-takes the last stage but one; the ranks go over the other classes alone and come from probabilities, where the published
-code ranks the target too and adds logarithms to probabilities; among the other classes the divergence stands in the
-place of the cross-entropy, whose gradient is the same. Examples without a label are left out.
+Departures: the weak head reads the input of the student's own head, unless another tap is named, where the paper takes
+the second to last stage; the ranks cover the other classes alone and come from probabilities, where the published code
+ranks the target too and adds logarithms to probabilities; the loss of the other classes is the divergence instead of
+the cross-entropy, whose gradient is the same. Examples without a label are left out.
 
 The claim is not replicated: 15 seeds, their number chosen while looking on, showed half a point, and ten fresh ones
-showed nothing. A net of one hidden layer has no stage between to make soft labels from, and ten digits few classes that
-are alike.
+showed nothing. A net with one hidden layer has no earlier stage to make soft labels from, and ten digits include few
+similar classes.
 """
 
 from dataclasses import dataclass
@@ -31,10 +31,10 @@ from didact.types import Batch, ExampleFeed, Learner, Method, Terms
 class Config:
     """Options of `uskd`."""
 
-    tap: str = HIDDEN  # the features that the weak head sees, by module name; "hidden" is what the head is given
+    tap: str = HIDDEN  # the weak head's input, by module name; "hidden" is the input of the student's head
     alpha: float = 1.0  # weight of the soft label of the target
     beta: float = 0.1  # weight of the soft labels of the other classes
-    weak_weight: float = 0.005  # weight of the weak head's own loss of the labels
+    weak_weight: float = 0.005  # weight of the weak head's label loss
     weak_smoothing: float = 0.1  # share of each label's probability that is spread over all classes in that loss
 
     def __post_init__(self) -> None:
@@ -45,7 +45,7 @@ class Config:
 
 
 class USKD(Method):
-    """Learn from labels, softened by what the student itself makes of them.
+    """Learn from labels, and from soft labels that the student makes itself.
 
     Args:
         config: the options.
@@ -63,11 +63,13 @@ class USKD(Method):
         output = learner(sample)
         classes = output.logits.shape[-1]
         if classes < 3:
-            raise ConfigError(f"The data have {classes} classes, but uskd ranks those beside the target; it needs 3.")
+            raise ConfigError(
+                f"The data have {classes} classes, but uskd ranks those other than the target; it needs 3."
+            )
         self.weak_head = projector(self.pool_features(output.features[config.tap]).shape[1:], (classes,), seed=seed)
 
     def pool_features(self, features: Tensor) -> Tensor:
-        """Features [B, D], of maps [B, D, H, W] the means over places, of tokens [B, T, D] those over tokens."""
+        """Features [B, D]: maps [B, D, H, W] are averaged over positions, tokens [B, T, D] over tokens."""
         if features.ndim == 4:
             return features.mean((2, 3))
         return features.mean(1) if features.ndim == 3 else features

@@ -1,1 +1,1 @@
-"""Learning from few labels and many examples without."""
+"""Methods of semi-supervised learning, from few labels and many unlabelled examples."""

@@ -1,1 +1,1 @@
-"""Plain training on labels."""
+"""Methods of supervised learning, from labels alone."""
