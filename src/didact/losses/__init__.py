@@ -1,4 +1,4 @@
 """The formulas of the papers: pure functions, tensors in, a `Term` (a sum and a count) out.
 
-Each is imported from its module, as in `from didact.losses.classes.divergence import forward_kl`.
+Import each from its module, as in `from didact.losses.classes.divergence import forward_kl`.
 """

@@ -1,4 +1,4 @@
-"""How matrix products are kept in float32."""
+"""Matrix products in float32."""
 
 import contextlib
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def full_precision(tensor: Tensor) -> contextlib.AbstractContextManager[object]:
-    """A block in which matrix products on the tensor's device are not computed in a shorter type.
+    """A context in which matrix products on the tensor's device are not autocast to a shorter dtype.
 
-    Differences of products lose what bfloat16 has no digits for. It costs nothing where mixed precision is off.
+    Differences of products would lose their digits in bfloat16. It costs nothing where mixed precision is off.
     """
     kind = tensor.device.type
     return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else contextlib.nullcontext()

@@ -1,4 +1,4 @@
-"""How per-example losses become a sum and a count."""
+"""Per-example losses as a sum and a count."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from didact.types import Term
 
 
 def weigh(per_example: Tensor, trust: Tensor | None) -> Term:
-    """Sum over examples, each weighted by its trust; the count is the trust that there was.
+    """Sum over examples, each weighted by its trust; the count is the total trust.
 
     Args:
         per_example: float [B].
@@ -20,7 +20,7 @@ def weigh(per_example: Tensor, trust: Tensor | None) -> Term:
 
 
 def blend_rows(*parts: tuple[Tensor, Term]) -> Tensor:
-    """The rows of a sum of terms: the mean of theirs, each weighed by what it counts for.
+    """The rows of a sum of terms: the weighted mean of their rows.
 
     Args:
         parts: float [B], weights; and a term with rows.

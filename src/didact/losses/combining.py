@@ -1,4 +1,4 @@
-"""How several terms of a loss are weighed against each other, and their gradients kept from conflict."""
+"""Weights of several terms of a loss, and the removal of conflicts between their gradients."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,7 +10,7 @@ from didact.types import Term
 
 
 def add_terms(terms: Iterable[Term]) -> Term:
-    """Terms over the same examples as one: the sum of their sums, over the count of the first."""
+    """Add terms over the same examples: the sum of their sums, with the count of the first."""
     terms = list(terms)
 
     def rows() -> Tensor | None:
@@ -21,12 +21,12 @@ def add_terms(terms: Iterable[Term]) -> Term:
 
 
 def mean_terms(terms: Sequence[Term]) -> Term:
-    """Terms over the same examples as one: the mean of their sums, over the count of the first."""
+    """Average terms over the same examples: the mean of their sums, with the count of the first."""
     return Term(torch.stack([term.sum for term in terms]).mean(), terms[0].count)
 
 
 def self_paced_weights(losses: Tensor, threshold: Tensor | float) -> Tensor:
-    """Weights in [0, 1] that let easy tasks come first: max(0, 1 - loss / threshold).
+    """Self-paced weights in [0, 1], which favour easy tasks: max(0, 1 - loss / threshold).
 
     These minimise sum_k v_k loss_k + threshold · sum_k (v_k² / 2 - v_k) over v in [0, 1], the linear soft weighting of
     Jiang, Meng, Mitamura and Hauptmann (2014, "Easy samples first"). As the threshold grows, all weights tend to 1.
@@ -60,11 +60,11 @@ def trilateral_edges(student: Tensor, teacher: Tensor, labels: Tensor, class_mea
 
 
 def attach_gradient(value: Tensor, tensors: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
-    """A scalar with a given value, whose gradient with respect to some tensors is given too.
+    """A scalar with a given value and given gradients with respect to some tensors.
 
     Args:
         value: scalar; its own gradient is dropped.
-        tensors: those that get a gradient, such as the parameters of a module.
+        tensors: the tensors that get a gradient, such as the parameters of a module.
         gradients: one for each, of its shape.
     """
     pull = [
@@ -75,17 +75,17 @@ def attach_gradient(value: Tensor, tensors: Sequence[Tensor], gradients: Sequenc
 
 
 def project_conflicts(gradients: Sequence[Tensor], kept: Sequence[Tensor]) -> list[Tensor]:
-    """Gradients less what in them points against others (Yu et al. 2020, "Gradient Surgery", PCGrad).
+    """Remove from gradients the components that conflict with others (Yu et al. 2020, "Gradient Surgery", PCGrad).
 
     Where the inner product g · k over all tensors together is negative, g becomes g - (g · k / |k|²) k, so that a step
-    along it no longer harms what k is the gradient of.
+    along it no longer increases the loss of k.
 
     Args:
         gradients: g, in several tensors.
-        kept: k, tensors of the same shapes; they stay as they are.
+        kept: k, tensors of the same shapes; they are not changed.
 
     Returns:
-        g, with the conflicting part taken out.
+        g, without the conflicting component.
     """
     product = torch.stack([(g * k).sum() for g, k in zip(gradients, kept, strict=True)]).sum()
     square = torch.stack([k.square().sum() for k in kept]).sum()

@@ -1,1 +1,1 @@
-"""Losses on a student's scores of classes, against a teacher's."""
+"""Losses on a student's class scores, against a teacher's."""

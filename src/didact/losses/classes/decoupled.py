@@ -8,7 +8,7 @@ from didact.errors import ConfigError, check_range
 from didact.types import Term
 
 ABSENT = -1e4
-"""The logarithm that a class has where it is left out: its exponential is 0, and it can still be subtracted."""
+"""The log-probability of a class that is left out: its exponential is 0, and it is finite."""
 
 
 def decoupled_kd(
@@ -22,8 +22,8 @@ def decoupled_kd(
     """TCKD and NCKD of decoupled knowledge distillation (Zhao et al. 2022, section 3.1).
 
     With p the teacher's probability of the target class, KL(P || Q) = TCKD + (1 - p) NCKD: the divergence between the
-    two answers to "target or not?", and that between the distributions over the other classes, normalised among
-    themselves. Both are multiplied by the temperature squared.
+    binary distributions "target or not", and that between the distributions over the other classes, renormalised. Both
+    are multiplied by the temperature squared.
 
     Args:
         logits: the student's, float [B, C], C at least 2.
@@ -40,7 +40,7 @@ def decoupled_kd(
     """
     check_range("temperature", temperature, above=0.0)
     if logits.shape[-1] < 2:
-        raise ConfigError(f"The logits are {list(logits.shape)}, but a target and others need two classes or more.")
+        raise ConfigError(f"The logits are {list(logits.shape)}, but decoupled distillation needs two classes or more.")
     known = target >= 0
     index = target.clamp(min=0).unsqueeze(1)
     with torch.no_grad():
@@ -51,7 +51,7 @@ def decoupled_kd(
         negative_entropy = share * odds - F.softplus(odds)
         probs = others.exp() * scaled.unsqueeze(1)
     student_odds, student_others = _split(logits.float() / temperature, index)
-    # KL between two answers to yes or no: -H(p) - p log q - (1 - p) log(1 - q), with q the sigmoid of the odds.
+    # KL between two Bernoulli distributions: -H(p) - p log q - (1 - p) log(1 - q), with q the sigmoid of the odds.
     of_target = torch.addcmul(F.softplus(student_odds) + negative_entropy, share, student_odds, value=-1.0)
     of_others = torch.dot(probs.flatten(), (others - student_others).flatten())
     return (
@@ -63,6 +63,6 @@ def decoupled_kd(
 def _split(scores: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
     """The log-odds of the target against all others [B], and the log-probabilities among the others [B, C]."""
     others = scores.scatter(1, index, ABSENT).log_softmax(1)
-    # Any other class tells what was subtracted from all of them, without summing their exponentials again.
+    # Any other class gives the normaliser of all of them, without summing their exponentials again.
     beside = (index + 1).remainder(scores.shape[1])
     return (scores.gather(1, index) - scores.gather(1, beside) + others.gather(1, beside)).squeeze(1), others

@@ -19,7 +19,7 @@ from didact.types import Term
 def forward_kl(
     logits: Tensor, teacher_log_probs: Tensor, *, temperature: float = 1.0, trust: Tensor | None = None
 ) -> Term:
-    """KL(P || Q): the student must cover whatever the teacher finds likely.
+    """KL(P || Q), which is mode-covering: the student must cover whatever is likely under the teacher.
 
     Args:
         logits: float [B, C], the student's.
@@ -33,7 +33,7 @@ def forward_kl(
     log_probs = _student_log_probs(logits, temperature)
     if trust is None:
         target = teacher_log_probs.float()
-        # A dot product keeps no product of the two, and its gradient for the student is the probabilities as they are.
+        # A dot product stores no elementwise product, and its gradient for the student is the probabilities themselves.
         shortfall = torch.dot(target.exp().flatten(), (log_probs - target).flatten())
         return Term(
             shortfall * -(temperature**2),
@@ -47,7 +47,7 @@ def forward_kl(
 def reverse_kl(
     logits: Tensor, teacher_log_probs: Tensor, *, temperature: float = 1.0, trust: Tensor | None = None
 ) -> Term:
-    """KL(Q || P): the student must stay where the teacher finds it likely.
+    """KL(Q || P), which is mode-seeking: the student must stay where the teacher's probability is high.
 
     Arguments and result as for `forward_kl`.
     """
@@ -67,14 +67,14 @@ def jensen_shannon(
 ) -> Term:
     """The generalised Jensen-Shannon divergence between the forward (beta 0) and the reverse (beta 1) KL.
 
-    As written by Agarwal et al. (2024, GKD): JSD_b = b KL(P || M) + (1 - b) KL(Q || M), with M = b P + (1 - b) Q. It
-    falls to 0 as b goes to either end, although the ends are meant to be the two KLs. The continuous form divides it by
-    b (1 - b), tends to KL(P || Q) at 0 and to KL(Q || P) at 1, and is defined there.
+    As in Agarwal et al. (2024, GKD): JSD_b = b KL(P || M) + (1 - b) KL(Q || M), with M = b P + (1 - b) Q. It goes to 0
+    as b goes to either end, although the ends are meant to be the two KLs. The continuous form divides it by b (1 - b),
+    tends to KL(P || Q) at 0 and to KL(Q || P) at 1, and is defined there.
 
     Args:
         logits: float [B, C], the student's.
         teacher_log_probs: float [B, C], finite, at the same temperature.
-        beta: in [0, 1]; strictly between for the form as written.
+        beta: in [0, 1]; strictly between for the form of the paper.
         continuous: divide by beta (1 - beta). In float32 the quotient loses digits below about 1e-3 from an end.
         temperature: above 0.
         trust: float [B] in [0, 1].
@@ -113,21 +113,21 @@ def entropy_balanced_kl(
     temperature: float = 1.0,
     trust: Tensor | None = None,
 ) -> Term:
-    """Forward and reverse KL, of which the one that mends the student's confidence weighs more (Amara et al. 2022).
+    """Forward and reverse KL, weighted by whether the student is over- or underconfident (Amara et al. 2022).
 
     For each example b, w_b KL(P || Q) + (1 - w_b) KL(Q || P), with the teacher P and the student Q. Where the student
-    is surer of itself than the teacher, H(Q) < H(P), w_b is `emphasis`: the forward direction makes it cover what the
-    teacher finds likely. Elsewhere w_b is 1 - `emphasis`: the reverse direction draws it together.
+    is more confident than the teacher, H(Q) < H(P), w_b is `emphasis`: the forward direction spreads its probability.
+    Elsewhere w_b is 1 - `emphasis`: the reverse direction concentrates it.
 
     Args:
         logits: float [B, C], the student's.
         teacher_log_probs: float [B, C], finite, at the same temperature; no gradient flows into them.
-        emphasis: in [0, 1]; 0.5 weighs both alike everywhere.
+        emphasis: in [0, 1]; 0.5 weights both equally everywhere.
         temperature: above 0; divides the student's logits. Entropies are compared at this temperature.
         trust: float [B] in [0, 1].
 
     Returns:
-        The sum over examples of temperature² times the weighted divergence in nats; the count is the trust there was.
+        The sum over examples of temperature² times the weighted divergence in nats; the count is the total trust.
     """
     check_range("emphasis", emphasis, at_least=0.0, at_most=1.0)
     target = teacher_log_probs.detach()

@@ -1,4 +1,4 @@
-"""Entropies of predictions: of each one, and of a batch as a whole."""
+"""Entropies of predictions: of each example, and of the mean over a batch."""
 
 import math
 
@@ -9,7 +9,7 @@ from didact.types import Term
 
 
 def normalised_entropy(logits: Tensor) -> Tensor:
-    """The entropy of each answer over that of a uniform one.
+    """The entropy of each prediction, divided by that of the uniform distribution.
 
     Args:
         logits: float [B, C].
@@ -22,7 +22,7 @@ def normalised_entropy(logits: Tensor) -> Tensor:
 
 
 def class_imbalance(logits: Tensor) -> Term:
-    """How far a batch as a whole is from having each class equally often (Chen et al. 2019, "DAFL", section 3.2).
+    """The deviation of a batch from class balance (Chen et al. 2019, "DAFL", section 3.2).
 
     Args:
         logits: a teacher's, float [B, C].

@@ -1,4 +1,4 @@
-"""Losses on logits themselves, which say more than the probabilities that the softmax makes of them."""
+"""Losses on logits themselves, which hold more information than their softmax."""
 
 import math
 
@@ -18,22 +18,22 @@ def binary_kl(
     normalised: bool = True,
     trust: Tensor | None = None,
 ) -> Term:
-    """The divergence between a student's and a teacher's logits, each class as a question of its own.
+    """The divergence between a student's and a teacher's logits, with each class as a binary decision of its own.
 
-    As written (BinaryKL), temperature² times the sum over classes of KL(sigmoid(t / temperature) ||
-    sigmoid(s / temperature)), between Bernoulli distributions. Normalised (BinaryKL-Norm), the teacher's logits are
-    moved to zero first, and the student's by as much: KL(1/2 || sigmoid((s - t) / temperature)), which is
+    In the plain form (BinaryKL), temperature² times the sum over classes of KL(sigmoid(t / temperature) ||
+    sigmoid(s / temperature)), between Bernoulli distributions. The normalised form (BinaryKL-Norm) first subtracts the
+    teacher's logits from both: KL(1/2 || sigmoid((s - t) / temperature)), which is
     log cosh((s - t) / (2 temperature)), so that the gradient depends on the difference alone (Yang et al. 2024, DHKD).
 
     Args:
         logits: float [B, C], the student's.
-        teacher_logits: float [B, C], of which a shift means something; no gradient flows into them.
+        teacher_logits: float [B, C]; the loss is not invariant to adding a constant. No gradient flows into them.
         temperature: above 0.
-        normalised: the second form.
+        normalised: use the normalised form.
         trust: float [B] in [0, 1].
 
     Returns:
-        The sum over examples and classes, in nats, 0 or more; and how many examples there were.
+        The sum over examples and classes, in nats, 0 or more; and the number of examples.
     """
     check_range("temperature", temperature, above=0.0)
     student, teacher = logits.float() / temperature, teacher_logits.detach().float() / temperature
@@ -51,7 +51,7 @@ def binary_kl(
 def logit_l1(logits: Tensor, teacher_logits: Tensor, *, trust: Tensor | None = None) -> Term:
     """The mean absolute difference of logits (Fang et al. 2019, "Data-Free Adversarial Distillation").
 
-    Unlike a divergence, it keeps its gradient where both are sure of the same class.
+    Unlike a divergence, it keeps its gradient where both are confident of the same class.
 
     Args:
         logits: the student's, float [B, C].

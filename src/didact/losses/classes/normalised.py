@@ -1,4 +1,4 @@
-"""What the normalised distillation of knowledge, and of a student's own, makes of the classes beside the target.
+"""The parts of normalised knowledge distillation and self-distillation (Yang et al. 2023).
 
 The losses themselves are a weighted likelihood of the target (`weighted_nll`) and the divergence among the other
 classes (the second term of `decoupled_kd`).
@@ -13,16 +13,16 @@ from didact.types import Term
 
 
 def weighted_nll(logits: Tensor, target: Tensor, weight: Tensor, *, trust: Tensor | None = None) -> Term:
-    """-w log p(target), where the weight w is no part of the count.
+    """Weighted negative log-likelihood, -w log p(target); the weight w is not part of the count.
 
     Args:
         logits: float [B, C].
         target: int64 [B]; a negative number, as `IGNORE`, leaves the example out of the sum and the count.
-        weight: float [B], 0 or more: what each example's logarithm is multiplied by; no gradient flows into it.
+        weight: float [B], 0 or more: the factor w of each example; no gradient flows into it.
         trust: float [B] in [0, 1], a weight in the sum and in the count.
 
     Returns:
-        The sum over examples, in nats, and how many there were.
+        The sum over examples, in nats, and their number.
     """
     known = target >= 0
     log_probs = F.log_softmax(logits.float(), -1).gather(1, target.clamp(min=0).unsqueeze(1)).squeeze(1)
@@ -48,9 +48,9 @@ def smoothed_target(logits: Tensor, target: Tensor) -> Tensor:
 
 @torch.no_grad()
 def zipf_log_probs(scores: Tensor, target: Tensor) -> Tensor:
-    """Log-probabilities of Zipf's law over the classes beside the target, in the order of their scores.
+    """Log-probabilities of Zipf's law over the non-target classes, in the order of their scores.
 
-    The class with the highest score beside the target has the rank 1, the last one C - 1; each has a probability
+    The non-target class with the highest score has rank 1, the last one C - 1; each has a probability
     proportional to 1 / rank (Yang et al. 2023, USKD).
 
     Args:
@@ -58,7 +58,7 @@ def zipf_log_probs(scores: Tensor, target: Tensor) -> Tensor:
         target: int64 [B]; a negative number is taken for 0.
 
     Returns:
-        float32 [B, C], up to a constant a row; what stands at the target means nothing.
+        float32 [B, C], up to a constant per row; the entry of the target is meaningless.
     """
     others = scores.float().scatter(1, target.clamp(min=0).unsqueeze(1), -torch.inf)
     rank = others.argsort(dim=1, descending=True, stable=True).argsort(dim=1) + 1
@@ -67,7 +67,7 @@ def zipf_log_probs(scores: Tensor, target: Tensor) -> Tensor:
 
 @torch.no_grad()
 def non_target_probs(logits: Tensor, target: Tensor) -> Tensor:
-    """The probabilities of the classes beside the target, normalised among themselves: float32 [B, C], 0 at the target.
+    """The probabilities of the non-target classes, renormalised: float32 [B, C], 0 at the target.
 
     Args:
         logits: float [B, C].

@@ -1,4 +1,4 @@
-"""Teaching what is inside of classes."""
+"""Distillation of subclasses within classes."""
 
 import torch
 from torch import Tensor
@@ -9,9 +9,9 @@ from didact.types import Term
 
 
 def subclass_kl(logits: Tensor, teacher_log_probs: Tensor, class_probs: Tensor, *, trust: Tensor | None = None) -> Term:
-    """What a divergence over all subclasses adds to that over the classes.
+    """The part of the divergence over all subclasses that exceeds the divergence over classes.
 
-    With P(c, s) = P(c) P(s | c), and the student's Q alike, KL(P || Q) is the divergence of the classes plus
+    With P(c, s) = P(c) P(s | c), and likewise for the student's Q, KL(P || Q) is the divergence of the classes plus
     sum_c P(c) KL(P(s | c) || Q(s | c)). This is the second part.
 
     Args:
@@ -29,7 +29,7 @@ def subclass_kl(logits: Tensor, teacher_log_probs: Tensor, class_probs: Tensor, 
 
 
 def subclass_log_probs(projections: Tensor, *, temperature: float) -> Tensor:
-    """Log-probabilities of the subclasses within each class, from how far an example lies along each direction.
+    """Log-probabilities of the subclasses within each class, from an example's projections onto their directions.
 
     Args:
         projections: float [B, C, S], standardised.

@@ -1,4 +1,4 @@
-"""Where a net looks: maps of how active each position is, and the loss that transfers them."""
+"""Activation-based attention maps, and the loss that transfers them."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def attention_map(features: Tensor) -> Tensor:
         features: float [B, C, H, W], maps; or [B, T, D], tokens.
 
     Returns:
-        float32 [B, H · W] or [B, T]: at each position the sum over channels of the squared activations, divided by the
+        float32 [B, H · W] or [B, T]: at each position, the sum over channels of the squared activations, divided by the
         Euclidean norm over the positions.
 
     Raises:
@@ -51,8 +51,8 @@ def attention_map(features: Tensor) -> Tensor:
 def attention_transfer(student: Tensor, teacher: Tensor, *, trust: Tensor | None = None) -> Term:
     """The squared distance between two nets' normalised attention maps.
 
-    Equation 2 of the paper has the distance itself, whose gradient does not vanish as the maps come to agree; the
-    authors' published code has this, divided by the number of positions.
+    Equation 2 of the paper has the distance itself, whose gradient does not vanish as the maps converge; the authors'
+    published code has this one, divided by the number of positions.
 
     Args:
         student: float [B, C, H, W] or [B, T, D].

@@ -1,4 +1,4 @@
-"""Relations between tokens by their queries, keys or values, which nets of any widths can share.
+"""Relations between tokens by their queries, keys or values, which are comparable between nets of any width.
 
 From "MiniLMv2: Multi-Head Self-Attention Relation Distillation" (Wang et al. 2021, section 3).
 B batch, R relation heads, T tokens, D width.
@@ -13,27 +13,27 @@ from didact.losses._weigh import weigh
 from didact.types import Term
 
 _ABSENT = -1e4
-"""The score of a token that is not there: its probability is 0, and its logarithm finite."""
+"""The score of a padding token: its probability is 0, and its logarithm finite."""
 
 
 def token_relations(vectors: Tensor, heads: int, present: Tensor | None = None) -> Tensor:
-    """How much each token has in common with each other: log softmax of scaled inner products.
+    """The relation of each token to each other: log softmax of scaled inner products.
 
     Args:
-        vectors: float [B, T, D]; the queries, or keys, or values of all attention heads side by side. They are cut anew
-            into `heads` parts, so that nets with other attention heads can be compared.
-        heads: how many parts, R; a divisor of D.
-        present: [B, T], 0 for padding, which nothing is related to; None where all tokens are there.
+        vectors: float [B, T, D]; the concatenated queries, or keys, or values of all attention heads. They are split
+            anew into `heads` parts, so that nets with different numbers of attention heads can be compared.
+        heads: the number of parts, R; a divisor of D.
+        present: [B, T], 0 for padding, which nothing is related to; None without padding.
 
     Returns:
         float32 [B, R, T, T], log-probabilities along the last dimension, finite.
 
     Raises:
-        ConfigError: D cannot be cut into so many parts.
+        ConfigError: R does not divide D.
     """
     if heads < 1 or vectors.shape[-1] % heads:
         raise ConfigError(
-            f"relation_heads is {heads}, into which a width of {vectors.shape[-1]} cannot be cut; give a divisor of it."
+            f"relation_heads is {heads}, which does not divide a width of {vectors.shape[-1]}; give a divisor of it."
         )
     parts_BRTD = vectors.float().unflatten(-1, (heads, -1)).transpose(1, 2)
     with full_precision(parts_BRTD):
@@ -51,7 +51,7 @@ def relation_kl(
     Args:
         student: float [B, R, T, T], from `token_relations`.
         teacher: the same shape; no gradient flows into it.
-        present: [B, T], 0 for padding, whose own relations don't count.
+        present: [B, T], 0 for padding, whose relations are left out.
         trust: float [B] in [0, 1].
 
     Returns:

@@ -26,7 +26,7 @@ def feature_mse(student: Tensor, teacher: Tensor, *, trust: Tensor | None = None
     _check_shapes(student, teacher)
     mine, theirs = student.float(), teacher.detach().float()
     if trust is None:
-        # One kernel forward and one backward, where the difference, its square and their gradients would be tensors.
+        # One kernel forward and one backward, instead of tensors for the difference, its square and their gradients.
         total = F.mse_loss(mine, theirs, reduction="sum") / mine.shape[1:].numel()
         return Term(total, len(mine), rows=lambda: (mine - theirs).flatten(1).square().mean(-1))
     return weigh((mine - theirs).flatten(1).square().mean(-1), trust)
@@ -54,7 +54,7 @@ def probability_mse(logits: Tensor, teacher_probs: Tensor, *, trust: Tensor | No
 
 
 def feature_smooth_l1(student: Tensor, teacher: Tensor, *, trust: Tensor | None = None) -> Term:
-    """Half the squared difference of two representations up to a difference of 1, the difference less 1/2 beyond.
+    """The smooth L1 distance: half the squared difference up to 1, the absolute difference minus 1/2 beyond.
 
     Args:
         student: float [B, ...].
@@ -73,17 +73,17 @@ def feature_smooth_l1(student: Tensor, teacher: Tensor, *, trust: Tensor | None 
 
 
 def relative_mse(student: Tensor, teacher: Tensor, *, trust: Tensor | None = None) -> Term:
-    """The squared distance of two representations over the squared length of the second.
+    """The squared distance of two representations, divided by the squared norm of the second.
 
-    It has no unit, so that states of nets whose features are of very different size can be compared in one loss.
+    It is scale-free, so that features of very different magnitude can be compared in one loss.
 
     Args:
         student: float [B, ...].
-        teacher: as many numbers for each example; no gradient flows into it.
+        teacher: float, with as many elements per example; no gradient flows into it.
         trust: float [B] in [0, 1].
 
     Returns:
-        The sum over examples, 0 or more each; 1 is what saying nothing (zeros) costs. And how many there were.
+        The sum over examples, 0 or more each, where a prediction of zeros has the loss 1; and their number.
     """
     mine, theirs = student.float().flatten(1), teacher.detach().float().flatten(1)
     return weigh((mine - theirs).square().sum(1) / (theirs.square().sum(1) + _LEAST_SQUARE), trust)
@@ -95,19 +95,19 @@ def masked_mse(predicted: Tensor, target: Tensor, hidden: Tensor, *, trust: Tens
     Args:
         predicted: float [B, ...].
         target: float, the same shape; no gradient flows into it.
-        hidden: bool, the same shape; what was kept from the net.
+        hidden: bool, the same shape; the elements that were hidden from the net.
         trust: float [B] in [0, 1].
 
     Returns:
-        The sum over examples of the mean over an example's hidden elements of the squared difference; 0 for an example
-        of which nothing was hidden.
+        The sum over examples of the mean squared difference over an example's hidden elements; 0 for an example without
+        hidden elements.
 
     Raises:
         ConfigError: the shapes differ.
     """
     if not predicted.shape == target.shape == hidden.shape:
         raise ConfigError(
-            f"The prediction is {list(predicted.shape)}, its target {list(target.shape)} and what was hidden "
+            f"The prediction is {list(predicted.shape)}, its target {list(target.shape)} and the hidden mask "
             f"{list(hidden.shape)}; all three must have the same shape."
         )
     weight = hidden.flatten(1).float()
@@ -116,21 +116,21 @@ def masked_mse(predicted: Tensor, target: Tensor, hidden: Tensor, *, trust: Tens
 
 
 def norm_direction(student: Tensor, teacher: Tensor, means: Tensor, *, trust: Tensor | None = None) -> Term:
-    """How far a student's representation falls short of the teacher's norm in its class's direction.
+    """The shortfall of a student's representation against the teacher's norm, in the direction of its class.
 
     1 - s · e / max(|s|, |t|), where e is the direction of the class's mean in the teacher. While the student's vector s
-    is shorter than the teacher's t, it grows along e; once it is longer, only its cosine with e counts (Wang et al.
+    is shorter than the teacher's t, it is lengthened along e; beyond, only its cosine with e counts (Wang et al.
     2023, ND).
 
     Args:
         student: float [B, D].
         teacher: float [B, D]; no gradient flows into it.
-        means: float [B, D], the mean of the teacher's representations of each example's class, of any length; zeros
-            where it is not known, which costs 1 and moves nothing. No gradient flows into it.
+        means: float [B, D], the mean of the teacher's representations of each example's class, of any norm; zeros where
+            it is not known, where the loss is 1 without a gradient. No gradient flows into it.
         trust: float [B] in [0, 1].
 
     Returns:
-        The sum over examples, each in [0, 2]; and how many there were.
+        The sum over examples, each in [0, 2]; and their number.
     """
     vectors = student.float()
     directions = F.normalize(means.detach().float(), dim=-1, eps=_LEAST_NORM)

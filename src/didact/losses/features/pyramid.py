@@ -1,4 +1,4 @@
-"""Comparing two nets' maps stage by stage: what a student is taught by, and where it fails (Wang et al. 2021, STPM)."""
+"""Student-teacher feature pyramid matching: the loss, and the anomaly map (Wang et al. 2021, STPM)."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ def map_discrepancy(student: Tensor, teacher: Tensor) -> Tensor:
         float32 [B, H, W] in [0, 2]: one minus the cosine, where neither feature is zero.
 
     Raises:
-        ConfigError: other shapes.
+        ConfigError: the shapes differ, or are not [B, C, H, W].
     """
     if student.ndim != 4 or student.shape != teacher.shape:
         raise ConfigError(
@@ -41,20 +41,20 @@ def pyramid_matching(discrepancies: Sequence[Tensor], *, trust: Tensor | None = 
         trust: float [B] in [0, 1].
 
     Returns:
-        The sum over examples, and how many there were.
+        The sum over examples, and their number.
     """
     return weigh(torch.stack([one.flatten(1).mean(1) for one in discrepancies]).sum(0), trust)
 
 
 def anomaly_map(discrepancies: Sequence[Tensor], size: Sequence[int]) -> Tensor:
-    """Where a student fails at every stage: the product of the discrepancies, each brought to the size of the image.
+    """The anomaly map: the product of the discrepancies of all stages, each interpolated to the size of the image.
 
     Args:
         discrepancies: a float [B, H, W] for each stage, as `map_discrepancy` gives them; H and W may differ.
-        size: height and width of the map, (H, W); what is smaller is interpolated bilinearly.
+        size: height and width of the map, (H, W); smaller maps are interpolated bilinearly.
 
     Returns:
-        float [B, 1, H, W], 0 or more; more is less like what the student has seen.
+        float [B, 1, H, W], 0 or more; higher values are more anomalous.
     """
     scaled = [F.interpolate(one[:, None], list(size), mode="bilinear", align_corners=False) for one in discrepancies]
     return torch.stack(scaled).prod(0)

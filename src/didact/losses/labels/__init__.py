@@ -1,1 +1,1 @@
-"""Losses against labels, and what labels are made of: teachers' signals, votes, transformed inputs."""
+"""Losses against labels, and the sources of labels: teachers' signals, votes, transformed inputs."""

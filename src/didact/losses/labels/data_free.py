@@ -1,4 +1,4 @@
-"""What a generator of images minimises where a student is distilled without data."""
+"""The loss of an image generator in data-free distillation."""
 
 from torch import Tensor
 
@@ -11,7 +11,7 @@ from didact.types import Terms
 def generator_loss(
     logits: Tensor, teacher_logits: Tensor, *, disagreement: float, sureness: float, balance: float
 ) -> Tensor:
-    """Images on which student and teacher disagree, of which the teacher is sure, and in all classes.
+    """The loss of a generator of images: student and teacher disagree, the teacher is confident, classes are balanced.
 
     Adversarial distillation (Fang et al. 2019; Choi et al. 2020) with the terms of DAFL (Chen et al. 2019).
 

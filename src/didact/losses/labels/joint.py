@@ -1,7 +1,7 @@
-"""Labels of class and turn at once (Lee, Hwang and Shin 2020, "Self-supervised Label Augmentation").
+"""Joint labels of class and rotation (Lee, Hwang and Shin 2020, "Self-supervised Label Augmentation").
 
-With C classes and K turns of the inputs, the joint label of class c under turn k is c K + k. A batch of B examples is
-turned as a whole: row k B + b is example b under turn k.
+With C classes and K rotations ("turns") of the inputs, the joint label of class c under turn k is c K + k. Every turn
+is applied to the whole batch of B examples: row k B + b is example b under turn k.
 """
 
 import torch
@@ -26,7 +26,7 @@ def joint_labels(labels: Tensor, turns: int) -> Tensor:
 
 
 def joint_class_log_probs(logits: Tensor, turns: int, *, temperature: float = 1.0) -> Tensor:
-    """What joint logits say of the classes, all turns of an example taken together.
+    """Class log-probabilities from joint logits, aggregated over all turns of an example.
 
     The score of class c is the mean over the turns k of the logit of (c, k) for the example under turn k; the
     probabilities are their softmax (Lee et al., section 2.3, "aggregation").

@@ -20,7 +20,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, trust: Tensor | None = None
             (Szegedy et al. 2016): the loss is (1 - e) · cross-entropy + e · mean_c(-log p_c).
 
     Returns:
-        The sum over labelled examples of -log p(label), or of -sum_c label_c log p_c; and how many there were.
+        The sum over labelled examples of -log p(label), or of -sum_c label_c log p_c; and their number.
     """
     log_probs = F.log_softmax(logits.float(), -1)
     if label_smoothing:
@@ -58,7 +58,7 @@ def squared_error(predictions: Tensor, targets: Tensor, *, trust: Tensor | None 
         trust: float [B] in [0, 1].
 
     Returns:
-        The sum of squared differences, and how many targets there were.
+        The sum of squared differences, and the number of targets.
     """
     there = is_labelled(targets)
     error = torch.where(there, predictions.float().view(-1) - targets.nan_to_num(), 0.0)
@@ -75,14 +75,14 @@ def label_loss(logits: Tensor, labels: Tensor, *, trust: Tensor | None = None, l
         label_smoothing: in [0, 1); 0 for a regression.
 
     Raises:
-        DataError: numbers as labels for a learner that answers with classes.
+        DataError: numbers as labels for a learner of classes.
         ConfigError: label smoothing of a regression.
     """
     if labels.is_floating_point() and labels.ndim == 1:
         if label_smoothing:
             raise ConfigError(f"label_smoothing is {label_smoothing:g}, but a regression has no classes; set it to 0.")
         if logits.shape[-1] != 1:
-            raise DataError(f"The labels are numbers, but the learner answers with {logits.shape[-1]} classes.")
+            raise DataError(f"The labels are numbers, but the learner has {logits.shape[-1]} classes as outputs.")
         return squared_error(logits, labels, trust=trust)
     return cross_entropy(logits, labels, trust=trust, label_smoothing=label_smoothing)
 
@@ -96,12 +96,12 @@ def mixed_cross_entropy(
         logits: float [B, C], of the mixtures.
         labels: int64 [B], of the first examples; `IGNORE` is left out of the sum and of the count.
         others: int64 [B], of the second examples; likewise.
-        share: in [0, 1], how much of the first there is: a number or a scalar tensor.
+        share: in [0, 1], the share of the first: a number or a scalar tensor.
         trust: float [B] in [0, 1], a weight of each mixture in the sum and in the count.
 
     Returns:
-        The sum of share · cross-entropy with the first label and 1 - share of that with the second; the count weighs
-        what there was in the same way.
+        The sum of share times the cross-entropy with the first label and 1 - share times that with the second; the
+        count is weighted likewise.
     """
     first, second = (cross_entropy(logits, one, trust=trust) for one in (labels, others))
     rest = 1.0 - share

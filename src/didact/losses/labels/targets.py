@@ -1,4 +1,4 @@
-"""What a teacher's signal asks of a student."""
+"""Losses of a student against a teacher's signal."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,18 +26,18 @@ class SoftTargetConfig:
 def target_log_probs(signal: Signal, temperature: float, *, classes: int) -> Tensor:
     """A teacher's log-probabilities of the classes, softened.
 
-    To soften probabilities p to p^(1/temperature), normalised, is the same as to divide logits by the temperature.
+    Softening probabilities p to p^(1/temperature), normalised, is the same as dividing logits by the temperature.
 
     Args:
-        signal: about classes.
+        signal: of classes.
         temperature: above 0; 1 changes nothing.
-        classes: the number of classes, C, where the signal doesn't say it.
+        classes: the number of classes, C, where the signal does not determine it.
 
     Returns:
         float32 [B, C], finite: no less than `LOG_FLOOR`.
 
     Raises:
-        TeacherError: the signal says nothing about classes.
+        TeacherError: the signal has no probabilities of classes.
     """
     check_range("temperature", temperature, above=0.0)
     return signal.log_softmax(temperature, outcomes=classes).float()
@@ -53,8 +53,8 @@ def distillation_loss(logits: Tensor, signal: Signal, *, temperature: float = 1.
 
     Args:
         logits: the student's, float [B, C] or [B, 1].
-        signal: the teacher's; its trust weighs the examples, and a hard label of `IGNORE` is an abstention.
-        temperature: softens both sides; of no consequence for a regression.
+        signal: the teacher's; its trust weights the examples, and a hard label of `IGNORE` is an abstention.
+        temperature: softens both sides; ignored for a regression.
     """
     if isinstance(signal, Labels) and signal.is_target:
         return squared_error(logits, signal.labels, trust=signal.trust)
@@ -65,7 +65,7 @@ def distillation_loss(logits: Tensor, signal: Signal, *, temperature: float = 1.
 def group_distillation_loss(
     logits: Tensor, signal: Signal, group: Sequence[int], mask: Tensor, *, temperature: float = 1.0
 ) -> Term:
-    """The `distillation_loss` within a group of classes, whose probabilities are normalised among themselves.
+    """The `distillation_loss` within a group of classes, whose probabilities are renormalised.
 
     Args:
         logits: the student's, float [B, C].
@@ -80,11 +80,11 @@ def group_distillation_loss(
 
 
 def target_features(signal: Signal, tap: str) -> Tensor:
-    """What a teacher shows of one of its parts.
+    """The features of a teacher at a tap.
 
     Args:
-        signal: `Features`, from a teacher that was asked for them by `tap`.
-        tap: the name that it was asked for.
+        signal: `Features`, from a teacher whose `tap` was called.
+        tap: the name that was given there.
 
     Returns:
         [B, ...], without a gradient.

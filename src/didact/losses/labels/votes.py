@@ -1,4 +1,4 @@
-"""Answers that agree, in the place of answers that are known.
+"""Pseudo-labels by majority vote, in place of reference answers.
 
 Axis letters: B completions.
 """
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def majority_vote(answer: Tensor, group: Tensor) -> Tensor:
-    """Which completions give the answer that their group gives most often.
+    """Mark the completions that give the majority answer of their group.
 
     Args:
         answer: int64 [B], the same number for equal answers.
@@ -21,7 +21,7 @@ def majority_vote(answer: Tensor, group: Tensor) -> Tensor:
 
 
 def cross_view_vote(answer: Tensor, group: Tensor, view: Tensor) -> Tensor:
-    """Which completions at one wording of a prompt give the answer that is most frequent at the other (Co-Reward).
+    """Mark the completions of one wording of a prompt that give the majority answer of the other (Co-Reward).
 
     Args:
         answer: int64 [B], the same number for equal answers.
@@ -39,13 +39,13 @@ def cross_view_vote(answer: Tensor, group: Tensor, view: Tensor) -> Tensor:
 
 
 def _elected(answer: Tensor, group: Tensor) -> Tensor:
-    """For each completion, the answer that its group gives most often: int64 [B]."""
+    """For each completion, the majority answer of its group: int64 [B]."""
     _, place = group.unique(return_inverse=True)
     _, kind = answer.unique(return_inverse=True)
     size, order = len(answer), torch.arange(len(answer), device=answer.device)
     ballots, number = (place * size + kind).unique(return_inverse=True)
     votes = torch.zeros_like(ballots).index_add(0, number, torch.ones_like(number))
-    # The number of votes decides, and among equals who comes first; the winner's place is what is left of the key.
+    # The number of votes decides, then the order; the winner's position is the remainder of the key.
     first = torch.full_like(ballots, size).scatter_reduce(0, number, order, "amin")
     key = votes[number] * size + (size - 1 - first[number])
     best = torch.zeros_like(key).scatter_reduce(0, place, key, "amax")

@@ -1,4 +1,4 @@
-"""Telling what belongs together from what does not: noise-contrastive estimation against a bank of examples."""
+"""Noise-contrastive estimation against a bank of examples."""
 
 import torch
 from torch import Tensor
@@ -23,24 +23,25 @@ def nce_loss(
     """The objective of contrastive representation distillation (Tian et al. 2020, section 3.1), negated.
 
     A critic h = e^s / (e^s + K z), with s an inner product over the temperature, K the number of negatives and z the
-    normaliser, is to say 1 of the pair that belongs together and 0 of the others. It is computed as log h =
+    normaliser, is trained to give 1 for the positive pair and 0 for the negative ones. It is computed as log h =
     logsigmoid(s - log K z) and log(1 - h) = logsigmoid(log K z - s), which do not overflow.
 
     Args:
-        anchors: float [B, D], usually of length 1; the gradient flows into them.
-        positives: float [B, D], what each anchor belongs with; the gradient flows into them where they carry one.
+        anchors: float [B, D], usually normalised; the gradient flows into them.
+        positives: float [B, D], the positive of each anchor; the gradient flows into them where they carry one.
         negatives: float [N, D], shared by all anchors; no gradient flows into them.
         log_normaliser: log z, a number or a scalar tensor. In the paper z = 1 / (number of examples); the authors' code
             has the mean of e^s over the first batch, which `nce_log_normaliser` gives.
         temperature: above 0.
-        left_out: bool [B, N], the negatives that an anchor is not compared with; None for none.
+        left_out: bool [B, N], the negatives that are excluded for each anchor; None for none.
         trust: float [B] in [0, 1].
 
     Returns:
-        The sum over anchors of -log h(positive) - sum over negatives of log(1 - h(negative)); and how many anchors.
+        The sum over anchors of -log h(positive) - sum over negatives of log(1 - h(negative)); and the number of
+        anchors.
 
     Raises:
-        ConfigError: widths that differ, or a temperature out of range.
+        ConfigError: the widths differ, or the temperature is out of range.
     """
     check_range("temperature", temperature, above=0.0)
     _check_widths(anchors, positives, negatives)
@@ -60,7 +61,7 @@ def nce_loss(
 def nce_log_normaliser(
     anchors: Tensor, negatives: Tensor, *, temperature: float = 0.07, left_out: Tensor | None = None
 ) -> Tensor:
-    """The normaliser under which an average pair has even odds but for the number of negatives, in logarithms.
+    """The logarithm of the normaliser z: the mean of e^s over pairs.
 
     The authors' code divides e^s by Z = M · mean(e^s) and compares it with K / M, M being the number of examples;
     together that is K · mean(e^s).
@@ -69,7 +70,7 @@ def nce_log_normaliser(
         anchors: float [B, D].
         negatives: float [N, D].
         temperature: above 0.
-        left_out: bool [B, N], pairs that are not there.
+        left_out: bool [B, N], pairs that are excluded.
 
     Returns:
         Scalar, without a gradient: the logarithm of the mean of e^s over the pairs.

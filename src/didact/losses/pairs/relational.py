@@ -1,7 +1,7 @@
 """Relations between the examples of a batch: distances of pairs and angles of triplets.
 
 Everything is computed from the matrix of inner products G [B, B] of the centred representations, so that no tensor of
-differences [B, B, D] is ever made: |x_i - x_j|² = G_ii + G_jj - 2 G_ij, and the inner product of the two sides that
+differences [B, B, D] is needed: |x_i - x_j|² = G_ii + G_jj - 2 G_ij, and the inner product of the two sides that
 meet at j is G_ik - G_ij - G_jk + G_jj.
 """
 
@@ -17,22 +17,22 @@ from didact.losses._precision import full_precision
 from didact.types import Term
 
 COINCIDENT = 1e-6
-"""A squared distance below this share of the two squared norms can't be told from 0 in float32, and counts as 0."""
+"""A squared distance below this share of the two squared norms cannot be distinguished from 0 in float32, and is 0."""
 TILE = 1 << 18
 """How many angles are computed at once: few enough to stay in a processor's cache."""
 
 
 def rkd_distance(student: Tensor, teacher: Tensor, *, trust: Tensor | None = None) -> Term:
-    """RKD-D: the distances between examples, in units of their mean, are those of the teacher (Park et al. 2019).
+    """RKD-D: match the teacher's distances between examples, in units of their mean (Park et al. 2019).
 
     Args:
         student: float [B, ...], flattened; B at least 2.
         teacher: float [B, ...], of any width; no gradient flows into it.
-        trust: float [B] in [0, 1]; a pair is weighed by the product of its two.
+        trust: float [B] in [0, 1]; a pair is weighted by the product of its two.
 
     Returns:
         The sum over all B² ordered pairs (an example with itself included, as in the authors' code) of the Huber loss
-        between the two distances, each divided by the mean of the positive ones; and how many pairs there are.
+        between the two distances, each divided by the mean of the positive ones; and the number of pairs.
 
     Raises:
         DataError: a batch of one, which has no pairs.
@@ -48,16 +48,16 @@ def rkd_distance(student: Tensor, teacher: Tensor, *, trust: Tensor | None = Non
 
 
 def rkd_angle(student: Tensor, teacher: Tensor, *, trust: Tensor | None = None) -> Term:
-    """RKD-A: the angles that examples form with each other are those of the teacher (Park et al. 2019).
+    """RKD-A: match the teacher's angles between triplets of examples (Park et al. 2019).
 
     Args:
         student: float [B, ...], flattened; B at least 2.
         teacher: float [B, ...], of any width; no gradient flows into it.
-        trust: float [B] in [0, 1]; a triplet is weighed by the product of its three.
+        trust: float [B] in [0, 1]; a triplet is weighted by the product of its three.
 
     Returns:
         The sum over all B³ ordered triplets (degenerate ones, whose cosine is 0, included, as in the authors' code) of
-        the Huber loss between the cosines; and how many triplets there are. It can be differentiated once.
+        the Huber loss between the cosines; and the number of triplets. It can be differentiated once.
 
     Raises:
         DataError: a batch of one, which has no angles.
@@ -79,9 +79,9 @@ def check_pairs(features: Tensor) -> None:
 
 
 def _gram(features: Tensor) -> Tensor:
-    """Inner products [B, B] of the representations less their mean, which keeps digits where the mean is large."""
+    """Inner products [B, B] of the centred representations, which are accurate where the mean is large."""
     flat = features.float().flatten(1)
-    # In double precision, which costs little for B² products and keeps the differences that are taken of them.
+    # In double precision, which costs little for B² products and keeps their differences accurate.
     flat = (flat - flat.detach().mean(0)).double()
     with full_precision(flat):
         return (flat @ flat.T).float()
@@ -141,7 +141,7 @@ class _AngleLoss(torch.autograd.Function):
 
 
 def _cosines(gram: Tensor, inverse: Tensor, j: slice) -> Tensor:
-    """Cosines of the angles at each vertex of the tile between i and k: [tile, B, B], 0 where a side has no length."""
+    """Cosines of the angles at each vertex of the tile between i and k: [tile, B, B], 0 where a side has length 0."""
     sides = gram[j] - gram.diagonal()[j].unsqueeze(1)
     products = gram.unsqueeze(0) - sides.unsqueeze(2)
     products -= gram[j].unsqueeze(1)
@@ -151,7 +151,7 @@ def _cosines(gram: Tensor, inverse: Tensor, j: slice) -> Tensor:
 def _huber(difference: Tensor, trust: Tensor | None, j: slice) -> tuple[Tensor, Tensor]:
     """The slope of the Huber loss of a tile, in place, and its sum."""
     bounded = difference.clamp(-1.0, 1.0)
-    # Huber's loss is s (d - s / 2) where s is d, kept within 1.
+    # The Huber loss is s (d - s / 2), where s is d clipped to [-1, 1].
     losses = difference.sub_(bounded, alpha=0.5).mul_(bounded)
     if trust is None:
         return bounded, losses.sum()

@@ -1,4 +1,4 @@
-"""Optimal transport between what a student and a teacher say of a whole batch."""
+"""Optimal transport between a student's and a teacher's distributions over a batch."""
 
 from typing import Any
 
@@ -10,22 +10,22 @@ from didact.losses._precision import full_precision
 from didact.types import Term
 
 LEAST_REGULARISATION = 0.05
-"""Below it, the scalings of a plan between distributions leave float32."""
+"""Below it, the scalings of a plan between distributions leave the range of float32."""
 
 
 def sinkhorn_plan(cost: Tensor, *, regularisation: float, iterations: int, mass: Tensor | None = None) -> Tensor:
-    """The transport plan that Sinkhorn's iterations reach from exp(-cost / regularisation) (Cuturi 2013).
+    """The transport plan of Sinkhorn's iterations, starting from exp(-cost / regularisation) (Cuturi 2013).
 
-    Rows, then columns are scaled to the masses wanted, again and again. The gradient goes through all iterations.
+    Each iteration scales rows, then columns, to the given masses. The gradient flows through all iterations.
 
     Args:
         cost: float [B, B], 0 or more.
         regularisation: weight of the plan's entropy, above 0; the smaller, the nearer the plan is to the cheapest.
-        iterations: how often rows and columns are scaled, 1 or more.
-        mass: float [B], 0 or more: what each row and each column is to sum to; 1 by default.
+        iterations: the number of iterations, 1 or more.
+        mass: float [B], 0 or more: the target sum of each row and of each column; 1 by default.
 
     Returns:
-        float [B, B]; its columns sum to `mass`, its rows nearly.
+        float [B, B]; its columns sum to `mass`, its rows approximately.
 
     Raises:
         ConfigError: the regularisation or the number of iterations is out of range.
@@ -33,8 +33,8 @@ def sinkhorn_plan(cost: Tensor, *, regularisation: float, iterations: int, mass:
     check_range("regularisation", regularisation, above=0.0)
     check_range("iterations", iterations, at_least=1)
     wanted = cost.new_ones(cost.shape[0]) if mass is None else mass
-    # The kernel with its rows and columns scaled such that each keeps an entry of 1, whatever underflows; the columns'
-    # scale is taken back where the iterations start.
+    # The kernel's rows and columns are scaled such that each has an entry of 1, whatever underflows; the iterations
+    # start from the inverse of the columns' scale.
     with torch.no_grad():
         rows = cost.amin(1, keepdim=True)
         columns = (cost - rows).amin(0, keepdim=True)
@@ -46,8 +46,8 @@ def sinkhorn_plan(cost: Tensor, *, regularisation: float, iterations: int, mass:
 class _Scaled(torch.autograd.Function):
     """A kernel scaled by Sinkhorn's iterations.
 
-    The backward pass is written out, because the outer products of all iterations then are one matrix product, where
-    autograd would add up a matrix for each.
+    The backward pass is written out: the outer products of all iterations are then one matrix product, where autograd
+    would add up a matrix for each.
     """
 
     @staticmethod
@@ -95,10 +95,10 @@ def sinkhorn_distance(
     iterations: int = 20,
     trust: Tensor | None = None,
 ) -> Term:
-    """The cost of moving a batch of a student's answers onto the teacher's (Cui et al. 2024, SinKD).
+    """The optimal transport cost between a student's and a teacher's predictions for a batch (Cui et al. 2024, SinKD).
 
-    Moving the student's answer to one example onto the teacher's answer to another costs the sum of the absolute
-    differences of their probabilities; the Sinkhorn plan says how much of each is moved where.
+    Moving the student's prediction for one example onto the teacher's for another costs the sum of the absolute
+    differences of their probabilities; the Sinkhorn plan determines how much is moved where.
 
     Args:
         logits: the student's, float [B, C].
@@ -106,11 +106,11 @@ def sinkhorn_distance(
         temperature: above 0; divides the student's logits.
         regularisation: see `sinkhorn_plan`; `LEAST_REGULARISATION` or more.
         iterations: see `sinkhorn_plan`.
-        trust: float [B] in [0, 1]: how much mass each example has on both sides.
+        trust: float [B] in [0, 1]: the mass of each example on both sides.
 
     Returns:
-        The cost of the plan whose rows and columns have a mass of 1, or of the example's trust; and the mass that there
-        was. The mean is the distance between the two batches as uniform distributions, in [0, 2].
+        The cost of the plan whose rows and columns have a mass of 1, or of the example's trust; and the total mass. The
+        mean is the distance between the two batches as uniform distributions, in [0, 2].
     """
     check_range("temperature", temperature, above=0.0)
     check_range("regularisation", regularisation, at_least=LEAST_REGULARISATION)

@@ -1,4 +1,4 @@
-"""Figures over groups of completions to the same prompt, and advantages from them.
+"""Statistics over groups of completions of the same prompt, and advantages from them.
 
 Axis letters: B completions.
 """
@@ -9,7 +9,7 @@ from torch import Tensor
 from didact.errors import check_choice
 
 LEAST_SPREAD = 1e-6
-"""Rewards that differ by less than this share of the largest of them are the same: what is left is rounding."""
+"""Rewards that differ by less than this share of the largest of them are equal up to rounding."""
 BASELINES = ("none", "mean", "leave_one_out")
 
 
@@ -33,7 +33,7 @@ def group_mean(values: Tensor, group: Tensor, known: Tensor | None = None) -> Te
     Args:
         values: float [B].
         group: int64 [B], the same for completions of one prompt.
-        known: float [B] of 0 and 1: the completions that count; all by default. Where none does, the mean is 0.
+        known: float [B] of 0 and 1: the completions that count; all by default. The mean of none is 0.
 
     Returns:
         As `values` [B]: for each completion, the figure of its group.
@@ -55,25 +55,25 @@ def group_advantages(
     Args:
         reward: float [B].
         group: int64 [B], the same for completions of one prompt.
-        trust: float [B]; completions with trust 0 (of which no verifier could tell) count for nothing: they are left
-            out of their group's figures, and their advantage is 0.
-        baseline: what is subtracted: the group's `mean` (GRPO; Shao et al. 2024), the mean of the others
+        trust: float [B]; completions with trust 0 (for which every verifier abstained) are left out of their group's
+            statistics, and their advantage is 0.
+        baseline: the baseline that is subtracted: the group's `mean` (GRPO; Shao et al. 2024), the mean of the others
             (`leave_one_out`, RLOO; Ahmadian et al. 2024), or `none`.
-        scale: divide by the group's standard deviation (of a sample, n - 1), as GRPO does. A group without any gets 0.
+        scale: divide by the group's standard deviation (n - 1), as GRPO does; a group of equal rewards gets 0.
 
     Returns:
         float32 [B]; exactly 0 in groups whose rewards are all the same (see `dead_groups`), unless the baseline is
         `none` and nothing is scaled.
 
     Raises:
-        ConfigError: another baseline.
+        ConfigError: an unknown baseline.
     """
     check_choice("baseline", baseline, BASELINES)
     reward = reward.float()
     known = torch.ones_like(reward) if trust is None else (trust > 0).float()
     dead = dead_groups(reward, group, trust) > 0
     count = group_sum(known, group)
-    # What is left of equal rewards behind their mean is rounding.
+    # Equal rewards minus their mean leave rounding errors.
     centred = ((reward - group_mean(reward, group, known)) * known).masked_fill(dead, 0.0)
     if baseline == "none":
         found = reward * known
@@ -91,12 +91,12 @@ def group_advantages(
 def dead_groups(reward: Tensor, group: Tensor, trust: Tensor | None = None) -> Tensor:
     """Mark the completions of groups whose rewards are all equal, which have no advantage to learn from.
 
-    Rewards are the same where they differ by at most `LEAST_SPREAD` times the largest of them.
+    Rewards are equal where they differ by at most `LEAST_SPREAD` times the largest of them.
 
     Args:
         reward: float [B].
         group: int64 [B].
-        trust: as for `group_advantages`; a group of which nothing is known is dead too.
+        trust: as for `group_advantages`; a group without known rewards is dead too.
 
     Returns:
         float [B] of 0 and 1.
@@ -114,7 +114,7 @@ def failed_groups(correct: Tensor, group: Tensor) -> Tensor:
     """Mark the completions of prompts that no completion solves.
 
     Args:
-        correct: float [B], above 0 for a completion that is right.
+        correct: float [B], above 0 for a correct completion.
         group: int64 [B], the same for completions of one prompt.
 
     Returns:

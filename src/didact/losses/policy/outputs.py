@@ -17,8 +17,8 @@ from didact.types import Batch, Signal, Term, TokenOutput
 _SHOWN = {"reward": "trust", "truth": "", "unique": "correct", "repetition": "", "dead": ""}
 """Tensors of a batch of rollouts that are metrics, each with the tensor that weights it."""
 _OWN = "own"
-"""float [B]: 1 for completions of the learner, 0 for those of others, which metrics leave out; where it is missing, all
-are the learner's."""
+"""float [B]: 1 for completions of the learner, 0 for those of others, which metrics exclude; without it, all are the
+learner's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class PolicyOutputs:
 
     rows: CompletionTokens
     log_probs: Tensor
-    """float [N], now; differentiable. At the temperature at which the completions were sampled, as all that follows."""
+    """float [N], current; differentiable. At the temperature at which the completions were sampled, like the others."""
     entropy: Tensor
     """float [N], of the distribution that each token is drawn from, in nats; differentiable."""
     old_log_probs: Tensor
@@ -36,7 +36,7 @@ class PolicyOutputs:
     """float [N]."""
 
     def signal_log_probs(self, signal: Signal) -> Tensor:
-        """Another model's log-probabilities of the tokens, from what it says at every position [B, T]: float [N]."""
+        """Another model's log-probabilities of the tokens, from its signal [B, T]: float [N]."""
         said, rows = self.rows.pick_signal(signal), self.rows
         return signal_log_probs(said, rows.targets, vocabulary=rows.head.vocabulary, temperature=self.temperature)
 
@@ -78,8 +78,8 @@ def add_advantages(
 
     Args:
         batch: verified rollouts.
-        reward: float [B] in the place of the batch's own.
-        group: int64 [B] in the place of the prompts: what is compared with what.
+        reward: float [B], in place of the batch's own.
+        group: int64 [B], in place of the prompts: the groups within which rewards are compared.
         baseline: see `group_advantages`; likewise `scale`.
         scale: see `baseline`.
     """
@@ -146,7 +146,7 @@ def mean_token_probs(output: TokenOutput, batch: Batch) -> Tensor:
 
     Args:
         output: the policy's.
-        batch: with `completion_mask`, which selects the tokens, such as those of the answer after its rationale.
+        batch: with `completion_mask`, which selects the tokens, such as those of the answer after a rationale.
 
     Returns:
         float [B] in [0, 1]; 0 for a row without such tokens.

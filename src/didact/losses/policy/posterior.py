@@ -1,6 +1,6 @@
 """The posterior of a language model given a reward, as the target of policy optimisation.
 
-The target is pi*(x) = pi0(x) exp(r(x) / beta) / Z, the reference after the evidence of the reward (Korbak, Perez and
+The target is pi*(x) = pi0(x) exp(r(x) / beta) / Z, the posterior of the reference given the reward (Korbak, Perez and
 Buckley 2022, "RL with KL penalties is better viewed as Bayesian inference"). Axis letters: B completions.
 """
 
@@ -18,8 +18,8 @@ def posterior_log_ratio(log_probs: Tensor, reference: Tensor, reward: Tensor, be
     """The log-ratio of the target to the policy that sampled each completion, up to log Z.
 
     Args:
-        log_probs: float [B], of whole completions, by the policy that made them.
-        reference: float [B], by the reference.
+        log_probs: float [B], of whole completions, under the policy that sampled them.
+        reference: float [B], under the reference.
         reward: float [B].
         beta: above 0; the reward that is worth a nat.
 
@@ -42,7 +42,7 @@ def log_normaliser(ratio: Tensor, group: Tensor, trust: Tensor | None = None) ->
         trust: float [B]; completions with trust 0 are left out.
 
     Returns:
-        As `ratio` [B], the same within each group; -inf where nothing is known.
+        As `ratio` [B], the same within each group; -inf for a group without known rewards.
     """
     _, place = group.unique(return_inverse=True)
     known = torch.ones_like(ratio, dtype=torch.bool) if trust is None else trust > 0
@@ -54,15 +54,15 @@ def log_normaliser(ratio: Tensor, group: Tensor, trust: Tensor | None = None) ->
 
 
 def running_log_mean(log_mean: Tensor, times: Tensor, log_value: Tensor) -> tuple[Tensor, Tensor]:
-    """Update running means that are kept as logarithms, since their size ranges widely.
+    """Update running means that are kept as logarithms, since they range over many orders of magnitude.
 
     Args:
-        log_mean: float [B], the logarithms of the means so far; whatever it is, where nothing was seen yet.
-        times: float [B], of how many values each is the mean.
-        log_value: float [B], the logarithms of what comes now; -inf is no observation.
+        log_mean: float [B], the logarithms of the means so far; any value where there is no observation yet.
+        times: float [B], the number of observations in each mean.
+        log_value: float [B], the logarithms of the new values; -inf is no observation.
 
     Returns:
-        The same two with this time included, in their data types; a mean of nothing is -inf.
+        The updated means and numbers, in their dtypes; a mean of nothing is -inf.
     """
     seen = log_value > -torch.inf
     moved = torch.logaddexp(times.log() + log_mean, log_value.to(log_mean)) - (times + 1.0).log()
@@ -90,16 +90,16 @@ def posterior_advantages(
     Args:
         ratio: float [B], see `posterior_log_ratio`.
         group: int64 [B], the same for completions of one prompt.
-        trust: float [B]; completions with trust 0 have no advantage, and count for nothing.
+        trust: float [B]; completions with trust 0 have the advantage 0, and do not affect the others.
         divergence: `reverse` or `forward`.
-        normaliser: float [B], log Z for `forward`; by default what the completions of the same prompt give, by which
-            their weights are self-normalised.
+        normaliser: float [B], log Z for `forward`; estimated from the completions of the same prompt by default, so
+            that their weights are self-normalised.
 
     Returns:
         float32 [B].
 
     Raises:
-        ConfigError: another divergence.
+        ConfigError: an unknown divergence.
     """
     check_choice("divergence", divergence, DIVERGENCES)
     if divergence == "reverse":

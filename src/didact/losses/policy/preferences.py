@@ -1,4 +1,4 @@
-"""Preferences between completions: pairs made from ratings, and the loss that learns from them.
+"""Preferences between completions: the DPO loss, and pairs from ratings.
 
 Axis letters: P pairs, Q prompts, K completions to each.
 """
@@ -23,33 +23,33 @@ def dpo_loss(
     -log sigmoid(beta ((chosen - reference_chosen) - (rejected - reference_rejected))).
 
     Args:
-        chosen: float [P], log-probabilities of whole preferred answers, differentiable.
-        rejected: float [P], of the other answers.
-        reference_chosen: float [P], by the reference.
+        chosen: float [P], log-probabilities of whole chosen completions, differentiable.
+        rejected: float [P], of the rejected completions.
+        reference_chosen: float [P], under the reference.
         reference_rejected: float [P].
-        beta: above 0; how much a departure from the reference costs.
+        beta: above 0; the strength of the KL penalty against the reference.
 
     Returns:
         float [P].
 
     Raises:
-        ConfigError: beta out of its range.
+        ConfigError: beta out of range.
     """
     check_range("beta", beta, above=0.0)
     return -F.logsigmoid(beta * ((chosen - reference_chosen) - (rejected - reference_rejected)))
 
 
 def best_vs_rest(rating: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Pair the best answer to each prompt with every other answer, from the largest gap to the smallest.
+    """Pair the best completion of each prompt with every other one, from the largest gap to the smallest.
 
-    A pair is the easier the further its ratings lie apart (Pattnaik et al. 2024, Curry-DPO).
+    The larger the gap between its ratings, the easier a pair (Pattnaik et al. 2024, Curry-DPO).
 
     Args:
-        rating: float [Q, K], higher is better; NaN where a prompt has fewer answers.
+        rating: float [Q, K], higher is better; NaN where a prompt has fewer completions.
 
     Returns:
-        Which answer is the best, int64 [Q] (the first of several); the others, int64 [Q, K - 1], by falling gap; and
-        how much worse they are, as `rating` [Q, K - 1]. A gap of 0 is no pair.
+        The index of the best completion, int64 [Q] (the first of several); the others, int64 [Q, K - 1], by decreasing
+        gap; and their gaps, as `rating` [Q, K - 1]. A gap of 0 is no pair.
     """
     best = rating.nan_to_num(nan=-torch.inf).argmax(1, keepdim=True)
     gap, other = (rating.gather(1, best) - rating).nan_to_num().sort(dim=1, descending=True, stable=True)

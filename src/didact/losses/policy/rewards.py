@@ -10,7 +10,7 @@ from didact.errors import check_range
 from didact.losses.policy.groups import group_mean
 
 LEAST_DEVIATION = 1e-6
-"""Standard deviations of lengths, in tokens, below this are taken for none."""
+"""Standard deviations of lengths, in tokens, below this count as 0."""
 
 
 def penalise_length(
@@ -22,25 +22,25 @@ def penalise_length(
     strength: float = 0.2,
     where: Tensor | None = None,
 ) -> Tensor:
-    """Lower the reward of correct completions that are long compared with the correct ones of their prompt.
+    """Lower the reward of correct completions that are longer than other correct ones of their prompt.
 
-    A right answer keeps 1 - strength sigmoid((length - mean) / deviation) of its reward (Arora & Zanette 2025), with
-    the mean and the standard deviation (of all, n) of the lengths of the right answers to the same prompt; at the
-    mean where they do not differ. Wrong answers keep their reward.
+    The reward of a correct completion is multiplied by 1 - strength sigmoid((length - mean) / deviation) (Arora &
+    Zanette 2025), with the mean and the standard deviation (n) of the lengths of the correct completions of the same
+    prompt; by 1 - strength / 2 where their lengths do not differ. Incorrect completions keep their reward.
 
     Args:
         reward: float [B].
         correct: float [B] of 0 and 1.
         length: float [B], in tokens.
         group: int64 [B], the same for completions of one prompt.
-        strength: in [0, 1]; the most that a right answer loses.
-        where: bool [B], the completions that lose something; all by default.
+        strength: in [0, 1]; the largest share of its reward that a correct completion loses.
+        where: bool [B], the completions that are penalised; all by default.
 
     Returns:
         float [B].
 
     Raises:
-        ConfigError: a strength out of its range.
+        ConfigError: a strength out of range.
     """
     check_range("strength", strength, at_least=0.0, at_most=1.0)
     centred = length.float() - group_mean(length.float(), group, correct)

@@ -1,4 +1,4 @@
-"""Which completions, and which of their tokens, a policy learns from.
+"""Selection of the completions and tokens that a policy learns from.
 
 Axis letters: B completions, N tokens.
 """
@@ -11,9 +11,9 @@ from didact.losses.policy.groups import group_mean
 
 
 def max_variance_subset(values: Tensor, count: int) -> Tensor:
-    """The subset of a given size that has the highest variance.
+    """The subset of a given size with the highest variance.
 
-    It always consists of some of the lowest values and some of the highest, so that only the ways to divide the size
+    It always consists of some of the lowest values and some of the highest, so that only the splits of the size
     between them are compared.
 
     Args:
@@ -21,15 +21,15 @@ def max_variance_subset(values: Tensor, count: int) -> Tensor:
         count: the size, from 1 to B.
 
     Returns:
-        int64 [count], where they are, ascending. Where values are equal, earlier ones are taken for lower; where
-        subsets are, the one with more of the highest values comes first.
+        int64 [count], their indices, ascending. Among equal values, earlier ones count as lower; among equal subsets,
+        the one with more of the highest values is chosen.
 
     Raises:
         ConfigError: a count out of its range.
     """
     check_range("count", count, at_least=1, at_most=len(values))
     order = values.argsort(stable=True)
-    # A window of the sorted values that goes round their end: row k has the k lowest and the count - k highest.
+    # A cyclic window of the sorted values: row k has the k lowest and the count - k highest.
     low = torch.arange(count + 1, device=values.device)[:, None]
     place = (torch.arange(count, device=values.device)[None] + low - count) % len(values)
     variance = values.double()[order][place].var(1, correction=0)
@@ -42,7 +42,7 @@ def informative_tokens(advantage: Tensor, entropy: Tensor, share: float, weight:
     Args:
         advantage: float [N].
         entropy: float [N], of the distribution that each token was drawn from.
-        share: of the tokens that count, how many are chosen, rounded up; in [0, 1].
+        share: the share of the counted tokens that is chosen, rounded up; in [0, 1].
         weight: float [N] of 0 and 1, what counts; None for all.
 
     Returns:
@@ -60,11 +60,11 @@ def informative_tokens(advantage: Tensor, entropy: Tensor, share: float, weight:
 
 
 def token_covariances(log_probs: Tensor, advantage: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Each token's part in the covariance of log-probability and advantage, which drives the fall of entropy.
+    """Each token's contribution to the covariance of log-probability and advantage, which drives the entropy's decline.
 
     Under a step of natural policy gradient, the entropy of a softmax policy changes by about minus this covariance
-    times the step's size (the paper's theorem 2): likely tokens that are praised, and unlikely ones that are blamed,
-    make it fall.
+    times the step size (theorem 2 of the paper): likely tokens with a positive advantage, and unlikely ones with a
+    negative one, lower it.
 
     Args:
         log_probs: float [N].
@@ -87,10 +87,10 @@ def sample_in_band(values: Tensor, share: float, low: float, high: float, draws:
 
     Args:
         values: float [N].
-        share: of all N tokens, how many are chosen (fewer where the band holds fewer; at least one); in [0, 1].
+        share: the share of all N tokens that is chosen (fewer where the band has fewer; at least one); in [0, 1].
         low: the band's lower end.
         high: its upper end.
-        draws: float [N] in [0, 1), what decides; the lowest are chosen.
+        draws: float [N] in [0, 1), uniform; the lowest are chosen.
 
     Returns:
         bool [N].
@@ -114,8 +114,8 @@ def best_of_group(score: Tensor, group: Tensor, count: int) -> Tensor:
 
     Args:
         score: float [B].
-        group: int64 [B], the same for answers to one prompt.
-        count: how many are chosen of each prompt, at least 1; all where there are fewer. Of equals, the first.
+        group: int64 [B], the same for completions of one prompt.
+        count: the number per prompt, at least 1; all where there are fewer. Among ties, the first.
 
     Returns:
         bool [B].
@@ -138,8 +138,8 @@ def most_accurate_groups(correct: Tensor, group: Tensor, share: float) -> Tensor
     Args:
         correct: float [B] of 0 and 1.
         group: int64 [B], the same for completions of one prompt.
-        share: of the prompts, how many are chosen, rounded up; in [0, 1]. Among prompts that are answered equally
-            well, those with the lower number in `group` come first.
+        share: the share of prompts that is chosen, rounded up; in [0, 1]. Among prompts of equal accuracy, those with
+            the lower number in `group` come first.
 
     Returns:
         bool [B].

@@ -1,4 +1,4 @@
-"""Policy losses of single tokens.
+"""Policy losses per token.
 
 Axis letters: N tokens.
 """
@@ -34,15 +34,15 @@ def ppo_clip_loss(
 ) -> Tensor:
     """The clipped surrogate loss of proximal policy optimisation (Schulman et al. 2017, equation 7), negated.
 
-    With r the ratio of the probabilities now and then, -min(r A, clip(r, 1 - clip_low, 1 + clip_high) A). Where nothing
-    is clipped, its gradient is that of -r A, which at r = 1 is the policy gradient.
+    With r the ratio of the current probability to the old one, -min(r A, clip(r, 1 - clip_low, 1 + clip_high) A). Where
+    nothing is clipped, its gradient is that of -r A, which at r = 1 is the policy gradient.
 
     Args:
         log_probs: float [N], differentiable.
         old_log_probs: float [N], of the rollout policy.
         advantage: float [N].
         clip_low: in [0, 1].
-        clip_high: at least 0; above `clip_low`, unlikely tokens may grow faster than likely ones shrink (DAPO).
+        clip_high: at least 0; above `clip_low`, the probability of unlikely tokens may grow faster (DAPO).
 
     Returns:
         float [N].
@@ -68,8 +68,8 @@ def clip_mask(
 def k3_kl(log_probs: Tensor, reference_log_probs: Tensor) -> Tensor:
     """Estimate KL(policy || reference) from sampled tokens (Schulman 2020, "k3").
 
-    With d = log reference - log policy, exp(d) - 1 - d: never negative, and unbiased where the token comes from the
-    policy, as the mean of exp(d) is then 1.
+    With d = log reference - log policy, exp(d) - 1 - d: never negative, and unbiased where the token is sampled from
+    the policy, as the mean of exp(d) is then 1.
 
     Args:
         log_probs: float [N], differentiable.
@@ -85,8 +85,8 @@ def k3_kl(log_probs: Tensor, reference_log_probs: Tensor) -> Tensor:
 def policy_shaping_loss(log_probs: Tensor, advantage: Tensor, shape: float = 0.1) -> Tensor:
     """The off-policy loss with policy shaping (Yan et al. 2025, LUFFY; Yuan et al. 2025, AMPO).
 
-    For tokens that another model wrote: with p the policy's probability of a token, -p / (p + shape) A. It replaces the
-    ratio of p to the other model's probability, which is not needed, and gives unlikely tokens more weight: the
+    For tokens that another model sampled: with p the policy's probability of a token, -p / (p + shape) A. It replaces
+    the ratio of p to the other model's probability, which is not needed, and gives unlikely tokens more weight: the
     gradient of log p is weighted by shape p / (p + shape)^2, which is largest at p = shape.
 
     Args:
@@ -107,24 +107,24 @@ def policy_shaping_loss(log_probs: Tensor, advantage: Tensor, shape: float = 0.1
 def nft_loss(log_ratio: Tensor, right: Tensor, accuracy: Tensor, *, floor: float = 1.0) -> Tensor:
     """The loss of negative-aware fine-tuning (Chen et al. 2025, NFT), by token.
 
-    If a prompt is answered rightly with probability r by the rollout policy, that policy is a mixture of one that
-    gives the right answers and one that gives the wrong ones: old = r positive + (1 - r) negative. With R the ratio of
-    the learner, which stands for the positive policy, and the rollout policy, the negative one over it is
-    (1 - r R) / (1 - r). Right completions are fitted by the learner, -log R, and wrong ones by the negative policy,
+    If the rollout policy solves a prompt with probability r, it is a mixture of a policy of correct completions and one
+    of incorrect completions: old = r positive + (1 - r) negative. With R the ratio of the learner, which stands for the
+    positive policy, to the rollout policy, the ratio of the negative policy to it is (1 - r R) / (1 - r). Correct
+    completions are fitted by the learner, -log R, and incorrect ones by the negative policy,
     -log (1 - r R) / (1 - r).
 
     Args:
         log_ratio: float [N], log R of each token, differentiable.
-        right: float [N], 1 for tokens of right completions and 0 for those of wrong ones.
+        right: float [N], 1 for tokens of correct completions and 0 for those of incorrect ones.
         accuracy: float [N], r, in (0, 1).
-        floor: the least value of the negative policy's ratio, in (0, 1]; below it the value is the floor, and the
+        floor: the lowest value of the negative policy's ratio, in (0, 1]; below it the value is the floor, and the
             gradient that of the ratio over the floor (the paper's straight-through maximum). 1 is the paper's choice.
 
     Returns:
-        float [N]. Where R is 1, its gradient is -1 for right tokens and r / (1 - r) for wrong ones, in log R.
+        float [N]. At R = 1, its gradient in log R is -1 for correct tokens and r / (1 - r) for incorrect ones.
 
     Raises:
-        ConfigError: a floor out of its range.
+        ConfigError: a floor out of range.
     """
     check_range("floor", floor, above=0.0, at_most=1.0)
     ratio = log_ratio.exp()

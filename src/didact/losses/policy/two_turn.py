@@ -1,4 +1,4 @@
-"""Advantages and KL weights of two-turn rollouts: a first answer, and a second one that may correct it (Kumar et al.
+"""Advantages and KL weights of two-turn rollouts: a first completion, and a second that may correct it (Kumar et al.
 2024).
 
 Axis letters: B answers, P pairs of a first and a second one.
@@ -46,8 +46,8 @@ def add_two_turn_advantages(batch: Batch) -> Batch:
 def two_turn_advantages(advantage: Tensor, progress: Tensor, second: Tensor, *, bonus: float, early: bool) -> Tensor:
     """The advantages of a stage of training.
 
-    In the early stage, second answers alone have an advantage. Later both have, and second answers get a bonus for
-    progress: with the advantages of r2 + bonus (r2 - r1), since an advantage is linear in the reward.
+    In the early stage, only second answers have an advantage. Later both have, and second answers get a bonus for
+    progress: the advantages of r2 + bonus (r2 - r1), since an advantage is linear in the reward.
 
     Args:
         advantage: float [B]; see `add_two_turn_advantages`.

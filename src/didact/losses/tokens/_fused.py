@@ -1,8 +1,8 @@
-"""A vocabulary's head and the loss on its scores in one, a few tokens at a time.
+"""The head of a vocabulary fused with the loss on its scores, a few tokens at a time.
 
-The scores of all tokens, [N, V], are never there at once: each chunk's are made, turned into losses and into the
-gradient in the same memory, and multiplied into the gradients of hidden states and head. Products add up in float32 (or
-float64) whatever the type of their operands.
+The scores of all tokens, [N, V], never exist at once: those of a chunk are computed, turned into losses and, in the
+same memory, into their gradient, and multiplied into the gradients of hidden states and head. Products accumulate in
+float32 (or float64) whatever the dtype of their operands.
 
 Axis letters: N tokens, R those of a chunk or block, V vocabulary, D width.
 """
@@ -20,21 +20,21 @@ from didact.losses._precision import full_precision
 from didact.types import LOG_FLOOR, Head, Term
 
 CHUNK = 2**24
-"""Scores in a chunk on a CPU, which a matrix product makes at once: enough rows to keep it busy."""
+"""Scores per chunk on a CPU, the result of one matrix product: enough rows to keep it busy."""
 ACCELERATOR_CHUNK = 2**26
-"""Scores in a chunk elsewhere, where reading a weight takes as long as multiplying many more rows by it."""
+"""Scores per chunk elsewhere, where reading a weight takes as long as multiplying many more rows by it."""
 BLOCK = 2**18
-"""Scores that elementwise work is done on at once on a CPU, so that what it makes on the way stays in the cache."""
+"""Scores per block of elementwise operations on a CPU, so that intermediate results stay in the cache."""
 DENSE = 2**23
-"""Scores of so few tokens and ids that keeping them all is quicker than going through chunks."""
+"""The number of scores up to which keeping them all is faster than chunks."""
 
 Objective = Callable[[Tensor, slice], Tensor]
-"""Takes the scores [R, V] of some tokens, puts the losses' gradient in their place, and returns the losses [R]."""
+"""Takes the scores [R, V] of some tokens, replaces them by the losses' gradient, and returns the losses [R]."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreScaling:
-    """What turns products of states and a head's weight into scores over a temperature."""
+    """The map from products of states and a head's weight to scores over a temperature."""
 
     scale: float
     softcap: float | None
@@ -43,11 +43,11 @@ class ScoreScaling:
 
     @property
     def full(self) -> torch.dtype:
-        """What scores and sums are kept in."""
+        """The dtype of scores and sums."""
         return torch.promote_types(self.operand, torch.float32)
 
     def growth(self) -> float | Tensor:
-        """How much scores grow with their products, where a cap doesn't hold them back: one, or [N, 1]."""
+        """The derivative of scores with respect to their products, without a cap: one number, or [N, 1]."""
         if isinstance(self.temperature, Tensor):
             return self.scale / self.temperature.to(self.full).unsqueeze(1)
         return self.scale / self.temperature
@@ -56,13 +56,13 @@ class ScoreScaling:
 def fused_loss(
     hidden: Tensor, head: Head, objective: Objective, weight: Tensor | None, *, temperature: float = 1.0
 ) -> Term:
-    """The sum of a loss on the scores of each token, with gradients computed on the way.
+    """The sum of a loss on the scores of each token, with gradients computed in the forward pass.
 
     Args:
         hidden: float [N, D].
         head: of V ids; its weight and bias get a gradient where they require one.
-        objective: is given float32 (or float64) scores over the temperature.
-        weight: float [N], what each token counts for; None for 1 each.
+        objective: called with float32 (or float64) scores over the temperature.
+        weight: float [N], of each token; None for 1 each.
         temperature: above 0; the loss is multiplied by its square.
 
     Returns:
@@ -91,7 +91,7 @@ def fused_log_probs(
 
 
 def is_small(hidden: Tensor, head: Head) -> bool:
-    """Whether all scores may be kept."""
+    """Whether all scores are kept."""
     return len(hidden) * head.vocabulary <= DENSE
 
 
@@ -128,7 +128,7 @@ def _inputs(hidden: Tensor, head: Head) -> tuple[Tensor, Tensor, Tensor | None]:
 
 
 def operand_type(hidden: Tensor, head: Head) -> torch.dtype:
-    """What the factors of matrix products are rounded to; short types only where a product can add up in float32."""
+    """The dtype of the factors of matrix products; a short one only where products can accumulate in float32."""
     kind = hidden.device.type
     mixed = torch.is_autocast_enabled(kind)
     wanted = torch.get_autocast_dtype(kind) if mixed else torch.promote_types(hidden.dtype, head.weight.dtype)
@@ -142,27 +142,27 @@ def cache_blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 
 class Projection:
-    """A head at work: makes the scores of a chunk of tokens after another in the same memory."""
+    """Computes the scores of one chunk of tokens after another in the same memory."""
 
     def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor | None, fused: ScoreScaling) -> None:
         self.hidden, self.fused = hidden, fused
         self.weight = weight.to(fused.operand)
         self.bias = None if bias is None else bias.to(fused.full)
         self.growth = fused.growth()
-        # What scores are multiplied by is cheaper on the states; a cap comes between it and the temperature.
+        # Scaling the states is cheaper than scaling the scores; a cap must come before the temperature.
         self.before = self.growth if fused.softcap is None else fused.scale / fused.softcap
         self.ceiling = self.growth / self.before
         self.states = rescale(hidden.to(fused.full), self.before).to(fused.operand)
         self.memory = hidden.new_empty(0, dtype=fused.full)
 
     def chunks(self) -> Iterator[slice]:
-        """The slices of tokens whose scores are made at once."""
+        """The slices of tokens whose scores are computed at once."""
         scores = CHUNK if self.states.device.type == "cpu" else ACCELERATOR_CHUNK
         rows, size = len(self.states), max(1, scores // len(self.weight))
         return (slice(start, min(start + size, rows)) for start in range(0, rows, size))
 
     def scores(self, rows: slice) -> Tensor:
-        """Scores over the temperature [R, V] of some tokens; the next call writes over them."""
+        """Scores over the temperature [R, V] of some tokens; the next call overwrites them."""
         size = rows.stop - rows.start
         if len(self.memory) < size:
             self.memory = self.memory.new_empty(size, len(self.weight))
@@ -174,7 +174,7 @@ class Projection:
         return scores
 
     def slope(self, scores: Tensor, rows: slice) -> Tensor | None:
-        """How much slower scores grow for their cap, [R, V]; None where there is none."""
+        """The derivative of the cap at the scores, [R, V]; None without a cap."""
         if self.fused.softcap is None:
             return None
         return (scores / self._of(self.ceiling, scores, rows)).square_().neg_().add_(1.0)
@@ -185,7 +185,7 @@ class Projection:
 
 
 def rescale(tensor: Tensor, factor: float | Tensor) -> Tensor:
-    """The product, without the work where the factor is 1."""
+    """The product; the tensor itself where the factor is 1."""
     return tensor if isinstance(factor, float) and factor == 1.0 else tensor * factor
 
 
@@ -193,8 +193,8 @@ class Gradients:
     """Sums up the gradients of hidden states, weight and bias over chunks of tokens.
 
     Args:
-        projection: what made the scores.
-        weight: float [N, 1], what each token's gradient is multiplied by; None for 1.
+        projection: computed the scores.
+        weight: float [N, 1], the factor of each token's gradient; None for 1.
         wanted: which of hidden states, weight and bias get a gradient.
     """
 
@@ -208,7 +208,7 @@ class Gradients:
         self.bias = hidden.new_zeros(len(projection.weight), dtype=self.full) if wanted[2] else None
 
     def add(self, rows: slice, gradient: Tensor, slope: Tensor | None) -> None:
-        """Add those that follow from the gradient [R, V] with respect to the scores of a chunk, which is used up."""
+        """Add the gradients of a chunk, from that with respect to its scores [R, V], which is overwritten."""
         if slope is not None:
             gradient.mul_(slope)
         if self.bias is not None:
@@ -225,21 +225,21 @@ class Gradients:
             self.weight = add_product(self.weight, short.t(), self.states[rows], self.full)
 
     def result(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """The gradients of hidden states [N, D], weight [V, D] and bias [V], where they are wanted."""
+        """The gradients of hidden states [N, D], weight [V, D] and bias [V]; None where not wanted."""
         if self.wanted[1] and self.weight is None:
             self.weight = torch.zeros_like(self.projection.weight, dtype=self.full)
         return None if self.hidden is None else rescale(self.hidden, self.pull), self.weight, self.bias
 
 
 def multiply(left: Tensor, right: Tensor, out: Tensor) -> Tensor:
-    """A matrix product, added up and kept in the type of `out`."""
+    """A matrix product, accumulated and stored in the dtype of `out`."""
     if left.dtype == out.dtype:
         return torch.mm(left, right, out=out)
     return torch.mm(left, right, out_dtype=out.dtype, out=out)
 
 
 def add_product(total: Tensor | None, left: Tensor, right: Tensor, kind: torch.dtype) -> Tensor:
-    """Add a matrix product to `total`, if there is one yet, of this type."""
+    """Add a matrix product of this dtype to `total`, if there is one yet."""
     if left.dtype == kind:
         return torch.mm(left, right) if total is None else total.addmm_(left, right)
     product = torch.mm(left, right, out_dtype=kind)
@@ -247,7 +247,7 @@ def add_product(total: Tensor | None, left: Tensor, right: Tensor, kind: torch.d
 
 
 class _Summed(torch.autograd.Function):
-    """The weighted sum of a loss, and the loss of each token; gradients are ready with it, and only scaled later."""
+    """The weighted sum of a loss, and the loss of each token; gradients are computed with it, and only scaled later."""
 
     @staticmethod
     def forward(
@@ -289,7 +289,7 @@ class _Summed(torch.autograd.Function):
 
 
 class _LogProbs(torch.autograd.Function):
-    """Log-probabilities of targets, and entropies; probabilities are made anew on the way back."""
+    """Log-probabilities of targets, and entropies; the backward pass recomputes the probabilities."""
 
     @staticmethod
     def forward(
@@ -301,7 +301,7 @@ class _LogProbs(torch.autograd.Function):
         fused: ScoreScaling,
         entropy: bool,
     ) -> tuple[Tensor, Tensor | None]:
-        """Go through the chunks once, and keep two figures a token."""
+        """Go through the chunks once, and keep two numbers per token."""
         ctx.set_materialize_grads(False)
         ctx.fused = fused
         chosen = hidden.new_empty(len(hidden), dtype=fused.full)
@@ -327,7 +327,7 @@ class _LogProbs(torch.autograd.Function):
         chosen = hidden.new_zeros(len(hidden), dtype=ctx.fused.full) if chosen is None else chosen
         with full_precision(hidden):
             projection = Projection(hidden, weight, bias, ctx.fused)
-            # Without entropies, all of a token's gradient is in proportion to what comes back for it.
+            # Without entropies, all of a token's gradient is proportional to the incoming one.
             pull = -chosen.unsqueeze(1) if entropy is None else None
             gradients = Gradients(projection, pull, ctx.needs_input_grad[:3])
             for rows in projection.chunks():
@@ -346,7 +346,7 @@ class _LogProbs(torch.autograd.Function):
 
 
 def to_probs(scores: Tensor, *, entropy: bool = False) -> tuple[Tensor, Tensor | None]:
-    """Scores [R, V] to probabilities, in their place.
+    """Turn scores [R, V] into probabilities, in place.
 
     Returns:
         log sum exp of the scores [R], and the entropies [R] if they are wanted.
@@ -354,10 +354,10 @@ def to_probs(scores: Tensor, *, entropy: bool = False) -> tuple[Tensor, Tensor |
     masses, entropies = [], []
     for (block,) in cache_blocks(scores):
         probs = torch.softmax(block, -1)
-        # The largest probability is exp(largest score - log mass), and large enough to have all its digits.
+        # The largest probability is exp(largest score - log mass), which has all its digits.
         masses.append(block.amax(1) - probs.amax(1).log_())
         if entropy:
-            # A probability of 0 adds nothing, where 0 times minus infinity would be NaN.
+            # A probability of 0 contributes nothing, where 0 times minus infinity would be NaN.
             shifted = (block - masses[-1].unsqueeze(1)).clamp_min_(LOG_FLOOR)
             entropies.append(-torch.linalg.vecdot(probs, shifted))
         block.copy_(probs)
@@ -365,9 +365,9 @@ def to_probs(scores: Tensor, *, entropy: bool = False) -> tuple[Tensor, Tensor |
 
 
 def _mix(probs: Tensor, chosen: Tensor, entropy: Tensor, entropies: Tensor) -> None:
-    """Probabilities [R, V] to the gradient with respect to scores, but for what only the targets get.
+    """Turn probabilities [R, V] into the gradient with respect to scores, except for the entries of targets.
 
-    Log-probabilities of targets give -q_v for each that comes back for them, entropies H give -q_v (log q_v + H).
+    Per unit of incoming gradient, log-probabilities of targets give -q_v, and entropies H give -q_v (log q_v + H).
     """
     tiny = torch.finfo(probs.dtype).tiny
     base = torch.addcmul(chosen, entropy, entropies).neg_()

@@ -1,4 +1,4 @@
-"""A teacher's scores of tokens, whatever its signal holds, a few tokens at a time.
+"""A teacher's scores of tokens, for any kind of signal, a few tokens at a time.
 
 Axis letters: N tokens, R those of a chunk, V vocabulary, D width.
 """
@@ -15,19 +15,19 @@ from didact.types.algebra import keep_top
 
 
 class Scores(Protocol):
-    """Gives a teacher's scores, over a temperature."""
+    """Computes a teacher's scores over a temperature."""
 
     def scores(self, rows: slice) -> Tensor:
-        """Those of some tokens, [R, V]; the next call may write over them."""
+        """The scores of some tokens, [R, V]; the next call may overwrite them."""
         ...
 
 
 def teacher_scores(signal: Signal, vocabulary: int, temperature: float | Tensor = 1.0) -> Scores:
-    """Get ready to score tokens.
+    """Prepare the scoring of tokens.
 
     Args:
-        signal: of N tokens; nothing flows into it.
-        vocabulary: how many ids are scored, V: at most as many as the signal has, or all where it does not say.
+        signal: of N tokens; no gradient flows into it.
+        vocabulary: the number of ids, V: at most that of the signal, or all where it does not determine it.
         temperature: above 0; divides the scores. One for all, or float [N].
     """
     if isinstance(signal, States):
@@ -40,22 +40,22 @@ def teacher_scores(signal: Signal, vocabulary: int, temperature: float | Tensor 
 
 
 def token_slices(count: int, vocabulary: int) -> list[slice]:
-    """Parts of N tokens, one at least, whose scores [R, V] are made at once."""
+    """Slices of N tokens, at least one, whose scores [R, V] are computed at once."""
     size = max(1, CHUNK // vocabulary)
     return [slice(start, min(start + size, count)) for start in range(0, max(1, count), size)]
 
 
 def shared_vocabulary(own: int, signal: Signal) -> int:
-    """How many ids a student's head and a teacher have in common: those below the smaller number."""
+    """The number of ids that a student's head and a teacher share: the smaller of the two."""
     return min(own, signal.outcomes or own)
 
 
 @torch.no_grad()
 def top_probs(signal: Signal, vocabulary: int, top_k: int, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
-    """A teacher's K likeliest ids of N tokens; a few tokens at a time are scored.
+    """A teacher's K likeliest ids for N tokens, scored a few tokens at a time.
 
     Args:
-        signal: of N tokens; one of `TopK` may name fewer.
+        signal: of N tokens; `TopK` may have fewer ids.
         vocabulary: see `teacher_scores`.
         top_k: K, at most V.
         temperature: above 0; 1 for `TopK`.
@@ -73,7 +73,7 @@ def top_probs(signal: Signal, vocabulary: int, top_k: int, temperature: float = 
 
 
 def check_hard_tail(temperature: float) -> None:
-    """Raise `ConfigError` where a temperature would soften what a teacher of likeliest tokens says."""
+    """Raise `ConfigError` unless the temperature for a top-k signal is 1."""
     if temperature != 1.0:
         raise ConfigError(
             f"The temperature is {temperature:g}, but the teacher names its likeliest tokens alone, whose tail can't "
@@ -90,7 +90,7 @@ def check_same_tokens(hidden: Tensor, signal: Signal) -> None:
 
 
 def apply_trust(weight: Tensor | None, signal: Signal) -> Tensor | None:
-    """The weight of each token [N], multiplied by the trust in the teacher's answer; None where all count alike."""
+    """The weight of each token [N], multiplied by the signal's trust; None where all are equal."""
     trust = signal.effective_trust
     return weight if trust is None else trust if weight is None else weight * trust
 
@@ -103,7 +103,7 @@ def _project(signal: States, vocabulary: int, temperature: float | Tensor) -> Pr
 
 
 class _Held:
-    """The scores that a signal holds, or that it spells out."""
+    """The scores that a signal holds, or can compute at once."""
 
     def __init__(self, signal: Signal, vocabulary: int, temperature: float | Tensor) -> None:
         self.signal, self.vocabulary, self.temperature = signal, vocabulary, temperature
@@ -120,12 +120,12 @@ class _Held:
 
 
 class _Derived(_Held):
-    """What is made of the scores of others, each in its own way."""
+    """Scores that are computed from those of other signals."""
 
     def __init__(self, signal: Derived, vocabulary: int, temperature: float | Tensor) -> None:
         super().__init__(signal, vocabulary, temperature)
         self.derived = signal
-        # Not only the ids that are asked for: how the others are mixed and exchanged depends on all that there are.
+        # All ids, not only those requested: mixing and swapping depend on the whole distribution.
         count = signal.outcomes or vocabulary
         self.parts = [teacher_scores(part, count) for part in signal.parts]
 

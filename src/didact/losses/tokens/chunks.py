@@ -1,4 +1,4 @@
-"""Likelihoods of pieces of text, which models with different tokenizers can be compared by.
+"""Likelihoods of chunks of text, by which models with different tokenizers can be compared.
 
 Axis letters: B rows, T positions, N tokens, C chunks (at most T a row).
 """
@@ -10,18 +10,17 @@ from didact.errors import check_range
 from didact.losses.tokens.rows import TokenPositions
 
 LEAST_SURPRISE = 1e-6
-"""Chunks are taken to be no less surprising than this many nats, so that the logarithm of one minus a probability is
-there."""
+"""The lowest surprisal of a chunk, in nats, so that the logarithm of one minus its probability is finite."""
 
 
 def chunk_sums(rows: TokenPositions, values: Tensor, chunk: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """Add up what belongs to the same chunk of a row.
+    """Sum values within the chunks of each row.
 
     Args:
-        rows: the tokens that `values` are of.
+        rows: the tokens of `values`.
         values: float [N], differentiable; log-probabilities give those of whole chunks, by the chain rule.
         chunk: int64 [B, T], the number of the chunk that each token is in, from 1; 0 for none.
-        width: chunks that a row can have, C; those beyond it are left out.
+        width: the largest number of chunks in a row, C; those beyond it are left out.
 
     Returns:
         The sums, float [B, C], and bool [B, C]: which chunks have a token.
@@ -37,18 +36,18 @@ def chunk_sums(rows: TokenPositions, values: Tensor, chunk: Tensor, width: int) 
 
 
 def binarised_kl(log_probs: Tensor, teacher_log_probs: Tensor, *, temperature: float = 100.0) -> Tensor:
-    """How far the likelihood of what was seen is from a teacher's (Minixhofer et al. 2025, "ALM", binarised KL).
+    """The binarised KL divergence between likelihoods of chunks (Minixhofer et al. 2025, "ALM").
 
-    All that could have been seen is an infinite set; what was, and anything else, are two outcomes. With p and q the
+    The set of possible chunks is infinite; the observed one, and any other, are two outcomes. With p and q the
     probabilities of teacher and student to the power of 1 / temperature, the loss is temperature times
-    p log(p / q) + (1 - p) log((1 - p) / (1 - q)). The temperature as a factor, which the paper has not, keeps its size:
-    where the temperature is high, it is b - a + a log(a / b) for surprises of a nats for the teacher and b for the
+    p log(p / q) + (1 - p) log((1 - p) / (1 - q)). The temperature as a factor, which the paper does not have, keeps its
+    scale: for high temperatures it is b - a + a log(a / b) for surprisals of a nats for the teacher and b for the
     student.
 
     Args:
         log_probs: the student's, float, at most 0; differentiable.
-        teacher_log_probs: of the same shape; nothing flows into them.
-        temperature: above 0; the higher, the more the unlikely counts. The paper's code has 100.
+        teacher_log_probs: of the same shape; no gradient flows into them.
+        temperature: above 0; the higher, the more unlikely chunks count. The paper's code has 100.
 
     Returns:
         Of the same shape, at least 0; 0 where both agree.

@@ -1,8 +1,7 @@
-"""Divergences between a student's and a teacher's tokens: [N, V] scores are never held.
+"""Divergences between a student's and a teacher's next-token distributions, without [N, V] scores in memory.
 
-P is the teacher, Q the student. The conventions of `losses.classes.divergence` hold: both sides are at the temperature,
-and the loss is multiplied by its square. Nothing flows into the teacher. What `losses.tokens.vocabulary` says of
-gradients holds here.
+P is the teacher, Q the student. As in `losses.classes.divergence`, both sides are at the temperature, and the loss is
+multiplied by its square. No gradient flows into the teacher. For gradients, see `losses.tokens.vocabulary`.
 
 Axis letters: N selected tokens, R those of a block, V vocabulary, D width, K most probable tokens.
 """
@@ -27,9 +26,9 @@ from didact.types import LOG_FLOOR, Head, Signal, Term, TopK
 
 Kind = Literal["forward", "reverse", "jsd", "scaled_jsd"]
 Kernel = Callable[[Tensor, Tensor], Tensor]
-"""Takes scores of student and teacher [R, V]; the former become the gradient; gives the divergences [R]."""
+"""Takes scores of student and teacher [R, V], replaces the former by the gradient, and returns the divergences [R]."""
 EXP_LIMIT = 85.0
-"""Differences of log-probabilities are kept within this, whose exponential float32 can hold."""
+"""The bound on differences of log-probabilities, whose exponential float32 can hold."""
 
 
 def token_divergence(
@@ -44,8 +43,8 @@ def token_divergence(
 ) -> Term:
     """A divergence of a student's next-token distributions from a teacher's.
 
-    Where the vocabularies differ in size, both are cut to the ids below the smaller, and normalised there. Of `TopK`
-    see `token_topk_divergence`.
+    Where the vocabularies differ in size, both are cut to the ids below the smaller, and renormalised. For `TopK`, see
+    `token_topk_divergence`.
 
     Args:
         hidden: float [N, D], the student's.
@@ -54,17 +53,17 @@ def token_divergence(
             multiplied into `weight`.
         kind: `forward` is KL(P || Q) and `reverse` KL(Q || P); `jsd` is the Jensen-Shannon divergence of Agarwal et al.
             (2024, GKD), b KL(P || M) + (1 - b) KL(Q || M) with M = b P + (1 - b) Q; `scaled_jsd` is that divided by
-            b (1 - b), which runs from `forward` at b = 0 to `reverse` at 1 without a jump.
-        beta: b, in [0, 1]; strictly between for `jsd`, which falls to 0 at either end.
+            b (1 - b), which goes continuously from `forward` at b = 0 to `reverse` at 1.
+        beta: b, in [0, 1]; strictly between for `jsd`, which is 0 at either end.
         temperature: above 0; divides the scores of both. 1 for `TopK`, whose tail can't be softened.
         weight: float [N], 0 or more; None for 1 each. A token of weight 0 is left out.
 
     Returns:
-        The sum over tokens of weight · temperature² · divergence in nats, and the weight that there was.
+        The sum over tokens of weight · temperature² · divergence in nats, and the total weight.
 
     Raises:
         ConfigError: an option out of range, or hidden states that don't fit their head or the signal.
-        TeacherError: the signal says nothing about tokens.
+        TeacherError: the signal has no probabilities of tokens.
     """
     if isinstance(signal, TopK):
         check_hard_tail(temperature)
@@ -95,7 +94,7 @@ def token_topk_divergence(
     """A divergence of a student's next-token distributions from the most probable tokens of a teacher.
 
     All other tokens together are one more outcome, the tail, on both sides; without it the divergence could go below 0.
-    Ids that the student's head doesn't have are left out, and the rest is normalised. Where the student has more ids
+    Ids that the student's head doesn't have are left out, and the rest is renormalised. Where the student has more ids
     than the teacher, cut its head to the teacher's with `Head.slice`; they are part of the tail otherwise.
 
     Args:
@@ -110,7 +109,7 @@ def token_topk_divergence(
         weight: float [N], 0 or more; None for 1 each.
 
     Returns:
-        The sum over tokens of weight · temperature² · divergence in nats, and the weight that there was.
+        The sum over tokens of weight · temperature² · divergence in nats, and the total weight.
 
     Raises:
         ConfigError: an option out of range, or shapes that don't fit.
@@ -119,7 +118,7 @@ def token_topk_divergence(
     check_same_tokens(hidden, signal)
     log_probs = signal.log_probs.detach().float()
     there = (signal.ids < head.vocabulary) & (log_probs > -torch.inf)
-    # A tail of exactly 0 keeps a logarithm, so that something is left where none of the ids is there.
+    # A tail of exactly 0 gets a finite logarithm, so that the distribution is defined where no id is present.
     tail = signal.tail.detach().float().clamp_min(torch.finfo(torch.float32).tiny).log()
     theirs = torch.cat([log_probs.masked_fill(~there, -torch.inf), tail.unsqueeze(-1)], -1)
     ids = signal.ids.masked_fill(~there, 0)
@@ -134,7 +133,7 @@ def token_topk_divergence(
 def _on_outcomes(scores: Tensor, ids: Tensor, there: Tensor, theirs: Tensor, *, kernel: Kernel) -> Tensor:
     """The divergence [R] over K ids and the tail, from scores [R, V], which become the gradient."""
     chosen = scores.gather(1, ids).masked_fill_(~there, -torch.inf)
-    # The least, because an id that is not there stands as 0, which may be among those that are.
+    # The minimum, because a missing id is stored as 0, which may also be a present id.
     away = torch.where(there, -torch.inf, torch.inf).to(scores.dtype)
     scores.scatter_reduce_(1, ids, away, "amin")
     shift = scores.amax(1, keepdim=True).clamp_min_(torch.finfo(scores.dtype).min)
@@ -142,7 +141,7 @@ def _on_outcomes(scores: Tensor, ids: Tensor, there: Tensor, theirs: Tensor, *, 
     outcomes = torch.cat([chosen, mass.log() + shift], 1)
     losses = kernel(outcomes, theirs.to(scores.dtype))
     of_chosen, of_tail = outcomes[:, :-1], outcomes[:, -1:]
-    # The tail's gradient falls to its tokens by their share of it.
+    # The tail's gradient is distributed over its tokens by their share of it.
     scores.mul_(of_tail / mass.clamp_min(torch.finfo(scores.dtype).tiny))
     scores.scatter_add_(1, ids, of_chosen.masked_fill(~there, 0.0))
     return losses
@@ -183,7 +182,7 @@ def _reverse(scores: Tensor, theirs: Tensor) -> Tensor:
 def _jensen_shannon(scores: Tensor, theirs: Tensor, *, beta: float, scaled: bool) -> Tensor:
     """With d = log p - log q, log q / m is -log(1 + b (e^d - 1)) and log p / m is -log(1 + (1 - b) (e^-d - 1)).
 
-    Whichever of them vanishes at the nearer end is computed, and the other follows, so that no digits are lost there.
+    Whichever of them vanishes at the nearer end is computed, and the other derived, so that no digits are lost there.
     """
     log_q, log_p = _log_probs(scores, scores), _log_probs(theirs, scores)
     p, q = _probs(theirs, scores), _probs(scores, scores)
@@ -204,10 +203,10 @@ def _jensen_shannon(scores: Tensor, theirs: Tensor, *, beta: float, scaled: bool
 
 
 def _probs(scores: Tensor, like: Tensor) -> Tensor:
-    # On a CPU this takes less time than the exponential alone.
+    # On a CPU this is faster than the exponential alone.
     return torch.softmax(scores, -1).to(like.dtype)
 
 
 def _log_probs(scores: Tensor, like: Tensor) -> Tensor:
-    # The floor keeps 0 times minus infinity out, where a vocabulary is padded with scores of minus infinity.
+    # The floor avoids 0 times minus infinity, where a vocabulary is padded with scores of minus infinity.
     return torch.log_softmax(scores, -1).to(like.dtype).clamp_min_(LOG_FLOOR)

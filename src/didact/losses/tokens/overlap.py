@@ -1,4 +1,4 @@
-"""How far a student and a teacher agree on which tokens are likely; nothing here has a gradient.
+"""The overlap of a student's and a teacher's likeliest tokens, without a gradient.
 
 Axis letters: N tokens, D width, V vocabulary, K likeliest tokens.
 """
@@ -15,21 +15,21 @@ from didact.types import Head, Signal, States, TopK
 def topk_overlap(hidden: Tensor, head: Head, signal: Signal, k: int) -> Tensor:
     """The share of a teacher's k likeliest next tokens that are among the student's k likeliest.
 
-    Where the vocabularies differ in size, both are cut to the ids below the smaller. A few tokens at a time are scored,
+    Where the vocabularies differ in size, both are cut to the ids below the smaller. Tokens are scored a few at a time,
     so that [N, V] is never held.
 
     Args:
         hidden: float [N, D], the student's.
         head: the student's.
         signal: the teacher's, of the same tokens, [N]; its ids mean the same.
-        k: at least 1; as many as both have where that is less.
+        k: at least 1; at most the size of the smaller vocabulary is used.
 
     Returns:
-        float32 [N] in [0, 1]; 1 where they are the same tokens, in whatever order.
+        float32 [N] in [0, 1]; 1 where they are the same tokens, in any order.
 
     Raises:
-        ConfigError: k out of its range, or hidden states that don't fit their head or the signal.
-        TeacherError: the signal says nothing about tokens.
+        ConfigError: k out of range, or hidden states that don't fit their head or the signal.
+        TeacherError: the signal has no probabilities of tokens.
     """
     check_range("k", k, at_least=1)
     check_same_tokens(hidden, signal)
@@ -42,5 +42,5 @@ def topk_overlap(hidden: Tensor, head: Head, signal: Signal, k: int) -> Tensor:
 
 
 def _shared(mine: Tensor, theirs: Tensor) -> Tensor:
-    """Which share of one set of ids is in the other; float32 [R]."""
+    """The share of one set of ids that is in the other; float32 [R]."""
     return (mine.unsqueeze(2) == theirs.unsqueeze(1)).any(1).float().mean(1)

@@ -1,6 +1,6 @@
-"""The tokens that a loss is about, picked out of a batch of sequences.
+"""The completion tokens of a batch of sequences, and terms over them.
 
-Axis letters: B rows of the batch, T positions, N tokens that are picked, D width.
+Axis letters: B rows of the batch, T positions, N selected tokens, D width.
 """
 
 from dataclasses import dataclass
@@ -12,38 +12,38 @@ from didact.errors import DataError, check_choice
 from didact.types import Batch, Head, Signal, Term, TokenOutput
 
 NORMALISATIONS = ("token", "sequence")
-"""What a loss is averaged over: all tokens alike, or first within each sequence."""
+"""The aggregation of a loss: over all tokens alike, or first within each sequence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenPositions:
-    """Where the completion tokens of a batch are.
+    """The positions of the completion tokens of a batch.
 
-    Where picking would make the host wait for the device (on a GPU, whose mask the host does not know), all positions
-    are kept, and `weight` says which of them count.
+    Where selection would make the host wait for the device (on a GPU, whose mask the host does not know), all positions
+    are kept, and `weight` marks those that count.
     """
 
     targets: Tensor
     """int64 [N]: the tokens."""
     row: Tensor
-    """int64 [N]: which row of the batch each is in."""
+    """int64 [N]: the row of the batch of each."""
     position: Tensor
-    """int64 [N]: where it lies in the flattened [B * T]."""
+    """int64 [N]: its index in the flattened [B * T]."""
     weight: Tensor | None
-    """float32 [N], 1 for what counts; None where everything does."""
+    """float32 [N], 1 for tokens that count and 0 for others; None where all count."""
     size: int
     """The number of rows, B."""
 
     def pick(self, tensor: Tensor) -> Tensor:
-        """What a tensor [B, T, ...] holds at the tokens themselves, [N, ...]."""
+        """The entries of a tensor [B, T, ...] at the tokens, [N, ...]."""
         return tensor.flatten(0, 1).index_select(0, self.position)
 
     def pick_signal(self, signal: Signal) -> Signal:
-        """What a teacher says of each token, [N]: of a signal [B, T], what it says one position before."""
+        """A teacher's prediction of each token, [N]: the row of a signal [B, T] one position before."""
         return signal.flatten().rows(self.position - 1)
 
     def spread(self, tensor: Tensor) -> Tensor:
-        """What a tensor [B, ...] says of each token's row, [N, ...]."""
+        """The entries of a tensor [B, ...] at each token's row, [N, ...]."""
         return tensor.index_select(0, self.row)
 
     def weights(self, weight: Tensor | None = None) -> Tensor | None:
@@ -58,7 +58,7 @@ class TokenPositions:
         return values.new_zeros(self.size).index_add(0, self.row, values)
 
     def means(self, values: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The mean of values [N] within rows, weighed by `weights(weight)`: [B]; NaN where nothing counts."""
+        """The mean of values [N] within rows, weighted by `weights(weight)`: [B]; NaN where nothing counts."""
         weight = self.weights(weight)
         weight = torch.ones_like(values) if weight is None else weight
         sums, counts = (
@@ -67,20 +67,20 @@ class TokenPositions:
         return sums / counts
 
     def lengths(self) -> Tensor:
-        """How many tokens of each row count: float32 [B]."""
+        """The number of tokens of each row that count: float32 [B]."""
         return self.sums(torch.ones_like(self.row, dtype=torch.float32))
 
     def term(self, values: Tensor, *, by: str = "token", weight: Tensor | None = None) -> Term:
         """Values [N] as a term of a loss.
 
         Args:
-            values: one a token.
+            values: one per token.
             by: `token` counts tokens; `sequence` takes the mean within each row first, and counts the rows that have
                 any.
-            weight: float [N], how much each token counts; only with `token`.
+            weight: float [N], of each token; only with `token`.
 
         Raises:
-            ConfigError: another `by`.
+            ConfigError: an unknown `by`.
         """
         check_choice("by", by, NORMALISATIONS)
         weight = self.weights(weight)
@@ -95,11 +95,11 @@ class TokenPositions:
         return Term((weighted / self.spread(lengths).clamp(min=1.0)).sum(), (lengths > 0).sum(), rows=rows)
 
     def per_example(self, term: Term, weight: Tensor | None = None) -> Term:
-        """A term over tokens, whose rows are those of tokens [N], with the mean loss of each row of the batch in place.
+        """Replace the rows of a term over tokens [N] by the mean loss of each row of the batch.
 
         Args:
             term: of a function such as `token_cross_entropy`.
-            weight: float [N], that the term was given; the rows' own where there was none.
+            weight: float [N], the term's weight; the rows' own where it had none.
         """
 
         def rows() -> Tensor | None:
@@ -108,14 +108,14 @@ class TokenPositions:
         return Term(term.sum, term.count, term.weight, rows=rows, group=term.group)
 
     def metric(self, values: Tensor, weight: Tensor | None = None) -> Term:
-        """Values [N], weighed by others [N], that are only looked at: a term without weight and without a gradient."""
+        """A metric of values [N], weighted by others [N]: a term with weight 0 and without a gradient."""
         term = self.term(values.detach(), weight=weight)
         return Term(term.sum, term.count, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionTokens(TokenPositions):
-    """The completion tokens of a batch, with the states that they are predicted from."""
+    """The completion tokens of a batch, with the hidden states that they are predicted from."""
 
     hidden: Tensor
     """[N, D]."""
@@ -123,11 +123,11 @@ class CompletionTokens(TokenPositions):
 
 
 def metric_term(values: Tensor, weight: Tensor | None = None) -> Term:
-    """Values of whatever shape that are only looked at: a term without weight and without a gradient.
+    """A metric of values of any shape: a term with weight 0 and without a gradient.
 
     Args:
         values: float.
-        weight: as `values`, at least 0; None counts all alike.
+        weight: as `values`, at least 0; None weights all equally.
     """
     values = values.detach().float()
     if weight is None:
@@ -136,15 +136,15 @@ def metric_term(values: Tensor, weight: Tensor | None = None) -> Term:
 
 
 def select_tokens(output: TokenOutput, batch: Batch) -> CompletionTokens:
-    """Pick the completion tokens of a batch out of what a language model returned for it.
+    """Select the completion tokens of a batch from the output of a language model.
 
     Args:
         output: the model's.
         batch: with `input_ids` and `completion_mask` [B, T]; the first token of a row is predicted from nothing, and
-            is never picked.
+            is never selected.
 
     Raises:
-        DataError: no token of the batch is to be learned.
+        DataError: the batch has no completion token.
     """
     found = locate_tokens(batch)
     hidden = output.hidden.flatten(0, 1).index_select(0, found.position - 1)
@@ -168,7 +168,7 @@ def locate_tokens(batch: Batch) -> TokenPositions:
         position = position + position.div(length - 1, rounding_mode="floor") + 1 if length > 1 else position
         if not len(position):
             raise DataError(
-                f"None of the {size} rows of the batch has a completion token; an answer must have at least one token."
+                f"None of the {size} rows of the batch has a completion token; a completion must have at least one."
             )
         weight = None
     else:
@@ -184,6 +184,6 @@ def locate_tokens(batch: Batch) -> TokenPositions:
 
 
 def token_counts(batch: Batch) -> dict[str, Tensor | float]:
-    """What `CompletionTokens.term` will divide by, known from the batch alone: by `token`, and by `sequence`."""
+    """The counts of `CompletionTokens.term`, known from the batch alone: by `token`, and by `sequence`."""
     mask = batch["completion_mask"][:, 1:]
     return {"token": mask.sum(), "sequence": mask.any(1).sum()}

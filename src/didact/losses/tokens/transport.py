@@ -1,4 +1,4 @@
-"""Optimal transport between what a student and a teacher say of neighbouring tokens.
+"""Optimal transport between a student's and a teacher's distributions at neighbouring tokens.
 
 Axis letters: N selected tokens, G tokens of a group, V vocabulary, K most probable tokens, D width.
 """
@@ -26,27 +26,27 @@ def token_sinkhorn(
     iterations: int = 20,
     weight: Tensor | None = None,
 ) -> Term:
-    """The cost of moving a group of a student's token distributions onto the teacher's (Cui et al. 2024, SinKD).
+    """The optimal transport cost between a student's and a teacher's token distributions (Cui et al. 2024, SinKD).
 
     Moving the student's distribution at one token onto the teacher's at another costs the sum of the absolute
-    differences of their probabilities, of the tokens that are most probable there to the teacher, and of all others
-    together. The Sinkhorn plan says how much of each is moved where, within the group. With all ids among the most
-    probable it is the distance between whole distributions. Scores are made again on the way back, a group at a time.
+    differences of their probabilities, over the tokens that are most probable to the teacher there, and over all others
+    together. The Sinkhorn plan determines how much is moved where, within the group. With top_k = V it is the distance
+    between whole distributions. The backward pass recomputes scores, a group at a time.
 
     Args:
         hidden: float [N, D], the student's.
         head: the student's.
-        signal: the teacher's, of the same tokens, [N]; nothing flows into it. Its ids mean the same, and both are cut
-            to those that both have. Its trust is multiplied into `weight`.
+        signal: the teacher's, of the same tokens, [N]; no gradient flows into it. Its ids mean the same, and both are
+            cut to those that both have. Its trust is multiplied into `weight`.
         top_k: K, 1 or more.
-        group: how many neighbouring tokens are moved onto each other, G.
+        group: the number of neighbouring tokens that are moved onto each other, G.
         temperature: above 0; divides the scores of both.
         regularisation: see `sinkhorn_plan`; `LEAST_REGULARISATION` or more.
         iterations: see `sinkhorn_plan`.
-        weight: float [N], 0 or more: how much mass each token has on both sides; None for 1 each.
+        weight: float [N], 0 or more: the mass of each token on both sides; None for 1 each.
 
     Returns:
-        The cost of the plans whose rows and columns have a mass of 1, or of the weight; and the mass that there was.
+        The cost of the plans whose rows and columns have a mass of 1, or of the weight; and the total mass.
         The mean is in [0, 2].
 
     Raises:
@@ -74,16 +74,16 @@ def token_sinkhorn(
 
 
 def _coarse_distances(probs: Tensor, ids: Tensor, known: Tensor) -> Tensor:
-    """How far each of G distributions is from each of G others, seen by the latter's K most probable ids: [G, G].
+    """Distances of G distributions from G others, over the latter's K most probable ids and the rest: [G, G].
 
     Args:
         probs: float [G, V].
-        ids: int64 [G, K], of the others; those that are V or more count for nothing.
+        ids: int64 [G, K], of the others; those that are V or more are ignored.
         known: their probabilities, float [G, K].
     """
     there = ids < probs.shape[1]
     known = known * there
-    # Not probs[:, ids], whose gradient adds up in whatever order the threads come.
+    # Not probs[:, ids], whose gradient accumulates in a nondeterministic order.
     seen = probs.gather(1, ids.where(there, 0).flatten().expand(len(probs), -1)).view(-1, *ids.shape) * there
     apart = (seen - known).abs().sum(-1)
     return apart + (seen.sum(-1) - known.sum(-1)).abs()

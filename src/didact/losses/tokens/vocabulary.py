@@ -1,9 +1,9 @@
-"""Losses on the tokens of a vocabulary, from hidden states and head: [N, V] scores are never held.
+"""Losses on next tokens from hidden states and head, without [N, V] scores in memory.
 
 Axis letters: N selected tokens, V vocabulary, D width. Scores are those of the head, its bias, scale and cap included,
 over the temperature. Gradients flow to the hidden states, and to the head's weight and bias where they require one; a
-frozen head costs nothing on the way back. Losses and gradients add up in float32 (float64 for float64). Second
-derivatives are not supported. Ids that a model has only as padding are cut off with `Head.slice`.
+frozen head costs nothing in the backward pass. Losses and gradients accumulate in float32 (float64 for float64). Second
+derivatives are not supported. To cut off ids that are only padding, use `Head.slice`.
 """
 
 import torch
@@ -27,7 +27,7 @@ def token_cross_entropy(hidden: Tensor, head: Head, targets: Tensor, weight: Ten
         weight: float [N], 0 or more; None for 1 each. A token of weight 0 is left out.
 
     Returns:
-        The sum over tokens of weight · -log p(target), and the weight that there was.
+        The sum over tokens of weight · -log p(target), and the total weight.
 
     Raises:
         ConfigError: the hidden states don't fit the head.
@@ -47,14 +47,14 @@ def token_cross_entropy(hidden: Tensor, head: Head, targets: Tensor, weight: Ten
 
 
 def completion_cross_entropy(rows: CompletionTokens, weight: Tensor | None = None) -> Term:
-    """Cross-entropy of the completions of a batch, in nats a token.
+    """Cross-entropy of the completions of a batch, in nats per token.
 
     Args:
         rows: the tokens of the completions.
         weight: see `token_cross_entropy`; by default that of the rows.
 
     Returns:
-        The sum over tokens, and the weight that there was; its rows are the mean of each row of the batch.
+        The sum over tokens, and the total weight; its rows are the means of the rows of the batch.
     """
     weight = rows.weight if weight is None else weight
     return rows.per_example(token_cross_entropy(rows.hidden, rows.head, rows.targets, weight), weight)
@@ -68,14 +68,14 @@ def token_log_probs(
     temperature: float | Tensor = 1.0,
     entropy: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """The log-probability of each token, and the entropy of the distribution that it comes from; both differentiable.
+    """The log-probability of each token, and the entropy of its distribution; both differentiable.
 
     Args:
         hidden: float [N, D].
         head: of V ids.
         targets: int64 [N], each in [0, V).
         temperature: above 0; one for all, or float [N].
-        entropy: give entropies too.
+        entropy: return entropies too.
 
     Returns:
         Log-probabilities, float32 [N], in nats; and entropies, float32 [N], in [0, log V], or None.
@@ -92,19 +92,19 @@ def token_log_probs(
 def signal_log_probs(
     signal: Signal, targets: Tensor, *, vocabulary: int | None = None, temperature: float | Tensor = 1.0
 ) -> Tensor:
-    """The log-probability that a teacher gives each token; nothing here has a gradient.
+    """The log-probability of each token under a teacher, without a gradient.
 
     Args:
         signal: of N tokens.
         targets: int64 [N].
-        vocabulary: V, where the signal doesn't say how many ids there are; more than each target.
+        vocabulary: V, where the signal does not determine it; larger than every target.
         temperature: above 0; one for all, or float [N].
 
     Returns:
-        float32 or wider [N], in nats; `LOG_FLOOR` where a teacher that is no single model has no such id.
+        float32 or wider [N], in nats; `LOG_FLOOR` for an id that a combined teacher does not have.
 
     Raises:
-        TeacherError: the signal says nothing about tokens, or V is not known.
+        TeacherError: the signal has no probabilities of tokens, or V is not known.
     """
     if isinstance(signal, States):
         return token_log_probs(signal.hidden, signal.head, targets, temperature=temperature)[0]
