@@ -1,4 +1,4 @@
-"""Heads on the stages of a net, which help to train it and are not part of it."""
+"""Auxiliary heads on the stages of a net, which help to train it and are not part of it."""
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ class AuxiliaryHead(nn.Module):
 
     Args:
         width: of the features, D.
-        outputs: how many numbers it answers with.
+        outputs: the number of outputs.
         seed: the only source of randomness of its weights.
     """
 
@@ -32,9 +32,9 @@ def pool_features(features: Tensor) -> Tensor:
 
 
 def stage_names(learner: ModuleLearner) -> tuple[str, ...]:
-    """The parts that a net is made of, in order, as taps: those children with weights that don't hold its head.
+    """The stages of a net, in order, as taps: its children with weights, without the one that holds the head.
 
-    What the head is given stands for them where there is none.
+    Where there is none, the input of the head (`hidden`) is the only stage.
     """
     head = learner.head
     return tuple(

@@ -1,4 +1,4 @@
-"""Causal language models as learners: the built-in decoder and Hugging Face's, by a spec, with their tokenizers."""
+"""Causal language models as learners: the built-in decoder and those of Hugging Face, with their tokenizers."""
 
 import json
 from pathlib import Path
@@ -18,10 +18,10 @@ from didact.types import Batch, Head, TokenOutput
 
 _FACTS = "didact.json"
 _OWN_TOKENS = {"bytes": ByteTokens, "numbers": NumberTokens}
-"""Tokenizers that transformers has not, by what is noted of them."""
+"""Tokenizers that transformers does not have, by their name in `didact.json`."""
 
 _JOINED = ("q_proj", "k_proj", "v_proj")
-"""Submodules whose weights a `Llama` multiplies by at once, so that none of them has an output of its own."""
+"""Submodules whose products a `Llama` computes at once, so that none of them has an output of its own."""
 
 
 class CausalLearner(nn.Module):
@@ -29,12 +29,12 @@ class CausalLearner(nn.Module):
 
     Args:
         module: a `Llama` such as the built-in `Decoder`, or a model of `AutoModelForCausalLM`.
-        tokenizer: what its token ids mean.
-        config: the spec that it was made from, for messages and records.
+        tokenizer: the tokenizer of its ids.
+        config: the spec that it was built from, for messages and records.
 
     Raises:
-        ConfigError: the tokenizer has more ids than the head; or a head that is more than a linear layer with bias,
-            scale and soft-capping, which is tried on two tokens.
+        ConfigError: the tokenizer has more ids than the head; or the head is more than a linear layer with bias, scale
+            and soft-capping, which is checked on two tokens.
     """
 
     def __init__(self, module: nn.Module, tokenizer: Tokens, *, config: str = "") -> None:
@@ -56,14 +56,14 @@ class CausalLearner(nn.Module):
 
     @property
     def head(self) -> Head:
-        """What turns states into scores of the next token; its weights are the model's own."""
+        """The head, which maps hidden states to scores of the next token; it shares the model's weights."""
         if isinstance(self.module, Llama):
             return self.module.head
         return hub_causal.head_of(self.module, self._scaling)
 
     @property
     def context(self) -> int:
-        """The longest sequence, in tokens; a million for a model that nothing limits."""
+        """The longest sequence, in tokens; a million for a model without a limit."""
         return self.module.config.context if isinstance(self.module, Llama) else hub_causal.context_of(self.module)
 
     @property
@@ -72,14 +72,14 @@ class CausalLearner(nn.Module):
         return next(self.module.parameters()).device
 
     def candidates(self) -> list[str]:
-        """Names of what can be tapped: `hidden`, and the submodules that lie before the head."""
+        """The names that can be tapped: `hidden`, and the submodules before the head."""
         head = _name_of_head(self.module)
         joined = _JOINED if isinstance(self.module, Llama) else ()
         names = (name for name, _ in self.module.named_modules() if name and name != head)
         return [HIDDEN, *(name for name in names if not name.endswith(joined))]
 
     def tap(self, *names: str) -> None:
-        """Keep the outputs of these submodules in `TokenOutput.features` from now on.
+        """From now on, put the outputs of these submodules into `TokenOutput.features`.
 
         Raises:
             ConfigError: there is no such submodule.
@@ -94,14 +94,14 @@ class CausalLearner(nn.Module):
                 self.taps = (*self.taps, name)
 
     def forward(self, batch: Batch) -> TokenOutput:
-        """The states of a batch, with the head that scores them.
+        """Compute the hidden states of a batch, with the head that scores them.
 
         Args:
             batch: with `input_ids` and `attention_mask` int64 [B, T], padded on the right, and `segments` where
-                sequences share a row; they never see each other.
+                sequences share a row, which do not attend to each other.
 
         Raises:
-            DataError: rows longer than the context; padding on the left (seen on the CPU, where looking is free).
+            DataError: rows longer than the context; padding on the left (checked on the CPU only, where it is free).
             ConfigError: `segments`, for a model that can't keep sequences apart.
         """
         ids = batch["input_ids"]
@@ -182,28 +182,28 @@ def _tokenizer(name: str) -> Tokens:
 
 
 def _facts(name: str) -> Document:
-    """What `save_causal` wrote beside a model; empty for one that comes from elsewhere."""
+    """The facts that `save_causal` wrote beside a model; empty for a model from elsewhere."""
     path = Path(name) / _FACTS
     return foreign.read_json(path) if path.is_file() else {}
 
 
 def save_causal(learner: CausalLearner, directory: str | Path) -> Path:
-    """Write a directory that `AutoModelForCausalLM.from_pretrained` and `load_causal` load.
+    """Save a model to a directory that `AutoModelForCausalLM.from_pretrained` and `load_causal` can load.
 
-    A `Decoder` is written as a Llama. Adapters are merged into the weights, so that what is loaded again is the whole
-    model without adapters; the learner itself keeps them. A tokenizer of bytes or numbers, which transformers has not,
-    is noted in `didact.json`. The directory appears once all is written; one that is there already is replaced.
+    A `Decoder` is written as a Llama. Adapters are merged into the saved weights; the learner itself keeps them. A
+    tokenizer of bytes or numbers, which transformers does not have, is recorded in `didact.json`. The directory appears
+    only when it is complete; an existing one is replaced.
 
     Args:
-        learner: left as it is.
-        directory: where to; parents are made.
+        learner: the model; it is not changed.
+        directory: the destination; parents are created.
 
     Returns:
         The directory.
 
     Raises:
-        ConfigError: the place is taken by something that is not a saved model.
-        OSError: it can't be written; what was there before is untouched.
+        ConfigError: the destination exists and is not a saved model.
+        OSError: it can't be written; an existing directory is untouched.
     """
     path = Path(directory)
     if path.exists() and not (path.is_dir() and ((path / "config.json").is_file() or not any(path.iterdir()))):
@@ -229,16 +229,16 @@ def _write(learner: CausalLearner, directory: Path) -> None:
 
 
 def check_length(learner: CausalLearner, tokens: int, *, new: int = 0, what: str = "The longest prompt") -> None:
-    """Refuse what is longer than a model can read, before anything is computed.
+    """Refuse sequences that exceed a model's context, before anything is computed.
 
     Args:
         learner: the model.
-        tokens: how many there are.
-        new: how many are to be written behind them.
-        what: they are, for the message.
+        tokens: the number of tokens.
+        new: the number of tokens to be generated after them.
+        what: the subject of the message.
 
     Raises:
-        ConfigError: they don't fit.
+        ConfigError: they exceed the context.
     """
     if tokens + new > learner.context:
         more = f" and {new} new ones" if new else ""
@@ -249,12 +249,12 @@ def check_length(learner: CausalLearner, tokens: int, *, new: int = 0, what: str
 
 
 def describe_causal(learner: CausalLearner) -> Document:
-    """What a person should know of a model before it is taught, ready for JSON.
+    """Describe a model for people, before it is trained; ready for JSON.
 
     Returns:
-        `architecture`, `parameters` and how many of them are `trained`, `bytes` of the weights, `dtype`, `context`,
-        `tokenizer_vocabulary` and `head_vocabulary`, the ids `eos`, `pad` and `bos` (or None), `chat_template`
-        (bool), `scale` and `softcap` (or None) of the scores, and whether the head has a `bias`.
+        `architecture`, the numbers of `parameters` and of those that are `trained`, `bytes` of the weights, `dtype`,
+        `context`, `tokenizer_vocabulary` and `head_vocabulary`, the ids `eos`, `pad` and `bos` (or None),
+        `chat_template` (bool), `scale` and `softcap` (or None) of the scores, and whether the head has a `bias`.
     """
     parameters, tokenizer, head = list(learner.module.parameters()), learner.tokenizer, learner.head
     return {

@@ -1,4 +1,4 @@
-"""A small Llama-shaped decoder in plain torch, whose weights go to and from a Hugging Face directory as they are.
+"""A small Llama in plain torch, whose weights are saved to and loaded from Hugging Face directories unchanged.
 
 Root mean square norms before each part (Zhang & Sennrich 2019), rotary positions (Su et al. 2021), SwiGLU (Shazeer
 2020), no biases: the architecture of Llama (Touvron et al. 2023). Parameters have the names that transformers'
@@ -30,12 +30,12 @@ class DecoderConfig:
     width: int
     heads: int
     kv_heads: int
-    """How many heads of keys and values; `heads`, or a divisor of it where queries share them in groups."""
+    """The number of key-value heads: `heads`, or a divisor of it for grouped-query attention."""
     mlp_width: int
     context: int = 512
     """The longest sequence."""
     tied: bool = True
-    """Whether the head's weights are the embedding's."""
+    """Whether the head shares the weights of the embedding."""
     rope_theta: float = 10000.0
     norm_eps: float = 1e-5
 
@@ -56,7 +56,7 @@ class DecoderConfig:
 
     @classmethod
     def small(cls, layers: int, width: int, *, vocabulary: int, context: int = 512) -> "DecoderConfig":
-        """The shape that `decoder:LxD` stands for: heads of 32 columns, an MLP near 8/3 of the width.
+        """The shape of `decoder:LxD`: heads of 32 columns, and an MLP of about 8/3 of the width.
 
         Raises:
             ConfigError: a width above 32 that is no multiple of it, or an odd one.
@@ -137,7 +137,7 @@ class MLP(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """Attention and an MLP, each with a norm in front and a sum behind."""
+    """Attention and an MLP, each with a norm before it and a residual connection."""
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
@@ -153,7 +153,7 @@ class DecoderBlock(nn.Module):
 
 
 class Stack(nn.Module):
-    """The embedding, the blocks and the final norm; a module of its own for the sake of the parameters' names."""
+    """The embedding, the blocks and the final norm; a module of its own so that parameters have transformers' names."""
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ class Stack(nn.Module):
 
 
 class Llama(nn.Module):
-    """A causal language model without its softmax, whatever its weights.
+    """A causal language model of Llama's architecture, up to its head.
 
     Args:
         config: its shape.
@@ -184,20 +184,20 @@ class Llama(nn.Module):
 
     @property
     def head(self) -> Head:
-        """What turns states into scores; its weights are the model's own."""
+        """The head, which maps hidden states to scores; it shares the model's weights."""
         return Head(self.model.embed_tokens.weight if self.lm_head is None else self.lm_head.weight)
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, segments: Tensor | None = None
     ) -> Tensor:
-        """States before the head.
+        """Compute the hidden states before the head.
 
         Args:
             input_ids: int64 [B, T], padded on the right.
-            attention_mask: ignored: behind padding on the right, a causal model can't see it anyway. What comes out
-                at padding means nothing.
-            segments: int64 [B, T]; where several sequences share a row, which one a token belongs to. None of them
-                sees another, and positions start anew in each.
+            attention_mask: ignored, since a causal model does not attend to padding on the right. States at padding are
+                meaningless.
+            segments: int64 [B, T]; where several sequences share a row, the number of each token's sequence. They do
+                not attend to each other, and positions start at 0 in each.
 
         Returns:
             [B, T, D], after the final norm.
@@ -214,15 +214,15 @@ class Llama(nn.Module):
 
 
 class Decoder(Llama):
-    """The built-in model: a `Llama` with weights of its own; made on the CPU in float32.
+    """The built-in model: a `Llama` that is initialised on the CPU in float32.
 
-    Weights are drawn from a normal distribution of deviation 1 / sqrt(columns), so that states keep their size whatever
-    the width is (the usual 0.02 suits widths near 2,500; at 64, attention then takes hundreds of steps to begin); those
-    that write into the residual stream are divided by sqrt(2 layers) more, as in GPT-2 (Radford et al. 2019).
+    Weights are drawn from a normal distribution of deviation 1 / sqrt(columns), so that states keep their magnitude at
+    any width (the usual 0.02 suits widths near 2,500; at 64, attention then takes hundreds of steps to develop). Those
+    that write into the residual stream are also divided by sqrt(2 layers), as in GPT-2 (Radford et al. 2019).
 
     Args:
         config: its shape.
-        seed: the only source of the weights; torch's generators are left as they were.
+        seed: of the weights; torch's generators are not changed.
     """
 
     def __init__(self, config: DecoderConfig, *, seed: int = 0) -> None:
@@ -255,13 +255,13 @@ def rotary_angles(positions: Tensor, head_size: int, theta: float) -> tuple[Tens
 
 
 def rotary_frequencies(head_size: int, theta: float, *, device: torch.device | None = None) -> Tensor:
-    """By what angles the pairs of a head's columns turn from one position to the next: float32 [E/2]."""
+    """The rotation angles per position of the pairs of a head's columns: float32 [E/2]."""
     steps = torch.arange(0, head_size, 2, device=device, dtype=torch.float32) / head_size
     return 1.0 / theta**steps
 
 
 def apply_rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn pairs of columns (i, i + E/2) of heads [B, T, H, E] by the angles of `rotary_angles`."""
+    """Rotate pairs of columns (i, i + E/2) of heads [B, T, H, E] by the angles of `rotary_angles`."""
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
 
@@ -270,7 +270,7 @@ def packed_positions(segments: Tensor) -> Tensor:
     """Positions that start at 0 in each segment.
 
     Args:
-        segments: int64 [B, T]; equal numbers lie side by side.
+        segments: int64 [B, T]; equal numbers are adjacent.
 
     Returns:
         int64 [B, T].
@@ -282,16 +282,16 @@ def packed_positions(segments: Tensor) -> Tensor:
 
 
 def packed_mask(segments: Tensor, window: int | None = None) -> Tensor:
-    """Who sees whom where sequences share a row: earlier tokens and oneself, of the same segment.
+    """The causal attention mask of rows with several sequences: a token attends to its own segment only.
 
-    Padding sees padding, so that no row of the mask is empty.
+    Padding attends to padding, so that no row of the mask is empty.
 
     Args:
         segments: int64 [B, T].
-        window: how many tokens, itself included, a token sees at most; None for all.
+        window: the number of tokens, itself included, that a token attends to at most; None for all.
 
     Returns:
-        bool [B, 1, T, T], True where the query (third axis) sees the key (fourth).
+        bool [B, 1, T, T], True where the query (third axis) attends to the key (fourth).
     """
     there = torch.arange(segments.shape[1], device=segments.device)
     back = there[:, None] - there[None]
@@ -304,10 +304,10 @@ def save_decoder(decoder: Decoder, directory: Path, *, bos: int | None, eos: int
 
     Args:
         decoder: the model.
-        directory: is there.
+        directory: an existing one.
         bos: the id that begins a sequence, or None.
         eos: the id that ends one.
-        pad: the id that fills up.
+        pad: the id of padding.
     """
     config = decoder.config
     dtype = str(decoder.model.embed_tokens.weight.dtype).removeprefix("torch.")
@@ -346,10 +346,10 @@ def load_decoder(directory: Path, dtype: torch.dtype = torch.float32) -> Decoder
 
     Args:
         directory: with `config.json` and `model.safetensors`.
-        dtype: what the weights are turned into.
+        dtype: of the weights.
 
     Raises:
-        ConfigError: it is not there, is broken, or is another architecture.
+        ConfigError: it is missing, broken, or of another architecture.
     """
     try:
         written = read_object(directory / "config.json")

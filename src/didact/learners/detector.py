@@ -1,4 +1,4 @@
-"""Detectors of defects: anomaly maps of images, and the scores that are made of them."""
+"""Anomaly detectors: anomaly maps of images, and scores from them."""
 
 import torch
 from torch import Tensor, nn
@@ -7,18 +7,19 @@ from didact.learners.moments import Moments
 from didact.types import Place
 
 _KEPT = 0.9
-"""How much of what normal images are like stays at a step."""
+"""The decay of the running statistics of normal images, per step."""
 
 
 class AnomalyScore(nn.Module):
-    """Logits from anomaly maps, standardised by those of normal images.
+    """Computes logits from anomaly maps, standardised by those of normal images.
 
-    What is accumulated counts from the next `update` on.
+    Accumulated maps take effect at the next `update`.
 
     Args:
         classes: C.
-        normal: number of the class of images without a defect.
-        margin: by how many standard deviations an image must exceed normal ones to be called defective.
+        normal: the class of images without a defect.
+        margin: the number of standard deviations by which an image must exceed normal ones to be classified as
+            defective.
     """
 
     def __init__(self, classes: int, *, normal: int, margin: float) -> None:
@@ -32,8 +33,8 @@ class AnomalyScore(nn.Module):
 
         Args:
             maps: [B, 1, H, W].
-            normal: bool [B], which images are normal; the others count as images like the mean of the normal ones.
-            place: where the others of the batch are, with processes that learn together.
+            normal: bool [B], the images that are normal; the others are replaced by the mean of the normal ones.
+            place: gathers the rows of other processes.
         """
         peaks, mask = _log_peak(maps), normal[:, None]
         known = [(peaks * mask).sum(), mask.sum().to(peaks.dtype)]
@@ -49,19 +50,19 @@ class AnomalyScore(nn.Module):
         """Maps [B, 1, H, W] to logits [B, C].
 
         0 for the normal class; for the others the logarithm of the map's largest value, standardised by those of normal
-        images, less the margin.
+        images, minus the margin.
         """
         score = self.moments(_log_peak(maps)) - self.margin
         return score * (torch.arange(self.classes, device=maps.device) != self.normal)
 
 
 class AnomalyDetector(nn.Module):
-    """A classifier of images that shows where a defect is.
+    """An image classifier that localises defects.
 
     Args:
         anomaly_map: from images [B, channels, H, W] to maps [B, 1, H, W], 0 or more. A `ModuleLearner` of the detector
             that taps `anomaly_map` shows them among its features.
-        alarm: what makes logits of them.
+        alarm: maps them to logits.
     """
 
     def __init__(self, anomaly_map: nn.Module, alarm: AnomalyScore) -> None:

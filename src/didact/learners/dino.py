@@ -13,12 +13,12 @@ def init_near(module: nn.Module, other: nn.Module, distance: float) -> None:
 
     Weights of two or more dimensions become ((1 - a) other + a own) / sqrt((1 - a)² + a²), which keeps their variance
     where both were drawn independently (Sarnthein et al. 2023, section 4.3). Biases, and the scales of normalisations,
-    are not drawn so: they become (1 - a) other + a own.
+    become (1 - a) other + a own.
 
     Args:
         module: freshly initialised; changed in place.
         other: of the same architecture.
-        distance: a in [0, 1]; 0 makes both the same, 1 leaves `module` as it is.
+        distance: a in [0, 1]; 0 makes both equal, 1 leaves `module` unchanged.
 
     Raises:
         ConfigError: the architectures differ, or the distance is out of range.
@@ -37,15 +37,15 @@ def init_near(module: nn.Module, other: nn.Module, distance: float) -> None:
 
 
 class DinoHead(nn.Module):
-    """Scores of a representation for many prototypes: two layers, a direction of unit length, and a linear layer.
+    """Maps a representation to scores of prototypes: two layers, normalisation to length 1, and a linear layer.
 
-    The projection head of DINO (Caron et al. 2021) in small.
+    A small version of the projection head of DINO (Caron et al. 2021).
 
     Args:
         width: of the representation, D.
-        hidden: of the layer between.
-        bottleneck: of the direction.
-        outputs: how many prototypes.
+        hidden: width of the hidden layer.
+        bottleneck: width of the normalised vector.
+        outputs: the number of prototypes.
         seed: the only source of randomness of the weights.
     """
 

@@ -1,4 +1,4 @@
-"""The directions in which the members of a class differ."""
+"""Principal directions within classes."""
 
 import torch
 from torch import Tensor, nn
@@ -7,12 +7,12 @@ from didact.errors import ConfigError
 
 
 class ClassDirections(nn.Module):
-    """For each class, the principal directions of its members' representations, gathered while batches go by.
+    """For each class, the principal directions of its members' representations, accumulated over batches.
 
     Args:
         width: of a representation, D.
-        classes: how many classes, C.
-        count: how many directions, S, at most D - C, as what a head of C rows reads can be left out.
+        classes: the number of classes, C.
+        count: the number of directions, S; at most D - C, since the row space of a head of C rows can be left out.
 
     Raises:
         ConfigError: the representation is too narrow.
@@ -45,7 +45,7 @@ class ClassDirections(nn.Module):
 
     @torch.no_grad()
     def accumulate(self, hidden: Tensor, classes: Tensor) -> None:
-        """Add representations float [B, D] of members of `classes`, int64 [B], to what `settle` will see."""
+        """Accumulate representations float [B, D] of members of `classes`, int64 [B], for the next `update`."""
         rows = hidden.float()
         member_BC = nn.functional.one_hot(classes, len(self.number)).to(rows.dtype)
         self.number += member_BC.sum(0)
@@ -57,12 +57,12 @@ class ClassDirections(nn.Module):
         """Find the directions of the largest variance within each class, the largest first.
 
         Args:
-            ignored: float [K, D]; what lies in its row space is left out, such as what a head reads.
+            ignored: float [K, D]; its row space is projected out, such as that of a head.
         """
         number = self.number.clamp(min=1.0)[:, None]
         self.mean.copy_(self.total / number)
         covariance = self.products / number[..., None] - self.mean[:, :, None] * self.mean[:, None, :]
-        # Eigenvectors are found on the CPU in double precision, once a run, so that all devices agree.
+        # Eigenvectors are computed on the CPU in double precision, once per run, so that all devices agree.
         covariance = covariance.cpu().double()
         if ignored is not None:
             _, sizes, axes = torch.linalg.svd(ignored.detach().cpu().double(), full_matrices=False)
@@ -72,14 +72,14 @@ class ClassDirections(nn.Module):
         variances, vectors = torch.linalg.eigh(covariance)
         count = self.directions.shape[-1]
         self.directions.copy_(vectors[..., -count:].flip(-1))
-        # A class with fewer members than directions has some along which nothing varies.
+        # A class with fewer members than directions has some without variance.
         found = variances[:, -count:].flip(-1)
         self.spread.copy_(torch.where(found > 1e-8, found.clamp(min=1e-8).sqrt(), 1.0))
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """How far each example [B, D] lies along the directions of each class, in standard deviations: [B, C, S].
+        """Project each example [B, D] onto the directions of each class, in standard deviations: [B, C, S].
 
-        Zeros before the first `settle`.
+        Zeros before the first `update`.
         """
         away_BCD = hidden.float()[:, None] - self.mean
         return torch.einsum("bcd,cds->bcs", away_BCD, self.directions) / self.spread

@@ -1,4 +1,4 @@
-"""Writing a learner out: as safetensors that didact reads again, as ONNX, or as a Hugging Face directory."""
+"""Export of learners: as safetensors that didact can load, as ONNX, or as a Hugging Face directory."""
 
 import contextlib
 import copy
@@ -21,7 +21,7 @@ from didact.learners.module import ModuleLearner, _logits_of, _Tap
 from didact.types import Column, Examples
 
 TOLERANCE = 1e-4
-"""How far ONNX may be from torch: absolute for outputs up to 1, relative beyond."""
+"""The tolerance between ONNX and torch: absolute for outputs up to 1, relative beyond."""
 
 _FORMATS = ("safetensors", "onnx", "hf")
 
@@ -35,24 +35,24 @@ def export(
     spec: str | None = None,
     config: Values | None = None,
 ) -> Path:
-    """Write a learner to a file or directory; what is there already is replaced only once all is well.
+    """Export a learner to a file or directory; an existing one is replaced only on success.
 
     Args:
-        learner: left as it is.
-        destination: a file for safetensors and ONNX, whose suffix is added where it has none; a directory for `hf`.
-        to: `safetensors`: weights, with what is needed to build the learner again. `onnx`: a graph from the inputs to
+        learner: the learner; it is not changed.
+        destination: a file for safetensors and ONNX, to which the suffix is added if missing; a directory for `hf`.
+        to: `safetensors`: weights, with what is needed to rebuild the learner. `onnx`: a graph from the inputs to
             `logits` [B, C] (`prediction` [B, 1] for a regression) with any batch size, checked against torch. `hf`: a
-            directory that `from_pretrained` reads, for learners that came from one.
-        examples: any that have the kind, shape and classes of those that it was taught on.
-        spec: what `didact.parts` builds the learner from; None for a module of one's own.
+            directory that `from_pretrained` reads, for learners that were loaded from one.
+        examples: any with the kind, shape and classes of its training data.
+        spec: the spec from which `didact.parts` builds the learner; None for a user's own module.
         config: further facts to keep in the file, as JSON.
 
     Returns:
         The path that was written.
 
     Raises:
-        ConfigError: a format that isn't known, or not for this learner.
-        DidactError: the ONNX graph can't be made, or doesn't compute the same.
+        ConfigError: the format is unknown, or not available for this learner.
+        DidactError: the ONNX graph can't be exported, or its outputs differ.
         MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
     """
     check_choice("to", to, _FORMATS)
@@ -70,7 +70,7 @@ def export(
 
 
 def describe(examples: Examples) -> Document:
-    """What a learner has to know of the data, ready for JSON: task, modality, shape, classes, columns, vocabulary."""
+    """The facts about the data that a learner depends on: task, modality, shape, classes, columns, vocabulary."""
     return {
         "task": examples.task,
         "modality": examples.modality,
@@ -82,7 +82,7 @@ def describe(examples: Examples) -> Document:
 
 
 def blank_examples(description: Values) -> Examples:
-    """Two empty examples of the kind that `describe` told of."""
+    """Two blank examples with the facts of `describe`."""
     shape = description["shape"]
     if description["modality"] == "text":
         inputs = {name: torch.ones(2, *shape, dtype=torch.int64) for name in ("input_ids", "attention_mask")}
@@ -105,10 +105,10 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], Document]:
         path: of the file.
 
     Returns:
-        Tensors by name, as `learner.state_dict()`; and `describe`'s facts, with `spec` and `config`.
+        Tensors by name, as `learner.state_dict()`; and the facts of `describe`, with `spec` and `config`.
 
     Raises:
-        CheckpointError: the file is missing, broken, not of didact, or says what cannot be.
+        CheckpointError: the file is missing, broken, not from didact, or has invalid facts.
     """
     tensors, known = files.read_tensors(Path(path))
     check_facts(Path(path), known)
@@ -166,7 +166,7 @@ def _to_onnx(learner: ModuleLearner, path: Path, examples: Examples, facts: Docu
                 dynamic_shapes={"inputs": shapes},
             )
         except Exception as error:
-            # What torch says itself is advice to its developers; what happened is in the cause.
+            # torch's own message is advice to its developers; the reason is in the cause.
             reason = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
             raise DidactError(
                 f"The learner can't be turned into ONNX: {reason[0].rstrip('. ')}. 'safetensors' would work."
@@ -178,7 +178,7 @@ def _to_onnx(learner: ModuleLearner, path: Path, examples: Examples, facts: Docu
 
 
 def _dynamic(name: str) -> dict[int, Any]:
-    """The batch size may be any; so may the length of a text, where the model allows it."""
+    """The dynamic axes: the batch size, and the length of texts where the model allows it."""
     dims = {0: torch.export.Dim.DYNAMIC}
     return {**dims, 1: torch.export.Dim.AUTO} if name in ("input_ids", "attention_mask") else dims
 
@@ -225,7 +225,7 @@ def _check_onnx(path: Path, model: nn.Module, inputs: dict[str, Tensor]) -> None
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter from printing, for as long as this lasts; its failures are raised all the same."""
+    """Silence the exporter; its errors are still raised."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

@@ -1,4 +1,4 @@
-"""What a file says of the learner in it, held against what can be before anything is made of it."""
+"""Validation of the facts in a learner's file, before anything is built from them."""
 
 import math
 from pathlib import Path
@@ -9,7 +9,7 @@ from didact.errors import CheckpointError
 from didact.types import Modality, Task
 
 KEYS = {"task", "modality", "shape", "classes", "columns", "vocabulary", "spec", "config"}
-"""Everything that `export` says of a learner."""
+"""The facts that `export` writes."""
 LONGEST = 10_000
 """Characters of a spec, or of the name of a class, column or category."""
 MOST = 1_000_000
@@ -25,10 +25,10 @@ def check_facts(path: Path, facts: Values) -> None:
 
     Args:
         path: of the file, for the message.
-        facts: as JSON has them.
+        facts: from JSON.
 
     Raises:
-        CheckpointError: an unknown or missing fact, one of another type, or one beyond all measure.
+        CheckpointError: a fact is unknown, missing, of another type, or out of range.
     """
     if missing := sorted(KEYS ^ set(facts)):
         raise CheckpointError(

@@ -1,7 +1,7 @@
-"""Hugging Face directories from elsewhere: what is looked at before transformers opens them.
+"""Checks of Hugging Face directories from elsewhere, before transformers opens them.
 
-No code that comes with a model is run, nothing is unpickled, nothing is downloaded for a directory that is there, and
-what its files say of themselves is held against their size.
+No code that comes with a model is run, nothing is unpickled, nothing is downloaded for a local directory, and claims of
+its files about sizes are checked against the weights.
 """
 
 import contextlib
@@ -15,21 +15,21 @@ from didact.documents import MEBIBYTE, Document, read_object
 from didact.errors import ConfigError
 
 LARGEST = {"tokenizer.json": 512, "vocab.json": 512, "model.safetensors.index.json": 64, "chat_template.jinja": 1}
-"""Mebibytes that a text file may have, by its name."""
+"""The largest size of a text file in mebibytes, by its name."""
 LARGEST_OTHER = 16
-"""The same, for every other .json, .jinja and .txt."""
+"""The same for every other .json, .jinja and .txt."""
 
 
 @contextlib.contextmanager
 def check_model(name: str) -> Iterator[None]:
-    """Look at a model before it is opened, and keep what opens it from the network where it is a directory.
+    """Check a model before it is opened, and keep Hugging Face's libraries offline if it is a directory.
 
     Args:
         name: directory or hub name.
 
     Raises:
-        TrustError: a file asks for a model of the hub, which the user did not name.
-        ConfigError: a directory with something that is refused; the message says what.
+        TrustError: a file asks for a model of the hub that the user did not name.
+        ConfigError: the directory has something that is refused; the message names it.
     """
     path = Path(name)
     if not path.is_dir():
@@ -45,7 +45,7 @@ def check_model(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def offline() -> Iterator[None]:
-    """Keep Hugging Face's libraries from the network, for as long as this lasts."""
+    """Keep Hugging Face's libraries offline within this context."""
     homes = [("huggingface_hub.constants", "HF_HUB_OFFLINE"), ("datasets.config", "HF_HUB_OFFLINE")]
     there = [(sys.modules[module], name) for module, name in homes if module in sys.modules]
     before = [getattr(module, name) for module, name in there]
@@ -59,7 +59,7 @@ def offline() -> Iterator[None]:
 
 
 def check_weights(name: str) -> None:
-    """Refuse a directory whose weights are not whole safetensors; from the hub, transformers takes nothing else.
+    """Refuse a directory whose weights are not intact safetensors; from the hub, transformers loads nothing else.
 
     Raises:
         ConfigError: no safetensors, or an index that names other files.
@@ -83,7 +83,7 @@ def read_json(path: Path) -> Document:
     """A JSON object from a model's directory.
 
     Raises:
-        ConfigError: it can't be read, or is something else.
+        ConfigError: it can't be read, or is not an object.
     """
     try:
         return read_object(path, largest=LARGEST.get(path.name, LARGEST_OTHER) * MEBIBYTE)
@@ -103,7 +103,7 @@ def _without_weights(path: Path) -> ConfigError:
 
 
 def _check_sizes(path: Path) -> None:
-    """Refuse text files that nobody needs so large: reading them would take all memory."""
+    """Refuse oversized text files, which could fill the memory when read."""
     for file in path.rglob("*"):
         if file.suffix in (".json", ".jinja", ".txt") and file.is_file():
             most = LARGEST.get(file.name, LARGEST_OTHER)
@@ -138,7 +138,7 @@ def _check_config(path: Path) -> None:
 
 
 def _tensors(path: Path) -> int:
-    """How many tensors the weights in a directory are; their headers alone are read."""
+    """The number of tensors in a directory's weights, from their headers alone."""
     from safetensors import SafetensorError, safe_open
 
     try:

@@ -22,14 +22,14 @@ _SCALES = ("logit_scale", "logits_scaling", "lm_head_multiplier")
 
 @dataclass(frozen=True)
 class HeadScaling:
-    """How a model turns states into scores, besides the weights of its last layer."""
+    """The scale and cap of a model's scores, besides the weights of its last layer."""
 
     scale: float = 1.0
     softcap: float | None = None
 
 
 def load_model(name: str, dtype: torch.dtype) -> Any:
-    """Load a finished causal language model; no code that comes with it is run, and nothing is unpickled.
+    """Load a pretrained causal language model; no code that comes with it is run, and nothing is unpickled.
 
     Args:
         name: directory or hub name; its weights must be safetensors.
@@ -39,7 +39,7 @@ def load_model(name: str, dtype: torch.dtype) -> Any:
         The model in evaluation mode, on the CPU.
 
     Raises:
-        ConfigError: there is none, it is of another kind, or lacks weights.
+        ConfigError: it is missing, of another kind, or lacks weights.
         MissingExtraError: transformers is not installed.
     """
     foreign.check_weights(name)
@@ -61,23 +61,22 @@ def load_model(name: str, dtype: torch.dtype) -> Any:
 
 
 def context_of(model: Any) -> int:
-    """The longest sequence that a model can take; a million where nothing limits it."""
+    """The longest sequence that a model can take; a million where it has no limit."""
     return int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or _UNLIMITED)
 
 
 def head_of(model: Any, scaling: HeadScaling) -> Head:
-    """The head of a model, with its own weights."""
+    """The head of a model, which shares its weights."""
     last = model.get_output_embeddings()
     return Head(last.weight, getattr(last, "bias", None), scaling.scale, scaling.softcap)
 
 
 def hidden_states(model: Any, input_ids: Tensor, segments: Tensor | None = None) -> Tensor:
-    """What the head is given.
+    """Compute the hidden states before the head.
 
     Args:
         model: of `AutoModelForCausalLM`.
-        input_ids: int64 [B, T], padded on the right; behind padding there a causal model can't see it, so that it needs
-            no mask.
+        input_ids: int64 [B, T], padded on the right, which a causal model does not attend to, so that it needs no mask.
         segments: int64 [B, T]; see `Batch`.
 
     Returns:
@@ -88,7 +87,7 @@ def hidden_states(model: Any, input_ids: Tensor, segments: Tensor | None = None)
 
 
 def _packing(model: Any, segments: Tensor) -> Document:
-    """Positions and an additive mask for rows that hold several sequences, for whichever kinds of attention it has."""
+    """Positions and an additive mask for rows of several sequences, for each kind of attention that the model has."""
     config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ())
     window = getattr(config, "sliding_window", None) if not kinds or "sliding_attention" in kinds else None
@@ -107,7 +106,7 @@ def _additive(seen: Tensor, dtype: torch.dtype) -> Tensor:
 
 @contextlib.contextmanager
 def _calmly(model: nn.Module) -> Iterator[None]:
-    """Without dropout and gradients, for as long as this lasts."""
+    """Disable dropout and gradients within this context."""
     training = model.training
     model.eval()
     try:
@@ -123,20 +122,20 @@ def _some_tokens(model: Any, head: Head, length: int) -> Tensor:
 
 
 def _near(found: Tensor, wanted: Tensor) -> bool:
-    """Whether two tensors are equal to 1e-4 of the largest size, or to what half precision allows."""
+    """Whether two tensors are equal within 1e-4 of the largest magnitude, or within half precision."""
     tolerance = 1e-4 if wanted.dtype in (torch.float32, torch.float64) else 3e-2
     return bool((found - wanted).abs().max() <= tolerance * wanted.abs().max())
 
 
 def find_head_scaling(model: Any, name: str) -> HeadScaling:
-    """Find out how a model scores tokens, and check it on two of them.
+    """Find the scale and cap of a model's scores, and check them on two tokens.
 
     Args:
         model: of `AutoModelForCausalLM`.
         name: where it came from, for messages.
 
     Raises:
-        ConfigError: its head is more than a linear layer, scaled and capped; or it is not causal.
+        ConfigError: its head is more than a scaled and capped linear layer; or it is not causal.
     """
     if not isinstance(getattr(model.get_output_embeddings(), "weight", None), Tensor):
         raise ConfigError(f"{name!r} ({type(model).__name__}) has no linear head; give another causal language model.")
@@ -160,7 +159,7 @@ def find_head_scaling(model: Any, name: str) -> HeadScaling:
 
 
 def _head_scalings(model: Any) -> list[HeadScaling]:
-    """What the configuration may mean: of models that scale, some multiply and some divide."""
+    """The possible meanings of the configuration: some models multiply by the scale, others divide by it."""
     config = model.config.get_text_config()
     softcap = getattr(config, "final_logit_softcapping", None)
     given = [float(getattr(config, name)) for name in _SCALES if isinstance(getattr(config, name, None), (int, float))]
@@ -169,10 +168,10 @@ def _head_scalings(model: Any) -> list[HeadScaling]:
 
 
 def check_packing(model: Any, name: str) -> None:
-    """Check that sequences which share a row give the states that they give alone.
+    """Check that sequences which share a row have the same states as alone.
 
     Raises:
-        ConfigError: they don't, as with models that carry a state from token to token.
+        ConfigError: they do not, for instance in recurrent models.
     """
     ids = _some_tokens(model, head_of(model, HeadScaling()), 7)
     segments = torch.tensor([[1, 1, 1, 2, 2, 2, 2]], device=ids.device)
@@ -183,7 +182,7 @@ def check_packing(model: Any, name: str) -> None:
                 packed[:, 3:], hidden_states(model, ids[:, 3:])
             )
         except (RuntimeError, TypeError, ValueError, IndexError, AttributeError):
-            # Architectures that never met such a mask fail in as many ways.
+            # Architectures without support for such a mask fail in many ways.
             holds = False
     if not holds:
         raise ConfigError(
@@ -193,12 +192,12 @@ def check_packing(model: Any, name: str) -> None:
 
 
 def add_adapters(model: Any, rank: int, *, seed: int) -> Any:
-    """Freeze a model and put low-rank adapters beside all its linear layers but the head (Hu et al. 2021).
+    """Freeze a model and add low-rank adapters to all its linear layers but the head (LoRA; Hu et al. 2021).
 
     Args:
         model: changed in place.
         rank: at least 1. The adapters' products are multiplied by 2, whatever the rank (alpha is twice the rank).
-        seed: the only source of the adapters' weights.
+        seed: of the adapters' weights.
 
     Raises:
         ConfigError: a rank below 1.
@@ -213,7 +212,7 @@ def add_adapters(model: Any, rank: int, *, seed: int) -> Any:
         r=rank,
         lora_alpha=2 * rank,
         target_modules="all-linear",
-        # GPT-2's layers hold their weights the other way round.
+        # GPT-2's layers store their weights transposed.
         fan_in_fan_out=any(type(part).__name__ == "Conv1D" for part in model.modules()),
     )
     with torch.random.fork_rng(devices=[]):
@@ -222,13 +221,13 @@ def add_adapters(model: Any, rank: int, *, seed: int) -> Any:
 
 
 def save_model(model: Any, directory: Path) -> None:
-    """Write a model where `from_pretrained` finds it, adapters merged into the weights that they stand beside."""
+    """Save a model for `from_pretrained`, with adapters merged into the weights."""
     with _quiet():
         model.save_pretrained(directory, state_dict=_merged(model))
 
 
 def _merged(model: Any) -> dict[str, Tensor]:
-    """The weights as if there were no adapters; the model itself is left as it is, to the bit."""
+    """The weights with adapters merged in; the model itself is not changed, to the bit."""
     state = {name: tensor for name, tensor in model.state_dict().items() if ".lora_" not in name}
     for name, part in model.named_modules():
         if hasattr(part, "get_delta_weight"):

@@ -8,14 +8,14 @@ from didact.errors import ConfigError
 from didact.learners.decoder import DecoderConfig, Llama, rotary_frequencies
 
 _TRIED = 8
-"""Tokens that both ways of computing are tried on."""
+"""The number of tokens on which both implementations are compared."""
 
 
 class HubLlama(Llama):
-    """A Llama that came from transformers, in the same tensors.
+    """A Llama from transformers, which shares its tensors.
 
     Args:
-        model: a `LlamaForCausalLM` that `of` takes; not to be used any more.
+        model: a `LlamaForCausalLM` that `convert` accepts; do not use it afterwards.
         config: its shape.
     """
 
@@ -25,13 +25,13 @@ class HubLlama(Llama):
         self.kind, self.settings, self.generation = type(model), model.config, model.generation_config
         weights = {name: tensor for name, tensor in model.state_dict().items() if name in self.state_dict()}
         self.load_state_dict(weights, assign=True)
-        # The embedding of padding is never moved, as transformers has it.
+        # The embedding of padding is never updated, as in transformers.
         self.model.embed_tokens.padding_idx = model.model.embed_tokens.padding_idx
         self.train(model.training)
 
     @classmethod
     def convert(cls, model: Any) -> Self | None:
-        """Take over a model of transformers, where what comes out of it stays the same; None for any other.
+        """Convert a model of transformers if the result has the same outputs; None otherwise.
 
         Args:
             model: of `AutoModelForCausalLM`, on the CPU.
@@ -47,7 +47,7 @@ class HubLlama(Llama):
         return ours if bool((found - wanted).abs().max() <= near * wanted.abs().max()) else None
 
     def original(self) -> Any:
-        """A model of transformers with the same tensors and the settings that it came with."""
+        """The model of transformers, with the same tensors and its original settings."""
         with torch.device("meta"):
             model = self.kind(self.settings)
         weights = self.state_dict()
@@ -58,7 +58,7 @@ class HubLlama(Llama):
 
 
 def _shape(model: Any) -> DecoderConfig | None:
-    """The shape of a model that is computed as a `Llama` is, or None."""
+    """The shape of a model with the computation of a `Llama`, or None."""
     config = model.config
     if type(model).__name__ != "LlamaForCausalLM" or not _is_plain(config):
         return None
@@ -92,13 +92,13 @@ def _shape(model: Any) -> DecoderConfig | None:
 
 
 def _theta(config: Any) -> float:
-    """The base of the wavelengths, where the version of transformers at hand keeps it."""
+    """The base of the wavelengths, wherever the installed version of transformers stores it."""
     kept = getattr(config, "rope_parameters", None) or {}
     return float(kept.get("rope_theta", getattr(config, "rope_theta", 10000.0)))
 
 
 def _is_plain(config: Any) -> bool:
-    """Whether a configuration asks for nothing that a `Llama` lacks; biases and scaled positions show elsewhere."""
+    """Whether a configuration needs nothing that a `Llama` lacks; biases and scaled positions are checked elsewhere."""
     return (
         config.hidden_act == "silu"
         and not config.attention_dropout

@@ -24,21 +24,21 @@ _INPUTS = {"text": ("input_ids", "attention_mask"), "image": ("x",)}
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A model that comes with everything that it needs."""
+    """A pretrained classifier with its class names and tokenizer."""
 
     learner: ModuleLearner
     classes: tuple[str, ...]
-    """Its own class names, in the order of its outputs; empty where it has none beyond numbers, or for a regression."""
+    """Its own class names, in the order of its outputs; empty where it has only numbers, or for regression."""
     tokenizer: "Tokenizer | None"
     """For text, its own tokenizer."""
 
 
 class TextClassifier(nn.Module):
-    """A Hugging Face model for sequence classification, called with tensors and answering with one.
+    """A Hugging Face model for sequence classification, from tensors to logits.
 
     Args:
         model: of `AutoModelForSequenceClassification`.
-        source: the directory or hub name that it came from, which also has its tokenizer.
+        source: its directory or hub name, which also has its tokenizer.
     """
 
     def __init__(self, model: nn.Module, source: str) -> None:
@@ -55,8 +55,8 @@ class ImageClassifier(nn.Module):
 
     Args:
         model: of `AutoModelForImageClassification`.
-        processor: what the model's `preprocessor_config.json` says.
-        source: the directory or hub name that it came from.
+        processor: the contents of the model's `preprocessor_config.json`.
+        source: its directory or hub name.
     """
 
     def __init__(self, model: nn.Module, processor: Document, source: str) -> None:
@@ -79,7 +79,7 @@ class Tokenizer:
         multiple: lengths are padded up to a multiple of this, where `max_length` is one.
 
     Raises:
-        ConfigError: no tokenizer there, or one without a token to pad with.
+        ConfigError: there is no tokenizer, or it has no padding token.
         MissingExtraError: transformers is not installed.
     """
 
@@ -100,7 +100,7 @@ class Tokenizer:
 
     @property
     def vocabulary(self) -> int:
-        """How many token ids there are."""
+        """The number of token ids."""
         return len(self.tokenizer)
 
     def __len__(self) -> int:
@@ -134,18 +134,18 @@ def tokenizer_of(name: str, *, max_length: int = 128, multiple: int = 8) -> Toke
 
 
 def load_teacher(name: str, examples: Examples, *, max_length: int = 128) -> Pretrained:
-    """Load a finished classifier as it is.
+    """Load a pretrained classifier unchanged.
 
     Args:
         name: directory or hub name; its weights must be safetensors.
-        examples: what it will teach on: text or images.
+        examples: the data that it will label: text or images.
         max_length: for its tokenizer.
 
     Returns:
         The model in evaluation mode, with its own class names (to be aligned with the data's) and tokenizer.
 
     Raises:
-        ConfigError: a model that is missing, is no classifier, is pickled, or has no head for these data.
+        ConfigError: the model is missing, no classifier, pickled, or has no head for these data.
         MissingExtraError: transformers is not installed.
     """
     model, config = _load(name, examples.modality, {})
@@ -161,20 +161,20 @@ def load_teacher(name: str, examples: Examples, *, max_length: int = 128) -> Pre
 
 
 def load_student(name: str, examples: Examples) -> ModuleLearner:
-    """Load a model to be taught, with a head for the data's classes.
+    """Load a model for training, with a head for the data's classes.
 
-    The head is kept where it has the data's classes in their order, or as many without names; otherwise it is drawn
-    anew from torch's global generator.
+    The head is kept if it has the data's classes in their order, or as many without names; otherwise it is initialised
+    from torch's global generator.
 
     Args:
         name: directory or hub name; its weights must be safetensors.
-        examples: what it will be taught on: text (encoded with this model's tokenizer) or images.
+        examples: its training data: text (encoded with this model's tokenizer) or images.
 
     Returns:
         A learner on the CPU, in float32.
 
     Raises:
-        ConfigError: a model that is missing or pickled, or text that was encoded with another tokenizer.
+        ConfigError: the model is missing or pickled, or the text was encoded with another tokenizer.
         MissingExtraError: transformers is not installed.
     """
     config = _config(name)
@@ -198,11 +198,11 @@ def load_student(name: str, examples: Examples) -> ModuleLearner:
 
 
 def save(classifier: TextClassifier | ImageClassifier, destination: str | Path, classes: Sequence[str]) -> None:
-    """Write a Hugging Face directory that `from_pretrained` reads: weights, label names, tokenizer or image processor.
+    """Save a Hugging Face directory for `from_pretrained`: weights, label names, tokenizer or image processor.
 
     Args:
         classifier: from `ModuleLearner.module`.
-        destination: a directory; made where it is missing.
+        destination: a directory; created if missing.
         classes: names of the outputs; empty for a regression.
 
     Raises:
@@ -228,7 +228,7 @@ def _learner(model: nn.Module, name: str, modality: str) -> ModuleLearner:
 
 
 def _load(name: str, modality: str, changes: Document) -> tuple[Any, Any]:
-    """The model in float32 and its configuration; a head is drawn anew only where `changes` are asked for."""
+    """The model in float32 and its configuration; a new head is allowed only if `changes` are given."""
     if modality not in _INPUTS:
         raise ConfigError(
             f"{name!r} is a Hugging Face model, but the data are a {modality}; it needs text or images. For a table, "
@@ -258,7 +258,7 @@ def _load(name: str, modality: str, changes: Document) -> tuple[Any, Any]:
         )
     if modality == "text" and model.config.pad_token_id is None:
         model.config.pad_token_id = _padding_id(name)
-    # Weights that were saved in half precision are taught in float32, as any other learner's.
+    # Weights that were saved in half precision are trained in float32, like those of any other learner.
     return model.float(), model.config
 
 
@@ -298,7 +298,7 @@ def _longest(name: str, tokenizer: Any) -> int:
     try:
         return int(getattr(_config(name), "max_position_embeddings", 0)) or 1_000_000
     except ConfigError:
-        # A tokenizer may lie alone, without a model to ask.
+        # A directory may have a tokenizer without a model.
         return 1_000_000
 
 
@@ -318,7 +318,7 @@ def _transformers() -> Any:
 
 @contextlib.contextmanager
 def _explained(name: str, what: str) -> Iterator[None]:
-    """Look at a model before it is opened, and turn transformers' errors about it into a sentence."""
+    """Check a model before it is opened, and turn transformers' errors about it into a sentence."""
     with explain_errors(name, what), foreign.check_model(name):
         yield
 
@@ -328,8 +328,8 @@ def explain_errors(name: str, what: str) -> Iterator[None]:
     """Turn transformers' errors about a model into a sentence.
 
     Args:
-        name: where it came from.
-        what: it is, for the message.
+        name: its directory or hub name.
+        what: the kind of model, for the message.
     """
     try:
         yield
@@ -345,7 +345,7 @@ def explain_errors(name: str, what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers from printing progress bars and remarks about new heads, for as long as this lasts."""
+    """Silence transformers' progress bars and warnings about new heads within this context."""
     logging = _transformers().utils.logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(50)

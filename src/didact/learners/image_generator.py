@@ -1,4 +1,4 @@
-"""A small net that makes images out of noise."""
+"""A small net that generates images from noise."""
 
 from collections.abc import Sequence
 
@@ -12,13 +12,13 @@ from didact.errors import ConfigError, check_range
 class ImageGenerator(nn.Module):
     """A linear map to a quarter of the resolution, two convolutions with upsampling before them, and a last one.
 
-    Without normalisation over the batch, so that an image depends on its own noise alone; after the design of
-    generators for distillation without data (Chen et al. 2019, "DAFL"), made small.
+    It has no batch normalisation, so that an image depends on its own noise alone. A small version of the generators of
+    data-free distillation (Chen et al. 2019, "DAFL").
 
     Args:
         shape: of one image, (channels, height, width).
-        noise: how many random numbers an image is made of.
-        width: channels within.
+        noise: the dimension of the noise.
+        width: the number of hidden channels.
         seed: the only source of randomness of the weights.
 
     Raises:
@@ -45,11 +45,11 @@ class ImageGenerator(nn.Module):
             self.last = nn.Conv2d(width, shape[0], 3, padding=1)
 
     def forward(self, count: int) -> Tensor:
-        """New images float32 [count, channels, height, width] in (0, 1), by the global generator."""
+        """Generate images float32 [count, channels, height, width] in (0, 1), from the global generator."""
         return self.decode(torch.randn(count, self.noise, device=self.start.weight.device))
 
     def decode(self, noise: Tensor) -> Tensor:
-        """The images that noise [B, noise] stands for."""
+        """Generate the images of noise [B, noise]."""
         maps = self.norms[0](self.start(noise).view(len(noise), -1, *self.sizes[0]))
         for size, conv, norm in zip(self.sizes[1:], self.convs, list(self.norms)[1:], strict=True):
             maps = F.leaky_relu(norm(conv(F.interpolate(maps, size=size))), 0.2)

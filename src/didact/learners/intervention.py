@@ -13,10 +13,10 @@ def replace_activation(learner: ModuleLearner, batch: Batch, tap: str, state: Te
     """Compute the output of a net with the activation of one layer replaced.
 
     Args:
-        learner: any; its weights get the gradient that they ask for, and so does the state.
-        batch: what it looks at; what comes before the layer is computed, but of no consequence.
-        tap: name of the layer, that must be used once in a forward pass.
-        state: as many numbers as the layer's output [B, ...] has, in any shape.
+        learner: any; gradients flow into its weights and the state.
+        batch: the input; the layers before this one are computed, but have no effect.
+        tap: name of the layer, which must be used once in a forward pass.
+        state: as many elements as the layer's output [B, ...], in any shape.
 
     Raises:
         AttributeError: there is no such layer.
@@ -40,7 +40,7 @@ def middle_layer(learner: ModuleLearner, sample: Batch) -> str:
         sample: a few examples.
 
     Returns:
-        The name of the middle one among the layers that are used once, in the order of their use, without the last one;
+        The name of the middle one among the layers that are used once, in order of use, without the last one;
         `hidden` where there is none.
     """
     used: list[str] = []

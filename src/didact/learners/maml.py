@@ -1,4 +1,4 @@
-"""The weights after a virtual step, as a function of the weights before it: what meta-learning differentiates."""
+"""The weights after a virtual step as a function of the weights before it, for meta-learning."""
 
 import torch
 from torch import Tensor, nn
@@ -7,13 +7,13 @@ from torch import Tensor, nn
 def maml_step(learner: nn.Module, loss: Tensor, *, rate: float) -> dict[str, Tensor]:
     """Compute the weights w - rate · dloss/dw, through which gradients flow back into w (Finn et al. 2017, "MAML").
 
-    Unlike those of `virtual_step`, which are a function of the loss alone, a loss of these weights teaches the learner
-    itself, second derivatives included.
+    Unlike `virtual_step`, whose result depends on the loss alone, a loss of these weights has a gradient with respect
+    to the learner itself, second derivatives included.
 
     Args:
-        learner: whose trained parameters take the step; its own stay as they are.
-        loss: scalar, from the learner's own answer.
-        rate: the length of the step; 0 gives the weights as they are.
+        learner: its trained parameters are the start of the step; they are not changed.
+        loss: scalar, from the learner's own output.
+        rate: the step size; 0 returns the weights unchanged.
 
     Returns:
         The weights by name, for `functional_forward`.

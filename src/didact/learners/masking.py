@@ -5,12 +5,12 @@ from torch import Tensor
 
 
 def random_mask(x: Tensor, share: float, *, patch: int = 1) -> Tensor:
-    """Draw a random mask of each example, by the global generator; all hide equally many parts.
+    """Draw a random mask for each example from the global generator; all hide equally many parts.
 
     Args:
-        x: float [B, C, H, W], of which squares are hidden, in all channels; or [B, ...], of which single elements are.
-        share: how much is hidden, in (0, 1); at least one part is, and one is not, where there are two.
-        patch: side of the squares in pixels; those at the right and lower edges may be cut.
+        x: float [B, C, H, W], where squares are hidden in all channels; or [B, ...], where single elements are.
+        share: the hidden share, in (0, 1); at least one part is hidden and one is not, where there are two.
+        patch: side of the squares in pixels; those at the right and lower edges may be smaller.
 
     Returns:
         bool, the shape of `x`.

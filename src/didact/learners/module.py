@@ -1,4 +1,4 @@
-"""Any `nn.Module` as a learner: what it is fed, what is tapped inside it, and where its head is."""
+"""Any `nn.Module` as a learner: its inputs, taps and head."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from didact.types import Batch, Output
 
 
 class _Tap:
-    """A forward hook that keeps what came out of a module.
+    """A forward hook that stores the output of a module.
 
     An object rather than a closure, so that a deep copy of a learner gets taps of its own.
     """
@@ -24,27 +24,27 @@ class _Tap:
 
 
 class _HeadTap(_Tap):
-    """A forward pre-hook that keeps what a module was given."""
+    """A forward pre-hook that stores the input of a module."""
 
     def __call__(self, _module: nn.Module, args: tuple[Any, ...], _result: Any = None) -> None:
         self.store[self.name] = args[0]
 
 
 HIDDEN = "hidden"
-"""The tap that stands for what the head is given, whatever the modules of a net are called."""
+"""The tap for the input of the head, whatever the names of a net's modules."""
 
 
 class ModuleLearner(nn.Module):
-    """Teach any module, unchanged.
+    """Makes any module a learner, unchanged.
 
     Args:
         module: takes the inputs and returns logits [B, C] (or [B, 1] for a regression): as a tensor, as a mapping with
             `logits`, or as an object with a `logits` attribute, as Hugging Face models do.
-        inputs: the batch's tensors that the module is given. A single one is passed by position, several by keyword. By
+        inputs: the batch's tensors that are passed to the module, a single one by position, several by keyword. By
             default `x`, or `input_ids` with `attention_mask` where the batch has no `x`.
-        taps: names of submodules (as in `module.named_modules()`) whose outputs are kept in `Output.features`, or
-            `hidden` for what the head is given.
-        head: name of the last linear layer; `auto` takes the last `nn.Linear` of the module, None says there is none.
+        taps: names of submodules (as in `module.named_modules()`) whose outputs are put into `Output.features`, or
+            `hidden` for the input of the head.
+        head: name of the last linear layer; `auto` takes the last `nn.Linear` of the module, None means no head.
 
     Raises:
         ConfigError: a tap or a head that the module does not have; the message lists candidates.
@@ -81,15 +81,15 @@ class ModuleLearner(nn.Module):
         return head
 
     def candidates(self) -> list[str]:
-        """Names of what can be tapped: `hidden`, where there is a head, and the submodules."""
+        """The names that can be tapped: `hidden`, where there is a head, and the submodules."""
         names = [name for name, _ in self.module.named_modules() if name]
         return [HIDDEN, *names] if self.head is not None else names
 
     def tap(self, *names: str) -> None:
-        """Keep the outputs of these submodules in `Output.features` from now on.
+        """From now on, put the outputs of these submodules into `Output.features`.
 
         Raises:
-            ConfigError: there is no such submodule; the message lists those there are, the nearest first.
+            ConfigError: there is no such submodule; the message lists the existing ones, the nearest first.
         """
         known = self.candidates()
         for name in names:
@@ -106,7 +106,7 @@ class ModuleLearner(nn.Module):
             self.taps = (*self.taps, name)
 
     def forward(self, batch: Batch) -> Output:
-        """Answer a batch: logits [B, C], features of the taps, and what the head was given [B, D]."""
+        """Compute the output for a batch: logits [B, C], features of the taps, and the input of the head [B, D]."""
         names = self.inputs or (("x",) if "x" in batch else ("input_ids", "attention_mask"))
         one = len(names) == 1
         result = self.module(batch[names[0]]) if one else self.module(**{name: batch[name] for name in names})

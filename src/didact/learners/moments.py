@@ -6,17 +6,17 @@ from torch import Tensor, nn
 from didact.types import Place
 
 _LEAST = 0.01
-"""The least variance of a feature, as a share of the features' mean variance, that it is divided by."""
+"""The lower bound of a feature's variance, as a share of the features' mean variance."""
 
 
 class Moments(nn.Module):
-    """Standardise features by running means and standard deviations.
+    """Standardises features by running means and standard deviations.
 
-    What is accumulated counts from the next `update` on, so that every part of a step sees the same numbers.
+    Accumulated features take effect at the next `update`, so that every part of a step uses the same statistics.
 
     Args:
-        features: float [B, D], [B, T, D] or [B, D, H, W]; where it begins. Positions count as examples.
-        kept: how much of the past stays at each `update`, in (0, 1]; 1 for features that don't change.
+        features: float [B, D], [B, T, D] or [B, D, H, W]; the initial features. Positions count as examples.
+        kept: the decay of the past at each `update`, in (0, 1]; 1 for features that don't change.
     """
 
     mean: Tensor
@@ -37,11 +37,11 @@ class Moments(nn.Module):
 
     @torch.no_grad()
     def accumulate(self, features: Tensor, place: Place | None = None) -> None:
-        """Add a batch of features, which counts from the next `update` on.
+        """Accumulate a batch of features for the next `update`.
 
         Args:
-            features: of the shape that they had in the beginning, but for B.
-            place: where the others of the batch are, with processes that learn together; `features` are its own.
+            features: of the initial shape, except for B.
+            place: gathers the rows of other processes; `features` are those of this one.
         """
         rows = _rows(features)
         sums = [rows.sum(0), rows.square().sum(0), rows.new_full((), len(rows))]
@@ -52,7 +52,7 @@ class Moments(nn.Module):
 
     @torch.no_grad()
     def update(self) -> None:
-        """Update the mean and the spread."""
+        """Update the means and standard deviations."""
         self.mean.copy_(self.total / self.count)
         variance = (self.squares / self.count - self.mean.square()).clamp(min=0.0)
         self.spread.copy_((variance.clamp(min=_LEAST * variance.mean()) + 1e-12).sqrt())
@@ -60,7 +60,7 @@ class Moments(nn.Module):
             past *= self.kept
 
     def forward(self, features: Tensor) -> Tensor:
-        """The features, of the shape that they had, each less its mean and divided by its spread."""
+        """The standardised features, of the same shape."""
         shape = (-1, 1, 1) if features.ndim == 4 else (-1,)
         return (features.float() - self.mean.view(shape)) / self.spread.view(shape)
 

@@ -1,6 +1,6 @@
-"""Small built-in nets, enough to try everything in seconds.
+"""Small built-in nets, for experiments that take seconds.
 
-None of them normalises over the batch, so that cutting a batch into parts changes nothing.
+None of them normalises over the batch, so that splitting a batch changes nothing.
 """
 
 import math
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from didact.types import Examples
 
 WIDTH_OF_HEADS = 16
-"""Width of one attention head of the built-in transformer, at least."""
+"""The smallest width of an attention head of the built-in transformer."""
 
 
 class Standardise(nn.Module):
@@ -21,7 +21,7 @@ class Standardise(nn.Module):
 
     Args:
         mean: broadcastable to one input.
-        std: like `mean`; zeros are taken as ones.
+        std: like `mean`; zeros are replaced by ones.
     """
 
     mean: Tensor
@@ -46,7 +46,7 @@ class Standardise(nn.Module):
 
 
 class MaskedMean(nn.Module):
-    """The mean of token vectors [B, T, D] over the tokens that are there ([B, T], 1 for there)."""
+    """The mean of token vectors [B, T, D] over the tokens in a mask ([B, T], 0 for padding)."""
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return [B, D]."""
@@ -144,7 +144,7 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        """[B, T, D] to [B, T, D], for T up to the length that it was made for."""
+        """[B, T, D] to [B, T, D], for T up to `length`."""
         tokens = tokens + self.position[: tokens.shape[1]]
         for block in self.blocks:
             tokens = block(tokens, mask)
@@ -177,7 +177,7 @@ class PatchTokens(nn.Module):
 
 
 class TextNet(nn.Module):
-    """Token embeddings, a body, a mean over the tokens that are there, and a head."""
+    """Token embeddings, a body, a masked mean over tokens, and a head."""
 
     def __init__(self, embedding: nn.Module, body: nn.Module, head: nn.Module) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a saved image processor does, as a module on tensors."""
+"""A saved image processor as a module on tensors."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,11 @@ from didact.documents import Document
 from didact.errors import ConfigError, DataError
 
 _MODES = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}
-"""Pillow's numbers for resampling filters; Lanczos (1) is done bicubically, the nearest that torch has."""
+"""Pillow's numbers of resampling filters; Lanczos (1) becomes bicubic, the closest that torch has."""
 
 
 class ImagePreprocess(nn.Module):
-    """Resizing, cropping and normalising as a saved image processor says, on tensors.
+    """Resizes, crops and normalises images like a saved image processor, on tensors.
 
     Args:
         processor: `do_resize`, `size`, `resample`, `do_center_crop`, `crop_size`, `do_rescale`, `rescale_factor`,
@@ -22,6 +22,7 @@ class ImagePreprocess(nn.Module):
         channels: how many the model takes; a single channel is repeated.
 
     Raises:
+        channels: the model's number of channels; a single channel is repeated.
         ConfigError: a size that isn't understood.
     """
 
@@ -40,12 +41,12 @@ class ImagePreprocess(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).reshape(-1, 1, 1) / scale)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, 1 or channels, H, W] in [0, 1] to [B, channels, height, width] as the model wants it."""
+        """[B, 1 or channels, H, W] in [0, 1] to the model's input [B, channels, height, width]."""
         if x.shape[1] not in (1, self.channels):
             raise DataError(f"The images have {x.shape[1]} channels, but the model takes {self.channels}.")
         if self.size is not None:
             size = _resized(x.shape[-2:], self.size)
-            # Filters other than bilinear overshoot; Pillow, which the model was trained with, keeps within the range.
+            # Filters other than bilinear overshoot; Pillow, which the model was trained with, clips to the range.
             x = _interpolate(x, size, self.mode).clamp(0.0, 1.0)
         if self.crop is not None:
             x = _centre(x, self.crop)
@@ -54,14 +55,14 @@ class ImagePreprocess(nn.Module):
 
 
 def _sizes(processor: Document) -> tuple[tuple[int, ...] | None, tuple[int, int] | None]:
-    """What to resize to, as (height, width) or (shortest edge,); and what to crop to."""
+    """The size to resize to, as (height, width) or (shortest edge,), and the size to crop to."""
     size = _pair(processor.get("size")) if processor.get("do_resize", True) else None
     crop = _pair(processor.get("crop_size")) if processor.get("do_center_crop", False) else None
     if crop is not None and len(crop) == 1:
         crop = crop * 2
     share = processor.get("crop_pct")
     if share is not None and size is not None and len(size) == 1 and size[0] < 384:
-        # ConvNeXt resizes to a little more, and cuts out the middle.
+        # ConvNeXt resizes to a slightly larger size, and crops the centre.
         crop, size = (size[0], size[0]), (int(size[0] / share),)
     return size, (crop[0], crop[1]) if crop is not None else None
 

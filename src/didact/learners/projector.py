@@ -1,4 +1,4 @@
-"""Bringing a student's features to the shape of a teacher's."""
+"""Projectors from a student's features to the shape of a teacher's."""
 
 from collections.abc import Sequence
 
@@ -11,17 +11,17 @@ from didact.errors import ConfigError
 def projector(student: Sequence[int], teacher: Sequence[int], *, seed: int = 0, identity: bool = False) -> nn.Module:
     """A linear map from a student's features to the shape of a teacher's, freshly initialised.
 
-    Vectors [D] are joined by a linear layer, also token by token for [T, D]; maps [C, H, W] by an unpadded convolution
-    whose kernel makes the heights and widths agree (Romero et al. 2015, FitNets, section 2.2).
+    It is a linear layer for vectors [D], and for [T, D] by token; for maps [C, H, W] an unpadded convolution whose
+    kernel makes the heights and widths equal (Romero et al. 2015, FitNets, section 2.2).
 
     Args:
         student: the shape of the student's features, without the batch.
         teacher: the shape of the teacher's.
-        seed: the only source of randomness of the weights.
-        identity: give no map, but `nn.Identity`, where the shapes are the same.
+        seed: of the weights.
+        identity: return `nn.Identity` where the shapes are equal.
 
     Raises:
-        ConfigError: no such map joins the two shapes.
+        ConfigError: no such map connects the two shapes.
     """
     student, teacher = tuple(student), tuple(teacher)
     if identity and student == teacher:

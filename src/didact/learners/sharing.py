@@ -1,19 +1,19 @@
-"""A deeper net that goes on where a shallower one ends."""
+"""Layers that a shallow and a deeper net share."""
 
 from didact.errors import ConfigError
 from didact.learners.module import ModuleLearner
 
 
 def share_layers(shallow: ModuleLearner, deep: ModuleLearner) -> None:
-    """Make all layers of a shallow net but its head those of a deeper one, too.
+    """Make a deeper net share all layers of a shallow one but the head.
 
-    From then on the two hold the same parameters, found by their names; each keeps a head of its own. Of two
+    From then on the two share parameters, matched by name; each keeps a head of its own. Of two
     transformers the embedding, the first blocks and the last normalisation are shared; of two chains of layers, such as
     `mlp:32` and `mlp:32,32`, the first layers.
 
     Args:
-        shallow: stays as it is.
-        deep: gets the shallow net's parameters in the place of its own.
+        shallow: not changed.
+        deep: gets the shallow net's parameters in place of its own.
 
     Raises:
         ConfigError: the deep net lacks a layer of the shallow one, or has nothing beyond it.

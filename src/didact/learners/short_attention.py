@@ -1,7 +1,7 @@
-"""Causal attention with rotary positions over short sequences on a CPU, where keeping all its weights is quickest.
+"""Causal attention with rotary positions for short sequences on a CPU, where storing all its weights is fastest.
 
-Queries, keys and values are laid out anew in one copy, heads first, and turned in place; the way back writes into one
-tensor. Axis letters: B rows, T positions, H heads, E the size of a head.
+Queries, keys and values are transposed in one copy, heads first, and rotated in place; the backward pass writes into
+one tensor. Axis letters: B rows, T positions, H heads, E the size of a head.
 """
 
 from typing import Any
@@ -11,26 +11,26 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 LONGEST = 96
-"""Positions up to which this takes less time than `scaled_dot_product_attention`."""
+"""The number of positions up to which this is faster than `scaled_dot_product_attention`."""
 
 
 def is_short(x: Tensor) -> bool:
-    """Whether `attend` is the way for states [B, T, D]."""
+    """Whether to use `attend` for states [B, T, D]."""
     plain = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     return plain and x.shape[1] <= LONGEST
 
 
 def pair_columns(weight: Tensor, head_size: int) -> Tensor:
-    """The weights [H E, D] of queries or keys, with columns that turn together (i and i + E/2) side by side."""
+    """The weights [H E, D] of queries or keys, with columns that rotate together (i and i + E/2) side by side."""
     return weight.view(-1, 2, head_size // 2, weight.shape[1]).transpose(1, 2).reshape(weight.shape)
 
 
 def attend(states: Tensor, turns: Tensor) -> Tensor:
-    """Turn queries and keys to their positions, and let each position attend to itself and those before.
+    """Rotate queries and keys by their positions, and let each position attend to itself and earlier ones.
 
     Args:
-        states: float32 [B, T, 3 H, E]: queries, keys (both made by weights that are `pair_columns`) and values.
-        turns: complex64 [T, E/2], by what pairs of columns are multiplied.
+        states: float32 [B, T, 3 H, E]: queries, keys (both from weights of `pair_columns`) and values.
+        turns: complex64 [T, E/2], the factors of pairs of columns.
 
     Returns:
         float32 [B, T, H E]; differentiable once, with respect to `states`.
@@ -39,7 +39,7 @@ def attend(states: Tensor, turns: Tensor) -> Tensor:
 
 
 class _Attention(torch.autograd.Function):
-    """Keeps what came in, laid out anew, and the weights [H B, T, T]."""
+    """Saves the transposed input and the weights [H B, T, T]."""
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, turns: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Where the stages of a net end, for methods that look at its maps."""
+"""The stages of a net, for methods that use its feature maps."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,9 +19,9 @@ def find_stages(module: nn.Module, look: Callable[[], Any]) -> dict[tuple[int, .
         look: runs the net once on a few examples.
 
     Returns:
-        By resolution, in the order of the net, the name of the last submodule that gives maps [B, C, H, W] of height
-        and width (H, W), or T tokens [B, T, D] under (T,); with more than one position. Submodules with parts of their
-        own go before single layers, which are taken only where none of the others gives any. Empty where nothing does.
+        By resolution, in the order of the net, the name of the last submodule with output maps [B, C, H, W] of height
+        and width (H, W), or T tokens [B, T, D] under (T,), with more than one position. Submodules with children take
+        precedence over single layers, which are used only if no other has such outputs. Empty if there are none.
     """
     blocks: dict[tuple[int, ...], str] = {}
     layers: dict[tuple[int, ...], str] = {}
@@ -40,16 +40,16 @@ def find_stages(module: nn.Module, look: Callable[[], Any]) -> dict[tuple[int, .
 
 
 def match_maps(learner: ModuleLearner, other: ModuleLearner, sample: Batch) -> list[tuple[str, str]]:
-    """Pair the layers of two nets, single layers included, that give maps of the same resolution.
+    """Pair the layers of two nets, single layers included, that have output maps of the same resolution.
 
     Args:
         learner: a net that is trained; layers before its first weights are left out.
-        other: another one.
+        other: another net.
         sample: a few examples.
 
     Returns:
-        For each height and width that maps of both have, more than 1 x 1, the name of the last submodule of each net
-        that gives such maps, in the order of the other.
+        For each height and width of maps that both have, larger than 1 x 1, the name of the last submodule of each net
+        with such maps, in the order of `other`.
 
     Raises:
         ConfigError: there is no such resolution.
@@ -65,7 +65,7 @@ def match_maps(learner: ModuleLearner, other: ModuleLearner, sample: Batch) -> l
 
 
 def _last_at(learner: ModuleLearner, sample: Batch, *, trained: bool) -> dict[tuple[int, ...], str]:
-    """By height and width, the name of the last submodule with such maps, that depend on trained weights if asked."""
+    """By height and width, the last submodule with such maps; with `trained`, only maps that depend on weights."""
     found: dict[tuple[int, ...], str] = {}
 
     def hook(name: str) -> Callable[..., None]:

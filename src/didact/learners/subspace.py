@@ -1,4 +1,4 @@
-"""Compact parts of the space of smaller transformers inside a large one."""
+"""Compact sub-spaces of the subnets of a transformer."""
 
 import itertools
 
@@ -10,15 +10,15 @@ from didact.learners.supernet import SubnetSize, Supernet
 
 
 class SubSpace:
-    """Nets of similar sizes inside a supernet, of which one within a limit of cost is chosen in the end.
+    """Subnets of similar sizes in a supernet, of which one within a cost limit is chosen in the end.
 
-    It is the last sub-space of a `partition` of which a net is within the limit.
+    It is the last sub-space of a `partition` with a subnet within the limit.
 
     Args:
-        supernet: what the nets are parts of.
+        supernet: the supernet.
         levels: see `partition`; likewise `parts`.
         parts: see `levels`.
-        limit: the largest `Supernet.cost_share` that a net may have to be chosen, in (0, 1].
+        limit: the largest `Supernet.cost_share` of a subnet that can be chosen, in (0, 1].
 
     Raises:
         ConfigError: numbers out of range, or no net is within the limit.
@@ -36,36 +36,36 @@ class SubSpace:
         self.supernet = supernet
         space = spaces[max(at for at, share in enumerate(least) if share <= limit)]
         self.sizes = tuple(sorted(space, key=supernet.cost_share))
-        """All nets, from the cheapest to the dearest; those beyond the limit are not chosen, but learn too."""
+        """All subnets, from the cheapest to the most expensive; those beyond the limit are trained, but not chosen."""
         self.affordable = tuple(size for size in self.sizes if supernet.cost_share(size) <= limit)
         self.chosen: SubnetSize | None = None
 
     def sample(self, count: int) -> list[SubnetSize]:
-        """The cheapest net, the dearest, and up to `count` others, drawn by the global generator."""
+        """The cheapest subnet, the most expensive, and up to `count` others, drawn from the global generator."""
         between = self.sizes[1:-1]
         others = torch.randperm(len(between))[:count].tolist()
         return [*dict.fromkeys((self.sizes[0], self.sizes[-1])), *(between[at] for at in others)]
 
     def state_dict(self) -> State:
-        """The net that was chosen: depth, heads and units, or None."""
+        """The chosen subnet: depth, heads and units, or None."""
         one = self.chosen
         return {"chosen": None if one is None else [one.depth, one.heads, one.units]}
 
     def load_state_dict(self, state: State, /) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore the result of `state_dict`."""
         self.chosen = None if state["chosen"] is None else SubnetSize(*state["chosen"])
 
 
 def partition(largest: SubnetSize, levels: int, parts: int) -> tuple[tuple[SubnetSize, ...], ...]:
-    """Part the space of smaller transformers into compact sub-spaces, which share no level along any axis.
+    """Partition the space of subnets into compact sub-spaces, which share no level along any axis.
 
-    Along each axis there are `levels` sizes, from a share of 1 / levels to all; the first sub-space has the smallest of
-    them along every axis, the next one the next, and so on (Xu et al. 2022, AutoDistil).
+    Along each axis there are `levels` sizes, from a share of 1 / levels to all. The first sub-space has the smallest of
+    them along every axis, the second the next larger ones, and so on (Xu et al. 2022, AutoDistil).
 
     Args:
         largest: the sizes at the last level.
-        levels: how many, at least 1.
-        parts: how many sub-spaces, from 1 to `levels`; 1 is all combinations.
+        levels: the number of sizes, at least 1.
+        parts: the number of sub-spaces, from 1 to `levels`; 1 is all combinations.
 
     Returns:
         For each sub-space its sizes, from the smallest depth on; where an axis is shorter than `levels`, some are in

@@ -1,4 +1,4 @@
-"""A transformer of which smaller ones are parts, with the same weights."""
+"""A supernet: a transformer with subnets that share its weights."""
 
 import copy
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class SubnetSize:
     """The size of a transformer's blocks."""
 
     depth: int
-    """How many blocks."""
+    """The number of blocks."""
     heads: int
     """Attention heads of each block."""
     units: int
@@ -28,16 +28,16 @@ class SubnetSize:
 
 
 class Supernet:
-    """Smaller transformers inside one: with fewer blocks, fewer attention heads, fewer hidden units.
+    """A transformer with subnets: fewer blocks, fewer attention heads, fewer hidden units.
 
-    A smaller one has evenly spaced blocks of the large one, and of each of them the leading heads and hidden units. The
-    width between blocks, the embedding and the head are those of the large one.
+    A subnet has evenly spaced blocks of the supernet, and of each of them the leading heads and hidden units. The width
+    between blocks, the embedding and the head are those of the supernet.
 
     Args:
-        learner: the large one, such as transformer:4x64; it stays a plain learner, and its weights are what is trained.
+        learner: the supernet, such as transformer:4x64; it stays a plain learner, and its weights are trained.
 
     Raises:
-        ConfigError: the learner is no built-in transformer.
+        ConfigError: the learner is not a built-in transformer.
     """
 
     def __init__(self, learner: ModuleLearner) -> None:
@@ -55,31 +55,31 @@ class Supernet:
 
     @property
     def encoder(self) -> Encoder:
-        """Where the blocks are."""
+        """The module with the blocks."""
         return cast(Encoder, self.learner.module.get_submodule(self.path))
 
     def cost_share(self, size: SubnetSize) -> float:
-        """Which share of the large one's multiplications per token, those of relations left out, a part takes.
+        """The share of the supernet's multiplications per token that a subnet takes, without those of attention scores.
 
-        They are as many as the blocks' weights.
+        Their number is that of the blocks' weights.
         """
         return _weights(self.encoder, size) / _weights(self.encoder, self.largest)
 
     def queries_tap(self, size: SubnetSize) -> str:
-        """The tap that shows a part's last queries, keys and values: [B, T, 3 · heads · width of a head]."""
+        """The tap of a subnet's last queries, keys and values: [B, T, 3 · heads · width of a head]."""
         return f"{self.path}.blocks.{size.depth - 1}.attention.qkv"
 
     def forward_subnet(self, size: SubnetSize, batch: Batch) -> Output:
-        """What a part says, with what `queries_of` names among its features; gradients flow into the shared weights."""
+        """The output of a subnet, with `queries_tap` among its features; gradients flow into the shared weights."""
         if size not in self._moulds:
-            # On no device, as all that it computes with is shared: it has shapes and wiring alone.
+            # On the meta device, since all its weights are shared: it has shapes and structure alone.
             mould = self._cut(size).to("meta")
             mould.tap(self.queries_tap(size))
             self._moulds[size] = mould
         return functional_forward(self._moulds[size], self._shared(size), batch)
 
     def extract(self, size: SubnetSize) -> ModuleLearner:
-        """A part as a learner of its own, with fewer weights, on the CPU."""
+        """A subnet as a learner of its own, with fewer weights, on the CPU."""
         small = self._cut(size)
         with torch.no_grad():
             small.load_state_dict(self._shared(size))
@@ -87,7 +87,7 @@ class Supernet:
 
     @torch.no_grad()
     def prune_to(self, size: SubnetSize) -> None:
-        """Set to zero what is not part of a part, so that the large one says exactly what the part says."""
+        """Set all weights outside a subnet to zero, so that the supernet has exactly the subnet's outputs."""
         kept = _places(self.largest.depth, size.depth)
         for number, part in enumerate(self.encoder.blocks):
             block = cast(EncoderBlock, part)
@@ -100,7 +100,7 @@ class Supernet:
                 outer.bias.zero_()
 
     def _cut(self, size: SubnetSize) -> ModuleLearner:
-        """A learner of a part's shapes, whose weights mean nothing yet."""
+        """A learner with a subnet's shapes, whose weights are not set yet."""
         small = copy.deepcopy(self.learner)
         encoder = cast(Encoder, small.module.get_submodule(self.path))
         encoder.blocks = nn.ModuleList([encoder.blocks[at] for at in _places(self.largest.depth, size.depth)])
@@ -116,7 +116,7 @@ class Supernet:
         return small
 
     def _shared(self, size: SubnetSize) -> dict[str, Tensor]:
-        """The large one's weights and buffers by the names that they have in a part: views, where that can be."""
+        """The supernet's weights and buffers by their names in a subnet; views where possible."""
         shared = dict(self.learner.named_parameters()) | dict(self.learner.named_buffers())
         blocks = f"module.{self.path}.blocks."
         found = {name: tensor for name, tensor in shared.items() if not name.startswith(blocks)}
@@ -138,7 +138,7 @@ class Supernet:
 
 
 def queries_tap(candidates: Sequence[str]) -> str:
-    """The last layer that shows queries, keys and values side by side, of what can be tapped.
+    """The last layer among the taps whose output is the concatenated queries, keys and values.
 
     Args:
         candidates: names of submodules, in the order of the net; those of didact's transformers end in `qkv`.
@@ -156,14 +156,14 @@ def queries_tap(candidates: Sequence[str]) -> str:
 
 
 def token_mask(batch: Batch) -> Tensor | None:
-    """[B, T], 0 for padding; None where every input has all its tokens."""
+    """[B, T], 0 for padding; None without padding."""
     if "attention_mask" not in batch:
         return None
     return batch["attention_mask"]
 
 
 def _places(whole: int, count: int) -> list[int]:
-    """Which blocks are kept, evenly spaced from the first."""
+    """The blocks that are kept, evenly spaced from the first."""
     return [number * whole // count for number in range(count)]
 
 

@@ -1,4 +1,4 @@
-"""Which layers of a student and of a teacher a method compares."""
+"""The layers of student and teacher that a method compares."""
 
 from dataclasses import dataclass
 

@@ -18,13 +18,13 @@ class Tokens(Protocol):
     eos: int
     """The id that ends a sequence."""
     pad: int
-    """The id that fills up a row; may be `eos`, since masks say what counts."""
+    """The id of padding; may be `eos`, since masks mark padding."""
     bos: int | None
-    """The id that begins a sequence; None where the model wants none."""
+    """The id that begins a sequence; None where the model has none."""
     vocabulary: int
-    """How many ids mean something: 0 to `vocabulary` - 1."""
+    """The number of ids in use: 0 to `vocabulary` - 1."""
     chat_template: bool
-    """Whether it came with a form for conversations; `plain_chat` is used otherwise."""
+    """Whether it has a chat template; `plain_chat` is used otherwise."""
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text, without special tokens around it."""
@@ -35,20 +35,20 @@ class Tokens(Protocol):
         ...
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """For each token of `encode(text)`, from which byte of the text's UTF-8 to which it stands for."""
+        """The span of each token of `encode(text)`: its start and end in the bytes of the text's UTF-8."""
         ...
 
     def prompt(self, question: Question) -> list[int]:
-        """What a model is given for a question: `bos` and the prompt, or its conversation with the answer's opening."""
+        """The ids of a prompt: `bos` and the prompt, or its conversation with the generation prompt."""
         ...
 
     def completion(self, text: str) -> list[int]:
-        """The ids of a whole answer: the text, and `eos`."""
+        """The ids of a whole completion: the text, and `eos`."""
         ...
 
 
 class ByteTokens:
-    """Every byte of the UTF-8 text is a token: nothing to train and nothing unknown.
+    """A tokenizer whose tokens are the bytes of the UTF-8 text: nothing to train, no unknown tokens.
 
     The ids are those of `sources.ByteTokenizer`: pad 0, bos 1, eos 2, 3 is never produced, and byte b is 4 + b.
     """
@@ -64,15 +64,15 @@ class ByteTokens:
         return [4 + byte for byte in text.encode(errors="replace")]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of some ids; ids that are no byte are left out, and broken UTF-8 becomes U+FFFD."""
+        """The text of some ids; ids that are not bytes are left out, and invalid UTF-8 becomes U+FFFD."""
         return bytes(i - 4 for i in ids if 4 <= i < self.vocabulary).decode(errors="replace")
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """A byte a token."""
+        """One byte per token."""
         return [(place, place + 1) for place in range(len(self.encode(text)))]
 
     def prompt(self, question: Question) -> list[int]:
-        """`bos`, then the prompt or the conversation."""
+        """The ids of `bos`, then of the prompt or the conversation."""
         return [1, *self.encode(plain_chat(question.messages) if question.messages else question.prompt)]
 
     def completion(self, text: str) -> list[int]:
@@ -83,7 +83,7 @@ class ByteTokens:
 class NumberTokens(ByteTokens):
     """As `ByteTokens`, but two digits in a row, from the left, are one token: 260 + 37 is `37`.
 
-    It stands for the tokenizers of larger models, which join what is often together.
+    It imitates the tokenizers of larger models, which merge frequent sequences.
     """
 
     vocabulary: int = 360
@@ -94,12 +94,12 @@ class NumberTokens(ByteTokens):
         return [260 + int(part) if len(part) == 2 else 4 + part[0] for part in _NUMBERS.findall(whole)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of some ids; ids that mean nothing are left out, and broken UTF-8 becomes U+FFFD."""
+        """The text of some ids; unused ids are left out, and invalid UTF-8 becomes U+FFFD."""
         parts = (b"%02d" % (i - 260) if i >= 260 else bytes([i - 4]) for i in ids if 4 <= i < self.vocabulary)
         return b"".join(parts).decode(errors="replace")
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """One or two bytes a token."""
+        """One or two bytes per token."""
         ends = [0, *itertools.accumulate(2 if i >= 260 else 1 for i in self.encode(text))]
         return list(itertools.pairwise(ends))
 
@@ -123,8 +123,8 @@ class HubTokens:
             self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
         if self.tokenizer.eos_token_id is None:
             raise ConfigError(
-                f"The tokenizer of {name!r} has no end-of-sequence token, so that no answer would ever end; set its "
-                "eos_token and save it again."
+                f"The tokenizer of {name!r} has no end-of-sequence token, so that no completion would ever end; set "
+                "its eos_token and save it again."
             )
         self.name = name
         self.eos = int(self.tokenizer.eos_token_id)
@@ -135,12 +135,12 @@ class HubTokens:
         self.bos = self._wanted_bos()
 
     def _wanted_bos(self) -> int | None:
-        """The id of bos where the tokenizer itself puts it in front of a text; many have one and don't."""
+        """The id of bos if the tokenizer itself puts it before a text; many have one and don't."""
         bos = self.tokenizer.bos_token_id
         return bos if bos is not None and self.tokenizer("a")["input_ids"][:1] == [bos] else None
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text, nothing added; a special token that is written out in it becomes that token."""
+        """The ids of a text, without additions; a special token that is spelled out in it becomes that token."""
         return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -148,10 +148,10 @@ class HubTokens:
         return self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """From which byte of the text's UTF-8 to which each token stands for; tokens that share a character overlap.
+        """The span of each token in the bytes of the text's UTF-8; spans of tokens that share a character overlap.
 
         Raises:
-            ConfigError: the tokenizer doesn't know where its tokens lie.
+            ConfigError: the tokenizer has no offsets.
         """
         if not self.tokenizer.is_fast:
             raise ConfigError(
@@ -163,7 +163,7 @@ class HubTokens:
         return [(ends[start], ends[end]) for start, end in found["offset_mapping"]]
 
     def prompt(self, question: Question) -> list[int]:
-        """`bos` where the model wants one, and the prompt; or the conversation in the model's chat template.
+        """The ids of a prompt: `bos` where the model has one and the prompt, or the conversation in the chat template.
 
         Raises:
             ConfigError: the chat template refuses the conversation.
@@ -188,7 +188,7 @@ class HubTokens:
         return [*self.encode(text), self.eos]
 
     def save(self, directory: str | Path) -> None:
-        """Write its files where `AutoTokenizer.from_pretrained` finds them."""
+        """Save its files for `AutoTokenizer.from_pretrained`."""
         self.tokenizer.save_pretrained(directory)
 
 

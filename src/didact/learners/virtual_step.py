@@ -10,12 +10,12 @@ from didact.types import Batch, Output
 
 
 def functional_forward(learner: nn.Module, weights: Mapping[str, Tensor], batch: Batch) -> Output:
-    """Compute the output of a learner with other weights than its own.
+    """Compute the output of a learner with given weights.
 
     Args:
-        learner: any; it stays as it is, but for buffers that a forward pass changes, such as running statistics.
+        learner: any; not changed, except for buffers that a forward pass updates, such as running statistics.
         weights: by the names of `learner.named_parameters()`; those that are left out are the learner's own.
-        batch: what is asked.
+        batch: the input.
     """
     return functional_call(learner, dict(weights), (batch,))
 
@@ -23,16 +23,16 @@ def functional_forward(learner: nn.Module, weights: Mapping[str, Tensor], batch:
 def virtual_step(
     learner: nn.Module, batch: Batch, loss: Callable[[Output], Tensor], *, rate: float
 ) -> dict[str, Tensor]:
-    """Compute the weights after one virtual step of gradient descent, as a function of what the loss depends on.
+    """Compute the weights after one virtual step of gradient descent, as a function of the loss.
 
-    Gradients flow from these weights, through the step, into everything that the loss is made of (weights of examples,
-    say), but neither into the learner's weights nor back to them.
+    Gradients flow from these weights, through the step, into everything that the loss depends on (such as weights of
+    examples), but not into the learner's weights.
 
     Args:
-        learner: whose trained parameters take the step; its own stay as they are.
-        batch: what the step learns from.
-        loss: from the learner's answer to a scalar.
-        rate: the length of the step: weights - rate · gradient.
+        learner: its trained parameters are the start of the step; they are not changed.
+        batch: the batch of the step.
+        loss: from the learner's output to a scalar.
+        rate: the step size: weights - rate · gradient.
 
     Returns:
         The weights by name, for `functional_forward`.

@@ -1,4 +1,4 @@
-"""A net with more channels, of which a smaller one is the leading part."""
+"""Wider nets that contain a narrow net in their leading channels."""
 
 import copy
 from collections.abc import Iterator
@@ -16,17 +16,17 @@ _NORMS = (nn.GroupNorm, nn.LayerNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNo
 
 
 def widen(learner: ModuleLearner, sample: Batch, factor: int, *, seed: int = 0) -> ModuleLearner:
-    """A net of the same layers with more channels, which begins with the narrow net's weights as its leading ones.
+    """A net of the same layers with more channels, initialised with the narrow net's weights in the leading ones.
 
-    Every linear layer, convolution, embedding and normalisation gets `factor` times as many channels, but for what the
-    data give and what the net answers with. What is new is drawn as the layers do it themselves.
+    Every linear layer, convolution, embedding and normalisation gets `factor` times as many channels, except for the
+    inputs and outputs of the net. New weights have the layers' default initialisation.
 
     Args:
-        learner: the narrow net, which stays as it is; the layer that runs first reads the data, the one that runs last
-            gives the answer.
-        sample: a few examples, to see which layers run, and whether the wide net does.
+        learner: the narrow net, which is not changed; the layer that runs first reads the data, the one that runs last
+            gives the output.
+        sample: a few examples, to find the layers that run and to check the wide net.
         factor: at least 2.
-        seed: the only source of randomness of the new weights.
+        seed: of the new weights.
 
     Raises:
         ConfigError: the net has weights of another kind, or its parts no longer fit together when they are wider.
@@ -56,14 +56,14 @@ def widen(learner: ModuleLearner, sample: Batch, factor: int, *, seed: int = 0) 
 
 
 def leading_weights(wide: nn.Module, narrow: nn.Module) -> dict[str, Tensor]:
-    """The part of a wide net's weights that is the narrow net.
+    """The leading part of a wide net's weights, with the shapes of the narrow net.
 
     Args:
         wide: a net with parameters of the same names, each at least as large along every axis.
-        narrow: the net whose names and shapes count.
+        narrow: the net with the names and shapes.
 
     Returns:
-        By the names of the narrow net's parameters, views of the wide one's, through which gradients flow.
+        Views of the wide net's parameters, by their names in the narrow net; gradients flow through them.
     """
     whole = dict(wide.named_parameters())
     return {
@@ -83,7 +83,7 @@ def _check_parts(module: nn.Module) -> None:
 
 
 def _run_order(learner: ModuleLearner, sample: Batch) -> list[Any]:
-    """The parts with channels, in the order in which they run, each once."""
+    """The modules with channels, in the order in which they run, each once."""
     order: dict[nn.Module, None] = {}
     hooks = [
         part.register_forward_pre_hook(lambda module, _args: order.setdefault(module))
@@ -98,7 +98,7 @@ def _run_order(learner: ModuleLearner, sample: Batch) -> list[Any]:
 
 
 def _widen(part: Any, *, inner: int, outer: int) -> None:
-    """Give a part more channels, in place, and draw its weights."""
+    """Give a module more channels, in place, and initialise its weights."""
     for name, factor in _factors(part, inner, outer):
         setattr(part, name, getattr(part, name) * factor)
     if isinstance(part, nn.LayerNorm):
@@ -128,7 +128,7 @@ def _factors(part: Any, inner: int, outer: int) -> list[tuple[str, int]]:
 
 
 def _shapes(part: Any) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """The shapes that the parameters and buffers must have now."""
+    """The new shapes of parameters and buffers."""
     if isinstance(part, nn.Linear):
         yield from (("weight", (part.out_features, part.in_features)), ("bias", (part.out_features,)))
     elif isinstance(part, nn.Embedding):
