@@ -393,8 +393,8 @@ def test_the_command_line(store, capsys):
     assert "Its claim: It helps." in out
     assert "seeds    5, 6, 7, 8, 9, 10 on digits" in out
     for words, said in (
-        ([], "Say which claims to replicate"),
-        (["distill", "--all"], "Say which claims to replicate"),
+        ([], "Give the claims to replicate by one of"),
+        (["distill", "--all"], "Give the claims to replicate by one of"),
         (["supervised"], "The method 'supervised' has no claim to replicate. These have one:"),
         (["--family", "distilation"], "There is no family 'distilation'. Did you mean distillation?"),
         (["distill", "--jobs", "0"], "jobs is 0, but must be at least 1."),

@@ -286,7 +286,7 @@ def test_without_a_teacher_the_datas_answers_are_the_refinements():
         ("1+0=1? Again: ", "8"),
         ("3+0=1? Again: ", "8"),
     ]
-    with pytest.raises(ConfigError, match="worked answer that"):
+    with pytest.raises(ConfigError, match="completion, which personalised uses instead"):
         personalised.Personalised(
             personalised.Config(), learner, questions=Questions(items=(Question(id=1, prompt="1"),))
         )

@@ -288,7 +288,7 @@ def test_a_teacher_may_tell_another_tensor_of_the_data():
         ("student", "hf", ForQuestions(), "hf is written hf:NAME or hf:DIRECTORY"),
         ("student", "collections:Counter", EXAMPLES, "must return an nn.Module"),
         ("student", "collections:Counter", ForQuestions(), "must return a CausalLearner"),
-        ("student", "collections:OrderedDict", EXAMPLES, "no function or class of which is known"),
+        ("student", "collections:OrderedDict", EXAMPLES, "no function or class with a known signature"),
         ("student", "nowhere.at_all:net", EXAMPLES, "cannot be imported"),
         ("teacher", "collections:Counter", EXAMPLES, "Counter, which cannot teach"),
     ],
@@ -373,7 +373,7 @@ def test_a_spawn_draws_each_student_by_a_seed_of_its_own():
     assert not torch.equal(made, given[1].weight)
     odd = nn.Module()
     odd.scale = nn.Parameter(torch.ones(1))
-    with pytest.raises(ConfigError, match="a part 'Module' that cannot be initialised anew"):
+    with pytest.raises(ConfigError, match="a module 'Module' that cannot be reinitialised"):
         python.Spawn(odd, EXAMPLES)()
 
 
@@ -382,5 +382,5 @@ def test_the_tokenizer_of_a_student_is_known_before_the_data_are_read():
 
 
 def test_models_alone_are_not_trained():
-    with pytest.raises(ConfigError, match="which is trained first; that takes a run"):
+    with pytest.raises(ConfigError, match="whose warm start needs a run"):
         build_causal("warm:5:decoder:1x32")

@@ -1,6 +1,6 @@
-"""Claims: what a paper says of its method, run again, decided, and kept with everything it rests on.
+"""Claims of papers about their methods: replicated, decided, and stored with everything that they rest on.
 
-The names below are imported when they are first used: reading what is stored needs no torch.
+The names below are imported on first use, so reading stored results does not import torch.
 """
 
 from importlib import import_module

@@ -1,10 +1,9 @@
-"""Which code a claim's figures come from, by content, so that a result is known to be stale when that code changes.
+"""Digests of the code that a claim's figures come from, so that a result is stale once that code changes.
 
-Followed is what is used within didact, definition by definition: from the file of each arm's method, from the world,
-and from the kinds of students, teachers and verifiers that the claim names. A new neighbour in the same file makes
-nothing stale, nor do comments, docstrings and the claims themselves: no figure depends on them. What every run shares
-(the nouns, the loop, the splits, the reading of a configuration) isn't followed: it has tests of its own, and the
-commit is kept.
+Dependencies within didact are followed definition by definition: from the file of each arm's method, from the world,
+and from the kinds of students, teachers and verifiers that the claim names. A new definition in the same file makes
+nothing stale, nor do comments, docstrings and the claims themselves, since no figure depends on them. Code that every
+run shares (types, loop, splits, configuration) is not followed: it has tests of its own, and the commit is stored.
 """
 
 import ast
@@ -25,7 +24,7 @@ from didact.options import parse
 
 PACKAGE = Path(__file__).parent.parent
 _NOT_FOLLOWED = frozenset({"cli", "claims", "claiming.py", "errors.py", "types"})
-"""What lies here refuses, prints or keeps, or is what every run shares."""
+"""Code that checks, prints or stores, or that every run shares."""
 _REPORTS = frozenset({"report.py", "charts.py", "sections.py", "wording.py", "phrases.py"})
 
 _Part = tuple[Path, str | None]
@@ -36,10 +35,10 @@ def digests(claim: Claim) -> dict[str, str]:
     """The code that a claim's arms run, by content.
 
     Args:
-        claim: its arms may name methods of didact or of one's own.
+        claim: its arms may name methods of didact or custom ones.
 
     Returns:
-        By path (within didact, or the name of a file elsewhere), 16 hexadecimal digits of what is used of it, sorted.
+        By path (within didact, or the name of a file elsewhere), 16 hexadecimal digits of the used code, sorted.
 
     Raises:
         ConfigError: A file cannot be read as Python.
@@ -50,12 +49,12 @@ def digests(claim: Claim) -> dict[str, str]:
 
 
 def changed_paths(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """The paths that came, went, or have another content."""
+    """The paths that were added, removed or changed."""
     return sorted(path for path in {*before, *now} if before.get(path) != now.get(path))
 
 
 def methods(claim: Claim) -> list[str]:
-    """The methods that a claim's arms are taught by, the cheap baselines left out."""
+    """The methods of a claim's arms, without the cheap baselines."""
     named = [method_of(arm) for arm in claim.arms.values()]
     # A teacher such as mlp:64 is trained by plain training on labels, whatever the arms are.
     return sorted({name for name in [*named, "supervised"] if _is_method(name)})
@@ -67,13 +66,13 @@ def method_of(arm: str | Values) -> str:
 
 
 def closure(start: Iterable[_Part]) -> dict[Path, set[str]]:
-    """What is used within didact, directly or not, from some parts on.
+    """The definitions within didact that some parts use, directly or indirectly.
 
     Args:
         start: files, each with a name that it defines, or None for all that it defines.
 
     Returns:
-        By file, the texts of the statements that define what is used, without comments and docstrings.
+        By file, the texts of the statements that define them, without comments and docstrings.
     """
     found: dict[Path, set[str]] = {}
     seen: set[_Part] = set()
@@ -90,7 +89,7 @@ def closure(start: Iterable[_Part]) -> dict[Path, set[str]]:
 
 @cache
 def _direct(path: Path, name: str | None, modified: int) -> tuple[frozenset[str], frozenset[_Part]]:
-    """The texts of what a part defines, and the parts that they use."""
+    """The texts of a part's definitions, and the parts that they use."""
     module = _read(path, modified)
     statements = module.of(name)
     used = [one for statement in statements for one in _used(statement, module.imports)]
@@ -100,18 +99,18 @@ def _direct(path: Path, name: str | None, modified: int) -> tuple[frozenset[str]
 
 @dataclass(frozen=True)
 class _Module:
-    """A file of Python, by what it defines."""
+    """The definitions of a Python file."""
 
     lines: list[str]
     """Without comments, docstrings and the claim."""
     defined: dict[str, list[ast.stmt]]
     always: list[ast.stmt]
-    """What defines nothing, but is done when the file is imported."""
+    """Statements that define nothing, but run on import."""
     imports: dict[str, tuple[str, str | None]]
     """By local name, the module, and the name in it, or None for the module itself."""
 
     def of(self, name: str | None) -> list[ast.stmt]:
-        """The statements that define a name, or all; and those that are always done."""
+        """The statements that define a name, or all; and those that always run."""
         wanted = [name] if name is not None else list(self.defined)
         return [*self.always, *(statement for one in wanted for statement in self.defined.get(one, ()))]
 
@@ -167,7 +166,7 @@ def _defines(statement: ast.stmt) -> list[str]:
 
 
 def _bindings(statement: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, tuple[str, str | None]]]:
-    """The local names that an import makes, each with what it stands for."""
+    """The local names that an import binds, each with its target."""
     for alias in statement.names:
         if isinstance(statement, ast.ImportFrom):
             yield alias.asname or alias.name, (statement.module or "", alias.name)
@@ -178,7 +177,7 @@ def _bindings(statement: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, tup
 def _used(
     statement: ast.stmt, imports: Mapping[str, tuple[str, str | None]]
 ) -> Iterator[str | tuple[Path | None, str | None]]:
-    """What a statement uses: imports from elsewhere in words, parts of didact, and names of its own file (no path)."""
+    """What a statement uses: foreign imports as text, parts of didact, and names of its own file (without a path)."""
     nodes = list(ast.walk(statement))
     inner = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
     known = {**imports, **{name: home for node in inner for name, home in _bindings(node)}}
@@ -197,12 +196,12 @@ def _used(
 
 
 def _home(module: str, name: str | None, attribute: str | None = None) -> _Part | None:
-    """The file that defines a name of a module, and the name there; packages that only pass it on are followed.
+    """The file that defines a name of a module, and the name there; re-exports by packages are followed.
 
     Args:
         module: in didact.
         name: in the module; None for the module itself.
-        attribute: what is taken out of it, where the name is a module's.
+        attribute: the attribute that is used, if the name is a module.
     """
     inner = _file(module if name is None else f"{module}.{name}")
     if inner is not None:
@@ -223,20 +222,20 @@ def _file(module: str) -> Path | None:
 
 
 def _world(name: str) -> list[_Part]:
-    """What makes a world; all that there is about worlds where nothing has its name."""
+    """The function that makes a world; all files of worlds if none has its name."""
     if name in worlds.names():
         return [(worlds.describe(name).path, name.rpartition(":")[2])]
     return [(path, None) for path in sorted((PACKAGE / "worlds").rglob("*.py"))]
 
 
 def _kinds(claim: Claim) -> Iterator[_Part]:
-    """The files of the kinds of parts that its settings and arms name."""
+    """The files of the kinds of parts that a claim's settings and arms name."""
     for arm in (claim.settings, *claim.arms.values()):
         words = [word.partition("=") for word in arm.split(",")] if isinstance(arm, str) else []
         given = {name: value for name, _, value in words} if isinstance(arm, str) else arm
         for role in parts.ROLES:
             text = given.get(role)
-            # What cannot be read is told by the run.
+            # A spec that cannot be read is reported by the run.
             with contextlib.suppress(ConfigError):
                 for spec in parts.parse(text, role).walk() if isinstance(text, str) else ():
                     yield parts.find(spec.role, spec.kind).path, None
@@ -246,7 +245,7 @@ def _left_out(path: Path) -> bool:
     if not path.is_relative_to(PACKAGE):
         return False
     room, *inner = path.relative_to(PACKAGE).parts
-    # The reading of a spec is what every run shares; the files of the kinds are not.
+    # Every run shares the reading of specs, but not the files of the kinds.
     reading = room == "parts" and len(inner) == 1
     return room in _NOT_FOLLOWED or reading or (room == "evaluation" and inner[-1] in _REPORTS)
 

@@ -1,4 +1,4 @@
-"""What the catalogue says of a method and its claim, from its file and the stored result. Nothing here needs torch."""
+"""Catalogue entries of methods and claims, from their files and stored results. Nothing here imports torch."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ def catalogue_entry(info: MethodInfo, store: ResultStore) -> Document:
 
     Args:
         info: the method.
-        store: where results are kept.
+        store: where results are stored.
 
     Returns:
-        `name`, `family`, `title`, `module`, `material`, `systems`, `needs`, `options` and `claim`; this is None for a
-        method that claims nothing, and without a result its `verdict` is None.
+        `name`, `family`, `title`, `module`, `material`, `systems`, `needs`, `options` and `claim`, which is None for a
+        method without a claim; without a result, the claim's `verdict` is None.
 
     Raises:
         ConfigError: The claim in the method's file cannot be read.
@@ -73,7 +73,7 @@ def _claim(info: MethodInfo, store: ResultStore) -> Document | None:
 
 
 def verdict_words(infos: Sequence[MethodInfo], store: ResultStore) -> list[str]:
-    """The verdict on each method in a word or two, as a list shows it."""
+    """The verdict on each method in a word or two, for a list."""
     counts = baselines()
     return [_word(info, store, counts[info.name]) for info in infos]
 
@@ -88,7 +88,7 @@ def _word(info: MethodInfo, store: ResultStore, claims: int) -> str:
 
 
 def baselines() -> Counter[str]:
-    """How many claims have a method as the baseline that is to be beaten."""
+    """The number of claims with each method as the baseline."""
     claims = [info.claim for info in catalogue.listing() if info.claim is not None]
     return Counter(code.method_of(claim.arms[claim.baseline]) for claim in claims)
 
@@ -96,21 +96,21 @@ def baselines() -> Counter[str]:
 def select_methods(
     names: Sequence[str], *, family: str | None, stale: bool, every: bool, store: ResultStore
 ) -> list[str]:
-    """The methods whose claims are to be replicated.
+    """Select the methods whose claims are replicated.
 
     Args:
         names: methods by name, module or file.
-        family: all of a family that have a claim.
-        stale: only those whose result is missing or stale; of all, where neither names nor a family are given.
-        every: all that have a claim.
-        store: where results are kept.
+        family: all methods of a family that have a claim.
+        stale: only those with a missing or stale result; of all methods if neither names nor a family are given.
+        every: all methods that have a claim.
+        store: where results are stored.
 
     Raises:
-        ConfigError: Nothing is chosen, or more than one way to choose; or there is no such family.
+        ConfigError: None or several of the options are given, or the family is unknown.
     """
     ways = [bool(names), family is not None, every]
     if sum(ways) > 1 or not (any(ways) or stale):
-        raise ConfigError("Say which claims to replicate: names of methods, --family F, --stale or --all, one of them.")
+        raise ConfigError("Give the claims to replicate by one of: names of methods, --family F, --stale, --all.")
     infos = [catalogue.find(name) for name in names] if names else list(catalogue.listing())
     if family is not None:
         plain, known = family.replace("-", "_"), sorted({info.family for info in infos})

@@ -1,4 +1,4 @@
-"""Runs claims again, seed by seed, by the code that `didact.compare` is, and gives their verdicts."""
+"""Replicates claims with `didact.compare`, seed by seed, and gives their verdicts."""
 
 import dataclasses
 import functools
@@ -25,52 +25,52 @@ from didact.experiment import comparing, records
 from didact.types import LOWER_IS_BETTER, Cost
 
 SLACK = 0.01
-"""By which share the method and its baseline may differ on the axis that is held equal."""
+"""Relative difference between method and baseline that is allowed on the axis that is held equal."""
 _POLL = 0.2
 
 OnResult = Callable[[str, str, int, ArmResult], None]
-"""Told of each result as it comes: method, arm, seed, result."""
+"""Called with each result as it comes: method, arm, seed, result."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Replication:
-    """A claim that was run again."""
+    """A replicated claim."""
 
     name: str
-    """The method's."""
+    """The method's name."""
     claim: Claim
     world: str
-    """The one that it was run on."""
+    """The world that it was run on."""
     comparison: Comparison
-    """Of all arms, with the baseline as the reference."""
+    """The results of all arms, with the baseline as the reference."""
     verdict: Verdict | None
-    """None with one seed, of which there is no interval."""
+    """None with one seed, which gives no interval."""
     budget: Values
     """`axis`, and under `spent` each arm's mean on it."""
     teachers: Mapping[str, Mapping[str, float]]
     """By teacher, its mean figures on the test examples, and the mean cost of training it."""
     stored: Path | None
-    """Where it was written; None for other seeds or another world than the claim's own."""
+    """The path of the stored result; None for other seeds or another world than the claim's own."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A claim with the seeds that are to be run."""
+    """A claim with the seeds to run."""
 
     info: MethodInfo
     claim: Claim
     world: str
     seeds: tuple[int, ...]
     store: ResultStore | None
-    """None where the result is not to be stored."""
+    """None if the result is not stored."""
     basis: Values
-    """What the figures rest on."""
+    """The claim and the digests of the code, which the figures rest on."""
     done: Document
-    """What is kept of each finished seed, by the seed as a word."""
+    """The results of each finished seed, by the seed as a string."""
 
     @property
     def left(self) -> list[int]:
-        """The seeds that are not finished."""
+        """The unfinished seeds."""
         return [seed for seed in self.seeds if str(seed) not in self.done]
 
 
@@ -83,26 +83,26 @@ def replicate(
     store: ResultStore | None = None,
     on_result: OnResult | None = None,
 ) -> list[Replication]:
-    """Run the claims of methods again, on the CPU with one thread a process.
+    """Replicate the claims of methods, on the CPU with one thread per process.
 
-    Each seed is run by `didact.compare` itself, and is written when it is finished: a replication that was killed goes
-    on after the seeds that it had finished, as long as neither the claim nor its code has changed.
+    Each seed is run by `didact.compare` and stored when it is finished. A killed replication continues after its
+    finished seeds, unless the claim or its code has changed since.
 
     Args:
         names: methods with a claim.
-        seeds: other seeds than the claim's own; what they give is not stored.
-        world: another world than the claim's own; what it gives is not stored.
-        jobs: how many processes run seeds at once.
-        store: where results are kept; by default in the repository that one works in.
-        on_result: told of each arm's result with each seed as it comes.
+        seeds: other seeds than the claim's own; their results are not stored.
+        world: another world than the claim's own; its results are not stored.
+        jobs: the number of processes.
+        store: where results are stored; by default in the repository of the working directory.
+        on_result: called with each result as it comes: method, arm, seed, result.
 
     Returns:
         The claims with their verdicts.
 
     Raises:
-        ConfigError: A method has no claim, a seed was tuned on, there is no such world or no process; nothing has been
-            computed then.
-        RunError: An arm cannot be run, or the budgets were not equal.
+        ConfigError: A method has no claim, a seed was used for tuning, or the world or `jobs` is invalid; nothing has
+            been computed then.
+        RunError: An arm cannot be run, or the budgets are unequal.
     """
     found: list[Replication] = []
     for one in run(plan(names, seeds=seeds, world=world, store=store), jobs=jobs, on_result=on_result):
@@ -119,23 +119,23 @@ def plan(
     world: str | None = None,
     store: ResultStore | None = None,
 ) -> list[Job]:
-    """What is to be run; see `replicate`, which takes and refuses the same."""
+    """Plan a replication; arguments and errors are those of `replicate`."""
     return [_job(name, seeds, world, store or ResultStore()) for name in dict.fromkeys(names)]
 
 
 def run(
     planned: Sequence[Job], *, jobs: int = 1, on_result: OnResult | None = None
 ) -> Iterator[Replication | tuple[str, DidactError]]:
-    """Run what is planned.
+    """Run planned jobs.
 
     Args:
         planned: see `plan`.
-        jobs: see `replicate`; likewise `on_result`.
-        on_result: see `jobs`.
+        jobs: see `replicate`.
+        on_result: see `replicate`.
 
     Yields:
-        Each claim as soon as its last seed is there; or a method's name with the error that ended it, after which the
-        others go on.
+        Each claim as soon as its last seed is finished; or a method's name with the error that ended it, after which
+        the others continue.
     """
     check_range("jobs", jobs, at_least=1)
     failed: set[str] = set()
@@ -157,10 +157,10 @@ def run(
 
 
 def claim_of(info: MethodInfo) -> Claim:
-    """What a method claims.
+    """The claim of a method.
 
     Raises:
-        ConfigError: It claims nothing.
+        ConfigError: It has none.
     """
     if info.claim is None:
         known = ", ".join(other.name for other in catalogue.listing() if other.claim is not None)
@@ -188,7 +188,7 @@ _Finished = tuple[Job, int, dict[str, Any] | DidactError]
 
 
 def _keep(job: Job, seed: int, found: Document | DidactError) -> None:
-    """Write a finished seed, unless it shows that the claim is not what it says."""
+    """Store a finished seed, unless its budgets are unequal."""
     if isinstance(found, DidactError):
         raise found
     _check_equal(job.claim, seed, found["arms"])
@@ -198,12 +198,12 @@ def _keep(job: Job, seed: int, found: Document | DidactError) -> None:
 
 
 def _check_equal(claim: Claim, seed: int, arms: Values) -> None:
-    """Raise `RunError` where the method spent another amount than the baseline on the axis that is said to be equal."""
+    """Raise `RunError` if method and baseline spent different amounts on the axis that the claim holds equal."""
     spent, theirs = (arms[arm]["cost"].get(claim.equal, 0) for arm in (claim.method, claim.baseline))
     if not math.isclose(spent, theirs, rel_tol=SLACK):
         raise RunError(
             f"The claim holds {claim.equal} equal, but with seed {seed} {claim.method!r} spent {spent:g} and "
-            f"{claim.baseline!r} {theirs:g}; mend the arms' budgets, or name the axis that is equal."
+            f"{claim.baseline!r} {theirs:g}; correct the arms' budgets, or name the axis that is equal."
         )
 
 
@@ -234,8 +234,8 @@ def _in_processes(jobs: int, planned: list[Job], on_result: OnResult | None) -> 
             yield from _collected(futures, news, on_result)
         except BrokenProcessPool:
             raise RunError(
-                "One of the processes was killed, perhaps for want of memory. The finished seeds are kept; run it "
-                "again with fewer jobs, and it goes on."
+                "One of the processes was killed, perhaps because memory ran out. The finished seeds are stored; run "
+                "it again with fewer jobs to continue."
             ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -259,25 +259,25 @@ _news: Any = None
 
 
 def _begin(news: Any) -> None:
-    """What each process does first."""
+    """Initialise a process."""
     global _news
     _news = news
-    # What nobody reads any more must not keep an interrupted process alive.
+    # Unread items must not keep an interrupted process alive.
     news.cancel_join_thread()
     torch.set_num_threads(1)
 
 
 def _key(info: MethodInfo) -> str | Path:
-    """By what another process finds the same method."""
+    """The key by which another process finds the same method."""
     return info.path if info.family == "yours" else info.name
 
 
 def _teach(key: str, world: str, seed: int, on_result: OnResult | None = None) -> Document | DidactError:
-    """All arms of a claim with one seed; an error is given back, so that the other claims go on."""
+    """Run all arms of a claim with one seed; an error is returned, so that the other claims continue."""
     info = catalogue.find(key)
     claim = claim_of(info)
 
-    def tell(arm: str, seed: int, result: ArmResult) -> None:
+    def report(arm: str, seed: int, result: ArmResult) -> None:
         if on_result is not None:
             on_result(info.name, arm, seed, result)
         if _news is not None:
@@ -290,7 +290,7 @@ def _teach(key: str, world: str, seed: int, on_result: OnResult | None = None) -
             reference=claim.baseline,
             metric=claim.metric,
             baselines="none",
-            on_result=tell,
+            on_result=report,
             data=world,
             **{"progress": False, "device": "cpu", **claim.settings},
         )
@@ -306,19 +306,17 @@ def _teach(key: str, world: str, seed: int, on_result: OnResult | None = None) -
 
 
 def _encode(result: ArmResult) -> Document:
-    """An arm's figures for JSON, which has no NaN; what was not spent is left out."""
+    """An arm's figures for JSON, which has no NaN; axes without cost are left out."""
     metrics = {name: value if math.isfinite(value) else str(value) for name, value in result.metrics.items()}
     return {"metrics": metrics, "cost": {axis: spent for axis, spent in result.cost.as_dict().items() if spent}}
 
 
 def _decode(kept: Values, name: str) -> ArmResult:
-    """Take back what `_encode` gave for an arm of a claim."""
+    """Decode the result of an arm from `_encode`."""
     try:
         cost = Cost.of({**Cost().as_dict(), **kept["cost"]})
     except ValueError as error:
-        raise DataError(
-            f"A finished seed of {name!r} has a cost that cannot be: {error}. Run the claim anew."
-        ) from None
+        raise DataError(f"A finished seed of {name!r} has an invalid cost: {error}. Run the claim again.") from None
     return ArmResult({name: float(value) for name, value in kept["metrics"].items()}, cost)
 
 
@@ -359,7 +357,7 @@ def _verdict(claim: Claim, comparison: Comparison) -> Verdict | None:
 
 
 def _document(job: Job, replicated: Replication) -> Document:
-    """What is stored of a claim."""
+    """The document that is stored for a claim."""
     comparison = replicated.comparison
     effect, cheap = comparison.difference(job.claim.method), _against_cheap(replicated)
     return {
@@ -386,7 +384,7 @@ def _document(job: Job, replicated: Replication) -> Document:
 
 
 def tables(replicated: Replication) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """The arms for people, a row an arm: the figures; and what matters of the cost."""
+    """Two tables with a row per arm: the figures, and the main costs."""
     comparison = replicated.comparison
     axes = dict.fromkeys(("labels", replicated.claim.equal, "teacher_calls", "steps", "seconds"))
     costs = {wording.name_of(axis) for axis in comparison.used_axes()}
@@ -397,7 +395,7 @@ def tables(replicated: Replication) -> tuple[list[dict[str, str]], list[dict[str
 
 
 def sentence(replicated: Replication) -> str:
-    """The effect in words: the method less the baseline, and less the cheap alternative."""
+    """The effect in words: the method minus the baseline, and minus the cheap alternative."""
     claim, comparison = replicated.claim, replicated.comparison
     first = phrases.difference_text(claim.metric, comparison.difference(claim.method))
     words = f"{claim.method} less {claim.baseline} is {first} in {phrases.heading(claim.metric)}"

@@ -1,4 +1,4 @@
-"""Where the figures of claims are kept: one JSON file a method, and a second one while its seeds are being run."""
+"""Storage of the results of claims: one JSON file per method, and a second one while its seeds run."""
 
 import contextlib
 import dataclasses
@@ -16,53 +16,53 @@ from didact.errors import DataError
 
 FORMAT = "didact claim 1"
 DESIGN = ("arms", "method", "baseline", "cheap", "settings", "equal", "world", "metric", "seeds", "tuned_on")
-"""The fields of a claim that its figures depend on; the others are words."""
+"""The fields of a claim that its figures depend on; the others are prose."""
 _DEPTH = 3
-"""So many levels of a file are broken into lines: the figures of an arm with a seed stand on one."""
+"""Levels of a file that are broken into lines; the figures of an arm with a seed share one line."""
 
 
 def directory() -> Path:
-    """`claims/results` in the repository that the working directory lies in, or else in the working directory."""
+    """`claims/results` in the repository of the working directory, or else in the working directory."""
     here = Path.cwd()
     root = next((folder for folder in (here, *here.parents) if (folder / ".git").exists()), here)
     return root / "claims" / "results"
 
 
 class ResultStore:
-    """Keeps the results of claims.
+    """Stores the results of claims.
 
     Args:
-        path: the directory; it is made when something is written. By default see `directory`.
+        path: the directory, created on the first write; by default that of `directory`.
     """
 
     def __init__(self, path: Path | str | None = None) -> None:
         self.path = directory() if path is None else Path(path)
 
     def file(self, name: str) -> Path:
-        """Where a method's finished result is."""
+        """The path of a method's finished result."""
         return self.path / f"{name}.json"
 
     def partial(self, name: str) -> Path:
-        """Where the seeds are that a replication has finished so far."""
+        """The path of the seeds that an unfinished replication has completed."""
         return self.path / f".{name}.partial.json"
 
     def read(self, name: str) -> Document | None:
-        """A method's finished result; None where there is none.
+        """A method's finished result; None if there is none.
 
         Raises:
-            DataError: The file is not what is written here.
+            DataError: The file is not a stored result.
         """
         return _read(self.file(name))
 
     def finished(self, name: str, basis: Values) -> Document:
-        """The seeds that an interrupted replication of the same claim by the same code has finished.
+        """The seeds that an interrupted replication of the same claim with the same code has finished.
 
         Args:
             name: the method.
-            basis: what the figures rest on, see `basis`.
+            basis: claim and digests of the code, see `basis`.
 
         Returns:
-            By seed, as a word, what was kept of it; empty where there is nothing that can be gone on with.
+            By seed, as a string, its results; empty if there is nothing to continue.
         """
         with contextlib.suppress(DataError):
             found = _read(self.partial(name))
@@ -71,26 +71,26 @@ class ResultStore:
         return {}
 
     def keep(self, name: str, basis: Values, seeds: Values) -> None:
-        """Write the seeds that are finished, before the others are."""
+        """Store the finished seeds of an unfinished replication."""
         _write(self.partial(name), {"format": FORMAT, **basis, "seeds": seeds})
 
     def finish(self, name: str, document: Values) -> Path:
-        """Write a whole result in the place of the one before; its path."""
+        """Write a complete result, replacing the previous one; returns its path."""
         _write(self.file(name), {"format": FORMAT, **document})
         self.partial(name).unlink(missing_ok=True)
         return self.file(name)
 
     def stale(self, info: MethodInfo) -> list[str] | None:
-        """What has changed since a method's result was stored.
+        """The changes since a method's result was stored.
 
         Args:
             info: a method with a claim.
 
         Returns:
-            The changed files and fields of the claim, none where the result is fresh; None where there is no result.
+            The changed files and fields of the claim, empty if the result is fresh; None if there is no result.
 
         Raises:
-            DataError: The file is not what is written here.
+            DataError: The file is not a stored result.
         """
         found = self.read(info.name)
         if found is None or info.claim is None:
@@ -102,12 +102,12 @@ class ResultStore:
 
 
 def basis(claim: Claim) -> Document:
-    """What figures rest on: the claim as it stands, and the code that its arms run, by content."""
+    """The basis of a claim's figures: the claim itself, and the digests of the code that its arms run."""
     return {"claim": dataclasses.asdict(claim), "code": code.digests(claim)}
 
 
 def _plain(value: object) -> Any:
-    """As JSON gives it back."""
+    """A value after a round trip through JSON."""
     return json.loads(json.dumps(value))
 
 
@@ -126,7 +126,7 @@ def _read(path: Path) -> Document | None:
 
 
 def _write(path: Path, document: Values) -> None:
-    """All of it or nothing."""
+    """Write a document atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.draft")
     with draft.open("w", encoding="utf-8") as file:
@@ -137,7 +137,7 @@ def _write(path: Path, document: Values) -> None:
 
 
 def _render(value: object, depth: int) -> str:
-    """JSON of which the upper levels have a line an entry, so that a change shows up small."""
+    """JSON whose upper levels have one line per entry, for small diffs."""
     if not depth or not isinstance(value, Mapping) or not value:
         return json.dumps(value, allow_nan=False, ensure_ascii=False)
     indent = "\n" + " " * (_DEPTH - depth + 1)

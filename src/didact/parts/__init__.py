@@ -1,7 +1,7 @@
-"""Parts of a run by their specs, such as `teacher=noisy:0.3:cnn:32,64`: one grammar, one file a kind, found by path.
+"""Parts of a run by their specs, such as `teacher=noisy:0.3:cnn:32,64`: one grammar, one file per kind, found by path.
 
-Importing it doesn't import torch: `parse` reads a spec into a tree of `Spec`, and `kinds` says what there is.
-`didact.parts.part` builds them.
+Importing this package does not import torch. `parse` reads a spec into a tree of `Spec`, `kinds` lists the available
+kinds, and `didact.parts.part` builds parts.
 """
 
 from didact.parts.grammar import parse

@@ -1,12 +1,12 @@
 r"""Reads specs, for every part of a run.
 
 - `kind`, or `kind:argument`, such as `mlp:64,64`; the kinds are the files of `didact/parts/<role>s/`.
-- `kind:argument:inner`, where the kind takes another part, such as `noisy:0.3:warm:90%:decoder:2x64`.
-- `A+B` is a list of parts: a committee of teachers, a sum of verifiers; `0.1*B` weighs one of them. Parentheses hold a
-  list together, as in `noisy:0.3:(mlp:64+cnn:8)`; `gate(A,B)` takes two parts.
-- `kind:/text/` takes any text between slashes (`\/` is a slash in it); without slashes, it goes on to the end.
-- A path that exists is a path, whatever characters it has.
-- `package.module:name` is something of your own.
+- `kind:argument:inner`, if the kind takes another part, such as `noisy:0.3:warm:90%:decoder:2x64`.
+- `A+B` is a list of parts: a committee of teachers, a sum of verifiers; `0.1*B` gives one a weight. Parentheses group a
+  list, as in `noisy:0.3:(mlp:64+cnn:8)`; `gate(A,B)` takes two parts.
+- `kind:/text/` takes any text between slashes (`\/` is a slash in it); without slashes, the text extends to the end.
+- A path that exists is read as a path, whatever characters it has.
+- `package.module:name` is a custom object.
 """
 
 import os
@@ -20,9 +20,9 @@ from didact.errors import ConfigError, nearest
 from didact.parts.kinds import ROLES, Kind, Role, Spec, kinds
 
 DEPTH = 20
-"""How deeply parts may be nested."""
+"""Maximal nesting depth of parts."""
 LENGTH = 10_000
-"""How many characters a spec may have."""
+"""Maximal number of characters of a spec."""
 _WEIGHT = re.compile(r"\s*(-?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*\*\s*")
 _NAME = re.compile(r"[A-Za-z_](?:[\w.]|-(?=\w))*")
 _WORD = re.compile(r"[^:()+]*")
@@ -35,15 +35,15 @@ def parse(text: str, role: str, *, field: str = "") -> Spec:
 
     Args:
         text: the spec.
-        role: what it is a spec of, one of `ROLES`.
-        field: what it was given for, for messages; by default the role.
+        role: the role of the part, one of `ROLES`.
+        field: the name of the option for messages; by default the role.
 
     Returns:
         The spec as a tree.
 
     Raises:
         ConfigError: It cannot be read; the message says what would work.
-        TrustError: A file asks for it, and it names code or a download; see `didact.trusting`.
+        TrustError: It comes from a file and names code or a download; see `didact.trusting`.
     """
     if len(text) > LENGTH:
         raise ConfigError(f"{field or role} has {len(text)} characters, but a spec has {LENGTH} at most.")
@@ -58,14 +58,14 @@ class _Reader:
     """Reads a spec from left to right.
 
     Args:
-        text: the whole of it.
-        field: what it was given for.
+        text: the whole spec.
+        field: the name of the option.
     """
 
     def __init__(self, text: str, field: str) -> None:
         self.text, self.field, self.place, self.depth = text, field, 0, 0
         self.ends = "+"
-        """The signs that end an argument here."""
+        """The characters that end an argument here."""
 
     def list(self, role: Role) -> Spec:
         """A part, or several with `+` between them."""
@@ -75,18 +75,18 @@ class _Reader:
         if len(parts) == 1 and parts[0].weight == 1.0:
             return parts[0]
         if not role.joined:
-            raise self.wrong(f"a {role.name} is one part, so that neither '+' nor a weight means anything.")
+            raise self.wrong(f"a {role.name} is one part, which takes neither '+' nor a weight.")
         return self.spec(kinds(role.name)[role.joined], start, inner=parts)
 
     def term(self, role: Role) -> Spec:
-        """A part, perhaps with a weight before it."""
+        """A part with an optional weight before it."""
         self.take("")
         weight = None if self.ahead()[1] else _WEIGHT.match(self.text, self.place)
         self.place = weight.end() if weight else self.place
         return replace(self.one(role), weight=float(weight[1]) if weight else 1.0)
 
     def one(self, role: Role) -> Spec:
-        """A part without its weight: a path, a list in parentheses, something of one's own, or one of a kind."""
+        """A part without its weight: a path, a list in parentheses, a custom object, or a part of a kind."""
         self.depth += 1
         if self.depth > DEPTH:
             raise self.wrong(f"parts are nested more than {DEPTH} deep.")
@@ -106,7 +106,7 @@ class _Reader:
         return spec if spec.role == role.name else self.spec(kinds(role.name)[role.wrapper], start, inner=[spec])
 
     def of_kind(self, kind: Kind, start: int) -> Spec:
-        """A part of a kind, of which the name was read."""
+        """A part of a kind whose name was read."""
         if kind.called:
             inner = self.inside([ROLES[role] for role in kind.nested], "+,)")
             return self.spec(kind, start, inner=inner)
@@ -133,14 +133,14 @@ class _Reader:
         return inner
 
     def colon(self, kind: Kind) -> None:
-        """Go over a colon, which must be here, with something behind it."""
+        """Skip a required colon, which must be followed by something."""
         if not self.text.startswith(":", self.place) or not self.text[self.place + 1 :].strip(" )"):
             raise self.wrong(kind.usage)
         self.take(":")
         self.take("")
 
     def argument(self, kind: Kind, start: int) -> str:
-        """The rest of a part in which nothing is nested."""
+        """The argument of a part without nested parts."""
         quoted = next((one for one in kind.quoted if self.text.startswith(one, start)), "")
         if quoted:
             self.place = start + len(quoted)
@@ -153,7 +153,7 @@ class _Reader:
         return self.until(self.ahead()[0])
 
     def quoted(self, kind: Kind) -> str:
-        """Text between slashes; without them, all that follows."""
+        """Text between slashes; without them, the rest of the spec."""
         found = _QUOTED.match(self.text, self.place)
         if found:
             self.place = found.end()
@@ -163,7 +163,7 @@ class _Reader:
         return self.until(len(self.text))
 
     def own(self, role: Role) -> Spec:
-        """`package.module:name`; anything else is a mistake."""
+        """A custom object `package.module:name`; anything else is an error."""
         start, (end, _) = self.place, self.ahead()
         text = self.text[start:end].strip()
         if role.own and _OWN.fullmatch(text):
@@ -177,7 +177,7 @@ class _Reader:
         raise self.wrong(f"there is no {role.name} {name!r}. {nearest(name, _names(role))}{_advice(role)}")
 
     def path(self, role: Role, end: int) -> Spec:
-        """A path that exists, as far as a place."""
+        """An existing path, up to a position."""
         start, text = self.place, self.until(end)
         found = next((kind for kind in _all(role) if kind.is_at(Path(text))), None)
         if found is None:
@@ -187,7 +187,7 @@ class _Reader:
         return self.spec(found, start, argument=text)
 
     def spec(self, kind: Kind, start: int, *, argument: str = "", inner: Sequence[Spec] = ()) -> Spec:
-        """What was read since a place, as a part; `TrustError` where a file asks for what it names."""
+        """The part that was read from `start` on; raises `TrustError` if an untrusted file names code or a download."""
         text = self.text[start : self.place].strip()
         local = kind.names == "download" and os.path.isdir(argument)  # noqa: PTH112 - never raises
         if kind.names and not local:
@@ -195,7 +195,7 @@ class _Reader:
         return Spec(role=kind.role, kind=kind.name, field=self.field, argument=argument, inner=tuple(inner), text=text)
 
     def ahead(self) -> tuple[int, bool]:
-        """Where what begins here ends, and whether it is a path that exists: the longest, else up to the next sign."""
+        """The end of the longest existing path from here, and True; else the next separator, and False."""
         ends = [i for i in range(self.place, len(self.text)) if self.text[i] in self.ends] + [len(self.text)]
         for end in reversed(ends):
             text = self.text[self.place : end].strip()
@@ -204,14 +204,14 @@ class _Reader:
         return ends[0], False
 
     def until(self, end: int) -> str:
-        """Go to a place; what stands between, without the spaces around it."""
+        """Move to a position; returns the text before it, stripped."""
         start, self.place = self.place, end
         text = self.text[start:end].strip()
         self.take("")
         return text
 
     def take(self, sign: str) -> bool:
-        """Go over spaces, and then over a sign, if it is here."""
+        """Skip spaces, then a character if it is next; returns whether it was."""
         while self.text.startswith(" ", self.place):
             self.place += 1
         there = self.text.startswith(sign, self.place)
@@ -219,19 +219,19 @@ class _Reader:
         return there
 
     def expect(self, sign: str) -> None:
-        """Go over a sign, which must be here."""
+        """Skip a required character."""
         if not self.take(sign):
             raise self.wrong(f"{sign!r} was expected here.")
 
     def wrong(self, reason: str) -> ConfigError:
-        """The error that it is, with the reason and the place."""
+        """An error with the reason and the position."""
         read, left = self.text[: self.place], self.text[self.place :]
         where = f" (read: {read!r}, left: {left!r})" if read.strip() and left else ""
         return ConfigError(f"{self.field} is {self.text!r}, but {reason}{where}")
 
 
 def _all(role: Role) -> list[Kind]:
-    """The kinds that do in a role, its own first."""
+    """The kinds that fit a role, its own first."""
     return [*kinds(role.name).values(), *(kinds(role.wraps).values() if role.wraps else ())]
 
 
@@ -244,7 +244,7 @@ def _known(role: Role) -> str:
 
 
 def _advice(role: Role) -> str:
-    own = " package.module:name is something of your own;" if role.own else ""
+    own = " package.module:name is a custom one;" if role.own else ""
     return f"{own} `didact list {role.package.rpartition('.')[2]}` prints them."
 
 

@@ -1,16 +1,16 @@
-"""What kinds of parts there are: found by their path, described without importing them.
+"""The kinds of parts, found by their path and described without importing them.
 
-A kind is a file `didact/parts/<role>s/<kind>.py`. Nothing is registered. The file holds
+A kind is a file `didact/parts/<role>s/<kind>.py`; there is no registry. The file contains
 
 - a docstring, whose first line is its help;
 - `EXAMPLE`, a spec of this kind that can be built;
-- `FORM`, where it takes an argument: `mlp:WIDTH,WIDTH` takes a word, `noisy:RATE:TEACHER` a word and then a whole spec
-  of a teacher, `committee:HOW:TEACHERS` a list of them, `gate(VERIFIER,VERIFIER)` two, `regex:/PATTERN/` anything
-  between slashes; `|` parts alternatives. A kind whose form does not begin with its name is not written by its name;
-- `PATHS`, where a path that exists stands for it: `*.onnx` is a file, `*/config.json` a directory that holds such a
-  file, and `!` excludes;
-- `NAMES`, where a spec of this kind names `code` or a `download`, which a file may not do;
-- `build`, whose annotations say what it can be built for (see `didact.parts.part`).
+- `FORM`, if it takes an argument: `mlp:WIDTH,WIDTH` takes a word, `noisy:RATE:TEACHER` a word and then a whole spec of
+  a teacher, `committee:HOW:TEACHERS` a list of them, `gate(VERIFIER,VERIFIER)` two, `regex:/PATTERN/` anything between
+  slashes; `|` separates alternatives. A kind whose form does not start with its name is not selected by its name;
+- `PATHS`, if an existing path selects it: `*.onnx` is a file, `*/config.json` a directory with such a file, and
+  `!` excludes;
+- `NAMES`, if a spec of this kind names `code` or a `download`, which an untrusted file may not do;
+- `build`, whose annotations state the materials that it can be built for (see `didact.parts.part`).
 """
 
 import ast
@@ -28,25 +28,25 @@ from didact.errors import ConfigError, check_choice
 from didact.options import parse as parse_file
 
 SHOWN = 200
-"""Characters of a spec that messages show."""
+"""Maximal number of characters of a spec in messages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Role:
-    """What a part is in a run."""
+    """The role of a part in a run."""
 
     name: str
-    """As a field of a run has it, such as `teacher`."""
+    """The name of the field in a run, such as `teacher`."""
     package: str
-    """Where its kinds lie, one file each."""
+    """The package of its kinds, one file each."""
     joined: str = ""
-    """The kind that `A+B` is; empty where only one part makes sense."""
+    """The kind of `A+B`; empty if only one part is allowed."""
     wraps: str = ""
-    """Another role whose kinds do here too."""
+    """Another role whose kinds are allowed too."""
     wrapper: str = ""
-    """The kind that makes one of these of a part of that other role."""
+    """The kind that wraps a part of that other role."""
     own: str = ""
-    """The kind that `package.module:name` is."""
+    """The kind of `package.module:name`."""
 
 
 ROLES = {
@@ -64,58 +64,58 @@ ROLES = {
         Role(name="verifier", package="didact.parts.verifiers", joined="sum", own="own"),
     )
 }
-"""The roles that a spec can be written for."""
+"""The roles of specs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """A part in words, as a tree."""
+    """A parsed spec, as a tree."""
 
     role: str
     """One of `ROLES`."""
     kind: str
-    """The name of a file in that role's folder."""
+    """The name of the kind, a file in that role's folder."""
     field: str
-    """What it was given for, for messages."""
+    """The name of the option, for messages."""
     argument: str = ""
-    """What stands after the kind: a word, the rest where nothing is nested, or the path."""
+    """The text after the kind: a word, the rest if nothing is nested, or the path."""
     inner: tuple["Spec", ...] = ()
-    """The specs that are nested in it."""
+    """The nested specs."""
     weight: float = 1.0
-    """What stood before it, as in `0.1*length:512`."""
+    """The weight before it, as in `0.1*length:512`."""
     text: str = ""
-    """As it was written, without the weight."""
+    """The source text, without the weight."""
 
     def __str__(self) -> str:
-        """As it was written."""
+        """The source text, without the weight."""
         return self.text
 
     def walk(self) -> Iterator["Spec"]:
-        """It, and all that is nested in it."""
+        """The spec itself and all nested ones."""
         yield self
         for one in self.inner:
             yield from one.walk()
 
     def wrong(self, reason: str = "") -> ConfigError:
-        """The error that it is, with the reason as the end of a sentence; by default how one of its kind is written."""
+        """An error with the reason as the end of a sentence; by default the form of its kind."""
         return ConfigError(f"{self.named}, but {reason or find(self.role, self.kind).usage}")
 
     @property
     def named(self) -> str:
-        """What it was given for and what it is, as the beginning of a message."""
+        """Option and value, as the start of a message."""
         text = self.text if len(self.text) <= SHOWN else f"{self.text[:SHOWN]}..."
         return f"{self.field} is {text!r}"
 
     @property
     def members(self) -> tuple["Spec", ...]:
-        """The parts of `A+B`; itself where there is no `+`."""
+        """The parts of `A+B`; the spec itself if there is no `+`."""
         joined = ROLES[self.role].joined
         return self.inner if joined and self.kind == joined and not self.argument else (self,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """A kind of part, as its file describes it; nothing of it is imported."""
+    """A kind of part, described by its file without importing it."""
 
     role: str
     name: str
@@ -125,35 +125,35 @@ class Kind:
     description: str
     """The whole docstring."""
     form: str
-    """How a spec of it is written."""
+    """The form of its specs."""
     example: str
     paths: tuple[str, ...] = ()
-    """Patterns of the paths that stand for it; see this module."""
+    """Patterns of paths that select it; see this module."""
     names: str = ""
-    """`code` or `download`, where a spec of it names such."""
+    """`code` or `download` if its specs name such."""
     materials: tuple[str, ...] = ()
-    """What it can be built for, such as `examples` and `questions`; empty where that makes no difference."""
+    """The materials that it can be built for, such as `examples` and `questions`; empty for all."""
 
     named: bool = True
-    """Whether a spec of it begins with its name."""
+    """Whether its specs start with its name."""
     nested: tuple[str, ...] = ()
-    """The roles of the specs nested in one of it."""
+    """The roles of its nested specs."""
     takes_list: bool = False
-    """Whether what is nested may be several parts with `+`, as in `committee:logit:A+B`."""
+    """Whether the nested spec may be a list with `+`, as in `committee:logit:A+B`."""
     called: bool = False
-    """Whether what is nested stands in parentheses, as in `gate(A,B)`."""
+    """Whether the nested specs are in parentheses, as in `gate(A,B)`."""
     words: int = 0
-    """How many words stand between its name and what is nested."""
+    """The number of words between its name and the nested spec."""
     quoted: tuple[str, ...] = ()
-    """The beginnings after which anything may follow, between slashes or to the end, such as `regex:`."""
+    """Prefixes that are followed by any text, between slashes or to the end, such as `regex:`."""
 
     @property
     def usage(self) -> str:
-        """How a spec of it is written, as the end of a message."""
+        """The form of its specs, as the end of a message."""
         return f"{self.name} is written {self.form.replace(' | ', ' or ')}, such as {self.example}."
 
     def is_at(self, path: Path) -> bool:
-        """Whether a path that exists stands for a part of this kind."""
+        """Whether an existing path selects this kind."""
         found = False
         for pattern in self.paths:
             name = pattern.removeprefix("!")
@@ -165,7 +165,7 @@ class Kind:
         return found
 
     def load(self) -> types.ModuleType:
-        """Import its file."""
+        """Import the file of the kind."""
         return importlib.import_module(f"{ROLES[self.role].package}.{self.name}")
 
 
@@ -176,7 +176,7 @@ def kinds(role: str) -> dict[str, Kind]:
         role: one of `ROLES`.
 
     Raises:
-        ConfigError: Another role, or a file that is not as this module says.
+        ConfigError: The role is unknown, or a file has not the required contents.
     """
     check_choice("role", role, ROLES)
     folders = importlib.import_module(ROLES[role].package).__path__
@@ -189,7 +189,7 @@ def find(role: str, name: str) -> Kind:
     """A kind by its name; `-` and `_` are the same.
 
     Raises:
-        ConfigError: There is none of that name.
+        ConfigError: There is no such kind.
     """
     known, plain = kinds(role), name.replace("-", "_")
     check_choice(role, plain, known)
@@ -201,8 +201,10 @@ def _described(role: str, path: Path, _modified: int) -> Kind:
     _, tree = parse_file(path)
     description = ast.get_docstring(tree) or ""
     stated = {ast.unparse(n.targets[0]): n.value for n in tree.body if isinstance(n, ast.Assign)}
-    said = {name: ast.literal_eval(stated[name]) for name in ("EXAMPLE", "FORM", "PATHS", "NAMES") if name in stated}
-    forms = said.get("FORM", path.stem).split(" | ")
+    constants = {
+        name: ast.literal_eval(stated[name]) for name in ("EXAMPLE", "FORM", "PATHS", "NAMES") if name in stated
+    }
+    forms = constants.get("FORM", path.stem).split(" | ")
     words = [word.lower().removesuffix("s") for word in re.findall(r"[A-Z]+", forms[0])]
     nested = tuple(word for word in words if word in ROLES)
     return Kind(
@@ -212,9 +214,9 @@ def _described(role: str, path: Path, _modified: int) -> Kind:
         help=description.partition("\n")[0],
         description=description,
         form=" | ".join(forms),
-        example=said.get("EXAMPLE", path.stem),
-        paths=said.get("PATHS", ()),
-        names=said.get("NAMES", ""),
+        example=constants.get("EXAMPLE", path.stem),
+        paths=constants.get("PATHS", ()),
+        names=constants.get("NAMES", ""),
         materials=_materials(tree),
         named=forms[0].startswith(path.stem),
         nested=nested,
@@ -226,7 +228,9 @@ def _described(role: str, path: Path, _modified: int) -> Kind:
 
 
 def _materials(tree: ast.Module) -> tuple[str, ...]:
-    """What `build` can be built for, by the annotation of `purpose`: `ForExamples` is `examples`."""
+    """The materials that `build` accepts, by the annotation of `purpose`: `ForExamples` is `examples`."""
     build = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "build")
-    said = [ast.unparse(a.annotation) for a in build.args.args if a.arg == "purpose" and a.annotation is not None]
-    return tuple(word.lower() for word in re.findall(r"For([A-Z][a-z]+)", " ".join(said)))
+    annotations = [
+        ast.unparse(a.annotation) for a in build.args.args if a.arg == "purpose" and a.annotation is not None
+    ]
+    return tuple(word.lower() for word in re.findall(r"For([A-Z][a-z]+)", " ".join(annotations)))

@@ -1,7 +1,7 @@
-"""What there is of each kind of part, in words, as `didact list` prints it; nothing is imported.
+"""Listings of the available parts, as `didact list` prints them; nothing is imported.
 
-Everything is found by its path: a kind of student, teacher or verifier is a file of `didact/parts`, a monitor the class
-`LossSpike` in `health/loss_spike.py`, a curriculum likewise, and a world a function in `worlds/`.
+Parts are found by their path: a kind of student, teacher or verifier is a file of `didact/parts`, a monitor is a class
+such as `LossSpike` in `health/loss_spike.py`, a curriculum likewise, and a world is a function in `worlds/`.
 """
 
 import ast
@@ -16,29 +16,29 @@ from didact.parts.kinds import kinds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A kind of part, in words."""
+    """The description of a kind of part."""
 
     name: str
     form: str
-    """How it is written, with its arguments; ` | ` parts alternatives."""
+    """Its form with arguments; ` | ` separates alternatives."""
     help: str
-    """What it is, in a sentence."""
+    """Its description, one sentence."""
     materials: tuple[str, ...] = ()
-    """What it is for, such as `examples` and `questions`; empty where that makes no difference."""
+    """Its materials, such as `examples` and `questions`; empty for all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """All kinds of one part."""
+    """All kinds of one role."""
 
     use: str
-    """How one is asked for."""
+    """How one is selected."""
     find: Callable[[], Iterator[Entry]]
-    """Gives them, in alphabetical order."""
+    """Yields them in alphabetical order."""
 
 
 def _specs(role: str) -> Iterator[Entry]:
-    """Kinds that specs are written of."""
+    """The kinds of a role with specs."""
     for kind in kinds(role).values():
         yield Entry(name=kind.name, form=kind.form, help=kind.help, materials=kind.materials)
 
@@ -69,7 +69,7 @@ def _views() -> Iterator[Entry]:
 
 
 def _classes(folder: str) -> Iterator[tuple[str, list[ast.stmt], str]]:
-    """The classes that are called like their files: the name, all that they state, nearest first, and what they are."""
+    """The classes named like their files: the name, the statements of the class and its bases, and the summary."""
     for path in sorted((PACKAGE / folder).glob("*.py")):
         found = lineage(path, _class_of(path.stem))
         if found and found[0][0] == path:
@@ -82,12 +82,12 @@ def _class_of(name: str) -> str:
 
 
 def _made(stated: list[ast.stmt]) -> ast.FunctionDef:
-    """The nearest constructor."""
+    """The first constructor in the class and its bases."""
     return next(node for node in stated if isinstance(node, ast.FunctionDef) and node.name == "__init__")
 
 
 def _literal(stated: list[ast.stmt], name: str) -> Any:
-    """What a name is given first."""
+    """The first value that is assigned to a name."""
     given = [(node.target, node.value) for node in stated if isinstance(node, ast.AnnAssign) and node.value]
     given = [(node.targets[0], node.value) for node in stated if isinstance(node, ast.Assign)] + given
     return next(ast.literal_eval(value) for target, value in given if ast.unparse(target) == name)
@@ -95,11 +95,11 @@ def _literal(stated: list[ast.stmt], name: str) -> Any:
 
 LISTINGS = {
     "students": Listing(use="--student SPEC", find=lambda: _specs("student")),
-    "teachers": Listing(use="--teacher SPEC; every student can be one, too", find=lambda: _specs("teacher")),
+    "teachers": Listing(use="--teacher SPEC; every student can be a teacher, too", find=lambda: _specs("teacher")),
     "verifiers": Listing(use="--verifier SPEC", find=lambda: _specs("verifier")),
     "worlds": Listing(use="--data NAME", find=_worlds),
     "monitors": Listing(use="--monitors loss_spike=roll_back,effective_rank=off", find=_monitors),
     "views": Listing(use="--augment NAME, and the views that a method asks for", find=_views),
     "curricula": Listing(use="from Python: BatchSource(examples, curriculum=ByLoss(examples.size))", find=_curricula),
 }
-"""What can be listed, by the name of the part."""
+"""The listings, by the name of the part."""

@@ -1,4 +1,4 @@
-"""Something of one's own, by `package.module:name`."""
+"""Custom objects by `package.module:name`."""
 
 import importlib
 from typing import Any
@@ -9,14 +9,14 @@ from didact.parts.kinds import Spec, kinds
 
 
 def import_object(spec: Spec) -> Any:
-    """What a spec such as `package.module:name` stands for; the name may have dots.
+    """Import the object of a spec `package.module:name`; the name may have dots.
 
     Args:
-        spec: its argument is the whole of it.
+        spec: its argument is the whole text.
 
     Raises:
-        ConfigError: There is no such module, or nothing of that name in it.
-        TrustError: A file asks for it; see `didact.trusting`.
+        ConfigError: There is no such module, or no such name in it.
+        TrustError: It comes from an untrusted file; see `didact.trusting`.
     """
     trusting.check(spec.argument, "code")
     module, _, name = spec.argument.partition(":")

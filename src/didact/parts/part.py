@@ -1,4 +1,4 @@
-"""What a spec is built into, and what it is built for."""
+"""Parts that are built from specs, and the purposes that they are built for."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -13,31 +13,31 @@ from didact.parts.kinds import Spec, find, kinds
 from didact.types import Examples
 
 VIEW = "teacher"
-"""The view of the batch that holds the tokens of a teacher that reads text in another way than the student."""
+"""The view of a batch with the tokens of a teacher whose tokenizer differs from the student's."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WarmStart:
-    """What a model must learn from the data's own answers before the run begins."""
+    """Training of a model on the data's labels or completions before the run."""
 
     model: nn.Module
     """Trained in place."""
     spec: str
-    """The spec of the part that needs it, by which it is kept for the next time."""
+    """The spec of the part, by which the trained model is cached."""
     rate: float
     """The learning rate."""
     steps: int = 0
-    """How many steps it takes; 0 where `goal` decides, or, where both are 0, the run's `teacher_epochs`."""
+    """The number of steps; 0 if `goal` decides, or, if both are 0, the run's `teacher_epochs`."""
     goal: float = 0.0
-    """Share of the validation data, in (0, 1], on which it must be right; 0 where `steps` decide."""
+    """Accuracy on the validation data, in (0, 1], at which it stops; 0 if `steps` decide."""
     inputs: str = ""
-    """The tensor of the data that stands in the place of `x`; empty for `x` itself."""
+    """The tensor of the data that replaces `x`; empty for `x` itself."""
     label: str = ""
-    """The tensor of the data that it learns to tell; empty for the label."""
+    """The tensor of the data that it learns to predict; empty for the label."""
     freeze: bool = False
-    """Whether it is frozen afterwards, as a teacher is."""
+    """Whether it is frozen afterwards, as for a teacher."""
     seed: int = 0
-    """By which the model was drawn."""
+    """The seed of the model's initial weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,40 +47,40 @@ class Part:
     model: Any
     """The student, an `nn.Module`; or the teacher, which has `signal`."""
     spec: str
-    """By which it can be built again; in angle brackets where it came from Python."""
+    """The spec that builds it again; in angle brackets if it came from Python."""
     rate: float = 1e-3
-    """The learning rate that suits it where none is given."""
+    """The default learning rate."""
     warm_starts: tuple[WarmStart, ...] = ()
-    """What must be learned first."""
+    """The training before the run."""
     origin: tuple[Path, ...] = ()
-    """The runs that it came from."""
+    """The runs that it comes from."""
     control: bool = False
-    """Whether it is a deliberately bad one."""
+    """Whether it is a control, a deliberately bad teacher."""
     tokenizer: Any = None
-    """By which it reads text, where it brings its own."""
+    """Its own tokenizer, if any."""
     target: str = ""
-    """The tensor of the data that a teacher tells, where that is not the label."""
+    """The tensor of the data that a teacher predicts, if not the label."""
     members: tuple["Part", ...] = field(default=())
-    """The parts of `A+B`, for a method that learns from several; empty where there is one."""
+    """The parts of `A+B`, for a method that learns from several; empty if there is one."""
 
     def each(self) -> Iterator["Part"]:
-        """Its members; itself where there is one."""
+        """Its members; the part itself if there is one."""
         yield from self.members or (self,)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Purpose:
-    """What a part is built for; each material has its own."""
+    """The purpose that a part is built for; each material has its own."""
 
     material: ClassVar[str] = ""
     seed: int = 0
     """The only source of randomness."""
     field: str = ""
-    """What it is in the run, for messages; by default its role."""
+    """The name of the option, for messages; by default its role."""
     trust: tuple[str, ...] = ()
-    """What files may ask for: code, downloads, types in a file of scikit-learn."""
+    """Code, downloads, and types in .skops files that untrusted files may use."""
     max_length: int = 128
-    """Tokens that a tokenizer keeps of a text."""
+    """Maximal number of tokens of a text."""
 
     def open(self, text: str, role: str) -> Part:
         """Read a spec and build the part.
@@ -90,16 +90,16 @@ class Purpose:
             role: `student` or `teacher`.
 
         Raises:
-            DidactError: It cannot be read, or does not fit what it is for.
+            DidactError: It cannot be read, or does not fit the purpose.
         """
         named = replace(self, field=self.field or role)
         return named.build(parse(text, role, field=named.field))
 
     def build(self, spec: Spec) -> Part:
-        """Build the part of a spec, and what is nested in it.
+        """Build the part of a spec, with its nested parts.
 
         Raises:
-            DidactError: It does not fit what it is for.
+            DidactError: It does not fit the purpose.
         """
         kind = find(spec.role, spec.kind)
         if self.material not in kind.materials:
@@ -111,56 +111,56 @@ class Purpose:
         return kind.load().build(spec, self)
 
     def with_seed(self, seed: int) -> Self:
-        """The same with another seed."""
+        """The same purpose with another seed."""
         return replace(self, seed=seed)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ForExamples(Purpose):
-    """For examples: what is built has their shape and their classes."""
+    """Parts for examples, with their shape and their classes."""
 
     material: ClassVar[str] = "examples"
     examples: Examples
-    """Training examples: they give shapes, classes, columns, and the means and deviations of the inputs."""
+    """Training examples, which give shapes, classes, columns, and means and standard deviations of the inputs."""
 
     def classes(self, spec: Spec) -> int:
-        """How many classes a teacher that speaks of classes must know.
+        """The number of classes that a teacher predicts.
 
         Raises:
             ConfigError: The data are a regression.
         """
         if self.examples.task != "classification":
-            raise spec.wrong("it errs about classes, and the data are a regression.")
+            raise spec.wrong("it needs classes, and the data are a regression.")
         return len(self.examples.classes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ForQuestions(Purpose):
-    """For questions: what is built is a language model."""
+    """Parts for questions, which are language models."""
 
     material: ClassVar[str] = "questions"
     dtype: torch.dtype = torch.float32
-    """Of the weights."""
+    """The dtype of the weights."""
     student: Any = None
-    """The language model that a teacher is to teach, whose tokenizer and head say what it must speak of."""
+    """The language model that a teacher teaches, whose tokenizer and head define the token ids."""
 
     def classes(self, spec: Spec) -> int:
-        """How many tokens a teacher that speaks of tokens must know.
+        """The number of token ids that a teacher predicts.
 
         Raises:
-            ConfigError: There is no student to tell.
+            ConfigError: There is no student.
         """
         if self.student is None:
-            raise spec.wrong("it speaks of the student's tokens, and there is no student.")
+            raise spec.wrong("it predicts the student's tokens, and there is no student.")
         return self.student.head.vocabulary
 
 
 def tokenizer_of(spec: Spec, max_length: int) -> Any:
-    """The tokenizer that a student of examples brings along; None for one that reads bytes.
+    """The tokenizer of a student of examples; None for one that reads bytes.
 
     Args:
         spec: the student's.
-        max_length: tokens that are kept of a text.
+        max_length: maximal number of tokens of a text.
     """
     modules = ((one, find(one.role, one.kind).load()) for one in spec.walk())
     made = (module.tokenizer(one, max_length) for one, module in modules if hasattr(module, "tokenizer"))

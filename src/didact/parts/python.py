@@ -1,4 +1,4 @@
-"""Students and teachers that are given from Python in the place of a spec."""
+"""Students and teachers that are given as Python objects instead of specs."""
 
 import copy
 from typing import Any
@@ -14,14 +14,14 @@ from didact.teachers import Committee, EstimatorTeacher, FrozenTeacher, Language
 
 
 def student_of(given: object, purpose: Purpose) -> Part:
-    """A student by its spec, as a module, or as a function that returns one.
+    """A student from its spec, a module, or a function that returns one.
 
     Args:
         given: a spec, an `nn.Module`, or a function without arguments.
-        purpose: what it is for.
+        purpose: the purpose of the part.
 
     Raises:
-        DidactError: It does not fit.
+        DidactError: It does not fit the purpose.
     """
     if isinstance(given, str):
         return purpose.open(given, "student")
@@ -41,20 +41,20 @@ def student_of(given: object, purpose: Purpose) -> Part:
 
 
 def as_student(module: nn.Module) -> nn.Module:
-    """A module as a learner; one that is a learner already is left alone."""
+    """A module as a learner; a learner is returned unchanged."""
     return module if isinstance(module, ModuleLearner | CausalLearner) else ModuleLearner(module)
 
 
 def teacher_of(given: object, purpose: Purpose, *, spec: str = "") -> Part:
-    """A teacher by its spec, or from Python.
+    """A teacher from its spec, or from Python.
 
     Args:
-        given: a spec; an object with `signal`, a module, an estimator, or several of them in a list.
-        purpose: what it is for.
-        spec: by which it can be built again, where there is such a spec.
+        given: a spec; an object with `signal`, a module, an estimator, or a list of several.
+        purpose: the purpose of the part.
+        spec: the spec that builds it again, if any.
 
     Raises:
-        DidactError: It cannot teach, or does not fit.
+        DidactError: It cannot teach, or does not fit the purpose.
     """
     if isinstance(given, str):
         return purpose.open(given, "teacher")
@@ -85,26 +85,26 @@ def _tokenizer(teacher: object) -> Any:
 
 
 class Spawn:
-    """Makes students of the run's kind, or of another one, freshly initialised.
+    """Makes freshly initialised students of the run's kind, or of another one.
 
-    Every call uses a seed of its own, which depends on the purpose's seed and the number of the call alone.
+    Every call uses a seed of its own, which depends only on the purpose's seed and the number of the call.
 
     Args:
         student: the student's spec; or from Python a module, or a function that returns a module.
-        purpose: what they are for.
+        purpose: the purpose of the students.
     """
 
     def __init__(self, student: Any, purpose: ForExamples) -> None:
         self.student, self.purpose, self.calls = student, purpose, 0
 
     def __call__(self, spec: str = "") -> nn.Module:
-        """Another student; it has learned nothing yet, even where the run's is warmed up.
+        """Another student with fresh weights, without the warm start of the run's.
 
         Args:
-            spec: of another kind; empty for the student's.
+            spec: the spec of another kind; empty for the student's.
 
         Raises:
-            ConfigError: The student is a module that cannot be initialised anew.
+            ConfigError: The student is a module that cannot be reinitialised.
         """
         self.calls += 1
         purpose = self.purpose.with_seed(self.purpose.seed + STRIDE * self.calls)
@@ -114,11 +114,11 @@ class Spawn:
 
 
 STRIDE = 1_000_003
-"""Between the seeds of two students that `Spawn` makes."""
+"""Difference between the seeds of consecutive students of `Spawn`."""
 
 
 def _reset(module: nn.Module) -> nn.Module:
-    """A copy with fresh weights, drawn by its own parts' `reset_parameters`."""
+    """A copy with fresh weights, by the `reset_parameters` of its modules."""
     fresh = copy.deepcopy(module)
     for name, part in fresh.named_modules():
         reset = getattr(part, "reset_parameters", None) or getattr(part, "_reset_parameters", None)
@@ -126,7 +126,7 @@ def _reset(module: nn.Module) -> nn.Module:
             reset()
         elif next(part.parameters(recurse=False), None) is not None:
             raise ConfigError(
-                f"student has a part {name or type(part).__name__!r} that cannot be initialised anew, as it has no "
+                f"student has a module {name or type(part).__name__!r} that cannot be reinitialised, as it has no "
                 "reset_parameters; give the student as a function that returns a new module."
             )
     return fresh

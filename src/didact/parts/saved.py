@@ -1,4 +1,4 @@
-"""Students that a run delivered, built again from their files."""
+"""Delivered students of runs, loaded from their files."""
 
 import re
 from collections.abc import Mapping
@@ -16,28 +16,28 @@ from didact.parts.part import ForExamples, Part, tokenizer_of
 from didact.types import Examples
 
 STUDENT = "student.safetensors"
-"""The file in a run's directory that holds what the run delivered."""
+"""The file of the delivered student in a run's directory."""
 
 
 def load(place: str | Path, trust: tuple[str, ...] = ()) -> tuple[Part, Examples]:
-    """Build a run's student again, with its weights.
+    """Load a run's student with its weights.
 
     Args:
-        place: the directory of a finished run, or a file that `didact export` wrote.
-        trust: code (`package.module:factory`) and downloads (`hf:NAME`) that the file may ask for.
+        place: the directory of a finished run, or a file written by `didact export`.
+        trust: code (`package.module:factory`) and downloads (`hf:NAME`) that the file may use.
 
     Returns:
-        The student in evaluation mode, and two blank examples of the kind that it was taught on.
+        The student in evaluation mode, and two blank examples like its training data.
 
     Raises:
         CheckpointError: There is none, it is broken, or it came from Python.
-        TrustError: Its file asks for code or a download that is not in `trust`.
+        TrustError: The file names code or a download that is not in `trust`.
     """
     path = Path(place)
     file = path / STUDENT if path.is_dir() else path
     if not file.exists():
         raise CheckpointError(
-            f"The run {path} has no finished student ({STUDENT}); go on with it first: didact resume {path}"
+            f"The run {path} has no finished student ({STUDENT}); finish it first: didact resume {path}"
         )
     tensors, facts = export.read(file)
     like, text = export.blank_examples(facts), facts["spec"]
@@ -61,10 +61,10 @@ def load(place: str | Path, trust: tuple[str, ...] = ()) -> tuple[Part, Examples
 
 
 def _check_shapes(spec: Spec, purpose: ForExamples, tensors: Mapping[str, Tensor]) -> None:
-    """Refuse a built-in net of other sizes than its weights before it takes any memory.
+    """Check the shapes of a built-in net against its weights before it is allocated.
 
     Raises:
-        ConfigError: It has other tensors.
+        ConfigError: The shapes differ.
     """
     kinds = [find(one.role, one.kind) for one in spec.walk()]
     if any(kind.names or kind.paths for kind in kinds):

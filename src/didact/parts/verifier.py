@@ -6,21 +6,21 @@ from didact.teachers.verifiers import Verifier
 
 
 def verifier_of(text: str) -> Verifier:
-    """Make a verifier; `str` of it is a spec of the same.
+    """Build a verifier from its spec; `str` of it is an equivalent spec.
 
     Args:
-        text: such as `numeric+0.1*regex:/<answer>/`; `didact list verifiers` prints what there is.
+        text: such as `numeric+0.1*regex:/<answer>/`; `didact list verifiers` prints the kinds.
 
     Raises:
-        ConfigError: The spec is not understood, or names something that is not there.
+        ConfigError: The spec is invalid, or names something unknown.
         MissingExtraError: A part needs a package that is not installed.
-        TrustError: A file asks for it, and it names code; see `didact.trusting`.
+        TrustError: It comes from an untrusted file and names code; see `didact.trusting`.
     """
     return build(parse(text, "verifier"))
 
 
 def build(spec: Spec) -> Verifier:
-    """Make the verifier of a spec that was read, with those that are nested in it.
+    """Build the verifier of a parsed spec, with its nested ones.
 
     Raises:
         DidactError: As `verifier_of`.

@@ -1,4 +1,4 @@
-"""What the built-in students share: numbers in their specs, and weights drawn by a seed alone."""
+"""Shared helpers of the built-in students: numbers in their specs, and seeded initialisation."""
 
 import re
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ from didact.errors import DidactError
 from didact.parts.kinds import Spec
 
 DEEPEST = 1000
-"""Layers of a built-in net."""
+"""Maximal number of layers of a built-in net."""
 WIDEST = 10_000_000
-"""Units of a layer."""
+"""Maximal number of units of a layer."""
 
 
 @contextmanager
 def seeded_init(seed: int) -> Iterator[None]:
-    """Draw weights by a seed, and leave the global generator as it was."""
+    """Initialise weights with a seed, and leave the global generator unchanged."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
@@ -25,10 +25,10 @@ def seeded_init(seed: int) -> Iterator[None]:
 
 @contextmanager
 def made(spec: Spec, seed: int) -> Iterator[None]:
-    """Make a built-in net, by a seed alone.
+    """Make a built-in net with seeded weights.
 
     Raises:
-        ConfigError: Such a net cannot be made here, for instance for want of memory.
+        ConfigError: The net cannot be made, for instance because of its memory.
     """
     try:
         with seeded_init(seed):
@@ -58,7 +58,7 @@ def depth_and_width(spec: Spec) -> tuple[int, int]:
 
 
 def bounded(spec: Spec, digits: str, most: int, what: str) -> int:
-    """A number in a spec, at most `most`; `what` it counts in a net is the word for it."""
+    """A number in a spec, at most `most`; `what` is the adjective for messages."""
     if len(digits) > len(str(most)) or int(digits) > most:
         raise spec.wrong(f"that is a net that cannot be made here: {digits:.20} {what}, where {most} is the most.")
     return int(digits)

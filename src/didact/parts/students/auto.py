@@ -1,4 +1,4 @@
-"""What suits the data: an mlp for a table, a cnn for images, a transformer for texts, a decoder for questions."""
+"""The default for the data: an mlp for a table, a cnn for images, a transformer for text, a decoder for questions."""
 
 from didact.parts.grammar import parse
 from didact.parts.kinds import Spec
@@ -10,6 +10,6 @@ OF_QUESTIONS = "decoder:4x128"
 
 
 def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
-    """The student that suits the data; its spec says which."""
+    """The default student for the data, with its own spec."""
     text = OF_EXAMPLES[purpose.examples.modality] if isinstance(purpose, ForExamples) else OF_QUESTIONS
     return purpose.build(parse(text, spec.role, field=spec.field))

@@ -1,4 +1,4 @@
-"""A convolutional net for images: blocks of the given widths, a global mean, and a linear head."""
+"""A convolutional net for images: blocks of the given widths, global average pooling, and a linear head."""
 
 from didact.learners import ModuleLearner, nets
 from didact.parts.kinds import Spec

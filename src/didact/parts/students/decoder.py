@@ -1,4 +1,4 @@
-"""A small causal language model over bytes, or with a token for every two digits, that begins with drawn weights."""
+"""A small causal language model with random initial weights, over bytes or with a token for every two digits."""
 
 import re
 
@@ -13,7 +13,7 @@ FORM = "decoder:LAYERSxWIDTH | decoder:LAYERSxWIDTH:CONTEXT | decoder:LAYERSxWID
 EXAMPLE = "decoder:4x128"
 RATE = 1e-3
 CONTEXT = 512
-"""Tokens that it reads at most where none are given."""
+"""The default context length, in tokens."""
 
 
 def build(spec: Spec, purpose: ForQuestions) -> Part:

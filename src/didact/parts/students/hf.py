@@ -17,7 +17,7 @@ RATE, LANGUAGE_RATE, ADAPTED_RATE = 5e-5, 2e-5, 2e-4
 
 
 def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
-    """A model with a head for the data's classes, or as it is."""
+    """A classifier with a head for the data's classes, or a causal language model."""
     if not spec.argument:
         raise spec.wrong()
     text = f"hf:{spec.argument}"
@@ -32,13 +32,13 @@ def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
 
 
 def rate_of(model: CausalLearner) -> float:
-    """The learning rate that suits a language model, by what it is."""
+    """The default learning rate of a language model, by its kind."""
     adapted = any(".lora_" in name for name, _ in model.named_parameters())
     return decoder.RATE if isinstance(model.module, Decoder) else ADAPTED_RATE if adapted else LANGUAGE_RATE
 
 
 def tokenizer(spec: Spec, max_length: int) -> Any:
-    """Its tokenizer, by which text is encoded before it is built."""
+    """Its tokenizer, which encodes text before the model is built."""
     from didact.learners import huggingface
 
     return huggingface.tokenizer_of(spec.argument, max_length=max_length)

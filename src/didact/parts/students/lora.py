@@ -1,4 +1,4 @@
-"""A Hugging Face causal language model with adapters of a rank, which alone are trained."""
+"""A Hugging Face causal language model with LoRA adapters of a rank; only the adapters are trained."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ EXAMPLE = "lora:8:hf:EleutherAI/pythia-14m"
 
 
 def build(spec: Spec, purpose: ForQuestions) -> Part:
-    """A model that keeps its weights and gets adapters."""
+    """A frozen model with trainable adapters."""
     base = spec.inner[0]
     if not (spec.argument.isdecimal() and int(spec.argument) and base.kind in ("hf", "run")):
         raise spec.wrong()

@@ -1,6 +1,6 @@
-"""A multi-layer perceptron: layers of the given widths; without widths a linear model.
+"""A multi-layer perceptron with layers of the given widths; without widths, a linear model.
 
-Over text it works on the mean of token embeddings of the first width.
+On text it reads the mean of token embeddings of the first width.
 """
 
 from didact.learners import ModuleLearner, nets

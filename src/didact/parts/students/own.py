@@ -1,7 +1,7 @@
-"""Something of your own: a function or class that returns an `nn.Module`.
+"""A custom student: a function or class that returns an `nn.Module`.
 
-Of the keyword arguments `shape` (of one input), `outputs` (number of classes, or 1), `classes` (their names) and
-`examples`, it is given those that it takes. For questions it returns a `CausalLearner`.
+It is called with those of the keyword arguments `shape` (of one input), `outputs` (number of classes, or 1), `classes`
+(their names) and `examples` that it takes. For questions it returns a `CausalLearner`.
 """
 
 import inspect
@@ -22,7 +22,7 @@ NAMES = "code"
 
 
 def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
-    """What the factory returns, as a student."""
+    """The object that the factory returns, as a student."""
     with seeded_init(purpose.seed):
         made = call(spec, purpose)
     if isinstance(purpose, ForQuestions) and not isinstance(made, CausalLearner):
@@ -44,5 +44,5 @@ def call(spec: Spec, purpose: Purpose) -> Any:
     try:
         wanted = inspect.signature(factory).parameters
     except (TypeError, ValueError):
-        raise spec.wrong("it is no function or class of which is known what it takes.") from None
+        raise spec.wrong("it is no function or class with a known signature.") from None
     return factory(**{name: value for name, value in offered.items() if name in wanted})

@@ -1,4 +1,4 @@
-"""What a finished run delivered, to be taught further, by the run's directory or an exported file."""
+"""The student that a finished run delivered, by the run's directory or an exported file, for further training."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -27,19 +27,18 @@ def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
 
 
 def _kind(examples: Examples) -> str:
-    """What a student of examples must fit, in words."""
+    """The kind of examples that a student fits, in words."""
     shape = "x".join(map(str, examples.shape))
     columns = ", ".join(column.name for column in examples.columns)
     classes = ", ".join(examples.classes) or "a number"
-    return f"{examples.modality} of {shape} ({columns or 'no columns'}) with {classes} to tell"
+    return f"{examples.modality} of {shape} ({columns or 'no columns'}) with {classes} to predict"
 
 
 def _language(spec: Spec, purpose: ForQuestions) -> Part:
     directory = Path(spec.argument) / "student"
     if not (directory / "config.json").is_file():
         raise ConfigError(
-            f"{spec.named}, which holds no finished language model; go on with a run "
-            f"first: didact resume {spec.argument}"
+            f"{spec.named}, which has no finished language model; finish the run first: didact resume {spec.argument}"
         )
     model = causal.load_causal(str(directory), purpose.dtype)
     origin = (Path(spec.argument),)

@@ -1,6 +1,6 @@
-"""A student that first learns the data's own answers, for a number of steps, or until it is right on a share of them.
+"""A warm start: the student is first trained on the data's labels or completions, for some steps or to an accuracy.
 
-The share is of the validation data: `warm:50%:` trains until it is right on half of them.
+The accuracy is that on the validation data: `warm:50%:` trains until half of the predictions are right.
 """
 
 import re
@@ -14,13 +14,13 @@ from didact.parts.part import ForExamples, ForQuestions, Part, WarmStart
 FORM = "warm:STEPS:STUDENT | warm:SHARE%:STUDENT"
 EXAMPLE = "warm:1000:decoder:4x128"
 WARM_RATE = 3e-3
-"""By which a small language model that begins with drawn weights is trained for a number of steps."""
+"""Learning rate of a small language model with random initial weights, for a number of steps."""
 STEADY_RATE = 2e-3
-"""And until it is right often enough, by a rate that does not fall."""
+"""Constant learning rate of such a model that is trained to an accuracy."""
 
 
 def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
-    """A student with what it must learn first."""
+    """A student with its warm start."""
     found = re.fullmatch(r"(\d+)(%?)", spec.argument)
     if found is None:
         raise spec.wrong()

@@ -1,4 +1,4 @@
-"""Is confidently wrong: a control."""
+"""A control that is confidently wrong."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ EXAMPLE = "adversarial:mlp:256,256"
 
 
 def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
-    """A teacher whose best answer changes places with the second best."""
+    """A teacher whose two most likely classes or tokens are swapped."""
     part, classes = purpose.build(spec.inner[0]), purpose.classes(spec)
     return replace(
         part, model=AdversarialTeacher(part.model, classes=classes), spec=spec.text, control=True, members=()

@@ -1,7 +1,7 @@
-"""Several teachers: a method that learns from one follows their weighted mean, another one each of them.
+"""Several teachers: their weighted mean for a method with one teacher, or each of them for a method with several.
 
-The mean is that of their probabilities; `committee:logit:A+B` takes that of their logits, and
-`committee:confidence:A+B` listens to each as far as it is certain.
+The default is the mean of their probabilities; `committee:logit:A+B` is that of their logits, and
+`committee:confidence:A+B` weighs each teacher by its confidence.
 """
 
 from dataclasses import replace
@@ -20,7 +20,7 @@ HOW: dict[str, Document] = {
     "logit": {"space": "logit"},
     "confidence": {"weights": "confidence"},
 }
-"""What `Committee` is given for each word."""
+"""The arguments of `Committee` for each word."""
 
 
 def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
@@ -32,7 +32,7 @@ def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
     how = dict(HOW[spec.argument])
     if any(one.weight != 1.0 for one in specs):
         if "weights" in how:
-            raise spec.wrong(f"members that are weighed by {spec.argument} take no weights of their own.")
+            raise spec.wrong(f"members that are weighted by {spec.argument} take no weights of their own.")
         how["weights"] = [one.weight for one in specs]
     joined = _joined(parts, spec, purpose)
     if isinstance(purpose, ForExamples):
@@ -41,7 +41,7 @@ def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
 
 
 def _joined(parts: list[Part], spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
-    """What is known of the members, as one part whose teacher is still the first one's."""
+    """The combined properties of the members, as a part whose model is still the first member's."""
     tokenizers = {id(part.tokenizer): part.tokenizer for part in parts if part.tokenizer is not None}
     if len(tokenizers) > 1 and isinstance(purpose, ForExamples):
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""A finished Hugging Face model, by its directory or its name on the hub."""
+"""A trained Hugging Face model, by its directory or its name on the hub."""
 
 from dataclasses import replace
 

@@ -1,6 +1,6 @@
-"""Any student as a teacher: over examples, it is trained here first, on all training labels.
+"""Any student as a teacher; for examples it is trained first, on all training labels.
 
-Over questions it teaches as it is, unless it is trained first as in `warm:1000:decoder:4x128`.
+For questions it is not trained, unless it has a warm start, as in `warm:1000:decoder:4x128`.
 """
 
 from dataclasses import replace
@@ -14,7 +14,7 @@ EXAMPLE = "cnn:32,64"
 
 
 def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
-    """A student that is frozen once it has learned what it must."""
+    """A student as a teacher, frozen after its warm start."""
     part = purpose.build(spec.inner[0])
     teacher = FrozenTeacher if isinstance(purpose, ForExamples) else LanguageTeacher
     first = part.warm_starts

@@ -1,4 +1,4 @@
-"""Errs on a share of the answers, always on the same ones: a control."""
+"""A control that is wrong on a fixed random share of the examples or tokens."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ EXAMPLE = "noisy:0.3:cnn:32,64"
 
 
 def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
-    """A teacher some of whose answers are spoiled."""
+    """A teacher with noise on a share of its signals."""
     part, classes = purpose.build(spec.inner[0]), purpose.classes(spec)
     rate = convert(f"the rate in {spec.field}={spec.text!r}", spec.argument, float)
     teacher = NoisyTeacher(part.model, rate=rate, seed=purpose.seed, classes=classes)

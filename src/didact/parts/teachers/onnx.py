@@ -12,6 +12,6 @@ PATHS = ("*.onnx",)
 
 
 def build(spec: Spec, purpose: ForExamples) -> Part:
-    """The model, its classes in the data's order."""
+    """The model, with its classes in the data's order."""
     examples = purpose.examples
     return Part(model=OnnxTeacher(Path(spec.argument), classes=examples.classes, task=examples.task), spec=spec.text)

@@ -1,6 +1,6 @@
-"""Something of your own: a function or class that returns a teacher, a module or an estimator.
+"""A custom teacher: a function or class that returns a teacher, a module or an estimator.
 
-It is given what `package.module:factory` is given for a student, and is not trained here.
+It is called with the same arguments as a custom student, and is not trained here.
 """
 
 from didact.parts.kinds import Spec
@@ -15,7 +15,7 @@ NAMES = "code"
 
 
 def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
-    """What the factory returns, as a teacher."""
+    """The object that the factory returns, as a teacher."""
     with seeded_init(purpose.seed):
         made = call(spec, purpose)
     return teacher_of(made, purpose, spec=spec.text)

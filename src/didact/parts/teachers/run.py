@@ -1,4 +1,4 @@
-"""What a finished run delivered, by the run's directory or an exported file."""
+"""The student that a finished run delivered, by the run's directory or an exported file."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
 
 
 def check_like(like: Examples, spec: Spec, purpose: ForExamples) -> None:
-    """Raise `TeacherError` unless a run's student was taught on examples of the same kind."""
+    """Raise `TeacherError` unless a run's student was trained on examples of the same kind."""
     examples = purpose.examples
     for what, theirs, ours in (
         ("task", like.task, examples.task),

@@ -1,4 +1,4 @@
-"""Is trained here on a view of the data, and asked about the plain inputs."""
+"""A teacher that is trained here on a view of the data, and predicts the plain inputs."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ EXAMPLE = "shifted:privileged:mlp:256,256"
 
 
 def build(spec: Spec, purpose: ForExamples) -> Part:
-    """A teacher of inputs of another distribution."""
+    """A teacher for inputs of another distribution."""
     part = purpose_on(spec, purpose).build(spec.inner[0])
     check_trained(spec, part, purpose)
     first = tuple(replace(one, spec=spec.text, inputs=f"{spec.argument}.x") for one in part.warm_starts)

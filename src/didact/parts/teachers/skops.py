@@ -1,4 +1,4 @@
-"""An estimator of scikit-learn, saved with skops; pickles are refused, whatever their names."""
+"""A scikit-learn estimator saved with skops; pickles are refused, whatever their names."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ PATHS = ("*.skops", "*")
 
 
 def build(spec: Spec, purpose: ForExamples) -> Part:
-    """The estimator, its classes in the data's order."""
+    """The estimator, with its classes in the data's order."""
     examples = purpose.examples
     teacher = EstimatorTeacher.load(
         Path(spec.argument),

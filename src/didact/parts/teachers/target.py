@@ -1,4 +1,4 @@
-"""Is trained here to tell another tensor of the data than the label."""
+"""A teacher that is trained here to predict another tensor of the data than the label."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ EXAMPLE = "target:style:cnn:16,32"
 
 
 def build(spec: Spec, purpose: ForExamples) -> Part:
-    """A teacher of other classes, for methods that follow its features."""
+    """A teacher of other classes, for methods that use its features."""
     name = spec.argument
     part = replace(purpose, examples=switch_target(purpose.examples, name)).build(spec.inner[0])
     check_trained(spec, part, purpose)

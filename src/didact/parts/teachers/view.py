@@ -1,4 +1,4 @@
-"""Is trained here on a view of the data, which the student does not see."""
+"""A teacher that is trained here on a view of the data that the student does not see."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ EXAMPLE = "view:privileged:mlp:256,256"
 
 
 def build(spec: Spec, purpose: ForExamples) -> Part:
-    """A teacher that goes on to look at the view."""
+    """A teacher that reads the view."""
     seen = f"{spec.argument}.x"
     part = purpose_on(spec, purpose).build(spec.inner[0])
     check_trained(spec, part, purpose)
@@ -24,7 +24,7 @@ def build(spec: Spec, purpose: ForExamples) -> Part:
 
 
 def purpose_on(spec: Spec, purpose: ForExamples) -> ForExamples:
-    """The same data with the view in the place of `x`.
+    """The purpose with the view in place of `x`.
 
     Raises:
         TeacherError: The data have no such view.
@@ -41,7 +41,7 @@ def purpose_on(spec: Spec, purpose: ForExamples) -> ForExamples:
 
 
 def check_trained(spec: Spec, part: Part, purpose: ForExamples) -> None:
-    """Refuse a teacher that is not trained here: it could not learn what it is to look at."""
+    """Refuse a teacher that is not trained here, since it could not learn the view."""
     if not part.warm_starts:
         raise spec.wrong(
             f"{spec.kind} takes a teacher that is trained here, such as {spec.kind}:{spec.argument}:mlp:256,256."

@@ -1,4 +1,4 @@
-"""What the verifiers share: words after the kind, such as those of `python:share:weak`."""
+"""Shared helper of the verifiers: words after the kind, such as those of `python:share:weak`."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ def words_of(spec: Spec, known: Sequence[str]) -> list[str]:
     """The words after a kind.
 
     Raises:
-        ConfigError: One of them is not known; the message offers the nearest.
+        ConfigError: One of them is unknown; the message suggests the nearest.
     """
     words = [word.strip() for word in spec.argument.split(":") if spec.argument]
     for word in words:

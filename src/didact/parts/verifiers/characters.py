@@ -1,4 +1,4 @@
-"""A penalty between -1 and 0 for answers of more than so many characters; it grows over the last CACHE of them."""
+"""A penalty between -1 and 0 for completions longer than MAX characters; it grows over the last CACHE of them."""
 
 from didact.parts.kinds import Spec
 from didact.parts.verifiers.length import penalty
@@ -9,5 +9,5 @@ EXAMPLE = "characters:2000:400"
 
 
 def build(spec: Spec) -> LengthPenalty:
-    """Counted in characters."""
+    """The penalty in characters."""
     return penalty(spec, characters=True)

@@ -1,4 +1,4 @@
-"""Whether the text, or what is in its last box or after its last mark, is the reference answer."""
+"""Whether the text, or the content of its last box or after its last mark, equals the reference answer."""
 
 from didact.parts.kinds import Spec
 from didact.parts.verifiers._words import words_of
@@ -10,7 +10,7 @@ AFTER = "after:"
 
 
 def build(spec: Spec) -> ExactVerifier:
-    """The whole text, what the last box holds, or what follows the last mark."""
+    """A verifier of the whole text, the last box, or the text after the last mark."""
     if spec.argument.startswith(AFTER):
         return ExactVerifier(after=spec.argument.removeprefix(AFTER))
     return ExactVerifier(boxed="boxed" in words_of(spec, ("boxed", "after:/MARK/")))

@@ -1,4 +1,4 @@
-"""What the second verifier says, where the first says more than 0; else 0."""
+"""The reward of the second verifier if that of the first is above 0; else 0."""
 
 from didact.parts.kinds import Spec
 from didact.parts.verifier import build as build_one
@@ -9,5 +9,5 @@ EXAMPLE = "gate(regex:/<answer>/,exact)"
 
 
 def build(spec: Spec) -> GatedVerifier:
-    """The two of them."""
+    """The gate of two verifiers."""
     return GatedVerifier(*map(build_one, spec.inner))

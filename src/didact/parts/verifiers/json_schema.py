@@ -5,5 +5,5 @@ from didact.teachers.verifiers import JsonSchemaVerifier
 
 
 def build(spec: Spec) -> JsonSchemaVerifier:
-    """By the `schema` in the question's data."""
+    """A verifier by the `schema` in the question's data."""
     return JsonSchemaVerifier()

@@ -1,4 +1,4 @@
-"""A penalty between -1 and 0 for answers of more than so many tokens; it grows over the last CACHE of them."""
+"""A penalty between -1 and 0 for completions longer than MAX tokens; it grows over the last CACHE of them."""
 
 from didact.parts.kinds import Spec
 from didact.teachers.verifiers import LengthPenalty
@@ -8,12 +8,12 @@ EXAMPLE = "length:512:64"
 
 
 def build(spec: Spec) -> LengthPenalty:
-    """Counted in tokens."""
+    """The penalty in tokens."""
     return penalty(spec)
 
 
 def penalty(spec: Spec, *, characters: bool = False) -> LengthPenalty:
-    """The penalty of one or two numbers.
+    """A length penalty from the one or two numbers of a spec.
 
     Raises:
         ConfigError: They are something else.

@@ -1,9 +1,9 @@
-"""Whether the final answer is the same number or expression as the reference."""
+"""Whether the final answer equals the reference as a number or expression."""
 
 from didact.parts.kinds import Spec
 from didact.teachers.verifiers import NumericVerifier
 
 
 def build(spec: Spec) -> NumericVerifier:
-    """Numbers exactly, everything else by math-verify."""
+    """A verifier that compares numbers exactly, everything else by math-verify."""
     return NumericVerifier()

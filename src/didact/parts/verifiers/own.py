@@ -1,4 +1,4 @@
-"""Something of your own: a function of a text and a `Question` that returns a number, or a `Verifier`."""
+"""A custom verifier: a function of a text and a `Question` that returns a number, or a `Verifier`."""
 
 from didact.errors import TeacherError
 from didact.parts.kinds import Spec
@@ -11,7 +11,7 @@ NAMES = "code"
 
 
 def build(spec: Spec) -> Verifier:
-    """What the name stands for, as a verifier."""
+    """The imported object as a verifier."""
     found = import_object(spec)
     if isinstance(found, Verifier):
         return found

@@ -1,7 +1,6 @@
 """Whether the Python in the text passes the question's tests, in a sandbox.
 
-`python:share` is the share of the tests that it passes. `python:weak` runs it also where the walls of the sandbox are
-incomplete.
+`python:share` is the share of the tests that it passes. `python:weak` also runs it in an incomplete sandbox.
 """
 
 from didact import trusting
@@ -14,9 +13,9 @@ EXAMPLE = "python:share"
 
 
 def build(spec: Spec) -> PythonVerifier:
-    """By the `tests` in the question's data."""
+    """A verifier by the `tests` in the question's data."""
     words = words_of(spec, ("share", "weak"))
     if "weak" in words:
-        # What a model writes would then run with nothing but Python's own hooks around it.
+        # A model's code would then run with no protection but Python's own hooks.
         trusting.check(spec.text, "code")
     return PythonVerifier(share="share" in words, sandbox=Sandbox(weak="weak" in words))

@@ -1,9 +1,9 @@
-"""What the scorer of the question's reasoning-gym task says."""
+"""The score of the question's reasoning-gym task."""
 
 from didact.parts.kinds import Spec
 from didact.teachers.verifiers import ReasoningVerifier
 
 
 def build(spec: Spec) -> ReasoningVerifier:
-    """By the `metadata` in the question's data."""
+    """A verifier by the `metadata` in the question's data."""
     return ReasoningVerifier()

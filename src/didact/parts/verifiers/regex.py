@@ -1,4 +1,4 @@
-"""Whether a regular expression is found anywhere in the text."""
+"""Whether a regular expression matches anywhere in the text."""
 
 from didact.parts.kinds import Spec
 from didact.teachers.verifiers import RegexVerifier
@@ -8,7 +8,7 @@ EXAMPLE = "regex:/<answer>.+/"
 
 
 def build(spec: Spec) -> RegexVerifier:
-    """By Python's `re`."""
+    """A verifier by Python's `re`."""
     if not spec.argument:
         raise spec.wrong()
     return RegexVerifier(spec.argument)

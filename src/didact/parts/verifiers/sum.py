@@ -9,5 +9,5 @@ EXAMPLE = "exact+0.1*length:512:64"
 
 
 def build(spec: Spec) -> WeightedVerifier:
-    """Its terms, with their weights."""
+    """The weighted sum of the terms."""
     return WeightedVerifier([(one.weight, build_one(one)) for one in spec.inner])
