@@ -151,7 +151,7 @@ def test_records_that_are_no_questions():
 
 
 def test_examples_for_a_language_model_and_the_other_way_round():
-    refused(ConfigError, "data is 'digits'", "'sft' teaches language models", "addition", method="sft", data="digits")
+    refused(ConfigError, "data is 'digits'", "'sft' trains language models", "addition", method="sft", data="digits")
     words = ("data is 'addition'", "'supervised' learns from examples", "digits")
     refused(ConfigError, *words, method="supervised", data="addition", sampling={}, student="mlp:4")
     words = ("sampling is", "'supervised' learns from examples")
@@ -229,7 +229,7 @@ def test_a_verifier_that_accepts_everything_or_nothing(rewards, name, words):
 def test_rewards_that_are_not_finite_count_for_nothing_and_are_noted(rewards):
     result = run(method="grpo", verifier=f"{rewards}:broken", sampling="max_new_tokens=4,samples=4")
     assert result.status == "done"
-    (note,) = (note for note in result.notes if "could not judge" in note)
+    (note,) = (note for note in result.notes if "abstained on" in note)
     assert "returned NaN" in note
     assert all(math.isfinite(value) for value in result.metrics.values())
 

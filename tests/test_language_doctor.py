@@ -78,7 +78,7 @@ def test_questions_and_runs_that_leak(tmp_path):
     assert "split_seed=0" in leak.detail
 
 
-def test_the_sandbox_where_python_is_judged():
+def test_the_sandbox_where_python_is_verified():
     tests = [{"prompt": f"Return {n}.", "tests": f"assert f() == {n}", "completion": f"def f(): return {n}"}
              for n in range(20)]  # fmt: skip
     checks = found("grpo", data=tests, verifier="python:weak", student="decoder:1x32:64",

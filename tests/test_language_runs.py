@@ -142,7 +142,7 @@ def test_a_run_is_a_learner_and_a_teacher(llama, tmp_path):
     assert any("The student" in note and "split_seed=0" in note for note in other.notes)
 
 
-def test_without_answers_the_distance_to_the_teacher_is_the_judge():
+def test_without_answers_the_distance_to_the_teacher_is_the_metric():
     prompts = [{"prompt": record["prompt"]} for record in RECORDS]
     settings = {**QUICK, "data": prompts, "steps": 30, "lr": 3e-3, "evaluate_every": 10, "select": "best"}
     result = didact.run(method="gkd", student="decoder:1x32:64", teacher="decoder:1x32:64", **settings)
@@ -188,7 +188,7 @@ def test_questions_from_records_are_those_of_a_file(tmp_path):
         sources.from_records([])
 
 
-def test_a_comparison_is_judged_by_what_all_arms_report():
+def test_a_comparison_uses_a_metric_of_all_arms():
     prompts = [{"prompt": record["prompt"]} for record in RECORDS]
     shared = {**QUICK, "student": "decoder:1x32:64", "teacher": "decoder:1x32:64", "seeds": [0, 1], "steps": 1}
     found = didact.compare(["gkd", "gkd,divergence=forward"], **{**shared, "data": prompts})
@@ -249,7 +249,7 @@ def test_teachers_of_the_same_kind_are_not_the_same():
     assert not torch.equal(one, other)
 
 
-def test_a_function_from_python_judges(tmp_path):
+def test_a_function_from_python_verifies(tmp_path):
     def early(text, question):
         assert question.answer is not None
         return float(text[:1] < "P")

@@ -1,1 +1,1 @@
-"""Materials: each a kind of run, whole. `didact.experiment.finding` finds them by their folder."""
+"""Materials, each a complete kind of run; `didact.experiment.finding` finds them by their folder."""

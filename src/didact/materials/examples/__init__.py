@@ -1,11 +1,11 @@
-"""Runs on examples: labels, and teachers of classes and features."""
+"""Runs on examples, with labels, and with teachers that predict classes, numbers or features."""
 
 FIELDS = (
     *("target", "id_column", "text_column", "task", "impute", "skip_bad", "image_size", "max_length"),
     *("labels", "labelled_share", "augment"),
 )
-"""The flags that mean something for such a run, of those that don't for every run."""
+"""The flags of these runs that do not apply to every run."""
 BASELINES = ("label_spreading", "logistic_regression", "ridge", "boosted_trees", "pixel_gaussian")
-"""The cheap alternatives that can stand beside the methods, where they fit the data."""
+"""The cheap baselines, if they fit the data."""
 USE = "--data FILE --target COLUMN --student mlp:64"
-"""What such a run takes at least, on the command line."""
+"""The required flags on the command line."""

@@ -1,4 +1,4 @@
-"""What teachers say of examples, as class scores."""
+"""Signals of teachers on examples, as class scores."""
 
 from collections.abc import Callable
 
@@ -9,12 +9,12 @@ from didact.types import Batch, Features, Labels, Logits, Output, Signal, Teache
 
 
 def as_learner(teacher: Teacher) -> Callable[[Batch], Output]:
-    """A teacher in the form of a learner, for scoring it: its answers as logits [B, C], or predictions [B, 1]."""
+    """A teacher in the form of a learner, for its evaluation: its signals as logits [B, C], or predictions [B, 1]."""
 
-    def answer(batch: Batch) -> Output:
+    def predict(batch: Batch) -> Output:
         return Output(logits_of(teacher.signal(batch)))
 
-    return answer
+    return predict
 
 
 def logits_of(signal: Signal) -> Tensor:
@@ -29,4 +29,4 @@ def logits_of(signal: Signal) -> Tensor:
         return signal.labels.clamp(min=1e-12).log()
     if isinstance(signal, Labels) and signal.labels.is_floating_point():
         return signal.labels.unsqueeze(-1)
-    raise TeacherError(f"The teacher answers with {type(signal).__name__}, which holds no class scores to evaluate.")
+    raise TeacherError(f"The teacher's signal is {type(signal).__name__}, which has no class scores to evaluate.")

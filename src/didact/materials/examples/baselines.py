@@ -1,4 +1,4 @@
-"""The cheap alternatives beside a run on examples, evaluated as it is."""
+"""The cheap baselines of runs on examples, evaluated like students."""
 
 import time
 
@@ -10,12 +10,12 @@ from didact.types import Cost
 
 
 def applicable(data: ExampleData, config: RunConfig) -> tuple[str, ...]:
-    """Those that fit the training examples, the cheapest first."""
+    """The baselines that fit the training examples, the cheapest first."""
     return evaluation.baselines_for(data.train)
 
 
 def evaluate(name: str, data: ExampleData, config: RunConfig) -> ArmResult:
-    """Fit one on the labels that a student may see, and score it on the test examples."""
+    """Fit a baseline on the labels that a student may see, and score it on the test examples."""
     start = time.perf_counter()
     test = select_labelled(data.splits.test)
     answers = evaluation.baseline_predictions(name, data.train, test, seed=config.seed)

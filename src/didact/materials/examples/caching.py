@@ -1,4 +1,4 @@
-"""What teachers said of examples, kept where they say the same each time."""
+"""Caches of teachers' signals on examples, for teachers whose signals do not change."""
 
 from typing import Any
 
@@ -13,23 +13,23 @@ from didact.types import Signal
 from didact.types.algebra import to_tensors
 
 LIMIT = 1 << 30
-"""Bytes; answers that would take more are asked for again each time."""
+"""Maximal size of a cache in bytes; larger signals are recomputed each time."""
 
 
 class BoundedCache(SignalCache):
-    """A cache that stays empty where all answers would take more than `LIMIT` bytes."""
+    """A cache that stays empty if all signals would take more than `LIMIT` bytes."""
 
     def put(self, ids: Tensor, signal: Signal) -> None:
-        """Remember what was said about examples, where there is room for all of them."""
+        """Cache the signal of examples, if there is room for all of them."""
         size = sum(part.nbytes for part in to_tensors(signal).values())
         if size // max(len(ids), 1) * len(self) <= LIMIT:
             super().put(ids, signal)
 
 
 def add_cache(teacher: object, run: Run[ExampleData]) -> Any:
-    """A teacher behind a cache, where its answers can be used again."""
+    """A teacher behind a cache, if its signals can be reused."""
     varied = run.config.batches.augment != "none" or bool(feed_of(run).views)
-    # Answers from the cache cost no calls, so that a budget of calls alone would never be used up.
+    # Cached signals cost no calls, so a budget of calls alone would never be used up.
     alone = set(run.config.budget.limits()) <= {"teacher_calls", "labels"}
     if varied or not getattr(teacher, "frozen", False) or alone:
         return teacher

@@ -1,4 +1,4 @@
-"""How a student of examples is evaluated: by its predictions for test examples."""
+"""Evaluation of a student of examples by its predictions for test examples."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,10 +13,10 @@ from didact.types import Examples
 
 
 class ExampleEvaluator:
-    """Of a run on examples.
+    """Evaluates a run on examples.
 
     Args:
-        run: it is asked for its teacher and data.
+        run: the run, with its teacher and data.
     """
 
     def __init__(self, run: Run[ExampleData]) -> None:
@@ -27,11 +27,11 @@ class ExampleEvaluator:
         self.metrics = run.data.metrics
 
     def validate(self, student: Any) -> dict[str, float]:
-        """On the validation examples with a label."""
+        """Metrics on the validation examples with a label."""
         return evaluation.metrics(evaluation.predict(student, self.validation))
 
     def test(self) -> Evaluation:
-        """On the test examples with a label."""
+        """Metrics on the test examples with a label."""
         student, test = self.run.method.delivered, select_labelled(self.run.data.splits.test)
         tested = evaluation.predict(student, test)
         return Evaluation(
@@ -43,19 +43,19 @@ class ExampleEvaluator:
         )
 
     def _teacher(self, teacher: Part, test: Examples, tested: evaluation.Predictions) -> dict[str, float]:
-        """The teacher's figures on the test examples, which cost the student nothing."""
+        """The teacher's metrics on the test examples, which are not charged to the student."""
         if teacher.target:
             test = switch_target(test, teacher.target, like=self.run.data.examples)
         asked = evaluation.predict(as_learner(teacher.model), test)
         if teacher.target:
             return evaluation.metrics(asked)
         if asked.logits.shape != tested.logits.shape:
-            # A net from elsewhere, with classes of its own, of which features alone are used.
+            # A net with classes of its own, of which only features are used.
             return {}
         return {**evaluation.metrics(asked), **evaluation.agreement(tested, asked)}
 
     def notes(self, evaluation: Evaluation) -> Iterator[str]:
-        """On a teacher that knows the test."""
+        """Notes on a teacher that may have seen the test examples."""
         fitted = [teacher for teacher in self.run.teachers if not teacher.warm_starts]
         if evaluation.teacher.get("accuracy") == 1.0 and fitted:
             yield (

@@ -1,4 +1,4 @@
-"""Runs on examples: a student learns to tell labels, from labels and teachers."""
+"""Runs on examples: a student learns to predict labels, from labels and teachers."""
 
 from pathlib import Path
 
@@ -21,25 +21,25 @@ from didact.types import Examples
 
 
 def _student(run: Run[ExampleData]) -> Part:
-    """A net for inputs of that shape, and the data's classes."""
+    """A net for the data's input shape and classes."""
     return python.student_of(run.argument("student"), _purpose(run, train_of(run)))
 
 
 def _teacher(run: Run[ExampleData]) -> Part:
-    """Whatever says something of an example; of another seed, so that one of the student's kind begins otherwise."""
+    """A teacher of examples, with another seed, so that one of the student's kind has other initial weights."""
     purpose = _purpose(run, run.data.examples, seed=run.config.seed + SEED)
     return python.teacher_of(run.argument("teacher"), purpose)
 
 
 def _purpose(run: Run[ExampleData], examples: Examples, *, seed: int | None = None) -> ForExamples:
-    """What parts are built for."""
+    """The purpose that parts are built for."""
     config = run.config
     seed = config.seed if seed is None else seed
     return ForExamples(examples=examples, seed=seed, trust=config.trust, max_length=config.data.max_length)
 
 
 def _ingredients(run: Run[ExampleData]) -> Values:
-    """The student and others like it, its teachers behind caches, and a few examples."""
+    """Student and spawned students, teachers behind caches, and a few examples."""
     train = train_of(run)
     teachers = [add_cache(teacher.model, run) for teacher in run.teachers]
     return {
@@ -54,7 +54,7 @@ def _ingredients(run: Run[ExampleData]) -> Values:
 
 
 def _keep(run: Run[ExampleData], path: Path) -> None:
-    """As `student.safetensors`."""
+    """Write the delivered student as `student.safetensors`."""
     student = run.method.delivered
     same = student.state_dict().keys() == run.method.learner.state_dict().keys()
     spec = run.config.student if same and not run.config.student.startswith("<") else None
@@ -62,7 +62,7 @@ def _keep(run: Run[ExampleData], path: Path) -> None:
 
 
 def _reads(config: RunConfig) -> str:
-    """The student's tokenizer, where it brings one."""
+    """The spec that decides the tokenizer, if the student has its own."""
     return config.student if config.student.startswith("hf:") else ""
 
 

@@ -1,4 +1,4 @@
-"""What a model learns before a run on examples: labels, or another tensor of the data."""
+"""Training before a run on examples: on labels, or on another tensor of the data."""
 
 import dataclasses
 import re
@@ -14,19 +14,19 @@ from didact.sources import BatchSource, fingerprint, switch_target
 from didact.types import Examples
 
 LEAST_STEPS = 500
-"""How many steps a teacher that is trained here takes at least."""
+"""Minimal number of steps of a teacher that is trained here."""
 LIMIT = 5000
-"""Steps after which a model that is still not right often enough is given up."""
+"""Steps after which a model that has not reached its accuracy is given up."""
 EVERY = 25
-"""Steps between two looks at how often it is right."""
+"""Steps between two measurements of the accuracy."""
 _DRAWN = re.compile(r"((warm:\d+%?|(view|shifted|target):[^:]+):)*(mlp|cnn|transformer)(:.*)?")
-"""Specs of models whose weights are drawn."""
+"""Specs of models with random initial weights."""
 SEED = 500_009
-"""Added to the run's seed, so that a teacher of the student's kind begins with other weights."""
+"""Added to the run's seed, so that a teacher of the student's kind has other initial weights."""
 
 
 def pretraining_of(run: Run[ExampleData], role: str, warm_start: WarmStart) -> Pretraining:
-    """Supervised training: of a teacher on every training label, of a student on those that it may see."""
+    """Supervised training of a teacher on every training label, of a student on the labels that it may see."""
     config, info = run.config, catalogue.find("supervised")
     train = _train(run.data, role, warm_start)
     source = BatchSource(train, batch_size=min(config.batches.size, train.size), seed=config.seed + SEED)
@@ -43,15 +43,15 @@ def pretraining_of(run: Run[ExampleData], role: str, warm_start: WarmStart) -> P
 
 
 def _decided_by(run: Run[ExampleData], warm_start: WarmStart, train: Examples) -> list[object] | None:
-    """All that decides what is learned; None where weights come from elsewhere."""
+    """Everything that determines the trained weights; None if the initial weights come from elsewhere."""
     if _DRAWN.fullmatch(warm_start.spec) is None:
         return None
     config, data = run.config, run.data
-    # The inputs are standardised by all that the model was built for.
+    # The inputs are standardised by the data that the model was built for.
     parts = [data.examples, train, *([data.splits.validation] if warm_start.goal else [])]
-    told = [[fingerprint(part), int(hashing.of_bytes([part.tensors["id"].numpy()]))] for part in parts]
+    data_keys = [[fingerprint(part), int(hashing.of_bytes([part.tensors["id"].numpy()]))] for part in parts]
     own = [warm_start.spec, warm_start.seed, warm_start.rate, config.teacher_epochs, config.batches.size, config.seed]
-    return [*own, config.loop.device, config.loop.precision, told]
+    return [*own, config.loop.device, config.loop.precision, data_keys]
 
 
 def _train(data: ExampleData, role: str, warm_start: WarmStart) -> Examples:
@@ -64,7 +64,7 @@ def _train(data: ExampleData, role: str, warm_start: WarmStart) -> Examples:
 def _budget(warm_start: WarmStart, source: BatchSource, config: RunConfig) -> Budget:
     if warm_start.goal or warm_start.steps:
         return Budget(steps=warm_start.steps or LIMIT)
-    # On few examples, so many passes would be too few steps to learn anything in.
+    # On few examples, `teacher_epochs` passes would be too few steps to learn anything.
     return Budget(epochs=max(config.teacher_epochs, LEAST_STEPS * source.batch_size / source.epoch_size))
 
 

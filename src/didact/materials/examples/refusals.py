@@ -1,4 +1,4 @@
-"""What is refused of a run on examples before any compute is spent on it."""
+"""Checks of a run on examples before any compute is spent on it."""
 
 from collections.abc import Iterator
 
@@ -17,27 +17,27 @@ from didact.teachers import suspicious_order
 from didact.types import Examples, Labels
 
 CHECKED = 256
-"""On how many labelled training examples a teacher's order of classes is checked."""
+"""Labelled training examples on which a teacher's order of classes is checked."""
 
 
 def refusals(run: Run[ExampleData]) -> Iterator[Check]:
-    """The task, batches, and what the teacher answers."""
+    """Check the task, the batches, warm starts, and the teacher's signal."""
     stages = {"method": _task, "batches": _batches, "warm start": _goals, "teacher": _teachers}
     return run_checks(stages, run)
 
 
 def _task(run: Run[ExampleData]) -> None:
-    """Whether the method is for the task that the data are."""
+    """Check that the method supports the task of the data."""
     tasks, examples = feed_of(run).tasks, run.data.examples
     if examples.task not in tasks:
         raise ConfigError(
             f"The method {run.info.name!r} is for {' and '.join(tasks)}, but the data {examples.name!r} are a "
-            f"{examples.task}; choose another method, or say task='{tasks[0]}' if they are one."
+            f"{examples.task}; choose another method, or give task='{tasks[0]}' if they are one."
         )
 
 
 def _batches(run: Run[ExampleData]) -> None:
-    """Whether there is something to compare in each batch: not a single example that is left over in each pass."""
+    """Check that each batch has enough examples to compare, also the last one of each epoch."""
     train, source, size = train_of(run), source_of(run), run.config.batches.size
     least, left = feed_of(run).least_batch, train.size % source.batch_size
     whole = isinstance(source.curriculum, LabelledMix) or not left
@@ -53,7 +53,7 @@ def _batches(run: Run[ExampleData]) -> None:
 
 
 def _goals(run: Run[ExampleData]) -> None:
-    """Whether somebody can tell when a part that is trained first is right often enough."""
+    """Check that the accuracy of a warm start can be measured."""
     for role, part in run.parts.items():
         for warm_start in part.warm_starts:
             if warm_start.goal and not select_labelled(run.data.splits.validation).size:
@@ -64,7 +64,7 @@ def _goals(run: Run[ExampleData]) -> None:
 
 
 def _teachers(run: Run[ExampleData]) -> None:
-    """Whether the teachers answer with the data's own classes, in the data's order."""
+    """Check that the teachers predict the data's own classes, in the data's order."""
     for teacher in run.teachers:
         _check_answers(teacher, run)
         if feed_of(run).teacher != "features":
@@ -72,11 +72,11 @@ def _teachers(run: Run[ExampleData]) -> None:
 
 
 def _check_answers(teacher: Part, run: Run[ExampleData]) -> None:
-    """Ask about two examples, so that a misfit shows before anything is trained."""
+    """Check the teacher's signal on two examples before anything is trained."""
     features, train = feed_of(run).teacher == "features", train_of(run)
     if teacher.target and not features:
         raise TeacherError(
-            f"teacher is {teacher.spec!r}, which tells {teacher.target}, but the method {run.info.name!r} needs a "
+            f"teacher is {teacher.spec!r}, which predicts {teacher.target}, but the method {run.info.name!r} needs a "
             f"teacher of the data's own classes; give one, such as {teacher.spec.split(':', 2)[-1]}."
         )
     signal = teacher.model.signal(train.batch(slice(0, 2)))

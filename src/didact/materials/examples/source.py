@@ -1,4 +1,4 @@
-"""What a run on examples learns from: batches of those that are of use to its method."""
+"""Batches of a run on examples, of those that its method uses."""
 
 from didact.curricula import LabelledMix
 from didact.errors import DataError
@@ -8,18 +8,18 @@ from didact.sources import BatchSource
 from didact.types import Batch, ExampleFeed, Examples, is_labelled
 
 SAMPLE_SIZE = 8
-"""How many training examples a method is given to look at."""
+"""Training examples in the sample that a method is built with."""
 
 
 def feed_of(run: Run[ExampleData]) -> ExampleFeed:
-    """What the method is fed, known before it is made."""
+    """The feed of the method, known before the method is built."""
     feed = run.info.method_type.feed
     assert isinstance(feed, ExampleFeed)
     return feed
 
 
 def train_of(run: Run[ExampleData]) -> Examples:
-    """What the student sees: without the unlabelled examples where the method has no use for them."""
+    """The student's training examples, without unlabelled ones if the method does not use them."""
     return run.data.train if feed_of(run).unlabelled else run.data.labelled
 
 
@@ -27,7 +27,7 @@ def source_of(run: Run[ExampleData]) -> BatchSource:
     """The batches of a run; a batch size above the number of examples means all of them.
 
     Raises:
-        DataError: There are none.
+        DataError: There are no examples.
     """
     train, feed = train_of(run), feed_of(run)
     if not train.size:
@@ -49,7 +49,7 @@ def source_of(run: Run[ExampleData]) -> BatchSource:
 
 
 def sample_of(run: Run[ExampleData]) -> Batch:
-    """A few training examples, with the views that the batches will have."""
+    """A few training examples, with the views of the batches."""
     train, feed = train_of(run), feed_of(run)
     size = min(SAMPLE_SIZE, train.size)
     few = BatchSource(

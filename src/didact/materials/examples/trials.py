@@ -1,4 +1,4 @@
-"""What the doctor tries out of a run on examples: the teacher is asked about a few hundred, and nothing is trained."""
+"""The doctor's trials of a run on examples: the teacher predicts a few hundred, and nothing is trained."""
 
 from collections.abc import Iterator
 
@@ -16,11 +16,11 @@ from didact.parts.part import Part
 from didact.types import Examples
 
 TOLERANCE = 1e-4
-"""How far a teacher may be from itself."""
+"""Maximal divergence of a teacher from itself."""
 
 
 def trials(run: Run[ExampleData]) -> Iterator[Check]:
-    """The student's first loss, and the teachers' answers."""
+    """Check the student's first loss and the teachers' signals."""
     return run_checks({"student": _student, "teacher": _teachers}, run)
 
 
@@ -45,9 +45,9 @@ def _teacher(teacher: Part, run: Run[ExampleData]) -> Iterator[Check]:
     scores, again = logits_of(first), logits_of(second)
     apart = float(distillation_loss(scores, first, temperature=1.0).mean())
     level: Level = "ok" if abs(apart) <= TOLERANCE else "fail"
-    yield Check(level, "self-taught", f"The teacher is {abs(apart):.1g} from itself; it must be 0.")
+    yield Check(level, "self-taught", f"The teacher's divergence from itself is {abs(apart):.1g}; it must be 0.")
     if getattr(teacher.model, "frozen", False) and not torch.equal(scores, again):
-        yield Check("warn", "answers", "Asked twice, the teacher answers differently; only its first answer is kept.")
+        yield Check("warn", "answers", "Two calls of the teacher give different signals; only the first one is cached.")
     if teacher.warm_starts:
         epochs = run.config.teacher_epochs
         words = f"{teacher.spec} will be trained first, for {epochs} epochs on every training label."
@@ -71,5 +71,5 @@ def _skill(teacher: Part, known: Examples, scores: torch.Tensor) -> Check:
     chance = float(label.bincount().max()) / label.numel()
     good = found["accuracy"] > chance or teacher.control
     words = f"{teacher.spec} is right on {found['accuracy']:.1%} of {label.numel()} training labels"
-    advice = "" if good else "; always naming the commonest class would do as well"
+    advice = "" if good else "; always predicting the most frequent class would do as well"
     return Check("ok" if good else "warn", "teacher", f"{words}{advice}.")

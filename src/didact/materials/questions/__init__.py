@@ -1,8 +1,8 @@
 """Runs on questions: language models, completions, rollouts, verifiers."""
 
 FIELDS = ("columns", "sampling", "verifier")
-"""The flags that mean something for such a run, of those that don't for every run."""
+"""The flags of these runs that do not apply to every run."""
 BASELINES = ("commonest_answer", "nearest_prompt")
-"""The cheap alternatives that can stand beside the methods."""
+"""The cheap baselines."""
 USE = "--data FILE.jsonl --student hf:DIR"
-"""What such a run takes at least, on the command line."""
+"""The required flags on the command line."""

@@ -1,4 +1,4 @@
-"""The cheap alternatives beside a run on questions: answers that no model writes, evaluated as the student's are."""
+"""The cheap baselines of runs on questions: answers without a model, evaluated like the student's."""
 
 import time
 from collections import Counter
@@ -13,11 +13,11 @@ from didact.parts.verifier import verifier_of
 from didact.types import Cost, Questions
 
 NGRAMS = (1, 3)
-"""The shortest and the longest runs of characters by which prompts are compared."""
+"""Lengths of the shortest and longest character n-grams that prompts are compared by."""
 
 
 def applicable(data: QuestionData, config: RunConfig) -> tuple[str, ...]:
-    """Those that fit: all, where a verifier can judge them and some training question says what a good answer is."""
+    """The baselines that fit: all if there is a verifier and some training question has an answer or a completion."""
     spec = config.verifier or data.questions.verifier
     return BASELINES if spec and not spec.startswith("<") and len(_known(data)) else ()
 
@@ -26,13 +26,13 @@ def evaluate(name: str, data: QuestionData, config: RunConfig) -> ArmResult:
     """Answer the test questions, and score the answers.
 
     Args:
-        name: `commonest_answer` gives every question the answer that is the commonest in the training; `nearest_prompt`
-            that of the training question whose prompt is the most alike, by the TF-IDF weights of its characters.
-        data: the run's.
-        config: the run's, for its verifier.
+        name: `commonest_answer` gives every question the most frequent training answer; `nearest_prompt` that of the
+            training question with the most similar prompt, by TF-IDF weights of character n-grams.
+        data: the run's data.
+        config: the run's configuration, for its verifier.
 
     Raises:
-        ConfigError: there is no such baseline.
+        ConfigError: The baseline is unknown.
         MissingExtraError: scikit-learn is not installed.
     """
     check_choice("baseline", name, BASELINES)
@@ -44,7 +44,7 @@ def evaluate(name: str, data: QuestionData, config: RunConfig) -> ArmResult:
         texts = [answers[place] for place in _nearest(known, data.test)]
     own = data.questions.verifier
     rewards = verifier_of(config.verifier or own).judge(texts, data.test).value
-    # The questions' own verifier tells what is right, whatever pays.
+    # The questions' own verifier decides what is right, whichever gives the reward.
     right = verifier_of(own).judge(texts, data.test).value if own else rewards
     metrics = {"accuracy": float((right >= 1.0).float().mean()), "reward": float(rewards.mean())}
     cost = Cost(labels=len(known), examples=len(known), seconds=time.perf_counter() - start)
@@ -52,12 +52,12 @@ def evaluate(name: str, data: QuestionData, config: RunConfig) -> ArmResult:
 
 
 def _known(data: QuestionData) -> Questions:
-    """The training questions of which a good answer is known."""
+    """The training questions with a completion or an answer."""
     return data.train.select([i for i, question in enumerate(data.train) if question.completion or question.answer])
 
 
 def _nearest(known: Questions, asked: Questions) -> list[int]:
-    """For each question, the place of the known one whose prompt is the most alike."""
+    """For each question, the index of the known one with the most similar prompt."""
     try:
         from sklearn.feature_extraction.text import TfidfVectorizer
     except ImportError:

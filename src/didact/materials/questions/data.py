@@ -1,4 +1,4 @@
-"""Questions: opened and split."""
+"""Loading and splitting of questions."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,30 +17,30 @@ class QuestionData:
     """The questions of a run."""
 
     questions: Questions
-    """All of them, as they were opened."""
+    """All questions, before the split."""
     train: Questions
     validation: Questions
     test: Questions
     duplicates: tuple[str, ...] = ()
-    """Sentences about questions that are in two splits."""
+    """Sentences on questions that are in two splits."""
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics that they allow, the usual one first."""
+        """The metrics that the data allow, the usual one first."""
         return ("accuracy", "reward", "nll", "teacher_kl", "length", "finished")
 
     @property
     def splits(self) -> dict[str, Questions]:
-        """The parts by name."""
+        """The splits by name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     @property
     def fingerprint(self) -> str:
-        """That of all questions."""
+        """The fingerprint of all questions."""
         return sources.fingerprint_questions(self.questions)
 
     def describe(self) -> Document:
-        """The questions in figures."""
+        """Name, fingerprint and sizes of the data."""
         return {
             "name": self.questions.name,
             "fingerprint": self.fingerprint,
@@ -51,7 +51,7 @@ class QuestionData:
         }
 
     def checks(self, config: RunConfig) -> Iterator[Check]:
-        """How many there are, and what is known of good answers."""
+        """Checks with the numbers of questions, answers and completions."""
         answers = sum(question.answer is not None for question in self.questions)
         written = sum(bool(question.completion) for question in self.questions)
         yield Check(
@@ -68,12 +68,12 @@ def open_questions(config: RunConfig, given: object = None) -> QuestionData:
     """Open and split the questions of a run.
 
     Args:
-        config: `data` and what says how to read it.
-        given: from Python in the place of `config.data.source`: `Questions`, or a list of mappings with `prompt`.
+        config: the run's configuration.
+        given: data from Python instead of `config.data.source`: `Questions`, or a list of mappings with `prompt`.
 
     Raises:
-        ConfigError: The data are not known.
-        DataError: They hold no questions, or none to evaluate on.
+        ConfigError: The data are unknown.
+        DataError: They have no questions, or none for evaluation.
     """
     questions = _load(config) if given is None else _from_python(given, config)
     train, validation, test = sources.split_questions(
@@ -102,13 +102,13 @@ def _built_in(config: RunConfig) -> Questions:
     for field in ("columns", "split"):
         if value := getattr(config.data, field):
             raise ConfigError(
-                f"{field} is {value!r}, which means nothing for the built-in data {name!r}; leave out {field}."
+                f"{field} is {value!r}, which does not apply to the built-in data {name!r}; leave out {field}."
             )
     found = worlds.load(name)
     if isinstance(found, Questions):
         return found
     raise ConfigError(
-        f"data is {name!r}, which has no questions, but the method {config.method!r} teaches language models; give a "
+        f"data is {name!r}, which has no questions, but the method {config.method!r} trains language models; give a "
         f".jsonl or .parquet file, hf:NAME, or one of {', '.join(worlds.names('questions'))}."
     )
 
@@ -119,6 +119,6 @@ def _from_python(given: object, config: RunConfig) -> Questions:
     if isinstance(given, list | tuple):
         return sources.from_records(given, columns=config.data.columns)
     raise DataError(
-        f"data is {type(given).__name__}, but language models are taught with questions; give a list of mappings such "
+        f"data is {type(given).__name__}, but language models learn from questions; give a list of mappings such "
         "as {'prompt': '37+85=', 'answer': '122'}, Questions, or the name or path of some."
     )

@@ -1,4 +1,4 @@
-"""How a language model is evaluated: its answers to test questions, read, scored and compared."""
+"""Evaluation of a language model by its completions of test prompts: scored, compared and shown."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -15,21 +15,21 @@ from didact.rollouts import Writer
 from didact.types import Question, Questions, Reward
 
 WATCHED = 128
-"""On how many validation questions a student is scored while it learns."""
+"""Validation questions on which a student is scored during training."""
 SHOWN = 12
-"""How many answers to test questions are kept, to be read."""
+"""Test completions that are kept for the report."""
 _DECIDING = ("accuracy", "nll", "teacher_kl")
-"""The metrics that can decide which weights are the best, the first that there is."""
+"""The metrics that can select the best weights; the first available one does."""
 
 
 class QuestionEvaluator:
-    """Of a run on questions.
+    """Evaluates a run on questions.
 
-    What decides is the accuracy of answers where there is a verifier; else the likelihood of the data's answers, where
-    every question has one; else how far the student is from its teacher; else nothing, and then nothing is watched.
+    The validation metric is the accuracy of completions if there is a verifier; else the likelihood of the data's
+    completions, if every question has one; else the divergence from the teacher. Without any, there is no validation.
 
     Args:
-        run: it is asked for its teacher, verifier and data.
+        run: the run, with its teacher, verifier and data.
     """
 
     def __init__(self, run: Run[QuestionData]) -> None:
@@ -40,19 +40,19 @@ class QuestionEvaluator:
         self.validates = bool(self.metric) and len(run.data.validation) > 0
 
     def _reported(self) -> tuple[str, ...]:
-        """The figures that the run can give."""
+        """The metrics that the run can report."""
         verified = self.run.verifier is not None
         written = all(question.completion for part in (self.data.validation, self.data.test) for question in part)
         there = {"accuracy": verified, "reward": verified, "nll": written, "teacher_kl": can_compare(self.run)}
         return tuple(name for name in self.data.metrics if there.get(name, True))
 
     def validate(self, student: CausalLearner) -> dict[str, float]:
-        """On the first validation questions."""
+        """Metrics on the first validation questions."""
         questions = self.data.validation
         return self.scores(student, questions.select(range(min(WATCHED, len(questions)))))[0]
 
     def test(self) -> Evaluation:
-        """On the test questions."""
+        """Metrics on the test questions."""
         run, teacher = self.run, model_of(self.run.teacher)
         metrics, answers = self.scores(run.method.delivered, self.data.test, shown=SHOWN)
         return Evaluation(
@@ -64,29 +64,29 @@ class QuestionEvaluator:
         )
 
     def notes(self, evaluation: Evaluation) -> Iterator[str]:
-        """On vocabularies that differ, and on answers that could not be judged."""
+        """Notes on different vocabularies, and on completions that the verifier could not check."""
         if (words := other_vocabulary(self.run)) is not None:
             yield words
         verifier = self.run.verifier
         if verifier is not None and (silent := sum(verifier.abstentions.values())):
             why = ", ".join(f"{reason} ({count})" for reason, count in verifier.abstentions.most_common(3))
-            yield f"The verifier could not judge {silent} answers: {why}. They count for nothing."
+            yield f"The verifier abstained on {silent} completions: {why}. They are left out of the metrics."
 
     def scores(
         self, model: CausalLearner, questions: Questions, *, shown: int = 0, taught: bool = True
     ) -> tuple[dict[str, float], list[Document]]:
-        """What a model is worth on some questions.
+        """The metrics of a model on some questions.
 
         Args:
             model: a `CausalLearner`.
             questions: at least one.
-            shown: how many answers to give back, to be read.
-            taught: whether to compare it with the teacher, where there is one.
+            shown: the number of completions to return for the report.
+            taught: whether to compare it with the teacher, if there is one.
 
         Returns:
-            `accuracy` and `reward` of its greedy answers, where they can be judged, `length` in tokens and the share
-            that is `finished`; `nll`, in nats a token, of the answers of the data where all have one; `teacher_kl`,
-            how far each token of its answers is from the teacher. And answers.
+            The metrics: `accuracy` and `reward` of its greedy completions, if there is a verifier; `length` in tokens,
+            and the share `finished`; `nll` of the data's completions in nats per token, if all questions have one;
+            `teacher_kl`, the mean divergence from the teacher per token. And the shown completions.
         """
         training = model.training
         model.eval()
@@ -107,23 +107,23 @@ class QuestionEvaluator:
     def _rewards(
         self, texts: Sequence[str], questions: Questions, lengths: torch.Tensor
     ) -> tuple[dict[str, float], torch.Tensor]:
-        """Accuracy and mean reward, and the reward of each answer, NaN where it could not be judged."""
+        """Accuracy and mean reward, and the reward of each completion, NaN where the verifier abstained."""
         if self.run.verifier is None:
             return {}, torch.full((len(questions),), float("nan"))
         given = self.run.verifier.judge(texts, questions, lengths=lengths.tolist())
         rewards = torch.where(_known(given), given.value, float("nan"))
         right = given if self.truth is None else self.truth.judge(texts, questions)
         correct = torch.where(_known(right), (right.value >= 1.0).float(), float("nan"))
-        # What could not be judged counts neither as right nor as wrong.
+        # Where the verifier abstained, a completion counts neither as right nor as wrong.
         return {"accuracy": float(correct.nanmean()), "reward": float(rewards.nanmean())}, rewards
 
 
 def _known(reward: Reward) -> torch.Tensor:
-    """Which answers a verifier could judge: bool [B]."""
+    """The completions on which a verifier did not abstain: bool [B]."""
     return torch.ones_like(reward.value, dtype=torch.bool) if reward.trust is None else reward.trust > 0
 
 
 def _shown(question: Question, text: str, reward: float) -> Document:
-    """What the report shows of an answer; a reward that is NaN is none."""
+    """The report's entry for a completion; a NaN reward becomes None."""
     known = reward if reward == reward else None
     return {"prompt": question.prompt, "answer": question.answer, "said": text, "reward": known}

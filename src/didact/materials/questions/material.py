@@ -1,4 +1,4 @@
-"""Runs on questions: a language model learns from the data's completions, or from what it writes."""
+"""Runs on questions: a language model learns from the data's completions, or from its own rollouts."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from didact.parts import python
 from didact.parts.part import ForQuestions, Part
 
 STUDENT = "student"
-"""The folder in a run's directory that holds the model that the run delivered."""
+"""The folder of the delivered model in a run's directory."""
 
 
 def _student(run: Run[QuestionData]) -> Part:
@@ -26,14 +26,14 @@ def _student(run: Run[QuestionData]) -> Part:
 
 
 def _teacher(run: Run[QuestionData]) -> Part:
-    """Whatever says something of each token; of another seed, so that one of the student's kind begins otherwise."""
+    """A teacher of tokens, with another seed, so that one of the student's kind has other initial weights."""
     student, config = run.student.model, run.config
     purpose = ForQuestions(seed=config.seed + 1, trust=config.trust, student=student)
     return python.teacher_of(run.argument("teacher"), purpose)
 
 
 def _ingredients(run: Run[QuestionData]) -> Values:
-    """The student, its teachers, and the training questions."""
+    """Student, teachers, and the training questions."""
     return {
         "learner": run.student.model,
         "teacher": run.teacher,
@@ -44,7 +44,7 @@ def _ingredients(run: Run[QuestionData]) -> Values:
 
 
 def _keep(run: Run[QuestionData], path: Path) -> None:
-    """As a directory that `from_pretrained` loads."""
+    """Write the delivered student as a directory for `from_pretrained`."""
     causal.save_causal(run.method.delivered, path / STUDENT)
 
 

@@ -1,4 +1,4 @@
-"""How much memory the training of a language model needs, roughly, before it is begun."""
+"""An estimate of the memory that training a language model needs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -10,27 +10,27 @@ from didact.learners.causal import CausalLearner
 from didact.learners.decoder import Llama
 
 MOMENTS = {"sgd": 1}
-"""How many numbers an optimizer keeps for each trained one, where these are not two."""
+"""Numbers that an optimizer keeps per trained parameter, if not two."""
 KEPT = 17
-"""Numbers that a block keeps for the backward pass, for each column of each token (Korthikanti et al. 2022)."""
+"""Activations that a block keeps for the backward pass per token and column (Korthikanti et al. 2022)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryEstimate:
-    """Bytes, by what they are for."""
+    """Estimated bytes, by use."""
 
     weights: int
-    """Of all models."""
+    """The weights of all models."""
     gradients: int
     optimizer: int
     activations: int
-    """What the backward pass needs of the forward pass, for the rows that go through the model at once."""
+    """Activations for the backward pass, for the rows of one forward pass."""
     cache: int
-    """Keys and values, while answers are sampled."""
+    """Keys and values during sampling."""
 
     @property
     def total(self) -> int:
-        """The most that is there at once: activations and the cache are not needed at the same time."""
+        """The peak: activations and the cache are not needed at the same time."""
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
         return sum(parts.values()) - min(self.activations, self.cache)
 
@@ -41,12 +41,12 @@ def estimate_memory(
     """Estimate the memory of a run.
 
     Args:
-        learner: the model that is trained.
-        others: models that are only asked.
+        learner: the trained model.
+        others: models used for inference only.
         optimizer: its name.
-        rows: sequences that go through the model at once.
-        length: of the longest, in tokens.
-        slots: sequences that are written at once; 0 where none are sampled.
+        rows: sequences per forward pass.
+        length: length of the longest sequence, in tokens.
+        slots: sequences that are sampled in parallel; 0 if none are sampled.
     """
     trained = [p for p in learner.parameters() if p.requires_grad]
     gradients = sum(p.numel() * p.element_size() for p in trained)
@@ -66,7 +66,7 @@ def _bytes(model: nn.Module) -> int:
 
 
 def _shape(learner: CausalLearner) -> tuple[int, int, int]:
-    """Blocks, columns of a token's state, and columns of its keys in one block."""
+    """Blocks, width of the hidden states, and width of the keys in one block."""
     module = learner.module
     if isinstance(module, Llama):
         shape = module.config

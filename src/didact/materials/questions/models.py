@@ -1,4 +1,4 @@
-"""What the parts of a run on questions have to do with each other: models, tokenizers, and distances."""
+"""Relations between the models of a run on questions: tokenizers, vocabularies and divergences."""
 
 import torch
 
@@ -12,17 +12,17 @@ from didact.rollouts import Sampling, Writer
 from didact.types import Batch, Questions, Teacher
 
 ROWS = 64
-"""How many sequences are read at once where a model is evaluated."""
+"""Batch size of evaluations."""
 
 
 def model_of(teacher: object) -> CausalLearner | None:
-    """The language model that a teacher is; None where it is something else, such as a committee."""
+    """The language model of a teacher; None for other teachers, such as a committee."""
     model = getattr(teacher, "learner", teacher)
     return model if isinstance(model, CausalLearner) else None
 
 
 def same_tokens(run: Run[QuestionData]) -> bool:
-    """Whether the teacher's token ids mean what the student's do."""
+    """Whether the method requires that the teacher's token ids are the student's."""
     return getattr(run.info.method_type.feed, "tokenizers", "same") == "same"
 
 
@@ -32,7 +32,7 @@ def can_compare(run: Run[QuestionData]) -> bool:
 
 
 def other_vocabulary(run: Run[QuestionData]) -> str | None:
-    """A sentence where the teacher scores more or fewer token ids than the student."""
+    """A sentence if the teacher's head has another number of token ids than the student's."""
     theirs, mine = model_of(run.teacher), run.student.model
     if theirs is None or not same_tokens(run) or mine.head.vocabulary == theirs.head.vocabulary:
         return None
@@ -44,7 +44,7 @@ def other_vocabulary(run: Run[QuestionData]) -> str | None:
 
 @torch.no_grad()
 def mean_nll(model: CausalLearner, questions: Questions) -> float:
-    """The mean negative log-likelihood of the answers of the data, in nats a token."""
+    """The mean negative log-likelihood of the data's completions, in nats per token."""
     writer = Writer(model, Sampling())
     total = count = 0.0
     for start in range(0, len(questions), ROWS):
@@ -58,7 +58,7 @@ def mean_nll(model: CausalLearner, questions: Questions) -> float:
 
 @torch.no_grad()
 def mean_divergence(model: CausalLearner, teacher: Teacher, completions: Batch) -> float:
-    """The mean KL(teacher || model) at the tokens of completions, in nats, over the ids that both have."""
+    """The mean KL(teacher || model) at the tokens of completions, in nats, over the ids of both."""
     total = count = 0.0
     for part in completions.split(ROWS):
         batch = part.to(model.device)

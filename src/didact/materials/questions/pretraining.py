@@ -1,4 +1,4 @@
-"""What a language model learns before a run: the data's own answers."""
+"""Training of a language model before a run, on the data's completions."""
 
 import dataclasses
 import re
@@ -15,19 +15,19 @@ from didact.parts.part import WarmStart
 from didact.rollouts import Writer
 
 RISE = 0.01
-"""Share of `LIMIT` over which a rate that does not fall rises from zero."""
+"""Warmup of a constant learning rate, as a share of `LIMIT`."""
 LIMIT = 5000
-"""Steps after which a model that is still not right often enough is given up."""
+"""Steps after which a model that has not reached its accuracy is given up."""
 BATCH = 64
-"""Answers of the data in each step."""
+"""Batch size."""
 EVERY = 25
-"""Steps between two looks at how often it is right."""
+"""Steps between two measurements of the accuracy."""
 ASKED = 256
-"""Validation questions that it is asked at each look."""
+"""Validation questions in each measurement."""
 
 
 def pretraining_of(run: Run[QuestionData], role: str, warm_start: WarmStart) -> Pretraining:
-    """Fine-tuning on the completions of the training questions, for some steps, or until it is right often enough."""
+    """Fine-tuning on the completions of the training questions, for some steps or to an accuracy."""
     config, info = run.config, catalogue.find("sft")
     model = warm_start.model.requires_grad_(True)
     assert isinstance(model, CausalLearner)
@@ -61,14 +61,14 @@ def _reached(run: Run[QuestionData], warm_start: WarmStart) -> StopAtGoal:
 
 
 def _decided_by(run: Run[QuestionData], warm_start: WarmStart) -> list[object] | None:
-    """All that decides what is learned; None where weights or verdicts come from elsewhere."""
+    """Everything that determines the trained weights; None if weights or rewards come from elsewhere."""
     if not re.match(r"warm:\d+%?:decoder:", warm_start.spec):
         return None
     config, data = run.config, run.data
-    judged = data.questions.verifier or config.verifier
-    if warm_start.goal and judged and judged.startswith("<"):
+    verifier = data.questions.verifier or config.verifier
+    if warm_start.goal and verifier and verifier.startswith("<"):
         return None
     sampling, parts = config.sampling, [data.train, data.validation] if warm_start.goal else [data.train]
-    told = [judged, sampling.max_new_tokens, list(sampling.stop)] if warm_start.goal else []
+    scoring = [verifier, sampling.max_new_tokens, list(sampling.stop)] if warm_start.goal else []
     asked = [[sources.fingerprint_questions(part), [question.id for question in part]] for part in parts]
-    return [warm_start.spec, warm_start.seed, config.seed, config.loop.precision, config.loop.device, asked, told]
+    return [warm_start.spec, warm_start.seed, config.seed, config.loop.precision, config.loop.device, asked, scoring]

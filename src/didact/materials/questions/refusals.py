@@ -1,4 +1,4 @@
-"""What is refused of a run on questions before any compute is spent on it."""
+"""Checks of a run on questions before any compute is spent on it."""
 
 from collections.abc import Iterator
 
@@ -12,17 +12,17 @@ from didact.materials.questions.models import model_of, same_tokens
 from didact.types import Question, RolloutFeed
 
 _PROBE = "The 2 quick-brown foxes: 37+85=122, \\boxed{x}.\n\tdef f(n): return 'ß€'"
-"""A text that tokenizers cut up in different ways."""
+"""A text that tokenizers split differently."""
 
 
 def refusals(run: Run[QuestionData]) -> Iterator[Check]:
-    """Verifier, tokenizers, lengths, and completions to learn from."""
+    """Check the verifier, tokenizers, lengths, and completions."""
     stages = {"verifier": _verifier, "tokenizers": _tokenizers, "context": _lengths, "completions": _completions}
     return run_checks(stages, run)
 
 
 def _verifier(run: Run[QuestionData]) -> None:
-    """Whether there is one where it is needed, and whether it can judge every question."""
+    """Check that a required verifier is given, and that it can check every question."""
     if run.verifier is None and getattr(run.info.method_type.feed, "judged", None) == "verifier":
         raise ConfigError(
             f"verifier is not given, but the method {run.info.name!r} learns from rewards; give one, such as exact, "
@@ -42,7 +42,7 @@ def _verifier(run: Run[QuestionData]) -> None:
 
 
 def _tokenizers(run: Run[QuestionData]) -> None:
-    """Whether the teachers' token ids mean what the student's do, unless the method aligns them."""
+    """Check that the teachers' tokenizers are the student's, unless the method aligns them."""
     mine = run.student.model.tokenizer
     for teacher in run.teachers if same_tokens(run) else ():
         model = model_of(teacher.model)
@@ -58,13 +58,13 @@ def _tokenizers(run: Run[QuestionData]) -> None:
 
 
 def _aligning() -> str:
-    """The methods that work with any teacher, as an advice."""
+    """The methods that work with any tokenizer, as advice."""
     found = [info.name for info in catalogue.listing() if info.feed.get("tokenizers") == "any"]
     return f", or the method {' or '.join(found)}" if found else ""
 
 
 def _lengths(run: Run[QuestionData]) -> None:
-    """Whether prompts leave room for an answer, and answers to learn from fit behind them."""
+    """Check that prompts leave room for a completion, and that training completions fit after them."""
     feed = run.method.feed
     new = run.config.sampling.max_new_tokens if isinstance(feed, RolloutFeed) else 1
     learned = not isinstance(feed, RolloutFeed) or feed.completions
@@ -85,7 +85,7 @@ def _check_room(role: str, model: CausalLearner, new: int) -> None:
 
 
 def _check_length(role: str, model: CausalLearner, question: Question, new: int, learned: bool) -> None:
-    """Refuse a prompt that leaves no room for so many tokens, or for an answer to learn from."""
+    """Refuse a prompt that leaves no room for `new` tokens, or for its completion in the data."""
     length = len(model.tokenizer.prompt(question))
     if length > model.context - new:
         raise DataError(
@@ -93,7 +93,7 @@ def _check_length(role: str, model: CausalLearner, question: Question, new: int,
             f"and {new} of them are for the answer; leave such prompts out, or give a {role} with a longer context."
         )
     for text in (question.completion or "", question.rejected or "") if learned else ():
-        # No tokenizer makes more tokens than there are bytes, so that most answers need not be looked at.
+        # No tokenizer makes more tokens than bytes, so most completions need not be encoded.
         if length + len(text.encode(errors="replace")) + 1 <= model.context:
             continue
         whole = length + len(model.tokenizer.completion(text))
@@ -105,7 +105,7 @@ def _check_length(role: str, model: CausalLearner, question: Question, new: int,
 
 
 def _completions(run: Run[QuestionData]) -> None:
-    """Whether every question has a completion, where a part of the run learns from the data's own."""
+    """Check that every question has a completion, if a part of the run learns from them."""
     feed, data = run.method.feed, run.data
     users = [f"The {role} is trained first on" for role, part in run.parts.items() if part.warm_starts]
     splits = [data.train]

@@ -1,4 +1,4 @@
-"""What a run on questions learns from: the data's own completions, or what the student writes."""
+"""Batches of a run on questions: the data's completions, or rollouts of the student."""
 
 from didact import sources
 from didact.experiment.material import Run
@@ -11,7 +11,7 @@ from didact.types import CompletionFeed, Questions, RolloutFeed, Source
 
 
 def source_of(run: Run[QuestionData]) -> Source:
-    """The batches of a run, by what its method is fed."""
+    """The batches of a run, by the feed of its method."""
     feed = run.method.feed
     if isinstance(feed, CompletionFeed):
         return _completions(run, feed)
@@ -28,15 +28,15 @@ def completions(
     pairs: bool = False,
     teacher: CausalLearner | None = None,
 ) -> Source:
-    """Batches of questions with the data's own completions, as a model reads them.
+    """Batches of prompts with the data's completions, tokenized for a model.
 
     Args:
         questions: each with a completion.
-        model: that learns from them.
-        batch_size: at most so many in a batch.
-        seed: of their order.
-        pairs: whether each comes with its rejected one.
-        teacher: whose tokens come with them, where they are others.
+        model: the model that learns from them.
+        batch_size: the maximal batch size.
+        seed: the seed of their order.
+        pairs: whether rejected completions are included.
+        teacher: a teacher with another tokenizer, whose tokens are included.
     """
     return sources.CompletionSource(
         questions,

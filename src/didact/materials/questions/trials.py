@@ -1,4 +1,4 @@
-"""What the doctor tries out of a run on questions: a few short answers are written, and nothing is trained."""
+"""The doctor's trials of a run on questions: a few short completions are sampled, and nothing is trained."""
 
 import dataclasses
 import itertools
@@ -23,15 +23,15 @@ from didact.teachers.verifiers import PythonVerifier, strength
 from didact.types import Batch, RolloutFeed, States
 
 TRIED = 4
-"""How many questions are asked to see whether everything works together."""
+"""Questions in a trial."""
 TOLERANCE = 1e-4
-"""How far a model may be from itself, in nats a token."""
+"""Maximal divergence of a model from itself, in nats per token."""
 DRIFT, ROUNDED_DRIFT = 0.01, 0.5
-"""How far a token's log-probability may be from that with which it was sampled: in float32, and in half precision."""
+"""Maximal deviation of a token's log-probability from that at sampling: in float32, and in half precision."""
 
 
 def trials(run: Run[QuestionData]) -> Iterator[Check]:
-    """Tokenizers, context, verifier, teacher, student and memory."""
+    """Check evaluation, tokenizers, context, verifier, teacher, student and memory."""
     stages = {
         "evaluation": _evaluation,
         "tokenizer": _tokenizer,
@@ -50,7 +50,7 @@ def _evaluation(run: Run[QuestionData]) -> Iterator[Check]:
             "warn",
             "evaluation",
             "There is no verifier, not every question has a completion, and there is no teacher to compare with: the "
-            "student's answers are kept to be read, but nothing tells how good they are.",
+            "student's completions are kept for the report, but no metric scores them.",
         )
 
 
@@ -71,7 +71,7 @@ def _tokenizer(run: Run[QuestionData]) -> Iterator[Check]:
     elif (words := other_vocabulary(run)) is not None:
         yield Check("warn", "tokenizers", words)
     else:
-        yield Check("ok", "tokenizers", "Student and teacher make the same token ids of a text.")
+        yield Check("ok", "tokenizers", "Student and teacher have the same token ids.")
 
 
 def _described(role: str, model: CausalLearner) -> Check:
@@ -79,14 +79,14 @@ def _described(role: str, model: CausalLearner) -> Check:
     own, scored = found["tokenizer_vocabulary"], found["head_vocabulary"]
     words = [f"{model.config}: {own:,} token ids"]
     if scored > own:
-        words.append(f"{scored - own:,} more are scored and mean nothing")
+        words.append(f"{scored - own:,} more in the head are unused")
     same = found["pad"] == found["eos"]
     padding = "which pads them too" if same else f"and are padded with {found['pad']}"
     words.append(f"sequences end with {found['eos']}, {padding}")
     if found["softcap"] is not None:
-        words.append(f"scores are capped at {found['softcap']:g}")
+        words.append(f"logits are capped at {found['softcap']:g}")
     if found["scale"] != 1.0:
-        words.append(f"scores are multiplied by {found['scale']:.3g}")
+        words.append(f"logits are multiplied by {found['scale']:.3g}")
     return Check("ok", "tokenizer", f"{role.capitalize()} {'; '.join(words)}.")
 
 
@@ -97,15 +97,15 @@ def _template(run: Run[QuestionData]) -> Check:
         return Check(
             "warn",
             "chat",
-            "The questions are conversations, but the student's tokenizer has no chat template: it is given lines such "
-            "as 'user: ...'.",
+            "The questions are conversations, but the student's tokenizer has no chat template: the prompt has lines "
+            "such as 'user: ...'.",
         )
     if known and not chats:
         return Check(
             "warn",
             "chat",
-            "The student's tokenizer has a chat template, but the questions are plain prompts, which it is given as "
-            "they are; a model that was tuned on conversations wants messages.",
+            "The student's tokenizer has a chat template, but the questions are plain prompts, which are not put into "
+            "it; a model that was tuned on conversations needs messages.",
         )
     return Check("ok", "chat", "Conversations go through the chat template." if chats else "Prompts are plain text.")
 
@@ -123,8 +123,8 @@ def _context(run: Run[QuestionData]) -> Iterator[Check]:
         yield Check(
             "warn",
             "answers",
-            f"{cut / len(written):.0%} of the data's own answers are longer than max_new_tokens = {new}, so that the "
-            f"student cannot write such answers to their end; the longest has {max(written)} tokens.",
+            f"{cut / len(written):.0%} of the data's own completions are longer than max_new_tokens = {new}, so the "
+            f"student cannot finish such completions; the longest has {max(written)} tokens.",
         )
 
 
@@ -136,7 +136,7 @@ def _longest_prompt(run: Run[QuestionData]) -> int:
 def _verifier(run: Run[QuestionData]) -> Iterator[Check]:
     verifier = run.verifier
     if verifier is None:
-        yield Check("ok", "verifier", "None: answers are not judged, only compared.")
+        yield Check("ok", "verifier", "None: completions have no reward, and are only compared.")
         return
     if any(isinstance(part, PythonVerifier) for part in _parts(verifier)):
         found = strength()
@@ -145,7 +145,7 @@ def _verifier(run: Run[QuestionData]) -> Iterator[Check]:
     for complaint in complaints:
         yield Check("warn", "verifier", complaint)
     if not complaints:
-        yield Check("ok", "verifier", f"{verifier} tells answers that are known to be good from bad ones.")
+        yield Check("ok", "verifier", f"{verifier} distinguishes known good answers from bad ones.")
 
 
 def _parts(verifier: Verifier) -> Iterator[Verifier]:
@@ -159,7 +159,7 @@ def _teacher(run: Run[QuestionData]) -> Iterator[Check]:
         yield _self_taught(role, model, run)
     for role, part in run.parts.items():
         if part.warm_starts:
-            yield Check("ok", role, f"{part.spec} will be trained first, on the data's own answers.")
+            yield Check("ok", role, f"{part.spec} will be trained first, on the data's own completions.")
 
 
 @torch.no_grad()
@@ -174,15 +174,15 @@ def _self_taught(role: str, model: CausalLearner, run: Run[QuestionData]) -> Che
     same = States(hidden=again.hidden, head=again.head)
     apart = abs(float(token_divergence(rows.hidden, rows.head, same, kind="jsd").mean()))
     good = math.isfinite(apart) and apart <= TOLERANCE
-    words = f"The {role} is {apart:.1g} from itself"
+    words = f"The divergence of the {role} from itself is {apart:.1g}"
     return Check("ok" if good else "fail", "self-taught", f"{words}." if good else f"{words}; it must be 0.")
 
 
 def _student(run: Run[QuestionData]) -> Iterator[Check]:
     method, writes = run.method, isinstance(run.method.feed, RolloutFeed)
-    # Rollouts that are worth nothing teach nothing, so that here half of them are said to be right, whatever they are.
-    worth = itertools.cycle((1.0, 0.0))
-    coin = FunctionVerifier(lambda _text, _question: next(worth)) if run.verifier is not None else None
+    # Rollouts of equal reward give no gradient, so every second one is rewarded here, whatever it is.
+    reward = itertools.cycle((1.0, 0.0))
+    coin = FunctionVerifier(lambda _text, _question: next(reward)) if run.verifier is not None else None
     asked = run.data.train[:TRIED]
     batch = method.collect(asked, _writer(run, coin)).check() if writes else next(iter(run.source)).split(TRIED)[0]
     method.learner.train()
@@ -202,7 +202,7 @@ def _writer(run: Run[QuestionData], verifier: Verifier | None) -> Writer:
 
 @torch.no_grad()
 def _as_sampled(run: Run[QuestionData], found: Batch) -> Check:
-    """Whether the model gives its own rollouts the log-probabilities with which they were sampled."""
+    """Check that the model gives its own rollouts the log-probabilities with which they were sampled."""
     student = run.method.learner
     batch = found.to(student.device)
     training = student.training
@@ -212,11 +212,11 @@ def _as_sampled(run: Run[QuestionData], found: Batch) -> Check:
     apart = float((tokens.log_probs - tokens.old_log_probs).abs().max())
     good = apart <= (DRIFT if student.head.weight.dtype == torch.float32 else ROUNDED_DRIFT)
     words = f"Rollouts were sampled with the log-probabilities that the student gives them, to {apart:.1g}"
-    return Check("ok" if good else "warn", "sampling", f"{words}." if good else f"{words}; what they teach is off.")
+    return Check("ok" if good else "warn", "sampling", f"{words}." if good else f"{words}; their gradient is biased.")
 
 
 def _start(found: Batch) -> Check:
-    """Whether the student's first rollouts are of different worth, without which nothing is learned from them."""
+    """Check that the rewards of the student's first rollouts differ, since equal rewards give no gradient."""
     reward = found["reward"]
     if float(reward.max()) > float(reward.min()):
         right = int(found["correct"].sum())
@@ -224,8 +224,8 @@ def _start(found: Batch) -> Check:
     return Check(
         "warn",
         "start",
-        f"All of the student's first {found.size} rollouts are worth {float(reward[0]):g}, and rollouts that are worth "
-        "the same teach nothing. Teach it by sft first, as warm:STEPS:SPEC does, or ask easier questions.",
+        f"All of the student's first {found.size} rollouts have the reward {float(reward[0]):g}, and equal rewards "
+        "give no gradient. Train it by sft first, as warm:STEPS:SPEC does, or use easier questions.",
     )
 
 
@@ -245,12 +245,12 @@ def _memory(run: Run[QuestionData]) -> Iterator[Check]:
         yield Check("ok", "memory", f"{words}. How much is free on {device} is not known.")
         return
     level: Level = "fail" if need.total > 1.5 * there else "warn" if need.total > 0.8 * there else "ok"
-    advice = " Lower micro_batch, slots or max_new_tokens, or teach a smaller model or lora:8:hf:DIR."
+    advice = " Lower micro_batch, slots or max_new_tokens, or train a smaller model or lora:8:hf:DIR."
     yield Check(level, "memory", f"{words}; {_size(there)} are free on {device}.{'' if level == 'ok' else advice}")
 
 
 def _others(run: Run[QuestionData]) -> list[torch.nn.Module]:
-    """The models that are only asked: teachers and references, each once."""
+    """The models used for inference only: teachers and references, each once."""
     found = [part.learner for part in run.method.parts().values() if isinstance(part, LanguageTeacher)]
     return list({id(model): model for model in found}.values())
 

@@ -10,10 +10,10 @@ from didact.teachers import FunctionVerifier, Verifier
 
 
 def open_verifier(run: Run[QuestionData]) -> Verifier | None:
-    """The verifier by its spec, or of a function from Python; by default that which suits the questions.
+    """The verifier from its spec, or from Python; by default the one of the questions.
 
     Raises:
-        DidactError: It is not understood.
+        DidactError: The spec is invalid.
     """
     given, spec = run.objects.verifier, run.config.verifier or run.data.questions.verifier
     if given is None and not spec:
@@ -23,7 +23,7 @@ def open_verifier(run: Run[QuestionData]) -> Verifier | None:
 
 
 def goal_verifier(run: Run[QuestionData]) -> Verifier | None:
-    """Who tells how good a model is before the run begins."""
+    """The verifier that measures the accuracy of a warm start."""
     spec = run.data.questions.verifier or run.config.verifier
     if run.verifier is None or spec is None:
         return None
@@ -31,13 +31,13 @@ def goal_verifier(run: Run[QuestionData]) -> Verifier | None:
 
 
 def ground_truth(run: Run[QuestionData]) -> Verifier | None:
-    """The questions' own verifier, whose word is beyond dispute, where another one says what pays."""
+    """The questions' own verifier, which defines correctness if another one gives the reward."""
     own = run.data.questions.verifier
     return _built(own, run) if own and run.config.verifier not in (None, own) else None
 
 
 def _built(spec: str, run: Run[QuestionData]) -> Verifier:
-    """A verifier by its spec; that of the questions is named by a world or from Python, never by a file."""
+    """Build a verifier from its spec; that of the questions comes from a world or from Python, never from a file."""
     own = run.data.questions.verifier
     with trusting.untrusted("the verifier", [own]) if spec == own else contextlib.nullcontext():
         return verifier_of(spec)
