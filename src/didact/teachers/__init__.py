@@ -1,4 +1,4 @@
-"""Teachers: whatever knows something about a batch, from a frozen model to deliberately bad controls."""
+"""Teachers: sources of signals for a batch, from a frozen model to deliberately bad controls."""
 
 from didact.teachers.base import BaseTeacher
 from didact.teachers.cached import CachedTeacher

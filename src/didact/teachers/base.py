@@ -1,4 +1,4 @@
-"""What teachers share: how they charge, the view that they look at, and the refusal of what they cannot do."""
+"""The base classes of teachers: charges, views of the batch, and features."""
 
 from functools import partial
 from typing import Any, ClassVar, Self
@@ -25,18 +25,18 @@ from didact.types import (
 
 
 class BaseTeacher:
-    """Abstract: charges its answers, and has no features to tap. A kind of teacher defines `signal`, or `ask`.
+    """Abstract: charges its signals, and has no features to tap. Subclasses define `signal` or `ask`.
 
     Args:
-        view: name of the view of the batch that it looks at, where the batch has that view; else the plain inputs.
+        view: name of the view of the batch that it reads, where the batch has that view; else the plain inputs.
     """
 
     kind: ClassVar[str] = "teacher"
-    """What it is, with its article, for messages."""
+    """A description with an article, for messages."""
     frozen: bool = True
-    """Whether it gives the same answer to the same inputs for the whole of a run."""
+    """Whether it gives the same signal for the same inputs throughout a run."""
     charges: frozenset[str] = frozenset({"teacher_calls", "teacher_tokens"})
-    """What its answers can cost; see `didact.types.Spender`."""
+    """The axes that its signals are charged on; see `didact.types.Spender`."""
 
     def __init__(self, *, view: str | None = None) -> None:
         self.view = view
@@ -44,28 +44,28 @@ class BaseTeacher:
 
     @property
     def cost(self) -> Cost:
-        """What its answers have cost so far, in the run that it has a part in: calls and tokens."""
+        """The cost of its signals so far in the present run: calls and tokens."""
         return self.ledger.parts[self.by]
 
     def signal(self, batch: Batch) -> Signal:
-        """Answer a batch."""
+        """Compute the signal for a batch."""
         if type(self).ask is BaseTeacher.ask:
             raise NotImplementedError(f"{type(self).__name__} must define signal(batch) or ask(batch).")
         return self.ask(batch).get()
 
     def ask(self, batch: Batch) -> Pending:
-        """Ask about a batch without waiting for the answer, where the teacher can: `signal` waits.
+        """Request the signal for a batch without waiting for it, if the teacher supports that; `signal` waits.
 
         Returns:
-            The answer, which is computed when it is waited for unless the teacher says otherwise.
+            The pending signal. By default it is computed when it is waited for.
         """
         return Pending(partial(self.signal, batch))
 
     def tap(self, *names: str) -> None:
-        """Ask for the features of these submodules from now on.
+        """From now on, include the features of these submodules.
 
         Raises:
-            TeacherError: this kind of teacher answers without showing features.
+            TeacherError: this kind of teacher has no features.
         """
         raise TeacherError(
             f"Features {', '.join(map(repr, names)) or '(none named)'} were asked of {self.kind}, which shows none; a "
@@ -77,34 +77,34 @@ class BaseTeacher:
         return []
 
     def to(self, device: torch.device | str) -> Self:
-        """Move what can be moved, in place; here nothing, as answers follow the batch."""
+        """Move its tensors in place; by default there are none, and signals are on the batch's device."""
         return self
 
     def _look(self, batch: Batch) -> Batch:
-        """The batch with the view that this teacher looks at, where it has that view."""
+        """The batch with the inputs of this teacher's view, where it has that view."""
         if self.view is None:
             return batch
         prefix = self.view + "."
         return batch.view(self.view) if any(key.startswith(prefix) for key in batch) else batch
 
     def count(self, batch: Batch) -> None:
-        """Charge an answered batch."""
+        """Charge the signal for a batch."""
         self.ledger.charge("teacher_calls", batch.size, self.by)
         if "input_ids" in batch:
-            # Padding counts, as for the student: to leave it out, every step would wait for the device.
+            # Padding counts, as for the student: leaving it out would make every step wait for the device.
             self.ledger.charge("teacher_tokens", batch["input_ids"].numel(), self.by)
 
 
 def ask(teacher: Any, batch: Batch) -> Pending:
-    """Ask whatever has a method `signal`, and wait for the answer only if it has no method `ask`."""
+    """Request the signal of any teacher, and wait for it only if the teacher has no method `ask`."""
     return teacher.ask(batch) if callable(getattr(teacher, "ask", None)) else Pending(partial(teacher.signal, batch))
 
 
 class WrappingTeacher(BaseTeacher):
-    """Abstract: stands before another teacher, whose charges, features and state are its own.
+    """Abstract: wraps another teacher, and has its charges, features and state.
 
     Args:
-        teacher: the one that answers in the end; whatever has a method `signal`.
+        teacher: the wrapped one; anything with a method `signal`.
         view: see `BaseTeacher`.
     """
 
@@ -114,20 +114,20 @@ class WrappingTeacher(BaseTeacher):
         super().__init__(view=view)
         self.teacher = teacher
         self.spenders = {"": teacher}
-        """The wrapped teacher, which goes by this one's name; see `didact.types.Spender`."""
+        """The wrapped teacher, which charges under this one's name; see `didact.types.Spender`."""
         self.frozen = getattr(teacher, "frozen", True)
 
     def ask(self, batch: Batch) -> Pending:
-        """Ask the wrapped teacher."""
+        """Request the signal of the wrapped teacher, changed."""
         return ask(self.teacher, self._look(batch)).then(partial(self._change, batch=batch))
 
     def _change(self, signal: Signal, batch: Batch) -> Signal:
-        """What becomes of the wrapped teacher's answer."""
-        raise NotImplementedError(f"{type(self).__name__} must say what it makes of an answer.")
+        """Change the wrapped teacher's signal."""
+        raise NotImplementedError(f"{type(self).__name__} must implement `_change`.")
 
     @property
     def cost(self) -> Cost:
-        """What the wrapped teacher's answers have cost."""
+        """The cost of the wrapped teacher's signals."""
         return getattr(self.teacher, "cost", super().cost)
 
     def tap(self, *names: str) -> None:
@@ -139,29 +139,29 @@ class WrappingTeacher(BaseTeacher):
         return self.teacher.candidates()
 
     def to(self, device: torch.device | str) -> Self:
-        """Move the wrapped teacher where it can be moved, in place."""
+        """Move the wrapped teacher in place, if it can be moved."""
         if callable(getattr(self.teacher, "to", None)):
             self.teacher.to(device)
         return self
 
     def state_dict(self) -> State:
-        """The state of the wrapped teacher, where it has one."""
+        """The state of the wrapped teacher, if it has one."""
         return {"teacher": self.teacher.state_dict()} if isinstance(self.teacher, Stateful) else {}
 
     def load_state_dict(self, state: State, /) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore the result of `state_dict`."""
         if isinstance(self.teacher, Stateful):
             self.teacher.load_state_dict(state["teacher"])
 
 
 class ModelTeacher(BaseTeacher):
-    """Abstract: a learner that teaches.
+    """Abstract: a learner as a teacher.
 
     Args:
-        learner: `learner(batch) -> Output`; `tap(*names)` and `candidates()` where it has features to show.
+        learner: `learner(batch) -> Output`; with `tap(*names)` and `candidates()` if it has features.
         view: see `BaseTeacher`.
         order: int64 [C], a permutation: `order[i]` is the teacher's own number of the data's class `i` (see `align`);
-            None where both agree.
+            None where both have the same order.
     """
 
     def __init__(self, learner: Any, *, view: str | None = None, order: Tensor | None = None) -> None:
@@ -171,7 +171,7 @@ class ModelTeacher(BaseTeacher):
         self._order = check_order(order)
 
     def tap(self, *names: str) -> None:
-        """Ask for the features of these submodules from now on: `signal` gives `Features`, with the logits.
+        """From now on, give `Features` of these submodules, with the logits.
 
         Raises:
             ConfigError: the learner has no submodule of that name.
@@ -180,7 +180,7 @@ class ModelTeacher(BaseTeacher):
         self._tapped = True
 
     def candidates(self) -> list[str]:
-        """Names of the submodules that can be tapped."""
+        """The names of submodules that can be tapped."""
         return self.learner.candidates()
 
     def to(self, device: torch.device | str) -> Self:
@@ -191,15 +191,15 @@ class ModelTeacher(BaseTeacher):
         return self
 
     def signal(self, batch: Batch) -> Signal:
-        """Answer a batch.
+        """Compute the signal for a batch.
 
         Returns:
-            `Logits` [B, C] in the data's class order; `Features` with them once `tap` was called; where the model has
-            a single output (a regression), `Labels` float [B]; `States` [B, T] of a language model. Detached, and fit
-            to go into a loss.
+            `Logits` [B, C] in the data's class order; `Features` with them once `tap` was called; for a model with a
+            single output (a regression), `Labels` float [B]; for a language model, `States` [B, T]. Detached, and
+            usable in a loss.
         """
         seen = mask_unknown_ids(self.learner, self._look(batch))
-        # Not inference_mode: its tensors can't be saved for backward, so that every answer would have to be copied.
+        # Not inference_mode: its tensors can't be saved for backward, so that every signal would have to be copied.
         # Measured with the copy, it was 0 to 10% slower than no_grad on an MLP, a CNN with taps and a transformer.
         with torch.no_grad():
             output = self.learner(seen)
@@ -213,7 +213,7 @@ class ModelTeacher(BaseTeacher):
 
 
 def mask_unknown_ids(learner: Any, batch: Batch) -> Batch:
-    """A batch without token ids that a language model has not, which one that scores more may write: padding instead.
+    """Replace token ids that a language model does not have by padding; models with more ids may sample them.
 
     Args:
         learner: any; only a language model's batches change.
@@ -227,10 +227,10 @@ def mask_unknown_ids(learner: Any, batch: Batch) -> Batch:
 
 
 def check_order(order: Tensor | None) -> Tensor | None:
-    """None for the identity, so that it costs nothing; else the permutation itself.
+    """Check a permutation; None for the identity, which then costs nothing.
 
     Raises:
-        TeacherError: it isn't a permutation.
+        TeacherError: it is not a permutation.
     """
     if order is None:
         return None
@@ -245,10 +245,10 @@ def check_order(order: Tensor | None) -> Tensor | None:
 
 
 def reorder(scores: Tensor, order: Tensor | None) -> Tensor:
-    """Scores [B, C] in a teacher's own class order, brought into the data's.
+    """Reorder scores [B, C] from a teacher's class order to the data's.
 
     Raises:
-        TeacherError: another number of classes than the order has.
+        TeacherError: the number of classes differs from that of the order.
     """
     if order is None:
         return scores

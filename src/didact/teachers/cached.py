@@ -1,4 +1,4 @@
-"""A cache in front of a teacher."""
+"""A teacher with a cache of its signals."""
 
 from collections.abc import Iterable
 from typing import Any, Self
@@ -14,26 +14,26 @@ from didact.types.algebra import from_tensors, to_tensors
 
 
 class CachedTeacher(WrappingTeacher):
-    """Asks a teacher only about examples that it wasn't asked about before; calls saved are not charged.
+    """Queries a teacher only on examples that are not in the cache; saved calls are not charged.
 
-    An answer is kept by the example's id, so it must depend on the example alone: a teacher that looks at an augmented
-    view sees other inputs every epoch and is refused, and so is any that changes while teaching; a source whose plain
-    inputs are augmented must not be used with a cache.
+    Signals are cached by the example's id, so they must depend on the example alone. A teacher of an augmented view,
+    whose inputs differ every epoch, is refused, and so is one that changes during training; a source whose plain inputs
+    are augmented must not be used with a cache.
 
     Args:
         teacher: a frozen one.
         cache: `get(ids) -> (hit bool [B], Signal | None)`, whose signal has B rows where all are hits, and
             `put(ids, signal)`.
-        view: name of the view of the batch that is handed on, where the batch has that view (another tokenizer's, say).
-        augmented: names of the views that are drawn anew each time.
+        view: name of the view of the batch that is passed on, where the batch has it (such as another tokenizer's).
+        augmented: names of the views with random augmentation.
 
     Raises:
-        ConfigError: the teacher looks at an augmented view, or changes with training.
+        ConfigError: the teacher reads an augmented view, or changes during training.
     """
 
     kind = "a cached teacher"
     saves = True
-    """Whether it is asked no more once it was asked about every example, so that no number of calls ends a run."""
+    """Whether calls stop once every example is cached, so that a budget of calls may never end a run."""
 
     def __init__(
         self,
@@ -58,16 +58,16 @@ class CachedTeacher(WrappingTeacher):
             )
         self.cache = cache
         self.hits = 0
-        """How many examples were answered from the cache."""
+        """The number of examples that were served from the cache."""
 
     def to(self, device: torch.device | str) -> Self:
-        """Move the teacher and the cache where they can be moved, in place."""
+        """Move the teacher and the cache in place, if they can be moved."""
         if callable(getattr(self.cache, "to", None)):
             self.cache.to(device)
         return super().to(device)
 
     def ask(self, batch: Batch) -> Pending:
-        """Ask the teacher about the examples that are not in the cache."""
+        """Request the teacher's signal for the examples that are not in the cache."""
         hit, signal = self.cache.get(batch["id"])
         missing = (~hit).nonzero()[:, 0]
         self.hits += batch.size - missing.numel()
@@ -78,24 +78,24 @@ class CachedTeacher(WrappingTeacher):
 
     @torch.no_grad()
     def _store(self, ids: Tensor, missing: Tensor, fresh: Signal) -> Signal:
-        """The whole answer, after what is new in it was put into the cache."""
+        """Put the new rows into the cache, and return the whole signal."""
         self.cache.put(ids[missing.to(ids.device)], fresh)
-        # Read back rather than merged, so that a cache that rounds gives the same answer the first time as later.
+        # Read back rather than merged, so that a cache that rounds gives the same signal the first time as later.
         kept, signal = self.cache.get(ids)
         return signal if signal is not None and bool(kept.all()) else _merged(signal, missing, fresh)
 
     def forget(self) -> None:
-        """Drop all answers."""
+        """Clear the cache."""
         self.cache.clear()
         self.hits = 0
 
     def state_dict(self) -> State:
-        """The states of the teacher and of the cache, where they have one, and the number of hits."""
+        """The states of the teacher and of the cache, if they have one, and the number of hits."""
         kept = {"cache": self.cache.state_dict()} if isinstance(self.cache, Stateful) else {}
         return {**super().state_dict(), **kept, "hits": self.hits}
 
     def load_state_dict(self, state: State, /) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore the result of `state_dict`."""
         super().load_state_dict(state)
         if isinstance(self.cache, Stateful):
             self.cache.load_state_dict(state["cache"])
@@ -103,7 +103,7 @@ class CachedTeacher(WrappingTeacher):
 
 
 def _merged(signal: Signal | None, missing: Tensor, fresh: Signal) -> Signal:
-    """A cached signal with the fresh rows put in at the positions `missing`, for ids that the cache won't keep."""
+    """Insert fresh rows into a cached signal at the positions `missing`, for ids that the cache does not keep."""
     if signal is None:
         return fresh
     new = to_tensors(fresh)

@@ -1,4 +1,4 @@
-"""Whether a teacher means the same classes as the data, in the same order."""
+"""The alignment of a teacher's classes with those of the data."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -28,7 +28,7 @@ def align(own_classes: Iterable[object], data_classes: Iterable[object]) -> Tens
         data's order.
 
     Raises:
-        TeacherError: the two don't name the same classes; the message gives both lists.
+        TeacherError: the two have different classes; the message gives both lists.
     """
     own_classes = list(own_classes)
     own, data = [str(c) for c in own_classes], [str(c) for c in data_classes]
@@ -46,17 +46,17 @@ def align(own_classes: Iterable[object], data_classes: Iterable[object]) -> Tens
 
 
 def check_classes(own: Iterable[object], data: Iterable[object]) -> None:
-    """Raise `TeacherError` unless a teacher and the data name the same classes, in whatever order."""
+    """Raise `TeacherError` unless a teacher and the data have the same classes, in any order."""
     align(own, data)
 
 
 def check_count(count: int, classes: Sequence[object], kind: str) -> None:
-    """Raise `TeacherError` unless a teacher answers with as many classes as the data have.
+    """Raise `TeacherError` unless a teacher has as many classes as the data.
 
     Args:
-        count: how many the teacher answers with.
+        count: the teacher's number of classes.
         classes: the data's.
-        kind: what the teacher is, for the message.
+        kind: the kind of teacher, for the message.
     """
     if count != len(classes):
         raise TeacherError(
@@ -66,21 +66,21 @@ def check_count(count: int, classes: Sequence[object], kind: str) -> None:
 
 
 def suspicious_order(probabilities: Tensor, labels: Tensor, classes: Sequence[str]) -> str | None:
-    """Tell whether a teacher's outputs would fit the data far better in another order of classes.
+    """Check whether a teacher's outputs would fit the data far better in another order of classes.
 
-    The best assignment of outputs to classes is found on one half of the labelled examples and judged on the other, and
-    the other way round, so that chance can't make one look good. It is reported where it is right on at least 10 points
-    more of the examples, by more than four standard errors, and half way or more from always naming the commonest class
-    to being right: a teacher that knows little in any order, such as an untrained net, has no order to be mistaken.
+    The best assignment of outputs to classes is fitted on one half of the labelled examples and evaluated on the other,
+    and vice versa, so that it does not overfit. It is reported if its accuracy is higher by at least 10 points and by
+    more than four standard errors, and at least half way between that of the most frequent class and 1. A teacher with
+    a low accuracy in any order, such as an untrained net, is therefore not reported.
 
     Args:
-        probabilities: [N, C] float, or any scores whose largest is the answer, in the order as given.
+        probabilities: [N, C] float, or any scores whose largest is the prediction, in the present order.
         labels: int64 [N]; `IGNORE` is skipped.
         classes: the data's C classes.
 
     Returns:
-        A sentence with both accuracies and the order of class names that fits the outputs; None where the order as
-        given is fine, or too few labels are there to tell.
+        A sentence with both accuracies and the order of class names that fits the outputs; None if the present order is
+        fine, or there are too few labels to tell.
 
     Raises:
         TeacherError: the probabilities have another number of classes.
@@ -97,7 +97,7 @@ def suspicious_order(probabilities: Tensor, labels: Tensor, classes: Sequence[st
         right[halves == half] = found[answers[halves == half]] == truth[halves == half]
     as_given = answers == truth
     gain = right.astype(float) - as_given.astype(float)
-    # Two pseudo-counts of spread, so that a handful of examples that all agree isn't taken for certainty.
+    # Two pseudo-counts of variance, so that a few examples that all agree do not count as certain.
     error = ((gain.var() + 2 / len(gain)) / len(gain)) ** 0.5
     chance = np.bincount(truth, minlength=len(classes)).max() / len(truth)
     if gain.mean() < 0.1 or gain.mean() <= 4 * error or right.mean() < (1 + chance) / 2:
@@ -111,20 +111,20 @@ def suspicious_order(probabilities: Tensor, labels: Tensor, classes: Sequence[st
 
 
 def _assignment(answers: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
-    """The class of each output, int [C], that makes most answers right."""
+    """The assignment of classes to outputs, int [C], with the highest accuracy."""
     try:
         from scipy.optimize import linear_sum_assignment
     except ImportError as error:
         raise MissingExtraError("scipy", "data", "Checking a teacher's class order") from error
     counts = np.zeros((classes, classes))
     np.add.at(counts, (answers, truth), 1.0)
-    # An output that never came up keeps its class: less than one count decides nothing else.
+    # An output that was never predicted keeps its class: less than one count decides nothing else.
     counts += np.eye(classes) / (2 * classes)
     return linear_sum_assignment(counts, maximize=True)[1]
 
 
 def _value(name: str) -> str:
-    """A spelling that equal numbers share; other names as they are."""
+    """One spelling for equal numbers; other names unchanged."""
     name = name.strip()
     return str(Decimal(name).normalize() + 0) if _NUMBER.fullmatch(name) else name
 

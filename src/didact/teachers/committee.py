@@ -1,4 +1,4 @@
-"""Several teachers as one."""
+"""A committee of teachers."""
 
 import math
 from collections.abc import Sequence
@@ -16,28 +16,28 @@ Weights = Literal["equal", "confidence", "skill"]
 
 
 class Committee(BaseTeacher):
-    """The weighted mean of several teachers' answers: to each example, or at each token.
+    """The weighted mean of several teachers' signals, by example or by token.
 
-    A member's weight is multiplied by its trust in its answer, so that one that abstains has no say. The committee's
-    own trust is the weighted mean trust of the members that didn't abstain, and 0 where all did; by `confidence`, their
+    A member's weight is multiplied by the trust of its signal, so that one that abstains does not count. The trust of
+    the mean is the weighted mean trust of the members that did not abstain, and 0 where all did; by `confidence`, their
     plain mean.
 
     Weights are
     - `equal`;
-    - a list, one number a member;
-    - `confidence`: for each answer `1 - H(p) / log V`, with the entropy `H` of the member's own `p` over V outcomes;
+    - a list, one number per member;
+    - `confidence`: for each row `1 - H(p) / log V`, with the entropy `H` of the member's own `p` over V outcomes;
     - `skill`: `max(0, log(a / (1 - a)) + log(V - 1))` from the member's accuracy `a` on validation data, as boosting
       weighs its rounds (Zhu et al. 2009, multi-class AdaBoost): zero for one that is no better than guessing.
 
     Args:
-        teachers: at least one; whatever has a method `signal`. All must answer in the data's class order, or in the
-            same tokens, of which those that all have count; for a regression, all with `Labels` float [B], and `equal`
-            or a list as weights.
+        teachers: at least one; anything with a method `signal`. All must have the data's class order, or the same
+            tokens, of which those that all have are used; for a regression, all give `Labels` float [B], and weights
+            are `equal` or a list.
         weights: see above.
         space: `probability` averages probabilities; `logit` averages logits, which gives the normalised geometric mean
             of the probabilities.
         accuracies: for `skill`, each member's accuracy on validation data, in [0, 1]; taken as at most 0.999.
-        classes: how many there are, where no member's answers about examples say it (hard labels, top-k).
+        classes: the number of classes, where no member's signal determines it (hard labels, top-k).
 
     Raises:
         ConfigError: weights, accuracies or space that don't fit.
@@ -69,25 +69,25 @@ class Committee(BaseTeacher):
 
     @property
     def cost(self) -> Cost:
-        """What the members' answers have cost together."""
+        """The total cost of the members' signals."""
         return sum((getattr(teacher, "cost", Cost()) for teacher in self.teachers), Cost())
 
     def to(self, device: torch.device | str) -> Self:
-        """Move every member that can be moved, in place."""
+        """Move the members in place, except those that cannot be moved."""
         for teacher in self.teachers:
             if callable(getattr(teacher, "to", None)):
                 teacher.to(device)
         return self
 
     def ask(self, batch: Batch) -> Pending:
-        """Ask every member, before the first answer is waited for.
+        """Request the signals of all members, before waiting for the first.
 
         Returns:
             `Logits` of the mean [B, V]; `Derived` where a member holds no scores, as language models do not; in a
             regression the mean `Labels` float [B]. `trust` is None where no member gave any.
 
         Raises:
-            TeacherError: the members' answers don't fit together; when the answer is waited for.
+            TeacherError: the members' signals are incompatible; raised when the signal is waited for.
         """
         pending = [ask(teacher, batch) for teacher in self.teachers]
         return Pending(lambda: self._mean([one.get() for one in pending]))
@@ -128,7 +128,7 @@ class Committee(BaseTeacher):
         return {str(i): part.state_dict() for i, part in enumerate(self.teachers) if isinstance(part, Stateful)}
 
     def load_state_dict(self, state: State, /) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore the result of `state_dict`."""
         for i, part in enumerate(self.teachers):
             if isinstance(part, Stateful):
                 part.load_state_dict(state[str(i)])
@@ -138,11 +138,11 @@ def skill_weights(accuracies: Sequence[float], classes: int) -> list[float]:
     """Weights `max(0, log(a / (1 - a)) + log(C - 1))` of teachers with accuracies `a` (Zhu et al. 2009).
 
     Args:
-        accuracies: in [0, 1]; taken as at most 0.999, so that a perfect score on few examples doesn't silence the rest.
+        accuracies: in [0, 1]; taken as at most 0.999, so that a perfect score on few examples does not dominate.
         classes: C, at least 2.
 
     Raises:
-        TeacherError: none is better than guessing.
+        TeacherError: none is better than chance.
     """
     bounded = [min(max(a, 0.001), 0.999) for a in accuracies]
     weights = [max(0.0, math.log(a / (1 - a)) + math.log(max(classes - 1, 1))) for a in bounded]

@@ -1,7 +1,7 @@
-"""Deliberately bad teachers: a method that learns as well from these as from a good one has shown nothing.
+"""Controls: deliberately bad teachers, with which a method should learn less than with a good one.
 
-What they do to an example depends on its id, and to a token on the id of its sequence and its position, and on a seed:
-never on the batch, the order or the machine.
+Their effect on an example depends on its id and a seed, that on a token also on its position: never on the batch, the
+order or the machine.
 """
 
 import math
@@ -18,12 +18,12 @@ from didact.types.algebra import add_noise, demote, densify
 
 
 class RandomTeacher(BaseTeacher):
-    """Knows nothing: its logits are normal draws.
+    """A teacher without knowledge: its logits are normal draws.
 
     Args:
-        classes: how many classes or tokens it speaks of, V; at least 2.
-        scale: standard deviation of the logits, at least 0; 0 is a uniform answer.
-        seed: other seeds give unrelated teachers.
+        classes: the number of classes or tokens, V; at least 2.
+        scale: standard deviation of the logits, at least 0; 0 gives uniform distributions.
+        seed: different seeds give independent teachers.
 
     Raises:
         ConfigError: a value out of range.
@@ -38,7 +38,7 @@ class RandomTeacher(BaseTeacher):
         self.classes, self.scale, self.seed = classes, scale, seed
 
     def signal(self, batch: Batch) -> Logits | Derived:
-        """Logits float32 [B, V]; of a batch for language models, [B, T, V] that are drawn when they are looked at."""
+        """Logits float32 [B, V]; for a batch of sequences, [B, T, V], which are drawn when they are read."""
         self.count(batch)
         if "completion_mask" not in batch:
             return Logits(logits=self._draw((), batch["id"]))
@@ -50,14 +50,14 @@ class RandomTeacher(BaseTeacher):
 
 
 def row_keys(ids: Tensor, shape: Sequence[int]) -> Tensor:
-    """A key for each row of a signal, by which chance is decided.
+    """A key for each row of a signal, from which random draws are derived.
 
     Args:
         ids: int64 [B].
         shape: of the signal, [B] or [B, T].
 
     Returns:
-        int64 of that shape: of an example its id; of a token a hash of its sequence's id and its position.
+        int64 of that shape: for an example its id; for a token a hash of its sequence's id and its position.
     """
     return ids if len(shape) == 1 else hashing.mix(ids)[:, None] + torch.arange(shape[1], device=ids.device)
 
@@ -68,7 +68,7 @@ def normal_draws(keys: Tensor, seed: int, count: int) -> Tensor:
     Args:
         keys: int64 [...].
         seed: any integer.
-        count: how many draws for each key, K.
+        count: the number of draws per key, K.
 
     Returns:
         float32 [..., K].
@@ -81,15 +81,15 @@ def normal_draws(keys: Tensor, seed: int, count: int) -> Tensor:
 
 
 class NoisyTeacher(WrappingTeacher):
-    """Errs on a fixed share of the examples, or tokens: there the best class and a random other one change places.
+    """Errs on a fixed share of the examples, or tokens: there it swaps the best class with a random other one.
 
     The confidence is the teacher's own.
 
     Args:
-        teacher: whose answers these are; about classes or tokens.
-        rate: probability in [0, 1] that an answer is spoiled.
-        seed: other seeds spoil other answers.
-        classes: how many there are, where the teacher's answers about examples don't say it (hard labels, top-k).
+        teacher: the wrapped teacher, of classes or tokens.
+        rate: probability in [0, 1] that a row is corrupted.
+        seed: different seeds corrupt different rows.
+        classes: the number of classes, where the teacher's signal does not determine it (hard labels, top-k).
 
     Raises:
         ConfigError: `rate` is out of range.
@@ -103,7 +103,7 @@ class NoisyTeacher(WrappingTeacher):
         self.rate, self.seed, self.classes = rate, seed, classes
 
     def _change(self, signal: Signal, batch: Batch) -> Signal:
-        """Exchange the best class in the spoiled rows; a `TeacherError` where the answers aren't about classes."""
+        """Swap the best class in the corrupted rows; raise `TeacherError` for signals without classes."""
         keys = row_keys(batch["id"], signal.shape)
         spoiled = hashing.uniform(keys, self.seed, "noisy teacher: which") < self.rate
         draw = hashing.uniform(keys, self.seed, "noisy teacher: class")
@@ -111,12 +111,12 @@ class NoisyTeacher(WrappingTeacher):
 
 
 class AdversarialTeacher(WrappingTeacher):
-    """Is confidently wrong: the probability of the best class, or token, is moved to the second best.
+    """Is confidently wrong: moves the probability of the best class, or token, to the second best.
 
     Args:
-        teacher: whose answers these are; about classes or tokens. The second best after a hard label is the next class.
+        teacher: the wrapped teacher, of classes or tokens. The second best after a hard label is the next class.
         strength: in (0, 1], the share of the best class's probability that is moved.
-        classes: how many there are, where the teacher's answers about examples don't say it (hard labels, top-k).
+        classes: the number of classes, where the teacher's signal does not determine it (hard labels, top-k).
 
     Raises:
         ConfigError: `strength` is out of range.
@@ -130,5 +130,5 @@ class AdversarialTeacher(WrappingTeacher):
         self.strength, self.classes = strength, classes
 
     def _change(self, signal: Signal, batch: Batch) -> Signal:
-        """Demote the best class; a `TeacherError` where the answers aren't about classes."""
+        """Demote the best class; raise `TeacherError` for signals without classes."""
         return demote(densify(signal, self.classes), self.strength)

@@ -1,4 +1,4 @@
-"""Averages and memories of the learner's own past as teachers."""
+"""Moving averages and past copies of the learner as teachers."""
 
 import copy
 from typing import Any
@@ -20,11 +20,11 @@ class EmaTeacher(ModelTeacher):
     Args:
         learner: an `nn.Module` learner; the average starts as a copy of it.
         decay: in (0, 1).
-        warmup: use `min(decay, (1 + s) / (10 + s))` after `s` updates, so that the random start is soon forgotten.
-        view: name of the view of the batch that it looks at, where the batch has that view.
+        warmup: use `min(decay, (1 + s) / (10 + s))` after `s` updates, so that the random initialisation decays fast.
+        view: name of the view of the batch that it reads, where the batch has that view.
 
     Raises:
-        ConfigError: `decay` is out of range, or so near to 1 that the learner's precision rounds the updates away.
+        ConfigError: `decay` is out of range, or so close to 1 that the learner's precision rounds the updates away.
     """
 
     kind = "an average of the learner"
@@ -39,7 +39,7 @@ class EmaTeacher(ModelTeacher):
 
     @property
     def momentum(self) -> float:
-        """The decay that the next update uses."""
+        """The decay of the next update."""
         return min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmup else self.decay
 
     @torch.no_grad()
@@ -68,13 +68,13 @@ class EmaTeacher(ModelTeacher):
 class LaggingTeacher(ModelTeacher):
     """A control: the learner as it was between `lag` and `2 * lag - 1` updates ago, in evaluation mode.
 
-    Being exactly `lag` updates behind would take `lag` copies of the learner; two snapshots, taken every `lag` updates,
-    bound the delay on both sides. Until `2 * lag` updates it is the learner as it was at the start.
+    A delay of exactly `lag` updates would need `lag` copies of the learner; two snapshots, taken every `lag` updates,
+    bound the delay on both sides. For the first `2 * lag` updates it is the initial learner.
 
     Args:
         learner: an `nn.Module` learner.
         lag: at least 1, in updates.
-        view: name of the view of the batch that it looks at, where the batch has that view.
+        view: name of the view of the batch that it reads, where the batch has that view.
 
     Raises:
         ConfigError: `lag` is less than 1.
@@ -92,7 +92,7 @@ class LaggingTeacher(ModelTeacher):
 
     @torch.no_grad()
     def update(self, learner: nn.Module) -> None:
-        """Count an optimizer step, and every `lag` of them take a snapshot."""
+        """Count an optimizer step, and take a snapshot every `lag` steps."""
         self.updates += 1
         if self.updates % self.lag == 0:
             torch._foreach_copy_(_tensors(self.learner), self._next)  # pyright: ignore[reportPrivateImportUsage]
@@ -115,14 +115,14 @@ class LaggingTeacher(ModelTeacher):
 
 
 def frozen_copy(learner: nn.Module) -> nn.Module:
-    """A copy that only answers: in evaluation mode, its parameters frozen."""
+    """A frozen copy in evaluation mode."""
     return copy.deepcopy(learner).eval().requires_grad_(False)
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:
     """All parameters and buffers, each once, in an order that copies of a module share."""
-    # Gathered anew at each update: moving a module to a device puts other tensors in the place of its buffers. Not by
-    # parameters() and buffers(), which take as long as a third of the update of ten million parameters.
+    # Collected at each update: moving a module to a device replaces its buffers by other tensors. Not by parameters()
+    # and buffers(), which take as long as a third of the update of ten million parameters.
     parts: list[nn.Module | None] = [module]
     found: dict[int, Tensor] = {}
     for part in parts:

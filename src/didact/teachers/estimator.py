@@ -17,21 +17,21 @@ from didact.types import Batch, Column, Labels, Task
 
 
 class EstimatorTeacher(BaseTeacher):
-    """Anything with `predict_proba` (or `predict`, for a regression), fitted elsewhere.
+    """A fitted estimator with `predict_proba` (or `predict`, for a regression).
 
-    It computes on the CPU; its answers go where the batch is.
+    It computes on the CPU; its signals are moved to the batch's device.
 
     Args:
         estimator: a fitted estimator. Where it has `classes_`, they are aligned with the data's. Where it has
             `feature_names_in_`, it is given a DataFrame with these columns, decoded from `x`; otherwise `x` itself,
             flattened, which must have `n_features_in_` columns.
         classes: the data's class names, in the order of the label numbers; empty for a regression.
-        columns: what each block of `x`'s columns is, for data that are a table.
+        columns: the column behind each block of `x`'s columns, for a table.
         task: `classification` or `regression`.
-        view: name of the view of the batch that it looks at, where the batch has that view.
+        view: name of the view of the batch that it reads, where the batch has that view.
 
     Raises:
-        TeacherError: an estimator that cannot answer, or doesn't fit the data's classes or columns.
+        TeacherError: the estimator lacks the method, or doesn't fit the data's classes or columns.
     """
 
     kind = "an estimator"
@@ -83,20 +83,20 @@ class EstimatorTeacher(BaseTeacher):
             view: see the class.
 
         Raises:
-            TeacherError: a pickle (never opened), a file that is no estimator, or one with types that aren't trusted.
+            TeacherError: the file is a pickle (never opened), no estimator, or has types that aren't trusted.
             MissingExtraError: skops or scikit-learn is not installed.
         """
         estimator = load_skops(path, trust=trust)
         return cls(estimator, classes=classes, columns=columns, task=task, view=view)
 
     def signal(self, batch: Batch) -> Labels:
-        """Answer a batch.
+        """Predict a batch.
 
         Returns:
             `Labels` of probabilities float32 [B, C] in the data's class order, or of targets float32 [B].
 
         Raises:
-            TeacherError: the batch or the estimator's answer has another shape than it must have.
+            TeacherError: the batch or the estimator's prediction has the wrong shape.
         """
         seen = self._look(batch)
         x = matrix(seen)
@@ -122,7 +122,7 @@ class EstimatorTeacher(BaseTeacher):
             check_count(answer.shape[-1], self.classes, self.kind)
         if not np.isfinite(answer).all():
             raise TeacherError(
-                "The estimator's answer is not finite on some examples; check that it was fitted on data like these."
+                "The estimator's prediction is not finite on some examples; check that it was fitted on similar data."
             )
         return answer
 
@@ -136,7 +136,7 @@ class EstimatorTeacher(BaseTeacher):
 
 
 def load_skops(path: str | Path, *, trust: Sequence[str] = ()) -> Any:
-    """Load what `skops.io.dump` saved; see `EstimatorTeacher.load` for arguments and errors."""
+    """Load a file of `skops.io.dump`; see `EstimatorTeacher.load` for arguments and errors."""
     path = check_not_pickled(path)
     if path.suffix.lower() != ".skops":
         raise TeacherError(

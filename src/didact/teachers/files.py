@@ -1,4 +1,4 @@
-"""Which files are never opened: everything that would have to be unpickled."""
+"""Refusal of files that would have to be unpickled."""
 
 import zipfile
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 from didact.errors import TeacherError
 
 PICKLED = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".ckpt")
-"""Suffixes of files that are pickles, or hold some."""
+"""Suffixes of files that are, or contain, pickles."""
 
 _TORCH = (".pt", ".pth", ".bin", ".ckpt")
 
 
 def check_not_pickled(path: str | Path) -> Path:
-    """Refuse a file that could only be read by unpickling it, whatever its suffix; the file is not opened otherwise.
+    """Refuse a file that could only be read by unpickling it, whatever its suffix.
 
     Args:
         path: of a file.

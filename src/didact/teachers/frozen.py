@@ -1,4 +1,4 @@
-"""A finished model as a teacher."""
+"""A frozen model as a teacher."""
 
 from typing import Any
 
@@ -8,17 +8,17 @@ from didact.teachers.base import ModelTeacher
 
 
 class FrozenTeacher(ModelTeacher):
-    """A learner that no longer changes: in evaluation mode throughout, its parameters frozen.
+    """A learner with frozen parameters, always in evaluation mode.
 
-    It has no `state_dict`, so that checkpoints leave it out. The learner given is frozen itself, not a copy of it.
+    It has no `state_dict`, so that checkpoints do not include it. The given learner itself is frozen, not a copy.
 
     Args:
         learner: a `Learner` that is an `nn.Module`.
-        view: name of the view of the batch that it looks at, where the batch has that view.
-        order: int64 [C], from `align(own_classes, data_classes)`; None where both agree.
+        view: name of the view of the batch that it reads, where the batch has that view.
+        order: int64 [C], from `align(own_classes, data_classes)`; None where both have the same order.
 
     Raises:
-        TeacherError: `order` is no permutation.
+        TeacherError: `order` is not a permutation.
     """
 
     kind = "a frozen model"

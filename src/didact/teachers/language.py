@@ -1,4 +1,4 @@
-"""Language models as teachers, and as the reference that a learner is held to."""
+"""Language models as teachers, and as references."""
 
 import copy
 from typing import Any
@@ -9,9 +9,9 @@ from didact.types import Batch, LanguageLearner, States
 
 
 class LanguageTeacher(FrozenTeacher):
-    """A causal language model that says how likely each next token is.
+    """A causal language model that gives the distribution of each next token.
 
-    It has no `state_dict`, so that checkpoints leave it out. The model given is frozen itself, not a copy of it.
+    It has no `state_dict`, so that checkpoints do not include it. The given model itself is frozen, not a copy.
 
     Args:
         learner: `learner(batch) -> TokenOutput`, an `nn.Module`.
@@ -25,10 +25,10 @@ class LanguageTeacher(FrozenTeacher):
         super().__init__(learner, view=view)
 
     def signal(self, batch: Batch) -> States:
-        """Answer a batch of sequences.
+        """Compute the signal for a batch of sequences.
 
         Returns:
-            Its states [B, T, D], without a gradient, and its head.
+            The hidden states [B, T, D], without a gradient, and the head.
         """
         signal = super().signal(batch)
         assert isinstance(signal, States)
@@ -36,5 +36,5 @@ class LanguageTeacher(FrozenTeacher):
 
 
 def snapshot(learner: LanguageLearner) -> LanguageTeacher:
-    """A frozen copy of a learner as it is now: the reference of methods that punish a departure from it."""
+    """A frozen copy of the present learner, as the reference of methods with a KL penalty."""
     return LanguageTeacher(copy.deepcopy(learner))

@@ -27,34 +27,34 @@ _TYPES = {
 
 
 PATIENCE = 30.0
-"""Seconds that the graph may take for any batch."""
+"""The time limit of a batch, in seconds."""
 PATIENCE_EACH = 10.0
-"""Seconds more for each example."""
+"""Additional seconds for each example."""
 LONGEST = 1000
-"""Characters of a class name."""
+"""The largest length of a class name, in characters."""
 _SILENT = 4
-"""The level of onnxruntime's log: what goes wrong is raised, too."""
+"""The level of onnxruntime's log: fatal errors alone, since errors are raised, too."""
 
 
 class OnnxTeacher(BaseTeacher):
-    """A model in an ONNX file, run by onnxruntime on the CPU; its answers go where the batch is.
+    """A model in an ONNX file, run by onnxruntime on the CPU; its signals are moved to the batch's device.
 
-    A graph with one input is given `x`, in the shape that the graph declares (flattened where that has two dimensions);
-    a graph whose inputs are named as tensors of the batch (`input_ids`, `attention_mask`) is given those. The answer is
-    the output named `probabilities` or `logits`, else the only one of shape [B, C]; a ZipMap at the end, as skl2onnx
-    puts there, is taken off. Class names, from the file's metadata (`classes`, a JSON list) or the ZipMap, are aligned
+    A graph with one input is given `x`, in the shape that the graph declares (flattened if that has two dimensions); a
+    graph whose inputs have the names of tensors of the batch (`input_ids`, `attention_mask`) is given those. The
+    prediction is the output named `probabilities` or `logits`, else the only one of shape [B, C]; a final ZipMap, as
+    from skl2onnx, is removed. Class names, from the file's metadata (`classes`, a JSON list) or the ZipMap, are aligned
     with the data's.
 
     Args:
         path: of an `.onnx` file.
         classes: the data's class names, in the order of the label numbers; empty for a regression.
         task: `classification` or `regression`.
-        output: name of the output to take, where it can't be told.
+        output: name of the output to use, where it is ambiguous.
         order: int64 [C], as for `FrozenTeacher`, where the file has no class names.
-        view: name of the view of the batch that it looks at, where the batch has that view.
+        view: name of the view of the batch that it reads, where the batch has that view.
 
     Raises:
-        TeacherError: no ONNX file, one that onnxruntime can't run, or one that doesn't fit the data.
+        TeacherError: the file is not ONNX, onnxruntime can't run it, or it doesn't fit the data.
         MissingExtraError: onnxruntime or onnx is not installed.
     """
 
@@ -79,14 +79,14 @@ class OnnxTeacher(BaseTeacher):
         self._soft: bool | None = None
 
     def signal(self, batch: Batch) -> Labels | Logits:
-        """Answer a batch.
+        """Predict a batch.
 
         Returns:
-            `Labels` of probabilities float32 [B, C] where the rows of the first answer sum to 1, else `Logits`;
+            `Labels` of probabilities float32 [B, C] if the rows of the first prediction sum to 1, else `Logits`;
             `Labels` float32 [B] for a regression.
 
         Raises:
-            TeacherError: the batch doesn't fit the graph, or the answer the data.
+            TeacherError: the batch doesn't fit the graph, or the prediction doesn't fit the data.
         """
         seen = self._look(batch)
         answer = self._run(self._feed(seen), batch.size)
@@ -101,7 +101,7 @@ class OnnxTeacher(BaseTeacher):
         return Labels(labels=scores) if self._soft else Logits(logits=scores)
 
     def _run(self, feed: Document, size: int) -> Any:
-        """What the graph answers; a loop in it that never ends is stopped."""
+        """Run the graph under a time limit, which stops endless loops."""
         import onnxruntime
 
         options, seconds = onnxruntime.RunOptions(), PATIENCE + size * PATIENCE_EACH
@@ -140,7 +140,7 @@ class OnnxTeacher(BaseTeacher):
         return {part.name: _cast(batch[part.name], part.type) for part in inputs}
 
     def _shaped(self, x: Tensor, declared: list[Any] | None) -> Tensor:
-        """`x` [B, ...] in the shape that the graph declares, where that can be had."""
+        """`x` [B, ...] in the shape that the graph declares, if possible."""
         dims = list(declared or [None, *x.shape[1:]])
         if isinstance(dims[0], int) and dims[0] != len(x):
             raise TeacherError(
@@ -204,12 +204,12 @@ class OnnxTeacher(BaseTeacher):
         try:
             return align(own.likely, self.classes) if own.likely else None
         except TeacherError:
-            # Labels inside a graph are often only numbers by which it looks up its real ones.
+            # Labels inside a graph are often only indices of the actual ones.
             return None
 
 
 class _Names:
-    """Class names found in a file: those that name the answer's columns for sure, and those that likely do."""
+    """Class names in a file: those that certainly name the output's columns, and those that probably do."""
 
     def __init__(self, sure: Sequence[object] = (), likely: Sequence[object] = ()) -> None:
         self.sure, self.likely = sure, likely
@@ -224,12 +224,12 @@ def _opened(path: Path) -> tuple[Any, _Names]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _SILENT
     options.intra_op_num_threads = torch.get_num_threads()
-    # Its threads would otherwise spin between batches, on the cores that the student computes on.
+    # Its threads would otherwise spin between batches, on the cores that the student uses.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         graph = onnx.load(str(path), load_external_data=False)
         own = _class_names(graph, path)
-        # From the path where the graph is as it was, so that weights kept beside the file are found.
+        # From the path if the graph is unchanged, so that external weights beside the file are found.
         source = graph.SerializeToString() if _without_zipmap(graph) else str(path)
         session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except TeacherError:
@@ -277,7 +277,7 @@ def _labels(node: Any) -> list[object]:
 
 
 def _without_zipmap(graph: Any) -> bool:
-    """Take the ZipMaps off the end of a graph, in place; return whether there were any."""
+    """Remove the ZipMaps at the end of a graph, in place; return whether there were any."""
     from onnx import TensorProto, helper
 
     zipmaps = [node for node in graph.graph.node if node.op_type == "ZipMap"]

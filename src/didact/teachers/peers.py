@@ -1,4 +1,4 @@
-"""A learner that teaches while it learns."""
+"""A learner in training as a teacher."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ from didact.teachers.base import ModelTeacher
 
 
 class PeerTeacher(ModelTeacher):
-    """Another learner of the same run, as it is now; its answers carry no gradient.
+    """Another learner of the same run in its present state; its signals carry no gradient.
 
-    It answers in whatever mode the learner is in: in training, its dropout is active and its batch statistics count
-    the batch again. It has no state of its own; the run keeps the learner's.
+    It uses the learner's present mode: in training mode dropout is active, and batch statistics count the batch again.
+    It has no state of its own; the run keeps the learner's.
 
     Args:
-        learner: a `Learner`, which is left as it is.
-        view: name of the view of the batch that it looks at, where the batch has that view.
+        learner: a `Learner`, which is not changed.
+        view: name of the view of the batch that it reads, where the batch has that view.
     """
 
     kind = "a peer"

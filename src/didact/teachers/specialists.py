@@ -1,4 +1,4 @@
-"""Teachers that know some of the classes each, and what stands inside a teacher."""
+"""Specialists for groups of classes, and access to the model inside a teacher."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from didact.types import IGNORE
 
 
 def unwrap(teacher: Any) -> Any:
-    """The teacher that answers in the end, without the caches that stand before it."""
+    """The teacher inside any caches."""
     while isinstance(teacher, CachedTeacher):
         teacher = teacher.teacher
     return teacher
@@ -27,10 +27,10 @@ def committee_members(teacher: Any) -> tuple[Any, ...]:
 
 
 def teacher_net(teacher: Any) -> Any:
-    """The learner that a teacher is, to be used as a net.
+    """The learner inside a teacher, to be used as a net.
 
     Raises:
-        TeacherError: it is none.
+        TeacherError: it has none.
     """
     inside = unwrap(teacher)
     if not isinstance(inside, ModelTeacher):
@@ -42,15 +42,15 @@ def teacher_net(teacher: Any) -> Any:
 
 
 class ClassGroups(Sequence[tuple[int, ...]]):
-    """Classes parted into groups, one for each specialist.
+    """A partition of the classes into groups, one for each specialist.
 
     Args:
         groups: class numbers; together every number from 0 to C - 1 once.
         classes: C.
 
     Raises:
-        ConfigError: a class is in no group or in several, or is none; or a group has a single class, in which there is
-            nothing to tell apart.
+        ConfigError: a class is in no group or in several, or unknown; or a group has a single class, which leaves
+            nothing to classify.
     """
 
     def __init__(self, groups: Sequence[Sequence[int]], classes: int) -> None:
@@ -68,7 +68,7 @@ class ClassGroups(Sequence[tuple[int, ...]]):
 
     @classmethod
     def even(cls, classes: int, count: int) -> "ClassGroups":
-        """Neighbouring classes in at most `count` groups of about the same size, of two classes at least."""
+        """Group neighbouring classes into at most `count` groups of about the same size, at least two classes each."""
         parts = torch.arange(classes).tensor_split(max(1, min(count, classes // 2)))
         return cls([part.tolist() for part in parts], classes)
 
@@ -77,7 +77,7 @@ class ClassGroups(Sequence[tuple[int, ...]]):
         """Read groups such as `0,1,2/3,4`.
 
         Raises:
-            ConfigError: they cannot be read, or are no groups of the classes.
+            ConfigError: they cannot be parsed, or are not a partition of the classes.
         """
         try:
             groups = [[int(number) for number in part.split(",")] for part in words.split("/")]
@@ -97,13 +97,13 @@ class ClassGroups(Sequence[tuple[int, ...]]):
         return "/".join(",".join(map(str, group)) for group in self._groups)
 
     def within(self, labels: Tensor) -> Tensor:
-        """The place of each label within each group.
+        """The index of each label within each group.
 
         Args:
             labels: int64 [B], or `IGNORE`.
 
         Returns:
-            int64 [K, B]; `IGNORE` where the label is of another group, or missing.
+            int64 [K, B]; `IGNORE` if the label is in another group, or missing.
         """
         places = self._places.to(labels.device)[:, labels.clamp(min=0)]
         return torch.where(labels >= 0, places, IGNORE)

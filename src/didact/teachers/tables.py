@@ -1,4 +1,4 @@
-"""Handing a batch to a foreign model: as the matrix or the table that it was fitted on."""
+"""The batch as the matrix or the table that a foreign model was fitted on."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +24,7 @@ def matrix(batch: Batch) -> np.ndarray:
 
 
 def check_columns(wanted: Sequence[str], columns: Sequence[Column]) -> None:
-    """Raise `TeacherError`, naming what is missing, unless the data have every column that a teacher knows."""
+    """Raise `TeacherError` with the missing columns unless the data have every column of a teacher."""
     missing = [name for name in wanted if name not in {column.name for column in columns}]
     if missing:
         have = ", ".join(repr(column.name) for column in columns) or "none with a name"
@@ -40,14 +40,14 @@ def table(x: np.ndarray, wanted: Sequence[str], columns: Sequence[Column]) -> An
     Args:
         x: float [B, F], as the data's `x`.
         wanted: names of the columns, in the teacher's order.
-        columns: how the data's columns lie in `x`.
+        columns: the columns behind `x`.
 
     Returns:
         A pandas DataFrame: numbers (and booleans, which are 0 and 1) as float64; categories as their names, with None
         where no 0/1 column is set.
 
     Raises:
-        TeacherError: a column is missing, or `x` has another width than the columns say.
+        TeacherError: a column is missing, or the width of `x` is not that of the columns.
     """
     try:
         import pandas as pd

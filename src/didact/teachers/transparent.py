@@ -1,4 +1,4 @@
-"""A teacher that shows not only what it says, but how that depends on what it sees."""
+"""A teacher with gradients with respect to its inputs."""
 
 from didact.errors import TeacherError
 from didact.teachers.base import ModelTeacher, reorder
@@ -7,12 +7,13 @@ from didact.types import Batch, Logits
 
 
 class TransparentTeacher(ModelTeacher):
-    """A finished model through whose answers gradients flow into its inputs; its own weights stay as they are.
+    """A frozen model whose logits are differentiable with respect to its inputs; its weights are not trained.
 
     Args:
         teacher: a frozen model, also behind a cache. It is used itself, not copied.
 
     Raises:
+        teacher: a frozen model, also behind a cache. It is used itself, not copied.
         TeacherError: the teacher holds no model.
     """
 

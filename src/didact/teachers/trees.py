@@ -1,7 +1,7 @@
-"""Checks of decision trees that came out of a file.
+"""Checks of decision trees from a file.
 
-scikit-learn follows the node indices of a fitted tree without checking them, so that a file with false ones could read
-memory that isn't the tree's. skops leaves that to its user; with these checks, forests can be loaded without asking.
+scikit-learn follows the node indices of a fitted tree without checking them, so that a file with invalid ones could
+read memory outside the tree. skops leaves that to its user; with these checks, forests can be loaded without asking.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,14 +15,14 @@ CHECKED_TYPES = (
     "sklearn.tree._tree.Tree",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
 )
-"""Types that skops doesn't trust for the reason above, and that `check_trees` makes safe."""
+"""Types that skops does not trust for this reason, and that `check_trees` makes safe."""
 
 
 def check_trees(estimator: object) -> None:
     """Check every decision tree inside a loaded estimator.
 
     Raises:
-        TeacherError: a tree's nodes point outside of it or of its features, or its owner has other features.
+        TeacherError: a tree's nodes point outside the tree or its features, or its ensemble has other features.
     """
     for part in _parts(estimator):
         if hasattr(part, "tree_"):
@@ -40,7 +40,7 @@ def check_trees(estimator: object) -> None:
 
 
 def _shares_features(part: Any) -> bool:
-    """Whether it hands its own matrix to its trees unchecked."""
+    """Whether it passes its matrix to its trees unchecked."""
     from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
     from sklearn.ensemble._forest import BaseForest
 
@@ -49,7 +49,7 @@ def _shares_features(part: Any) -> bool:
 
 def _check_predictor(nodes: np.ndarray, features: int) -> None:
     inner = nodes["is_leaf"] == 0
-    # Categorical nodes index bit sets too; there is no need for them here, as didact encodes categories itself.
+    # Categorical nodes index bit sets too; they are not needed here, since didact encodes categories itself.
     _require(not nodes["is_categorical"].any())
     _check_nodes(nodes["left"], nodes["right"], nodes["feature_idx"], inner, features)
 
@@ -58,7 +58,7 @@ def _check_nodes(left: np.ndarray, right: np.ndarray, feature: np.ndarray, inner
     count = len(left)
     _require(count > 0)
     for child in (left.astype(np.int64), right.astype(np.int64)):
-        # A child comes after its parent, so that following children always ends.
+        # A child comes after its parent, so that following children terminates.
         _require(bool((child[inner] > np.flatnonzero(inner)).all() and (child[inner] < count).all()))
     _require(bool((feature[inner] >= 0).all() and (feature[inner] < features).all()))
 
@@ -72,7 +72,7 @@ def _require(holds: bool) -> None:
 
 
 def _parts(root: object) -> Iterator[Any]:
-    """Everything that an object is made of, each once, itself first."""
+    """An object and all its components, recursively, each once."""
     seen: set[int] = set()
     waiting = [root]
     while waiting:

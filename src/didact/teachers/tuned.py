@@ -1,4 +1,4 @@
-"""A teacher that goes on learning before it teaches."""
+"""A teacher that is fine-tuned before it teaches."""
 
 import copy
 from typing import Any
@@ -12,7 +12,7 @@ from didact.types import Batch
 
 
 class TunedTeacher(ModelTeacher):
-    """A copy of a finished model, that can be trained further; the model itself stays as it is.
+    """A copy of a frozen model that can be fine-tuned; the model itself is not changed.
 
     It has no state of its own; the run keeps the learner's.
 
@@ -20,7 +20,7 @@ class TunedTeacher(ModelTeacher):
         teacher: a frozen model, also behind a cache.
 
     Raises:
-        TeacherError: the teacher holds no model that could be trained.
+        TeacherError: the teacher holds no trainable model.
     """
 
     kind = "a teacher that goes on learning"
@@ -36,14 +36,14 @@ class TunedTeacher(ModelTeacher):
             )
         super().__init__(copy.deepcopy(inside.learner).requires_grad_(True), view=inside.view, order=inside._order)
         self.original = inside
-        """The teacher as it was given."""
+        """The original teacher."""
 
     def reset(self) -> None:
-        """Take over the weights of the original, which may have been trained since this copy was made."""
+        """Copy the weights of the original, which may have been trained since this copy was made."""
         self.learner.load_state_dict(self.original.learner.state_dict())
 
     def logits(self, batch: Batch) -> Tensor:
-        """Logits float [B, C] in the data's class order, through which gradients flow."""
+        """Logits float [B, C] in the data's class order, with gradients."""
         seen = self._look(batch)
         self.count(seen)
         return reorder(self.learner(seen).logits, self._order)

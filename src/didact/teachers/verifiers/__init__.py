@@ -1,4 +1,4 @@
-"""Verifiers: teachers that say how good a language model's answer is, and never crash over one."""
+"""Verifiers: teachers that compute rewards of completions, and never crash over one."""
 
 from didact.teachers.verifiers.answers import ExactVerifier, JsonSchemaVerifier, NumericVerifier, RegexVerifier
 from didact.teachers.verifiers.base import Abstention, FunctionVerifier, Verifier

@@ -1,4 +1,4 @@
-"""Verifiers that compare a text with what is known: exactly, as a number, with a pattern, with a schema."""
+"""Verifiers that compare a completion with a reference: exactly, as a number, with a pattern, with a schema."""
 
 import importlib.util
 import re
@@ -23,13 +23,13 @@ def require(package: str, purpose: str) -> None:
 
 
 def quote(text: str) -> str:
-    """A pattern or mark as it stands in a spec: between slashes, its own slashes escaped."""
+    """Quote a pattern or mark for a spec: between slashes, with its own slashes escaped."""
     escaped = re.sub(r"(\\.)|/", lambda found: found[1] or "\\/", text, flags=re.DOTALL)
     return f"/{escaped}/"
 
 
 def last_boxed(text: str) -> str | None:
-    r"""What the last `\boxed{}` holds, braces balanced; None where there is none."""
+    r"""The content of the last `\boxed{}`, with balanced braces; None if there is none."""
     start = text.rfind("\\boxed{")
     depth = 0
     for place in range(start + 6, len(text)) if start >= 0 else ():
@@ -40,14 +40,14 @@ def last_boxed(text: str) -> str | None:
 
 
 class ExactVerifier(Verifier):
-    r"""1 where the text is the reference answer, spaces around both left out; else 0.
+    r"""1 if the text is the reference answer, without surrounding spaces; else 0.
 
     Args:
-        after: compare only what follows the last occurrence of this mark; 0 where the mark is missing.
-        boxed: compare only what the last `\boxed{}` holds; 0 where there is none.
+        after: compare only the text after the last occurrence of this mark; 0 if the mark is missing.
+        boxed: compare only the content of the last `\boxed{}`; 0 if there is none.
 
     Raises:
-        ConfigError: both are asked for, or the mark is empty.
+        ConfigError: both are given, or the mark is empty.
     """
 
     needs_answer = True
@@ -74,15 +74,15 @@ class ExactVerifier(Verifier):
 
 
 class NumericVerifier(Verifier):
-    r"""1 where the text's final answer means the same number or expression as the reference; else 0.
+    r"""1 if the final answer in the text equals the reference as a number or expression; else 0.
 
-    The final answer is what the last `\boxed{}` holds, or else what follows the last `####` or "answer is", or else
-    the whole text. Where the reference is a plain number and the final answer ends in one, the two are compared
-    exactly; everything else (fractions, powers, LaTeX, sets, intervals) is left to math-verify, in a process of its own
-    that can be ended, as its own time limits are signals that only a main thread may have.
+    The final answer is the content of the last `\boxed{}`, or else the text after the last `####` or "answer is", or
+    else the whole text. If the reference is a plain number and the final answer ends in one, the two are compared
+    exactly; everything else (fractions, powers, LaTeX, sets, intervals) is left to math-verify, in a process that can
+    be killed, since its own time limits are signals, which work in the main thread only.
 
     Args:
-        seconds: how long one answer may take.
+        seconds: the time limit of one completion.
 
     Raises:
         MissingExtraError: math-verify is not installed.
@@ -114,19 +114,19 @@ class NumericVerifier(Verifier):
 
 
 def _after_marks(text: str) -> str:
-    """What follows the last mark that anything but spaces follows; the whole text where there is none."""
+    """The text after the last mark that is followed by more than spaces; the whole text if there is none."""
     rests = (text[match.end() :] for match in reversed(list(_MARKS.finditer(text))))
     return next((rest for rest in rests if rest.strip()), text)
 
 
 def plain_number(text: str) -> Decimal | None:
-    """The number that a text is, with or without thousands separators; None where it is anything else."""
+    """The number in a text that is nothing else, with or without thousands separators; None for other texts."""
     match = _NUMBER.fullmatch(text.strip().replace("$", ""))
     return _decimal(match[0]) if match else None
 
 
 def last_number(text: str) -> Decimal | None:
-    """The last number in a text; None where there is none, or where it is a part of something longer (1/2, 2^3, 5%)."""
+    """The last number in a text; None if there is none, or if it is part of something longer (1/2, 2^3, 5%)."""
     matches = list(_NUMBER.finditer(text))
     if not matches:
         return None
@@ -144,15 +144,15 @@ def _decimal(digits: str) -> Decimal | None:
 
 
 class RegexVerifier(Verifier):
-    """1 where a pattern is found anywhere in the text; else 0.
+    """1 if a pattern is found anywhere in the text; else 0.
 
     Args:
         pattern: a regular expression of Python's `re`. It is searched in a process of its own, since a pattern can take
             exponentially long.
-        seconds: how long one answer may take.
+        seconds: the time limit of one completion.
 
     Raises:
-        ConfigError: the pattern is none.
+        ConfigError: the pattern is invalid.
     """
 
     def __init__(self, pattern: str, *, seconds: float = 5.0) -> None:
@@ -174,13 +174,13 @@ class RegexVerifier(Verifier):
 
 
 class JsonSchemaVerifier(Verifier):
-    """1 where the text is JSON (bare, or in its last fenced block) that fits the question's schema; else 0.
+    """1 if the text is JSON (bare, or in its last fenced block) that fits the question's schema; else 0.
 
     The schema is `schema` in the question's data: a mapping, or JSON in a string. References to other documents are
     not fetched.
 
     Args:
-        seconds: how long one answer may take.
+        seconds: the time limit of one completion.
 
     Raises:
         MissingExtraError: jsonschema is not installed.
@@ -198,7 +198,7 @@ class JsonSchemaVerifier(Verifier):
         return "json_schema"
 
     def check(self, questions: Sequence[Question]) -> None:
-        """Raise `DataError` where a question has no schema, or one that is none."""
+        """Raise `DataError` if a question has no schema, or an invalid one."""
         from jsonschema import SchemaError, validators
 
         super().check(questions)

@@ -1,4 +1,4 @@
-"""What verifiers share: one answer at a time under a time limit, abstentions that are counted, and charges."""
+"""The base class of verifiers: time limits, abstentions and charges."""
 
 import contextlib
 import ctypes
@@ -17,11 +17,11 @@ from didact.teachers.base import BaseTeacher
 from didact.types import Batch, Question, Reward
 
 
-class Abstention(Exception):  # noqa: N818 - not an error: the verifier can't tell
-    """A verifier cannot tell what an answer is worth.
+class Abstention(Exception):  # noqa: N818 - not an error: the verifier abstains
+    """A verifier cannot determine the reward of a completion.
 
     Args:
-        reason: why, in a few words that many answers share.
+        reason: the reason, in a few words that many completions share.
         detail: more about this one, for the warning.
     """
 
@@ -31,14 +31,14 @@ class Abstention(Exception):  # noqa: N818 - not an error: the verifier can't te
 
 
 class TimeUp(BaseException):
-    """An answer took longer than it may; not an `Exception`, so that a reward's `except` doesn't keep it."""
+    """A completion exceeded its time limit; not an `Exception`, so that an `except` in a reward does not catch it."""
 
 
 class Verifier(BaseTeacher):
-    """Abstract: says how good a language model's answers are.
+    """Abstract: computes the rewards of a language model's completions.
 
-    What goes wrong with one answer (the reward raises, takes too long, isn't finite) is an abstention: the value is 0,
-    the trust is 0, `abstentions` counts it by its reason, and the first of each reason is warned about.
+    A failure on one completion (the reward raises, takes too long, is not finite) is an abstention: the value is 0, the
+    trust is 0, `abstentions` counts it by its reason, and the first of each reason causes a warning.
     """
 
     kind: ClassVar[str] = "a verifier"
@@ -46,7 +46,7 @@ class Verifier(BaseTeacher):
     needs_answer: ClassVar[bool] = False
     """Whether it compares with `Question.answer`."""
     needs_data: ClassVar[tuple[str, ...]] = ()
-    """The entries of `Question.data` that it needs."""
+    """The entries of `Question.data` that it requires."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,22 +54,22 @@ class Verifier(BaseTeacher):
 
     @property
     def abstentions(self) -> Counter[str]:
-        """How many answers it could not judge, by reason."""
+        """The number of completions that it abstained on, by reason."""
         return self._abstentions
 
     def __str__(self) -> str:
-        """Its spec, by which `didact.parts.verifier.verifier_of` makes one like it."""
+        """Its spec, from which `didact.parts.verifier.verifier_of` builds an equal one."""
         raise NotImplementedError(f"{type(self).__name__} must say its spec.")
 
     def reads(self, question: Question) -> bool:
-        """Whether it looks at what is known of a good answer to a question: at its label."""
+        """Whether it reads the label of a question: its reference answer or the like."""
         return self.needs_answer or bool(self.needs_data)
 
     def check(self, questions: Sequence[Question]) -> None:
-        """Raise before any compute is spent where a question lacks what is needed.
+        """Check that every question has what the verifier needs, before any compute is spent.
 
         Raises:
-            DataError: the question has no answer to compare with, or no such data.
+            DataError: a question has no answer to compare with, or lacks an entry of its data.
         """
         for question in questions:
             if self.needs_answer and question.answer is None:
@@ -87,12 +87,12 @@ class Verifier(BaseTeacher):
     def judge(
         self, texts: Sequence[str], questions: Sequence[Question], lengths: Sequence[int] | None = None
     ) -> Reward:
-        """Say how good these answers are.
+        """Compute the rewards of completions.
 
         Args:
-            texts: B answers, as the model wrote them.
-            questions: B, each answer's own.
-            lengths: B, the answers' tokens, where a part of the verifier looks at them.
+            texts: B completions, as the model wrote them.
+            questions: B, the prompt of each.
+            lengths: B, the lengths of the completions in tokens, if a part of the verifier needs them.
 
         Returns:
             `Reward` with value float32 [B] (finite; 0 where it abstains) and trust float32 [B], 1 or 0.
@@ -113,11 +113,11 @@ class Verifier(BaseTeacher):
         return Reward(value=value, trust=trust)
 
     def score(self, text: str, question: Question) -> float:
-        """What one answer is worth; whatever it raises is an abstention."""
-        raise NotImplementedError(f"{type(self).__name__} must say what an answer is worth.")
+        """The reward of one completion; any exception is an abstention."""
+        raise NotImplementedError(f"{type(self).__name__} must implement `score`, the reward of one completion.")
 
     def signal(self, batch: Batch) -> NoReturn:
-        """Refuse: a verifier reads texts and questions, which a batch of tensors doesn't hold.
+        """Refuse: a verifier needs texts and questions, which a batch of tensors does not have.
 
         Raises:
             TeacherError: always.
@@ -167,25 +167,25 @@ class Verifier(BaseTeacher):
 
 
 def warn(message: str) -> None:
-    """Warn, but never raise: training goes on, also where warnings are errors."""
+    """Warn, but never raise: training continues, even where warnings are errors."""
     with contextlib.suppress(RuntimeWarning):
         warnings.warn(message, RuntimeWarning, stacklevel=4)
 
 
 class FunctionVerifier(Verifier):
-    """A user's own reward.
+    """A user's own reward function.
 
-    It runs in a thread of its own, in this process, so that it can use whatever is loaded here. Where it takes too
-    long, an exception is raised in that thread, and a new one takes its place; what hangs in C without giving other
-    threads a turn cannot be ended this way.
+    It runs in a thread of this process, so that it can use anything that is loaded here. If it takes too long, an
+    exception is raised in that thread, and a new thread replaces it; C code that never releases the GIL cannot be
+    stopped this way.
 
     Args:
         function: `function(text, question) -> float`, finite; higher is better.
-        seconds: how long one answer may take.
-        name: what it is called in messages and specs; by default `module:name`.
+        seconds: the time limit of one completion.
+        name: its name in messages and specs; by default `module:name`.
 
     Raises:
-        TeacherError: what was given can't be called.
+        TeacherError: the function is not callable.
     """
 
     kind = "a reward function"
@@ -208,11 +208,11 @@ class FunctionVerifier(Verifier):
         return self.name
 
     def reads(self, question: Question) -> bool:
-        """Whether there is something to look at, as the function is given the whole question."""
+        """Whether the question has any label, since the function is given the whole question."""
         return question.answer is not None or question.completion is not None
 
     def score(self, text: str, question: Question) -> float:
-        """What the function returns."""
+        """Call the function."""
         return self._clock.call(self.seconds, self.function, text, question)
 
 
@@ -224,7 +224,7 @@ class TimeLimit:
         self._lock = threading.Lock()
 
     def call(self, seconds: float, function: Callable[..., Any], *arguments: Any) -> Any:
-        """What the function returns, or raises.
+        """Call a function; return its result, or raise its exception.
 
         Raises:
             TimeUp: it took longer than `seconds`.
@@ -275,6 +275,6 @@ class _Worker(threading.Thread):
             replies.put((None, kept))
 
     def abandon(self) -> None:
-        """End it as soon as it gets a turn."""
+        """End it as soon as it runs Python code."""
         self._abandoned = True
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.ident or 0), ctypes.py_object(TimeUp))

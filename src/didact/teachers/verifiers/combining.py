@@ -1,4 +1,4 @@
-"""Verifiers made of verifiers, and the price of length."""
+"""Combinations of verifiers, and length penalties."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from didact.types import Question, Reward
 
 
 class _Combined(Verifier):
-    """Abstract: judges by its parts; what a part can't tell, the whole can't.
+    """Abstract: combines the rewards of its parts; it abstains where a part does.
 
     Args:
-        parts: the verifiers that it asks.
+        parts: the verifiers.
     """
 
     def __init__(self, parts: Sequence[Verifier]) -> None:
@@ -35,14 +35,14 @@ class _Combined(Verifier):
         return any(part.reads(question) for part in self.parts)
 
     def check(self, questions: Sequence[Question]) -> None:
-        """As each part does."""
+        """Check the questions with each part."""
         for part in self.parts:
             part.check(questions)
 
     def judge(
         self, texts: Sequence[str], questions: Sequence[Question], lengths: Sequence[int] | None = None
     ) -> Reward:
-        """See `Verifier.judge`; a text is one call, however many parts look at it."""
+        """See `Verifier.judge`; a text is one call, however many parts there are."""
         rewards = [part.judge(texts, questions, lengths) for part in self.parts]
         self.ledger.charge("teacher_calls", len(texts), self.by)
         value = self._combined([reward.value for reward in rewards])
@@ -58,7 +58,7 @@ class _Combined(Verifier):
 
 
 class WeightedVerifier(_Combined):
-    """The weighted sum of what several verifiers say.
+    """The weighted sum of the rewards of several verifiers.
 
     Args:
         parts: a weight and a verifier each.
@@ -89,11 +89,11 @@ class WeightedVerifier(_Combined):
 
 
 class GatedVerifier(_Combined):
-    """What one verifier says, where another one says more than 0; else 0.
+    """The reward of one verifier where another one gives more than 0; else 0.
 
     Args:
-        gate: the one that must be pleased.
-        verifier: the one that counts then.
+        gate: the verifier that must give more than 0.
+        verifier: the verifier of the reward.
     """
 
     kind = "a gated verifier"
@@ -115,12 +115,12 @@ class LengthPenalty(Verifier):
     0 up to `longest - cache`, then falling linearly to -1 at `longest`, and -1 beyond.
 
     Args:
-        longest: the length at which the whole penalty is due.
-        cache: over how much of it the penalty grows; by default a fifth, as in the paper (4,096 of 20,480 tokens).
-        characters: whether lengths are counted in characters rather than tokens.
+        longest: the length from which the full penalty applies.
+        cache: the length over which the penalty grows; by default a fifth, as in the paper (4,096 of 20,480 tokens).
+        characters: count characters rather than tokens.
 
     Raises:
-        ConfigError: a length below 1, or a cache that is longer than the whole.
+        ConfigError: a length below 1, or a cache that is longer than it.
     """
 
     kind = "a length penalty"
@@ -142,7 +142,7 @@ class LengthPenalty(Verifier):
     ) -> list[float | Abstention]:
         if lengths is None and not self.characters:
             raise TeacherError(
-                f"The verifier {self} counts tokens, but was not told how many the answers have: hand over lengths, or "
+                f"The verifier {self} counts tokens, but was not given the completions' lengths: pass lengths, or "
                 f"use characters:{self.longest} to count characters."
             )
         counted = [len(text) for text in texts] if self.characters or lengths is None else lengths

@@ -1,4 +1,4 @@
-"""Unit tests of generated Python."""
+"""A verifier that runs unit tests on generated Python."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -15,17 +15,17 @@ _BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 class PythonVerifier(Verifier):
     """Whether the Python in a text passes its question's tests; see `didact.teachers.verifiers.sandbox`.
 
-    The code is the last fenced block of the text, or the whole text. `tests` in the question's data is a Python source
-    (assertions, `check(candidate)`, `test_...` functions, cases of unittest), a list of such sources, or a list of
+    The code is the last fenced block of the text, or the whole text. `tests` in the question's data is Python source
+    (assertions, `check(candidate)`, `test_...` functions, unittest cases), a list of such sources, or a list of
     mappings with the `input` that a program reads and the `output` that it must write; `setup` is Python that runs
-    before the tests, and `entry_point` the name that they call. The answer has the standard library. An answer that
-    takes too long, crashes or uses too much fails; tests that can't be run are an abstention.
+    before the tests, and `entry_point` the name that they call. The solution can use the standard library. A solution
+    that takes too long, crashes or exceeds a limit fails; tests that can't be run are an abstention.
 
-    What tests see of an answer's values are copies of plain data, and stand-ins for everything else: an object of the
-    answer's own class never equals another one, and functions can't be handed over as arguments.
+    Tests get copies of a solution's plain data, and proxies for everything else: an object of the solution's own class
+    never equals another one, and functions can't be passed as arguments.
 
     Args:
-        share: whether the value is the share of the tests passed, and not 1 for all and 0 otherwise.
+        share: give the share of passed tests, instead of 1 for all and 0 otherwise.
         sandbox: the limits; by default 5 seconds and 512 MB.
     """
 
@@ -42,11 +42,11 @@ class PythonVerifier(Verifier):
         return "python" + ":share" * self.share + ":weak" * self.sandbox.weak
 
     def check(self, questions: Sequence[Question]) -> None:
-        """Raise where a question's tests are none, or the sandbox is too weak.
+        """Check the questions' tests and the sandbox.
 
         Raises:
-            DataError: as said.
-            TeacherError: the walls are incomplete here, and that is not allowed.
+            DataError: the tests of a question are invalid.
+            TeacherError: the sandbox is incomplete here, and that is not allowed.
         """
         super().check(questions)
         self.sandbox.check()
@@ -69,7 +69,7 @@ class PythonVerifier(Verifier):
 
 
 def code_in(text: str) -> str:
-    """The Python in a text: its last fenced block that is not of another language, or all of it."""
+    """The Python in a text: its last fenced block that is not in another language, or the whole text."""
     blocks = [code for language, code in _BLOCK.findall(text) if language.lower() in ("", "py", "python", "python3")]
     return blocks[-1] if blocks else text
 

@@ -1,4 +1,4 @@
-"""The scorers of reasoning-gym's tasks."""
+"""A verifier with the scorers of reasoning-gym's tasks."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,14 +11,13 @@ from didact.types import Question
 
 
 class ReasoningVerifier(Verifier):
-    """What a reasoning-gym task's own scorer says of the text, in [0, 1].
+    """The score of the text by the scorer of a reasoning-gym task, in [0, 1].
 
-    The question's data holds the task's `metadata`, in which reasoning-gym names the task as `source_dataset`. Some
-    scorers evaluate the text as an expression, which can run any code: they work in a process behind the sandbox's
-    walls.
+    The question's data has the task's `metadata`, with reasoning-gym's name of the task as `source_dataset`. Some
+    scorers evaluate the text as an expression, which can run any code: they run in a sandboxed process.
 
     Args:
-        seconds: how long one answer may take.
+        seconds: the time limit of one completion.
 
     Raises:
         MissingExtraError: reasoning-gym is not installed.
@@ -37,7 +36,7 @@ class ReasoningVerifier(Verifier):
         return "reasoning_gym"
 
     def check(self, questions: Sequence[Question]) -> None:
-        """Raise `DataError` where a question doesn't say which task it is of."""
+        """Raise `DataError` if a question does not name its task."""
         super().check(questions)
         for question in questions:
             metadata = question.data["metadata"]

@@ -1,16 +1,16 @@
-"""Running a model's Python against tests, in processes that can do nothing else.
+"""A sandbox that runs a model's Python against tests.
 
-Each answer gets three processes of its own: one that runs the answer (and never sees the tests), one that runs the
-tests (and reaches the answer's functions only through a pipe of plain data), and one that starts and ends both. They
-are split off from a process that has imported what they need, and has never seen an answer or a test. An answer can
-print, exit, patch, override, look around or take its process over: the verdict is made elsewhere.
+Each solution gets three processes of its own: one that runs the solution (and never sees the tests), one that runs the
+tests (and reaches the solution's functions only through a pipe of plain data), and one that starts and ends both. They
+are forked from a process that has imported what they need, and has never seen a solution or a test. A solution can
+print, exit, patch, override, inspect or take over its process: the verdict is reached elsewhere.
 
-What holds, where `strength()` is strong (Linux with Landlock and seccomp, as root or not, in a container or not): no
-network; no other processes, programs or signals; no file read but the standard library and the machine's shared
-libraries, none written but in a working directory of 16 MB that is removed; an empty environment; limits of time,
-processor time, memory, output and open files. What does not: names and sizes of files can be seen (not their contents);
-the time that something takes can be measured; a flaw in the kernel is a way out; and an answer that knows what the
-tests ask can return what they expect, as any answer can.
+Guarantees, if `strength()` is strong (Linux with Landlock and seccomp, as root or not, in a container or not): no
+network; no other processes, programs or signals; no file is read but the standard library and the machine's shared
+libraries, and none is written but in a working directory of 16 MB that is removed; an empty environment; limits of
+time, processor time, memory, output and open files. Not guaranteed: names and sizes of files can be seen (not their
+contents); durations can be measured; a flaw in the kernel is a way out; and a solution that knows what the tests check
+can return what they expect, as any solution can.
 """
 
 import functools
@@ -35,15 +35,15 @@ from didact.teachers.verifiers.base import TimeUp
 from didact.teachers.verifiers.jail import walls, wire
 
 GRACE = 10.0
-"""Seconds that starting and ending may take, besides the time that an answer has."""
+"""Seconds for starting and ending, besides the time limit of a solution."""
 
 
 @dataclass(frozen=True, slots=True)
 class Strength:
-    """What the sandbox can do on this machine."""
+    """The protections that the sandbox has on this machine."""
 
     layers: tuple[str, ...]
-    """Those that hold: of limits, landlock, seccomp, network, hook."""
+    """The available ones of limits, landlock, seccomp, network, hook."""
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -52,7 +52,7 @@ class Strength:
 
     @property
     def strong(self) -> bool:
-        """Whether the kernel keeps answers from files, network and other processes."""
+        """Whether the kernel keeps solutions from files, network and other processes."""
         return not self.missing
 
     def __str__(self) -> str:
@@ -68,16 +68,16 @@ class Strength:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an answer."""
+    """The result of running a solution."""
 
     passed: int = 0
-    """Tests that it passed."""
+    """The number of tests that passed."""
     total: int = 0
-    """Tests that there were, 0 where they did not get to run."""
+    """The number of tests, 0 if they did not run."""
     reason: str = ""
-    """Why the first one failed, in words."""
+    """Why the first one failed."""
     graded: bool = True
-    """False where the tests or the sandbox failed, and not the answer."""
+    """False if the tests or the sandbox failed, rather than the solution."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,22 +89,22 @@ class Suite:
     setup: str = ""
     """Python that runs before the tests."""
     entry_point: str | None = None
-    """The name that the tests call; they then get no other one from the answer."""
+    """The name that the tests call; they then get no other one from the solution."""
 
     @property
     def program(self) -> bool:
-        """Whether the answer is run as a program rather than called."""
+        """Whether the solution is run as a program rather than called."""
         return bool(self.tests) and isinstance(self.tests[0], Mapping)
 
 
 class Sandbox:
-    """Runs answers against tests.
+    """Runs solutions against tests.
 
     Args:
-        seconds: time that an answer has for all its tests.
-        megabytes: of memory for it.
-        weak: whether to run where the walls are incomplete.
-        workers: answers that run at once; by default one a processor.
+        seconds: the time limit of a solution for all its tests.
+        megabytes: its memory limit.
+        weak: allow an incomplete sandbox.
+        workers: the number of solutions that run at once; by default one per processor.
 
     Raises:
         ConfigError: a limit that cannot work.
@@ -121,26 +121,26 @@ class Sandbox:
         self.workers = workers or os.cpu_count() or 1
 
     def check(self) -> None:
-        """Raise `TeacherError` where the walls are incomplete and that is not allowed."""
+        """Raise `TeacherError` if the sandbox is incomplete and that is not allowed."""
         found = strength()
         if not found.strong and not self.weak:
             raise TeacherError(f"{found} Allow it with python:weak, if you trust what the model writes.")
 
     def run(self, source: str, tests: Suite) -> Outcome:
-        """Run one answer.
+        """Run one solution.
 
         Args:
             source: Python, as the model wrote it.
-            tests: what it must do.
+            tests: its tests.
 
         Raises:
-            TeacherError: the walls are incomplete and that is not allowed.
+            TeacherError: the sandbox is incomplete and that is not allowed.
         """
         self.check()
         return self._run(source, tests)
 
     def map(self, sources: Sequence[str], tests: Sequence[Suite]) -> list[Outcome]:
-        """Run many answers, each with its tests, several at once; the outcomes are in the same order.
+        """Run many solutions, each with its tests, in parallel; the outcomes are in the same order.
 
         Raises:
             TeacherError: as `run`.
@@ -160,7 +160,7 @@ class Sandbox:
 
 @functools.cache
 def strength() -> Strength:
-    """What the sandbox can do on this machine, found by trying it; the answer is kept."""
+    """The protections that the sandbox has on this machine, found by trying them once."""
     try:
         reply = _supervised("", Suite(tests=("",)), seconds=20.0, memory=512 << 20, weak=True)
     except TeacherError:
@@ -169,18 +169,18 @@ def strength() -> Strength:
 
 
 def command(module: str) -> list[str]:
-    """What starts a process of the jail: this interpreter, without site-packages, environment or the user's files."""
+    """The command of a process of the jail: this interpreter, without site-packages, environment and user files."""
     start = f"import sys; sys.path.insert(0, sys.argv[1]); from jail.{module} import main; sys.path.pop(0); main()"
     # -I would ignore PYTHONHASHSEED as well; -s and -P with an environment of our own isolate as much.
     return [sys.executable, "-S", "-s", "-P", "-X", "utf8", "-c", start, str(Path(__file__).parent)]
 
 
 ENVIRONMENT = {"PYTHONHASHSEED": "0"}
-"""All that a process of the jail finds in its environment: the same order of sets in each run."""
+"""The environment of a process of the jail: nothing but a fixed order of sets."""
 
 
 def _supervised(source: str, tests: Suite, *, seconds: float, memory: int, weak: bool) -> Document:
-    """What the supervisor of one answer replies; a mapping with `broken` where it doesn't."""
+    """The reply of the supervisor of one solution; a mapping with `broken` if there is none."""
     if sys.platform == "win32":
         raise TeacherError("Generated Python is run on Linux (or, weakly, on macOS); this is Windows. Use WSL.")
     limits = {"seconds": seconds, "memory": memory, "weak": weak, "program": tests.program}
@@ -194,10 +194,10 @@ def _supervised(source: str, tests: Suite, *, seconds: float, memory: int, weak:
 
 
 class Nursery:
-    """A process that has imported what a supervisor needs; splitting one off takes a few milliseconds."""
+    """A process that has imported what a supervisor needs; forking one takes a few milliseconds."""
 
     def __init__(self) -> None:
-        # Messages that stay whole, so that threads and forked processes can use one socket.
+        # Atomic messages, so that threads and forked processes can use one socket.
         kind = socket.SOCK_SEQPACKET if sys.platform.startswith("linux") else socket.SOCK_DGRAM
         self._door, far = socket.socketpair(socket.AF_UNIX, kind)
         with far:
@@ -213,11 +213,11 @@ class Nursery:
 
     @property
     def alive(self) -> bool:
-        """Whether it can be asked."""
+        """Whether it is running."""
         return self._process.poll() is None
 
     def supervise(self, directory: str, messages: bytes, seconds: float) -> Document:
-        """What a new supervisor replies to these messages; a mapping with `broken` where it doesn't."""
+        """The reply of a new supervisor to these messages; a mapping with `broken` if there is none."""
         deadline = time.monotonic() + seconds
         group, pipes = 0, [*os.pipe(), *os.pipe()]
         try:
@@ -244,7 +244,7 @@ _nurseries: list[Nursery] = []
 
 
 def nursery() -> Nursery:
-    """The nursery of this process, started when it is first needed, and again when it has died."""
+    """The nursery of this process, started when it is first needed, and restarted when it has died."""
     with _LOCK:
         if not _nurseries or not _nurseries[0].alive:
             _nurseries[:] = [Nursery()]
@@ -258,19 +258,19 @@ def _close(door: socket.socket, process: "subprocess.Popen[bytes]") -> None:
 
 
 def receive_within(descriptor: int, deadline: float) -> Any:
-    """The next message; raises `TimeUp` where none comes until then, `WireError` where none will come."""
+    """The next message; raises `TimeUp` if none comes before the deadline, `WireError` if none will come."""
     if not select.select([descriptor], [], [], max(deadline - time.monotonic(), 0))[0]:
         raise TimeUp("took too long")
     return wire.receive(descriptor)
 
 
 def write_within(descriptor: int, message: bytes, deadline: float) -> None:
-    """Write all of a message; raises `TimeUp` where the other side doesn't read it until then."""
+    """Write a whole message; raises `TimeUp` if the other side doesn't read it before the deadline."""
     data = memoryview(message)
     while data:
         if not select.select([], [descriptor], [], max(deadline - time.monotonic(), 0))[1]:
             raise TimeUp("took too long")
-        # A pipe that is ready takes this much without blocking.
+        # A pipe that is ready accepts this much without blocking.
         data = data[os.write(descriptor, data[: select.PIPE_BUF]) :]
 
 

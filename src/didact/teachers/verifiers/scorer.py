@@ -1,4 +1,4 @@
-"""The verifiers' side of the process that compares texts: started when first needed, replaced when it hangs."""
+"""The client of the process that compares texts: started when first needed, replaced when it hangs."""
 
 import subprocess
 import sys
@@ -14,17 +14,17 @@ from didact.teachers.verifiers.jail import wire
 from didact.teachers.verifiers.sandbox import ENVIRONMENT, command, receive_within, write_within
 
 START = 120.0
-"""Seconds that a process may take to import what it needs."""
+"""Seconds that a process may take for its imports."""
 
 
 class Scorer:
-    """Asks a process behind walls what a text is worth; one at a time, from any thread.
+    """Scores texts in a sandboxed process; one at a time, from any thread.
 
     Args:
         kind: a function of `jail.scoring`.
-        seconds: how long one text may take.
-        warm: a request whose answer doesn't matter, by which everything gets imported.
-        megabytes: of memory for the process.
+        seconds: the time limit of one text.
+        warm: a request whose result is ignored, which makes the process import everything.
+        megabytes: the memory limit of the process.
     """
 
     def __init__(self, kind: str, *, seconds: float, warm: Document, megabytes: int = 4096) -> None:
@@ -34,7 +34,7 @@ class Scorer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def ask(self, **request: object) -> float:
-        """What the text of this request is worth.
+        """The score of the text of this request.
 
         Raises:
             TimeUp: it took too long; the process was ended.
@@ -83,7 +83,7 @@ class Scorer:
             _end(process)
             raise Abstention("lost its process") from None
         except BaseException:
-            _end(process)  # a late reply would be taken for the next one's
+            _end(process)  # a late reply would be mistaken for the next one's
             raise
 
 

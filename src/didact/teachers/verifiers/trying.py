@@ -1,4 +1,4 @@
-"""Trying a verifier before it is trusted: on answers that are known to be good, and on bad ones."""
+"""Checks of a verifier before it is trusted, on known good and bad completions."""
 
 from collections.abc import Sequence
 
@@ -6,22 +6,22 @@ from didact.teachers.verifiers.base import Verifier
 from didact.types import Question
 
 NONSENSE = "qwzx vlorp 7f3kk"
-"""An answer that is right nowhere."""
+"""A completion that is wrong for every question."""
 
 
 def try_verifier(verifier: Verifier, questions: Sequence[Question], *, most: int = 32) -> list[str]:
-    """What is wrong with a verifier, judged by what it says of known answers.
+    """Find faults of a verifier from its rewards of known completions.
 
-    The good answers are the questions' completions, or else their answers; the bad ones are empty, nonsense, and the
-    good answers of other questions.
+    The good completions are the questions' own, or else their answers; the bad ones are empty, nonsense, and the good
+    ones of other questions.
 
     Args:
-        verifier: the one to try.
+        verifier: the verifier to check.
         questions: some of those that it will be used on.
-        most: how many of them to try, from the first on.
+        most: the largest number of them to use, from the first on.
 
     Returns:
-        Complaints as sentences; empty where it tells good answers from bad ones.
+        Complaints as sentences; empty if it tells good completions from bad ones.
 
     Raises:
         DataError: a question lacks what the verifier needs.
@@ -44,7 +44,7 @@ def _good(question: Question) -> str | None:
 
 
 def _exchanged(known: list[Question]) -> tuple[list[str], list[Question]]:
-    """Each question with the next answer that differs from its own."""
+    """Each question with the next known completion that differs from its own."""
     texts, asked = [], []
     for place, question in enumerate(known):
         others = (other for other in known[place + 1 :] + known[:place] if _good(other) != _good(question))
@@ -55,7 +55,7 @@ def _exchanged(known: list[Question]) -> tuple[list[str], list[Question]]:
 
 
 def _scores(verifier: Verifier, texts: list[str], questions: list[Question]) -> list[float | None]:
-    """Values, None where it abstained. A length in tokens is taken to be one a word."""
+    """Values, None where it abstained. Lengths in tokens are approximated by words."""
     if not texts:
         return []
     reward = verifier.judge(texts, questions, [len(text.split()) for text in texts])
@@ -90,7 +90,7 @@ def _complaints(verifier: Verifier, good: list[float | None], bad: dict[str, lis
 
 
 def _single(verifier: Verifier, right: list[float], bad: dict[str, list[float | None]]) -> list[str]:
-    """Complaints about one kind of answer, where the verifier tells some good ones from some bad ones."""
+    """Complaints about one kind of completion, if the verifier tells some good ones from some bad ones."""
     worth = sorted(right)[len(right) // 2]
     missed = sum(value <= 0 for value in right)
     found = []

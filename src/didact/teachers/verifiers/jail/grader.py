@@ -1,7 +1,7 @@
-"""The process that runs the tests. It knows them, and knows the answer only by what comes through a pipe.
+"""The process that runs the tests. It knows them, and reaches the solution only through a pipe.
 
-The answer's functions and objects are stand-ins here; what they return is plain data that this process has built
-itself, so that nothing that the answer overrides or patches takes part in a comparison.
+The solution's functions and objects are proxies here; what they return is plain data that this process has built
+itself, so that nothing that the solution overrides or patches takes part in a comparison.
 """
 
 import builtins
@@ -14,19 +14,19 @@ from typing import Any
 from . import wire
 
 Names = dict[str, Any]
-"""What a namespace holds."""
+"""The contents of a namespace."""
 
 
 class SolutionError(Exception):
-    """The answer raised something of its own, or is gone."""
+    """The solution raised an exception of its own, or its process is gone."""
 
 
 class BrokenTestsError(Exception):
-    """The tests can't be run as they are, whatever the answer."""
+    """The tests can't be run, whatever the solution."""
 
 
 class Remote:
-    """Stands for a function or an object of the answer: equal to nothing but itself, neither true nor false."""
+    """A proxy of a function or an object of the solution: equal to nothing but itself, neither true nor false."""
 
     __slots__ = ("_ask", "_handle")
 
@@ -35,7 +35,7 @@ class Remote:
         object.__setattr__(self, "_handle", handle)
 
     def __call__(self, *arguments: object, **keywords: object) -> Any:
-        """Call it, over there."""
+        """Call it in the solution's process."""
         return self._ask(self, "call", *arguments, **keywords)
 
     def __getattr__(self, name: str) -> Any:
@@ -87,7 +87,7 @@ class Remote:
 
 
 class Solution:
-    """The other end of the pipe."""
+    """The solution, at the other end of the pipe."""
 
     def __init__(self, requests: int, replies: int) -> None:
         self._requests = requests
@@ -104,14 +104,14 @@ class Solution:
         return reply
 
     def names(self) -> wire.Message:
-        """The public names that the answer defines, after it ran."""
+        """The public names that the solution defines, after it ran."""
         names = self._value(self._reply(), "names")
         if type(names) is not dict:
             raise SolutionError("what came is no reply")
         return {name: self._unpacked(value) for name, value in names.items()}
 
     def __call__(self, target: Remote, action: str, *arguments: object, **keywords: object) -> Any:
-        """Do something with an object of the answer, and take over what it did to its arguments."""
+        """Use an object of the solution, and apply its changes to the arguments."""
         packed = [self._packed(item) for item in arguments]
         named = {key: self._packed(item) for key, item in keywords.items()}
         request = {"object": target._handle, "action": action, "arguments": packed, "keywords": named}
@@ -124,7 +124,7 @@ class Solution:
         return result
 
     def program(self, text: str) -> str:
-        """The standard output of the answer, run as a program that reads this text."""
+        """The standard output of the solution, run as a program that reads this text."""
         output = self._value(self._asked({"input": text}), "result")
         return output if type(output) is str else ""
 
@@ -166,7 +166,7 @@ def _handle(value: object) -> Any:
 
 
 def _take_over(mine: object, now: object) -> None:
-    """Change an argument in place, as the answer did."""
+    """Change an argument in place, as the solution did."""
     if type(mine) is list and type(now) is list:
         mine[:] = now
     elif (type(mine) is dict and type(now) is dict) or (type(mine) is set and type(now) is set):
@@ -175,7 +175,7 @@ def _take_over(mine: object, now: object) -> None:
 
 
 def grade(solution: Solution, job: wire.Message) -> wire.Message:
-    """Run the tests: how many passed of how many, and why the first one didn't."""
+    """Run the tests; return how many passed of how many, and why the first one failed."""
     checks = _cases(solution, job["tests"]) if job["program"] else _tests(solution, job)
     passed, total, reason = 0, 0, ""
     for check in checks:
@@ -241,7 +241,7 @@ def _raising(error: Exception) -> Callable[[], None]:
 
 
 def _introduce(namespace: Names, names: wire.Message, codes: list[Any], entry_point: str | None) -> None:
-    """Give the tests the answer's names; never in the place of a builtin or of a module, unless it is what is asked."""
+    """Give the tests the solution's names; they never shadow a builtin or a module, except for the entry point."""
     used = {name for code in codes for name in _names(code)}
     for name in (used & sys.stdlib_module_names) - set(namespace) - {entry_point}:
         namespace[name] = importlib.import_module(name)

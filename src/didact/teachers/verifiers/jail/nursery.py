@@ -1,7 +1,7 @@
-"""The process from which supervisors are split off: it has imported what they need, and knows of no answer and no test.
+"""The process from which supervisors are forked: it has imported what they need, and knows no solution and no test.
 
-It is asked through a socket: each message names a working directory, and brings the two ends of pipes that the new
-supervisor is to read from and to write to.
+Requests come through a socket: each message names a working directory, and carries the two ends of pipes that the new
+supervisor reads from and writes to.
 """
 
 import gc
@@ -13,8 +13,8 @@ from . import supervise, wire
 
 
 def main() -> None:
-    """Start supervisors as asked at descriptor 0, until the other end is closed."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # supervisors bury themselves
+    """Start supervisors on requests from descriptor 0, until the other end is closed."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # supervisors are reaped automatically
     door = socket.socket(fileno=0)
     gc.freeze()
     while True:
@@ -25,7 +25,7 @@ def main() -> None:
             if os.fork() == 0:
                 _supervise(directory, given)
         except OSError:
-            pass  # the pipes are closed, by which the asker learns of it
+            pass  # the pipes are closed, which tells the client
         for descriptor in given:
             os.close(descriptor)
 

@@ -1,7 +1,7 @@
-"""The process that compares texts by means that can hang, or that run what a model wrote (SymPy evaluates text).
+"""The process that compares texts with code that can hang, or that runs what a model wrote (SymPy evaluates text).
 
-One process serves a verifier for as long as it lasts, behind the same walls; where an answer takes too long, it is
-killed and another one takes its place.
+One process serves a verifier for its lifetime, behind the same walls; if a text takes too long, the process is killed
+and replaced.
 """
 
 import json
@@ -13,7 +13,7 @@ from . import walls, wire
 
 
 def main() -> None:
-    """Read a set-up, then one request after the other, from descriptor 0; reply to descriptor 1."""
+    """Read a set-up, then requests, from descriptor 0; reply to descriptor 1."""
     setup = wire.receive(0)
     sys.path[:] = setup["paths"]
     kinds = {"regex": regex, "json_schema": json_schema, "numeric": numeric, "reasoning_gym": reasoning_gym}
@@ -36,12 +36,12 @@ def main() -> None:
 
 
 def regex(pattern: str, text: str) -> float:
-    """1 where the pattern is found anywhere in the text."""
+    """1 if the pattern is found anywhere in the text."""
     return float(re.search(pattern, text) is not None)
 
 
 def json_schema(schema: Any, text: str) -> float:
-    """1 where the text is JSON, bare or in the last fenced block, that fits the schema."""
+    """1 if the text is JSON, bare or in the last fenced block, that fits the schema."""
     from jsonschema import validators
 
     fenced = re.findall(r"```(?:json)?\s*\n(.*?)```", text, re.DOTALL)
@@ -54,13 +54,13 @@ def json_schema(schema: Any, text: str) -> float:
 
 
 def numeric(answer: str, text: str) -> float:
-    """1 where both mean the same number, set, interval, matrix or expression."""
+    """1 if both are the same number, set, interval, matrix or expression."""
     import logging
 
     import math_verify
 
     logging.disable(logging.CRITICAL)
-    # No time limits of its own: they are alarm signals, which only a main thread may have, and kill nothing in C.
+    # Without its own time limits: they are alarm signals, which work in the main thread only, and do not stop C code.
     gold, said = (_parsed(math_verify.parse, words) for words in (answer, text))
     if not gold:
         raise ValueError(f"the reference answer {answer!r} is no number and no expression")
@@ -68,7 +68,7 @@ def numeric(answer: str, text: str) -> float:
 
 
 def _parsed(parse: Any, text: str) -> list[Any]:
-    """As a formula where it has no words, else what is found in it."""
+    """Parse a text without words as a formula, others for the expressions in them."""
     formula = f"${text}$"
     words = re.search(r"(?<![\\A-Za-z])[A-Za-z]{2,}", text)
     tries = [text] if "$" in text or "boxed" in text else [text, formula] if words else [formula, text]
@@ -79,7 +79,7 @@ _SCORERS: wire.Message = {}
 
 
 def reasoning_gym(dataset: str, text: str, entry: wire.Message) -> float:
-    """What the task's own scorer says, in [0, 1]."""
+    """The score by the task's own scorer, in [0, 1]."""
     from reasoning_gym.factory import get_score_answer_fn
 
     if dataset not in _SCORERS:

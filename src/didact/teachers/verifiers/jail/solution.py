@@ -1,6 +1,6 @@
-"""The process that runs an answer. It knows the answer and what it is called with, and nothing of the tests.
+"""The process that runs a solution. It knows the solution and its arguments, and nothing of the tests.
 
-Whoever takes it over, by whatever trick, gains the power to return other values: which any answer has.
+Code that takes it over gains only the power to return other values, which any solution has.
 """
 
 import io
@@ -12,11 +12,11 @@ from typing import Any
 from . import walls, wire
 
 OUTPUT = 1 << 20
-"""Bytes of standard output that a program may write."""
+"""The limit of a program's standard output, in bytes."""
 
 
 def serve(requests: int, replies: int, source: str) -> None:
-    """Run the answer, and call its functions as the grader asks, until the grader is gone."""
+    """Run the solution, and call its functions on the grader's requests, until the grader is gone."""
     names: wire.Message = {"__name__": "solution"}
     objects: list[Any] = []
 
@@ -61,7 +61,7 @@ def _words(error: BaseException) -> str:
 
 
 def _do(target: Any, action: str, arguments: list[Any], keywords: wire.Message) -> Any:
-    """One of the things that a test may do with an object of the answer."""
+    """One of the operations that a test may apply to an object of the solution."""
     match action:
         case "call":
             return target(*arguments, **keywords)
@@ -83,7 +83,7 @@ def _do(target: Any, action: str, arguments: list[Any], keywords: wire.Message) 
 
 
 def serve_program(requests: int, replies: int, source: str, limits: wire.Message) -> None:
-    """Run the answer as a program, once for each text that it is to read, until the grader is gone."""
+    """Run the solution as a program, once for each input, until the grader is gone."""
     while True:
         text = wire.receive(requests)["input"]
         output, sink = os.pipe()

@@ -1,7 +1,7 @@
-"""Starts the two processes of one answer behind their walls, and ends them, whatever they did.
+"""Starts the two processes of one solution behind their walls, and ends them, whatever they did.
 
-It runs neither the answer nor the tests. Its own input is first the answer, then the tests: the process that runs the
-answer is split off before the tests are read, and so never has them in its memory.
+It runs neither the solution nor the tests. It reads first the solution, then the tests: the process that runs the
+solution is forked before the tests are read, and so never has them in its memory.
 """
 
 import os
@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from . import grader, solution, walls, wire
 
 ENTRIES, BYTES = 256, 16 << 20
-"""What the working directory may hold."""
+"""The limit of the working directory's size, in bytes."""
 
 
 def main() -> None:
-    """Read an answer and tests from descriptor 0, and write what came of it to descriptor 1."""
+    """Read a solution and tests from descriptor 0, and write the outcome to descriptor 1."""
     answer = wire.receive(0)
     walls.adopt_orphans()
     network = walls.leave_network()
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def _start(keep: Sequence[int], work: Callable[[], None]) -> int:
-    """Split off a process that has these descriptors and no others."""
+    """Fork a process that has these descriptors and no others."""
     child = os.fork()
     if child:
         return child
@@ -109,7 +109,7 @@ def _overfull(directory: str) -> bool:
 
 
 def _end(children: list[int]) -> None:
-    """Kill and bury the two processes, and whatever they left behind."""
+    """Kill and reap the two processes and their descendants."""
     while children:
         for child in children:
             try:

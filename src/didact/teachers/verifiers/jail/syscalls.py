@@ -1,6 +1,6 @@
 """The system calls that the sandbox refuses, as a seccomp filter (classic BPF, see seccomp(2)).
 
-It lists what is refused, since Python needs several hundred calls; what is newer than the list is refused altogether.
+It lists the refused calls, since Python needs several hundred; all calls newer than the list are refused.
 """
 
 import errno
@@ -8,10 +8,10 @@ import struct
 
 NUMBERS: dict[str, tuple[int | None, int | None]] = {
     # name: (x86_64, aarch64), from the kernel's unistd headers.
-    # The network; rings of requests walk past every filter.
+    # The network; io_uring bypasses every filter.
     "socket": (41, 198),
     "io_uring_setup": (425, 425),
-    # Other processes: looking into them, signalling them, changing how they run.
+    # Other processes: inspecting them, signalling them, changing how they run.
     "ptrace": (101, 117),
     "process_vm_readv": (310, 270),
     "process_vm_writev": (311, 271),
@@ -34,7 +34,7 @@ NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "ioprio_set": (251, 30),
     "migrate_pages": (256, 238),
     "move_pages": (279, 239),
-    # New processes and programs, and leaving the group that is ended together.
+    # New processes and programs, and leaving the process group.
     "fork": (57, None),
     "vfork": (58, None),
     "execve": (59, 221),
@@ -43,7 +43,7 @@ NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "setpgid": (109, 154),
     "unshare": (272, 97),
     "setns": (308, 268),
-    # What Landlock leaves open of files: owners, modes, times, attributes, lengths.
+    # Changes of files that Landlock does not cover: owners, modes, times, attributes, lengths.
     "chmod": (90, None),
     "fchmod": (91, 52),
     "fchmodat": (268, 53),
@@ -64,7 +64,7 @@ NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "truncate": (76, 45),
     "name_to_handle_at": (303, 264),
     "open_by_handle_at": (304, 265),
-    # Memory and queues that no limit counts, or that outlive the process.
+    # Memory and queues that no limit covers, or that outlive the process.
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
     "shmget": (29, 194),
@@ -101,10 +101,10 @@ NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "acct": (163, 89),
     "syslog": (103, 116),
 }
-"""Refused whatever they are given."""
+"""Refused with any arguments."""
 
 ABSENT: dict[str, tuple[int | None, int | None]] = {"clone3": (435, 435), "openat2": (437, 437)}
-"""Said not to exist, so that the C library takes the older call, whose arguments the filter can see."""
+"""Reported as missing, so that the C library uses the older call, whose arguments the filter can see."""
 
 _TRUNCATING = 0o1003  # the access mode and O_TRUNC
 RULES: list[tuple[str, tuple[int | None, int | None], int, int, int, bool]] = [
@@ -124,7 +124,7 @@ RULES: list[tuple[str, tuple[int | None, int | None], int, int, int, bool]] = [
 ]
 
 NEWEST = 450
-"""The first number that the list doesn't know."""
+"""The first number beyond the list."""
 
 _LOAD, _EQUAL, _AT_LEAST, _AND, _RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
@@ -155,6 +155,6 @@ def program(machine: str, audit: int) -> bytes:
             look = [_step(_LOAD, 16 + 8 * argument), _step(_AND, mask)]
             steps += [_step(_EQUAL, number, 0, 5), *look, _step(_EQUAL, value, *((0, 1) if equal else (1, 0))), refused]
             steps.append(_step(_LOAD, 0))
-    # Also refuses x86's second numbering (x32), which begins at 2**30.
+    # Also refuses x86's second numbering (x32), which starts at 2**30.
     steps += [_step(_AT_LEAST, NEWEST, 0, 1), _step(_RETURN, _ERRNO | errno.ENOSYS), _step(_RETURN, _ALLOW)]
     return b"".join(steps)

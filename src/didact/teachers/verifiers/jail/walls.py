@@ -1,9 +1,9 @@
-"""The walls of the sandbox: what a process gives up, for good, before it runs anything that isn't trusted.
+"""The walls of the sandbox: the rights that a process drops, permanently, before it runs untrusted code.
 
-Four layers, each by the kernel's own means, none of which needs a privilege: resource limits; Landlock (files are read
-and written only below named directories, no signals leave the sandbox); a seccomp filter (no sockets, no processes, no
-signals, no changes of files' owners, modes and times); and, where a user namespace may be made, an empty network and
-no capability over the host. They are inherited by threads and children and cannot be undone.
+There are four layers, each enforced by the kernel, none of which needs a privilege: resource limits; Landlock (files
+are read and written only below named directories, no signals leave the sandbox); a seccomp filter (no sockets, no
+processes, no signals, no changes of files' owners, modes and times); and, where a user namespace may be made, an empty
+network and no capability over the host. They are inherited by threads and children and cannot be undone.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from . import syscalls
 
 NEEDED = ("limits", "landlock", "seccomp")
-"""The layers without which the sandbox counts as weak."""
+"""The layers without which the sandbox is weak."""
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_CHILD_SUBREAPER = 1, 4, 22, 36
 _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 24, 38
@@ -34,13 +34,13 @@ def _libc() -> ctypes.CDLL:
 
 
 def adopt_orphans() -> None:
-    """Become the parent of whatever descendant loses its own, so that it can be ended."""
+    """Become the parent of orphaned descendants, so that they can be killed."""
     if sys.platform.startswith("linux"):
         _libc().prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def leave_network() -> bool:
-    """Move into a user namespace of one's own with an empty network; False where that is not permitted."""
+    """Move into a new user namespace with an empty network; False if that is not permitted."""
     if not sys.platform.startswith("linux"):
         return False
     return _libc().unshare(_CLONE_NEWUSER | _CLONE_NEWNET | _CLONE_NEWIPC) == 0
@@ -49,18 +49,18 @@ def leave_network() -> bool:
 def confine(
     *, readable: Sequence[str], writable: Sequence[str], seconds: float, memory: int, processes: bool = False
 ) -> list[str]:
-    """Give up every right that running a program doesn't need; there is no way back.
+    """Drop every right that running a program does not need, irrevocably.
 
     Args:
-        readable: directories and files that may be read, with all that lies below.
-        writable: directories in which files may be read, made, changed and removed.
+        readable: directories and files that may be read, with everything below.
+        writable: directories in which files may be read, created, changed and removed.
         seconds: of processor time.
         memory: bytes of address space.
         processes: whether children may still be started; the seccomp filter, or the hook where a layer is missing,
-            then has to be put on in each of them.
+            must then be installed in each of them.
 
     Returns:
-        The layers that hold: of `limits`, `landlock`, `seccomp`; `hook` where one of the others is missing.
+        The active layers: of `limits`, `landlock`, `seccomp`; `hook` where one of the others is missing.
     """
     layers = ["limits"]
     _limit(seconds, memory)
@@ -105,7 +105,7 @@ def _drop_privileges() -> None:
 
 
 def _landlock(readable: Sequence[str], writable: Sequence[str]) -> bool:
-    """Hide the file system but for these paths; False where the kernel has no Landlock."""
+    """Hide the file system except for these paths; False if the kernel has no Landlock."""
     libc = _libc()
     abi = libc.syscall(444, None, ctypes.c_size_t(0), 1)
     if abi < 1:
@@ -128,7 +128,7 @@ def _allow(libc: ctypes.CDLL, ruleset: int, path: str, rights: int) -> bool:
     try:
         place = os.open(path, getattr(os, "O_PATH", 0) | os.O_CLOEXEC)
     except OSError:
-        return True  # what isn't there needs no leave
+        return True  # a missing path needs no permission
     rights = rights if os.path.isdir(path) else rights & _READ_FILE_ONLY  # noqa: PTH112 - pathlib is slow to import
     rule = struct.pack("=Qi", rights, place)
     added = libc.syscall(445, ruleset, 1, rule, 0) == 0
@@ -137,7 +137,7 @@ def _allow(libc: ctypes.CDLL, ruleset: int, path: str, rights: int) -> bool:
 
 
 def seal() -> bool:
-    """Put the seccomp filter on this process; False where the kernel or the processor has none.
+    """Install the seccomp filter in this process; False if the kernel or the processor has none.
 
     From then on: no sockets, no new processes or programs, no signals, no tracing, no changes of files' owners, modes
     and times, and no system call that is newer than this filter.
@@ -151,7 +151,7 @@ def seal() -> bool:
 
 
 def hook(writable: Sequence[str]) -> None:
-    """The weak fallback: Python's own audit events. Whoever reaches C (ctypes, a bug) walks past it."""
+    """The weak fallback: Python's own audit events. Code that reaches C (ctypes, a bug) bypasses it."""
     forbidden = ("socket.", "subprocess.", "ctypes.", "os.fork", "os.exec", "os.posix_spawn", "os.spawn", "os.system")
     changing = ("os.kill", "os.chmod", "os.chown", "os.link", "os.symlink", "os.truncate", "os.utime", "os.setxattr")
     moving = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "shutil.")

@@ -1,7 +1,7 @@
 """Messages between processes that don't trust each other: a length and JSON, of plain data only.
 
-What arrives is checked and built anew from None, booleans, numbers, strings, bytes, lists, tuples, sets and
-dictionaries of exactly these types: a value has no behaviour of its own that could fool a comparison.
+Incoming messages are checked and rebuilt from None, booleans, numbers, strings, bytes, lists, tuples, sets and
+dictionaries of exactly these types: a value has no behaviour of its own that could deceive a comparison.
 """
 
 import json
@@ -11,13 +11,13 @@ from collections.abc import Callable
 from typing import Any
 
 Message = dict[str, Any]
-"""What is sent: what JSON can hold, by name."""
+"""A message: JSON values by name."""
 LARGEST = 4 << 20
-"""Bytes in a message; what is longer is refused."""
+"""The largest size of a message, in bytes."""
 
 
 class WireError(Exception):
-    """The other side sent something that is no message, or none at all."""
+    """The other side sent an invalid message, or none at all."""
 
 
 class NotPlainError(Exception):
@@ -25,14 +25,14 @@ class NotPlainError(Exception):
 
 
 def send(descriptor: int, message: object) -> None:
-    """Send what JSON can hold."""
+    """Send a JSON value."""
     data = memoryview(frame(message))
     while data:
         data = data[os.write(descriptor, data) :]
 
 
 def frame(message: object) -> bytes:
-    """A message as it is sent: four bytes of length, and JSON."""
+    """Encode a message: four bytes of length, and JSON."""
     body = json.dumps(message).encode()
     if len(body) > LARGEST:
         raise WireError("the message is too long")
@@ -40,10 +40,10 @@ def frame(message: object) -> bytes:
 
 
 def parse(data: bytes) -> Any:
-    """The message that `frame` was given.
+    """Decode a message of `frame`.
 
     Raises:
-        WireError: it is none, or not whole.
+        WireError: it is invalid or incomplete.
     """
     if len(data) < 4 or len(data) != 4 + struct.unpack_from("<I", data)[0]:
         raise WireError("the message is not whole")
@@ -54,10 +54,10 @@ def parse(data: bytes) -> Any:
 
 
 def receive(descriptor: int) -> Any:
-    """The next message.
+    """Receive the next message.
 
     Raises:
-        WireError: the other side is gone, or what came is no message.
+        WireError: the other side is gone, or sent an invalid message.
     """
     (size,) = struct.unpack("<I", _exactly(descriptor, 4))
     if size > LARGEST:
@@ -66,7 +66,7 @@ def receive(descriptor: int) -> Any:
 
 
 def _exactly(descriptor: int, size: int) -> bytes:
-    # Straight from the descriptor, without a buffer that could hold what another process is to read.
+    # Straight from the descriptor, without a buffer that could take data meant for another process.
     parts = []
     while size:
         part = os.read(descriptor, min(size, 1 << 20))
@@ -78,11 +78,11 @@ def _exactly(descriptor: int, size: int) -> bytes:
 
 
 def pack(value: Any, other: Callable[[Any], Any]) -> Any:
-    """Plain data as what JSON can hold, each container with its type in front.
+    """Encode plain data as JSON values, each container with its type in front.
 
     Args:
-        value: what is to be sent; instances of subclasses go as the plain type that they extend.
-        other: makes a JSON value of what is not plain; may raise `NotPlainError`.
+        value: the value; instances of subclasses are sent as the plain type that they extend.
+        other: encodes values that are not plain; may raise `NotPlainError`.
     """
     if value is None or type(value) in (bool, int, float, str):
         return value
@@ -105,14 +105,14 @@ _CONTAINERS: dict[str, Callable[[Any], Any]] = {"list": list, "tuple": tuple, "s
 
 
 def unpack(message: Any, other: Callable[[Any], Any]) -> Any:
-    """What `pack` was given, built anew.
+    """Rebuild a value from the result of `pack`.
 
     Args:
-        message: what came.
-        other: makes a value of what `pack`'s `other` made.
+        message: the message.
+        other: decodes the results of `pack`'s `other`.
 
     Raises:
-        WireError: it is nothing that `pack` makes.
+        WireError: it is not a result of `pack`.
     """
     if message is None or type(message) in (bool, int, float, str):
         return message
