@@ -48,7 +48,7 @@ def test_answers_that_cannot_be_written_to_their_end():
     share = sum(len(question.completion) == 2 for question in train) / len(train)
     said = checks["answers"]
     assert said.level == "warn"
-    assert said.detail.startswith(f"{share:.0%} of the data's own answers are longer than max_new_tokens = 2")
+    assert said.detail.startswith(f"{share:.0%} of the data's own completions are longer than max_new_tokens = 2")
     assert "the longest has 3 tokens" in said.detail
 
 
@@ -62,12 +62,12 @@ def test_conversations_and_templates(tmp_path):
     assert plain["chat"].level == "warn"
     assert "plain prompts" in plain["chat"].detail
     assert "Student hf:" in plain["tokenizer"].detail
-    assert "5 more are scored and mean nothing" in plain["tokenizer"].detail
+    assert "5 more in the head are unused" in plain["tokenizer"].detail
 
 
 def test_capped_scores_are_said(tmp_path):
     save_model(tmp_path / "model", "gemma2")
-    assert "scores are capped at 3." in found("sft", student=str(tmp_path / "model"))["tokenizer"].detail
+    assert "logits are capped at 3." in found("sft", student=str(tmp_path / "model"))["tokenizer"].detail
 
 
 def test_questions_and_runs_that_leak(tmp_path):
