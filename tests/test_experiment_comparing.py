@@ -83,10 +83,10 @@ def test_arms_by_name_and_by_mapping():
     ("arms", "settings", "said"),
     [
         (["supervised", "distil"], {}, "There is no method or baseline 'distil'. Did you mean distill"),
-        (["supervised", "supervised"], {}, "The arm 'supervised' is there twice"),
+        (["supervised", "supervised"], {}, "The arm 'supervised' is given twice"),
         (["supervised", "supervised,steps=5"], {}, "The arm 'supervised,steps=5' has its own budget"),
         (["supervised", "distill"], {}, "The method 'distill' needs a teacher"),
-        (["label_spreading"], {}, "Only baselines were named"),
+        (["label_spreading"], {}, "Only baselines are given"),
         ([], {}, "There is no arm to compare"),
         (["supervised"], {"baselines": "ridge"}, "There is no baseline 'ridge' for these data"),
         (["supervised"], {"seeds": ()}, "seeds is empty"),

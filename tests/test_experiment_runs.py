@@ -104,7 +104,7 @@ def test_a_run_teaches_another(tmp_path):
         assert result.teacher["accuracy"] == taught.metrics["accuracy"]
         assert not [note for note in result.notes if "split" in note]
     other = didact.run(method="distill", teacher=str(run), seed=3, **{**QUICK, "steps": 2})
-    assert "taught on another split of these data" in other.notes[0]
+    assert "trained on another split of these data" in other.notes[0]
     assert "split_seed=0" in other.notes[0]
 
 

@@ -84,7 +84,7 @@ def test_places_that_hold_no_model(tmp_path):
 
 def test_a_teacher_that_is_missing_or_not_wanted():
     refused(ConfigError, "'gkd' needs a teacher", "hf:DIR", method="gkd")
-    refused(ConfigError, "teacher is", "no use for a teacher", method="sft", teacher=LEARNER)
+    refused(ConfigError, "teacher is", "does not use a teacher", method="sft", teacher=LEARNER)
 
 
 def test_a_beginning_that_nobody_could_tell():
@@ -252,7 +252,7 @@ def test_a_checkpoint_of_another_architecture(tmp_path):
     stored.write_text(stored.read_text().replace(LEARNER, "decoder:2x32:32"))
     with pytest.raises(CheckpointError, match="is of another model or method") as caught:
         didact.resume(tmp_path / "run", progress=False)
-    assert "begin anew" in str(caught.value)
+    assert "start a new run" in str(caught.value)
 
 
 # ---- the command line

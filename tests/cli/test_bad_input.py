@@ -284,7 +284,7 @@ def test_a_directory_that_cannot_be_made(refused):
         (["run", "supervised", "--student", "mpl:4"], "student is 'mpl:4'"),
         (["run", "supervised", "--device", "gpu"], "device is 'gpu', which is not there"),
         (["run", "mutual_learning", "--micro-batch", "0"], "micro_batch is 0, but must be at least 1."),
-        (["run", "supervised", "extra"], "The word 'extra' is one too many."),
+        (["run", "supervised", "extra"], "The argument 'extra' is one too many."),
         (["distill"], "The method 'distill' needs a teacher"),
         (["compare", "supervised", "--seeds", "4-0"], "seeds is '4-0', but must be like 0-4"),
         (["compare"], "The following arguments are required: METHOD."),
@@ -314,5 +314,5 @@ def test_the_doctor_fails_with_a_status_of_one(tmp_path, monkeypatch, capsys):
     words = ["--data", "table.csv", "--target", "kind", "--teacher", onnx_of([1, 2, 0])]
     assert main(["doctor", "distill", *words]) == 1
     out = capsys.readouterr().out
-    assert "It would not work." in out
+    assert "The run would fail." in out
     assert "✗ fail" in out

@@ -266,7 +266,7 @@ def forest(work):
 def test_a_forest_teaches_a_net_on_a_table_that_someone_just_made(forest, capsys):
     words = ["--teacher", forest, "--student", "mlp:16", "--data", "table.csv", "--target", "kind", "--labels", "30"]
     assert main(["doctor", "distill", *words[:2], *words[4:]]) == 0
-    assert "Nothing stands in the way." in capsys.readouterr().out
+    assert "The run is ready." in capsys.readouterr().out
     assert main(["distill", *words, "--steps", "150", "--lr", "0.02"]) == 0
     out = capsys.readouterr().out
     run = Path("runs/distill-table-001")

@@ -34,7 +34,7 @@ def test_from_teaching_to_talking(work, capsys, monkeypatch):
     assert run_of("first", *grpo)["sampling"]["samples"] == 2
     out = capsys.readouterr().out
     assert "accuracy (%)" in out
-    assert "talk     didact chat first" in out
+    assert "chat     didact chat first" in out
     assert max(map(len, out.splitlines())) <= 80
 
     words = ["distill", "--teacher", "first", "--student", "llama", "--data", "prompts.jsonl", "--on-policy"]
@@ -76,14 +76,14 @@ def test_export(work, capsys):
     for words in (["--to", "onnx"], [], ["--to", "hf", "--out", "elsewhere/model"]):
         assert main(["export", "run", *words]) == 2
         said = capsys.readouterr().err
-        assert "--to hf would work" in said or "is there already" in said
+        assert "--to hf would work" in said or "exists already" in said
 
 
 def test_doctor_show_and_list(work, capsys):
     words = ["--student", "llama", "--data", "prompts.jsonl", "--sampling", "max_new_tokens=4,samples=2"]
     assert main(["doctor", "grpo", *words, "--verifier", "numeric"]) == 0
     out = capsys.readouterr().out
-    assert "It would run, but see above." in out
+    assert "The run would work, but see above." in out
     assert max(map(len, out.splitlines())) <= 80
     assert main(["doctor", "grpo", *words]) == 1
     assert "verifier is not given" in " ".join(capsys.readouterr().out.split())

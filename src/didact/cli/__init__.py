@@ -1,4 +1,4 @@
-"""The command line. Importing it, its help and `didact list` don't import torch."""
+"""The command line. Importing it, its help and `didact list` do not import torch."""
 
 import contextlib
 import errno
@@ -12,24 +12,24 @@ from didact.errors import ConfigError, DidactError
 
 EXIT_CODES = {
     0: "done",
-    1: "`didact doctor` found something that would fail",
-    2: "refused: something given cannot work, and the sentence says what would",
-    3: "paused: a monitor asked for it, or the disk is full; `didact resume` goes on",
-    4: "stopped: a monitor ended it",
-    130: "interrupted by Ctrl-C, a request to terminate or a hangup, after a checkpoint; `didact resume` goes on",
+    1: "`didact doctor` found a check that fails",
+    2: "refused: an input cannot work; the message says what would",
+    3: "paused by a monitor, or because the disk is full; `didact resume` continues",
+    4: "stopped by a monitor",
+    130: "interrupted by SIGINT (Ctrl-C), SIGTERM or SIGHUP, after a checkpoint; `didact resume` continues",
 }
-"""What the command's exit status means."""
+"""The exit codes of the command and their meaning."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Errors of writing that more room would mend."""
+"""Write errors because of a full disk."""
 TOGETHER = ("run", "distill", "resume")
-"""The commands that several processes can carry out together."""
+"""The commands that run in several processes."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        argv: the words after `didact`; those of the process by default.
+        argv: the arguments after `didact`; by default those of the process.
 
     Returns:
         One of `EXIT_CODES`.
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _refuse_several(words)
             if os.environ["RANK"] == "0":
                 return _dispatch(words)
-            # The first process speaks for all.
+            # Only the first process prints.
             with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # noqa: PTH123 - pathlib, as above
                 return _dispatch(words)
         except DidactError as error:
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except OSError as error:
             where = error.filename or "while writing"
             if error.errno in FULL:
-                _complain(f"The disk is full ({where}). Make room, then go on with: didact resume RUN")
+                _complain(f"The disk is full ({where}). Free some space, then continue with: didact resume RUN")
                 return 3
             _complain(f"{where} cannot be read or written: {error.strerror or error}.")
             return 2
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _refuse_several(words: list[str]) -> None:
     if words[:1] and words[0] not in TOGETHER:
         raise ConfigError(
-            f"`didact {words[0]}` was begun in {os.environ['WORLD_SIZE']} processes, but only "
+            f"`didact {words[0]}` was started in {os.environ['WORLD_SIZE']} processes, but only "
             f"{', '.join(TOGETHER)} can use them; start it without torchrun."
         )
 
@@ -74,7 +74,7 @@ def _refuse_several(words: list[str]) -> None:
 def _dispatch(words: list[str]) -> int:
     from didact.cli import top
 
-    # `package.module` and `package.module:factory` mean the user's own, which lie where the command is given.
+    # Custom code, `package.module` and `package.module:factory`, is imported from the working directory.
     if "" not in sys.path and os.getcwd() not in sys.path:  # noqa: PTH109 - pathlib's import would cost more than the call
         sys.path.append(os.getcwd())  # noqa: PTH109
     if not words or words[0].startswith("-"):
@@ -98,7 +98,7 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _asked_by_file(words: list[str]) -> contextlib.AbstractContextManager[None]:
-    """Trust what the words say, where they name a file of configuration, but not what that file says."""
+    """Trust what the arguments name, but not what a configuration file among them names."""
     split = [part for word in words for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
     file = dict(itertools.pairwise(split)).get("--config")
     return contextlib.nullcontext() if file is None else trusting.untrusted(file, words)

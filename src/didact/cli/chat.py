@@ -1,4 +1,4 @@
-"""Talking to a language model in the terminal."""
+"""Chat with a language model in the terminal."""
 
 import sys
 from collections.abc import Iterator
@@ -16,41 +16,41 @@ ENDS = ("/quit", "/exit")
 
 
 def chat(model: str, *, temperature: float, max_new_tokens: int, seed: int = 0) -> None:
-    """Answer what is written, line by line, until the end of the input or `/quit`.
+    """Answer each line of the input until its end or `/quit`.
 
-    A model with a chat template is given the whole conversation, without its beginning once that is too long for the
-    context, and `/new` begins another one; a model without is given each line alone.
+    A model with a chat template reads the whole conversation, without its oldest turns once it exceeds the context, and
+    `/new` starts a new one. A model without a chat template reads each line alone.
 
     Args:
         model: the directory of a run or of a model, or `hf:NAME`.
-        temperature: 0 answers greedily.
-        max_new_tokens: the longest answer.
-        seed: of the draws.
+        temperature: the sampling temperature; 0 is greedy.
+        max_new_tokens: the maximal length of an answer.
+        seed: the seed of sampling.
 
     Raises:
-        DidactError: there is no such model.
+        DidactError: There is no such model.
     """
     from didact.parts.models import build_causal
     from didact.rollouts import Sampler, Sampling
 
     if not model.startswith("hf:") and not Path(model).exists():
-        raise DataError(f"There is no run or model {model!r} to talk to; give a directory, or hf:NAME.")
+        raise DataError(f"There is no run or model {model!r} to chat with; give a directory, or hf:NAME.")
     learner = build_causal(model).eval()
     sampler = Sampler(learner, Sampling(temperature=temperature, max_new_tokens=max_new_tokens), seed=seed)
-    talking = sys.stdin.isatty()
-    if talking:
-        sys.stdout.write(f"Talking to {model}. /quit ends, /new forgets what was said.\n")
-    said: list[dict[str, str]] = []
-    for turn, line in enumerate(_lines(talking)):
+    interactive = sys.stdin.isatty()
+    if interactive:
+        sys.stdout.write(f"Chat with {model}. /quit ends, /new starts a new conversation.\n")
+    messages: list[dict[str, str]] = []
+    for turn, line in enumerate(_lines(interactive)):
         if line == "/new":
-            said = []
+            messages = []
             continue
-        said = [*said, {"role": "user", "content": line}] if learner.tokenizer.chat_template else []
-        while len(said) > 2 and _length(learner, said) + max_new_tokens > learner.context:
-            said = said[2:]
-        question = Question(id=turn, prompt=line, messages=tuple(said))
+        messages = [*messages, {"role": "user", "content": line}] if learner.tokenizer.chat_template else []
+        while len(messages) > 2 and _length(learner, messages) + max_new_tokens > learner.context:
+            messages = messages[2:]
+        question = Question(id=turn, prompt=line, messages=tuple(messages))
         answer = _answer(sampler, learner, question, turn)
-        said = [*said, {"role": "assistant", "content": answer}] if said else []
+        messages = [*messages, {"role": "assistant", "content": answer}] if messages else []
         sys.stdout.write(answer + "\n")
         sys.stdout.flush()
 
@@ -59,14 +59,14 @@ def _answer(sampler: "Sampler", learner: "CausalLearner", question: Question, tu
     return sampler.sample([learner.tokenizer.prompt(question)], [question.id], visit=turn).texts[0]
 
 
-def _length(learner: "CausalLearner", said: list[dict[str, str]]) -> int:
-    return len(learner.tokenizer.prompt(Question(id=0, prompt="", messages=tuple(said))))
+def _length(learner: "CausalLearner", messages: list[dict[str, str]]) -> int:
+    return len(learner.tokenizer.prompt(Question(id=0, prompt="", messages=tuple(messages))))
 
 
-def _lines(talking: bool) -> Iterator[str]:
-    """What is written, without what is empty."""
+def _lines(interactive: bool) -> Iterator[str]:
+    """The lines of the input, without empty ones."""
     while True:
-        if talking:
+        if interactive:
             sys.stdout.write("> ")
             sys.stdout.flush()
         line = sys.stdin.readline()

@@ -1,4 +1,4 @@
-"""What the commands print about claims. Importing it doesn't import torch."""
+"""Output of the commands about claims. Importing it does not import torch."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -18,10 +18,10 @@ _STYLES = {"replicated": "bold green", "not replicated": "bold yellow", "opposit
 
 
 class Progress:
-    """A line that shows how far a replication is, over arms and seeds, where the terminal is one.
+    """A status line with the progress of a replication over arms and seeds, if the output is a terminal.
 
     Args:
-        total: how many results there will be.
+        total: the number of results.
     """
 
     def __init__(self, total: int) -> None:
@@ -36,7 +36,7 @@ class Progress:
         self._status.stop()
 
     def __call__(self, method: str, arm: str, seed: int, result: "ArmResult") -> None:
-        """Take note of a result."""
+        """Count and show a result."""
         from didact.evaluation import wording
 
         self.count += 1
@@ -46,7 +46,7 @@ class Progress:
 
 
 def print_outcome(found: "Replication | tuple[str, DidactError]") -> int:
-    """Print a claim that was run again, or why it could not be; 1 for an error, else 0."""
+    """Print a replicated claim, or the error that ended it; returns 1 for an error, else 0."""
     out = show.console()
     if isinstance(found, tuple):
         name, error = found
@@ -70,7 +70,7 @@ def print_outcome(found: "Replication | tuple[str, DidactError]") -> int:
 
 
 def print_claim(entry: Values) -> None:
-    """Print what a method needs, how it is used, and its claim with the figures that are stored."""
+    """Print the needs and use of a method, and its claim with the stored figures."""
     out = show.console()
     out.print()
     show.line("needs", ", ".join([*entry["needs"]]))

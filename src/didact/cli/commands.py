@@ -1,4 +1,4 @@
-"""What the commands do. Whatever needs torch is imported when a command that needs it runs."""
+"""Implementations of the commands. Torch is imported only by the commands that need it."""
 
 import argparse
 import dataclasses
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
     from didact.experiment.running import RunResult
 
 SEEDS = 10_000
-"""That a comparison may have."""
+"""Maximal number of seeds of a comparison."""
 STATUS_CODES = {"done": 0, "paused": 3, "stopped": 4, "interrupted": 130}
 
 
 def settings(namespace: argparse.Namespace, **fixed: object) -> Document:
-    """The values of a run: those of its file of configuration, and over them the flags that were given.
+    """The values of a run: those of its configuration file, overridden by the given flags.
 
     Args:
-        namespace: what the parser found.
+        namespace: the parsed arguments.
         fixed: values that override both.
 
     Returns:
-        Fields of `RunConfig` by flag; a budget in flags replaces the file's as a whole.
+        Fields of `RunConfig` by flag; a budget in flags replaces the whole budget of the file.
     """
     from didact.experiment import config as configs
     from didact.experiment import reading
 
     values = configs.flatten(reading.read_file(namespace.config)) if namespace.config else {}
-    # Whom to trust is the user's to say, not a file's.
+    # Only the user decides what to trust, not a file.
     values.pop("trust", None)
     given = flags.flag_values(namespace)
     if "budget" in given:
@@ -154,7 +154,7 @@ def parse_seeds(words: str) -> list[int]:
     """Read `0-4` or `1,2,5-7` as seeds.
 
     Raises:
-        ConfigError: It cannot be read.
+        ConfigError: The seeds cannot be read.
     """
     found: list[int] = []
     for part in words.split(","):
@@ -257,10 +257,10 @@ def _export(namespace: argparse.Namespace) -> int:
 
 
 def _export_language(student: Path, namespace: argparse.Namespace) -> int:
-    """A language model lies in its run as a Hugging Face directory already, which is copied where one is wanted."""
+    """Copy a delivered language model, which is a Hugging Face directory already."""
     if namespace.to != "hf":
         raise ConfigError(
-            f"to is {namespace.to!r}, but {student.parent} delivered a language model, which is kept as a Hugging Face "
+            f"to is {namespace.to!r}, but {student.parent} delivered a language model, stored as a Hugging Face "
             "directory; --to hf would work."
         )
     from didact.cli import show
@@ -268,7 +268,7 @@ def _export_language(student: Path, namespace: argparse.Namespace) -> int:
     out = Path(namespace.out) if namespace.out else student
     if out != student:
         if out.exists():
-            raise ConfigError(f"out is {str(out)!r}, which is there already; give another place.")
+            raise ConfigError(f"out is {str(out)!r}, which exists already; give another path.")
         shutil.copytree(student, out)
     show.line("written" if out != student else "there", str(out))
     return 0
@@ -287,4 +287,4 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "chat": _chat,
     "export": _export,
 }
-"""What each command does with its words: its exit status; a `DidactError` where something given cannot work."""
+"""The implementation of each command: returns the exit status, and raises `DidactError` for inputs that cannot work."""

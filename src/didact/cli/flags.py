@@ -1,4 +1,4 @@
-"""Flags of the command line, made from the fields of `RunConfig` and of a method's `Config`."""
+"""Flags of the command line, generated from the fields of `RunConfig` and of a method's `Config`."""
 
 import argparse
 import ast
@@ -13,18 +13,18 @@ from didact.experiment.reading import ALIASES
 from didact.options import PACKAGE, Option, find_class, read_options
 
 ELSEWHERE = ("method", "options", "budget")
-"""The fields of a run that are no flags, or flags of another kind."""
+"""The fields of a run that have no flag, or are added separately."""
 _BUDGET_HELP = {
     "budget": "when to stop, on one axis or several: steps=500,seconds=60",
-    "steps": "stop after so many steps",
-    "epochs": "stop after so many passes over the examples",
-    "seconds": "stop after so much time",
+    "steps": "stop after N steps",
+    "epochs": "stop after N passes over the examples",
+    "seconds": "stop after N seconds",
 }
 
 
 @cache
 def run_groups() -> dict[str, dict[str, Option]]:
-    """The fields of `RunConfig` by flag, those of each table together, read from the source."""
+    """The fields of `RunConfig` by flag, grouped by table, read from the source."""
     config = PACKAGE / "experiment" / "config.py"
     groups: dict[str, dict[str, Option]] = {"run": {}}
     for option in read_options(config, "RunConfig"):
@@ -41,16 +41,16 @@ def run_groups() -> dict[str, dict[str, Option]]:
 
 @cache
 def run_options() -> dict[str, Option]:
-    """The fields of `RunConfig` and of its tables by flag."""
+    """The fields of `RunConfig` and of its tables, by flag."""
     groups = run_groups().values()
     return {flag: dataclasses.replace(option, name=flag) for group in groups for flag, option in group.items()}
 
 
 def add_run_flags(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for each field of `RunConfig`, those of a table in a group, and those of the budget.
+    """Add a flag for each field of `RunConfig`, in a group per table, and those of the budget.
 
     Args:
-        parser: gets the flags; only those that are given show up in its result.
+        parser: receives the flags; its result contains only those that are given.
     """
     for title, names in run_groups().items():
         group = parser.add_argument_group(title)
@@ -67,7 +67,7 @@ def add_method_flags(parser: argparse.ArgumentParser, title: str, options: Seque
     """Add a flag for each option of a method, in a group of their own.
 
     Raises:
-        ConfigError: An option has the name of one that every run has.
+        ConfigError: An option has the name of an option of every run.
     """
     if not options:
         return
@@ -79,7 +79,7 @@ def add_method_flags(parser: argparse.ArgumentParser, title: str, options: Seque
 
 
 def add_flag(group: Any, option: Option, *, others: Sequence[str] = (), dest: str | None = None) -> None:
-    """Add the flag of one option; its value stays a word, which is converted and checked later."""
+    """Add the flag of one option; its value stays a string, which is converted and checked later."""
     names = ["--" + name.replace("_", "-") for name in (option.name, *others)]
     words = _help(option)
     if option.type == "bool":
@@ -103,17 +103,17 @@ def add_run_flag(parser: argparse.ArgumentParser, name: str) -> None:
 
 
 def trusted_names(namespace: argparse.Namespace) -> tuple[str, ...]:
-    """What `--trust` names, once or several times, with commas or without."""
+    """The names in `--trust`, which may be repeated or contain commas."""
     words = ",".join(getattr(namespace, "trust", ()))
     return tuple(word.strip() for word in words.split(",") if word.strip())
 
 
 def flag_values(namespace: argparse.Namespace) -> Document:
-    """The values of the flags that were given, by field; a method's own options under `options`."""
+    """The values of the given flags, by field; a method's own options under `options`."""
     values: Document = {}
     options: Document = {}
     for name, given in vars(namespace).items():
-        # Of a flag that may be repeated.
+        # A flag that may be repeated gives a list.
         value = ",".join(given) if isinstance(given, list) else given
         if name.startswith("options."):
             options[name.removeprefix("options.")] = value
@@ -123,14 +123,14 @@ def flag_values(namespace: argparse.Namespace) -> Document:
 
 
 def refuse_unknown(extras: Sequence[str], parser: argparse.ArgumentParser) -> None:
-    """Raise `ConfigError` for the first word that no flag takes, with the nearest flags."""
+    """Raise `ConfigError` for the first unknown argument, with the nearest flags."""
     word = next((extra for extra in extras if extra.startswith("-")), extras[0]).partition("=")[0]
     if not word.startswith("-"):
-        raise ConfigError(f"The word {word!r} is one too many. `{parser.prog} --help` shows how it is used.")
+        raise ConfigError(f"The argument {word!r} is one too many. `{parser.prog} --help` shows the usage.")
     known: Iterable[str] = (flag for action in parser._actions for flag in action.option_strings)
     offer = nearest(word, [flag for flag in known if flag.startswith("--")])
     if offer.startswith("Known"):
-        offer = f"`{parser.prog} --help` shows those there are."
+        offer = f"`{parser.prog} --help` lists them all."
     raise ConfigError(f"There is no option {word}. {offer}")
 
 

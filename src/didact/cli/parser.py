@@ -1,4 +1,4 @@
-"""What the command line accepts. Nothing here imports torch."""
+"""Parsers of the commands. Nothing here imports torch."""
 
 import argparse
 
@@ -13,17 +13,17 @@ def command_parser(command: str, words: list[str]) -> Parser:
 
     Args:
         command: one of `COMMANDS`.
-        words: what follows it; a method among them brings its own options.
+        words: the arguments after it; a method among them adds its own options.
 
     Returns:
         A parser for `words`.
 
     Raises:
-        ConfigError: A method is named that does not exist.
+        ConfigError: A method is unknown.
     """
     parser = new_parser(f"didact {command}", COMMANDS[command][:1].upper() + COMMANDS[command][1:] + ".")
     _BUILDERS[command](parser, words)
-    # The whole list of flags says less than the groups below it do.
+    # The groups of flags below replace the long list in the usage.
     takes = [f"{a.metavar}{' ...' if a.nargs in ('+', '*') else ''}" for a in parser._get_positional_actions()]
     parser.usage = " ".join(["%(prog)s", *takes, "[options]"])
     return parser
@@ -43,7 +43,7 @@ def _show(parser: Parser, _words: list[str]) -> None:
 
 
 def _run(parser: Parser, words: list[str]) -> None:
-    # Without a method, its file of configuration names it, so a missing word is not yet an error.
+    # A configuration file may name the method, so a missing argument is not yet an error.
     parser.add_argument("method", metavar="METHOD", nargs="?", default=argparse.SUPPRESS, help=_METHOD)
     _add_run(parser)
     _add_method(parser, words)
@@ -60,7 +60,7 @@ def _distill(parser: Parser, _words: list[str]) -> None:
         nargs="?",
         type=float,
         const=1.0,
-        help="teach a language model by gkd, with this share of the questions answered by the student itself (1)",
+        help="distil a language model by gkd, with on-policy completions of the student for this share of prompts (1)",
     )
     for option in catalogue.find("gkd").options:
         if option.name != "on_policy":
@@ -79,35 +79,37 @@ def _compare(parser: Parser, _words: list[str]) -> None:
         "arms",
         metavar="METHOD",
         nargs="+",
-        help="a method, with settings of its own after commas (distill,temperature=4,teacher=random); or a baseline: "
+        help="a method, with its own settings after commas (distill,temperature=4,teacher=random); or a baseline: "
         "label_spreading, logistic_regression, boosted_trees",
     )
     group = parser.add_argument_group("comparison")
     group.add_argument("--seeds", metavar="SEEDS", default="0-4", help="such as 0-4 or 1,2,5 (0-4)")
-    group.add_argument("--reference", metavar="METHOD", help="what the others are compared with (supervised, if there)")
-    group.add_argument("--metric", metavar="METRIC", help="what is compared (accuracy, or r2 for a regression)")
+    group.add_argument(
+        "--reference", metavar="METHOD", help="the arm that the others are compared with (supervised, if given)"
+    )
+    group.add_argument("--metric", metavar="METRIC", help="the metric to compare (accuracy, or r2 for a regression)")
     group.add_argument(
         "--baselines", metavar="NAMES", default="auto", help="cheap baselines: auto, none or names (auto)"
     )
-    group.add_argument("--json", metavar="FILE", help="write the results here too")
-    group.add_argument("--report", metavar="FILE", help="write the report here")
+    group.add_argument("--json", metavar="FILE", help="also write the results to this file")
+    group.add_argument("--report", metavar="FILE", help="write the report to this file")
     parser.add_argument("--config", metavar="FILE", help="TOML or JSON with any of these options; flags override it")
     flags.add_run_flags(parser)
 
 
 def _replicate(parser: Parser, _words: list[str]) -> None:
     parser.add_argument("methods", metavar="METHOD", nargs="*", help=_METHOD)
-    parser.add_argument("--family", metavar="FAMILY", help="all methods of a family that claim something")
-    parser.add_argument("--all", action="store_true", help="every method that claims something")
-    parser.add_argument("--stale", action="store_true", help="only where the stored result is missing or stale")
-    parser.add_argument("--seeds", metavar="SEEDS", help="others than the claim's, such as 200-204; not stored")
-    parser.add_argument("--world", metavar="WORLD", help="another than the claim's; not stored")
+    parser.add_argument("--family", metavar="FAMILY", help="all methods of a family that have a claim")
+    parser.add_argument("--all", action="store_true", help="all methods that have a claim")
+    parser.add_argument("--stale", action="store_true", help="only claims whose stored result is missing or stale")
+    parser.add_argument("--seeds", metavar="SEEDS", help="other seeds than the claim's, such as 200-204; not stored")
+    parser.add_argument("--world", metavar="WORLD", help="another world than the claim's; not stored")
     parser.add_argument("--jobs", metavar="N", type=int, default=1, help="processes of one thread each (1)")
     _add_store(parser)
 
 
 def _add_store(parser: Parser) -> None:
-    parser.add_argument("--store", metavar="DIR", help="where results are kept (claims/results in the repository)")
+    parser.add_argument("--store", metavar="DIR", help="where results are stored (claims/results in the repository)")
 
 
 def _report(parser: Parser, _words: list[str]) -> None:
@@ -123,15 +125,19 @@ def _resume(parser: Parser, _words: list[str]) -> None:
 
 def _chat(parser: Parser, _words: list[str]) -> None:
     parser.add_argument("model", metavar="RUN", help="the directory of a run or of a model, or hf:NAME")
-    parser.add_argument("--temperature", metavar="N", type=float, default=0.7, help="0 answers greedily (0.7)")
-    parser.add_argument("--max-new-tokens", metavar="N", type=int, default=256, help="the longest answer (256)")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the draws (0)")
+    parser.add_argument(
+        "--temperature", metavar="N", type=float, default=0.7, help="sampling temperature; 0 is greedy (0.7)"
+    )
+    parser.add_argument(
+        "--max-new-tokens", metavar="N", type=int, default=256, help="maximal length of an answer (256)"
+    )
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of sampling (0)")
 
 
 def _export(parser: Parser, _words: list[str]) -> None:
     parser.add_argument("run", metavar="RUN", help="the directory of a run")
     parser.add_argument("--to", metavar="safetensors|onnx|hf", default="safetensors", help="the format (safetensors)")
-    parser.add_argument("--out", metavar="PATH", help="where to write it (beside the run's other files)")
+    parser.add_argument("--out", metavar="PATH", help="where to write it (in the run's directory)")
     flags.add_run_flag(parser, "trust")
 
 
@@ -142,7 +148,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_method(parser: Parser, words: list[str]) -> None:
-    """Add the options of the method that the words name, or that their file of configuration does."""
+    """Add the options of the method that the arguments or their configuration file name."""
     first = _method_in(words)
     if first is None:
         return
@@ -151,13 +157,13 @@ def _add_method(parser: Parser, words: list[str]) -> None:
 
 
 def _method_in(words: list[str]) -> str | None:
-    """The method that the words name, or that their file of configuration does."""
+    """The method that the arguments or their configuration file name."""
     if words and not words[0].startswith("-"):
         return words[0]
     finder = Parser(add_help=False, allow_abbrev=False)
     finder.add_argument("method", nargs="?")
     _add_run(finder)
-    # The flags of any method must be known before a method among the words can be told from their values.
+    # All methods' flags are needed to tell the name of a method from the value of a flag.
     for option in {option.name: option for info in catalogue.listing() for option in info.options}.values():
         flags.add_flag(finder, option)
     found = finder.parse_known_args(words)[0]
@@ -170,7 +176,7 @@ def _method_in(words: list[str]) -> str | None:
 
 
 LISTED = ("methods", *LISTINGS)
-"""What `didact list` prints."""
+"""The choices of `didact list`."""
 _METHOD = "a method's name (see `didact list`), package.module, or the path of its file"
 _BUILDERS = {
     "list": _list,

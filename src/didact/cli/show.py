@@ -1,4 +1,4 @@
-"""What the commands print, made to be read in 80 columns. Importing it doesn't import torch."""
+"""Output of the commands, for 80 columns. Importing it does not import torch."""
 
 import json
 import sys
@@ -26,7 +26,7 @@ _MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "bold
 
 
 def console() -> Console:
-    """The terminal, or whatever the output goes to now."""
+    """A console for the current standard output."""
     return Console(highlight=False)
 
 
@@ -36,7 +36,7 @@ def write_json(document: object) -> None:
 
 
 def line(name: str, words: str) -> None:
-    """Print a name and what belongs to it; a path is never broken."""
+    """Print a name and its value; a path is never broken."""
     console().print(_named(name, words), soft_wrap=True)
 
 
@@ -45,7 +45,7 @@ def _named(name: str, words: str) -> Text:
 
 
 def methods(found: Sequence[MethodInfo], verdicts: Sequence[str]) -> None:
-    """Print the methods, by family, with what became of their claims."""
+    """Print the methods by family, with the verdicts on their claims."""
     table = _table("method", "family", "what it is", "its claim")
     for info, verdict in zip(found, verdicts, strict=True):
         table.add_row(Text(info.name, style="bold cyan"), info.family, info.title, verdict)
@@ -54,9 +54,9 @@ def methods(found: Sequence[MethodInfo], verdicts: Sequence[str]) -> None:
 
 
 def parts(found: Sequence["Entry"], use: str) -> None:
-    """Print the kinds of one part: how each is written, what it is, and for which material."""
+    """Print the kinds of one part: form, description and material of each."""
     several = {entry.materials for entry in found} != {()}
-    table = _table("how it is written", "what it is", *(["for"] if several else []))
+    table = _table("form", "what it is", *(["for"] if several else []))
     for entry in found:
         materials = [", ".join(entry.materials) or "all"] if several else []
         table.add_row(Text(entry.form.replace(" | ", "\n"), style="bold cyan"), entry.help, *materials)
@@ -65,7 +65,7 @@ def parts(found: Sequence["Entry"], use: str) -> None:
 
 
 def method(info: MethodInfo) -> None:
-    """Print what a method is."""
+    """Print the description of a method."""
     out = console()
     out.print(Text.assemble((info.name, "bold cyan"), f"  {info.family}  {info.path}"), soft_wrap=True)
     out.print()
@@ -92,7 +92,7 @@ def _unwrapped(docstring: str) -> str:
 
 
 def run(result: "RunResult") -> None:
-    """Print what became of a run: figures, cost, where everything is, and what can be done next."""
+    """Print the result of a run: figures, cost, paths, and the next commands."""
     from didact.evaluation import phrases, wording
 
     out = console()
@@ -123,12 +123,12 @@ def _next(status: str, directory: Path) -> None:
         line("report", str(directory / "report.html"))
         if (directory / "student").is_dir():
             line("student", str(directory / "student"))
-            line("talk", f"didact chat {directory}")
+            line("chat", f"didact chat {directory}")
             return
         line("student", str(directory / "student.safetensors"))
         line("export", f"didact export {directory} --to onnx")
     else:
-        line("go on", f"didact resume {directory}")
+        line("resume", f"didact resume {directory}")
 
 
 def _cost_words(cost: "Cost") -> str:
@@ -143,7 +143,7 @@ def _cost_words(cost: "Cost") -> str:
 
 
 def comparison(compared: "ComparisonRun", report: Path, place: Path) -> None:
-    """Print a comparison: the verdict, the arms with intervals, what they cost, and where the report is."""
+    """Print a comparison: the arms with intervals, their costs, the verdict, and the paths."""
     from didact.evaluation import wording
 
     found, out = compared.comparison, console()
@@ -162,7 +162,7 @@ def comparison(compared: "ComparisonRun", report: Path, place: Path) -> None:
 
 
 def teacher_words(spec: str, figures: Mapping[str, float]) -> str:
-    """A teacher in a sentence: how good it is, and what training it here took."""
+    """A teacher in a sentence: its metric, and the cost of training it."""
     from didact.evaluation import wording
 
     metric = next(name for name in ("accuracy", "r2", "rmse", "nll", "length") if name in figures)
@@ -175,7 +175,7 @@ def teacher_words(spec: str, figures: Mapping[str, float]) -> str:
 
 
 def arms(rows: Sequence[dict[str, str]], reference: str) -> Table:
-    """A table of arms: the reference is dim, what is better than it green, what is worse red."""
+    """A table of arms: the reference is dim, better arms are green, worse ones red."""
     first, *others = rows[0]
     table = _table(first, *others, right=True)
     for row in rows:
@@ -187,7 +187,7 @@ def arms(rows: Sequence[dict[str, str]], reference: str) -> Table:
 
 
 def checks(found: Sequence["Check"]) -> None:
-    """Print what the doctor looked at."""
+    """Print the checks of the doctor."""
     table = _table("", "check", "what was found")
     for check in found:
         mark, style = _MARKS[check.level]
@@ -197,15 +197,15 @@ def checks(found: Sequence["Check"]) -> None:
     worst = (
         "fail" if any(c.level == "fail" for c in found) else "warn" if any(c.level == "warn" for c in found) else "ok"
     )
-    words = {"ok": "Nothing stands in the way.", "warn": "It would run, but see above.", "fail": "It would not work."}
+    words = {"ok": "The run is ready.", "warn": "The run would work, but see above.", "fail": "The run would fail."}
     out.print(Text(words[worst], style=_MARKS[worst][1]))
 
 
 class Counter:
-    """Shows how far a comparison is, one result after the other, where the terminal is one.
+    """A status line with the progress of a comparison, if the output is a terminal.
 
     Args:
-        seeds: how many there are.
+        seeds: the number of seeds.
     """
 
     def __init__(self, seeds: int) -> None:
@@ -220,7 +220,7 @@ class Counter:
         self._status.stop()
 
     def __call__(self, arm: str, seed: int, result: "ArmResult") -> None:
-        """Take note of a result."""
+        """Count and show a result."""
         from didact.evaluation import wording
 
         self.count += 1

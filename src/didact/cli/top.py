@@ -1,4 +1,4 @@
-"""The command line itself: its commands and the look of its help, which is shown before anything else is imported."""
+"""The main command: its commands and the format of its help, which is shown before anything else is imported."""
 
 import argparse
 from typing import ClassVar, NoReturn
@@ -8,18 +8,18 @@ from didact.errors import ConfigError
 
 COMMANDS = {
     "list": "show the methods, or the students, teachers, worlds and other parts",
-    "show": "describe a method, how it departs from its paper, and its options",
-    "run": "teach a student by a method",
-    "distill": "teach a student by a teacher (`run distill` by its everyday name)",
+    "show": "describe a method, its departures from the paper, and its options",
+    "run": "train a student with a method",
+    "distill": "train a student with a teacher (short for `run distill`)",
     "compare": "compare methods at equal budget over seeds, with cheap baselines",
-    "replicate": "run the claims of methods again, and give their verdicts",
+    "replicate": "replicate the claims of methods, and give their verdicts",
     "doctor": "check a set-up before any compute is spent",
-    "report": "write the report of a run or a comparison anew",
-    "resume": "go on with a run that was stopped",
-    "chat": "talk to the language model that a run delivered",
+    "report": "write the report of a run or a comparison again",
+    "resume": "continue a run that was stopped",
+    "chat": "chat with the language model that a run delivered",
     "export": "write the student of a run as safetensors, ONNX or for Hugging Face",
 }
-"""The commands, with what each does."""
+"""The commands with their help."""
 
 _EXAMPLES = """examples:
   didact list
@@ -30,16 +30,16 @@ _EXAMPLES = """examples:
 
 
 class Parser(argparse.ArgumentParser):
-    """An `ArgumentParser` whose complaints are `ConfigError`s."""
+    """An `ArgumentParser` that raises `ConfigError`."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise `ConfigError`; argparse would print the usage and leave."""
+        """Raise `ConfigError`, where argparse would print the usage and exit."""
         sentence = message[:1].upper() + message[1:]
-        raise ConfigError(f"{sentence.rstrip('.')}. `{self.prog} --help` shows how it is used.")
+        raise ConfigError(f"{sentence.rstrip('.')}. `{self.prog} --help` shows the usage.")
 
 
 def new_parser(prog: str, description: str, epilog: str | None = None) -> Parser:
-    """An empty parser in the house's look."""
+    """An empty parser with the common help format."""
     from rich_argparse import RawDescriptionRichHelpFormatter
 
     class Formatter(RawDescriptionRichHelpFormatter):
@@ -53,7 +53,7 @@ def new_parser(prog: str, description: str, epilog: str | None = None) -> Parser
 
 
 def main_parser() -> Parser:
-    """The parser of `didact` itself: its commands, and nothing about them."""
+    """The parser of `didact` itself, with its commands but without their options."""
     parser = new_parser("didact", "Any student, taught by any teacher.", _EXAMPLES)
     parser.add_argument("--version", action="version", version=f"didact {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=Parser)

@@ -1,6 +1,6 @@
-"""Experiments: runs and comparisons, from a configuration to figures that can be trusted.
+"""Experiments: runs and comparisons, from a configuration to results.
 
-The names below are imported when they are first used: reading a configuration needs no torch.
+The names below are imported on first use, so reading a configuration does not import torch.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""The arms of a comparison: from words or mappings to configurations that can fairly be compared."""
+"""The arms of a comparison: from strings or mappings to configurations that can be compared fairly."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,16 +17,16 @@ from didact.experiment.reading import ALIASES
 Arm = str | Mapping[str, Any] | RunConfig
 """A method's name with settings after commas, a mapping of settings with `method`, or a whole configuration."""
 PARTS = ("data", "student", "teacher", "verifier")
-"""What can be an object from Python."""
+"""The parts that can be Python objects."""
 
 
 def parse_arm(words: str) -> tuple[str, dict[str, str]]:
     """Read `distill,temperature=2,student=mlp:64,64` into a method and its settings.
 
-    A part without `=` belongs to the value before it.
+    Text without `=` belongs to the value before it.
 
     Raises:
-        ConfigError: It cannot be read.
+        ConfigError: The arm cannot be read.
     """
     first, *parts = words.split(",")
     settings: dict[str, str] = {}
@@ -42,30 +42,30 @@ def parse_arm(words: str) -> tuple[str, dict[str, str]]:
 
 
 class Plan:
-    """The arms of a comparison, each with its configuration, and the objects that were given from Python.
+    """The arms of a comparison, each with its configuration and its Python objects.
 
     Args:
         arms: see `compare`.
-        settings: what all arms share, `data`, `student` and `teacher` among it.
+        settings: the settings that all arms share, including `data`, `student` and `teacher`.
 
     Raises:
-        ConfigError: An arm is not understood, is there twice, or has settings that would make it unfair.
+        ConfigError: An arm is invalid, is given twice, or has settings that would make the comparison unfair.
     """
 
     def __init__(self, arms: Sequence[Arm] | Mapping[str, Arm], settings: Values) -> None:
         named = dict(arms) if isinstance(arms, Mapping) else _named(arms)
         if not named:
-            raise ConfigError("There is no arm to compare; name at least one method, such as supervised.")
+            raise ConfigError("There is no arm to compare; give at least one method, such as supervised.")
         self.baselines = [name for name, arm in named.items() if isinstance(arm, str) and arm in finding.baselines()]
         gathered = {name: _gathered(arm, settings) for name, arm in named.items() if name not in self.baselines}
         if not gathered:
-            raise ConfigError("Only baselines were named; name at least one method beside them, such as supervised.")
+            raise ConfigError("Only baselines are given; add at least one method, such as supervised.")
         self.configs: dict[str, RunConfig] = {name: config for name, (config, _) in gathered.items()}
         self.objects: dict[str, Objects] = {name: objects for name, (_, objects) in gathered.items()}
         self._check_equal()
 
     def _check_equal(self) -> None:
-        """Refuse arms of which one is given more than another."""
+        """Refuse arms that differ in data, labels, splits or budget."""
         flat = {name: config.flat() for name, config in self.configs.items()}
         first = next(iter(flat.values()))
         for name, fields in flat.items():
@@ -82,7 +82,7 @@ def _named(arms: Sequence[Arm]) -> dict[str, Arm]:
     for arm in arms:
         name = arm if isinstance(arm, str) else arm.method if isinstance(arm, RunConfig) else _name_of(arm)
         if name in found:
-            raise ConfigError(f"The arm {name!r} is there twice; give arms as a mapping to name them.")
+            raise ConfigError(f"The arm {name!r} is given twice; give arms as a mapping to name them.")
         found[name] = arm
     return found
 
@@ -93,7 +93,7 @@ def _name_of(arm: Values) -> str:
 
 
 def _gathered(arm: Arm, settings: Values) -> tuple[RunConfig, Objects]:
-    """The configuration of an arm: what is shared, and over it what is its own."""
+    """The configuration and objects of an arm: shared settings, overridden by its own."""
     shared = _aliased(settings)
     if isinstance(arm, RunConfig):
         words = [name for name, value in shared.items() if isinstance(value, str | Path | None)]
@@ -107,7 +107,7 @@ def _gathered(arm: Arm, settings: Values) -> tuple[RunConfig, Objects]:
     info = _method(own.get("method"), arm)
     if not (accepts(info, "teacher") or accepts(info, "teachers")):
         shared.pop("teacher", None)
-    # Options that all arms share go to those that have them.
+    # Shared options apply to the arms whose methods have them.
     mine = {option.name for option in info.options}
     shared["options"] = {name: value for name, value in shared.get("options", {}).items() if name in mine}
     return running.split_arguments(None, **{**shared, **own})
@@ -118,7 +118,7 @@ def _aliased(settings: Values) -> Document:
 
 
 def _method(name: object, arm: object) -> catalogue.MethodInfo:
-    """The method that an arm names."""
+    """The method of an arm."""
     if not isinstance(name, str):
         raise ConfigError(f"An arm is {arm!r}, but must name its method.")
     if name in finding.baselines():

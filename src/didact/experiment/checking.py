@@ -1,4 +1,4 @@
-"""What prepare refuses and the doctor shows: one list of checks."""
+"""Checks of a run, which `prepare` enforces and the doctor shows."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,37 +14,37 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     level: Level
     name: str
     detail: str
-    """What was found, as a sentence."""
+    """The finding, as a sentence."""
     error: DidactError | None = None
-    """What is raised where the check fails and a run was to begin."""
+    """The error of a failed check, raised before a run starts."""
 
     def refuse(self) -> None:
-        """Raise what the check found, where it failed.
+        """Raise the error of a failed check.
 
         Raises:
-            DidactError: its own error; a `ConfigError` where it has none.
+            DidactError: Its own error; a `ConfigError` if it has none.
         """
         if self.level == "fail":
             raise self.error or ConfigError(self.detail)
 
 
 def failed_check(name: str, error: DidactError) -> Check:
-    """An error as a check, named after what was wrong: the data, the teacher, or else `name`."""
+    """An error as a failed check, named after its kind: `data`, `teacher`, or else `name`."""
     kind = {DataError: "data", TeacherError: "teacher"}.get(type(error), name)
     return Check("fail", kind, str(error), error)
 
 
 def run_checks(stages: Mapping[str, Callable[[T], Iterable[Check] | None]], subject: T) -> Iterator[Check]:
-    """The checks of several stages, one after the other.
+    """Run the checks of several stages in order.
 
     Args:
-        stages: by name, each gives checks, or none; one that raises a `DidactError` ends with a failing check.
-        subject: what they look at.
+        stages: by name; each gives checks, or none; one that raises a `DidactError` ends with a failed check.
+        subject: the argument of the stages.
     """
     for name, stage in stages.items():
         try:
@@ -54,12 +54,12 @@ def run_checks(stages: Mapping[str, Callable[[T], Iterable[Check] | None]], subj
 
 
 def gradient_check(method: Method, batch: Batch, words: str) -> Check:
-    """Whether the first loss is finite and moves something; the gradients are forgotten afterwards.
+    """Check that the first loss is finite and has gradients, which are cleared afterwards.
 
     Args:
-        method: in training mode.
-        batch: as it is trained on.
-        words: what is known of the student.
+        method: the method, in training mode.
+        batch: a training batch.
+        words: a description of the student.
     """
     loss = method.loss(batch).total()
     if loss.requires_grad:

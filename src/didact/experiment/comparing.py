@@ -1,4 +1,4 @@
-"""Several arms on the same data, seeds and budget, beside the cheap alternatives."""
+"""Comparisons of several arms and cheap baselines on the same data, seeds and budget."""
 
 import copy
 import dataclasses
@@ -23,29 +23,29 @@ from didact.types import Cost, Verdict
 
 @dataclass
 class ComparisonRun:
-    """A comparison with what it was made of."""
+    """A comparison with its configurations and records."""
 
     comparison: Comparison
     arms: dict[str, RunConfig | str]
-    """By name, the configuration of each arm, or the name of a baseline."""
+    """The configuration of each arm by name, or the name of a baseline."""
     description: Document
-    """Versions, commit, data and configuration, as `config.json` holds them."""
+    """The contents of `config.json`: versions, commit, data and configuration."""
     curves: dict[str, list[list[Document]]] = field(default_factory=dict)
     verdicts: dict[str, list[tuple[int, Verdict]]] = field(default_factory=dict)
     teachers: dict[str, dict[str, float]] = field(default_factory=dict)
-    """By teacher, its mean figures on the test examples, and the mean cost of training it here."""
+    """The mean metrics of each teacher on the test examples, and the mean cost of training it here."""
     interrupted: bool = False
-    """Whether it ended early; it then holds the seeds that every arm has finished."""
+    """Whether it ended early; it then has the seeds that every arm finished."""
 
     def write(self, directory: Path, report_path: Path | None = None) -> Path:
-        """Write `config.json`, `result.json` and the report; the report's path."""
+        """Write `config.json`, `result.json` and the report; returns the report's path."""
         directory.mkdir(parents=True, exist_ok=True)
         records.write_json(directory / "config.json", self.description)
         (directory / "result.json").write_text(self.comparison.to_json() + "\n", encoding="utf-8")
         return self.write_report(report_path or directory / "report.html")
 
     def write_report(self, path: Path) -> Path:
-        """Write the report alone; its path."""
+        """Write only the report; returns its path."""
         return report.write_comparison_report(
             path, self.comparison, config=self.description, curves=self.curves, verdicts=self.verdicts
         )
@@ -61,24 +61,24 @@ def compare(
     on_result: Callable[[str, int, ArmResult], None] | None = None,
     **settings: object,
 ) -> ComparisonRun:
-    """Teach by several methods at equal budget over several seeds, and compare them by paired differences.
+    """Run several methods at equal budget over several seeds, and compare them by paired differences.
 
-    With the same seed all arms see the same split, the same labels, a student with the same first weights, and the same
-    teacher. Everything is checked for every arm before the first one is taught.
+    With the same seed, all arms have the same split, labels, initial weights of the student, and teacher. All arms are
+    checked before the first one is trained.
 
     Args:
-        arms: methods; `"distill,temperature=2,teacher=random"` has settings of its own. By name where it is a mapping.
-        seeds: distinct.
-        reference: the arm that the others are compared with; by default `supervised` where it is there, else the first.
-        metric: what is compared; by default accuracy, or R2 for a regression.
-        baselines: names of cheap alternatives, `auto` for those that fit the data, `none`.
-        on_result: told of each result as it comes: arm, seed, result.
-        settings: what all arms share: fields of `RunConfig` such as `labels=100, steps=500`; and `data`, `student` (a
+        arms: methods, such as `"distill,temperature=2,teacher=random"` with its own settings; a mapping names the arms.
+        seeds: distinct seeds.
+        reference: the arm that the others are compared with; by default `supervised` if given, else the first.
+        metric: the metric to compare; by default accuracy, or R2 for a regression.
+        baselines: names of cheap baselines, `auto` for those that fit the data, or `none`.
+        on_result: called with each result as it comes: arm, seed, result.
+        settings: settings of all arms: fields of `RunConfig` such as `labels=100, steps=500`; `data`, `student` (a
             module is copied for each run), `verifier`, and for the arms that take one `teacher`, which may be objects
             as in `run`.
 
     Returns:
-        The comparison and what it was made of.
+        The comparison with its configurations and records.
 
     Raises:
         DidactError: Something does not fit; the message names the field, the value and what would work.
@@ -103,14 +103,14 @@ def compare(
 
 
 def _metric(name: str | None, known: Sequence[str]) -> str:
-    """The metric that is compared; refused here, before anything is computed, where not every arm reports it."""
+    """The metric to compare, checked before anything is computed: every arm must report it."""
     if name is not None:
         check_choice("metric", name, known)
         return name
     if known[0] == "length":
         raise ConfigError(
-            "metric is not given, and the arms report nothing by which answers are better or worse; give a verifier, a "
-            f"completion for each question, or one of {', '.join(known)} as the metric."
+            "metric is not given, and no metric of the arms ranks completions; give a verifier, a completion for each "
+            f"question, or one of {', '.join(known)} as the metric."
         )
     return known[0]
 
@@ -122,7 +122,7 @@ def _evaluate(
     metric: str,
     on_result: Callable[[str, int, ArmResult], None] | None,
 ) -> tuple[Comparison, bool]:
-    """The comparison, and whether it was interrupted and so holds the finished seeds alone."""
+    """The comparison, and whether it was interrupted and has only the finished seeds."""
     results: dict[str, list[ArmResult]] = {name: [] for name in runs}
 
     def keep(arm: str, seed: int, result: ArmResult) -> None:
@@ -137,7 +137,7 @@ def _evaluate(
 
 
 def _so_far(results: Mapping[str, list[ArmResult]], seeds: Sequence[int], reference: str, metric: str) -> Comparison:
-    """The comparison over the seeds that every arm has finished, after an interruption."""
+    """After an interruption, the comparison over the seeds that every arm finished."""
     complete = min(len(found) for found in results.values())
     if not complete:
         raise KeyboardInterrupt
@@ -147,7 +147,7 @@ def _so_far(results: Mapping[str, list[ArmResult]], seeds: Sequence[int], refere
 
 
 class _Bench:
-    """Runs arms, and keeps what they can share: data by seed, and what was trained first."""
+    """Runs arms, and caches what they share: data by seed, and warm starts."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -167,24 +167,24 @@ class _Bench:
         return finding.find(catalogue.find(self.plan.configs[name].method))
 
     def data(self, seed: int, name: str | None = None) -> Data:
-        """The data as they are split for a seed, as an arm's student reads them."""
+        """The split data for a seed, as an arm's student reads them."""
         name = name or self.first
         config, material = self.config(name, seed), self.material(name)
         key = (seed, material.name, material.reads(config))
         if key not in self.opened:
-            # Seeds come one after the other, so that only the present one's splits are kept.
+            # Seeds run one after the other, so only the current one's splits are kept.
             self.opened = {kept: data for kept, data in self.opened.items() if kept[0] == seed}
             self.opened[key] = material.open(config, self.plan.objects[name].data)
         return self.opened[key]
 
     def objects(self, name: str) -> Objects:
-        """An arm's objects, with a copy of a module that is to be taught."""
+        """An arm's objects, with a copy of a student module."""
         given = self.plan.objects[name]
         student = copy.deepcopy(given.student) if isinstance(given.student, nn.Module) else given.student
         return dataclasses.replace(given, student=student)
 
     def keeper(self, config: RunConfig) -> Keeper:
-        """Where what an arm trains first is kept for the other arms with the same seed."""
+        """A keeper that shares warm starts between the arms with the same seed."""
 
         def keep(name: str, model: nn.Module, cost: Cost | None = None) -> Cost | None:
             key = (config.seed, config.teacher_epochs, name)
@@ -199,7 +199,7 @@ class _Bench:
         return keep
 
     def teach(self, name: str, seed: int) -> running.RunResult:
-        """One arm with one seed."""
+        """Run one arm with one seed."""
         config = self.config(name, seed)
         result = running.execute(
             config,
@@ -219,7 +219,7 @@ class _Bench:
         return result
 
     def description(self, seeds: Sequence[int]) -> Document:
-        """What `config.json` holds of a comparison."""
+        """The contents of `config.json` of a comparison."""
         arms = {name: config.flat() for name, config in self.plan.configs.items()}
         shared = {
             key: value
@@ -235,7 +235,7 @@ class _Bench:
         }
 
     def teacher_figures(self) -> dict[str, dict[str, float]]:
-        """The mean figures of each teacher over the seeds."""
+        """The mean metrics and costs of each teacher over the seeds."""
         means: dict[str, dict[str, float]] = {}
         for spec, found in self.teachers.items():
             keys = [key for key in found[0] if not key.startswith("teacher_")]
@@ -244,10 +244,10 @@ class _Bench:
 
 
 def check_all(plan: Plan, bench: _Bench, seeds: Sequence[int]) -> tuple[str, ...]:
-    """Put every arm together for the first seed, so that nothing is refused after an hour of computing.
+    """Assemble and check every arm for the first seed, before anything is computed.
 
     Returns:
-        The figures that all arms report, the usual one first.
+        The metrics that all arms report, the usual one first.
 
     Raises:
         DidactError: An arm cannot work.
@@ -280,7 +280,7 @@ def _baseline_runner(bench: _Bench, name: str) -> Callable[[int], ArmResult]:
 
 
 def _baselines(wanted: str | Sequence[str], bench: _Bench, seeds: Sequence[int]) -> list[str]:
-    """The names of the baselines to run: those that were named as arms, and those that are asked for."""
+    """The names of the baselines to run: those given as arms, and those of `wanted`."""
     if not seeds:
         raise ConfigError("seeds is empty; give at least one, and 5 or more for an interval worth reading.")
     material, config = bench.material(bench.first), bench.config(bench.first, seeds[0])
@@ -298,7 +298,7 @@ def _baselines(wanted: str | Sequence[str], bench: _Bench, seeds: Sequence[int])
 
 
 def _cheap(fitting: Sequence[str]) -> list[str]:
-    """All that fit, where scikit-learn is there."""
+    """All baselines that fit, if scikit-learn is installed."""
     try:
         import sklearn  # noqa: F401
     except ImportError:
@@ -307,10 +307,10 @@ def _cheap(fitting: Sequence[str]) -> list[str]:
 
 
 def read(directory: Path) -> ComparisonRun:
-    """Read a comparison back from its directory.
+    """Read a comparison from its directory.
 
     Raises:
-        DataError: The directory holds none.
+        DataError: The directory has none.
     """
     try:
         comparison = Comparison.from_json((directory / "result.json").read_text(encoding="utf-8"))

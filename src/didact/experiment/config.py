@@ -1,4 +1,4 @@
-"""The configuration of one run: the same whether it came from flags, a file or Python."""
+"""The configuration of one run, from flags, a file or Python."""
 
 import dataclasses
 import typing
@@ -16,33 +16,33 @@ from didact.rollouts import Sampling
 from didact.sources import BatchConfig, DataConfig, SplitConfig
 
 SHORTHANDS = ("steps", "epochs", "seconds")
-"""The axes of a budget that can be given as if they were fields: `steps = 500`."""
+"""The axes of a budget that can be given like fields: `steps = 500`."""
 DEFAULT_STEPS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """What one run is made of.
+    """The configuration of one run.
 
-    Each field, and each field of the tables among them, is a flag of the command line and a key of a file of
-    configuration: `lr = 0.01`, or `[optimizer]` with `lr = 0.01` below it. Where a flag has another name than its
-    field, the `FLAGS` of the table say so.
+    Each field, and each field of its tables, is a flag of the command line and a key of a configuration file:
+    `lr = 0.01`, or `[optimizer]` with `lr = 0.01` below it. If a flag has another name than its field, the `FLAGS` of
+    the table define it.
 
     Raises:
-        ConfigError: a combination that can never work.
+        ConfigError: A combination of values can never work.
     """
 
-    method: str  # how it is taught: a method's name, package.module, or the path of a file
+    method: str  # the method: a name, package.module, or the path of a file
     options: Values = field(default_factory=dict)  # the method's own options
-    student: str = "auto"  # who is taught, such as mlp:64,64 or hf:DIR; see `didact list students`
-    teacher: str | None = None  # who teaches, such as forest.skops, runs/NAME or cnn:32,64; see `didact list teachers`
-    teacher_epochs: int = 30  # passes in which a teacher such as mlp:256,256 is trained first; at least 500 steps
+    student: str = "auto"  # the student, such as mlp:64,64 or hf:DIR; see `didact list students`
+    teacher: str | None = None  # the teacher, such as forest.skops, runs/NAME or cnn:32,64; see `didact list teachers`
+    teacher_epochs: int = 30  # epochs that train a teacher such as mlp:256,256 first; at least 500 steps
     verifier: str | None = None  # judges answers, such as numeric or exact+0.1*length:512; see `didact list verifiers`
     sampling: Sampling = field(default_factory=Sampling)  # of completions: max_new_tokens=64,temperature=1,samples=8
-    trust: tuple[str, ...] = ()  # what files may ask for: package.module:factory, hf:NAME, types in a .skops file
-    monitors: tuple[str, ...] = ()  # what monitors ask for, such as loss_spike=stop; see `didact list monitors`
-    select: Literal["last", "best"] = "last"  # which weights are delivered; best counts the validation labels as used
-    seed: int = 0  # decides the splits, the labels that are kept, the first weights and the order
+    trust: tuple[str, ...] = ()  # what files may use: package.module:factory, hf:NAME, types in a .skops file
+    monitors: tuple[str, ...] = ()  # actions of monitors, such as loss_spike=stop; see `didact list monitors`
+    select: Literal["last", "best"] = "last"  # the delivered weights; best counts the validation labels as used
+    seed: int = 0  # seed of the splits, the choice of labels, the initial weights and the order
     budget: Budget = field(default_factory=lambda: Budget(steps=DEFAULT_STEPS))  # when to stop, such as steps=500
     data: DataConfig = field(default_factory=DataConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
@@ -59,29 +59,29 @@ class RunConfig:
 
     @classmethod
     def from_flags(cls, **values: object) -> "RunConfig":
-        """A configuration from words or values by flag; see `make_config`."""
+        """Make a configuration from strings or values by flag; see `make_config`."""
         return make_config(values)
 
     @property
     def split_seed(self) -> int:
-        """What decides the splits."""
+        """The seed of the splits."""
         return self.seed if self.split.seed is None else self.split.seed
 
     def as_dict(self) -> Document:
-        """Every field by name, those of a table together, ready for JSON."""
+        """All fields by name, with nested tables, for JSON."""
         return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
 
     def flat(self) -> Document:
-        """Every field by its flag, ready for JSON."""
+        """All fields by flag, for JSON."""
         return flatten(self.as_dict())
 
     def replace(self, **changes: object) -> "RunConfig":
-        """The same configuration with some fields changed, by their flags; values are converted as those of a file."""
+        """A copy with some fields changed, by their flags; values are converted like those of a file."""
         return make_config({**self.flat(), **flatten(changes)})
 
 
 def _plain(value: object) -> object:
-    """Tables and mappings as dictionaries and tuples as lists, as JSON gives them back."""
+    """Convert tables and mappings to dictionaries and tuples to lists, as after a round trip through JSON."""
     if isinstance(value, Budget):
         return value.limits()
     if dataclasses.is_dataclass(value):
@@ -94,7 +94,7 @@ def _plain(value: object) -> object:
 TABLES: dict[str, type] = {
     name: kind for name, kind in typing.get_type_hints(RunConfig).items() if hasattr(kind, "FLAGS")
 }
-"""The fields that are tables of further fields."""
+"""The fields that are tables."""
 
 
 def _places() -> Iterator[tuple[str, tuple[str, str]]]:
@@ -111,14 +111,14 @@ def _flag(table: str, name: str) -> str:
 
 
 PLACES = dict(_places())
-"""By flag, the table of each field, empty for `RunConfig` itself, and its name there."""
+"""The table and name of each field by flag; the table is empty for `RunConfig` itself."""
 
 
 def flags() -> tuple[str, ...]:
-    """The flags of all fields, each once.
+    """The flags of all fields.
 
     Raises:
-        ConfigError: Two fields have the same.
+        ConfigError: Two fields have the same flag.
     """
     found = [flag for flag, _ in _places()]
     twice = sorted({flag for flag in found if found.count(flag) > 1 or flag in SHORTHANDS or flag in ALIASES})
@@ -128,13 +128,13 @@ def flags() -> tuple[str, ...]:
 
 
 def flatten(values: Values) -> Document:
-    """Values by flag, whether they came by flag or in tables; a later one stands for an earlier one.
+    """Values by flag, from flags or tables; later values override earlier ones.
 
     Args:
         values: by flag, or a mapping by the name of a table.
 
     Raises:
-        ConfigError: A name is unknown; the nearest are offered.
+        ConfigError: A name is unknown; the message suggests the nearest.
     """
     found: Document = {}
     for key, value in values.items():
@@ -157,16 +157,16 @@ def _opened(table: str, values: Values) -> Document:
 
 
 def make_config(values: Values) -> RunConfig:
-    """Make a configuration from words or values by name.
+    """Make a configuration from strings or values by name.
 
     Args:
-        values: by flag, or in tables; `steps`, `epochs` and `seconds` stand for a budget on that axis.
+        values: by flag, or in tables; `steps`, `epochs` and `seconds` are a budget on that axis.
 
     Returns:
         The configuration, checked.
 
     Raises:
-        ConfigError: A name is unknown (the nearest are offered), a value cannot be, or `method` is missing.
+        ConfigError: A name is unknown (the message suggests the nearest), a value is invalid, or `method` is missing.
     """
     flat = flatten(values)
     if "method" not in flat:
@@ -184,7 +184,7 @@ def make_config(values: Values) -> RunConfig:
 
 
 def _sampling(table: Values) -> Sampling:
-    """How completions are sampled."""
+    """The sampling parameters from a table."""
     hints = typing.get_type_hints(Sampling)
     for name in table:
         if name not in hints:
@@ -193,7 +193,7 @@ def _sampling(table: Values) -> Sampling:
 
 
 def _budget(flat: Values) -> Budget | None:
-    """What is given for a budget; None where nothing is."""
+    """The given budget; None if there is none."""
     given = flat.get("budget") or {}
     if not isinstance(given, Mapping):
         raise ConfigError(f"budget is {given!r}, but must be a table such as {{steps = 500}}.")

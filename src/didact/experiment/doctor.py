@@ -1,4 +1,4 @@
-"""Checks of a set-up that cost seconds, before one that costs hours is begun."""
+"""Checks of a set-up that take seconds, before a run that takes hours."""
 
 import shutil
 from collections.abc import Iterable, Iterator
@@ -16,21 +16,20 @@ from didact.experiment.preparing import assemble, refusals
 from didact.loop.devices import find_device
 
 ROOM = 1 << 30
-"""Bytes of free disk below which a run may not be able to keep its checkpoints."""
+"""Free disk in bytes below which checkpoints may not fit."""
 
 
 def diagnose(config: RunConfig, objects: Objects | None = None) -> list[Check]:
-    """Look for what would make a run fail, or its figures worthless.
+    """Check a run for causes of failure or of misleading results.
 
-    Nothing is trained and nothing is written. The teacher is asked about a few hundred examples, or a few short answers
-    are written.
+    Nothing is trained or written. The teacher predicts a few hundred examples, or a few short completions are sampled.
 
     Args:
-        config: the run's.
-        objects: what is given from Python instead.
+        config: the run's configuration.
+        objects: Python objects that replace specs.
 
     Returns:
-        The checks, in the order in which they were made; after a failure those that depend on it are left out.
+        The checks in order; after a failure, those that depend on it are left out.
     """
     checks = list(run_checks({"machine": _machine}, config))
     for check in _of_the_run(config, objects or Objects()):
@@ -39,7 +38,7 @@ def diagnose(config: RunConfig, objects: Objects | None = None) -> list[Check]:
 
 
 def _of_the_run(config: RunConfig, objects: Objects) -> Iterator[Check]:
-    """Stage by stage, as each builds on the one before."""
+    """Yield the checks of the run; each stage depends on the one before."""
     stage = "method"
     try:
         material = finding.find(catalogue.find(config.method))

@@ -1,8 +1,7 @@
-"""What kinds of runs there are: the folders of `didact/materials`, found by their path.
+"""The materials, which are the folders of `didact/materials`, found by their path.
 
-The package of a material is light. It says which flags mean something for it, of those that don't for every material
-(`FIELDS`), what its runs take at least (`USE`), and its cheap alternatives (`BASELINES`). Its module `material` holds
-`MATERIAL`.
+The package of a material is light. It defines the flags of its runs that do not apply to every run (`FIELDS`), the
+required flags (`USE`), and its cheap baselines (`BASELINES`). Its module `material` defines `MATERIAL`.
 """
 
 import importlib
@@ -20,13 +19,13 @@ FOLDER = Path(__file__).parent.parent / "materials"
 
 @cache
 def packages() -> dict[str, types.ModuleType]:
-    """The packages of the materials that there are, by their names."""
+    """The packages of the materials by name."""
     names = sorted(path.parent.name for path in FOLDER.glob("*/material.py"))
     return {name: importlib.import_module(f"didact.materials.{name}") for name in names}
 
 
 def baselines() -> tuple[str, ...]:
-    """The cheap alternatives of every material."""
+    """The cheap baselines of all materials."""
     return tuple(name for package in packages().values() for name in package.BASELINES)
 
 
@@ -34,19 +33,19 @@ def find(info: MethodInfo) -> Material[Data]:
     """The material of a method.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: It does not exist.
     """
     name = info.method_type.feed.material
     if name not in packages():
         raise ConfigError(
-            f"The method {info.name!r} learns from {name}, of which there are no runs yet; there are those on "
+            f"The method {info.name!r} learns from {name}, which are not supported yet; supported are "
             f"{' and '.join(packages())}."
         )
     return importlib.import_module(f"didact.materials.{name}.material").MATERIAL
 
 
 def check_fields(material: Material[Data], config: RunConfig, objects: Objects) -> None:
-    """Refuse what means something for other materials alone.
+    """Refuse fields that apply only to other materials.
 
     Raises:
         ConfigError: Such a field is given.
@@ -58,6 +57,6 @@ def check_fields(material: Material[Data], config: RunConfig, objects: Objects) 
         value, default = (getattr(getattr(one, table) if table else one, name) for one in (config, blank))
         if (value := named.get(flag, value)) != default:
             raise ConfigError(
-                f"{flag} is {value!r}, but the method {config.method!r} learns from {material.name}, for which it "
-                f"means nothing; leave out {flag}, or choose another method."
+                f"{flag} is {value!r}, but it does not apply to the method {config.method!r}, which learns from "
+                f"{material.name}; leave out {flag}, or choose another method."
             )

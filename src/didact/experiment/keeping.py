@@ -1,4 +1,4 @@
-"""Models that were trained on the way to a run, kept so that they are not trained twice."""
+"""Storage of models that are trained before a run, so that they are not trained twice."""
 
 import functools
 import hashlib
@@ -18,27 +18,27 @@ from didact.experiment import records
 from didact.types import Cost
 
 CACHE = "DIDACT_CACHE"
-"""The environment variable that names the folder of pretrained models; empty to keep none."""
+"""The environment variable for the folder of pretrained models; empty for no cache."""
 WEIGHTS = "weights.safetensors"
-"""The file that holds a kept model's weights."""
+"""The file of a model's weights."""
 COST = "cost.json"
-"""The file that holds what it has cost."""
+"""The file of its training cost."""
 KEPT = 200
-"""Models that are kept at most; the oldest go first."""
+"""Maximal number of models in the cache; the oldest are deleted first."""
 
 Keeper = Callable[..., Cost | None]
-"""`keeper(name, model)` puts weights in place, where there are some from before, and returns their cost, else None;
-`keeper(name, model, cost)` keeps them."""
+"""`keeper(name, model)` loads stored weights and returns their cost, or None if there are none;
+`keeper(name, model, cost)` stores them."""
 
 
 class ModelStore:
-    """Keeps models in a folder, each in one of its own that is there as a whole or not at all; a `Keeper`."""
+    """Stores models in a folder, each atomically in a folder of its own; a `Keeper`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def __call__(self, name: str, model: nn.Module, cost: Cost | None = None) -> Cost | None:
-        """Put weights in place, or keep them."""
+        """Load weights, or store them if `cost` is given."""
         path = self.folder / name
         if cost is not None:
             self._keep(path, model, cost)
@@ -51,8 +51,8 @@ class ModelStore:
             _load(path / WEIGHTS, model)
         except (OSError, ValueError, CheckpointError) as error:
             raise CheckpointError(
-                f"What was trained first can't be taken back from {path}: {str(error).rstrip('.')}. Delete that "
-                "folder, and it is trained again."
+                f"The pretrained model in {path} cannot be loaded: {str(error).rstrip('.')}. Delete that folder, and "
+                "it is trained again."
             ) from error
         return cost
 
@@ -78,14 +78,14 @@ def _load(path: Path, model: nn.Module) -> None:
 
 
 def pretrained_store(content: object) -> ModelStore | None:
-    """Where models that are trained first are kept for all runs of this machine, by everything that decides them.
+    """The cache of pretrained models for all runs on this machine, keyed by everything that determines the weights.
 
     Args:
-        content: whatever decides what training gives, besides didact's and PyTorch's versions; as JSON has it.
+        content: a JSON value that determines the weights, together with the versions of didact and PyTorch.
 
     Returns:
-        A folder for this content in that named by `DIDACT_CACHE` (by default `didact/pretrained` in the user's folder
-        of caches); None where it names none, or where nothing can be written.
+        A store for this content in the folder `DIDACT_CACHE` (by default `didact/pretrained` in the user's cache
+        folder); None if the variable is empty, or the folder cannot be written.
     """
     named = os.environ.get(CACHE)
     if named == "":

@@ -1,4 +1,4 @@
-"""Students and teachers that come from a run on another split of the same data, and so know the test."""
+"""Leaks of test data through students and teachers from runs on another split of the same data."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +9,10 @@ from didact.experiment.material import Data, Run
 
 
 def find_leaks(run: Run[Data]) -> Iterator[str]:
-    """A sentence for each run that a part of this one comes from, where it saw what are test data now.
+    """A sentence for each earlier run of a student or teacher that was trained on the current test data.
 
     Args:
-        run: put together.
+        run: the assembled run.
     """
     for role, part in run.parts.items():
         for origin in part.origin:
@@ -28,6 +28,6 @@ def _leak(role: str, origin: Path, run: Run[Data]) -> str | None:
     if then.split_seed == now.split_seed and then.split.test >= now.split.test and then.data.impute == now.data.impute:
         return None
     return (
-        f"The {role} {origin} was taught on another split of these data, which holds some of these test "
-        f"{run.material.name}; say split_seed={then.split_seed} and test={then.split.test:g} to split as it did."
+        f"The {role} {origin} was trained on another split of these data, which contains some of these test "
+        f"{run.material.name}; give split_seed={then.split_seed} and test={then.split.test:g} for the same split."
     )

@@ -1,4 +1,4 @@
-"""A run before its first step, and what a material must say so that one can be put together."""
+"""A run before its first step, and the interface of a material that it is assembled from."""
 
 import dataclasses
 import inspect
@@ -22,7 +22,7 @@ from didact.types import Cost, Method, Place, Source
 
 @dataclass(frozen=True)
 class Objects:
-    """What was given from Python in the place of words."""
+    """Python objects that replace specs."""
 
     data: object = None
     student: object = None
@@ -30,7 +30,7 @@ class Objects:
     verifier: Any = None
 
     def names(self) -> dict[str, str]:
-        """The names of the objects that are there, each in angle brackets, by field."""
+        """The names of the given objects by field, each in angle brackets."""
         there = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {name: f"<{_name_of(thing)}>" for name, thing in there.items() if thing is not None}
 
@@ -41,29 +41,29 @@ def _name_of(thing: object) -> str:
 
 
 class Data(Protocol):
-    """The data of a run: opened, split, and with the labels that the student may see."""
+    """The data of a run: loaded and split, with the labels that the student may see."""
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics that they allow, the usual one first."""
+        """The metrics that the data allow, the usual one first."""
         ...
 
     @property
     def duplicates(self) -> tuple[str, ...]:
-        """Sentences about items that are in two splits."""
+        """Sentences on items that are in two splits."""
         ...
 
     @property
     def fingerprint(self) -> str:
-        """By what it is known that the data are the same."""
+        """A fingerprint that identifies the data."""
         ...
 
     def describe(self) -> Document:
-        """The data in figures."""
+        """Name, fingerprint and sizes of the data."""
         ...
 
     def checks(self, config: RunConfig) -> Iterator[Check]:
-        """What a reader of the figures should know of them."""
+        """Checks of the data."""
         ...
 
 
@@ -72,36 +72,36 @@ class Evaluation:
     """The metrics of a finished run."""
 
     metrics: dict[str, float]
-    """On the test data."""
+    """The metrics on the test data."""
     validation: dict[str, float]
     teacher: dict[str, float]
-    """The teacher's own figures, and how much the student agrees with it; empty without one."""
+    """The teacher's own metrics, and the student's agreement with it; empty without one."""
     drawn: Document = field(default_factory=dict)
-    """What the report draws."""
+    """Data for the figures of the report."""
     labels: int = 0
-    """Labels that were looked at to choose the weights."""
+    """Labels that were used to select the weights."""
 
 
 class Evaluator(Protocol):
     """Evaluates the student of a run."""
 
     metric: str
-    """The figure that decides which weights are the best; empty where nothing does."""
+    """The metric that selects the best weights; empty if there is none."""
     validates: bool
-    """Whether the student can be evaluated while it learns."""
+    """Whether the student can be evaluated during training."""
     metrics: tuple[str, ...]
     """The metrics of a finished run."""
 
     def validate(self, student: Any) -> dict[str, float]:
-        """Metrics of a student on validation data, while it learns."""
+        """Metrics of a student on validation data, during training."""
         ...
 
     def test(self) -> Evaluation:
-        """Metrics of what the run delivers, on test data."""
+        """Metrics of the delivered student on test data."""
         ...
 
     def notes(self, evaluation: Evaluation) -> Iterator[str]:
-        """What a reader of the figures should know, besides what is said of every run."""
+        """Notes for a reader of the figures, besides those of every run."""
         ...
 
 
@@ -110,65 +110,65 @@ D = TypeVar("D", bound=Data)
 
 @dataclass(frozen=True, kw_only=True)
 class Material(Generic[D]):
-    """A kind of run: how its data are opened, what its parts are, and how it is evaluated."""
+    """A kind of run: how its data are loaded, its parts built, and its student evaluated."""
 
     name: str
-    """As feeds call it, and the folder of `materials/` that it lies in."""
+    """The name in feeds, which is also its folder in `materials/`."""
     log_every: int
     """Steps between readings of the losses."""
     open: Callable[[RunConfig, object], D]
-    """Opens and splits the data; the second argument is from Python, in the place of `config.data.source`."""
+    """Loads and splits the data; the second argument is data from Python that replace `config.data.source`."""
     reads: Callable[[RunConfig], str]
-    """Runs for which this is the same may share their data, where they share seed and splits."""
+    """Runs with an equal value can share their data, if seed and splits are equal too."""
     student: Callable[["Run[D]"], Part]
-    """The student by its spec, or as it is given from Python; the run has no parts yet."""
+    """Builds the student from its spec, or from Python; the run has no parts yet."""
     teacher: Callable[["Run[D]"], Part]
-    """The teacher by its spec, or as it is given from Python; several are its members."""
+    """Builds the teacher from its spec, or from Python; several are its members."""
     verifier: Callable[["Run[D]"], Verifier | None]
-    """Verifies the student's answers, where there is one."""
+    """Builds the verifier of the student's completions, if any."""
     seen: Callable[["Run[D]"], D]
-    """The data with whatever else the teachers look at."""
+    """The data with additional inputs of the teachers."""
     ingredients: Callable[["Run[D]"], Values]
-    """What the constructor of a method can ask for, by the names of its parameters."""
+    """The arguments for the constructor of a method, by the names of its parameters."""
     source: Callable[["Run[D]"], Source]
     """The batches."""
     pretraining: Callable[["Run[D]", str, WarmStart], Pretraining]
-    """How a part in a role is taught what it must have learned before the run."""
+    """Plans the warm start of the part with a role."""
     evaluator: Callable[["Run[D]"], Evaluator]
     """Evaluates the run."""
     refusals: Callable[["Run[D]"], Iterator[Check]]
-    """What every run is checked for before it begins; of a check that fails, the rest is not looked at."""
+    """The checks before every run; those after a failed one are not made."""
     trials: Callable[["Run[D]"], Iterator[Check]]
-    """What the doctor tries out besides: nothing is trained, and little is computed."""
+    """Additional checks of the doctor, without training."""
     keep: Callable[["Run[D]", Path], None]
-    """Writes the student that a run delivers into the run's directory."""
+    """Writes the delivered student into the run's directory."""
     baselines: Callable[[D, RunConfig], tuple[str, ...]]
-    """The cheap alternatives that fit the data, the cheapest first."""
+    """The cheap baselines that fit the data, the cheapest first."""
     baseline: Callable[[str, D, RunConfig], ArmResult]
-    """The figures of a cheap alternative."""
+    """Evaluates a cheap baseline."""
 
 
 @dataclass
 class Run(Generic[D]):
-    """A run that is put together. Its method and source are made when they are first read."""
+    """An assembled run. Its method, source and evaluator are built on first access."""
 
     config: RunConfig
-    """With everything resolved that was left open."""
+    """The configuration with all defaults resolved."""
     info: MethodInfo
     options: Any
     """The method's `Config`."""
     material: Material[D]
     data: D
     objects: Objects = field(default_factory=Objects)
-    """What was given from Python."""
+    """The given Python objects."""
     student: Part = field(init=False)
     teachers: tuple[Part, ...] = ()
-    """Several for methods that learn from several."""
+    """The teachers; several for methods that learn from several."""
     verifier: Verifier | None = None
     teacher_cost: Cost = field(default_factory=Cost)
-    """What training parts before the run has cost."""
+    """The cost of training parts before the run."""
     place: Place = field(default_factory=Place)
-    """Which of how many processes this is; the first one writes and evaluates."""
+    """The device and rank of this process; the first process writes and evaluates."""
 
     @cached_property
     def source(self) -> Source:
@@ -177,17 +177,17 @@ class Run(Generic[D]):
 
     @cached_property
     def method(self) -> Method:
-        """The method with its parts, by the names of its constructor's parameters.
+        """The method, built from the parts that its constructor's parameters name.
 
         Raises:
-            ConfigError: It asks for something that there isn't, or refuses what it is given.
+            ConfigError: It requires an unknown part, or refuses what it is given.
         """
         there = self.material.ingredients(self)
         wanted = list(inspect.signature(self.info.method_type.__init__).parameters.values())[2:]
         lacking = [p.name for p in wanted if p.default is p.empty and p.name not in there]
         if lacking:
             raise ConfigError(
-                f"The method {self.info.name!r} asks for {', '.join(lacking)}; a method of {self.material.name} can "
+                f"The method {self.info.name!r} requires {', '.join(lacking)}; a method of {self.material.name} can "
                 f"have {', '.join(there)}."
             )
         optional = {p.name for p in wanted if p.default is not p.empty}
@@ -196,24 +196,24 @@ class Run(Generic[D]):
             self.options, **{name: part for name, part in named.items() if part is not None or name not in optional}
         )
         for part in named.values():
-            # What a teacher said while the method looked at it is no part of the run.
+            # Signals that the constructor computed are not part of the run.
             if isinstance(part, CachedTeacher):
                 part.forget()
         return made
 
     @cached_property
     def evaluator(self) -> Evaluator:
-        """Evaluates it."""
+        """The evaluator of the run."""
         return self.material.evaluator(self)
 
     def argument(self, name: str) -> object:
-        """What was given for a part: an object from Python, or its spec."""
+        """The value of a part: a Python object, or its spec."""
         found = getattr(self.objects, name)
         return getattr(self.config, name) if found is None else found
 
     @property
     def teacher(self) -> Any | None:
-        """The only one, without a cache; None where there is none, or several."""
+        """The only teacher, without its cache; None if there is none, or several."""
         return self.teachers[0].model if len(self.teachers) == 1 else None
 
     @property
@@ -223,6 +223,6 @@ class Run(Generic[D]):
         return {"student": self.student, **dict(zip(names, self.teachers, strict=False))}
 
     def reassemble(self) -> None:
-        """Have method and source made anew, of the parts as they are then."""
+        """Discard method, source and evaluator, which are then rebuilt from the current parts."""
         for name in ("method", "source", "evaluator"):
             self.__dict__.pop(name, None)

@@ -1,4 +1,4 @@
-"""Everything of a run before its first step: what does not fit is refused here, before compute is spent."""
+"""Preparation of a run: assembly, checks before any compute is spent, and warm starts."""
 
 import dataclasses
 import inspect
@@ -29,19 +29,19 @@ def prepare(
     begin: Callable[[Run[Data]], None] | None = None,
     teach: bool = True,
 ) -> Run[Data]:
-    """Put a run together, refuse what cannot work, and train what must be learned first.
+    """Assemble a run, check it, and train its warm starts.
 
     Args:
-        config: the run's.
-        objects: what is given from Python instead.
-        data: the data, where they are open already.
-        keeper: keeps what is trained first.
-        directory: for checkpoints of what is trained first.
-        begin: called when all is checked, before anything is trained.
-        teach: False leaves what must be learned first unlearned, for a check alone.
+        config: the run's configuration.
+        objects: Python objects that replace specs.
+        data: the data, if loaded already.
+        keeper: stores trained warm starts.
+        directory: for checkpoints of the warm starts.
+        begin: called after all checks, before anything is trained.
+        teach: False skips the warm starts, for a check alone.
 
     Returns:
-        All that the loop needs.
+        The run, ready for the loop.
 
     Raises:
         DidactError: Something does not fit; the message names the field, the value and what would work.
@@ -57,15 +57,15 @@ def prepare(
 
 
 def assemble(config: RunConfig, objects: Objects, data: Data | None = None) -> Run[Data]:
-    """A run with its data and parts; nothing is trained, and little is checked.
+    """Load the data and build the parts of a run; nothing is trained, and little is checked.
 
     Args:
-        config: the run's.
-        objects: what is given from Python instead.
-        data: the data, where they are open already.
+        config: the run's configuration.
+        objects: Python objects that replace specs.
+        data: the data, if loaded already.
 
     Raises:
-        DidactError: Something cannot be opened or built.
+        DidactError: Something cannot be loaded or built.
     """
     place = find_place(find_device(config.loop.device))
     info = catalogue.find(config.method)
@@ -98,29 +98,29 @@ def accepts(info: MethodInfo, name: str) -> bool:
 
 
 def _check_teacher(info: MethodInfo, config: RunConfig, objects: Objects) -> str | None:
-    """The parameter that teachers are for, `teacher` or `teachers`; None where there are none.
+    """The parameter for teachers, `teacher` or `teachers`; None if there are none.
 
     Raises:
-        ConfigError: The method needs one that is not given, or is given one that it has no use for.
+        ConfigError: A required teacher is missing, or the method does not use the given one.
     """
     parameters = inspect.signature(info.method_type.__init__).parameters
     wanted = parameters.get("teacher") or parameters.get("teachers")
     given = config.teacher if objects.teacher is None else objects.teacher
     if given is not None and wanted is None:
         raise ConfigError(
-            f"teacher is {given!r}, but the method {info.name!r} has no use for a teacher; leave it out, or choose a "
+            f"teacher is {given!r}, but the method {info.name!r} does not use a teacher; leave it out, or choose a "
             "method such as distill or gkd."
         )
     if given is None and wanted is not None and wanted.default is wanted.empty:
         raise ConfigError(
             f"The method {info.name!r} needs a teacher; give one, such as a .skops or .onnx file, runs/NAME, hf:DIR or "
-            "mlp:256,256. `didact list teachers` shows them all."
+            "mlp:256,256. `didact list teachers` prints them all."
         )
     return None if wanted is None or given is None else wanted.name
 
 
 def _resolved(run: Run[Data]) -> RunConfig:
-    """The configuration with what was left open filled in, as it is stored."""
+    """The configuration with defaults filled in, as it is stored."""
     config, named = run.config, run.objects.names()
     rate = run.student.rate * getattr(run.info.method_type.feed, "rate", 1.0)
     lr = rate if config.optimizer.lr is None else config.optimizer.lr
@@ -136,13 +136,13 @@ def _resolved(run: Run[Data]) -> RunConfig:
 
 
 def refusals(run: Run[Data]) -> Iterator[Check]:
-    """What every run is checked for before it begins.
+    """The checks before every run.
 
     Args:
-        run: put together.
+        run: the assembled run.
 
     Yields:
-        What was looked at; after a check that fails, the others mean nothing.
+        The checks; those after a failed one are meaningless.
     """
     yield from run.material.refusals(run)
     spending = {"budget": lambda run: check_budget(run.config.budget, run.method, run.source)}
@@ -150,10 +150,10 @@ def refusals(run: Run[Data]) -> Iterator[Check]:
 
 
 def _method(run: Run[Data]) -> Iterator[Check]:
-    """Whether the method takes what it is given, and whether there is anything by which the best weights are known."""
+    """Check that the method accepts its parts, and that there is a metric if the best weights are selected."""
     if run.config.select == "best" and not run.evaluator.validates:
         raise ConfigError(
-            "select is 'best', but the student cannot be evaluated while it learns; give validation data, a "
+            "select is 'best', but the student cannot be evaluated during training; give validation data, a "
             "verifier, a completion for each question, or select='last'."
         )
     check_place(run.method, run.place, run.config.loop.micro_batch)
@@ -162,7 +162,7 @@ def _method(run: Run[Data]) -> Iterator[Check]:
 
 
 def _teach(run: Run[Data], keeper: Keeper | None, directory: Path | None) -> None:
-    """Train what must be learned first, and have the method made anew: its reference may be a copy of the student."""
+    """Train the warm starts, then rebuild the method, whose reference may be a copy of the student."""
     warm_starts = [(role, warm_start) for role, part in run.parts.items() for warm_start in part.warm_starts]
     for number, (role, warm_start) in enumerate(warm_starts):
         training = run.material.pretraining(run, role, warm_start)

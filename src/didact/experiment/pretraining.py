@@ -1,4 +1,4 @@
-"""What parts learn before a run: each pretraining runs in the same loop, with checkpoints of its own."""
+"""Training of parts before a run, in the same loop, with checkpoints of its own."""
 
 import contextlib
 import dataclasses
@@ -18,36 +18,36 @@ from didact.types import Cost, Method, Monitor, Place, Source, Verdict, Window
 
 
 class StopAtGoal:
-    """Stops pretraining when the model is right often enough; a `Monitor`.
+    """Stops pretraining when the model has reached an accuracy; a `Monitor`.
 
     Args:
-        goal: the share on which it must be right.
-        score: the share on which it is right now.
-        labels: how many answers are looked at to tell.
+        goal: the accuracy to reach.
+        score: computes the current accuracy.
+        labels: the number of validation labels that `score` uses.
     """
 
     def __init__(self, goal: float, score: Callable[[], float], labels: int) -> None:
         self.goal, self.score, self.labels, self.best = goal, score, labels, 0.0
 
     def observe(self, window: Window) -> Verdict:
-        """Ask, and count right answers."""
+        """Measure the accuracy, and stop at the goal."""
         share = self.score()
         self.best = max(self.best, share)
         level = "stop" if share >= self.goal else "ok"
         return Verdict(level, "warm start", share, f"It is right on {share:.0%} of the validation data.")
 
     def state_dict(self) -> Document:
-        """The best share so far."""
+        """The best accuracy so far."""
         return {"best": self.best}
 
     def load_state_dict(self, state: Document) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore the best accuracy."""
         self.best = float(state["best"])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pretraining:
-    """How a model is trained before the run."""
+    """The training of a model before the run."""
 
     method: Method
     source: Source
@@ -55,21 +55,20 @@ class Pretraining:
     optimizer: OptimizerConfig
     seed: int
     loop: LoopConfig
-    """See `fit`; how often the run is evaluated and how its batches are cut means nothing here."""
+    """See `fit`; `evaluate_every` and `micro_batch` are ignored here."""
     reached: StopAtGoal | None = None
-    """Ends it; where the budget ends first, it has failed."""
+    """Ends the training; if the budget ends first, the training has failed."""
     monitors: Sequence[Monitor] | None = None
     """By default those of `fit`."""
     decided_by: object = None
-    """All that decides what is learned, as JSON has it, by which it is kept for every run; None to keep it for this run
-    alone."""
+    """A JSON value of all that determines the trained weights: the key for other runs; None for this run only."""
 
     def run(self, directory: Path | None, place: Place) -> FitResult:
-        """Train, or go on from the last checkpoint.
+        """Train, or resume from the last checkpoint.
 
         Args:
-            directory: for figures and checkpoints; without one, nothing is written.
-            place: this process among those that learn together.
+            directory: for metrics and checkpoints; without one, nothing is written.
+            place: the device and rank of this process.
         """
         going_on = place.broadcast(directory is not None and directory.is_dir())
         return fit(
@@ -95,36 +94,36 @@ def pretrain(
     keeper: Keeper | None,
     directory: Path | None,
 ) -> Cost:
-    """Pretrain a model, or load the weights that it had after the same pretraining.
+    """Pretrain a model, or load the weights of an earlier equal pretraining.
 
     Args:
-        pretraining: the model is trained in place.
-        model: the one that is taught.
-        name: by which it is kept.
-        words: what it is in the run, as the beginning of a sentence.
-        place: this process among those that learn together; the first one keeps what was learned.
-        keeper: keeps it for the next time.
+        pretraining: the training, which changes the model in place.
+        model: the trained model.
+        name: the name that it is stored by.
+        words: role and spec, as the start of a sentence.
+        place: the device and rank of this process; the first process stores the model.
+        keeper: stores the model for a resumed run.
         directory: for checkpoints of the training itself.
 
     Raises:
-        RunError: The training broke down, or was not enough.
-        KeyboardInterrupt: It was interrupted; with a directory, it goes on from its last checkpoint.
+        RunError: The training failed, or did not reach its accuracy.
+        KeyboardInterrupt: It was interrupted; with a directory, it resumes from its last checkpoint.
     """
     shared = None if pretraining.decided_by is None else pretrained_store(pretraining.decided_by)
     keepers = [one for one in (keeper, shared) if one is not None]
     cost = next((cost for one in keepers if (cost := one(name, model)) is not None), None)
-    place.gather_objects(None)  # until all have looked, none writes
+    place.gather_objects(None)  # no process writes before all have read
     training = None if directory is None else directory / f"{name}-training"
     if cost is None:
         result = pretraining.run(training, place)
         if result.status == "interrupted":
-            onward = "" if directory is None else f" Go on with: didact resume {directory.parent}"
+            onward = "" if directory is None else f" Continue with: didact resume {directory.parent}"
             raise KeyboardInterrupt(f"Interrupted in the training before the run: {words}.{onward}")
         cost = _finished(pretraining, result, words)
     if place.first and keeper is not None:
         keeper(name, model, cost)
     if place.first and shared is not None:
-        with contextlib.suppress(OSError):  # where the caches are full, this run has what it needs all the same
+        with contextlib.suppress(OSError):  # if the disk of the cache is full, the run continues without it
             shared(name, model, cost)
     if training is not None and place.first:
         shutil.rmtree(training, ignore_errors=True)
@@ -132,12 +131,12 @@ def pretrain(
 
 
 def _finished(pretraining: Pretraining, result: FitResult, words: str) -> Cost:
-    """What pretraining cost, where it came to its end."""
+    """The cost of a pretraining that ended as planned."""
     if pretraining.reached is not None and result.status == "done":
         raise RunError(
-            f"{words}, but after {result.cost.steps} steps on the data's answers it was right on "
-            f"{pretraining.reached.best:.0%} of {pretraining.reached.labels} validation data at most; ask for less, or "
-            "give a larger model."
+            f"{words}, but after {result.cost.steps} steps it was right on at most "
+            f"{pretraining.reached.best:.0%} of {pretraining.reached.labels} validation data; ask for less, or give a "
+            "larger model."
         )
     if result.status != ("done" if pretraining.reached is None else "stopped"):
         raise RunError(f"{words}, but its training was {result.status}: {result.reason}")
@@ -146,5 +145,5 @@ def _finished(pretraining: Pretraining, result: FitResult, words: str) -> Cost:
 
 
 def file_name(words: str) -> str:
-    """Words as the name of a folder."""
+    """Turn text into the name of a folder."""
     return re.sub(r"[^a-zA-Z0-9_%]+", "-", words)

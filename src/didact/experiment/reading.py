@@ -1,4 +1,4 @@
-"""Files of configuration, and tables in words. Nothing here imports torch."""
+"""Reading of configuration files, and of tables in strings. Nothing here imports torch."""
 
 from pathlib import Path
 from typing import Any
@@ -7,9 +7,9 @@ from didact.documents import MEBIBYTE, Document, parse_json, parse_toml, read_te
 from didact.errors import ConfigError
 
 ALIASES = {"learner": "student"}
-"""Other names of fields, which are understood, as flags and in files."""
+"""Accepted aliases of fields, as flags and in files."""
 LARGEST = MEBIBYTE
-"""Bytes of a file of configuration."""
+"""Maximal size of a configuration file in bytes."""
 
 
 def read_file(path: str | Path) -> Document:
@@ -22,7 +22,7 @@ def read_file(path: str | Path) -> Document:
         Values by name, not yet checked.
 
     Raises:
-        ConfigError: The file is missing or cannot be read as what its name says.
+        ConfigError: The file is missing or cannot be read as TOML or JSON.
     """
     path = Path(path)
     try:
@@ -37,16 +37,16 @@ def read_file(path: str | Path) -> Document:
         raise ConfigError(
             f"The configuration {str(path)!r} holds {type(values).__name__}, but must be a table of options."
         )
-    # The configuration that a run stores stands beside what else it stores.
+    # A run's config.json has the configuration under the key `config`.
     stored = values.get("config")
     return dict(stored) if isinstance(stored, dict) else values
 
 
 def parse_table(name: str, words: object) -> Any:
-    """Read `samples=8,temperature=0.7` into a table; what is none of words is left as it is.
+    """Read `samples=8,temperature=0.7` into a table; a value that is no string is returned unchanged.
 
     Raises:
-        ConfigError: It cannot be read.
+        ConfigError: The string cannot be read.
     """
     if not isinstance(words, str):
         return words
@@ -60,7 +60,7 @@ def parse_budget(words: str) -> dict[str, str]:
     """Read `steps=500,seconds=60` (or `500`, which is steps) into a table.
 
     Raises:
-        ConfigError: It cannot be read.
+        ConfigError: The string cannot be read.
     """
     parts = [part.strip() for part in words.split(",") if part.strip()]
     if len(parts) == 1 and "=" not in parts[0]:

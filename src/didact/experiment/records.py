@@ -1,4 +1,4 @@
-"""What a run or a comparison writes about itself, beside what the loop writes."""
+"""Records of runs and comparisons, besides those of the loop."""
 
 import contextlib
 import json
@@ -15,14 +15,14 @@ from didact.errors import CheckpointError
 from didact.experiment.config import RunConfig
 
 RUNS = Path("runs")
-"""Where runs go that are given no directory."""
+"""The folder of runs without a given directory."""
 _KINDS = {"config": dict, "data": dict, "objects": list}
-"""What `config.json` holds, so far as going on relies on it."""
+"""The parts of `config.json` that resuming relies on."""
 _PACKAGES = ("torch", "numpy", "safetensors")
 
 
 def new_directory(method: str, data: str) -> Path:
-    """A directory under `runs/` that is not there yet: what is run on what data, and the next free number."""
+    """A new directory under `runs/`, named by method, data and the next free number."""
     name = "-".join(Path(word.removeprefix("hf:")).stem for word in (method, data))
     plain = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"
     number = 1
@@ -32,10 +32,10 @@ def new_directory(method: str, data: str) -> Path:
 
 
 def read_config(directory: Path) -> Document:
-    """What a run's `config.json` holds.
+    """Read a run's `config.json`.
 
     Raises:
-        CheckpointError: There is none, or it is not what a run writes.
+        CheckpointError: There is none, or it is not from a run.
     """
     try:
         found = read_object(directory / "config.json")
@@ -52,18 +52,18 @@ def read_config(directory: Path) -> Document:
 
 
 def run_description(config: RunConfig, objects: list[str], data: Values) -> Document:
-    """What `config.json` holds: all that is needed to do the run again.
+    """The contents of `config.json`, with which the run can be repeated.
 
     Args:
-        config: with everything resolved.
-        objects: the names of what was given from Python.
-        data: in figures.
+        config: the configuration with all defaults resolved.
+        objects: the names of Python objects.
+        data: the description of the data.
     """
     return {"config": config.as_dict(), "objects": objects, **environment(), "data": data}
 
 
 def environment() -> Document:
-    """Versions, and the commit of the working directory's repository where there is one."""
+    """Versions, and the commit of the working directory's repository, if any."""
     versions = {name: version(name) for name in _PACKAGES}
     commit = None
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
@@ -78,7 +78,7 @@ def environment() -> Document:
 
 
 def write_json(path: Path, document: Values) -> None:
-    """Write a JSON file, all of it or nothing; its folder is made where it is not there."""
+    """Write a JSON file atomically; its folder is created if necessary."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(json.dumps(document, indent=1, default=str) + "\n", encoding="utf-8")

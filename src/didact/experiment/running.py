@@ -1,4 +1,4 @@
-"""One run, from a configuration to a student with its figures; and going on with one that was stopped."""
+"""Runs, from a configuration to a student with its metrics; and resumption of runs."""
 
 import copy
 import dataclasses
@@ -26,46 +26,46 @@ from didact.types import Cost, Verdict
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """What became of a run."""
+    """The result of a run."""
 
     status: str
     """`done`, `interrupted`, `paused` or `stopped`."""
     reason: str
-    """The same in a sentence."""
+    """The status in a sentence."""
     metrics: dict[str, float]
-    """On the test examples, as `evaluation.metrics` gives them; empty unless the run is done."""
+    """Metrics on the test examples, from `evaluation.metrics`; empty unless the run is done."""
     validation: dict[str, float]
-    """On the validation examples, of the student that is delivered; empty where there are none."""
+    """Metrics of the delivered student on the validation examples; empty if there are none."""
     teacher: dict[str, float]
-    """The teacher's own figures on the test examples, and how much the student agrees with it; empty without one."""
+    """The teacher's own metrics on the test examples, and the student's agreement with it; empty without one."""
     cost: Cost
-    """What teaching the student has cost."""
+    """The cost of training the student."""
     spent: dict[str, dict[str, int | float]]
-    """The same by who spent it (`batches`, `teacher`, `validation`) and on what."""
+    """The cost by source (`batches`, `teacher`, `validation`) and axis."""
     teacher_cost: Cost
-    """What training the teacher here has cost; zero for one that was there already."""
+    """The cost of training the teacher here; zero for a finished teacher."""
     notes: tuple[str, ...]
-    """What a reader of the figures should know."""
+    """Notes for a reader of the figures."""
     history: list[Document] = field(repr=False)
     """The records of `metrics.jsonl`."""
     verdicts: list[tuple[int, Verdict]] = field(repr=False)
-    """Pairs of a step and what a monitor said."""
+    """Pairs of a step and a monitor's verdict."""
     student: Any = field(repr=False)
-    """What was taught."""
+    """The trained student."""
     config: RunConfig
-    """With everything resolved."""
+    """The configuration with all defaults resolved."""
     directory: Path | None = None
-    """Where it was written; None where it was not."""
+    """The run's directory; None if nothing was written."""
     diagnostics: Document = field(default_factory=dict, repr=False)
-    """What the report draws of the student's answers on the test examples."""
+    """Data for the figures of the report, from the student's predictions on the test examples."""
 
     @property
     def learner(self) -> Any:
-        """The student, by its other name."""
+        """An alias of `student`."""
         return self.student
 
     def as_dict(self) -> Document:
-        """What `result.json` holds."""
+        """The contents of `result.json`."""
         return {
             "status": self.status,
             "reason": self.reason,
@@ -90,22 +90,22 @@ def run(
     verifier: object = None,
     **settings: object,
 ) -> RunResult:
-    """Teach a student by a method.
+    """Train a student with a method.
 
     Args:
-        config: the configuration; or give its fields as keyword arguments, with `method`, and the method's own options
-            too. `steps`, `epochs` and `seconds` stand for a budget.
-        directory: where figures, checkpoints, the student and the report are written; nothing is written without one.
+        config: the configuration; alternatively, its fields are keyword arguments, with `method` and the method's own
+            options. `steps`, `epochs` and `seconds` are a budget.
+        directory: where metrics, checkpoints, the student and the report are written; without one, nothing is written.
         data: a name or path; or `Examples`, a mapping of tensors with `x` and `label`, or a pair (x, y).
-        student: a spec; or an `nn.Module`, which is trained in place, or a function that returns one. It may be called
-            `learner` too.
+        student: a spec; or an `nn.Module`, which is trained in place, or a function that returns one. `learner` is an
+            alias.
         teacher: a spec; or an `nn.Module`, a fitted estimator, or anything with `signal(batch)`.
-        verifier: of a language model's answers: a spec; or a function of a text and a `Question` that returns a float,
-            or a `didact.teachers.Verifier`.
+        verifier: for language models, a spec; or a function of a text and a `Question` that returns a float, or a
+            `didact.teachers.Verifier`.
         settings: fields of `RunConfig` by their flags, and options of the method.
 
     Returns:
-        The student with its figures.
+        The student with its metrics.
 
     Raises:
         DidactError: Something does not fit; the message names the field, the value and what would work.
@@ -125,19 +125,19 @@ def run(
 
 
 def resume(directory: str | Path, *, trust: Iterable[str] = (), progress: bool = True, **objects: object) -> RunResult:
-    """Go on with a run that was interrupted, paused or killed, as if it had not been.
+    """Resume a run that was interrupted, paused or killed; the result is that of an uninterrupted run.
 
     Args:
-        directory: the run's.
+        directory: the run's directory.
         trust: code (`package.module:factory`, a method's module or file), downloads (`hf:NAME`) and types in .skops
-            files that the run may ask for: what its `config.json` names is not trusted by itself.
+            files that the run may use; what its `config.json` names is not trusted by itself.
         progress: whether to show a progress bar, in a terminal.
-        objects: what was given from Python when the run began: `data`, `student`, `teacher`, `verifier`.
+        objects: the Python objects that the run was started with: `data`, `student`, `teacher`, `verifier`.
 
     Raises:
-        CheckpointError: It is no run, or the data are not those that it began with.
-        ConfigError: Something that was given from Python is not given again.
-        TrustError: It asks for code or a download that is not in `trust`.
+        CheckpointError: It is no run, or the data are not those that it started with.
+        ConfigError: A Python object of the run is not given again.
+        TrustError: It names code or a download that is not in `trust`.
     """
     directory = Path(directory)
     stored = records.read_config(directory)
@@ -146,7 +146,7 @@ def resume(directory: str | Path, *, trust: Iterable[str] = (), progress: bool =
     missing = [name for name in wanted if getattr(given, name) is None]
     if missing:
         raise ConfigError(
-            f"The run {directory} was given its {' and '.join(missing)} from Python; go on with it from there: "
+            f"The run {directory} was given its {' and '.join(missing)} from Python; resume it from there: "
             f"didact.resume({str(directory)!r}, {', '.join(f'{name}=...' for name in missing)})."
         )
     trusted = tuple(trust)
@@ -154,23 +154,23 @@ def resume(directory: str | Path, *, trust: Iterable[str] = (), progress: bool =
         try:
             config = configs.make_config({**stored["config"], "trust": trusted, "progress": progress})
         except ConfigError as error:
-            raise ConfigError(f"{directory / 'config.json'} holds what cannot be: {error}") from None
+            raise ConfigError(f"{directory / 'config.json'} is invalid: {error}") from None
         return _in_directory(config, given, directory, stored=stored)
 
 
 def split_arguments(config: RunConfig | None = None, **settings: object) -> tuple[RunConfig, Objects]:
-    """Sort what was given into a configuration in words and objects from Python.
+    """Split arguments into a configuration and Python objects.
 
     Args:
-        config: what is changed by the settings; nothing by default.
-        settings: fields by their flags, options of the method, and objects in the place of specs.
+        config: a configuration that the settings change, if any.
+        settings: fields by their flags, options of the method, and objects that replace specs.
 
     Raises:
-        ConfigError: A setting is neither a field of `RunConfig` nor an option of the method, or is there by two names.
+        ConfigError: A setting is neither a field of `RunConfig` nor an option of the method, or is given by two names.
     """
     for other, name in ALIASES.items():
         if None not in (settings.get(other), settings.get(name)):
-            raise ConfigError(f"{other} and {name} are both given, but mean the same; give {name} alone.")
+            raise ConfigError(f"{other} and {name} are both given, but mean the same; give only {name}.")
     parts = [part.name for part in dataclasses.fields(Objects)]
     named = [(ALIASES.get(name, name), value) for name, value in settings.items()]
     given = {name: value for name, value in named if name not in parts or value is not None}
@@ -194,7 +194,7 @@ def execute(
     data: Data | None = None,
     keeper: Keeper | None = None,
 ) -> RunResult:
-    """A run in memory: nothing is written."""
+    """Run in memory, without writing anything."""
     if any(choice.endswith("roll_back") for choice in config.monitors):
         raise ConfigError(
             f"monitors is {', '.join(config.monitors)}, but rolling back needs the checkpoints of a run with a "
@@ -209,7 +209,7 @@ def _fit(run: Run[Data], directory: RunDirectory | None, *, going_on: bool = Fal
     loop = dataclasses.replace(config.loop, log_every=config.loop.log_every or run.material.log_every)
     every, steps = loop.evaluate_every, config.budget.steps
     if every is None:
-        # Ten times, where it is known how many steps there are.
+        # Ten times per run, if the number of steps is known.
         if steps is None and config.budget.epochs is not None:
             steps = int(config.budget.epochs * run.source.epoch_size / config.batches.size)
         every = max(1, (steps or 1000) // 10)
@@ -236,17 +236,17 @@ def _in_directory(
     *,
     stored: Document | None = None,
 ) -> RunResult:
-    """A run that is written, or gone on with where something is stored.
+    """Run in a directory, or resume the run that is stored there.
 
-    The directory is made only once nothing more can be refused.
+    The directory is created only after all checks.
     """
     opened = list[RunDirectory]()
 
     def begin(run: Run[Data]) -> None:
         if stored is not None and stored["data"].get("fingerprint") != run.data.fingerprint:
             raise CheckpointError(
-                f"The data {config.data.source!r} are not those that the run {path} began with; put them back, or "
-                "begin anew."
+                f"The data {config.data.source!r} are not those that the run {path} started with; restore them, or "
+                "start a new run."
             )
         opened.append(RunDirectory(path, fresh=stored is None, writes=run.place.first))
         if stored is None and run.place.first:
@@ -268,7 +268,7 @@ def _in_directory(
 
 
 def _finished(run: Run[Data], result: FitResult, directory: Path | None = None) -> RunResult:
-    """Score what the run delivers, where it came to its end."""
+    """Evaluate the delivered student of a completed run."""
     cost, parts = copy.copy(result.cost), dict(result.parts)
     evaluation = Evaluation(metrics={}, validation={}, teacher={})
     if result.status == "done":
@@ -296,7 +296,7 @@ def _finished(run: Run[Data], result: FitResult, directory: Path | None = None) 
 
 
 def _shared_notes(run: Run[Data]) -> Iterator[str]:
-    """On items that are in two splits."""
+    """Notes on items that are in two splits."""
     found = run.data.duplicates
     if found:
         more = f" And {len(found) - 1} more." if len(found) > 1 else ""
@@ -314,11 +314,11 @@ def _keep(run: Run[Data], result: RunResult, path: Path) -> None:
 
 
 def write_report(path: Path, out: Path | None = None) -> Path:
-    """Write the report of a run's directory; its path."""
+    """Write the report of a run's directory; returns its path."""
     try:
         return report.write_run_report(out or path / "report.html", **report.read_run(path))
     except (AttributeError, LookupError, TypeError) as error:
         raise DataError(
-            f"{path} holds something else than what a run writes, of which no report can be made "
-            f"({type(error).__name__}: {error}). Put its files back as they were."
+            f"{path} has files that are not from a run, so no report can be written "
+            f"({type(error).__name__}: {error}). Restore its files."
         ) from error
