@@ -115,10 +115,10 @@ def trl_trainer(kind: str) -> Any:
     if kind == "grpo":
         settings = trl.GRPOConfig(num_generations=SAMPLES, beta=0.0, loss_type="dapo", **common)
 
-        def judge(completions: list[str], **_: Any) -> list[float]:
+        def reward(completions: list[str], **_: Any) -> list[float]:
             return [reward_of(text) for text in completions]
 
-        return trl.GRPOTrainer(model, judge, settings, train_dataset=data, processing_class=tokenizer)
+        return trl.GRPOTrainer(model, reward, settings, train_dataset=data, processing_class=tokenizer)
     teacher: Any = transformers.AutoModelForCausalLM.from_pretrained(directory(1))
     settings = trl.DistillationConfig(beta=1.0, **common)
     return trl.DistillationTrainer(model, teacher, settings, train_dataset=data, processing_class=tokenizer)
@@ -150,8 +150,8 @@ def our_fit(kind: str) -> Any:
     parts = {} if kind == "grpo" else {"teacher": LanguageTeacher(build_causal(f"hf:{directory(1)}"))}
     method = info.method_type(info.config_type(), learner, **parts)
     samples = SAMPLES if kind == "grpo" else 1
-    judge = FunctionVerifier(lambda text, _question: reward_of(text)) if kind == "grpo" else None
-    writer = Writer(learner, Sampling(max_new_tokens=NEW, samples=samples), judge)
+    verifier = FunctionVerifier(lambda text, _question: reward_of(text)) if kind == "grpo" else None
+    writer = Writer(learner, Sampling(max_new_tokens=NEW, samples=samples), verifier)
     source = rollout_rounds(questions, writer, method.collect, batch_size=ATTEMPTS)
     settings = {
         "budget": Budget(steps=STEPS),

@@ -303,7 +303,7 @@ def _read_needs(path: Path) -> tuple[str, ...]:
         "further learners": "spawn" in taken,
         "unlabelled examples": feed.get("unlabelled", False),
         "augmented views": bool(feed.get("views")),
-        "verifier": feed.get("judged") == "verifier",
+        "verifier": feed.get("rewards") == "verifier",
     }
     return tuple(name for name, there in found.items() if there)
 

@@ -271,7 +271,7 @@ def mean(history, figure, steps):
 REWARDED = [
     name
     for name in of("questions")
-    if catalogue.find(name).feed.get("judged") == "verifier" and not accepts(catalogue.find(name), "teacher")
+    if catalogue.find(name).feed.get("rewards") == "verifier" and not accepts(catalogue.find(name), "teacher")
 ]
 
 

@@ -240,7 +240,7 @@ def test_the_loss_is_the_clipped_one_of_what_was_written_behind_the_steps():
 def test_demonstrations_slip_unless_the_answer_is_shown():
     questions = worlds.load("sorting:careless")
     verifier = verifier_of(questions.verifier)
-    right = verifier.judge([q.completion for q in questions], questions).value
+    right = verifier.verify([q.completion for q in questions], questions).value
     shown = torch.tensor([q.data["shown"] for q in questions])
     assert right[shown].all()
     assert 0.17 < shown.float().mean() < 0.23

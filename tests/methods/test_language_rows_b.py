@@ -23,7 +23,7 @@ LUCKY = {3, 5}
 class Marks(Verifier):
     """A verifier in whose eyes only the lucky questions can be answered, by every other attempt."""
 
-    def judge(self, texts, asked, lengths=None):
+    def verify(self, texts, asked, lengths=None):
         value = [float(q.id in LUCKY and place % 2 == 0) for place, q in enumerate(asked)]
         return SimpleNamespace(value=torch.tensor(value), trust=None)
 

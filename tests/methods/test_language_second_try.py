@@ -39,7 +39,7 @@ class Marks(Verifier):
     def score(text):
         return None if text[:1] == "?" else float(bool(text) and ord(text[0]) % 2 == 0)
 
-    def judge(self, texts, asked, lengths=None):
+    def verify(self, texts, asked, lengths=None):
         marks = [self.score(text) for text in texts]
         trust = torch.tensor([float(mark is not None) for mark in marks])
         return SimpleNamespace(value=torch.tensor([mark or 0.0 for mark in marks]), trust=trust)
@@ -236,7 +236,7 @@ def rows(batch, tokenizer):
     return found
 
 
-@pytest.mark.parametrize("lessons", ["task", "attempt", "both"])
+@pytest.mark.parametrize("lessons", ["task", "retry", "both"])
 def test_only_failures_are_refined_and_only_what_passes_is_learned(lessons):
     learner = build_causal("decoder:1x16")
     teacher = LanguageTeacher(build_causal("decoder:1x16", seed=1))
@@ -247,7 +247,7 @@ def test_only_failures_are_refined_and_only_what_passes_is_learned(lessons):
     assert [q.prompt for q in told] == [f"{i}+0=1? Again: " for i in (1, 3, 5, 7)]
     tasks = [("1+0=", "4"), ("7+0=", "8")]
     asked = [("1+0=1? Again: ", "4"), ("7+0=1? Again: ", "8")]
-    wanted = {"task": tasks, "attempt": asked, "both": [*tasks, *asked]}[lessons]
+    wanted = {"task": tasks, "retry": asked, "both": [*tasks, *asked]}[lessons]
     assert rows(batch, learner.tokenizer) == wanted
     assert batch["lesson"].tolist() == [1.0] * len(wanted)
     terms = method.loss(batch)

@@ -146,7 +146,7 @@ def test_a_verifier_of_ones_own_is_a_function_or_a_verifier_by_a_name_with_dots(
     monkeypatch.setitem(sys.modules, "my_package.rewards", rewards)
     question = Question(id=0, prompt="", answer="abc")
     summed = verifier_of("2*my_package.rewards:Set.exact+0.5*my_package.rewards:Set.short")
-    assert summed.judge(["abc", "ab"], [question] * 2).value.tolist() == [2 - 1.5, -1.0]
+    assert summed.verify(["abc", "ab"], [question] * 2).value.tolist() == [2 - 1.5, -1.0]
     with pytest.raises(TrustError, match=r"asks to run the code 'my_package\.rewards:Set\.short'"), untrusted("down"):
         verifier_of("gate(exact,my_package.rewards:Set.short)")
 

@@ -34,7 +34,7 @@ def question(answer=None, number=0, **data):
 
 def worth(verifier, text, asked=None, lengths=None):
     """The value of one answer, None where the verifier abstains."""
-    reward = verifier.judge([text], [asked or question()], lengths)
+    reward = verifier.verify([text], [asked or question()], lengths)
     assert reward.value.dtype == reward.trust.dtype == torch.float32
     assert reward.value.shape == reward.trust.shape == (1,)
     return reward.value.item() if reward.trust.item() else None
@@ -129,7 +129,7 @@ def test_a_number_that_takes_for_ever_is_an_abstention():
 def test_patterns_and_what_they_cost():
     verifier = verifier_of("regex:(a+)+$")
     verifier._scorer.seconds = 0.5
-    reward = verifier.judge(["xaa", "a" * 40 + "b", "b", "aa"], [question()] * 4)
+    reward = verifier.verify(["xaa", "a" * 40 + "b", "b", "aa"], [question()] * 4)
     assert reward.value.tolist() == [1, 0, 0, 1] and reward.trust.tolist() == [1, 0, 1, 1]
     assert verifier.abstentions == Counter({"took too long": 1})
     with pytest.raises(ConfigError, match=r"\(a.*no regular expression"):
@@ -141,7 +141,7 @@ def test_json_that_fits_a_schema():
     verifier = verifier_of("json_schema")
     schema = {"type": "object", "required": ["a"], "properties": {"a": {"type": "integer", "minimum": 1}}}
     texts = ['{"a": 1}', '{"a": 0}', '{"b": 1}', "{", "", 'Here:\n```json\n{"a": 3}\n```\n', "[" * 100000]
-    reward = verifier.judge(texts, [question(schema=schema)] * len(texts))
+    reward = verifier.verify(texts, [question(schema=schema)] * len(texts))
     assert reward.value.tolist() == [1, 0, 0, 0, 0, 1, 0] and reward.trust.tolist() == [1] * 7
     with pytest.raises(DataError, match="question 5 is no JSON schema"):
         verifier.check([question(number=5, schema={"type": "nothing"})])
@@ -155,7 +155,7 @@ def test_reasoning_tasks_score_themselves(tmp_path):
     metadata = {"source_dataset": "countdown", "numbers": [6, 61, 94, 4], "target": 309}
     asked = question("94*4 - 61 - 6", metadata=metadata)
     code = f"__import__('os').system('touch {tmp_path}/made')"
-    reward = verifier.judge(["94*4 - 61 - 6", "94*4 - 6 - 61", "94", code], [asked] * 4)
+    reward = verifier.verify(["94*4 - 61 - 6", "94*4 - 6 - 61", "94", code], [asked] * 4)
     assert reward.value[:2].tolist() == [1, 1] and (reward.value[2:] < 0.1).all()
     if strength().strong:
         assert not list(tmp_path.iterdir())
@@ -171,7 +171,7 @@ def test_generated_python():
     good, half = "def f(x):\n    return x + 1", "def f(x):\n    return 2"
     broken = question(tests="assert (")
     texts = [good, f"So:\n```python\n{good}\n```\nand\n```\n1 + 1 = 2\n```", f"A:\n```py\n{good}\n```", half, "", good]
-    reward = verifier.judge(texts, [asked] * 5 + [broken])
+    reward = verifier.verify(texts, [asked] * 5 + [broken])
     assert reward.value.tolist() == [1, 0, 1, 0, 0, 0] and reward.trust.tolist() == [1, 1, 1, 1, 1, 0]
     assert verifier.abstentions == Counter({"could not run the tests": 1}) and verifier.cost.teacher_calls == 6
     assert worth(verifier_of("python:share"), half, asked) == 0.5
@@ -204,7 +204,7 @@ def test_a_function_is_a_verifier_and_its_failures_are_counted():
     verifier = FunctionVerifier(reward_of, seconds=0.2)
     texts = ["ab", "", "nan", "infinite", "huge", "none", "word", "hangs", "exit", "abcd"]
     with pytest.warns(RuntimeWarning) as warned:
-        reward = verifier.judge(texts, [question()] * len(texts))
+        reward = verifier.verify(texts, [question()] * len(texts))
     np.testing.assert_array_equal(reward.value, [0.5, 0, 0, 0, 0, 0, 0, 0, 0, 0.25])
     np.testing.assert_array_equal(reward.trust, [1, 0, 0, 0, 0, 0, 0, 0, 0, 1])
     counts = {
@@ -218,7 +218,7 @@ def test_a_function_is_a_verifier_and_its_failures_are_counted():
     }
     assert verifier.abstentions == Counter(counts)
     assert len(warned) == len(counts)  # each reason once
-    verifier.judge([""], [question()])  # not a second time: warnings are errors here
+    verifier.verify([""], [question()])  # not a second time: warnings are errors here
     assert verifier.abstentions["raised ZeroDivisionError"] == 2
     assert verifier.cost.teacher_calls == 11
 
@@ -244,9 +244,9 @@ def test_sums_and_gates():
     exact = verifier_of("exact")
     asked = [question("ab"), question("abc"), question("")]
     both = WeightedVerifier([(1.0, exact), (-0.5, half)])
-    np.testing.assert_allclose(both.judge(["ab", "ab", ""], asked).value, [1 - 0.5, -0.5, 1.0])
+    np.testing.assert_allclose(both.verify(["ab", "ab", ""], asked).value, [1 - 0.5, -0.5, 1.0])
     gated = GatedVerifier(exact, half)
-    np.testing.assert_allclose(gated.judge(["ab", "ab", ""], asked).value, [1, 0, 0])
+    np.testing.assert_allclose(gated.verify(["ab", "ab", ""], asked).value, [1, 0, 0])
     assert both.cost.teacher_calls == 3 and exact.cost.teacher_calls == 6
 
 
@@ -257,7 +257,7 @@ def test_a_whole_is_trusted_where_all_its_parts_are():
         WeightedVerifier([(1.0, verifier_of("exact")), (0.1, odd)]),
         GatedVerifier(verifier_of("exact"), odd),
     ):
-        reward = whole.judge(["nan", "ab"], [question("nan"), question("ab")])
+        reward = whole.verify(["nan", "ab"], [question("nan"), question("ab")])
         assert reward.trust.tolist() == [0, 1] and reward.value[0] == 0
     assert sum(whole.abstentions.values()) == 2 and all("returned NaN" in reason for reason in whole.abstentions)
     huge = WeightedVerifier([(1e30, FunctionVerifier(lambda text, asked: 1e30))])
@@ -274,7 +274,7 @@ def test_the_soft_overlong_punishment(longest, cache):
         return -1.0
 
     lengths = sorted({0, 1, longest - cache, longest - cache + 1, longest - cache // 2, longest, longest + 1, 10**6})
-    reward = LengthPenalty(longest, cache=cache).judge([""] * len(lengths), [question()] * len(lengths), lengths)
+    reward = LengthPenalty(longest, cache=cache).verify([""] * len(lengths), [question()] * len(lengths), lengths)
     np.testing.assert_allclose(reward.value, [slowly(length) for length in lengths], rtol=1e-6)
     assert LengthPenalty(20480).cache == 4096
 
@@ -350,12 +350,12 @@ def test_questions_without_answers_are_refused_before_anything_is_judged():
     with pytest.raises(DataError, match=r"Question 7 .'question 7'. has no answer, which the verifier exact"):
         verifier.check([question("1"), question(number=7)])
     with pytest.raises(DataError, match="2 texts for 1 questions"):
-        verifier_of("exact").judge(["a", "b"], [question("a")])
+        verifier_of("exact").verify(["a", "b"], [question("a")])
     assert called == []
 
 
 def test_tensors_are_refused_with_what_to_use():
-    with pytest.raises(TeacherError, match=r"judge\(texts, questions\)"):
+    with pytest.raises(TeacherError, match=r"verify\(texts, questions\)"):
         verifier_of("exact").signal(Batch({"id": torch.arange(2)}))
 
 
@@ -367,7 +367,7 @@ def test_a_missing_package_names_its_extra(monkeypatch):
 
 
 def test_nothing_is_judged_of_nothing():
-    reward = verifier_of("exact+characters:5").judge([], [])
+    reward = verifier_of("exact+characters:5").verify([], [])
     assert reward.value.shape == reward.trust.shape == (0,)
 
 
@@ -385,7 +385,7 @@ def test_a_verifier_is_tried_on_known_answers():
     assert "finds 4 of 4 empty answers as good" in says(lambda text, q: text in ("", q.answer))
     assert "finds 4 of 4 other questions' answers as good" in says(lambda text, q: text.isdigit())
     assert "refuses 1 of 4" in says(lambda text, q: text == q.answer and text != "3")
-    assert "could not judge 16 of 16" in says(lambda text, q: float("nan"))
+    assert "could not score 16 of 16" in says(lambda text, q: float("nan"))
     assert "bad answers alone" in says(lambda text, q: 0.0, [question()])
     shown = [Question(id=1, prompt="", answer="4", completion="2 + 2 #### 4")]
     assert try_verifier(verifier_of("exact:after:####"), shown) == []

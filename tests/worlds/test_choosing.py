@@ -22,7 +22,7 @@ def test_the_verifier_knows_all_right_answers_and_no_others():
 def test_completions_are_right_and_every_choice_is_as_frequent():
     questions = worlds.load("choosing")
     verifier = verifier_of(questions.verifier)
-    found = verifier.judge([q.completion for q in questions], questions).value
+    found = verifier.verify([q.completion for q in questions], questions).value
     assert found.tolist() == [1.0] * 4000
     assert all(sorted(q.prompt[:-1]) == list(q.answer) and q.prompt[-1] == ":" for q in questions)
     places = [tuple(q.answer.index(digit) for digit in q.completion) for q in questions]

@@ -37,7 +37,7 @@ class RunConfig:
     student: str = "auto"  # the student, such as mlp:64,64 or hf:DIR; see `didact list students`
     teacher: str | None = None  # the teacher, such as forest.skops, runs/NAME or cnn:32,64; see `didact list teachers`
     teacher_epochs: int = 30  # epochs that train a teacher such as mlp:256,256 first; at least 500 steps
-    verifier: str | None = None  # judges answers, such as numeric or exact+0.1*length:512; see `didact list verifiers`
+    verifier: str | None = None  # the verifier, such as numeric or exact+0.1*length:512; see `didact list verifiers`
     sampling: Sampling = field(default_factory=Sampling)  # of completions: max_new_tokens=64,temperature=1,samples=8
     trust: tuple[str, ...] = ()  # what files may use: package.module:factory, hf:NAME, types in a .skops file
     monitors: tuple[str, ...] = ()  # actions of monitors, such as loss_spike=stop; see `didact list monitors`

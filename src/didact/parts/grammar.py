@@ -50,7 +50,7 @@ def parse(text: str, role: str, *, field: str = "") -> Spec:
     reader = _Reader(text, field or role)
     spec = reader.list(ROLES[role])
     if reader.place < len(text):
-        raise reader.wrong("the spec is complete here, but more follows; '+' joins parts, and ':' begins an argument.")
+        raise reader.wrong("the spec is complete here, but more follows; '+' joins parts, and ':' starts an argument.")
     return spec
 
 

@@ -193,9 +193,9 @@ class Writer:
         """What a verifier gives; several processes share the completions among them where there are enough."""
         every = lengths.tolist()
         if not 1 < self.place.size <= len(texts):
-            return verifier.judge(texts, questions, lengths=every)
+            return verifier.verify(texts, questions, lengths=every)
         share, silent = self.place.shard, Counter(verifier.abstentions)
-        mine = verifier.judge(share(texts), share(questions), lengths=share(every))
+        mine = verifier.verify(share(texts), share(questions), lengths=share(every))
         found = self.place.gather_objects((mine.value, _trust(mine), verifier.abstentions - silent))
         for rank, (_, _, abstentions) in enumerate(found):
             if rank != self.place.rank:

@@ -43,9 +43,9 @@ def evaluate(name: str, data: QuestionData, config: RunConfig) -> ArmResult:
     else:
         texts = [answers[place] for place in _nearest(known, data.test)]
     own = data.questions.verifier
-    rewards = verifier_of(config.verifier or own).judge(texts, data.test).value
+    rewards = verifier_of(config.verifier or own).verify(texts, data.test).value
     # The questions' own verifier decides what is right, whichever gives the reward.
-    right = verifier_of(own).judge(texts, data.test).value if own else rewards
+    right = verifier_of(own).verify(texts, data.test).value if own else rewards
     metrics = {"accuracy": float((right >= 1.0).float().mean()), "reward": float(rewards.mean())}
     cost = Cost(labels=len(known), examples=len(known), seconds=time.perf_counter() - start)
     return ArmResult(metrics, cost)

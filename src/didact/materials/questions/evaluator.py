@@ -110,9 +110,9 @@ class QuestionEvaluator:
         """Accuracy and mean reward, and the reward of each completion, NaN where the verifier abstained."""
         if self.run.verifier is None:
             return {}, torch.full((len(questions),), float("nan"))
-        given = self.run.verifier.judge(texts, questions, lengths=lengths.tolist())
+        given = self.run.verifier.verify(texts, questions, lengths=lengths.tolist())
         rewards = torch.where(_known(given), given.value, float("nan"))
-        right = given if self.truth is None else self.truth.judge(texts, questions)
+        right = given if self.truth is None else self.truth.verify(texts, questions)
         correct = torch.where(_known(right), (right.value >= 1.0).float(), float("nan"))
         # Where the verifier abstained, a completion counts neither as right nor as wrong.
         return {"accuracy": float(correct.nanmean()), "reward": float(rewards.nanmean())}, rewards

@@ -23,7 +23,7 @@ def refusals(run: Run[QuestionData]) -> Iterator[Check]:
 
 def _verifier(run: Run[QuestionData]) -> None:
     """Check that a required verifier is given, and that it can check every question."""
-    if run.verifier is None and getattr(run.info.method_type.feed, "judged", None) == "verifier":
+    if run.verifier is None and getattr(run.info.method_type.feed, "rewards", None) == "verifier":
         raise ConfigError(
             f"verifier is not given, but the method {run.info.name!r} learns from rewards; give one, such as exact, "
             "numeric or package.module:function, or from Python a function of a text and a question."

@@ -192,7 +192,7 @@ def _student(run: Run[QuestionData]) -> Iterator[Check]:
         return
     found = _writer(run, run.verifier).write(asked).batch
     yield _as_sampled(run, found)
-    if getattr(method.feed, "judged", None) == "verifier" and not run.student.warm_starts:
+    if getattr(method.feed, "rewards", None) == "verifier" and not run.student.warm_starts:
         yield _start(found)
 
 

@@ -142,6 +142,6 @@ CLAIM = Claim(
     tuned_on=(0, 1, 2),
     tuned="The weight of the attention: 4, since the paper's 1000 failed on these seeds; the other arms have defaults.",
     seeds=(100, 101, 102, 103, 104),
-    shows="Two attention maps beside the same probabilities, at the same number of updates, on small images.",
+    shows="Two attention maps in addition to the same probabilities, at the same number of updates, on small images.",
     omits="Both nets are shallow and their maps are of 4 x 4 and 2 x 2, where the paper has deep residual nets.",
 )

@@ -94,8 +94,8 @@ CLAIM = Claim(
     settings={"labels": 200, "steps": 1200, "student": "mlp:16"},
     equal="steps",
     tuned_on=(0, 1, 2, 3),
-    tuned="The weight of what the other net says, of 1 and 3, for bd_kd (3) and for mutual_learning (1, its default).",
-    shows="What weighing both directions by example does to a small net that learns beside a larger one.",
+    tuned="The weight of the other net's predictions, 1 and 3, for bd_kd (3) and for mutual_learning (1, its default).",
+    shows="The effect of weighing both directions by example on a small net that is trained with a larger one.",
     omits="Deep convolutional nets, many classes, and a student that is overconfident from many epochs.",
     systems=("bd-kd",),
 )

@@ -144,6 +144,6 @@ CLAIM = Claim(
     settings={"labels": 100, "steps": 1000, "student": "mlp:32", "teacher": "mlp:256,256"},
     equal="steps",
     seeds=(100, 101, 102, 103, 104),
-    shows="The contrastive term against a bank of all training examples beside the same probabilities.",
+    shows="The contrastive term against a bank of all training examples, in addition to the same probabilities.",
     omits="The bank holds about a thousand examples of few classes, where the paper's has many more of both.",
 )

@@ -68,6 +68,6 @@ CLAIM = Claim(
     cheap="label_spreading",
     settings={"labels": 100, "steps": 1000, "student": "mlp:32", "teacher": "mlp:256,256"},
     equal="steps",
-    shows="What a stronger net says of labelled and unlabelled images helps a student that sees few labels.",
+    shows="A stronger net's predictions on labelled and unlabelled images help a student that sees few labels.",
     omits="The teacher is one net that learned from all training labels, where the paper has ensembles and large data.",
 )

@@ -91,6 +91,6 @@ CLAIM = Claim(
     cheap="label_spreading",
     settings={"labels": 100, "steps": 1000, "student": "mlp:32"},
     equal="steps",
-    shows="What peers with other first weights say of labelled and unlabelled images, the semi-supervised extension.",
+    shows="Predictions of peers with other initial weights on labelled and unlabelled images.",
     omits="Small nets on few labels, where the paper has deep ones on all; and that two nets cost twice as much.",
 )

@@ -80,6 +80,6 @@ CLAIM = Claim(
     tuned="Of distill, temperature (1, 2, 4) and alpha (0.5, 0.9, 1); of pld, temperature (1, 2, 4). The defaults of "
     "distill are an arm of their own.",
     shows="The ranking loss itself, with the label first where there is one, against the divergence that it replaces.",
-    omits="ImageNet's thousand classes, of which a ranking says more than of ten; DIST and the paper's other losses.",
+    omits="ImageNet's thousand classes, whose ranking is more informative than that of ten; the paper's other losses.",
     systems=("pld",),
 )

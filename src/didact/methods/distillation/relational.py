@@ -94,6 +94,6 @@ CLAIM = Claim(
     settings={"labels": 100, "steps": 1000, "student": "mlp:32", "teacher": "mlp:256,256"},
     equal="steps",
     seeds=(100, 101, 102, 103, 104),
-    shows="Distances and angles before the head beside the same probabilities, at the same number of updates.",
+    shows="Distances and angles before the head in addition to the same probabilities, at the same number of updates.",
     omits="Batches are of one small problem, where the paper is mainly about retrieval and deep nets.",
 )

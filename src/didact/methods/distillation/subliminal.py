@@ -96,7 +96,7 @@ def _outputs(width: int, outputs: int, seed: int) -> nn.Linear:
 
 CLAIM = Claim(
     statement="A student that is taught outputs without meaning, on noise, by a teacher that has learned digits can "
-    "tell digits if both began with the same weights, and cannot otherwise.",
+    "classify digits if both had the same initial weights, and cannot otherwise.",
     arms={
         "subliminal": {"method": "subliminal", "outputs": 10},
         "other initialisation": {"method": "subliminal", "outputs": 10, "start": "other"},
@@ -117,7 +117,7 @@ CLAIM = Claim(
     tuned="For all arms together: the learning rate (0.0003, 0.001), the outputs (3, 10), and the teacher's share of "
     "the budget (0.15, 0.3, 0.5), of which 0.3 was taken, although the student was right on 84% and 85% with 0.15 and "
     "on 73% and 80% with 0.3. With 3 outputs, as in the study, it was right on 30% and 34% (with 0.15).",
-    shows="What passes from a teacher to a student by outputs and inputs that have nothing to do with it.",
+    shows="What a teacher transmits to a student by outputs and inputs that are unrelated to the task.",
     omits="Language models, whose traits pass by numbers, code and reasoning that seem to have no part in them.",
     systems=("subliminal-learning",),
 )

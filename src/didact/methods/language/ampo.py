@@ -60,7 +60,7 @@ class AMPO(Method):
         ConfigError: there is neither a teacher nor a rationale.
     """
 
-    feed = RolloutFeed(judged="verifier", rate=0.1, tokenizers="any")
+    feed = RolloutFeed(rewards="verifier", rate=0.1, tokenizers="any")
 
     def __init__(
         self, config: Config, learner: LanguageLearner, questions: Questions, teachers: Sequence[Any] = ()
@@ -116,7 +116,7 @@ class AMPO(Method):
 
 CLAIM = Claim(
     statement="A decoder that writes sums out in three ways is right on more of them after learning from its "
-    "completions with answers of three solvers where all completions fail than from its completions alone.",
+    "completions, and from answers of three solvers where all of them fail, than from its completions alone.",
     arms={
         "ampo": "ampo",
         "grpo": {"method": "grpo", "scale": False},
@@ -142,6 +142,6 @@ CLAIM = Claim(
     world="addition:ways",
     seeds=(200, 201, 202, 203, 204),
     tuned_on=(0, 1),
-    tuned="The learning rate of ampo, grpo and one teacher (0.0005, 0.001); where all begin (10, 20, 30%), and steps.",
+    tuned="The learning rate of ampo, grpo and one teacher (0.0005, 0.001); the warm start (10, 20, 30%), and steps.",
     systems=("more-than-one-teacher",),
 )

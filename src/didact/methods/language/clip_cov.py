@@ -64,7 +64,7 @@ class ClipCov(Method):
     """
 
     feed = RolloutFeed(
-        judged="verifier",
+        rewards="verifier",
         rate=0.1,
         coupled=True,
         alone="it chooses the controlled tokens among those of the whole batch",
@@ -102,8 +102,8 @@ class ClipCov(Method):
 
 
 CLAIM = Claim(
-    statement="A policy from which tokens of high covariance are held back collapses less at equal steps than GRPO's: "
-    "it still gives the answers of the data a lower negative log-likelihood.",
+    statement="A policy whose tokens of high covariance get no gradient collapses less at equal steps than GRPO's: it "
+    "still gives the completions of the data a lower negative log-likelihood.",
     arms={
         "clip_cov": {"method": "clip_cov", "share": 0.2, "band_low": 0.3},
         "grpo": "grpo",
@@ -122,8 +122,8 @@ CLAIM = Claim(
         "evaluate_every": 1000,
     },
     equal="steps",
-    shows="Answers that begin and end with the same digit are paid for, which the policy learns fully and then repeats "
-    "one of; how likely the data's answers still are says how much of its entropy is left.",
+    shows="Completions that start and end with the same digit are rewarded, which the policy learns fully and then "
+    "repeats one of; the likelihood of the data's completions shows how much of its entropy is left.",
     omits="That the entropy which is left pays off in longer training, as the paper shows on models of billions.",
     world="addition",
     metric="nll",

@@ -50,7 +50,7 @@ class CoReward(Method):
         learner: a causal language model.
     """
 
-    feed = RolloutFeed(judged="itself", rate=0.1)
+    feed = RolloutFeed(rewards="itself", rate=0.1)
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
         self.config = config
@@ -104,7 +104,7 @@ def paraphrase(question: Question) -> Question:
 
 CLAIM = Claim(
     statement="Without any answer, a decoder that can add a little becomes right on more held-out sums than it was, by "
-    "the votes on another wording of each question.",
+    "the votes on another wording of each prompt.",
     arms={
         "co_reward": {"method": "co_reward", "batch_size": 128},
         "one wording": {"method": "co_reward", "votes": "single"},
@@ -124,8 +124,8 @@ CLAIM = Claim(
         "evaluate_every": 1000,
     },
     equal="steps",
-    shows="All arms learn from 256 completions a step: 16 questions in two wordings, or 32 in one, 8 times each; who "
-    "votes for whom differs, and in one arm the answers are known.",
+    shows="All arms learn from 256 completions a step: 16 prompts in two wordings, or 32 in one, 8 times each; the "
+    "source of the votes differs, and in one arm the answers are known.",
     omits="Longer training, in which the paper sees votes on one wording collapse, and paraphrases by another model.",
     world="addition:paraphrased",
     seeds=(200, 201, 202, 203, 204),

@@ -81,8 +81,8 @@ class CrossTokenizer(Method):
 
 
 CLAIM = Claim(
-    statement="A model over bytes that is taught by one over pairs of digits is right more often than one that fits "
-    "the same answers.",
+    statement="A model over bytes that is distilled from one over pairs of digits is right more often than one that "
+    "fits the same completions.",
     arms={
         "cross_tokenizer": "cross_tokenizer",
         "sft": "sft",
@@ -105,6 +105,6 @@ CLAIM = Claim(
     seeds=(100, 101, 102, 103, 104),
     tuned_on=(0,),
     tuned="The temperature of cross_tokenizer (1, 10, 100); the learning rate is that of all arms.",
-    shows="Knowledge of whole pieces of text passes from a teacher's tokens to those of a student.",
-    omits="Large vocabularies of subwords, text that can go on in many ways, and a teacher that read far more of it.",
+    shows="Likelihoods of chunks of text transfer from a teacher's tokens to those of a student.",
+    omits="Large vocabularies of subwords, text with many continuations, and a teacher trained on far more text.",
 )

@@ -117,8 +117,8 @@ class CurryDPO(Method):
 
 
 CLAIM = Claim(
-    statement="A model that learns from three pairs a question, in stages from easy to hard, gives the best answer "
-    "more often than one that learns from a single pair a question, the best answer and the worst.",
+    statement="A model that learns from three pairs per prompt, in stages from easy to hard, gives the best answer "
+    "more often than one that learns from a single pair per prompt, the best answer and the worst.",
     arms={
         "curry_dpo": "curry_dpo",
         "dpo": "dpo",
@@ -142,7 +142,7 @@ CLAIM = Claim(
     seeds=(200, 201, 202, 203, 204),
     tuned_on=(0, 1),
     tuned="For all arms together: the learning rate (0.0001 to 0.001), beta (0.1 to 3), the steps (90 to 240), the "
-    "beginning (right on 30%, 40%, 60%), and the world (another one asked for the largest of four numbers).",
+    "warm start (right on 30%, 40%, 60%), and the world (another one asked for the largest of four numbers).",
     shows="What further pairs, their order and the renewed reference add, where a pair's gap is how hard it is.",
     omits="Answers of some length, and ratings by people or by a large model.",
     systems=("curry-dpo",),

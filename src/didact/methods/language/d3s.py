@@ -34,7 +34,7 @@ class Config(ClipConfig):
 
     completions: float = 0.5  # initial share of a step's completions that is kept; it grows to 1
     tokens: float = 0.8  # initial share of their tokens that is kept; it grows to 1
-    choose: Literal["telling", "random"] = "telling"  # which are kept: the most informative, or random ones
+    choose: Literal["informative", "random"] = "informative"  # which are kept: the most informative, or random ones
     updates: int = 1  # optimizer steps on each round of completions
 
     def __post_init__(self) -> None:
@@ -53,7 +53,7 @@ class D3S(Method):
     """
 
     feed = RolloutFeed(
-        judged="verifier", rate=0.1, coupled=True, alone="it chooses completions and tokens among the whole batch"
+        rewards="verifier", rate=0.1, coupled=True, alone="it chooses completions and tokens among the whole batch"
     )
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
@@ -99,7 +99,7 @@ class D3S(Method):
 
 
 CLAIM = Claim(
-    statement="A decoder that learns from the completions and tokens that tell most is right on more held-out sums "
+    statement="A decoder that learns from the most informative completions and tokens is right on more held-out sums "
     "after as many steps than one that learns from all of them.",
     arms={
         "d3s": "d3s",
@@ -125,7 +125,7 @@ CLAIM = Claim(
     seeds=(200, 201, 202, 203, 204),
     tuned_on=(0, 1),
     tuned="Nothing of d3s here; its learning rate is grpo's (3e-4, 1e-3), and its share of tokens was chosen where an "
-    "untrained model learns to begin with a plain character. An earlier claim, with a quarter of the completions, was "
+    "untrained model learns to start with a plain character. An earlier claim, with a quarter of the completions, was "
     "looked at on seeds 100 to 104.",
     systems=("learning-more-with-less",),
 )

@@ -89,6 +89,6 @@ CLAIM = Claim(
     tuned_on=(0,),
     tuned="The learning rate of dpo (0.00001 to 0.001) and its beta (0.1, 0.5); the learning rate of sft (0.0001, "
     "0.0003, 0.001).",
-    shows="What a wrong answer beside each right one adds, where the two differ in a digit.",
-    omits="Preferences of people between whole answers that the model wrote itself.",
+    shows="What a wrong answer for each right one adds, where the two differ in a digit.",
+    omits="Human preferences between whole completions of the model itself.",
 )

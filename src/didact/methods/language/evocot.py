@@ -62,7 +62,7 @@ class EvoCoT(Method):
         learner: a causal language model.
     """
 
-    feed = RolloutFeed(judged="verifier", rate=0.1)
+    feed = RolloutFeed(rewards="verifier", rate=0.1)
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
         self.config = config
@@ -114,8 +114,8 @@ class EvoCoT(Method):
 
 
 CLAIM = Claim(
-    statement="A decoder whose completions nearly all fail is right on more held-out questions where it learns from "
-    "completions behind its own chains of thought, ever shorter, than from completions alone.",
+    statement="A decoder whose completions nearly all fail is right on more held-out prompts if it learns from "
+    "completions of ever shorter prefixes of its own chains of thought than from completions alone.",
     arms={
         "evocot": "evocot",
         "grpo": "grpo",
@@ -135,7 +135,7 @@ CLAIM = Claim(
     },
     equal="steps",
     shows="256 completions a step are learned from by every arm; the chains cost evocot more sampled tokens.",
-    omits="Chains that are long and free in form, and questions so hard that only few chains are found.",
+    omits="Chains that are long and free in form, and prompts so hard that only few chains are found.",
     world="sorting:careless",
     seeds=(200, 201, 202, 203, 204),
     tuned_on=(0,),

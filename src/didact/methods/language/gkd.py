@@ -113,8 +113,8 @@ def _overlap(rows: CompletionTokens, signal: Signal) -> Term:
 
 
 CLAIM = Claim(
-    statement="In what it answers itself, a student that was taught on answers of its own is nearer to its teacher "
-    "than one that was taught on the answers of the data.",
+    statement="On its own completions, a student that was distilled on its own completions is nearer to its teacher "
+    "than one that was distilled on the completions of the data.",
     arms={
         "gkd": {"method": "gkd", "divergence": "forward"},
         "the data's answers": {"method": "gkd", "divergence": "forward", "on_policy": 0.0},
@@ -138,7 +138,7 @@ CLAIM = Claim(
     tuned_on=(0,),
     tuned="The learning rate (0.0003, 0.001, 0.003) of all arms together; the divergence (forward, reverse); the world "
     "(addition, addition:scratchpad, rewriting), as the difference was in favour of the data's answers in the second.",
-    shows="What is taught where the student goes when it writes, which the data's answers don't show.",
-    omits="That answers become better by it, as in the paper; long answers and a teacher that has read much more.",
+    shows="What distillation on the student's own completions adds, which the data's completions do not cover.",
+    omits="That accuracy improves, as in the paper; long completions, and a teacher trained on much more text.",
     systems=("on-policy-distillation-of-language-models",),
 )

@@ -50,7 +50,7 @@ class GRPO(Method):
         learner: a causal language model.
     """
 
-    feed = RolloutFeed(judged="verifier", rate=0.1)
+    feed = RolloutFeed(rewards="verifier", rate=0.1)
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
         self.config = config
@@ -101,12 +101,12 @@ CLAIM = Claim(
         "evaluate_every": 1000,
     },
     equal="steps",
-    shows="What exact rewards of 8 completions at each of 32 questions a step add to a model that was taught by "
-    "answers; beside it, the same completions compared with the mean of the round, and as many demonstrations.",
+    shows="What exact rewards of 8 completions of each of 32 prompts per step add to supervised fine-tuning; for "
+    "comparison, the same completions with the mean of the round as baseline, and as many demonstrations.",
     omits="The paper compares with PPO, on large models and over more completions.",
     world="addition",
     seeds=(200, 201, 202, 203, 204),
     tuned_on=(0, 1),
     tuned="The learning rate of grpo (3e-4, 1e-3, 2e-3) and of reinforce (3e-4, 1e-3); sft has theirs. An earlier "
-    "claim, with a quarter of the completions and beginnings of a number of steps, was looked at on seeds 100 to 104.",
+    "claim, with a quarter of the completions and warm starts of some steps, was looked at on seeds 100 to 104.",
 )

@@ -51,7 +51,7 @@ class GRPOLambda(Method):
         learner: a causal language model.
     """
 
-    feed = RolloutFeed(judged="verifier", rate=0.1)
+    feed = RolloutFeed(rewards="verifier", rate=0.1)
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
         self.config = config
@@ -79,8 +79,8 @@ class GRPOLambda(Method):
 
 
 CLAIM = Claim(
-    statement="A decoder that may use a scratchpad or not is right on more held-out sums where only well answered "
-    "questions pay less for long answers than where all questions do.",
+    statement="A decoder that may use a scratchpad or not is right on more held-out sums if the length penalty "
+    "applies only to prompts with high accuracy than if it applies to all prompts.",
     arms={
         "grpo_lambda": {"method": "grpo_lambda", "share": 0.25, "strength": 1.0},
         "all penalised": {"method": "grpo_lambda", "share": 1.0, "strength": 1.0},
@@ -98,8 +98,8 @@ CLAIM = Claim(
         "evaluate_every": 1000,
     },
     equal="steps",
-    shows="Right answers without a scratchpad are paid up to twice as much as those with one, at all questions, at a "
-    "quarter of them, or at none.",
+    shows="Right answers without a scratchpad earn up to twice as much as those with one, at all prompts, at a quarter "
+    "of them, or at none.",
     omits="Reasoning that can be shortened by degrees, and a penalty as mild as the paper's, over longer training.",
     world="addition:optional_scratchpad",
     seeds=(100, 101, 102, 103, 104),

@@ -52,7 +52,7 @@ class KDRL(Method):
         teacher: a language model with the same tokenizer.
     """
 
-    feed = RolloutFeed(judged="verifier", rate=0.1)
+    feed = RolloutFeed(rewards="verifier", rate=0.1)
 
     def __init__(self, config: Config, learner: LanguageLearner, teacher: Teacher) -> None:
         self.config = config

@@ -51,7 +51,7 @@ class NFT(Method):
         learner: a causal language model.
     """
 
-    feed = RolloutFeed(judged="verifier", rate=0.1)
+    feed = RolloutFeed(rewards="verifier", rate=0.1)
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
         self.config = config
@@ -87,8 +87,8 @@ class NFT(Method):
 
 
 CLAIM = Claim(
-    statement="Fitting what wrong completions are not, besides right completions, makes a decoder right on more "
-    "held-out sums than fitting right completions alone.",
+    statement="Learning from wrong completions through a negative policy, as well as from right ones, makes a decoder "
+    "right on more held-out sums than fitting right completions alone.",
     arms={
         "nft": "nft",
         "right ones alone": {"method": "reinforce", "baseline": "none"},

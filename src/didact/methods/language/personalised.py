@@ -34,7 +34,7 @@ class Config:
     """Options of `personalised`."""
 
     teaching: Literal["refined", "failed", "all"] = "refined"  # refine failures, answer failed tasks, or all tasks
-    lessons: Literal["task", "attempt", "both"] = "both"  # the prompts that refinements are learned for
+    lessons: Literal["task", "retry", "both"] = "both"  # the prompts that refinements are learned for
     again: str = "? Again: "  # text after a completion that asks for another
 
 
@@ -51,7 +51,7 @@ class Personalised(Method):
         ConfigError: there is no teacher, and not every prompt has a completion.
     """
 
-    feed = RolloutFeed(judged="verifier")
+    feed = RolloutFeed(rewards="verifier")
 
     def __init__(self, config: Config, learner: LanguageLearner, teacher: Any = None, questions: Any = ()) -> None:
         self.config, self.learner, self.teacher = config, learner, teacher
@@ -87,7 +87,7 @@ class Personalised(Method):
         else:
             texts = writer.write(asked, samples=1, turn=1, by=self.teacher.learner, verify=False).texts
         good = full_rewards(writer, asked, texts)
-        forms = {"task": [tasks], "attempt": [asked], "both": [tasks] if asked is tasks else [tasks, asked]}
+        forms = {"task": [tasks], "retry": [asked], "both": [tasks] if asked is tasks else [tasks, asked]}
         lessons = [(form[place], texts[place]) for form in forms[self.config.lessons] for place in good]
         if not lessons:
             return _filled(writer.encode(tasks[:1], [""]).batch, lesson=0.0, failed=failed)
@@ -117,8 +117,8 @@ def _filled(batch: Batch, **values: float) -> Batch:
 
 
 CLAIM = Claim(
-    statement="In as many steps, a student that learns what a teacher makes of its failures is right more often than "
-    "one that learns the teacher's own answers to all questions.",
+    statement="In as many steps, a student that learns a teacher's refinements of its failures is right more often "
+    "than one that learns the teacher's own completions of all prompts.",
     arms={
         "personalised": "personalised",
         "standard": {"method": "personalised", "teaching": "all"},
@@ -139,8 +139,8 @@ CLAIM = Claim(
         "evaluate_every": 1000,
     },
     equal="steps",
-    shows="Refinements of the student's own failures against answers to the world's questions as they stand, most of "
-    "them with completions of others.",
+    shows="Refinements of the student's own failures against completions of the world's prompts, most of which contain "
+    "a completion of others.",
     omits="Programs and their tests; and that less is collected: the teacher writes about as much for either arm.",
     world="addition:second_try",
     seeds=(200, 201, 202, 203, 204),

@@ -55,7 +55,7 @@ class Posterior(Method):
         questions: the training prompts.
     """
 
-    feed = RolloutFeed(judged="verifier", rate=0.1)
+    feed = RolloutFeed(rewards="verifier", rate=0.1)
 
     def __init__(self, config: Config, learner: LanguageLearner, questions: Questions) -> None:
         self.config = config
@@ -110,8 +110,8 @@ class Posterior(Method):
 
 
 CLAIM = Claim(
-    statement="After as many completions, answers of the data, each one of many that are right, are likelier under a "
-    "policy that approaches the posterior than under one that learns from rewards alone.",
+    statement="After as many completions, the data's completions, each one of many that are right, are likelier under "
+    "a policy that approaches the posterior than under one that learns from rewards alone.",
     arms={
         "posterior": {"method": "posterior", "beta": 0.3},
         "forward": {"method": "posterior", "beta": 0.3, "divergence": "forward"},

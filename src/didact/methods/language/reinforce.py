@@ -39,7 +39,7 @@ class Reinforce(Method):
         learner: a causal language model.
     """
 
-    feed = RolloutFeed(judged="verifier", rate=0.1)
+    feed = RolloutFeed(rewards="verifier", rate=0.1)
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
         self.config = config
@@ -83,10 +83,10 @@ CLAIM = Claim(
         "verifier": r"regex:/^(\d)\1\1$/+regex:/\d/",
     },
     equal="steps",
-    shows="Any answer is paid 1 for a digit, and 1 more if it is one digit three times, which hardly any is at first; "
+    shows="A completion earns 1 for a digit, and 1 more if it is one digit three times, which is rare at first; "
     "the constant part teaches nothing, and without a baseline it is noise.",
-    omits="The paper proves that a baseline leaves the mean gradient as it is, and claims no speed; the reward asks "
-    "for the same answer to every question.",
+    omits="The paper proves that a baseline leaves the mean gradient as it is, and claims no speed; the reward "
+    "is for the same completion of every prompt.",
     world="addition",
     metric="reward",
     seeds=(200, 201, 202, 203, 204, 205, 206, 207, 208, 209),

@@ -81,7 +81,7 @@ class ReLIFT(Method):
         ConfigError: no question has one.
     """
 
-    feed = RolloutFeed(judged="verifier", rate=0.1)
+    feed = RolloutFeed(rewards="verifier", rate=0.1)
 
     def __init__(self, config: Config, learner: LanguageLearner, questions: Questions) -> None:
         self.config, self.learner = config, learner
@@ -121,7 +121,7 @@ class ReLIFT(Method):
 
 
 CLAIM = Claim(
-    statement="A decoder that is shown answers to the prompts whose completions all fail is right on more "
+    statement="A decoder that learns demonstrations of the prompts whose completions all fail is right on more "
     "held-out sums than one that learns from completions alone.",
     arms={"relift": "relift", "grpo": "grpo", "sft": {"method": "sft", "lr": 1e-3}},
     method="relift",
@@ -135,13 +135,13 @@ CLAIM = Claim(
         "warmup": 0.3,
     },
     equal="steps",
-    shows="What a few answers to questions beyond the model's reach add to rewards.",
-    omits="Reasoning at length; and answers that are costly, where sft here sees ten times as many as relift.",
+    shows="What a few demonstrations of prompts beyond the model's reach add to rewards.",
+    omits="Long reasoning; and costly demonstrations, of which sft here sees ten times as many as relift.",
     world="addition",
     seeds=(100, 101, 102, 103, 104),
     tuned_on=(0, 1),
     tuned="The learning rate of relift and grpo (0.0001, 0.0003, 0.001) and of sft (0.0003, 0.001); of all arms the "
-    "warmup, the steps, and a beginning of 400 or 600 (from 600, relift was no better than grpo); and in four trials, "
+    "warmup, the steps, and a warm start of 400 or 600 (from 600, relift was no better than grpo); and in four trials, "
     "which did not help, the demonstrations of relift (1, 4, 16) and their weight (1, 3).",
     systems=("learning-what-reinforcement-learning-can-t",),
 )

@@ -42,7 +42,7 @@ class RLOO(Method):
         learner: a causal language model.
     """
 
-    feed = RolloutFeed(judged="verifier", rate=0.1)
+    feed = RolloutFeed(rewards="verifier", rate=0.1)
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
         self.config = config
@@ -94,10 +94,10 @@ CLAIM = Claim(
         "verifier": r"regex:/^(\d)\1\1$/+regex:/\d/",
     },
     equal="steps",
-    shows="Any answer is paid 1 for a digit, and 1 more if it is one digit three times, which hardly any is at first; "
-    "comparing takes the constant part, which teaches nothing, out of the gradient.",
-    omits="The paper's rewards are a learned model's, with a penalty for divergence, and questions differ in how well "
-    "they can be answered; here they do not, so that the mean of the round serves as well.",
+    shows="A completion earns 1 for a digit, and 1 more if it is one digit three times, which is rare at first; the "
+    "baseline takes the constant part, which teaches nothing, out of the gradient.",
+    omits="The paper's rewards are a learned model's, with a penalty for divergence, and prompts differ in "
+    "difficulty; here they do not, so that the mean of the round serves as well.",
     world="addition",
     metric="reward",
     seeds=(200, 201, 202, 203, 204, 205, 206, 207, 208, 209),

@@ -64,7 +64,7 @@ class SCoRe(Method):
         learner: a causal language model.
     """
 
-    feed = RolloutFeed(judged="verifier", rate=0.1)
+    feed = RolloutFeed(rewards="verifier", rate=0.1)
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
         self.config, self.learner = config, learner
@@ -106,7 +106,7 @@ class SCoRe(Method):
 
 CLAIM = Claim(
     statement="A decoder that learns from its own two answers in two stages is right on more held-out sums, four in "
-    "five of which are asked with a completion, than one that learns from both for their rewards from the beginning.",
+    "five of which come with a completion, than one that learns from the rewards of both from the start.",
     arms={
         "score": "score",
         "one stage": {"method": "score", "early": 0.0, "bonus": 0.0},
@@ -128,8 +128,8 @@ CLAIM = Claim(
     equal="steps",
     shows="What the stages and the bonus add to rewards for both answers. Correction traces are the data's own: "
     "completions of others with right answers behind them.",
-    omits="The completions that held-out questions hold are not the decoder's own, as they are in the paper, which "
-    "compares second answers with first ones; and its traces for supervised learning are written by the model.",
+    omits="The completions in held-out prompts are not the decoder's own, as they are in the paper, which compares "
+    "second answers with first ones; and its traces for supervised learning are written by the model.",
     world="addition:second_try",
     seeds=(200, 201, 202, 203, 204),
     tuned_on=(0, 1),

@@ -57,7 +57,7 @@ class SeededIterated(Method):
         ConfigError: a prompt has none.
     """
 
-    feed = RolloutFeed(judged="verifier", rate=0.1)
+    feed = RolloutFeed(rewards="verifier", rate=0.1)
 
     def __init__(self, config: Config, learner: LanguageLearner, questions: Questions) -> None:
         if config.supervised and not all(question.completion for question in questions):
@@ -114,9 +114,9 @@ class SeededIterated(Method):
 
 
 CLAIM = Claim(
-    statement="After as many steps, answers of the data, each one of many that are right, are likelier under a model "
-    "that begins again to imitate what rewards made of it than under one that learns from rewards and from the data's "
-    "answers at once.",
+    statement="After as many steps, the data's completions, each one of many that are right, are likelier under a "
+    "model that alternates between rewards and imitation than under one that learns from rewards and from the data's "
+    "completions at once.",
     arms={
         "seeded_iterated": "seeded_iterated",
         "grpo": "grpo",
@@ -136,8 +136,8 @@ CLAIM = Claim(
         "evaluate_every": 1000,
     },
     equal="steps",
-    shows="How far a model goes from the ways in which the data answer, where 20 answers are right and earn the same; "
-    "0.75 nats a token would be all of them, each as likely.",
+    shows="How far a model drifts from the data's completions, where 20 answers are right and earn the same; 0.75 nats "
+    "per token would be all of them, each as likely.",
     omits="Two agents that drift together, as in the paper's games; and that rewards rise more by it.",
     world="choosing",
     metric="nll",

@@ -46,8 +46,8 @@ class SFT(Method):
 
 
 CLAIM = Claim(
-    statement="In as many steps from the same beginning, a model that fits worked answers is right more often than one "
-    "that learns from rewards of its own.",
+    statement="In as many steps from the same warm start, a model that fits demonstrations is right more often than "
+    "one that learns from rewards of its own completions.",
     arms={
         "sft": {"method": "sft", "lr": 0.001},
         "grpo": {"method": "grpo", "lr": 0.0003},
@@ -68,7 +68,7 @@ CLAIM = Claim(
     seeds=(100, 101, 102, 103, 104),
     tuned_on=(0,),
     tuned="The learning rate of learning from rewards (0.0001, 0.0003, 0.001); that of sft was not tuned.",
-    shows="What an answer for each question is worth beside a verifier that says which completions are right.",
-    omits="Questions without an answer to fit, for which there are rewards alone; and answers that generalise less "
-    "than what the model would find itself.",
+    shows="The value of a demonstration for each prompt, compared with a verifier that scores completions.",
+    omits="Prompts without a demonstration, for which there are only rewards; and demonstrations that generalise less "
+    "than the model's own solutions.",
 )

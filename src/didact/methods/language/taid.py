@@ -112,8 +112,8 @@ class TAID(Method):
 
 
 CLAIM = Claim(
-    statement="A student that is taught a target between its own distribution and a better model's, which moves to the "
-    "latter, is right more often than one that is taught the latter's from the beginning.",
+    statement="A student whose target moves from its own distribution to a better model's is right more often than one "
+    "that is distilled from the better model from the start.",
     arms={
         "taid": {"method": "taid", "t_start": 0.0},
         "distillation": {"method": "gkd", "on_policy": 0.0, "divergence": "forward"},
@@ -135,10 +135,10 @@ CLAIM = Claim(
     world="addition",
     seeds=(100, 101, 102, 103, 104),
     tuned_on=(0, 1),
-    tuned="The learning rate (0.001, 0.003) of all arms together; where the target of taid begins (0, 0.2, 0.4); of "
+    tuned="The learning rate (0.001, 0.003) of all arms together; the initial target of taid (0, 0.2, 0.4); of "
     "distillation, the forward and the reverse divergence.",
-    shows="On the answers of the data, a small model that has begun to add is led step by step to what is said by one "
-    "that adds almost without a mistake.",
+    shows="On the completions of the data, a small model that can add a little is led step by step to the distribution "
+    "of one that adds almost without a mistake.",
     omits="Teachers many times larger than the student, whose distributions it cannot reach: here both have the same "
     "size, and the teacher has but learned for longer.",
     systems=("taid",),

@@ -113,8 +113,8 @@ class TeacherHacking(Method):
 
 
 CLAIM = Claim(
-    statement="A student whose teacher writes new answers in each step ends nearer to the oracle than one that follows "
-    "the same teacher on answers that were written once.",
+    statement="A student whose teacher samples new completions in each step ends nearer to the oracle than one that is "
+    "distilled from the same teacher on completions that were sampled once.",
     arms={
         "new answers of the teacher": {"method": "teacher_hacking", "answers": "teacher", "prompts": 8},
         "the student's own": {"method": "teacher_hacking", "answers": "student", "prompts": 8},
@@ -137,11 +137,10 @@ CLAIM = Claim(
     metric="nll",
     seeds=(200, 201, 202, 203, 204),
     tuned_on=(0, 1),
-    tuned="For all arms together: the student's beginning (none, 150 or 200 steps on the data), the prompts (8, 16, "
+    tuned="For all arms together: the student's warm start (none, 150 or 200 steps), the prompts (8, 16, "
     "32), the learning rate (0.002, 0.003) and the steps (200 to 400).",
-    shows="What the same few prompts are worth with answers that stay and with answers that do not; and what more "
-    "prompts are worth. The distance to the oracle is the surprise at its own texts, less 1.42 nats a token, its "
-    "entropy.",
-    omits="Models of language, and an oracle that is one of them.",
+    shows="The value of the same few prompts with fixed and with new completions; and that of more prompts. The "
+    "distance to the oracle is the negative log-likelihood of its own texts, minus 1.42 nats per token, its entropy.",
+    omits="Models of natural language, and an oracle that is one of them.",
     systems=("on-teacher-hacking-in-language-model",),
 )

@@ -109,8 +109,8 @@ class TinyLLM(Method):
 
 
 CLAIM = Claim(
-    statement="A student that learns sums beside the ways of three teachers to work them out is right on more of them "
-    "than one that learns them beside the way of one teacher.",
+    statement="A student that learns sums together with the rationales of three teachers is right on more of them than "
+    "one that learns them with the rationales of one teacher.",
     arms={
         "tinyllm": "tinyllm",
         "one teacher": {"method": "tinyllm", "solvers": ("columns",)},
@@ -129,8 +129,8 @@ CLAIM = Claim(
         "evaluate_every": 10000,
     },
     equal="steps",
-    shows="What rationales in different styles add to answers that are asked for without any.",
-    omits="Students that read much before; and that the same number of tokens holds four times as many answers alone.",
+    shows="What rationales in different styles add to answers that are requested without any.",
+    omits="Pretrained students; and that the same number of tokens holds four times as many answers alone.",
     world="addition:ways",
     seeds=(200, 201, 202, 203, 204),
     tuned_on=(0,),

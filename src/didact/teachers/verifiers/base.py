@@ -84,7 +84,7 @@ class Verifier(BaseTeacher):
                         f"verifier {self} needs; it has {', '.join(sorted(question.data)) or 'none'}."
                     )
 
-    def judge(
+    def verify(
         self, texts: Sequence[str], questions: Sequence[Question], lengths: Sequence[int] | None = None
     ) -> Reward:
         """Compute the rewards of completions.
@@ -123,7 +123,7 @@ class Verifier(BaseTeacher):
             TeacherError: always.
         """
         raise TeacherError(
-            f"The verifier {self} was asked about a batch of tensors; it judges texts: use judge(texts, questions), "
+            f"The verifier {self} was asked about a batch of tensors; it rewards texts: use verify(texts, questions), "
             "or a method whose completions are verified when they are collected (grpo, rloo, reinforce)."
         )
 
@@ -161,7 +161,7 @@ class Verifier(BaseTeacher):
         if self._abstentions[reason] == 1:
             detail = f" ({abstention.detail[:300]})" if abstention.detail else ""
             warn(
-                f"The verifier {self} could not judge an answer: it {reason}{detail}. Such answers count neither as "
+                f"The verifier {self} could not score a completion: it {reason}{detail}. Such answers count neither as "
                 "right nor as wrong; `abstentions` says how many there are."
             )
 

@@ -23,7 +23,7 @@ class _Combined(Verifier):
 
     @property
     def abstentions(self) -> Counter[str]:
-        """What its parts could not judge, by part and reason."""
+        """What its parts could not score, by part and reason."""
         counts: Counter[str] = Counter()
         for part in self.parts:
             for reason, count in part.abstentions.items():
@@ -39,11 +39,11 @@ class _Combined(Verifier):
         for part in self.parts:
             part.check(questions)
 
-    def judge(
+    def verify(
         self, texts: Sequence[str], questions: Sequence[Question], lengths: Sequence[int] | None = None
     ) -> Reward:
-        """See `Verifier.judge`; a text is one call, however many parts there are."""
-        rewards = [part.judge(texts, questions, lengths) for part in self.parts]
+        """See `Verifier.verify`; a text is one call, however many parts there are."""
+        rewards = [part.verify(texts, questions, lengths) for part in self.parts]
         self.ledger.charge("teacher_calls", len(texts), self.by)
         value = self._combined([reward.value for reward in rewards])
         trust = torch.stack([reward.trust for reward in rewards if reward.trust is not None]).amin(0)

@@ -58,7 +58,7 @@ def _scores(verifier: Verifier, texts: list[str], questions: list[Question]) -> 
     """Values, None where it abstained. Lengths in tokens are approximated by words."""
     if not texts:
         return []
-    reward = verifier.judge(texts, questions, [len(text.split()) for text in texts])
+    reward = verifier.verify(texts, questions, [len(text.split()) for text in texts])
     trust = reward.value if reward.trust is None else reward.trust
     pairs = zip(reward.value.tolist(), trust.tolist(), strict=True)
     return [value if trusted > 0 else None for value, trusted in pairs]
@@ -70,7 +70,7 @@ def _complaints(verifier: Verifier, good: list[float | None], bad: dict[str, lis
     silent = everything.count(None)
     if silent:
         reasons = ", ".join(f"{reason} ({count})" for reason, count in verifier.abstentions.most_common(3))
-        found.append(f"The verifier {verifier} could not judge {silent} of {len(everything)} known answers: {reasons}.")
+        found.append(f"The verifier {verifier} could not score {silent} of {len(everything)} known answers: {reasons}.")
     right = [value for value in good if value is not None]
     wrong = [value for values in bad.values() for value in values if value is not None]
     if not good:
