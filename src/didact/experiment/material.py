@@ -76,7 +76,7 @@ class Evaluation:
     validation: dict[str, float]
     teacher: dict[str, float]
     """The teacher's own metrics, and the student's agreement with it; empty without one."""
-    drawn: Document = field(default_factory=dict)
+    diagnostics: Document = field(default_factory=dict)
     """Data for the figures of the report."""
     labels: int = 0
     """Labels that were used to select the weights."""
@@ -126,8 +126,8 @@ class Material(Generic[D]):
     """Builds the teacher from its spec, or from Python; several are its members."""
     verifier: Callable[["Run[D]"], Verifier | None]
     """Builds the verifier of the student's completions, if any."""
-    seen: Callable[["Run[D]"], D]
-    """The data with additional inputs of the teachers."""
+    extend_data: Callable[["Run[D]"], D]
+    """Adds the inputs of the teachers to the data, such as tokens."""
     ingredients: Callable[["Run[D]"], Values]
     """The arguments for the constructor of a method, by the names of its parameters."""
     source: Callable[["Run[D]"], Source]
@@ -140,7 +140,7 @@ class Material(Generic[D]):
     """The checks before every run; those after a failed one are not made."""
     trials: Callable[["Run[D]"], Iterator[Check]]
     """Additional checks of the doctor, without training."""
-    keep: Callable[["Run[D]", Path], None]
+    save: Callable[["Run[D]", Path], None]
     """Writes the delivered student into the run's directory."""
     baselines: Callable[[D, RunConfig], tuple[str, ...]]
     """The cheap baselines that fit the data, the cheapest first."""

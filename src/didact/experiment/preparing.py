@@ -87,7 +87,7 @@ def assemble(config: RunConfig, objects: Objects, data: Data | None = None) -> R
     if wanted is not None:
         teacher = material.teacher(run)
         run.teachers = tuple(teacher.each()) if wanted == "teachers" else (teacher,)
-    run.data = material.seen(run)
+    run.data = material.extend_data(run)
     run.verifier = material.verifier(run)
     return run
 

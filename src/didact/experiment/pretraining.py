@@ -56,11 +56,11 @@ class Pretraining:
     seed: int
     loop: LoopConfig
     """See `fit`; `evaluate_every` and `micro_batch` are ignored here."""
-    reached: StopAtGoal | None = None
+    goal: StopAtGoal | None = None
     """Ends the training; if the budget ends first, the training has failed."""
     monitors: Sequence[Monitor] | None = None
     """By default those of `fit`."""
-    decided_by: object = None
+    cache_key: object = None
     """A JSON value of all that determines the trained weights: the key for other runs; None for this run only."""
 
     def run(self, directory: Path | None, place: Place) -> FitResult:
@@ -77,7 +77,7 @@ class Pretraining:
             budget=self.budget,
             optimizer=self.optimizer,
             loop=dataclasses.replace(self.loop, evaluate_every=None, micro_batch=None),
-            monitors=self.monitors if self.reached is None else [*(self.monitors or ()), self.reached],
+            monitors=self.monitors if self.goal is None else [*(self.monitors or ()), self.goal],
             run=directory,
             resume=going_on,
             seed=self.seed,
@@ -109,7 +109,7 @@ def pretrain(
         RunError: The training failed, or did not reach its accuracy.
         KeyboardInterrupt: It was interrupted; with a directory, it resumes from its last checkpoint.
     """
-    shared = None if pretraining.decided_by is None else pretrained_store(pretraining.decided_by)
+    shared = None if pretraining.cache_key is None else pretrained_store(pretraining.cache_key)
     keepers = [one for one in (keeper, shared) if one is not None]
     cost = next((cost for one in keepers if (cost := one(name, model)) is not None), None)
     place.gather_objects(None)  # no process writes before all have read
@@ -132,15 +132,15 @@ def pretrain(
 
 def _finished(pretraining: Pretraining, result: FitResult, words: str) -> Cost:
     """The cost of a pretraining that ended as planned."""
-    if pretraining.reached is not None and result.status == "done":
+    if pretraining.goal is not None and result.status == "done":
         raise RunError(
             f"{words}, but after {result.cost.steps} steps it was right on at most "
-            f"{pretraining.reached.best:.0%} of {pretraining.reached.labels} validation data; ask for less, or give a "
+            f"{pretraining.goal.best:.0%} of {pretraining.goal.labels} validation data; ask for less, or give a "
             "larger model."
         )
-    if result.status != ("done" if pretraining.reached is None else "stopped"):
+    if result.status != ("done" if pretraining.goal is None else "stopped"):
         raise RunError(f"{words}, but its training was {result.status}: {result.reason}")
-    result.cost.labels += 0 if pretraining.reached is None else pretraining.reached.labels
+    result.cost.labels += 0 if pretraining.goal is None else pretraining.goal.labels
     return result.cost
 
 

@@ -260,7 +260,7 @@ def _in_directory(
         result = _fit(run, directory, going_on=stored is not None)
         finished = _finished(run, result, path)
         if run.place.first:
-            _keep(run, finished, path)
+            _save(run, finished, path)
         return finished
     finally:
         for directory in opened:
@@ -291,7 +291,7 @@ def _finished(run: Run[Data], result: FitResult, directory: Path | None = None) 
         student=run.method.delivered,
         config=run.config,
         directory=directory,
-        diagnostics=evaluation.drawn,
+        diagnostics=evaluation.diagnostics,
     )
 
 
@@ -303,12 +303,12 @@ def _shared_notes(run: Run[Data]) -> Iterator[str]:
         yield f"The splits share {run.material.name}: {next(iter(found))}{more} The figures flatter the student."
 
 
-def _keep(run: Run[Data], result: RunResult, path: Path) -> None:
+def _save(run: Run[Data], result: RunResult, path: Path) -> None:
     """Write the result, the student and the report."""
     records.write_json(path / "result.json", result.as_dict())
     if result.status != "done":
         return
-    run.material.keep(run, path)
+    run.material.save(run, path)
     records.write_json(path / "diagnostics.json", result.diagnostics)
     write_report(path)
 

@@ -50,7 +50,7 @@ def parse(text: str, role: str, *, field: str = "") -> Spec:
     reader = _Reader(text, field or role)
     spec = reader.list(ROLES[role])
     if reader.place < len(text):
-        raise reader.wrong("the spec is complete here, but more follows; '+' joins parts, and ':' starts an argument.")
+        raise reader.error("the spec is complete here, but more follows; '+' joins parts, and ':' starts an argument.")
     return spec
 
 
@@ -75,7 +75,7 @@ class _Reader:
         if len(parts) == 1 and parts[0].weight == 1.0:
             return parts[0]
         if not role.joined:
-            raise self.wrong(f"a {role.name} is one part, which takes neither '+' nor a weight.")
+            raise self.error(f"a {role.name} is one part, which takes neither '+' nor a weight.")
         return self.spec(kinds(role.name)[role.joined], start, inner=parts)
 
     def term(self, role: Role) -> Spec:
@@ -89,7 +89,7 @@ class _Reader:
         """A part without its weight: a path, a list in parentheses, a custom object, or a part of a kind."""
         self.depth += 1
         if self.depth > DEPTH:
-            raise self.wrong(f"parts are nested more than {DEPTH} deep.")
+            raise self.error(f"parts are nested more than {DEPTH} deep.")
         start, (end, there) = self.place, self.ahead()
         name = _NAME.match(self.text, start)
         plain = name[0].replace("-", "_") if name else ""
@@ -135,7 +135,7 @@ class _Reader:
     def colon(self, kind: Kind) -> None:
         """Skip a required colon, which must be followed by something."""
         if not self.text.startswith(":", self.place) or not self.text[self.place + 1 :].strip(" )"):
-            raise self.wrong(kind.usage)
+            raise self.error(kind.usage)
         self.take(":")
         self.take("")
 
@@ -148,7 +148,7 @@ class _Reader:
         if not self.text.startswith(":", self.place):
             return self.until(self.place)
         if kind.form == kind.name:
-            raise self.wrong(f"{kind.name} takes no argument.")
+            raise self.error(f"{kind.name} takes no argument.")
         self.place += 1
         return self.until(self.ahead()[0])
 
@@ -159,7 +159,7 @@ class _Reader:
             self.place = found.end()
             return found[1].replace("\\/", "/")
         if ")" in self.ends:
-            raise self.wrong(f"{kind.usage} In parentheses, the slashes are needed.")
+            raise self.error(f"{kind.usage} In parentheses, the slashes are needed.")
         return self.until(len(self.text))
 
     def own(self, role: Role) -> Spec:
@@ -170,11 +170,11 @@ class _Reader:
             self.place = end
             return self.spec(kinds(role.name)[role.own], start, argument=text)
         if not text:
-            raise self.wrong(f"a {role.name} was expected here. {_known(role)}")
+            raise self.error(f"a {role.name} was expected here. {_known(role)}")
         if os.sep in text or any(kind.is_at(Path(text)) for kind in _all(role)) or _has_suffix(text, role):
-            raise self.wrong(f"there is no file or directory {text!r}. {_known(role)}")
+            raise self.error(f"there is no file or directory {text!r}. {_known(role)}")
         name = text.partition(":")[0]
-        raise self.wrong(f"there is no {role.name} {name!r}. {nearest(name, _names(role))}{_advice(role)}")
+        raise self.error(f"there is no {role.name} {name!r}. {nearest(name, _names(role))}{_advice(role)}")
 
     def path(self, role: Role, end: int) -> Spec:
         """An existing path, up to a position."""
@@ -183,7 +183,7 @@ class _Reader:
         if found is None:
             what = "directory" if Path(text).is_dir() else "file"
             wanted = "; ".join(f"{kind.name}: {', '.join(kind.paths)}" for kind in _all(role) if kind.paths)
-            raise self.wrong(f"{text!r} is a {what} that is no {role.name}. A path may be {wanted or 'none'}.")
+            raise self.error(f"{text!r} is a {what} that is no {role.name}. A path may be {wanted or 'none'}.")
         return self.spec(found, start, argument=text)
 
     def spec(self, kind: Kind, start: int, *, argument: str = "", inner: Sequence[Spec] = ()) -> Spec:
@@ -221,9 +221,9 @@ class _Reader:
     def expect(self, sign: str) -> None:
         """Skip a required character."""
         if not self.take(sign):
-            raise self.wrong(f"{sign!r} was expected here.")
+            raise self.error(f"{sign!r} was expected here.")
 
-    def wrong(self, reason: str) -> ConfigError:
+    def error(self, reason: str) -> ConfigError:
         """An error with the reason and the position."""
         read, left = self.text[: self.place], self.text[self.place :]
         where = f" (read: {read!r}, left: {left!r})" if read.strip() and left else ""

@@ -96,12 +96,12 @@ class Spec:
         for one in self.inner:
             yield from one.walk()
 
-    def wrong(self, reason: str = "") -> ConfigError:
+    def error(self, reason: str = "") -> ConfigError:
         """An error with the reason as the end of a sentence; by default the form of its kind."""
-        return ConfigError(f"{self.named}, but {reason or find(self.role, self.kind).usage}")
+        return ConfigError(f"{self.subject}, but {reason or find(self.role, self.kind).usage}")
 
     @property
-    def named(self) -> str:
+    def subject(self) -> str:
         """Option and value, as the start of a message."""
         text = self.text if len(self.text) <= SHOWN else f"{self.text[:SHOWN]}..."
         return f"{self.field} is {text!r}"

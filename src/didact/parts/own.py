@@ -24,10 +24,10 @@ def import_object(spec: Spec) -> Any:
         found = importlib.import_module(module)
     except ImportError as error:
         known = nearest(module, (kind.name for kind in kinds(spec.role).values() if kind.named))
-        raise spec.wrong(f"{module!r} cannot be imported ({error}). {known}") from error
+        raise spec.error(f"{module!r} cannot be imported ({error}). {known}") from error
     for part in name.split("."):
         if not hasattr(found, part):
             public = [one for one in dir(found) if not one.startswith("_")]
-            raise spec.wrong(f"{module!r} has no {name!r}. {nearest(part, public)}")
+            raise spec.error(f"{module!r} has no {name!r}. {nearest(part, public)}")
         found = getattr(found, part)
     return found

@@ -104,7 +104,7 @@ class Purpose:
         kind = find(spec.role, spec.kind)
         if self.material not in kind.materials:
             fitting = [one.name for one in kinds(spec.role).values() if self.material in one.materials]
-            raise spec.wrong(
+            raise spec.error(
                 f"{kind.name} is for {' and '.join(kind.materials)}; here it is to be for {self.material}, and can be "
                 f"{', '.join(fitting)}.",
             )
@@ -130,7 +130,7 @@ class ForExamples(Purpose):
             ConfigError: The data are a regression.
         """
         if self.examples.task != "classification":
-            raise spec.wrong("it needs classes, and the data are a regression.")
+            raise spec.error("it needs classes, and the data are a regression.")
         return len(self.examples.classes)
 
 
@@ -151,7 +151,7 @@ class ForQuestions(Purpose):
             ConfigError: There is no student.
         """
         if self.student is None:
-            raise spec.wrong("it predicts the student's tokens, and there is no student.")
+            raise spec.error("it predicts the student's tokens, and there is no student.")
         return self.student.head.vocabulary
 
 

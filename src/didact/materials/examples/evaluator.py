@@ -38,7 +38,7 @@ class ExampleEvaluator:
             metrics=evaluation.metrics(tested),
             validation=self.validate(student) if self.validates else {},
             teacher=self._teacher(self.run.teachers[0], test, tested) if len(self.run.teachers) == 1 else {},
-            drawn=evaluation.diagnostics(tested),
+            diagnostics=evaluation.diagnostics(tested),
             labels=self.validation.size if self.run.config.select == "best" else 0,
         )
 

@@ -53,7 +53,7 @@ def _ingredients(run: Run[ExampleData]) -> Values:
     }
 
 
-def _keep(run: Run[ExampleData], path: Path) -> None:
+def _save(run: Run[ExampleData], path: Path) -> None:
     """Write the delivered student as `student.safetensors`."""
     student = run.method.delivered
     same = student.state_dict().keys() == run.method.learner.state_dict().keys()
@@ -74,14 +74,14 @@ MATERIAL = Material[ExampleData](
     student=_student,
     teacher=_teacher,
     verifier=lambda _run: None,
-    seen=with_tokens,
+    extend_data=with_tokens,
     ingredients=_ingredients,
     source=source_of,
     pretraining=pretraining_of,
     evaluator=ExampleEvaluator,
     refusals=refusals,
     trials=trials,
-    keep=_keep,
+    save=_save,
     baselines=baselines.applicable,
     baseline=baselines.evaluate,
 )

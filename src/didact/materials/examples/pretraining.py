@@ -37,12 +37,12 @@ def pretraining_of(run: Run[ExampleData], role: str, warm_start: WarmStart) -> P
         optimizer=OptimizerConfig(lr=warm_start.rate),
         seed=config.seed + SEED,
         loop=dataclasses.replace(config.loop, clip_norm=None, log_every=EVERY if warm_start.goal else None),
-        reached=_reached(run.data, warm_start) if warm_start.goal else None,
-        decided_by=_decided_by(run, warm_start, train),
+        goal=_goal(run.data, warm_start) if warm_start.goal else None,
+        cache_key=_cache_key(run, warm_start, train),
     )
 
 
-def _decided_by(run: Run[ExampleData], warm_start: WarmStart, train: Examples) -> list[object] | None:
+def _cache_key(run: Run[ExampleData], warm_start: WarmStart, train: Examples) -> list[object] | None:
     """Everything that determines the trained weights; None if the initial weights come from elsewhere."""
     if _DRAWN.fullmatch(warm_start.spec) is None:
         return None
@@ -68,7 +68,7 @@ def _budget(warm_start: WarmStart, source: BatchSource, config: RunConfig) -> Bu
     return Budget(epochs=max(config.teacher_epochs, LEAST_STEPS * source.batch_size / source.epoch_size))
 
 
-def _reached(data: ExampleData, warm_start: WarmStart) -> StopAtGoal:
+def _goal(data: ExampleData, warm_start: WarmStart) -> StopAtGoal:
     validation = select_labelled(data.splits.validation)
     metric = data.metrics[0]
 

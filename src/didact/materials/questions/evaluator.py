@@ -59,7 +59,7 @@ class QuestionEvaluator:
             metrics=metrics,
             validation=self.validate(run.method.delivered) if self.validates else {},
             teacher={} if teacher is None else self.scores(teacher, self.data.test, taught=False)[0],
-            drawn={"answers": answers},
+            diagnostics={"answers": answers},
             labels=min(WATCHED, len(self.data.validation)) if run.config.select == "best" else 0,
         )
 

@@ -43,7 +43,7 @@ def _ingredients(run: Run[QuestionData]) -> Values:
     }
 
 
-def _keep(run: Run[QuestionData], path: Path) -> None:
+def _save(run: Run[QuestionData], path: Path) -> None:
     """Write the delivered student as a directory for `from_pretrained`."""
     causal.save_causal(run.method.delivered, path / STUDENT)
 
@@ -56,14 +56,14 @@ MATERIAL = Material[QuestionData](
     student=_student,
     teacher=_teacher,
     verifier=open_verifier,
-    seen=lambda run: run.data,
+    extend_data=lambda run: run.data,
     ingredients=_ingredients,
     source=source_of,
     pretraining=pretraining_of,
     evaluator=QuestionEvaluator,
     refusals=refusals,
     trials=trials,
-    keep=_keep,
+    save=_save,
     baselines=baselines.applicable,
     baseline=baselines.evaluate,
 )

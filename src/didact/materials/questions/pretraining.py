@@ -42,13 +42,13 @@ def pretraining_of(run: Run[QuestionData], role: str, warm_start: WarmStart) -> 
         optimizer=steady if warm_start.goal else falling,
         seed=config.seed,
         loop=dataclasses.replace(config.loop, clip_norm=1.0 if warm_start.goal else None, log_every=EVERY),
-        reached=_reached(run, warm_start) if warm_start.goal else None,
+        goal=_goal(run, warm_start) if warm_start.goal else None,
         monitors=[],
-        decided_by=_decided_by(run, warm_start),
+        cache_key=_cache_key(run, warm_start),
     )
 
 
-def _reached(run: Run[QuestionData], warm_start: WarmStart) -> StopAtGoal:
+def _goal(run: Run[QuestionData], warm_start: WarmStart) -> StopAtGoal:
     validation = run.data.validation
     asked = validation.select(range(min(ASKED, len(validation))))
     greedy = dataclasses.replace(run.config.sampling, temperature=0.0, samples=1)
@@ -60,7 +60,7 @@ def _reached(run: Run[QuestionData], warm_start: WarmStart) -> StopAtGoal:
     return StopAtGoal(warm_start.goal, score, len(asked))
 
 
-def _decided_by(run: Run[QuestionData], warm_start: WarmStart) -> list[object] | None:
+def _cache_key(run: Run[QuestionData], warm_start: WarmStart) -> list[object] | None:
     """Everything that determines the trained weights; None if weights or rewards come from elsewhere."""
     if not re.match(r"warm:\d+%?:decoder:", warm_start.spec):
         return None

@@ -3,7 +3,7 @@
 from didact.learners import ModuleLearner, nets
 from didact.parts.kinds import Spec
 from didact.parts.part import ForExamples, Part
-from didact.parts.students._drawing import made, widths_of
+from didact.parts.students._drawing import seeded_build, widths_of
 
 FORM = "cnn:WIDTH,WIDTH"
 EXAMPLE = "cnn:16,32"
@@ -14,9 +14,9 @@ def build(spec: Spec, purpose: ForExamples) -> Part:
     """A convolutional net for images."""
     widths, examples = widths_of(spec), purpose.examples
     if examples.modality != "image" or not widths:
-        raise spec.wrong(
+        raise spec.error(
             f"the data are of the kind {examples.modality}; a convolutional net needs images and at least one width. "
             "For tables and text, mlp:64,64 or transformer:2x64 would work.",
         )
-    with made(spec, purpose.seed):
+    with seeded_build(spec, purpose.seed):
         return Part(model=ModuleLearner(nets.cnn(widths, examples, examples.outputs)), spec=spec.text, rate=RATE)

@@ -7,7 +7,7 @@ from didact.learners.decoder import Decoder, DecoderConfig
 from didact.learners.tokenizers import ByteTokens, NumberTokens
 from didact.parts.kinds import Spec
 from didact.parts.part import ForQuestions, Part
-from didact.parts.students._drawing import DEEPEST, WIDEST, bounded, made
+from didact.parts.students._drawing import DEEPEST, WIDEST, parse_bounded, seeded_build
 
 FORM = "decoder:LAYERSxWIDTH | decoder:LAYERSxWIDTH:CONTEXT | decoder:LAYERSxWIDTH:numbers"
 EXAMPLE = "decoder:4x128"
@@ -22,10 +22,10 @@ def build(spec: Spec, purpose: ForQuestions) -> Part:
     tokenizer = ByteTokens() if shape == spec.argument else NumberTokens()
     found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)(?::([1-9]\d*))?", shape)
     if found is None:
-        raise spec.wrong()
-    depth, width = bounded(spec, found[1], DEEPEST, "deep"), bounded(spec, found[2], WIDEST, "wide")
-    context = bounded(spec, found[3] or str(CONTEXT), WIDEST, "long")
+        raise spec.error()
+    depth, width = parse_bounded(spec, found[1], DEEPEST, "deep"), parse_bounded(spec, found[2], WIDEST, "wide")
+    context = parse_bounded(spec, found[3] or str(CONTEXT), WIDEST, "long")
     config = DecoderConfig.small(depth, width, vocabulary=tokenizer.vocabulary, context=context)
-    with made(spec, purpose.seed):
+    with seeded_build(spec, purpose.seed):
         model = CausalLearner(Decoder(config, seed=purpose.seed).to(purpose.dtype), tokenizer, config=spec.text)
     return Part(model=model, spec=spec.text, rate=RATE, tokenizer=tokenizer)

@@ -19,7 +19,7 @@ RATE, LANGUAGE_RATE, ADAPTED_RATE = 5e-5, 2e-5, 2e-4
 def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
     """A classifier with a head for the data's classes, or a causal language model."""
     if not spec.argument:
-        raise spec.wrong()
+        raise spec.error()
     text = f"hf:{spec.argument}"
     if isinstance(purpose, ForQuestions):
         model = causal.load_causal(spec.argument, purpose.dtype)

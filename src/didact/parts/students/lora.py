@@ -15,7 +15,7 @@ def build(spec: Spec, purpose: ForQuestions) -> Part:
     """A frozen model with trainable adapters."""
     base = spec.inner[0]
     if not (spec.argument.isdecimal() and int(spec.argument) and base.kind in ("hf", "run")):
-        raise spec.wrong()
+        raise spec.error()
     run = Path(base.argument)
     name = str(run / "student") if base.kind == "run" else base.argument
     model = causal.load_adapted(name, int(spec.argument), seed=purpose.seed, dtype=purpose.dtype)

@@ -6,7 +6,7 @@ On text it reads the mean of token embeddings of the first width.
 from didact.learners import ModuleLearner, nets
 from didact.parts.kinds import Spec
 from didact.parts.part import ForExamples, Part
-from didact.parts.students._drawing import made, widths_of
+from didact.parts.students._drawing import seeded_build, widths_of
 
 FORM = "mlp:WIDTH,WIDTH"
 EXAMPLE = "mlp:64,64"
@@ -17,6 +17,6 @@ def build(spec: Spec, purpose: ForExamples) -> Part:
     """A perceptron for examples of any kind."""
     widths, examples = widths_of(spec), purpose.examples
     if examples.modality == "text" and not widths:
-        raise spec.wrong("over text an mlp needs the width of its embedding, as in mlp:64.")
-    with made(spec, purpose.seed):
+        raise spec.error("over text an mlp needs the width of its embedding, as in mlp:64.")
+    with seeded_build(spec, purpose.seed):
         return Part(model=ModuleLearner(nets.mlp(widths, examples, examples.outputs)), spec=spec.text, rate=RATE)

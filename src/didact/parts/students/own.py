@@ -26,9 +26,9 @@ def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
     with seeded_init(purpose.seed):
         made = call(spec, purpose)
     if isinstance(purpose, ForQuestions) and not isinstance(made, CausalLearner):
-        raise spec.wrong(f"it returned {type(made).__name__}; for questions it must return a CausalLearner.")
+        raise spec.error(f"it returned {type(made).__name__}; for questions it must return a CausalLearner.")
     if not isinstance(made, nn.Module):
-        raise spec.wrong(f"it returned {type(made).__name__}; it must return an nn.Module.")
+        raise spec.error(f"it returned {type(made).__name__}; it must return an nn.Module.")
     model = made if isinstance(made, ModuleLearner | CausalLearner) else ModuleLearner(made)
     return Part(model=model, spec=spec.text, tokenizer=getattr(model, "tokenizer", None))
 
@@ -44,5 +44,5 @@ def call(spec: Spec, purpose: Purpose) -> Any:
     try:
         wanted = inspect.signature(factory).parameters
     except (TypeError, ValueError):
-        raise spec.wrong("it is no function or class with a known signature.") from None
+        raise spec.error("it is no function or class with a known signature.") from None
     return factory(**{name: value for name, value in offered.items() if name in wanted})

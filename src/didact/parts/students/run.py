@@ -22,7 +22,7 @@ def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
         return _language(spec, purpose)
     found, like = saved.load(spec.argument, purpose.trust)
     if _kind(like) != _kind(purpose.examples):
-        raise spec.wrong(f"it was taught on {_kind(like)}, and these data are {_kind(purpose.examples)}.")
+        raise spec.error(f"it was taught on {_kind(like)}, and these data are {_kind(purpose.examples)}.")
     return replace(found, spec=spec.text)
 
 
@@ -38,7 +38,7 @@ def _language(spec: Spec, purpose: ForQuestions) -> Part:
     directory = Path(spec.argument) / "student"
     if not (directory / "config.json").is_file():
         raise ConfigError(
-            f"{spec.named}, which has no finished language model; finish the run first: didact resume {spec.argument}"
+            f"{spec.subject}, which has no finished language model; finish the run first: didact resume {spec.argument}"
         )
     model = causal.load_causal(str(directory), purpose.dtype)
     origin = (Path(spec.argument),)

@@ -23,7 +23,7 @@ def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
     """A student with its warm start."""
     found = re.fullmatch(r"(\d+)(%?)", spec.argument)
     if found is None:
-        raise spec.wrong()
+        raise spec.error()
     amount, share = int(found[1]), bool(found[2])
     named = f"the {'share' if share else 'number of steps'} in {spec.field}={spec.text!r}"
     check_range(f"{named}, in percent," if share else named, amount, at_least=1, at_most=100 if share else None)

@@ -32,7 +32,7 @@ def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
     how = dict(HOW[spec.argument])
     if any(one.weight != 1.0 for one in specs):
         if "weights" in how:
-            raise spec.wrong(f"members that are weighted by {spec.argument} take no weights of their own.")
+            raise spec.error(f"members that are weighted by {spec.argument} take no weights of their own.")
         how["weights"] = [one.weight for one in specs]
     joined = _joined(parts, spec, purpose)
     if isinstance(purpose, ForExamples):
@@ -45,7 +45,7 @@ def _joined(parts: list[Part], spec: Spec, purpose: ForExamples | ForQuestions) 
     tokenizers = {id(part.tokenizer): part.tokenizer for part in parts if part.tokenizer is not None}
     if len(tokenizers) > 1 and isinstance(purpose, ForExamples):
         raise ConfigError(
-            f"{spec.named}, whose members have tokenizers of their own; a committee over text can hold one such."
+            f"{spec.subject}, whose members have tokenizers of their own; a committee over text can hold one such."
         )
     return Part(
         model=parts[0].model,

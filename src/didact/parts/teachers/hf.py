@@ -15,7 +15,7 @@ NAMES = "download"
 def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
     """A classifier with its classes in the data's order, or a causal language model."""
     if not spec.argument:
-        raise spec.wrong()
+        raise spec.error()
     if isinstance(purpose, ForQuestions):
         part = purpose.build(replace(spec, role="student"))
         return replace(part, model=LanguageTeacher(part.model))

@@ -42,6 +42,6 @@ def check_like(like: Examples, spec: Spec, purpose: ForExamples) -> None:
     ):
         if theirs != ours and not (what == "shape of an input" and examples.modality == "text"):
             raise TeacherError(
-                f"{spec.named}, whose {what} was {theirs!r}, but these data have "
+                f"{spec.subject}, whose {what} was {theirs!r}, but these data have "
                 f"{ours!r}; give a {spec.role} of data like these."
             )

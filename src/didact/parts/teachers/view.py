@@ -33,7 +33,7 @@ def purpose_on(spec: Spec, purpose: ForExamples) -> ForExamples:
     views = [key.removesuffix(".x") for key in examples.tensors if key.endswith(".x")]
     if spec.argument not in views:
         raise TeacherError(
-            f"{spec.named}, but the data have no view {spec.argument!r}. "
+            f"{spec.subject}, but the data have no view {spec.argument!r}. "
             f"{nearest(spec.argument, views)} A view is an array such as privileged.x beside x, in a .npz file or in "
             "Examples; the built-in data digits:privileged have one."
         )
@@ -43,6 +43,6 @@ def purpose_on(spec: Spec, purpose: ForExamples) -> ForExamples:
 def check_trained(spec: Spec, part: Part, purpose: ForExamples) -> None:
     """Refuse a teacher that is not trained here, since it could not learn the view."""
     if not part.warm_starts:
-        raise spec.wrong(
+        raise spec.error(
             f"{spec.kind} takes a teacher that is trained here, such as {spec.kind}:{spec.argument}:mlp:256,256."
         )

@@ -15,5 +15,5 @@ def words_of(spec: Spec, known: Sequence[str]) -> list[str]:
     words = [word.strip() for word in spec.argument.split(":") if spec.argument]
     for word in words:
         if word not in known:
-            raise spec.wrong(f"{spec.kind} has no option {word!r}. {nearest(word, known)}")
+            raise spec.error(f"{spec.kind} has no option {word!r}. {nearest(word, known)}")
     return words

@@ -20,6 +20,6 @@ def penalty(spec: Spec, *, characters: bool = False) -> LengthPenalty:
     """
     words = spec.argument.split(":")
     if len(words) > 2 or not all(word.strip().isdecimal() for word in words):
-        raise spec.wrong()
+        raise spec.error()
     longest, *cache = map(int, words)
     return LengthPenalty(longest, cache=cache[0] if cache else None, characters=characters)

@@ -18,4 +18,4 @@ def build(spec: Spec) -> Verifier:
     try:
         return FunctionVerifier(found, name=spec.argument)
     except TeacherError as error:
-        raise spec.wrong(str(error)) from None
+        raise spec.error(str(error)) from None

@@ -10,5 +10,5 @@ EXAMPLE = "regex:/<answer>.+/"
 def build(spec: Spec) -> RegexVerifier:
     """A verifier by Python's `re`."""
     if not spec.argument:
-        raise spec.wrong()
+        raise spec.error()
     return RegexVerifier(spec.argument)
