@@ -107,7 +107,7 @@ def test_being_told_nothing_is_refused_after_the_first_pass(kind):
     curriculum = MAKERS[kind](4)
     curriculum.sample(4)
     curriculum.update(torch.arange(4), torch.full((4,), torch.nan))
-    with pytest.raises(ConfigError, match="chooses by how examples went, but it was told of none"):
+    with pytest.raises(ConfigError, match="chooses by the losses of examples, but it has none"):
         curriculum.sample(4)
 
 

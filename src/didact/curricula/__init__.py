@@ -1,4 +1,4 @@
-"""Curricula: what says which example comes next."""
+"""Curricula: the choice of the next examples."""
 
 from didact.curricula.by_loss import ByLoss
 from didact.curricula.labelled_mix import LabelledMix

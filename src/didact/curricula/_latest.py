@@ -1,4 +1,4 @@
-"""What curricula share that choose by how each example went last."""
+"""The base class of curricula that choose by the latest loss of each example."""
 
 import torch
 from torch import Tensor
@@ -8,14 +8,14 @@ from didact.errors import CheckpointError, ConfigError, check_range
 
 
 class LatestValues:
-    """Abstract: passes whose order is made from the latest value of each example, such as its loss.
+    """Abstract: passes whose order depends on the latest value of each example, such as its loss.
 
-    The first pass goes over all examples in random order, since nothing is known yet. Values stay where they are, on
-    the device too, until the next order is made or a checkpoint is written. `Stateful`.
+    The first pass covers all examples in random order, since no values are known yet. Values stay on their device until
+    the next order is computed or a checkpoint is written. `Stateful`.
 
     Args:
         size: the number of examples, N, at least 1.
-        seed: the only source of randomness.
+        seed: of the random order.
 
     Raises:
         ConfigError: a size below 1.
@@ -27,7 +27,7 @@ class LatestValues:
         check_range("size", size, at_least=1)
         self.size = size
         self.passes = 0
-        """How many orders were made so far."""
+        """The number of orders so far."""
         self._generator = torch.Generator().manual_seed(seed)
         self._values = torch.full((size,), torch.nan)
         self._waiting: list[tuple[Tensor, Tensor]] = []
@@ -36,7 +36,7 @@ class LatestValues:
 
     def order(self, values: Tensor) -> Tensor:
         """The positions of the next pass, int64 [any number], by the latest values (float32 [N], none missing)."""
-        raise NotImplementedError(f"{type(self).__name__} must say in which order examples come.")
+        raise NotImplementedError(f"{type(self).__name__} must implement `order`, the positions of the next pass.")
 
     def permutation(self) -> Tensor:
         """All positions in random order, int64 [N]."""
@@ -46,13 +46,13 @@ class LatestValues:
         """The next positions of the present pass.
 
         Args:
-            count: how many are wanted, at least 1.
+            count: the number of positions, at least 1.
 
         Returns:
             int64 [count], or fewer at the end of a pass.
 
         Raises:
-            ConfigError: the first pass is over, and nothing was said of any example.
+            ConfigError: the first pass is over, and no example has a value.
         """
         if self._position >= len(self._order):
             self._order = self.order(self.known()) if self.passes else self.permutation()
@@ -62,18 +62,18 @@ class LatestValues:
         return self._order[start : self._position]
 
     def known(self) -> Tensor:
-        """The latest values, with the mean of all for examples of which nothing was said."""
+        """The latest values, with the mean of all for examples without one."""
         self._take()
         missing = self._values.isnan()
         if bool(missing.all()):
             raise ConfigError(
-                f"The curriculum is {type(self).__name__}, which chooses by how examples went, but it was told of "
+                f"The curriculum is {type(self).__name__}, which chooses by the losses of examples, but it has "
                 "none; use it where the loss has a value for each example, or use Uniform."
             )
         return torch.where(missing, self._values.nanmean(), self._values)
 
     def _take(self) -> None:
-        """Bring what was said to the CPU; of several values of an example the latest counts."""
+        """Move new values to the CPU; of several values of an example, the latest counts."""
         if not self._waiting:
             return
         index, values = (torch.cat(column).cpu() for column in zip(*self._waiting, strict=True))
@@ -85,11 +85,11 @@ class LatestValues:
         self._values[told] = values[latest[told]]
 
     def update(self, index: Tensor, progress: Tensor) -> None:
-        """Take note of how examples went, without waiting for the device.
+        """Record the losses of examples, without waiting for the device.
 
         Args:
             index: int64 [K], their positions.
-            progress: float [K], their losses; NaN says nothing.
+            progress: float [K], their losses; NaN is ignored.
         """
         self._waiting.append((index, progress.detach()))
 
@@ -105,10 +105,10 @@ class LatestValues:
         }
 
     def load_state_dict(self, state: State, /) -> None:
-        """Take back what `state_dict` gave.
+        """Restore the result of `state_dict`.
 
         Raises:
-            CheckpointError: the state is of another number of examples.
+            CheckpointError: the state has another number of examples.
         """
         if len(state["values"]) != self.size:
             raise CheckpointError(

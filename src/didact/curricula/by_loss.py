@@ -1,4 +1,4 @@
-"""Hard examples more often, in proportion to their loss (as replay is prioritised in Schaul et al. 2016)."""
+"""Hard examples more often, in proportion to their loss (as in prioritised replay; Schaul et al. 2016)."""
 
 import torch
 from torch import Tensor
@@ -8,17 +8,17 @@ from didact.errors import check_range
 
 
 class ByLoss(LatestValues):
-    """Draws with replacement, with chances that are made anew after every N draws; the first pass goes over everything.
+    """Draws with replacement, with probabilities that are updated after every N draws; the first pass covers all.
 
-    An example's chance is that of proportional prioritisation (section 3.3), with its loss in the place of the temporal
-    difference error, and a share of draws in the place of a constant added to it. Departure: nothing is divided by the
-    chance afterwards, as hard examples are meant to weigh more.
+    An example's probability is that of proportional prioritisation (section 3.3), with its loss in place of the
+    temporal difference error, and a share of uniform draws in place of a constant added to it. Departure: there are no
+    importance weights, since hard examples are meant to count more.
 
     Args:
         size: the number of examples, N, at least 1.
-        seed: the only source of randomness.
+        seed: of the draws.
         power: of the loss, at least 0; 0 makes all examples equally likely.
-        uniform: share of the draws that go to all examples alike, in [0, 1], so that none is left for ever.
+        uniform: share of uniform draws, in [0, 1], so that every example keeps coming.
 
     Raises:
         ConfigError: a value out of range.
@@ -31,13 +31,13 @@ class ByLoss(LatestValues):
         self.power, self.uniform = power, uniform
 
     def probabilities(self, values: Tensor) -> Tensor:
-        """How likely each example is to be drawn.
+        """The probability of each example.
 
         Args:
             values: float [N], the losses; those below 0 count as 0.
 
         Returns:
-            float64 [N], with the sum 1; all equal where no loss is above 0.
+            float64 [N], which sum to 1; all equal if no loss is above 0.
         """
         losses = values.double().clamp(min=0.0)
         weights = (losses / losses.max().clamp(min=torch.finfo(torch.float64).tiny)).pow(self.power)

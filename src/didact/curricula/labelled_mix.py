@@ -1,4 +1,4 @@
-"""Batches with a fixed share of labelled examples, however rare these are."""
+"""Batches with a fixed share of labelled examples, however rare they are."""
 
 import torch
 from torch import Tensor
@@ -9,15 +9,15 @@ from didact.errors import ConfigError, check_range
 
 
 class LabelledMix:
-    """Draw labelled and unlabelled examples from two endless streams, each shuffled anew after every pass.
+    """Draws labelled and unlabelled examples from two endless streams, each reshuffled after every pass.
 
-    A pool smaller than its share of a batch is gone through more than once in it. `Stateful`.
+    A pool smaller than its share of a batch appears more than once in it. `Stateful`.
 
     Args:
         labelled_mask: bool [N], True where an example is labelled.
         fraction: the share of a batch that is labelled, in (0, 1); rounded to whole examples, and at least one of each
             kind where a batch has room for both.
-        seed: the only source of randomness.
+        seed: of the random orders.
 
     Raises:
         ConfigError: a fraction outside (0, 1), or no labelled or no unlabelled example.
@@ -40,7 +40,7 @@ class LabelledMix:
         """The next positions: the labelled ones first.
 
         Args:
-            count: how many are wanted, at least 1.
+            count: the number of positions, at least 1.
 
         Returns:
             int64 [count].
@@ -52,20 +52,20 @@ class LabelledMix:
         )
 
     def update(self, index: Tensor, progress: Tensor) -> None:
-        """Nothing is learned from how the examples went."""
+        """Do nothing: the choice does not depend on losses."""
 
     def state_dict(self) -> State:
-        """The state of either stream."""
+        """The states of both streams."""
         return {"labelled": self._streams[0].state_dict(), "unlabelled": self._streams[1].state_dict()}
 
     def load_state_dict(self, state: State, /) -> None:
-        """Take back what `state_dict` gave; raises `CheckpointError` where the data had another number of labels."""
+        """Restore the result of `state_dict`; raises `CheckpointError` if the number of labels differs."""
         self._streams[0].load_state_dict(state["labelled"])
         self._streams[1].load_state_dict(state["unlabelled"])
 
 
 def _draw(stream: Uniform, count: int) -> Tensor:
-    """Exactly `count` positions, from as many passes as it takes."""
+    """Exactly `count` positions, from as many passes as needed."""
     parts = [stream.sample(count)]
     while (missing := count - sum(map(len, parts))) > 0:
         parts.append(stream.sample(missing))

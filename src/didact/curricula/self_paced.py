@@ -7,17 +7,17 @@ from didact.errors import check_range
 
 
 class SelfPaced(LatestValues):
-    """Passes over the examples whose loss is lowest, a share of all that grows until it has everything.
+    """Passes over the examples with the lowest losses, a share of all that grows until it covers everything.
 
-    Departures: the share grows, where the paper lowers a threshold of the loss by as much; a loss is the one that an
-    example had when it last came, where the paper computes all of them anew.
+    Departures: the share grows, where the paper changes a threshold of the loss; a loss is the latest that the example
+    had in training, where the paper recomputes all of them.
 
     Args:
         size: the number of examples, N, at least 1.
-        seed: the only source of randomness.
-        warmup: passes over everything that come first, at least 1; after them the student should tell easy from hard.
-        start: share of the examples in the pass that follows, in (0, 1].
-        growth: what the share is multiplied by after each further pass, at least 1; the paper's 1.3.
+        seed: of the random orders.
+        warmup: initial passes over all examples, at least 1, after which losses should separate easy from hard.
+        start: share of the examples in the next pass, in (0, 1].
+        growth: factor of the share after each further pass, at least 1; the paper has 1.3.
 
     Raises:
         ConfigError: a value out of range.
@@ -32,14 +32,14 @@ class SelfPaced(LatestValues):
 
     @property
     def share(self) -> float:
-        """The share of the examples that the next pass has."""
+        """The share of the examples in the next pass."""
         if self.passes < self.warmup:
             return 1.0
         # Beyond a thousand passes the power could overflow.
         return min(1.0, self.start * self.growth ** min(self.passes - self.warmup, 1000))
 
     def order(self, values: Tensor) -> Tensor:
-        """The easiest examples, in random order; chance decides between equals."""
+        """The easiest examples, in random order; ties are broken at random."""
         count = max(1, round(self.share * self.size))
         shuffled = self.permutation()
         easiest = values[shuffled].argsort(stable=True)[:count]

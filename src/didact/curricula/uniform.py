@@ -1,4 +1,4 @@
-"""Every example once a pass, in a new random order each time."""
+"""Every example once per pass, in a new random order each time."""
 
 import torch
 from torch import Tensor
@@ -10,12 +10,12 @@ from didact.errors import CheckpointError, check_range
 class Uniform:
     """Epochs without replacement.
 
-    A pass ends with however many examples are left, so that no batch mixes two passes. `Stateful`: the state is that of
-    the generator before the present order was drawn, and the position in it.
+    The last batch of a pass may be smaller, so that no batch mixes two passes. `Stateful`: the state is that of the
+    generator before the present order was drawn, and the position in it.
 
     Args:
         size: the number of examples, N, at least 1.
-        seed: the only source of randomness.
+        seed: of the random orders.
 
     Raises:
         ConfigError: a size below 1.
@@ -38,7 +38,7 @@ class Uniform:
         """The next positions of the present pass.
 
         Args:
-            count: how many are wanted, at least 1.
+            count: the number of positions, at least 1.
 
         Returns:
             int64 [count], or fewer at the end of a pass; distinct within a pass.
@@ -50,17 +50,17 @@ class Uniform:
         return self._order[start : self._position]
 
     def update(self, index: Tensor, progress: Tensor) -> None:
-        """Nothing is learned from how the examples went."""
+        """Do nothing: the choice does not depend on losses."""
 
     def state_dict(self) -> State:
         """The generator's state (uint8), the position and the number of examples."""
         return {"generator": self._drawn_from, "position": self._position, "size": self.size}
 
     def load_state_dict(self, state: State, /) -> None:
-        """Take back what `state_dict` gave.
+        """Restore the result of `state_dict`.
 
         Raises:
-            CheckpointError: the state is of another number of examples.
+            CheckpointError: the state has another number of examples.
         """
         if state["size"] != self.size:
             raise CheckpointError(
