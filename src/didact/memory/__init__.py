@@ -1,4 +1,4 @@
-"""Memory: what is kept from one batch to a later one."""
+"""Memory: data that are kept from one batch to a later one."""
 
 from didact.memory.class_means import ClassMeans
 from didact.memory.embedding_bank import EmbeddingBank

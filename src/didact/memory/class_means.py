@@ -1,4 +1,4 @@
-"""Running means of anything, class by class."""
+"""Running means by class."""
 
 from collections.abc import Sequence
 
@@ -10,22 +10,22 @@ from didact.memory.per_example import PerExample
 
 
 class ClassMeans(PerExample):
-    """The mean of what was seen of each class, in which earlier batches weigh less; a row for each class.
+    """An exponentially weighted mean of values for each class.
 
     Args:
-        classes: how many classes there are, C.
+        classes: the number of classes, C.
         shape: of one value; () for numbers.
-        decay: above 0 and at most 1; what remains of the weight of all that came before, and 1 for plain means.
-        prior: the mean of a class of which nothing was seen.
+        decay: above 0 and at most 1; factor of the weight of earlier batches, 1 for plain means.
+        prior: the mean of a class without values.
 
     Raises:
         ConfigError: the number of classes or the decay is out of range.
     """
 
     mean: Tensor
-    """float32 [C, ...]; the prior where nothing was seen."""
+    """float32 [C, ...]; the prior for a class without values."""
     weight: Tensor
-    """float32 [C], how much was seen, 0 or more."""
+    """float32 [C], the total weight of values, 0 or more."""
 
     def __init__(self, classes: int, shape: Sequence[int] = (), *, decay: float = 0.9, prior: float = 0.0) -> None:
         super().__init__(classes, {"mean": shape, "weight": ()})
@@ -38,7 +38,7 @@ class ClassMeans(PerExample):
         """Add a batch.
 
         Args:
-            labels: int64 [B]; a negative number, as `IGNORE`, leaves the value out, whatever it is.
+            labels: int64 [B]; a negative number, as `IGNORE`, leaves the value out, even if it is NaN.
             values: float [B, ...].
         """
         known = labels >= 0
@@ -51,20 +51,20 @@ class ClassMeans(PerExample):
 
     @torch.no_grad()
     def add(self, sums: Tensor, counts: Tensor) -> None:
-        """Add what was summed elsewhere.
+        """Add sums and counts.
 
         Args:
             sums: float [C, ...], of the values of each class.
-            counts: [C], how many there were.
+            counts: [C], their numbers.
         """
         there, counts = counts > 0, counts.to(self.weight.dtype)
         self.weight.mul_(self.decay).add_(counts)
         moved = torch.lerp(self.mean, sums / _like(counts, sums), _like(counts / self.weight, sums))
-        # A class that does not come keeps its mean, however little its weight has become.
+        # An absent class keeps its mean, however small its weight has become.
         self.mean.copy_(torch.where(_like(there, sums), moved, self.mean))
         self.seen.logical_or_(there)
 
 
 def _like(numbers: Tensor, values: Tensor) -> Tensor:
-    """A number for each class as [C, 1, ...], beside values [C, ...]."""
+    """Reshape numbers [C] to [C, 1, ...], for broadcasting with values [C, ...]."""
     return numbers.view(-1, *[1] * (values.ndim - 1))

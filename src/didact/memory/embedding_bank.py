@@ -1,4 +1,4 @@
-"""An embedding of each example, as it was when the example was last seen."""
+"""A memory bank with the latest embedding of each example."""
 
 import torch
 from torch import Tensor
@@ -13,18 +13,18 @@ class EmbeddingBank(PerExample):
     """Embeddings by row, each of length 1 (Wu et al. 2018, section 3.2; Tian et al. 2020).
 
     Args:
-        size: how many rows, N.
+        size: the number of rows, N.
         width: of an embedding, D.
-        momentum: in [0, 1), how much of the row stays when an example comes again.
+        momentum: in [0, 1), the share of the old row that is kept at an update.
 
     Raises:
         ConfigError: a value out of range.
     """
 
     embedding: Tensor
-    """float32 [N, D], each of length 1, or zeros where no example was seen yet."""
+    """float32 [N, D], each of length 1, or zeros for examples that were not seen yet."""
     drawn: Tensor
-    """int64 scalar, how many rows were drawn so far."""
+    """int64 scalar, the number of rows drawn so far."""
 
     def __init__(self, size: int, width: int, *, momentum: float = 0.5) -> None:
         super().__init__(size, {"embedding": (width,)})
@@ -41,7 +41,7 @@ class EmbeddingBank(PerExample):
             embeddings: float [B, D], of length 1; kept without a gradient.
 
         Returns:
-            float32 [B, D], the rows as they are now, of length 1.
+            float32 [B, D], the updated rows, of length 1.
         """
         embeddings, kept = embeddings.detach().float(), self.get(rows, "embedding")
         known = self.seen[rows].unsqueeze(1)
@@ -50,16 +50,16 @@ class EmbeddingBank(PerExample):
         return moved
 
     def others(self, rows: Tensor, most: int) -> tuple[Tensor, Tensor]:
-        """Rows to tell some examples from: all there are, or a number of those that hold something.
+        """Negatives for some examples: all rows, or a random sample of the filled ones.
 
         Args:
             rows: int64 [B], the examples', of which at least one was moved before.
-            most: how many rows are wanted at most, K; where there are more, they are drawn with repeats. Every process
-                draws the same.
+            most: the largest number of negatives, K; of more rows, K are drawn with replacement. Every process draws
+                the same.
 
         Returns:
-            int64 [min(K, N)], the rows; and bool [B, min(K, N)], which of them are no other example: an example's own,
-            and those in which nothing is yet.
+            int64 [min(K, N)], the rows; and bool [B, min(K, N)], True for the rows that are no negatives: an example's
+            own, and those that are empty.
         """
         found = torch.arange(len(self), device=self.seen.device)
         if most < len(self):

@@ -1,4 +1,4 @@
-"""Which row of a table belongs to which example."""
+"""An index from the ids of examples to rows of a table."""
 
 from typing import Self
 
@@ -11,16 +11,16 @@ from didact.errors import CheckpointError, DataError
 
 
 class Index:
-    """Rows of a fixed set of examples, found by id: exact, whatever the ids are.
+    """The rows of a fixed set of examples by id: exact, for any ids.
 
-    Lookups are a binary search in the sorted ids, for all examples at once. `Stateful`: the state is a hash of the ids,
-    so that tables are not taken for those of other examples.
+    A lookup is a binary search in the sorted ids, for all examples at once. `Stateful`: the state is a hash of the ids,
+    so that a table is not loaded for other examples.
 
     Args:
         ids: int64 [N], all different; the example `ids[i]` has row i.
 
     Raises:
-        DataError: an id comes twice.
+        DataError: an id is repeated.
     """
 
     def __init__(self, ids: Tensor) -> None:
@@ -39,13 +39,13 @@ class Index:
         return len(self._sorted)
 
     def find(self, ids: Tensor) -> Tensor:
-        """Look up examples that may be unknown, without waiting for the device.
+        """Look up ids that may be unknown, without waiting for the device.
 
         Args:
             ids: int64, any shape, on the index's device.
 
         Returns:
-            int64, shaped as `ids`: the rows, and N for an unknown id.
+            int64, shaped as `ids`: the rows; N for an unknown id.
         """
         if not len(self):
             return torch.zeros_like(ids)
@@ -53,7 +53,7 @@ class Index:
         return torch.where(self._sorted[place] == ids, self._order[place], len(self))
 
     def rows(self, ids: Tensor) -> Tensor:
-        """Look up examples that must be known; waits for the device, so that a step looks at a batch's `row` instead.
+        """Look up ids that must be known. This waits for the device; in a step, use the batch's `row` instead.
 
         Args:
             ids: int64, any shape, on the index's device.
@@ -75,7 +75,7 @@ class Index:
 
     @property
     def device(self) -> torch.device:
-        """Where ids are looked up."""
+        """The device of the ids."""
         return self._sorted.device
 
     def to(self, device: torch.device | str) -> Self:
@@ -88,7 +88,7 @@ class Index:
         return {"ids": self._fingerprint}
 
     def load_state_dict(self, state: State, /) -> None:
-        """Check that the state is that of the same examples.
+        """Check that the state belongs to the same examples.
 
         Raises:
             CheckpointError: it is not.

@@ -1,4 +1,4 @@
-"""A table with a row for each example, for whatever is kept of it from one batch to a later one."""
+"""A table with one row per example, for values that are kept between batches."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,22 +9,22 @@ from didact.errors import ConfigError, check_range
 
 
 class PerExample(nn.Module):
-    """Columns of tensors by row: losses, embeddings, beliefs, a teacher's answers.
+    """A table of tensors with one row per example: losses, embeddings, pseudo-labels, a teacher's signals.
 
-    Rows are those of batches (`row`), or of an `Index`. Reading and writing wait for no device. The columns are
-    buffers: saved with checkpoints, and moved with the module that holds the table.
+    Rows are those of batches (`row`), or of an `Index`. Reading and writing do not wait for the device. The columns are
+    buffers: they are saved in checkpoints, and moved with the module that holds the table.
 
     Args:
-        size: how many rows, N, at least 1.
+        size: the number of rows, N, at least 1.
         columns: the shape of a row by name; () for numbers.
         dtypes: by name; float32 where none is given.
 
     Raises:
-        ConfigError: a size below 1, or a name that cannot be a column's.
+        ConfigError: a size below 1, or an invalid name of a column.
     """
 
     seen: Tensor
-    """bool [N], the rows in which anything was put."""
+    """bool [N], the rows that were written."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class PerExample(nn.Module):
         super().__init__()
         check_range("size", size, at_least=1)
         self.columns = tuple(columns)
-        with torch.inference_mode(False):  # else it could be written only in that mode, and not when a run is resumed
+        with torch.inference_mode(False):  # else it could be written in that mode only, but not when a run is resumed
             self.register_buffer("seen", torch.zeros(size, dtype=torch.bool))
             for name, shape in columns.items():
                 if hasattr(self, name) or "." in name:
@@ -55,18 +55,18 @@ class PerExample(nn.Module):
             name: the column's.
 
         Returns:
-            [B, ...], a copy; zeros where nothing was put.
+            [B, ...], a copy; zeros for rows that were not written.
         """
         return self.get_buffer(name).index_select(0, rows)
 
     @torch.no_grad()
     def put(self, rows: Tensor, name: str, values: Tensor) -> None:
-        """Write a column; what was there is replaced.
+        """Write a column; earlier values are replaced.
 
         Args:
-            rows: int64 [B]; where one comes twice, either value may stay.
+            rows: int64 [B]; if one is repeated, either value may be stored.
             name: the column's.
-            values: [B, ...], kept without a gradient, in the column's data type.
+            values: [B, ...], stored without a gradient, in the column's dtype.
         """
         column = self.get_buffer(name)
         column.index_copy_(0, rows, values.to(column))
@@ -74,6 +74,6 @@ class PerExample(nn.Module):
 
     @torch.no_grad()
     def drop(self, rows: Tensor) -> None:
-        """Forget some rows (int64 [B])."""
+        """Mark some rows (int64 [B]) as not written."""
         for column in self.buffers():
             column.index_fill_(0, rows, 0)

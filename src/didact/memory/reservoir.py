@@ -1,4 +1,4 @@
-"""A sample of everything that was seen, in a fixed number of rows."""
+"""A reservoir sample of a stream."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,42 +10,42 @@ from didact.memory.per_example import PerExample
 
 
 class Reservoir(nn.Module):
-    """Rows in which everything that was put has about the same chance to be.
+    """A fixed number of rows, a nearly uniform sample of all rows so far.
 
-    Once it is full, each row of a batch takes a random place with the probability of size over what was seen so far
-    (reservoir sampling, Vitter 1985), all rows of a batch at once and in different places. Nothing waits for the
-    device. The state is in buffers: saved with checkpoints, and moved with the module. The places are drawn from the
+    Once it is full, each row of a batch replaces a random one with a probability of the size over the number of rows so
+    far (reservoir sampling, Vitter 1985), all rows of a batch at once and in different places. Nothing waits for the
+    device. The state is in buffers: saved in checkpoints, and moved with the module. The places are drawn from the
     global generator.
 
     Args:
-        size: how many rows, R; at least 1.
+        size: the number of rows, R; at least 1.
         columns: the shape of a row by name; see `PerExample`.
         dtypes: by name; float32 where none is given.
 
     Raises:
-        ConfigError: the size is out of range, or a name that cannot be a column's.
+        ConfigError: the size is out of range, or a name of a column is invalid.
     """
 
     seen: Tensor
-    """int64 scalar, how many rows were put so far."""
+    """int64 scalar, the number of rows so far."""
 
     def __init__(
         self, size: int, columns: Mapping[str, Sequence[int]], *, dtypes: Mapping[str, torch.dtype] | None = None
     ) -> None:
         super().__init__()
         self.table = PerExample(size, columns, dtypes=dtypes)
-        """The rows themselves, in no order."""
+        """The rows, in no particular order."""
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
     def put(self, **columns: Tensor) -> None:
-        """Show it a batch.
+        """Add a batch.
 
         Args:
-            columns: [B, ...] each, all that there are, B at most R; kept without a gradient.
+            columns: [B, ...] each, every column, with B at most R; stored without a gradient.
 
         Raises:
-            DataError: there are more rows than places, or other columns.
+            DataError: there are more than R rows, or other columns.
         """
         if columns.keys() != set(self.table.columns):
             raise DataError(
@@ -66,13 +66,13 @@ class Reservoir(nn.Module):
         self.seen += count
 
     def draw(self, count: int) -> dict[str, Tensor]:
-        """Rows at random, with repeats.
+        """Draw rows with replacement.
 
         Args:
-            count: how many.
+            count: the number of rows.
 
         Returns:
-            [count, ...] by column, of those that were put; zeros before anything was.
+            [count, ...] by column; zeros while the reservoir is empty.
         """
         chance = torch.rand(count, device=self.seen.device)
         filled = self.seen.clamp(min=1, max=len(self.table))

@@ -1,4 +1,4 @@
-"""What a teacher said about each example, so that it is asked only once."""
+"""A cache of a teacher's signals by example."""
 
 from collections.abc import Mapping
 from typing import Self
@@ -17,12 +17,11 @@ from didact.types.algebra import from_tensors, to_tensors
 class SignalCache:
     """Signals of a fixed set of examples, by id.
 
-    Lookups wait for no device. Ids outside the set are never hit and never stored. The signals live on the device of
-    the first one that is put. `Stateful`, so that a resumed run asks its teacher no question twice; a frozen teacher's
-    answers may also be left out of a checkpoint and asked again.
+    Lookups do not wait for the device. Ids outside the set are never hit and never stored. The signals are on the
+    device of the first one that is put. `Stateful`, so that a resumed run does not query its teacher again.
 
     Args:
-        ids: int64 [N], the examples that may be asked for; repeats are allowed.
+        ids: int64 [N], the examples that can be cached; repeats are allowed.
     """
 
     def __init__(self, ids: Tensor) -> None:
@@ -31,7 +30,7 @@ class SignalCache:
         self._table: PerExample | None = None
 
     def __len__(self) -> int:
-        """The number of distinct ids that it has room for."""
+        """The number of distinct ids that can be cached."""
         return len(self.index)
 
     @property
@@ -50,8 +49,8 @@ class SignalCache:
             ids: int64 [B].
 
         Returns:
-            bool [B], which of them have a signal; and the signal with B rows, zeros where there is none, or None before
-            anything was put. On the cache's device.
+            bool [B], True for those with a signal; and the signal with B rows, zeros for the others, or None while the
+            cache is empty. On the cache's device.
         """
         if self._table is None:
             return torch.zeros_like(ids, dtype=torch.bool), None
@@ -61,15 +60,15 @@ class SignalCache:
         return table.seen[rows], from_tensors(self._kind, found)
 
     def put(self, ids: Tensor, signal: Signal) -> None:
-        """Remember what was said about examples; a later answer replaces an earlier one.
+        """Store the signals of examples; a later one replaces an earlier one.
 
         Args:
             ids: int64 [B].
-            signal: tensors with B rows, always of the same kind, shapes and data types.
+            signal: tensors with B rows, always of the same kind, shapes and dtypes.
 
         Raises:
-            DataError: a signal unlike those that came before.
-            TeacherError: one that is more than tensors; see `to_tensors`.
+            DataError: a signal of another kind, shape or dtype than earlier ones.
+            TeacherError: one that consists of more than tensors; see `to_tensors`.
         """
         # Columns have names without dots.
         kind, parts = type(signal).__name__, {n.replace(".", "/"): part for n, part in to_tensors(signal).items()}
@@ -80,7 +79,7 @@ class SignalCache:
         rows = self.index.find(ids.to(self._table.seen.device))
         for name, part in parts.items():
             self._table.put(rows, name, part)
-        # The last row is that of unknown ids.
+        # The last row is for unknown ids.
         self._table.drop(torch.full_like(rows[:1], len(self)))
 
     def _check(self, kind: str, parts: Mapping[str, Tensor], table: PerExample) -> None:
@@ -94,22 +93,22 @@ class SignalCache:
             )
 
     def to(self, device: torch.device | str) -> Self:
-        """Move everything, in place."""
+        """Move all tensors, in place."""
         self.index.to(device)
         if self._table is not None:
             self._table.to(device)
         return self
 
     def state_dict(self) -> State:
-        """A hash of the ids, the kind of signal, which rows have one, and the signals."""
+        """A hash of the ids, the kind of signal, the rows that have one, and the signals."""
         table = None if self._table is None else self._table.state_dict()
         return {"index": self.index.state_dict(), "kind": self._kind, "table": table}
 
     def load_state_dict(self, state: State, /) -> None:
-        """Take back what `state_dict` gave.
+        """Restore the result of `state_dict`.
 
         Raises:
-            CheckpointError: it is of other examples.
+            CheckpointError: it belongs to other examples.
         """
         self.index.load_state_dict(state["index"])
         self._kind, self._table = state["kind"], None
@@ -121,6 +120,6 @@ class SignalCache:
 
 
 def _table(size: int, parts: Mapping[str, Tensor]) -> PerExample:
-    """A table for what looks like these parts, each [B, ...]."""
+    """A table for signals with the shapes and dtypes of these tensors, each [B, ...]."""
     shapes = {name: part.shape[1:] for name, part in parts.items()}
     return PerExample(size, shapes, dtypes={name: part.dtype for name, part in parts.items()})
