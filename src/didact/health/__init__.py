@@ -1,6 +1,6 @@
-"""Monitors: they measure what training looks like and conclude; only the loop acts on a verdict.
+"""Monitors: they measure training and return verdicts; only the loop acts on a verdict.
 
-One file a kind; each says what it means something for.
+There is one file per kind; each names the materials that it applies to.
 """
 
 from didact.health.base import BaseMonitor

@@ -1,4 +1,4 @@
-"""What monitors share: the action that they ask for, and a state of named attributes."""
+"""The base class of monitors: the requested action, and a state of named attributes."""
 
 import copy
 from typing import ClassVar
@@ -9,19 +9,19 @@ from didact.types import LEVELS, Level
 
 
 class BaseMonitor:
-    """A monitor whose state is what some of its attributes hold.
+    """A monitor whose state is the values of some of its attributes.
 
     Args:
-        action: what to ask for when it objects.
+        action: the action that it requests when it objects.
 
     Raises:
         ConfigError: `action` is none of `LEVELS`, or `ok`.
     """
 
     name: ClassVar[str]
-    """By what it is configured and quoted: the name of its file."""
+    """Its name in configurations and reports: that of its file."""
     materials: ClassVar[tuple[str, ...]] = ()
-    """The materials that it means something for, such as `examples`; empty where it does for all."""
+    """The materials that it applies to, such as `examples`; empty for all."""
     kept: ClassVar[tuple[str, ...]] = ()
     """The attributes that change from window to window: numbers, strings, tensors, and lists of them."""
 
@@ -34,6 +34,6 @@ class BaseMonitor:
         return {name: copy.deepcopy(getattr(self, name)) for name in self.kept}
 
     def load_state_dict(self, state: State, /) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore the result of `state_dict`."""
         for name in self.kept:
             setattr(self, name, copy.deepcopy(state[name]))

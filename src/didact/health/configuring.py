@@ -1,4 +1,4 @@
-"""The monitors of a run, and what each may ask for."""
+"""The monitors of a run, and their actions."""
 
 import importlib
 import pkgutil
@@ -12,7 +12,7 @@ from didact.types import LEVELS, Level, Monitor
 
 Action = Level | Literal["off"]
 ACTIONS: tuple[Action, ...] = (*LEVELS[1:], "off")
-"""What can be chosen for a monitor: what it asks for when it objects, or that it is left out."""
+"""The choices for a monitor: the action that it requests when it objects, or `off`."""
 
 
 class MonitorKind(Protocol):
@@ -39,10 +39,10 @@ def kinds() -> dict[str, MonitorKind]:
 
 
 def monitors(material: str = "examples", choices: Iterable[str] = ()) -> list[Monitor]:
-    """One of each monitor that means something for a material, some of them with another action or left out.
+    """One of each monitor that applies to a material, with some actions changed and some monitors left out.
 
     Args:
-        material: what the method is fed, as its feed says, such as `examples`.
+        material: that of the method's feed, such as `examples`.
         choices: see `actions`.
 
     Returns:
@@ -58,7 +58,7 @@ def monitors(material: str = "examples", choices: Iterable[str] = ()) -> list[Mo
 
 
 def actions(choices: Iterable[str]) -> dict[str, Action]:
-    """What monitors are to do where that is not their default.
+    """Parse the actions of monitors that differ from the defaults.
 
     Args:
         choices: words such as `loss_spike=roll_back` or `effective_rank=off`, see `ACTIONS`.
@@ -67,7 +67,7 @@ def actions(choices: Iterable[str]) -> dict[str, Action]:
         The actions by the name of the monitor.
 
     Raises:
-        ConfigError: a word that is not like this, an unknown monitor or action.
+        ConfigError: a word of another form, an unknown monitor or action.
     """
     return dict(_parse(choice) for choice in choices)
 

@@ -1,4 +1,4 @@
-"""A representation that collapses into a few directions."""
+"""Collapse of a representation into a few dimensions."""
 
 import math
 from typing import final
@@ -11,22 +11,22 @@ from didact.health.base import BaseMonitor
 from didact.types import Level, Output, Verdict, Window
 
 _NEEDED = 0.5
-"""The rank that a classifier may always end with, as a fraction of its classes less one."""
+"""The rank that is always accepted for a classifier, as a fraction of its number of classes minus one."""
 
 
 def effective_rank(hidden: Tensor) -> float:
-    """How many directions a representation really uses.
+    """The effective rank of a representation.
 
     The exponential of the entropy of the normalised singular values of the centred matrix (Roy and Vetterli, "The
     effective rank: a measure of effective dimensionality", EUSIPCO 2007). The singular values are the square roots of
-    the eigenvalues of the smaller Gram matrix, in float64; those that rounding of the input's type alone can cause are
+    the eigenvalues of the smaller Gram matrix, in float64; those within the rounding error of the input's dtype are
     left out.
 
     Args:
         hidden: [N, D] or [N, ...], floating point.
 
     Returns:
-        Between 1 and min(N - 1, D); 0.0 where all rows are the same; NaN where a value is not finite.
+        Between 1 and min(N - 1, D); 0.0 if all rows are equal; NaN if a value is not finite.
     """
     rows = hidden.detach().flatten(1)
     resolution = torch.finfo(rows.dtype).eps
@@ -50,13 +50,13 @@ class EffectiveRank(BaseMonitor):
     """Objects when the probe's hidden states use too few directions, or far fewer than they did before.
 
     A classifier that fits its training data ends with one direction fewer than it has classes (neural collapse: Papyan,
-    Han and Donoho, PNAS 2020), a little less where the classes are of unequal size, so a rank of at least half of that
-    is never called a collapse. The figure is the effective rank, the last one known where a window is not for probing.
+    Han and Donoho, PNAS 2020), slightly less for imbalanced classes, so a rank of at least half of that is never called
+    a collapse. The figure is the effective rank; in a window without probing it is the last one.
 
     Args:
-        action: what to ask for.
-        minimum: the least rank, as a fraction of the greatest possible, min(N, D); in [0, 1].
-        collapse: the least rank, as a fraction of the highest seen in this run; in [0, 1].
+        action: the action that it requests.
+        minimum: the lowest rank, as a fraction of the largest possible, min(N, D); in [0, 1].
+        collapse: the lowest rank, as a fraction of the highest in this run; in [0, 1].
     """
 
     name = "effective_rank"
@@ -72,7 +72,7 @@ class EffectiveRank(BaseMonitor):
         self.last = 0.0
 
     def observe(self, window: Window) -> Verdict:
-        """Measure the rank where the window can be probed."""
+        """Measure the rank if the window allows probing."""
         if window.probe is None:
             return Verdict("ok", self.name, self.last, "This window was not probed.")
         output = window.probe()

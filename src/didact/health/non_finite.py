@@ -1,4 +1,4 @@
-"""A loss or gradient that is no longer a number."""
+"""Losses or gradients that are not finite."""
 
 import math
 from typing import final
@@ -11,11 +11,11 @@ from didact.types import Level, Verdict, Window
 class NonFinite(BaseMonitor):
     """Objects when a loss term or the gradient is NaN or infinite.
 
-    The loop halts such a step before the optimizer sees it; this monitor says what should happen next, and which term
-    it was. Its figure is the number of loss terms that are not finite.
+    The loop halts such a step before the optimizer takes it; this monitor requests the next action, and names the term.
+    Its figure is the number of loss terms that are not finite.
 
     Args:
-        action: what to ask for.
+        action: the action that it requests.
     """
 
     name = "non_finite"
@@ -24,7 +24,7 @@ class NonFinite(BaseMonitor):
         super().__init__(action)
 
     def observe(self, window: Window) -> Verdict:
-        """Look at the window's losses; costs one pass over the total while all is well."""
+        """Check the window's losses; costs one pass over the total while all are finite."""
         total = window.losses["total"]
         if window.finite and all(map(math.isfinite, total.tolist())):
             return Verdict("ok", self.name, 0.0, "Every loss and gradient is finite.")
@@ -35,7 +35,7 @@ class NonFinite(BaseMonitor):
 def _culprits(window: Window) -> dict[str, float]:
     """The terms that are not finite in the step where the total first was not, with their values.
 
-    Where the total is finite so are the terms that count: a term that had nothing to count in a step is NaN too.
+    If the total is finite, so are the terms in it: a term with a count of 0 is NaN too.
     """
     bad = (~window.losses["total"].isfinite()).nonzero()
     if not bad.numel():
@@ -46,7 +46,7 @@ def _culprits(window: Window) -> dict[str, float]:
 
 
 def _reason(window: Window, culprits: dict[str, float]) -> str:
-    """Name what is not finite, the most specific thing that is known."""
+    """Name the most specific value that is not finite."""
     when = f"after {window.step} optimizer steps"
     if culprits:
         values = ", ".join(f"{name!r} is {value}" for name, value in culprits.items())

@@ -1,4 +1,4 @@
-"""A policy that has lost its entropy."""
+"""Collapse of the policy's entropy."""
 
 from typing import final
 
@@ -7,7 +7,7 @@ from didact.health.terms import TermMonitor
 
 @final
 class PolicyEntropy(TermMonitor):
-    """Objects when the policy has lost most of its entropy: it no longer tries anything else."""
+    """Objects when the policy has lost most of its entropy and no longer explores."""
 
     name, term, default, relative, highest = "policy_entropy", "entropy", 0.1, True, False
     words = (

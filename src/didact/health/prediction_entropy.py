@@ -1,4 +1,4 @@
-"""Predictions that are all the same class."""
+"""Collapse of predictions to one class."""
 
 import math
 from typing import final
@@ -12,14 +12,14 @@ from didact.types import Level, Verdict, Window
 
 
 def prediction_entropies(logits: Tensor) -> tuple[float, float]:
-    """How varied the predictions are over examples, and how undecided each of them is.
+    """The normalised entropy of the mean prediction, and the mean entropy of predictions.
 
     Args:
         logits: [N, C] or [..., C], at least two classes.
 
     Returns:
         The entropy of the mean prediction, and the mean entropy of a prediction: both in [0, 1], where 1 is the entropy
-        of C equally probable classes (log C nats). The first is never below the second. NaN where a logit is NaN.
+        of C equally probable classes (log C nats). The first is never below the second. NaN if a logit is NaN.
     """
     probs = logits.detach().flatten(0, -2).to("cpu", torch.float64).softmax(-1)
     scale = math.log(probs.shape[-1])
@@ -30,16 +30,16 @@ def prediction_entropies(logits: Tensor) -> tuple[float, float]:
 
 @final
 class PredictionEntropy(BaseMonitor):
-    """Objects when the probe's answers are all (nearly) the same class.
+    """Objects when nearly all predictions on the probe batch are the same class.
 
-    The figure is the entropy of the mean prediction over that of uniform answers: 1 when the answers are spread evenly
-    over the classes, 0 when every one is the same class with certainty. In a window that is not for probing it is the
-    last one known.
+    The figure is the entropy of the mean prediction over that of the uniform distribution: 1 for predictions that are
+    spread evenly over the classes, 0 if all are the same class with certainty. In a window without probing it is the
+    last one.
 
     Args:
-        action: what to ask for.
-        minimum: the least figure, in [0, 1]. Data that are nearly all of one class want a lower one: a class with a
-            share of 99% in two gives 0.08.
+        action: the action that it requests.
+        minimum: the lowest figure, in [0, 1]. Highly imbalanced data need a lower one: a share of 99% of one of two
+            classes gives 0.08.
     """
 
     name = "prediction_entropy"
@@ -53,7 +53,7 @@ class PredictionEntropy(BaseMonitor):
         self.last = 0.0
 
     def observe(self, window: Window) -> Verdict:
-        """Measure the entropies where the window can be probed."""
+        """Measure the entropies if the window allows probing."""
         if window.probe is None:
             return Verdict("ok", self.name, self.last, "This window was not probed.")
         logits = window.probe().logits

@@ -1,4 +1,4 @@
-"""A policy that leaves its reference."""
+"""Drift of the policy away from its reference."""
 
 from typing import final
 
@@ -7,7 +7,7 @@ from didact.health.terms import TermMonitor
 
 @final
 class ReferenceDrift(TermMonitor):
-    """Objects when the policy has gone far from its reference, in nats a token."""
+    """Objects when the KL divergence of the policy from its reference is large, in nats per token."""
 
     name, term, default = "reference_drift", "kl", 0.5
     words = "The policy is {figure:.2f} nats a token away from its reference, above {bound:g}."

@@ -1,4 +1,4 @@
-"""Rollouts that repeat themselves."""
+"""Repetition within rollouts."""
 
 from typing import final
 
@@ -7,7 +7,7 @@ from didact.health.terms import TermMonitor
 
 @final
 class Repetition(TermMonitor):
-    """Objects when much of the rollouts says what they said before."""
+    """Objects when much of the text of rollouts repeats earlier text of the same rollout."""
 
     name, term, default = "repetition", "repetition", 0.5
     words = "{figure:.0%} of the runs of four tokens in a completion occurred in it before, above {bound:.0%}."

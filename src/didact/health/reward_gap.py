@@ -1,4 +1,4 @@
-"""Rewards that leave the truth behind."""
+"""Reward hacking: rewards that grow without correctness."""
 
 from typing import final
 
@@ -8,9 +8,9 @@ from didact.types import Window
 
 @final
 class RewardGap(TermMonitor):
-    """Objects when rewards grow away from the truth: the learner has found out what pays without being right.
+    """Objects when rewards grow more than correctness: the learner exploits the verifier.
 
-    The figure is how much more the mean reward exceeds the share of right answers than it did in the first window.
+    The figure is the growth, since the first window, of the mean reward minus the share of correct rollouts.
     """
 
     name, term, default = "reward_gap", "truth", 0.2
@@ -18,7 +18,7 @@ class RewardGap(TermMonitor):
     words += "verifier may be cheated."
 
     def figure(self, window: Window) -> float | None:
-        """Reward less truth, less what that was in the first window."""
+        """The reward minus the correctness, minus that of the first window."""
         reward, truth = mean_of(window.losses, "reward"), mean_of(window.losses, "truth")
         if reward is None or truth is None:
             return None

@@ -1,4 +1,4 @@
-"""A student that comes nearer to its teacher and further from what the teacher stands for."""
+"""Teacher hacking: a student that approaches its teacher and departs from the truth."""
 
 import math
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from didact.health.terms import mean_of
 from didact.types import Level, Verdict, Window
 
 _KEPT = 400
-"""Windows that are remembered; of more, every other one is."""
+"""The largest number of windows in memory; beyond it, every other one is dropped."""
 _LEAST = 8
-"""Windows that a power law is fitted to at least."""
+"""The smallest number of windows for the fit of a power law."""
 _LEAST_SPREAD = 0.02
-"""The least deviation of logarithms from a power law, where a curve is smooth."""
+"""A lower bound of the deviation of logarithms from a power law, for smooth curves."""
 
 
 def power_law(steps: Sequence[float], values: Sequence[float]) -> tuple[float, float, float]:
@@ -27,7 +27,7 @@ def power_law(steps: Sequence[float], values: Sequence[float]) -> tuple[float, f
         values: above 0, as many.
 
     Returns:
-        The exponent, the logarithm of the scale, and the root mean square of what is left of the logarithms.
+        The exponent, the logarithm of the scale, and the root mean square residual of the logarithms.
     """
     x, y = (torch.tensor(list(numbers), dtype=torch.float64).log() for numbers in (steps, values))
     centred = x - x.mean()
@@ -40,18 +40,18 @@ def power_law(steps: Sequence[float], values: Sequence[float]) -> tuple[float, f
 class TeacherHacking(BaseMonitor):
     """Objects when a student learns its teacher's mistakes (Tiapkin et al. 2025).
 
-    It reads two figures that a method shows: `proxy`, the distance from the teacher, and `golden`, the distance from
-    what the teacher learned from (or the surprise at true answers, which is that plus a constant). Where the golden
-    figure has risen above its lowest while the proxy has fallen since, it says so; the figure is the share by which it
-    rose. Distances that are well shrink by a power of the number of steps: a second complaint, which needs no golden
-    figure, is about a proxy that leaves the power law that was fitted to the first half of the run; the figure is then
-    the difference of logarithms. All are means over `patience` windows.
+    It reads two metrics of a method: `proxy`, the distance from the teacher, and `golden`, the distance from the
+    teacher's own target (or the negative log-likelihood of true labels, which differs by a constant). It objects if the
+    golden metric has risen above its minimum while the proxy has fallen since; the figure is the relative rise. Healthy
+    distances shrink by a power of the number of steps: a second complaint, which needs no golden metric, is about a
+    proxy that leaves the power law of the first half of the run; the figure is then the difference of logarithms. All
+    are means over `patience` windows.
 
     Args:
-        action: what to ask for.
-        rise: share by which the golden figure may rise above its lowest, above 0.
-        deviation: how far the logarithm of the proxy may be from the power law, above 0; it must also be four times as
-            far as the windows it was fitted to are on average.
+        action: the action that it requests.
+        rise: the share by which the golden metric may rise above its minimum, above 0.
+        deviation: the largest distance of the logarithm of the proxy from the power law, above 0; a complaint also
+            needs four times the average distance of the fitted windows.
         patience: windows that are averaged, at least 1.
     """
 
@@ -71,7 +71,7 @@ class TeacherHacking(BaseMonitor):
         self.objected: list[str] = []
 
     def observe(self, window: Window) -> Verdict:
-        """Check the run so far; a complaint that stays true is made once."""
+        """Check the run so far; a persistent complaint is made once."""
         proxy, golden = mean_of(window.losses, "proxy"), mean_of(window.losses, "golden")
         if proxy is None or proxy <= 0.0:
             return Verdict("ok", self.name, 0.0, "There is no figure 'proxy'.")
@@ -86,7 +86,7 @@ class TeacherHacking(BaseMonitor):
         return Verdict("ok", self.name, found["hacking"][0], "The student comes no further from what is true.")
 
     def _hacking(self) -> tuple[float, str]:
-        """How far the golden figure has risen, and a complaint where the proxy has fallen meanwhile."""
+        """The rise of the golden metric, and a complaint if the proxy has fallen meanwhile."""
         proxies, goldens = (self._smooth([row[i] for row in self.seen]) for i in (1, 2))
         known = [value for value in goldens if math.isfinite(value)]
         if len(known) < 2 or not math.isfinite(goldens[-1]):
@@ -103,7 +103,7 @@ class TeacherHacking(BaseMonitor):
         )
 
     def _deviation(self) -> tuple[float, str]:
-        """How far the proxy has left the power law of the first half, and a complaint where that is too far."""
+        """The deviation of the proxy from the power law of the first half, and a complaint if it is too large."""
         half = len(self.seen) // 2
         if half < _LEAST or len(self.seen) - half < self.patience:
             return 0.0, ""
@@ -120,6 +120,6 @@ class TeacherHacking(BaseMonitor):
         )
 
     def _smooth(self, values: list[float]) -> list[float]:
-        """Means over as many neighbours as are asked for; empty where there are fewer."""
+        """Moving averages over `patience` values; empty if there are fewer."""
         size = self.patience
         return [math.fsum(values[i : i + size]) / size for i in range(len(values) - size + 1)]

@@ -1,4 +1,4 @@
-"""A student and a teacher that hold different tokens likely."""
+"""The overlap of a student's and a teacher's likeliest tokens."""
 
 from typing import final
 
@@ -9,17 +9,17 @@ from didact.types import Level, Verdict, Window
 
 @final
 class TeacherOverlap(TermMonitor):
-    """Objects when a student and its teacher agree too little on which tokens are likely, or less than they did.
+    """Objects when the overlap of a student's and its teacher's likeliest tokens is too low, or has fallen.
 
-    The figure is the share of the teacher's likeliest tokens that are among the student's. It may be low at the
-    beginning, so that being below the bound is a complaint only after some windows in a row; falling far below the
-    highest so far is one at once.
+    The figure is the share of the teacher's likeliest tokens that are among the student's. It may start low, so that a
+    figure below the bound is a complaint only after some windows in a row; a large fall below the maximum so far is one
+    at once.
 
     Args:
-        action: what to ask for.
-        bound: the lowest share that is well in the long run, in (0, 1].
-        fall: the least share of the highest figure that is kept, in [0, 1].
-        patience: windows in a row below the bound that are too many, at least 1.
+        action: the action that it requests.
+        bound: the lowest acceptable share in the long run, in (0, 1].
+        fall: the lowest acceptable share of the maximum so far, in [0, 1].
+        patience: the number of windows in a row below the bound that is a complaint, at least 1.
     """
 
     name, term, default, highest = "teacher_overlap", "overlap", 0.4, False
@@ -36,7 +36,7 @@ class TeacherOverlap(TermMonitor):
         self.best, self.low = 0.0, 0
 
     def observe(self, window: Window) -> Verdict:
-        """Check the window; a complaint that stays true is made once."""
+        """Check the window; a persistent complaint is made once."""
         figure = self.figure(window)
         if figure is None:
             return Verdict("ok", self.name, 0.0, f"There is no figure {self.term!r}.")

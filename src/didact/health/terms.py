@@ -1,7 +1,7 @@
-"""What the monitors of rollouts share: they see what goes wrong with a policy before its rewards show it.
+"""The base class of monitors of rollouts, which detect problems of a policy before its rewards show them.
 
-They read the figures that methods put beside their loss: terms without weight, such as `entropy` and `length`. A
-monitor whose figure the method does not show has nothing to say.
+They read the metrics of methods: terms without weight, such as `entropy` and `length`. A monitor whose metric the
+method does not have never objects.
 """
 
 import math
@@ -14,25 +14,25 @@ from didact.types import Level, Verdict, Window
 
 
 class TermMonitor(BaseMonitor):
-    """Abstract: compares the mean of one term over a window with a bound, or with what it was in the first window.
+    """Abstract: compares the mean of one term over a window, or its ratio to that of the first window, with a bound.
 
     Args:
-        action: what to ask for.
-        bound: where the figure is too far gone.
+        action: the action that it requests.
+        bound: the limit of the figure.
     """
 
     materials = ("questions",)
     kept = ("beginning", "objected")
     term: ClassVar[str]
-    """The term of the loss that is read."""
+    """The name of the term."""
     default: ClassVar[float]
-    """The bound where none is given."""
+    """The default bound."""
     relative: ClassVar[bool] = False
     """Whether the figure is the mean divided by that of the first window."""
     highest: ClassVar[bool] = True
-    """Whether the bound is the highest that is well; else the lowest."""
+    """Whether the bound is an upper one; else a lower one."""
     words: ClassVar[str]
-    """What it means, as a sentence with `{figure}` and `{bound}`."""
+    """The complaint, as a sentence with `{figure}` and `{bound}`."""
 
     def __init__(self, *, action: Level = "warn", bound: float | None = None) -> None:
         super().__init__(action)
@@ -42,7 +42,7 @@ class TermMonitor(BaseMonitor):
         self.objected = False
 
     def observe(self, window: Window) -> Verdict:
-        """Check the window; a complaint that stays true is made once."""
+        """Check the window; a persistent complaint is made once."""
         figure = self.figure(window)
         if figure is None:
             return Verdict("ok", self.name, 0.0, f"There is no figure {self.term!r}.")
@@ -54,7 +54,7 @@ class TermMonitor(BaseMonitor):
         return Verdict(self.action, self.name, figure, reason)
 
     def figure(self, window: Window) -> float | None:
-        """The number that is judged; None where there is none."""
+        """The figure of the window; None if there is none."""
         mean = mean_of(window.losses, self.term)
         if mean is None or not self.relative:
             return mean
@@ -64,7 +64,7 @@ class TermMonitor(BaseMonitor):
 
 
 def mean_of(losses: Values, term: str) -> float | None:
-    """The mean of a term over a window; None where it is not there or never finite."""
+    """The mean of a term over a window; None if it is absent or never finite."""
     if term not in losses or not len(losses[term]):
         return None
     mean = float(losses[term].nanmean())

@@ -1,4 +1,4 @@
-"""Right rollouts that are all the same."""
+"""Diversity of correct rollouts."""
 
 from typing import final
 
@@ -7,7 +7,7 @@ from didact.health.terms import TermMonitor
 
 @final
 class UniqueCorrect(TermMonitor):
-    """Objects when the right rollouts at a question are nearly all the same."""
+    """Objects when the correct rollouts of a prompt are nearly all the same."""
 
     name, term, default, highest = "unique_correct", "unique", 0.05, False
     words = "Only {figure:.0%} of the right rollouts differ from an earlier one at their question, below {bound:.0%}."
