@@ -1,4 +1,4 @@
-"""The one loop: fit, its budget, its optimizer, its checkpoints and its run directory."""
+"""The training loop: fit, its budget, optimizer, checkpoints and run directory."""
 
 from didact.loop.budget import Budget
 from didact.loop.checkpoint import load_checkpoint, load_latest, read_checkpoint, save_checkpoint

@@ -1,4 +1,4 @@
-"""How much teaching may cost, on any axis."""
+"""Budgets: limits of a run's cost."""
 
 import dataclasses
 import math
@@ -10,13 +10,13 @@ from didact.types import Cost
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """Where a run ends: at whichever of these limits it reaches first.
+    """The limits of a run, which ends at the first one that it reaches.
 
-    A run goes on to the end of the step in which it reaches a limit; only labels are never more than allowed: it ends
-    before a batch or a round that would read one more.
+    A run finishes the step in which it reaches a limit. Labels alone never exceed their limit: the run ends before a
+    batch or a round that would read one more.
 
     Raises:
-        ConfigError: no limit, or a limit that is not above zero, or infinite.
+        ConfigError: there is no limit, or one that is not above zero, or infinite.
     """
 
     steps: int | None = None  # optimizer steps
@@ -35,17 +35,17 @@ class Budget:
             raise ConfigError(f"The budget has no limit; give at least one of {', '.join(AXES)}.")
 
     def limits(self) -> dict[str, float]:
-        """The limits that were given, by axis."""
+        """The given limits, by axis."""
         given = {axis: getattr(self, axis) for axis in AXES}
         return {axis: limit for axis, limit in given.items() if limit is not None}
 
     def fraction(self, cost: Cost, epoch_size: int) -> float:
-        """How much of the budget is used, from 0; 1 or more means that it is used up.
+        """The share of the budget that is used, from 0; 1 or more means that it is used up.
 
-        Labels do not count: what may be read is no measure of how far a run has come.
+        Labels do not count: their number is no measure of a run's progress.
 
         Args:
-            cost: what has been used.
+            cost: the cost so far.
             epoch_size: examples in one pass, for a limit in epochs.
         """
         # The loop asks before every step, and nearly every budget is in steps.
@@ -64,4 +64,4 @@ class Budget:
 
 
 AXES = tuple(field.name for field in dataclasses.fields(Budget))
-"""What a budget can limit."""
+"""The axes that a budget can limit."""

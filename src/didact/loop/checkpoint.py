@@ -1,4 +1,4 @@
-"""Checkpoints that survive whatever happens while they are written.
+"""Checkpoints that are written atomically.
 
 A checkpoint is a directory: `tensors.safetensors`, `state.json` (everything that is not a tensor) and `checksums.json`.
 It is written under another name, flushed to the disk, and only then renamed. Nothing is ever unpickled.
@@ -21,20 +21,20 @@ from didact.errors import CheckpointError
 
 TENSORS, STATE = "tensors.safetensors", "state.json"
 LARGEST = 1 << 30
-"""Bytes of the part of a state that is not tensors."""
+"""The largest size of the part of a state that is not tensors, in bytes."""
 _TENSOR_KEY = "__tensor__"
 
 
 def save_checkpoint(directory: Path, state: Values) -> None:
-    """Write a state, all of it or nothing.
+    """Write a state, atomically.
 
     Args:
-        directory: the checkpoint's directory; replaced if it is there.
+        directory: the checkpoint's directory; replaced if it exists.
         state: nested string- or integer-keyed mappings and lists of tensors, numbers, strings, booleans and None.
 
     Raises:
-        CheckpointError: a value that cannot be written, named by its place in the state.
-        OSError: the disk is full or not writable; what was there before is untouched.
+        CheckpointError: a value cannot be written; the message gives its place in the state.
+        OSError: the disk is full or not writable; an existing checkpoint is untouched.
     """
     tensors: dict[str, Tensor] = {}
     plain = _pack(state, "", tensors)
@@ -47,7 +47,7 @@ def save_checkpoint(directory: Path, state: Values) -> None:
 
 
 def read_checkpoint(directory: Path) -> Document:
-    """Read a state back, after comparing its checksums.
+    """Read a state, after verifying its checksums.
 
     Raises:
         CheckpointError: it is missing, truncated or altered; the message names the file.
@@ -68,17 +68,17 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def step_of(directory: Path) -> int:
-    """The step of a numbered checkpoint; -1 of anything else."""
+    """The step of a numbered checkpoint; -1 for anything else."""
     number = directory.name.rpartition("-")[2]
     return int(number) if number.isdecimal() else -1
 
 
 def load_latest(folder: Path, *, until: float = math.inf) -> tuple[Document, Path, list[str]]:
-    """Read the newest checkpoint that is whole.
+    """Read the newest intact checkpoint.
 
     Args:
-        folder: holds numbered checkpoints.
-        until: the last step that counts.
+        folder: the folder of numbered checkpoints.
+        until: the last step that is considered.
 
     Returns:
         The state, its directory, and a sentence for each newer checkpoint that was broken.
@@ -97,10 +97,10 @@ def load_latest(folder: Path, *, until: float = math.inf) -> tuple[Document, Pat
 
 
 def load_checkpoint(path: Path) -> Document:
-    """Read a checkpoint from its own directory, or the newest whole one from a folder of them.
+    """Read a checkpoint from its own directory, or the newest intact one from a folder of them.
 
     Raises:
-        CheckpointError: there is none, it is broken, or it is not a didact checkpoint at all.
+        CheckpointError: there is none, it is broken, or it is not a didact checkpoint.
     """
     if path.is_file():
         raise CheckpointError(
@@ -111,14 +111,14 @@ def load_checkpoint(path: Path) -> Document:
 
 
 def save_numbered(folder: Path, step: int, state: Values, *, keep: int, until: float = math.inf) -> None:
-    """Write a state as the newest checkpoint; delete old ones, and what interrupted writes left behind.
+    """Write a state as the newest checkpoint; delete old ones, and remains of interrupted writes.
 
     Args:
-        folder: holds numbered checkpoints.
+        folder: the folder of numbered checkpoints.
         step: its number.
-        state: see `save_checkpoint`, which raises what this does.
-        keep: how many of the newest stay.
-        until: the newest one up to this step stays too.
+        state: see `save_checkpoint`, also for errors.
+        keep: the number of newest checkpoints that are kept.
+        until: the newest one up to this step is kept too.
     """
     save_checkpoint(folder / f"step-{step:010d}", state)
     found = list_checkpoints(folder)
@@ -142,7 +142,7 @@ def _pack(value: object, place: str, tensors: dict[str, Tensor]) -> Any:
         tensors[place] = value
         return {_TENSOR_KEY: place}
     if isinstance(value, Mapping):
-        # JSON has string keys only; optimizers number their parameters.
+        # JSON has string keys only, but optimizers number their parameters.
         keys = {k: f"#{k}" if isinstance(k, int) else k for k in value}
         return {key: _pack(value[k], f"{place}/{key}", tensors) for k, key in keys.items()}
     if isinstance(value, list | tuple):

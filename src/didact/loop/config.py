@@ -1,4 +1,4 @@
-"""What a run says of its loop."""
+"""The configuration of the loop."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from didact.errors import check_choice, check_range
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopConfig:
-    """Where and how the steps are made, how often they are looked at, and what is kept of them.
+    """Options of the loop: device, precision, and the intervals of logging, evaluation and checkpoints.
 
     Raises:
         ConfigError: a number out of range, or an unknown precision.
@@ -40,18 +40,18 @@ class LoopConfig:
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What a student is worth while it learns.
+    """The evaluation of a student during training.
 
     Raises:
         ConfigError: an unknown `select`.
     """
 
     measure: Callable[[Any], Mapping[str, float]]
-    """From the learner that the method delivers to figures by name."""
+    """A function from the delivered learner to metrics by name."""
     metric: str = "accuracy"
-    """The figure that decides which evaluation was the best; see `didact.types.LOWER_IS_BETTER`."""
+    """The metric that decides which evaluation is the best; see `didact.types.LOWER_IS_BETTER`."""
     select: Literal["last", "best"] = "last"
-    """Which weights are delivered when the budget is used up: the last, or those of the best evaluation."""
+    """The weights that are delivered when the budget is used up: the last, or those of the best evaluation."""
 
     def __post_init__(self) -> None:
         check_choice("select", self.select, ("last", "best"))

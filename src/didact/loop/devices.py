@@ -1,4 +1,4 @@
-"""Where a run computes, and in what precision."""
+"""Devices, precision and memory."""
 
 import contextlib
 import resource
@@ -14,7 +14,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def find_device(name: str) -> torch.device:
-    """The device of that name; `auto` is the GPU where there is one.
+    """The device of that name; `auto` is the GPU if there is one.
 
     Raises:
         ConfigError: there is no such device here.
@@ -30,7 +30,7 @@ def find_device(name: str) -> torch.device:
 
 
 def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """Run matrix products in bfloat16 where asked for; `auto` asks for it on a GPU that has it."""
+    """A context that runs matrix products in bfloat16 if requested; `auto` does on a GPU that supports it."""
     auto = precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
     if precision == "bfloat16" or auto:
         return torch.autocast(device.type, dtype=torch.bfloat16)
@@ -38,7 +38,7 @@ def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractC
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: the most that the device had allocated, or the highest resident memory of the process on a CPU."""
+    """The peak memory allocated on the device, or the peak resident memory of the process on a CPU, in bytes."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
@@ -46,10 +46,10 @@ def peak_memory(device: torch.device) -> int:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that are free on a device, or in the machine (and in its container, where that has a limit) on a CPU.
+    """The free memory of a device in bytes; on a CPU that of the machine, and of its container if that has a limit.
 
     Returns:
-        None where that cannot be known.
+        None if it is not known.
     """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
@@ -68,7 +68,7 @@ def _available() -> int | None:
 
 
 def _left_in_container() -> int | None:
-    """What a limit of memory of version 2 of control groups leaves."""
+    """The remaining memory of a limit of control groups, version 2."""
     try:
         most = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
         used = Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii").strip()

@@ -1,4 +1,4 @@
-"""Counting the floating-point operations of a step."""
+"""Counting of floating-point operations."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -14,14 +14,14 @@ T = TypeVar("T")
 
 
 def count_flops(compute: Callable[[], T], teachers: Sequence[Teacher]) -> tuple[T, int]:
-    """Compute something and count the operations of its matrix products and convolutions.
+    """Call a function and count the operations of its matrix products and convolutions.
 
-    What teachers compute is left out: answers may come from a cache at one step and not at the next, and their cost is
+    Those of teachers are left out: signals may come from a cache at one step and not at the next, and their cost is
     counted in calls.
 
     Args:
-        compute: is called once.
-        teachers: those that it asks.
+        compute: the function; it is called once.
+        teachers: the teachers that it calls.
 
     Returns:
         Its result, and the number of floating-point operations, a multiplication and an addition being two.
@@ -36,10 +36,10 @@ def count_flops(compute: Callable[[], T], teachers: Sequence[Teacher]) -> tuple[
 
 
 class _Counter(TorchDispatchMode):
-    """Adds up by torch's own formulas, and leaves every operation as it is.
+    """Counts by torch's own formulas, without changing any operation.
 
-    Torch's `FlopCounterMode` takes some apart, so that the last digits change, and its hooks in modules take half as
-    long as the step of a small language model, whose completions come in ever new lengths.
+    torch's `FlopCounterMode` decomposes some operations, so that the last digits change, and its module hooks take half
+    as long as the step of a small language model, whose completions keep having new lengths.
     """
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class _Counter(TorchDispatchMode):
 
 @contextlib.contextmanager
 def _unheard(teacher: Any, counter: _Counter) -> Iterator[None]:
-    """While this lasts, what the teacher's answers take is not counted."""
+    """A context in which the teacher's signals are not counted."""
     answer = teacher.signal
 
     def signal(batch: Batch) -> Any:

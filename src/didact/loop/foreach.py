@@ -1,4 +1,4 @@
-"""torch's operations on lists of tensors, which it has under private names."""
+"""torch's operations on lists of tensors, which have private names."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,10 +10,10 @@ norms: Callable[..., list[torch.Tensor]] = vars(torch)["_foreach_norm"]
 multiply: Callable[..., Any] = vars(torch)["_foreach_mul_"]
 """Multiplies each tensor, in place."""
 negate: Callable[..., Any] = vars(torch)["_foreach_neg_"]
-"""Turns the sign of each tensor, in place."""
+"""Negates each tensor, in place."""
 add: Callable[..., Any] = vars(torch)["_foreach_add_"]
 """Adds a number to each tensor, in place."""
 subtract: Callable[..., Any] = vars(torch)["_foreach_sub_"]
-"""Subtracts from each tensor another one, in place."""
+"""Subtracts another tensor from each, in place."""
 adamw: Callable[..., Any] = vars(torch)["_fused_adamw_"]
-"""Takes a step of AdamW for all tensors, of one device and type, in one kernel."""
+"""Takes a step of AdamW for all tensors, of one device and dtype, in one kernel."""

@@ -1,4 +1,4 @@
-"""The global random generators that user code may draw from: torch's, Python's and NumPy's."""
+"""The global random generators of torch, Python and NumPy."""
 
 import contextlib
 import random
@@ -12,10 +12,10 @@ from didact.documents import Document, Values
 
 @contextlib.contextmanager
 def seed_generators(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed them all, and give the caller's states back at the end."""
+    """A context that seeds them all, and restores the caller's states at the end."""
     before = generator_states(device)
     try:
-        # torch.manual_seed takes as long as a few steps, as it seeds every kind of device that there may be.
+        # torch.manual_seed takes as long as a few steps, since it seeds every kind of device.
         torch.default_generator.manual_seed(seed)
         if device.type == "cuda":
             torch.cuda.manual_seed_all(seed)
@@ -43,7 +43,7 @@ def generator_states(device: torch.device) -> Document:
 
 
 def set_generator_states(states: Values, device: torch.device) -> None:
-    """Take back what `generator_states` gave."""
+    """Restore the result of `generator_states`."""
     torch.set_rng_state(states["torch"])
     if states["cuda"] is not None and device.type == "cuda":
         torch.cuda.set_rng_state(states["cuda"], device)

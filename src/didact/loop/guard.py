@@ -1,4 +1,4 @@
-"""What stands between a gradient and the optimizer: clipping, and a halt when a number is not finite."""
+"""Gradient clipping, and a halt at a loss or gradient that is not finite."""
 
 import math
 
@@ -10,16 +10,16 @@ from didact.loop.optimizer import skips_on_device
 
 
 class Guard:
-    """Measure the gradient, clip it, and keep the optimizer from taking a step that is not finite.
+    """Measures the gradient, clips it, and prevents steps that are not finite.
 
-    On a CPU the numbers are read at once. On a GPU nothing waits: a flag that once raised stays raised tells the fused
-    optimizer's kernel to leave the weights alone, and the loop reads it when it next reads the losses. An optimizer
-    that has no such kernel makes the loop wait for the number in each step.
+    On a CPU the numbers are read at once. On a GPU nothing waits: a flag, which stays raised once it is raised, makes
+    the fused optimizer's kernel skip the update, and the loop reads it when it next reads the losses. With an optimizer
+    without such a kernel, the loop waits for the number in each step.
 
     Args:
-        device: where the parameters are.
-        optimizer: the one that is guarded.
-        clip_norm: the largest norm that the gradient may have; None leaves it as it is.
+        device: that of the parameters.
+        optimizer: the guarded optimizer.
+        clip_norm: the largest norm of the gradient; None does not clip.
     """
 
     def __init__(self, device: torch.device, optimizer: torch.optim.Optimizer, clip_norm: float | None) -> None:
@@ -34,19 +34,19 @@ class Guard:
         self.deferred = not self.at_once and skips_on_device(optimizer)
 
     def admit(self, gradients: list[Tensor], losses: list[Tensor | float]) -> tuple[Tensor | float, bool]:
-        """Look at the losses and at the gradients; clip these.
+        """Check the losses and the gradients; clip the gradients.
 
         Args:
             gradients: of the parameters that have one.
-            losses: what the terms of the loss are, scalars.
+            losses: the terms of the loss, scalars.
 
         Returns:
             The norm of the gradient before clipping (a scalar on the device, a number on a CPU), and whether the step
-            may be taken; always true where the kernel decides for itself.
+            may be taken; always true if the kernel decides by itself.
         """
         norms = foreach.norms(gradients)
         if self.at_once:
-            # Reading numbers one by one is quicker here than an operation on all of them.
+            # Reading numbers one by one is faster here than an operation on all of them.
             norm = math.sqrt(math.fsum([n.item() ** 2 for n in norms]))
             if self.clip_norm is not None and self.clip_norm < norm < math.inf:
                 foreach.multiply(gradients, self.clip_norm / norm)
@@ -63,7 +63,7 @@ class Guard:
         return norm, True
 
     def halted(self) -> bool:
-        """Whether a deferred step was kept from the weights; waits for the device."""
+        """Whether a deferred step was skipped; waits for the device."""
         return self.deferred and bool(self.raised.item())
 
     def reset(self) -> None:

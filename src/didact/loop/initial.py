@@ -1,4 +1,4 @@
-"""Weights as they were when a run began, for sources that restart them."""
+"""The initial weights of a run, for sources that restart the student."""
 
 import copy
 
@@ -6,13 +6,13 @@ from didact.types import Method, Source
 
 
 class InitialState:
-    """What a source that restarts the student at its boundaries will want again.
+    """A copy of the initial weights, for a source that restarts the student at its boundaries.
 
-    It is taken before a run is resumed, from the parts that a resumed run is given as the first one was; so it is in no
-    checkpoint. A source that does not restart the student costs nothing.
+    It is made before a run is resumed, from the same parts as in the first run, so that it is not in checkpoints. For a
+    source that does not restart the student it costs nothing.
 
     Args:
-        method: its modules are those that are trained.
+        method: the method, whose modules are copied.
         source: see `didact.types.Source`.
     """
 
@@ -22,7 +22,7 @@ class InitialState:
         self.weights = {name: copy.deepcopy(module.state_dict()) for name, module in modules.items()}
 
     def restore(self) -> None:
-        """Put the weights back, where the student is restarted."""
+        """Restore the initial weights, if the source restarts the student."""
         modules = self.method.modules()
         for name in self.weights.keys() & modules.keys():
             modules[name].load_state_dict(self.weights[name])

@@ -1,4 +1,4 @@
-"""Who spends what in a run: budgets that nothing uses up, and what the labels in its batches cost."""
+"""The spenders of a run: checks of the budget, and charges for labels in batches."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -8,9 +8,9 @@ from didact.loop.budget import AXES, Budget
 from didact.types import Batch, LabelsSpentError, Ledger, Method, Source, Spender, Stateful
 
 BATCHES = "batches"
-"""Who charges what lies in batches: the loop, for the source."""
+"""The name for charges of batches, which the loop makes for the source."""
 _NAMES = {"student_tokens": "tokens"}
-"""Fields of `Cost` that a budget has by another name."""
+"""Fields of `Cost` that have another name in a budget."""
 
 
 def spenders(parts: Mapping[str, object], inside: str = "", saved: bool = False) -> Iterator[tuple[str, Spender, bool]]:
@@ -19,10 +19,11 @@ def spenders(parts: Mapping[str, object], inside: str = "", saved: bool = False)
     Args:
         parts: those of the method and the source, by name.
         inside: the name of the part that holds them.
-        saved: whether that is asked in their place, and asks them less and less.
+        saved: whether that part is a cache, which calls them less and less.
 
     Yields:
-        The part's name, itself, and whether it is asked no more at some point, as a teacher behind a cache is.
+        The part's name, the part, and whether it may not be called any more at some point, like a teacher behind a
+        cache.
     """
     for name, part in parts.items():
         place = ".".join(filter(None, (inside, name)))
@@ -32,10 +33,10 @@ def spenders(parts: Mapping[str, object], inside: str = "", saved: bool = False)
 
 
 def check_budget(budget: Budget, method: Method, source: Source) -> None:
-    """Refuse a budget that a run would never use up.
+    """Refuse a budget that a run may never use up.
 
     Raises:
-        ConfigError: a limit on an axis on which nothing is spent, or none that is sure to be reached.
+        ConfigError: a limit on an axis on which nothing is spent, or no limit that is certain to be reached.
     """
     endless = {"steps", "seconds", *(["epochs"] if source.epoch_size else [])}
     endless |= {*method.feed.charges, *getattr(source, "charges", ())}
@@ -45,7 +46,7 @@ def check_budget(budget: Budget, method: Method, source: Source) -> None:
         endless |= set() if saved else part.charges
     spent, endless = ({_NAMES.get(axis, axis) for axis in axes} for axes in (spent, endless - {"labels"}))
     limits, words = budget.limits(), f"this run spends {', '.join(axis for axis in AXES if axis in spent)}"
-    # A bound on labels holds also where none is read.
+    # A limit of labels is valid even if none are read.
     if useless := limits.keys() - spent - {"labels"}:
         raise ConfigError(f"The budget limits {' and '.join(useless)}, on which nothing in this run spends: {words}.")
     if endless.isdisjoint(limits):
@@ -56,19 +57,19 @@ def check_budget(budget: Budget, method: Method, source: Source) -> None:
 
 
 def charge_labels(source: Source, method: Method, ledger: Ledger) -> Iterator[Batch]:
-    """The batches of a source, the labels in which are charged as they come, each once.
+    """Iterate over the batches of a source, and charge each label once.
 
     Args:
-        source: its batches lie on the CPU, or the device is waited for.
-        method: whose feed says which labels are read. One that reads none is given none, so that this is true.
+        source: the source; if its batches are not on the CPU, this waits for the device.
+        method: its feed determines the labels that are read. If it reads none, labels are removed from the batches.
         ledger: of the run.
 
     Yields:
-        Batches, to the last before one that would read more labels than the ledger allows; the source then is where it
-        was before that one.
+        Batches, up to the first that would read more labels than the ledger allows; the source is then in its state
+        before that one.
 
     Raises:
-        ConfigError: the first batch of a run would.
+        ConfigError: the first batch of a run would exceed the limit.
     """
     batches, feed, most = iter(source), method.feed, getattr(source, "label_count", math.inf)
     reads = "labels" in feed.charges

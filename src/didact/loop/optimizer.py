@@ -19,9 +19,9 @@ OptimizerFactory = Callable[[Any], torch.optim.Optimizer]
 
 
 class LeanAdamW(torch.optim.AdamW):
-    """torch's fused AdamW, with a step that does not gather its state anew each time.
+    """torch's fused AdamW, with a step that does not collect its state each time.
 
-    That gathering, and what surrounds the kernel, take half of a small net's optimizer step. State, kernel and
+    Collecting it, and other overhead around the kernel, takes half of a small net's optimizer step. State, kernel and
     arithmetic are torch's own.
     """
 
@@ -30,10 +30,10 @@ class LeanAdamW(torch.optim.AdamW):
         self._gathered: tuple[list[Tensor], list[Tensor], list[Tensor]] | None = None
 
     def advance(self, gradients: list[Tensor]) -> None:
-        """Do what `step` does.
+        """Take a step, as `step` does.
 
         Args:
-            gradients: those of the parameters that have one, in order.
+            gradients: of the parameters that have one, in order.
         """
         (group,) = self.param_groups
         if self._gathered is None or len(gradients) < len(group["params"]):
@@ -62,16 +62,16 @@ class LeanAdamW(torch.optim.AdamW):
                 found_inf=found_inf,
             )
             if found_inf is not None:
-                # A step that the kernel left out does not count.
+                # A step that the kernel skipped does not count.
                 foreach.subtract(steps, [found_inf] * len(steps))
 
     def load_state_dict(self, state_dict: State) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore the result of `state_dict`."""
         super().load_state_dict(state_dict)
         self._gathered = None
 
     def _gather(self) -> None:
-        """Keep the state in lists, once every parameter has some, where one kernel can take them all."""
+        """Keep the state in lists, once every parameter has one, if one kernel can process them all."""
         parameters = self.param_groups[0]["params"]
         states = [self.state[p] for p in parameters]
         if all(states) and len({(p.device, p.dtype) for p in parameters}) == 1:
@@ -81,13 +81,13 @@ class LeanAdamW(torch.optim.AdamW):
 
 
 RATE = 1e-3
-"""The learning rate where none is given."""
+"""The default learning rate."""
 _CLASSES = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizerConfig:
-    """Which optimizer, and how its learning rate moves over the budget.
+    """Options of the optimizer and of the schedule of its learning rate.
 
     Raises:
         ConfigError: an unknown name, or a number out of range.
@@ -112,7 +112,7 @@ class OptimizerConfig:
         check_range("warmup", self.warmup, at_least=0.0, below=1.0)
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
-        """Make the optimizer, with its update fused into one kernel."""
+        """Build the optimizer, with its update fused into one kernel."""
         kwargs: Document = {"lr": RATE if self.lr is None else self.lr, "weight_decay": self.weight_decay}
         if self.name == "adamw":
             return LeanAdamW(parameters, betas=(self.momentum, 0.999), **kwargs)
@@ -122,16 +122,16 @@ class OptimizerConfig:
             kwargs["betas"] = (self.momentum, 0.999)
         optimizer = _CLASSES[self.name](parameters, fused=True, **kwargs)
         if self.name == "sgd" and self.momentum:
-            # torch's fused kernel fails where some parameters get their first gradient later than others; starting
-            # from a momentum of zero is the same.
+            # torch's fused kernel fails if some parameters get their first gradient later than others; starting from a
+            # momentum of zero is equivalent.
             for parameter in (parameter for group in optimizer.param_groups for parameter in group["params"]):
                 optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return optimizer
 
     def factor(self, fraction: float) -> float:
-        """What the learning rate is multiplied by when this fraction of the budget is used.
+        """The factor of the learning rate when this fraction of the budget is used.
 
-        The schedule falls over what is left after the warm-up.
+        After the warm-up, the schedule covers the rest of the budget.
         """
         if fraction < self.warmup:
             return fraction / self.warmup
@@ -142,17 +142,17 @@ class OptimizerConfig:
 
 
 def restore(optimizer: torch.optim.Optimizer, state: Document) -> None:
-    """Take back what `optimizer.state_dict` gave, each moment in the memory layout of its parameter.
+    """Restore the result of `optimizer.state_dict`, with each moment in the memory layout of its parameter.
 
-    A checkpoint holds values row by row, while fused kernels go through a parameter and its moments by their places in
-    memory; a moment in another layout would meet the wrong weights.
+    A checkpoint has row-major values, while fused kernels go through a parameter and its moments in order of memory; a
+    moment in another layout would be applied to the wrong weights.
 
     Args:
         optimizer: of parameters in any layout, such as `channels_last`.
-        state: as a checkpoint holds it.
+        state: from a checkpoint.
 
     Raises:
-        ValueError: the state is of other parameters, or of another optimizer.
+        ValueError: the state belongs to other parameters, or to another optimizer.
     """
     for kept, own in zip(state["param_groups"], optimizer.param_groups, strict=True):
         if kept.keys() != own.keys():
@@ -166,7 +166,7 @@ def restore(optimizer: torch.optim.Optimizer, state: Document) -> None:
 
 
 def skips_on_device(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether the optimizer's kernel can be told, on the device, to leave the weights alone (`found_inf`)."""
+    """Whether the optimizer's kernel can skip an update by a flag on the device (`found_inf`)."""
     fused = all(group.get("fused") for group in optimizer.param_groups)
     kind = LeanAdamW.__base__ if isinstance(optimizer, LeanAdamW) else type(optimizer)
     return fused and kind in (torch.optim.AdamW, torch.optim.Adam, torch.optim.SGD)

@@ -1,4 +1,4 @@
-"""Finding the place of a process: its device, and its number among those that learn together."""
+"""The place of a process: its device, and its rank among those that train together."""
 
 import atexit
 import os
@@ -11,14 +11,14 @@ from didact.errors import ConfigError
 from didact.types import Place
 
 WAIT = timedelta(minutes=30)
-"""How long a process waits for the others, such as while one of them evaluates."""
+"""The time that a process waits for the others, such as while one of them evaluates."""
 
 
 def find_place(device: torch.device) -> Place:
-    """The place of this process: one of several where `torchrun` began it.
+    """The place of this process: one of several if `torchrun` started it.
 
     Args:
-        device: where it computes; on `cuda`, each process of a machine takes a GPU of its own.
+        device: its device; on `cuda`, each process of a machine takes a GPU of its own.
 
     Raises:
         ConfigError: more processes than GPUs.
@@ -34,6 +34,6 @@ def find_place(device: torch.device) -> Place:
         torch.cuda.set_device(device)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=WAIT)
-        # The threads of the group end the process where they outlive the interpreter.
+        # The threads of the group abort the process if they outlive the interpreter.
         atexit.register(dist.destroy_process_group)
     return Place(device, dist.get_rank(), dist.get_world_size())

@@ -1,4 +1,4 @@
-"""The line that a person watches while a run goes on."""
+"""The progress line of a run in a terminal."""
 
 import sys
 import time
@@ -20,11 +20,11 @@ class _Rate(ProgressColumn):
 
 
 class ProgressLine:
-    """A progress bar with rate, time left, losses and verdicts; silent where the terminal is not one.
+    """A progress bar with rate, time left, losses and verdicts; silent if the output is not a terminal.
 
     Args:
         enabled: False shows nothing.
-        description: what stands in front.
+        description: the text before the bar.
     """
 
     def __init__(self, enabled: bool, description: str) -> None:
@@ -43,7 +43,7 @@ class ProgressLine:
             self._bar.stop()
 
     def update(self, fraction: float, examples: int, figures: Mapping[str, float] | None = None) -> None:
-        """Move on to a fraction of the budget, with the examples seen so far and the latest figures."""
+        """Move to a fraction of the budget, with the number of examples so far and the latest figures."""
         if self._bar is None:
             return
         now = time.monotonic()
@@ -64,7 +64,7 @@ class ProgressLine:
 
 
 _TASK = TaskID(0)
-"""The only one of a bar."""
+"""The only task of a bar."""
 
 
 def _bar(console: Console, description: str) -> Progress:

@@ -1,4 +1,4 @@
-"""The figures of the steps since they were last read, kept on the device until then."""
+"""The losses of the steps since they were last read, kept on the device until then."""
 
 import math
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ Reading = tuple[Tensor | float, Tensor | float, float]
 
 
 class Recorder:
-    """Collect the terms of each step without waiting for the device; read a window of steps at a time.
+    """Collects the terms of each step without waiting for the device; reads a window of steps at a time.
 
-    On a CPU, where nothing has to be waited for, numbers are kept in place of tensors.
+    On a CPU, which needs no waiting, it keeps numbers instead of tensors.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.at_once = device.type == "cpu"
         self.watched: frozenset[str] = frozenset()
-        """The terms of the window read last that had no weight: figures that are only looked at."""
+        """The terms without weight of the window that was read last: its metrics."""
         self.clear()
 
     def clear(self) -> None:
@@ -34,7 +34,7 @@ class Recorder:
         return len(self.norms)
 
     def add(self, terms: Terms) -> list[Tensor | float]:
-        """Take note of the terms of one optimizer step, before its norm; their sums, detached."""
+        """Record the terms of one optimizer step, before its norm; return their sums, detached."""
         if terms.keys() != self.readings.keys():
             for name in terms.keys() - self.readings.keys():
                 self.readings[name] = [_ABSENT] * len(self)
@@ -51,16 +51,16 @@ class Recorder:
         """The window's losses and gradient norms, float64 on the CPU; waits for the device, and starts a new window.
 
         Returns:
-            The mean of each term in each step ([W], NaN where it was absent or had nothing to count) with `total`, the
-            weighted sum of those that there are; and the norms [W].
+            The mean of each term in each step ([W], NaN where it was absent or had a count of 0) with `total`, the
+            weighted sum of those that are present; and the norms [W].
         """
         losses: dict[str, list[float]] = {"total": [0.0] * len(self)}
         watched = set[str]()
         for name, readings in self.readings.items():
             sums, counts, weights = _columns(readings)
-            # A sum over nothing is 0, and its mean is NaN.
+            # An empty sum is 0, and its mean is NaN.
             losses[name] = [s / n if n else s * math.inf for s, n in zip(sums, counts, strict=True)]
-            # Only an absent or empty term is left out of the total; a loss that is not a number must show.
+            # Only absent or empty terms are left out of the total; a loss that is NaN must show.
             terms = zip(losses["total"], losses[name], counts, weights, strict=True)
             losses["total"] = [total + (loss * weight if n else 0.0) for total, loss, n, weight in terms]
             if not any(weights):
@@ -75,7 +75,7 @@ class Recorder:
         return {"terms": terms, "norms": _column(self.norms)}
 
     def load_state_dict(self, state: State, /) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore the result of `state_dict`."""
         self.norms = list(state["norms"])
         self.readings = {name: [tuple(reading) for reading in readings] for name, readings in state["terms"].items()}
 
@@ -104,7 +104,7 @@ def _tensor(values: list[float]) -> Tensor:
 
 
 def merge(parts: list[Terms]) -> Terms:
-    """The terms of a batch that was cut into parts: sums and counts added up, rows one after the other."""
+    """Merge the terms of the parts of a batch: sums and counts are added, rows concatenated."""
     merged = Terms()
     for name, first in parts[0].items():
         sums, counts = (

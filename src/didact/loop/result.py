@@ -1,4 +1,4 @@
-"""What became of a run."""
+"""The result of a run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ Status = Literal["done", "interrupted", "paused", "stopped"]
 
 @dataclass(slots=True, kw_only=True)
 class FitResult:
-    """What became of a run."""
+    """The result of a run."""
 
     status: Status
     """`done` when the budget was used up, `interrupted` by a signal, `paused` or `stopped` by a verdict."""
@@ -20,13 +20,13 @@ class FitResult:
     """The same in a sentence."""
     cost: Cost
     parts: Mapping[str, Cost] = field(default_factory=dict)
-    """What each part of the run charged, by its name: `batches` (labels and tokens), `teacher`, `writer.verifier`."""
+    """The cost that each part of the run charged, by its name: `batches` (labels and tokens), `teacher`, `writer.verifier`."""
     verdicts: list[tuple[int, Verdict]] = field(default_factory=list)
-    """Everything that monitors said other than ok, with the step."""
+    """The verdicts of monitors other than ok, with the step."""
     history: list[Document] = field(default_factory=list)
     """The records of `metrics.jsonl`."""
     best: dict[str, float] = field(default_factory=dict)
-    """The evaluation that was best, with its `step`; empty where nothing was evaluated."""
+    """The best evaluation, with its `step`; empty if there was none."""
 
     @property
     def steps(self) -> int:

@@ -1,4 +1,4 @@
-"""A run's directory: its lock, its figures as they come, and its checkpoints."""
+"""A run's directory: its lock, metrics and checkpoints."""
 
 import fcntl
 import json
@@ -13,13 +13,13 @@ from didact.types import Verdict
 
 
 class RunDirectory:
-    """Open a directory for a run, and keep every other process out of it while this one lives.
+    """Opens a directory for a run, and locks it against other processes while this one lives.
 
     Args:
-        path: made if it is not there.
+        path: the directory; created if missing.
         fresh: refuse a directory that already holds a run.
-        tensorboard: also write the figures for TensorBoard, where it is installed.
-        writes: False for a process that learns together with the one that writes; it reads checkpoints alone.
+        tensorboard: also write the metrics for TensorBoard, if it is installed.
+        writes: False for the processes that only read checkpoints, while the first one writes.
 
     Raises:
         RunError: a live run uses the directory, or it already holds one.
@@ -46,7 +46,7 @@ class RunDirectory:
         return self.path / "checkpoints"
 
     def log(self, record: Values) -> None:
-        """Append figures to `metrics.jsonl` (and TensorBoard): a flat mapping with `step`."""
+        """Append metrics to `metrics.jsonl` (and TensorBoard): a flat mapping with `step`."""
         if not self.writes:
             return
         self._append("metrics.jsonl", record)
@@ -62,11 +62,11 @@ class RunDirectory:
             self._append("verdicts.jsonl", record)
 
     def rewind(self, records: int = 0, verdicts: int = 0) -> tuple[list[Document], list[tuple[int, Verdict]]]:
-        """Drop what was written after a checkpoint, which a resumed run will write again.
+        """Drop the records after a checkpoint, which a resumed run will write again.
 
         Args:
-            records: how many lines of `metrics.jsonl` there were then.
-            verdicts: how many of `verdicts.jsonl`.
+            records: the number of lines of `metrics.jsonl` at the checkpoint.
+            verdicts: that of `verdicts.jsonl`.
 
         Returns:
             Those records, and those verdicts with their steps.
@@ -86,7 +86,7 @@ class RunDirectory:
         return kept["metrics.jsonl"], given
 
     def close(self) -> None:
-        """Let go of the directory."""
+        """Release the directory."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -113,7 +113,7 @@ class RunDirectory:
 
 
 def _read_records(path: Path, count: int) -> list[Document]:
-    """Read the first `count` lines of a file of one JSON object a line; a last line that was cut off is left out."""
+    """Read the first `count` lines of a file with one JSON object per line; a truncated last line is left out."""
     *lines, _ = path.read_bytes().split(b"\n")
     return [_read_record(f"{path}, line {number}", line) for number, line in enumerate(lines[:count], 1)]
 
@@ -132,7 +132,7 @@ def _read_record(place: str, line: bytes) -> Document:
 
 
 def _take_lock(path: Path) -> TextIO:
-    # The kernel lets go of an flock when its process dies, however it dies.
+    # The kernel releases an flock when its process dies, however it dies.
     file = path.open("a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

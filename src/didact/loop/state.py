@@ -1,4 +1,4 @@
-"""What a method keeps in its attributes: declared, so that a resumed run has it again, or refused."""
+"""The attributes of a method: declared, so that a resumed run restores them, or refused."""
 
 import copy
 import dataclasses
@@ -20,24 +20,24 @@ from didact.types.state import holds_parts, items_of, kind_of, values_of
 OWN = frozenset({"step", "fraction", "place", "regrouped"})
 """Attributes that the loop sets itself."""
 LARGE = 1 << 16
-"""From so many elements on a tensor is not copied to see whether it changes; torch's count of writes is read."""
+"""From this number of elements on, a change of a tensor is detected by torch's version counter, not by a copy."""
 
 _FIXED = (
     *(type(None), bool, int, float, complex, str, bytes, range, slice, type, enum.Enum, PurePath, np.generic),
     *(torch.device, torch.dtype, types.FunctionType, types.BuiltinFunctionType, torch.Tensor, np.ndarray),
 )
-"""Classes of what may stand in an attribute as it is."""
+"""Classes of values that an attribute may have as they are."""
 _SEVERAL = list | tuple | dict | set | frozenset
 
 
 class Attributes:
-    """The attributes of a method as they are when a run begins.
+    """The attributes of a method at the start of a run.
 
     Args:
-        method: whose attributes are looked at.
+        method: the method.
 
     Raises:
-        ConfigError: an attribute of which no checkpoint can tell whether it changes, or a module that is out of reach.
+        ConfigError: an attribute whose changes cannot be detected, or a module that is out of reach.
     """
 
     def __init__(self, method: Method) -> None:
@@ -48,14 +48,14 @@ class Attributes:
         self.before = {place: _copied(value) for place, value in self._figures()}
 
     def check(self) -> None:
-        """Compare with the beginning.
+        """Compare with the start of the run.
 
         Raises:
-            ConfigError: a figure changed that no checkpoint holds.
+            ConfigError: a value changed that is not in checkpoints.
         """
         now = dict(self._figures())
         for place in {**self.before, **now}:
-            # What is empty on one side may hold parts on the other.
+            # A container that is empty on one side may hold parts on the other.
             if _same(self.before.get(place, ()), now.get(place, ())):
                 continue
             raise ConfigError(
@@ -65,7 +65,7 @@ class Attributes:
             )
 
     def _figures(self) -> Iterator[tuple[str, Any]]:
-        """Whatever no checkpoint holds, by place."""
+        """The values that are not in checkpoints, by place."""
         for name, value in vars(self.method).items():
             if name not in OWN:
                 yield from _without_parts(name, value)
@@ -81,7 +81,7 @@ def _without_parts(place: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _refusal(value: Any) -> str:
-    """Why a value cannot stand in an attribute, after "is"; empty where it can."""
+    """Why a value is not allowed in an attribute, as the rest of a sentence after "is"; empty if it is."""
     if isinstance(value, Tensor) and (isinstance(value, nn.Parameter) or value.requires_grad):
         return "a bare parameter, which would not be trained; put it into a module, such as nn.ParameterList([...])."
     if isinstance(value, _FIXED):
@@ -99,7 +99,7 @@ def _refusal(value: Any) -> str:
             f"a {type(value).__name__}, of which no checkpoint can tell whether it changes; give it state_dict and "
             "load_state_dict, make it a frozen dataclass, or keep its figures in a Buffer."
         )
-    # One item of each class is looked at.
+    # One item of each class is checked.
     if isinstance(value, list | tuple | dict) or not any(kind_of(cls) == "part" for cls in set(map(type, inside))):
         return next(filter(None, map(_refusal, {type(item): item for item in inside}.values())), "")
     return (
@@ -109,7 +109,7 @@ def _refusal(value: Any) -> str:
 
 
 def _copied(value: Any) -> Any:
-    """What a value is compared with later."""
+    """A copy of a value, for a later comparison."""
     if isinstance(value, Tensor):
         return value.detach().clone() if value.numel() < LARGE else _Large(value, value._version)
     if isinstance(value, dict) and _changeable(value):
@@ -121,7 +121,7 @@ def _copied(value: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Large:
-    """A large tensor, and how many writes torch had counted."""
+    """A large tensor and its version counter."""
 
     tensor: Tensor
     writes: int
@@ -133,7 +133,7 @@ def _changeable(container: Any) -> bool:
 
 
 def _same(before: Any, now: Any) -> bool:
-    """Whether a value is what `_copied` kept of it; all that is empty is the same."""
+    """Whether a value equals the result of `_copied`; all empty values are equal."""
     if isinstance(before, _Large):
         return before.tensor is now and before.writes == before.tensor._version
     if isinstance(before, _SEVERAL) and isinstance(now, _SEVERAL) and not before and not now:

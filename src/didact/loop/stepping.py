@@ -1,4 +1,4 @@
-"""Steps of the optimizer over the groups of a method's parameters, which may come and go during a run."""
+"""Optimizer steps over the parameter groups of a method, which may change during a run."""
 
 from collections.abc import Mapping
 
@@ -13,10 +13,10 @@ from didact.types import Group, Method, Terms
 
 
 class Stepper:
-    """An optimizer for the groups of a method's parameters.
+    """An optimizer for the parameter groups of a method.
 
     Args:
-        method: whose parameters are trained.
+        method: the method.
         optimizer: its settings, or a function from parameters (or torch's groups of them) to an optimizer.
 
     Raises:
@@ -29,11 +29,11 @@ class Stepper:
         self._build: OptimizerFactory = optimizer.build if configured else optimizer
         self._schedule = optimizer.factor if configured else None
         self.rate_factor = 1.0
-        """What the learning rate is multiplied by besides the schedule."""
+        """A factor of the learning rate besides the schedule."""
         self.optimizer = self._read()
 
     def regroup(self) -> None:
-        """Read the method's groups again; the moments of parameters that were there before are kept."""
+        """Read the method's groups again; the moments of earlier parameters are kept."""
         before = self.optimizer.state
         self.optimizer = self._read()
         for parameter in self.parameters:
@@ -41,13 +41,13 @@ class Stepper:
                 self.optimizer.state[parameter] = before[parameter]
 
     def restart(self) -> None:
-        """Forget all moments."""
+        """Reset all moments."""
         self.optimizer = self._read()
 
     def _read(self) -> torch.optim.Optimizer:
         self.groups: dict[str, Group] = dict(self.method.groups())
         self.members = {name: found for name, group in self.groups.items() if (found := group.parameters())}
-        """The parameters of each group that has any."""
+        """Read the groups, and build the optimizer over those with parameters."""
         self.parameters = [parameter for members in self.members.values() for parameter in members]
         names = {parameter: name for name, parameter in self.method.named_parameters().items()}
         self._check(names)
@@ -76,7 +76,7 @@ class Stepper:
             raise ConfigError(f"The groups of {kind} {what}; each trained parameter must be in one group.")
 
     def check(self) -> None:
-        """Refuse parameters that the method trains and the optimizer does not know."""
+        """Refuse parameters that the method trains but the optimizer does not have."""
         known = set(self.parameters)
         new = [name for name, parameter in self.method.named_parameters().items() if parameter not in known]
         if new:
@@ -86,7 +86,7 @@ class Stepper:
             )
 
     def _check_terms(self, terms: Terms) -> None:
-        """Refuse terms for groups that are not there."""
+        """Refuse terms for unknown groups."""
         self._terms_checked = True
         for name, term in terms.items():
             if term.group is not None and term.group not in self.groups:
@@ -110,13 +110,13 @@ class Stepper:
         terms.backward(counts, None if self._single else self.members)
 
     def gradients(self, step: int) -> list[Tensor]:
-        """The gradients that a step is to be taken with, in the order of the parameters."""
+        """The gradients of a step, in the order of the parameters."""
         if not self._plain:
             self._prepare(step)
         return [p.grad for p in self.parameters if p.grad is not None]
 
     def _prepare(self, step: int) -> None:
-        """Drop the gradients of groups that rest, and turn those of groups that climb."""
+        """Drop the gradients of groups that are not due, and negate those of groups that maximise."""
         for name, members in self.members.items():
             group = self.groups[name]
             if step % group.every:
@@ -125,7 +125,7 @@ class Stepper:
                 foreach.negate([p.grad for p in members if p.grad is not None])
 
     def advance(self, gradients: list[Tensor]) -> None:
-        """Let the optimizer change the weights."""
+        """Take a step of the optimizer."""
         if self._single and isinstance(self.optimizer, LeanAdamW):
             self.optimizer.advance(gradients)
         else:
@@ -136,16 +136,16 @@ class Stepper:
         _clear(self.parameters)
 
     def state_dict(self) -> State:
-        """The optimizer's state, with the names of the parameters that it numbers, by group."""
+        """The optimizer's state, with the names of its parameters by group."""
         names = iter(self.names)
         groups = {group: [next(names) for _ in members] for group, members in self.members.items()}
         return {"optimizer": self.optimizer.state_dict(), "groups": groups, "rate_factor": self.rate_factor}
 
     def load_state_dict(self, state: State, /) -> None:
-        """Take back what `state_dict` gave, each moment by the name of its parameter.
+        """Restore the result of `state_dict`, each moment by the name of its parameter.
 
         Raises:
-            CheckpointError: the state is of other parameters or groups.
+            CheckpointError: the state belongs to other parameters or groups.
         """
         present = self.state_dict()["groups"]
         saved = state["groups"]
@@ -160,13 +160,13 @@ class Stepper:
 
 
 def _clear(parameters: list[nn.Parameter]) -> None:
-    # As optimizer.zero_grad does, without its profiling, which costs a fiftieth of a small net's step.
+    # Like optimizer.zero_grad, without its profiling, which costs a fiftieth of a small net's step.
     for parameter in parameters:
         parameter.grad = None
 
 
 def _difference(saved: Mapping[str, list[str]], present: Mapping[str, list[str]]) -> str:
-    """In what the parameters of a checkpoint are others, as a sentence."""
+    """A sentence on how the parameters of a checkpoint differ."""
     theirs, ours = ({name for names in groups.values() for name in names} for groups in (saved, present))
     if theirs - ours:
         return (

@@ -1,4 +1,4 @@
-"""What processes that learn together add up: the sums and counts of terms, and gradients."""
+"""Reductions over processes: the sums and counts of terms, and gradients."""
 
 from collections.abc import Sequence
 
@@ -10,20 +10,20 @@ from didact.types import Place, Term, Terms
 
 
 def reduce_terms(terms: Terms, place: Place, sizes: Sequence[int] = ()) -> Terms:
-    """The terms of the whole batch, of which each process has its rows' part.
+    """Reduce the terms of each process's rows to those of the whole batch.
 
     Args:
-        terms: this process's.
-        place: it among the others.
-        sizes: how many rows a term may have, where `rows` are wanted: those of this process, which are gathered, and
-            those of the whole batch, where the method compares examples.
+        terms: those of this process.
+        place: its place.
+        sizes: the possible numbers of rows of a term, if `rows` are wanted: that of this process, whose rows are
+            gathered, and that of the whole batch, if the method compares examples.
 
     Returns:
         The same terms in every process, with sums and counts over all of them, float64, without a gradient; `rows` are
         those of the whole batch, and None where they are not wanted.
 
     Raises:
-        ConfigError: the processes have other terms.
+        ConfigError: the processes have different terms.
     """
     names = place.gather_objects(tuple(terms))
     if len(set(names)) > 1:
@@ -41,7 +41,7 @@ def reduce_terms(terms: Terms, place: Place, sizes: Sequence[int] = ()) -> Terms
 
 
 def _all_rows(term: Term, place: Place, sizes: Sequence[int]) -> Tensor | None:
-    """The rows of the whole batch; a term that compares the examples of all processes has them already."""
+    """The rows of the whole batch; a term that compares the examples of all processes already has them."""
     rows = term.rows if sizes else None
     if rows is None or len(rows) not in sizes:
         return None
@@ -49,11 +49,11 @@ def _all_rows(term: Term, place: Place, sizes: Sequence[int]) -> Tensor | None:
 
 
 def reduce_gradients(parameters: Sequence[nn.Parameter], place: Place) -> None:
-    """Replace the gradient of each parameter by the sum over all processes, where any of them has one.
+    """Replace the gradient of each parameter by the sum over all processes, if any of them has one.
 
     Args:
         parameters: the same in every process.
-        place: it among the others.
+        place: that of this process.
     """
     there = torch.tensor([float(p.grad is not None) for p in parameters], device=place.device)
     place.sum([there])
