@@ -19,10 +19,9 @@ class ImagePreprocess(nn.Module):
     Args:
         processor: `do_resize`, `size`, `resample`, `do_center_crop`, `crop_size`, `do_rescale`, `rescale_factor`,
             `do_normalize`, `image_mean` and `image_std`, as in `preprocessor_config.json`.
-        channels: how many the model takes; a single channel is repeated.
+        channels: the model's number of channels; a single channel is repeated.
 
     Raises:
-        channels: the model's number of channels; a single channel is repeated.
         ConfigError: a size that isn't understood.
     """
 

@@ -13,7 +13,6 @@ class TransparentTeacher(ModelTeacher):
         teacher: a frozen model, also behind a cache. It is used itself, not copied.
 
     Raises:
-        teacher: a frozen model, also behind a cache. It is used itself, not copied.
         TeacherError: the teacher holds no model.
     """
 
