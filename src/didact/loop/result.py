@@ -20,7 +20,7 @@ class FitResult:
     """The same in a sentence."""
     cost: Cost
     parts: Mapping[str, Cost] = field(default_factory=dict)
-    """The cost that each part of the run charged, by its name: `batches` (labels and tokens), `teacher`, `writer.verifier`."""
+    """The cost of each part of the run, by its name: `batches` (labels and tokens), `teacher`, `writer.verifier`."""
     verdicts: list[tuple[int, Verdict]] = field(default_factory=list)
     """The verdicts of monitors other than ok, with the step."""
     history: list[Document] = field(default_factory=list)
