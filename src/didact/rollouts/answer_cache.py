@@ -1,4 +1,4 @@
-"""Answers that another model wrote once, and answers of the data that nobody learns from."""
+"""A cache of another model's completions, and reference completions that are not trained on."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,25 +14,25 @@ from didact.rollouts.writer import Writer
 from didact.types import Batch, Question, Questions
 
 GOLDEN = "golden"
-"""Where `Question.data` holds an answer that is only looked at."""
+"""The key in `Question.data` of a reference completion that is not trained on."""
 
 
 class AnswerCache:
-    """Answers by a model to each question, written when it first comes up and the same ever after; `Stateful`."""
+    """Completions by a model, written when a prompt first comes up and reused afterwards; `Stateful`."""
 
     def __init__(self) -> None:
         self.answers: dict[int, list[list[int]]] = {}
 
     def batch(self, writer: Writer, questions: Sequence[Question], by: Any) -> Batch:
-        """Answers to some questions.
+        """Completions of some prompts.
 
         Args:
-            writer: its sampling says how many answers each question gets.
+            writer: its sampling determines the number of completions per prompt.
             questions: at least one.
-            by: the model that writes what is not there yet.
+            by: the model that writes missing completions.
 
         Returns:
-            Rows as those of `Writer.encode`, without log-probabilities.
+            Rows like those of `Writer.encode`, without log-probabilities.
         """
         new = {question.id: question for question in questions if question.id not in self.answers}
         if new:
@@ -52,7 +52,7 @@ class AnswerCache:
         return Batch({**rows, "id": ids, "group": ids})
 
     def state_dict(self) -> State:
-        """The answers, end to end, with their questions and lengths."""
+        """The completions, concatenated, with their prompts' ids and lengths."""
         rows = [(question, answer) for question, answers in self.answers.items() for answer in answers]
         return {
             "questions": _whole(question for question, _ in rows),
@@ -61,7 +61,7 @@ class AnswerCache:
         }
 
     def load_state_dict(self, state: State, /) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore the result of `state_dict`."""
         self.answers = {}
         parts = state["tokens"].split(state["lengths"].tolist())
         for question, tokens in zip(state["questions"].tolist(), parts, strict=True):
@@ -73,17 +73,17 @@ def _whole(numbers: Any) -> Tensor:
 
 
 def oracle_answers(questions: Questions, learner: Any) -> dict[int, str]:
-    """Answers by which a learner is compared with what is true, by the ids of their questions.
+    """Reference completions, by the ids of their questions.
 
-    They lie in `Question.data` under `golden`; where there is none, the completion stands for it.
+    They are in `Question.data` under `golden`; without it, the question's completion is used.
 
     Args:
         questions: each with one or the other.
-        learner: a `CausalLearner` that is to read them.
+        learner: a `CausalLearner`, whose context they must fit.
 
     Raises:
         DataError: a question has neither.
-        ConfigError: an answer that the learner cannot read as a whole.
+        ConfigError: a completion exceeds the learner's context.
     """
     found = {}
     for question in questions:

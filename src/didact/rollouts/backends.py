@@ -1,7 +1,7 @@
-"""Two ways to run a language model one token at a time, behind one interface.
+"""Two backends that run a language model one token at a time, with one interface.
 
-`PackedBackend` for Llama-shaped models, whose weights it lays out anew; `CachedBackend` for all others that keep keys
-and values. Axis letters: S slots, P prompts, R slots that are filled, V vocabulary.
+`PackedBackend` is for Llama-shaped models, whose weights it copies in another layout; `CachedBackend` for all others
+with a key-value cache. Axis letters: S slots, P prompts, R slots that are filled, V vocabulary.
 """
 
 from collections.abc import Sequence
@@ -17,41 +17,41 @@ from didact.rollouts.products import is_llama_shaped, pack
 
 
 class DecodingBackend(Protocol):
-    """A model with slots, each of which holds a sequence that is being written."""
+    """A model with slots, each for a sequence that is being generated."""
 
     def prefill(self, prompts: Sequence[Sequence[int]]) -> Any:
-        """Read prompts, some of which may be empty; what comes back goes to `place`."""
+        """Read prompts, some of which may be empty; returns the first argument of `place`."""
         ...
 
     def place(self, read: Any, source: Tensor, rows: Tensor) -> None:
         """Fill slots.
 
         Args:
-            read: of `prefill`.
-            source: int64 [R], which of its prompts; one may come often.
-            rows: int64 [R], into which slots.
+            read: the result of `prefill`.
+            source: int64 [R], the number of the prompt for each slot; may be repeated.
+            rows: int64 [R], the slots.
         """
         ...
 
     def step(self, tokens: Tensor) -> Tensor:
-        """Add a token, int64 [S], to every slot; scores of the next one, [S, V]."""
+        """Append a token, int64 [S], to every slot; return the scores of the next one, [S, V]."""
         ...
 
     def keep(self, rows: Tensor) -> None:
-        """Give up all slots but these, int64 [R], which are numbered anew."""
+        """Keep only these slots, int64 [R], which are renumbered."""
         ...
 
 
 def make_backend(learner: CausalLearner, slots: int, length: int) -> DecodingBackend:
-    """The backend that suits a model, with the weights that it has now.
+    """Build the backend for a model, with its present weights.
 
     Args:
         learner: the model.
-        slots: how many sequences at once.
+        slots: the number of sequences at once.
         length: the longest sequence, in tokens.
 
     Raises:
-        ConfigError: a model that keeps no keys and values.
+        ConfigError: the model has no key-value cache.
     """
     module = learner.module
     if is_llama_shaped(module, length):

@@ -1,6 +1,6 @@
-"""Running any model that keeps keys and values one token at a time, through its own forward and transformers' cache.
+"""A backend for any model with a key-value cache, which uses its own forward and transformers' cache.
 
-All slots have their newest token in the last column of the cache; a mask says where each begins. Axis letters: S slots,
+All slots have their newest token in the last column of the cache; a mask marks their starts. Axis letters: S slots,
 P prompts, R slots that are filled, T columns of the cache, G heads of keys, E the size of a head.
 """
 
@@ -22,7 +22,7 @@ States = list[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True, slots=True)
 class CachedPrompts:
-    """Prompts that were read."""
+    """The keys and values of prompts."""
 
     states: States
     lengths: Tensor
@@ -30,11 +30,11 @@ class CachedPrompts:
 
 
 def cache_argument(module: Any) -> str | None:
-    """The name under which a model of `AutoModelForCausalLM` takes the keys and values of earlier tokens.
+    """The name of the cache argument of a model of `AutoModelForCausalLM`.
 
     Returns:
-        `past_key_values`, or `cache`, as transformers names it from 5.24 on; None for a model that keeps something
-        else from token to token, or nothing.
+        `past_key_values`, or `cache`, its name from transformers 5.24 on; None for a model with another kind of state,
+        or none.
     """
     if getattr(module, "_is_stateful", False):
         return None
@@ -69,17 +69,17 @@ class CachedBackend:
             [torch.tensor(prompt, dtype=torch.int64) for prompt in prompts], batch_first=True, padding_side="left"
         )
         mask = (torch.arange(ids.shape[1]) >= ids.shape[1] - lengths[:, None]).long().to(self.device)
-        # Even of empty prompts a column is read, for the sake of its shape; it is never seen.
+        # Even for empty prompts a column is computed, for its shape; it is always masked.
         ids, mask = (F.pad(part, (int(not ids.shape[1]), 0)) for part in (ids.to(self.device), mask))
         cache = _cache([])
         self._forward(ids, mask, cache)
         hidden = (mask == 0)[:, None, :, None]
-        # What was computed where there is no token may be NaN, and is multiplied by a weight of 0.
+        # Values at padding may be NaN, and are multiplied by a weight of 0.
         states = [(k.masked_fill(hidden, 0.0), v.masked_fill(hidden, 0.0)) for k, v in _states(cache)]
         return CachedPrompts(states, lengths.to(self.device))
 
     def place(self, read: CachedPrompts, source: Tensor, rows: Tensor) -> None:
-        """Copy what was read into slots, behind padding."""
+        """Copy prompts into slots, after padding."""
         width = max(self.mask.shape[1], read.states[0][0].shape[2])
         lengths = read.lengths[source]
         old = _states(self.cache) or [_none(pair, len(self.mask)) for pair in read.states]
@@ -93,25 +93,25 @@ class CachedBackend:
         self._take(states, mask)
 
     def step(self, tokens: Tensor) -> Tensor:
-        """Add a token to every slot."""
+        """Append a token to every slot."""
         self.mask = F.pad(self.mask, (0, 1), value=1)
         return self._forward(tokens[:, None], self.mask, self.cache)
 
     def keep(self, rows: Tensor) -> None:
-        """Give up all slots but these."""
+        """Keep only these slots."""
         self._take([(keys[rows], values[rows]) for keys, values in _states(self.cache)], self.mask[rows])
 
     def _take(self, states: States, mask: Tensor) -> None:
-        """Go on with these, without the columns that no slot uses any more."""
+        """Continue with these, without columns that no slot uses any more."""
         unused = int((mask.sum(0) == 0).sum())
         self.mask = mask[:, unused:]
         self.cache = _cache([(keys[:, :, unused:], values[:, :, unused:]) for keys, values in states])
 
     def _forward(self, ids: Tensor, mask: Tensor, cache: Any) -> Tensor:
-        """Run the model on tokens [S, T] behind those in the cache; scores [S, V] of the token after the last."""
+        """Run the model on tokens [S, T] after those in the cache; return the scores [S, V] of the next token."""
         options: Document = {**self.only_last, str(self.argument): cache}
         if self.takes_positions:
-            # A slot whose sequence has ended goes on until it is filled anew, perhaps past the last position.
+            # A slot whose sequence has ended continues until it is refilled, perhaps past the last position.
             positions = (mask.cumsum(1) - 1).clamp(0, self.length - 1)
             options["position_ids"] = positions[:, -ids.shape[1] :]
         found = self.module(input_ids=ids, attention_mask=mask, use_cache=True, **options)
@@ -119,7 +119,7 @@ class CachedBackend:
 
 
 def _none(pair: tuple[Tensor, Tensor], slots: int) -> tuple[Tensor, Tensor]:
-    """Keys and values of no columns, for so many slots."""
+    """Empty keys and values for this number of slots."""
     keys, values = (part[:1, :, :0].repeat(slots, 1, 1, 1) for part in pair)
     return keys, values
 
@@ -130,7 +130,7 @@ def _widened(part: Tensor, width: int) -> Tensor:
 
 
 def _cache(states: States) -> Any:
-    """A cache of transformers that holds these; one that knows of no window, so that all columns stay."""
+    """A cache of transformers with these; one without a sliding window, so that all columns stay."""
     from transformers import DynamicCache
 
     cache = DynamicCache()

@@ -1,4 +1,4 @@
-"""What a sampler hands over."""
+"""The output of a sampler."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,20 +16,20 @@ class Completions:
     """Completions of prompts; those of the first prompt come first."""
 
     tokens: Tensor
-    """int64 [M, L] on the CPU, padded on the right; with the end-of-sequence token of those that have one."""
+    """int64 [M, L] on the CPU, padded on the right; including the end-of-sequence token, if any."""
     lengths: Tensor
-    """int64 [M]: how many of the tokens there are, at least 1; the longest are L."""
+    """int64 [M]: their numbers of tokens, at least 1; the maximum is L."""
     log_probs: Tensor
-    """float32 [M, L]: what each token's log-probability was at the sampling temperature (1 for greedy ones), before any
+    """float32 [M, L]: each token's log-probability at the sampling temperature (1 for greedy ones), before any
     truncation; 0 at padding."""
     finished: Tensor
-    """bool [M]: whether it came to an end (end-of-sequence or a stop string), rather than to the longest length."""
+    """bool [M]: whether it ended by itself (end-of-sequence or a stop string), rather than at the length limit."""
     read: int
-    """Tokens of prompts that the model read; a prompt counts once, however many completions it gets."""
+    """The number of prompt tokens that the model read; a prompt counts once, however many completions it has."""
     written: int
-    """Tokens that the model wrote."""
+    """The number of tokens that the model generated."""
     decode: Callable[[Sequence[int]], str] = field(repr=False)
-    """Turns ids into text."""
+    """Decodes ids."""
 
     @cached_property
     def texts(self) -> tuple[str, ...]:

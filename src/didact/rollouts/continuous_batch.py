@@ -1,7 +1,7 @@
-"""One call of a sampler: completions take turns in the slots of a backend until all are written.
+"""Continuous batching: completions take turns in the slots of a backend until all are written.
 
-Axis letters: M completions, S slots, L tokens of the longest, K steps since the slots were looked at, R slots that are
-filled.
+Axis letters: M completions, S slots, L tokens of the longest, K steps since the slots were last checked, R slots that
+are filled.
 """
 
 from collections.abc import Sequence
@@ -16,20 +16,20 @@ from didact.rollouts.draws import sample_tokens, uniforms
 from didact.rollouts.sampling import Sampling
 from didact.rollouts.stopping import Stopping
 
-# Where looking at tokens means to wait for the device, only every so many steps.
+# Where reading tokens means waiting for the device, they are read every this number of steps.
 _PATIENCE = 8
-# So many tokens of prompts at most are read at once.
+# The largest number of prompt tokens in one forward pass.
 _READ_AT_ONCE = 8192
 
 
 class ContinuousBatch:
-    """Completions that are being written, continuously batched: one that ends makes room for the next.
+    """Completions in generation with continuous batching: one that ends makes room for the next.
 
     Args:
         learner: the model.
         sampling: the options.
-        stopping: knows where completions end.
-        prompts: P of them, checked.
+        stopping: detects the ends of completions.
+        prompts: P of them, already checked.
         keys: int64 [M] on the CPU, of `rollout_keys`, M = P * samples.
     """
 
@@ -63,7 +63,7 @@ class ContinuousBatch:
                 self._fill()
 
     def _open(self) -> None:
-        """Make the backend and fill its slots."""
+        """Build the backend and fill its slots."""
         slots, device = min(self.sampling.slots, len(self.keys)), self.learner.device
         longest = max(map(len, self.prompts)) + self.sampling.max_new_tokens
         self.backend = make_backend(self.learner, slots, min(longest, self.learner.context))
@@ -86,7 +86,7 @@ class ContinuousBatch:
         return chance
 
     def _is_due(self) -> bool:
-        """Whether some completion may have come to its end."""
+        """Whether some completion may have ended."""
         if len(self.recent) >= min(self.patience, self.room):
             return True
         if self.newest.device.type != "cpu":
@@ -95,7 +95,7 @@ class ContinuousBatch:
         return bool((ends if len(self.live) == len(ends) else ends & self.occupied).any())
 
     def _settle(self) -> None:
-        """Take down what was written since the last time, and free the slots of completions that are over."""
+        """Record the tokens since the last time, and free the slots of completed sequences."""
         tokens, log_probs = (torch.stack(part).cpu()[:, self.live] for part in zip(*self.recent, strict=True))
         self.recent.clear()
         steps, completions = torch.arange(len(tokens))[:, None], self.completions[self.live]
@@ -115,10 +115,10 @@ class ContinuousBatch:
         return self.tokens[completion, : int(self.lengths[completion])].tolist()
 
     def _fill(self) -> None:
-        """Let waiting completions into free slots, or give up slots that nothing waits for."""
+        """Put waiting completions into free slots, or drop slots that are not needed any more."""
         free = (self.completions < 0).nonzero()[:, 0]
         slots, waiting = len(self.completions), len(self.keys) - self.admitted
-        # A few at a time, since reading one prompt costs nearly as much as reading some.
+        # Several at a time, since reading one prompt costs nearly as much as reading several.
         if waiting and len(free) >= min(waiting, max(1, slots // 8)):
             self._admit(free[:waiting])
         elif not waiting and slots // 4 < len(free) < slots:
@@ -149,9 +149,9 @@ class ContinuousBatch:
             self.counts[rows] = 0
 
     def _read(self, prompts: Tensor, rows: Tensor) -> None:
-        """Have slots hold prompts (int64 [R], ascending) but for their last tokens, which the first step adds.
+        """Fill slots with prompts (int64 [R], ascending) except for their last tokens, which the first step appends.
 
-        What was read last is kept for the other completions of the same prompt.
+        The last prompts stay in memory for other completions of the same prompt.
         """
         while True:
             there = prompts < self.read_to

@@ -1,8 +1,8 @@
-"""From scores of the next token to tokens: counter-based chance, truncation, and the inverse of the distribution.
+"""Sampling of tokens from scores: counter-based random numbers, truncation, and inversion of the distribution.
 
-A uniform number is a hash of what it is for (seed, prompt, visit, sample, position), and becomes a token by the inverse
-of the cumulative distribution. So a completion does not depend on what else was sampled with it, nor on how often a run
-was stopped. Axis letters: S sequences that are written at once, V vocabulary, M completions.
+A uniform number is a hash of its purpose (seed, prompt, visit, sample, position), and becomes a token by the inverse of
+the cumulative distribution. A completion therefore does not depend on what else is sampled with it, nor on
+interruptions of the run. Axis letters: S sequences that are written at once, V vocabulary, M completions.
 """
 
 import math
@@ -18,13 +18,13 @@ _STEP = 0x9E3779B97F4A7C15 - 2**64
 
 
 def rollout_keys(ids: Tensor, *, seed: int, visit: int, samples: int) -> Tensor:
-    """What the chance of each completion follows from.
+    """The keys from which the random numbers of each completion are derived.
 
     Args:
         ids: int64 [P], of the prompts.
         seed: of the run.
-        visit: how often these prompts were sampled before.
-        samples: completions of each prompt.
+        visit: the number of times that these prompts were sampled before.
+        samples: the number of completions per prompt.
 
     Returns:
         int64 [P * samples], those of the first prompt first.
@@ -35,11 +35,11 @@ def rollout_keys(ids: Tensor, *, seed: int, visit: int, samples: int) -> Tensor:
 
 
 def uniforms(keys: Tensor, length: int) -> Tensor:
-    """The uniform numbers of completions, one a position.
+    """The uniform numbers of completions, one per position.
 
     Args:
         keys: int64 [M], of `rollout_keys`.
-        length: how many positions, T.
+        length: the number of positions, T.
 
     Returns:
         float64 [M, T] in [0, 1).
@@ -49,14 +49,14 @@ def uniforms(keys: Tensor, length: int) -> Tensor:
 
 
 def allowed_tokens(log_probs: Tensor, sampling: Sampling) -> Tensor | None:
-    """Which tokens `top_k`, `top_p` and `min_p` leave; tokens that tie with the last of them stay too.
+    """The tokens that `top_k`, `top_p` and `min_p` allow, including ties with the last of them.
 
     Args:
         log_probs: [S, V], at the sampling temperature.
         sampling: the options.
 
     Returns:
-        bool [S, V], or None where nothing is taken away.
+        bool [S, V], or None if all are allowed.
     """
     floors = []
     count = min(sampling.top_k or log_probs.shape[-1], log_probs.shape[-1])
@@ -71,14 +71,14 @@ def allowed_tokens(log_probs: Tensor, sampling: Sampling) -> Tensor | None:
 
 
 def _nucleus_floor(best: Tensor, top_p: float) -> Tensor:
-    """The least log-probability [S, 1] in the nucleus of log-probabilities [S, K] in descending order."""
+    """The lowest log-probability [S, 1] in the nucleus of log-probabilities [S, K] in descending order."""
     weights = best.softmax(-1)
     inside = weights.cumsum(-1) - weights < top_p
     return best.gather(-1, inside.sum(-1, keepdim=True) - 1)
 
 
 def sample_index(weights: Tensor, chance: Tensor) -> Tensor:
-    """The token at which the cumulative weight first exceeds a share of the whole.
+    """The token at which the cumulative weight first exceeds a share of the total.
 
     Args:
         weights: [S, V], at least 0, not all 0 in a row; need not sum to 1.
@@ -89,17 +89,17 @@ def sample_index(weights: Tensor, chance: Tensor) -> Tensor:
     """
     cumulative = weights.cumsum(-1)
     total = cumulative[:, -1:]
-    # Rounded to float32, a number below 1 may become 1; the last token of weight above 0 is meant then.
+    # Rounded to float32, a number below 1 may become 1, which selects the last token of weight above 0.
     goal = torch.minimum((chance[:, None] * total).to(total.dtype), total.nextafter(torch.zeros_like(total)))
     return torch.searchsorted(cumulative, goal, right=True)[:, 0]
 
 
 def sample_tokens(scores: Tensor, chance: Tensor | None, sampling: Sampling) -> tuple[Tensor, Tensor]:
-    """Take a token from each row of scores.
+    """Sample a token from each row of scores.
 
     Args:
         scores: [S, V].
-        chance: float64 [S] in [0, 1); None where the options are greedy.
+        chance: float64 [S] in [0, 1); None for greedy sampling.
         sampling: the options.
 
     Returns:

@@ -1,6 +1,6 @@
-"""Worked answers that others wrote: which are right, and which of them a learner understands.
+"""Completions of teachers: which are correct, and which a learner comprehends.
 
-Axis letters: K worked answers, T positions of prompt and answer.
+Axis letters: K completions, T positions of prompt and completion.
 """
 
 from collections.abc import Sequence
@@ -16,16 +16,16 @@ from didact.rollouts.writer import Writer
 from didact.types import Batch, Question
 
 _ROWS = 64
-"""How many worked answers a learner reads at once."""
+"""The number of completions that a learner reads at once."""
 
 
 def teacher_answers(writer: Writer, models: Sequence[Any], questions: Sequence[Question]) -> list[tuple[Question, str]]:
-    """What language models answer, each once to each question, with the question; only answers that came to an end.
+    """One completion of each prompt by each language model, with the question; unfinished ones are left out.
 
     Args:
-        writer: has them write.
-        models: `CausalLearner`s, with whatever tokenizers.
-        questions: where there are none, nothing is written.
+        writer: samples from the models.
+        models: `CausalLearner`s, with any tokenizers.
+        questions: may be empty.
     """
     found = list[tuple[Question, str]]()
     for model in models if questions else ():
@@ -36,16 +36,15 @@ def teacher_answers(writer: Writer, models: Sequence[Any], questions: Sequence[Q
 
 
 def full_rewards(writer: Writer, questions: Sequence[Question], texts: Sequence[str]) -> dict[int, float]:
-    """Which answers are worth learning from.
+    """The completions that are worth learning from.
 
     Args:
         writer: verifies them.
         questions: B of them.
-        texts: what somebody answered to each.
+        texts: a completion of each.
 
     Returns:
-        The rewards of those that earn a full one, and that the learner can read as a whole behind their question, by
-        their places.
+        By position, the rewards of those with a full reward that fit into the learner's context.
 
     Raises:
         ConfigError: there is no verifier.
@@ -59,14 +58,14 @@ def full_rewards(writer: Writer, questions: Sequence[Question], texts: Sequence[
 
 
 def accepted_answers(writer: Writer, answers: Sequence[tuple[Question, str]]) -> Rollouts | None:
-    """The answers that earn a full reward and that the learner can read as a whole, each once.
+    """The completions with a full reward that fit into the learner's context, without duplicates.
 
     Args:
-        writer: lays them out, and verifies them.
-        answers: questions with answers as text.
+        writer: encodes and verifies them.
+        answers: questions with completions as text.
 
     Returns:
-        With `reward` [K] at least 1; None where there are none.
+        Rollouts with `reward` [K] at least 1; None if there are none.
     """
     once = {(question.id, text): question for question, text in answers}
     if not once:
@@ -80,10 +79,10 @@ def accepted_answers(writer: Writer, answers: Sequence[tuple[Question, str]]) ->
 
 
 def mask_answers(worked: Rollouts, tokenizer: Tokens) -> Batch:
-    """Worked answers, of which the tokens of the answer itself are to be looked at, where it is written last.
+    """Restrict the completion mask to the tokens of the reference answer at its last occurrence.
 
     Args:
-        worked: K of them; where a question's answer does not occur in its text, or is not known, all of it counts.
+        worked: K completions; if a question's answer is not known or does not occur in the text, all tokens count.
         tokenizer: that of the tokens.
 
     Returns:
@@ -103,11 +102,11 @@ def mask_answers(worked: Rollouts, tokenizer: Tokens) -> Batch:
 
 @torch.no_grad()
 def comprehension_scores(learner: Any, worked: Rollouts) -> Tensor:
-    """How likely a learner finds the right answer behind each worked one: its `mean_token_probs`, float [K].
+    """The `mean_token_probs` of the reference answer after each rationale, under a learner: float [K].
 
     Args:
         learner: a `CausalLearner`.
-        worked: K of them, in its tokens.
+        worked: K completions, in its tokens.
     """
     training = learner.training
     learner.eval()

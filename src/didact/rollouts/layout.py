@@ -1,6 +1,6 @@
-"""Rollouts as tensors: prompts and completions in padded rows, and batches put together of several.
+"""Rollouts as tensors: prompts and completions in padded rows, and combinations of batches.
 
-Axis letters: B rollouts, K rows that others wrote, T positions of prompt and completion, L of the completion alone.
+Axis letters: B rollouts, K off-policy rows, T positions of prompt and completion, L of the completion alone.
 """
 
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ from didact.types import Batch, Question
 
 @dataclass(frozen=True)
 class Rollouts:
-    """Completions, with what a method needs to make batches or further prompts of them."""
+    """A batch of rollouts, with their texts and questions."""
 
     batch: Batch
-    """Without `reward` and `trust` where nothing was verified."""
+    """Without `reward` and `trust` if nothing was verified."""
     texts: tuple[str, ...]
     """The B completions as text."""
     questions: tuple[Question, ...]
     """The question of each rollout, B of them."""
 
     def select(self, mask: Tensor) -> "Rollouts":
-        """Those where `mask` (bool [B]) is true."""
+        """The rollouts where `mask` (bool [B]) is true."""
         places = mask.nonzero()[:, 0].tolist()
         texts, questions = (tuple(parts[i] for i in places) for parts in (self.texts, self.questions))
         return Rollouts(self.batch.select(mask), texts, questions)
@@ -38,17 +38,17 @@ def pad_rows(
     pad: int,
     log_probs: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Prompts and completions as rows that are padded on the right.
+    """Concatenate prompts and completions into rows that are padded on the right.
 
     Args:
         prompts: B lists of token ids.
         tokens: int64 [B, L], padded on the right.
-        lengths: int64 [B], how many of them count.
-        pad: the id that fills up.
+        lengths: int64 [B], their numbers of tokens.
+        pad: the id of padding.
         log_probs: float [B, L] of the completions.
 
     Returns:
-        `input_ids`, `attention_mask` and `completion_mask` [B, T], and `log_probs` where they were given.
+        `input_ids`, `attention_mask` and `completion_mask` [B, T], and `log_probs` if given.
     """
     starts = torch.tensor([len(prompt) for prompt in prompts])
     width = int((starts + lengths).max())
@@ -69,7 +69,7 @@ def pad_rows(
 
 
 def concat(parts: Sequence[Rollouts]) -> Rollouts:
-    """Several rollouts as one, padded to the widest; only the tensors that all have are kept."""
+    """Concatenate rollouts, padded to the widest; only the tensors that all have are kept."""
     if len(parts) == 1:
         return parts[0]
     width = max(part.batch["input_ids"].shape[1] for part in parts)
@@ -80,13 +80,13 @@ def concat(parts: Sequence[Rollouts]) -> Rollouts:
 
 
 def append_off_policy(batch: Batch, rows: Batch, *, trust: float) -> Batch:
-    """Rollouts and, behind them, rows that somebody else wrote.
+    """Append off-policy rows to rollouts.
 
     Args:
         batch: B rollouts.
-        rows: K of them, with whatever is known. What else the rollouts have is 0 for them, but for `temperature`, 1;
-            their `log_probs` are 0 too, as nobody sampled them.
-        trust: of those rows, where they have none.
+        rows: K of them. Tensors that only the rollouts have are 0 for them, except `temperature`, which is 1; their
+            `log_probs` are 0, since they were not sampled.
+        trust: that of those rows, if they have none.
 
     Returns:
         B + K rows, with the tensors that the rollouts have.
@@ -98,15 +98,15 @@ def append_off_policy(batch: Batch, rows: Batch, *, trust: float) -> Batch:
 
 
 def replace_rollouts(batch: Batch, rows: Batch) -> Batch:
-    """Rollouts some of which give way to rows that others wrote to the same prompts.
+    """Replace some rollouts by off-policy rows of the same prompts.
 
     Args:
-        batch: B rollouts, verified; at least as many to each prompt as there are rows to it.
-        rows: K of them, with `reward`. Their `log_probs` become 0: nobody sampled them.
+        batch: B rollouts, verified; of each prompt at least as many as rows.
+        rows: K of them, with `reward`. Their `log_probs` become 0, since they were not sampled.
 
     Returns:
-        B rows, with `own`, float [B]: 1 for rollouts and 0 for the others, which stand where the last rollouts at their
-        prompts stood. What else the rollouts have is 0 for them, but for `trust` and `temperature`, 1.
+        B rows, with `own`, float [B]: 1 for rollouts and 0 for the others, which replace the last rollouts of their
+        prompts. Tensors that only the rollouts have are 0 for them, except `trust` and `temperature`, which are 1.
     """
     places: dict[int, list[int]] = {}
     for place, group in enumerate(batch["group"].tolist()):
@@ -119,5 +119,5 @@ def replace_rollouts(batch: Batch, rows: Batch) -> Batch:
 
 
 def _widened(tensor: Tensor, width: int) -> Tensor:
-    """[B, T] filled up with zeros on the right (what is padding is told by the masks alone); [B] as it is."""
+    """Pad [B, T] with zeros on the right (the masks mark padding); return [B] unchanged."""
     return tensor if tensor.ndim < 2 else torch.nn.functional.pad(tensor, (0, width - tensor.shape[1]))

@@ -1,8 +1,8 @@
-"""Running a Llama-shaped model one token at a time, with few operations and a cache that never moves.
+"""A backend for Llama-shaped models, with few operations per token and a cache that is never moved.
 
-All slots write to the same column of the cache, one column further at each step and around its end; a slot that is
-filled anew gets its prompt into the columns before. Where a token stands in its sequence is turned into its key and
-query, so that a column may be anywhere. Axis letters: S slots, N rows of a step or of prompts, L columns of the cache,
+The cache is a ring buffer: all slots write to the same column, the next one at each step; the prompt of a refilled slot
+goes into the columns before. Positions are rotated into keys and queries, so that the order of columns does not
+matter. Axis letters: S slots, N rows of a step or of prompts, L columns of the cache,
 P prompts, T their positions, H heads of queries, G heads of keys, E the size of a head, D width.
 """
 
@@ -19,7 +19,7 @@ from didact.rollouts.products import PackedBlock, Weights
 
 @dataclass(frozen=True, slots=True)
 class PackedPrompts:
-    """Prompts that were read."""
+    """The keys and values of prompts."""
 
     states: Tensor
     """[blocks, 2, P, T, G, E]: keys and values."""
@@ -43,7 +43,7 @@ class PackedBackend:
         self.cache = torch.zeros(shape, dtype=like.dtype, device=like.device)
         self.mask = torch.full((slots * weights.kv_heads, 1, length), float("-inf"), dtype=like.dtype).to(like.device)
         self.positions = torch.zeros(slots, dtype=torch.int64, device=like.device)
-        # By the width of what is normed: the least length that it is divided by.
+        # By the width of the normalised vector: the lower bound of the norm that it is divided by.
         widths = (weights.head_size, like.shape[1])
         self.floors = {width: torch.tensor((width * weights.eps) ** 0.5, device=like.device) for width in widths}
         self.column = 0
@@ -72,7 +72,7 @@ class PackedBackend:
         return PackedPrompts(kept, lengths)
 
     def place(self, read: PackedPrompts, source: Tensor, rows: Tensor) -> None:
-        """Copy what was read into slots, into the columns before the one that is written next."""
+        """Copy prompts into slots, into the columns before the next one."""
         longest = int(read.lengths.max())
         if not self.filled:
             self.column = self.filled = longest
@@ -86,11 +86,11 @@ class PackedBackend:
         mask[rows] = float("-inf")
         mask[rows[which], :, columns] = 0.0
         self.positions[rows] = lengths
-        # Prompts may begin before column 0, around the end.
+        # Prompts may wrap around the start of the ring.
         self.filled = self.length if longest > self.column else max(self.filled, self.column)
 
     def step(self, tokens: Tensor) -> Tensor:
-        """Add a token to every slot."""
+        """Append a token to every slot."""
         w, S, column = self.weights, len(self.positions), self.column
         self.filled = max(self.filled, column + 1)
         self.mask[:, :, column] = 0.0
@@ -108,22 +108,22 @@ class PackedBackend:
             return torch.bmm(weights, values[block]).view(S, -1)
 
         x = self._through(tokens, w.turns[self.positions], attend)
-        # A slot whose sequence has ended goes on until it is filled anew, perhaps past the last position.
+        # A slot whose sequence has ended continues until it is refilled, perhaps past the last position.
         self.positions.add_(1).clamp_(max=self.length - 1)
         self.column = (column + 1) % self.length
         return self._scores(x)
 
     def keep(self, rows: Tensor) -> None:
-        """Give up all slots but these."""
+        """Keep only these slots."""
         self.cache = self.cache.index_select(2, rows)
         self.mask = self.mask.view(-1, self.weights.kv_heads, self.length)[rows].view(-1, 1, self.length)
         self.positions = self.positions[rows]
 
     def _through(self, tokens: Tensor, turns: Tensor, attend: Callable[[int, Tensor], Tensor | None]) -> Tensor:
-        """Tokens [N] through the blocks, to states [N, D].
+        """Run tokens [N] through the blocks, to states [N, D].
 
-        `attend` is given the number of a block, and queries, keys and values [N, H + 2 G, E]. Where it gives None back,
-        nobody wants to know what comes behind.
+        `attend` is called with the number of a block, and queries, keys and values [N, H + 2 G, E]. If it returns None,
+        the rest is not computed.
         """
         w = self.weights
         x = w.embedding[tokens]
@@ -139,7 +139,7 @@ class PackedBackend:
         return x
 
     def _turn(self, states: Tensor, turns: Tensor, block: PackedBlock) -> None:
-        """Turn queries and keys [N, H + G, E] to their positions, in place."""
+        """Rotate queries and keys [N, H + G, E] by their positions, in place."""
         if block.gains is not None:
             states.copy_(self._normed(states) * block.gains)
         shape = (*states.shape[:2], -1, 2)
@@ -150,7 +150,7 @@ class PackedBackend:
             states.copy_(torch.view_as_real(pairs * turns).flatten(-2))
 
     def _normed(self, x: Tensor) -> Tensor:
-        """[..., D] divided by sqrt(D) times its root mean square; the rest of the norm is in the weights behind."""
+        """Divide [..., D] by sqrt(D) times its root mean square; the rest of the norm is in the next weights."""
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
         return (x / torch.hypot(length, self.floors[x.shape[-1]])).to(x.dtype)
 

@@ -1,4 +1,4 @@
-"""Completions whose beginning is given: the steps of a chain of thought that are shown, and what the learner adds.
+"""Completions from given prefixes, such as the first steps of a chain of thought.
 
 Axis letters: B rollouts.
 """
@@ -18,18 +18,18 @@ from didact.types import Batch, Question
 def continue_prefixes(
     writer: Writer, questions: Sequence[Question], prefixes: Sequence[str], *, samples: int | None = None, turn: int = 0
 ) -> Rollouts:
-    """Write completions whose beginning is given, each verified as a whole.
+    """Complete given prefixes; each completion is verified as a whole.
 
     Args:
         writer: writes and verifies.
         questions: at least one.
-        prefixes: how the completion of each begins; may be empty.
-        samples: completions of each; by default as the sampling says.
+        prefixes: the prefix of each completion; may be empty.
+        samples: the number of completions of each; by default that of the sampling.
         turn: see `Writer.write`.
 
     Returns:
-        Rollouts whose texts begin with the prefix. Their `completion_mask` covers what the learner wrote itself alone,
-        and `prefixed` [B] is 1 where it began behind something.
+        Rollouts whose texts start with the prefix. Their `completion_mask` covers only the learner's own tokens, and
+        `prefixed` [B] is 1 where the prefix is not empty.
     """
     tokenizer = writer.learner.tokenizer
     prompts = [[*tokenizer.prompt(q), *tokenizer.encode(text)] for q, text in zip(questions, prefixes, strict=True)]
@@ -64,21 +64,21 @@ def write_chains(
     samples: int,
     turns: tuple[int, int],
 ) -> dict[int, str]:
-    """Write chains of thought that lead to a known answer, and keep those that the learner can follow.
+    """Sample chains of thought that lead to a known answer, and keep those that the learner can follow.
 
-    The learner is shown the answer while it writes. A chain is good where the learner, without the answer, ends it
-    rightly from all its steps but the last.
+    The prompt shows the learner the answer. A chain is good if the learner, without the answer, completes it correctly
+    from all its steps but the last.
 
     Args:
         writer: writes and verifies.
-        questions: those without an answer, and those that leave no room in the learner's context, are left out.
+        questions: those without an answer, and those that fill the learner's context, are left out.
         template: see `reveal_answer`.
-        separator: what stands between steps; chains of less than two are none.
-        samples: chains that are written for each question.
-        turns: see `Writer.write`; of the chains, and of their ends.
+        separator: the separator of steps; chains of fewer than two are discarded.
+        samples: the number of chains per question.
+        turns: see `Writer.write`; those of the chains and of their ends.
 
     Returns:
-        By the id of the question its first good chain, where there is one.
+        The first good chain of each question that has one, by the question's id.
     """
     known = {question.id: question for question in questions if question.answer is not None}
     shown = [again for question in known.values() if _fits(writer, again := reveal_answer(question, template))]
@@ -99,7 +99,7 @@ def write_chains(
 
 
 def _fits(writer: Writer, question: Question, prefix: str = "") -> bool:
-    """Whether the learner's context has room for a completion that begins so."""
+    """Whether a completion with this prefix fits into the learner's context."""
     tokenizer = writer.learner.tokenizer
     return len(tokenizer.prompt(question)) + len(tokenizer.encode(prefix)) < writer.learner.context
 
@@ -110,32 +110,32 @@ def split_steps(text: str, separator: str) -> list[str]:
 
 
 def join_steps(steps: Sequence[str], count: int, separator: str) -> str:
-    """The first `count` steps, each with the separator behind it."""
+    """The first `count` steps, each followed by the separator."""
     return "".join(step + separator for step in steps[:count])
 
 
 class Chains:
-    """Chains of thought of a learner's own, whose steps are taken away from the end; `Stateful`.
+    """A learner's own chains of thought, which are shortened from the end; `Stateful`.
 
     Args:
-        separator: what stands between steps.
+        separator: the separator of steps.
     """
 
     def __init__(self, separator: str) -> None:
         self.separator = separator
         self.texts: dict[int, str] = {}
-        """By the id of their question."""
+        """The chains by the ids of their questions."""
         self.removed = 1
-        """How many steps are taken away at present."""
+        """The number of steps that are removed at present."""
 
     def shorten(self, success: float, enough: float) -> None:
-        """Take away one step more where enough rollouts behind what is shown were right.
+        """Remove one more step if enough rollouts from the prefixes were correct.
 
-        Where no chain has that many steps, all chains are forgotten, and new ones begin with one step less.
+        If no chain has that many steps, all chains are dropped, and new ones start with one step removed.
 
         Args:
-            success: their share in [0, 1].
-            enough: the least share for which it is done.
+            success: the share of correct ones, in [0, 1].
+            enough: the share from which a step is removed.
         """
         if success < enough:
             return
@@ -144,22 +144,22 @@ class Chains:
             self.texts, self.removed = {}, 1
 
     def prefix(self, number: int, chance: float | None = None) -> str:
-        """The steps that are shown of a question's chain: none where all are taken away.
+        """The prefix of a question's chain; empty if all steps are removed.
 
         Args:
             number: the question's id.
-            chance: in [0, 1), to show any number of steps but all, whatever has been taken away.
+            chance: in [0, 1), draws the number of steps instead, from none to all but one.
         """
         steps = split_steps(self.texts[number], self.separator)
         shown = max(len(steps) - self.removed, 0) if chance is None else math.floor(chance * len(steps))
         return join_steps(steps, shown, self.separator)
 
     def state_dict(self) -> State:
-        """The chains, and how far they are shortened."""
+        """The chains, and the number of removed steps."""
         ids = torch.tensor(list(self.texts), dtype=torch.int64)
         return {"ids": ids, "texts": list(self.texts.values()), "removed": self.removed}
 
     def load_state_dict(self, state: State, /) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore the result of `state_dict`."""
         self.texts = dict(zip(state["ids"].tolist(), state["texts"], strict=True))
         self.removed = state["removed"]

@@ -1,7 +1,7 @@
-"""The weights of a Llama-shaped model, laid out for writing one token after another.
+"""The weights of a Llama-shaped model in a layout for generation token by token.
 
-Projections that read the same states become one matrix; the gains of norms, the scale of attention and the order that
-rotary positions want go into the matrices too. Axis letters: N rows, D width, H heads of queries, G heads of keys (and
+Projections of the same states become one matrix; the gains of norms, the scale of attention and the column order of
+rotary positions are merged into the matrices. Axis letters: N rows, D width, H heads of queries, G heads of keys (and
 as many of values), E the size of a head.
 """
 
@@ -17,12 +17,12 @@ from didact.types import Head
 
 _SHAPED = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 _TURNS = ("default", "linear", "llama3", "yarn")
-# From so many weights on, oneDNN's packed product is faster than the plain one, which has less to do around it.
+# From this number of weights on, oneDNN's packed product is faster than the plain one, which has less overhead.
 _WORTH_PACKING = 2**17
 
 
 class Product:
-    """x W^T + b, with the weights laid out for few rows.
+    """x W^T + b, with weights in a layout for few rows.
 
     Args:
         weight: [out, in]; copied.
@@ -43,7 +43,7 @@ class Product:
         return torch.mm(x, self.weight) if self.bias is None else torch.addmm(self.bias, x, self.weight)
 
     def add(self, x: Tensor, to: Tensor) -> Tensor:
-        """The same plus `to` [N, out], which may be changed."""
+        """The same plus `to` [N, out], which may be overwritten."""
         if self.packed:
             return torch.ops.mkldnn._linear_pointwise.binary(x, to, self.weight, self.bias, "add")
         to = to.addmm_(x, self.weight)
@@ -65,9 +65,9 @@ class PackedBlock:
     """One block of the model."""
 
     qkv: Product
-    """D to (H + 2 G) E: queries, keys, values; of rotary pairs, one column lies beside the other."""
+    """D to (H + 2 G) E: queries, keys, values; the columns of a rotary pair are adjacent."""
     gains: Tensor | None
-    """[H + G, E], where queries and keys have norms."""
+    """[H + G, E], if queries and keys have norms."""
     out: Product
     gate_up: Product
     down: Product
@@ -88,15 +88,15 @@ class Weights:
     kv_heads: int
     head_size: int
     turns: Tensor
-    """complex64 [T, 1, E / 2]: by what the pairs of columns are multiplied at each position."""
+    """complex64 [T, 1, E / 2]: the factors of pairs of columns at each position."""
 
 
 def is_llama_shaped(module: nn.Module, length: int) -> bool:
-    """Whether `pack` understands a model.
+    """Whether `pack` supports a model.
 
     Args:
         module: a `Llama`, or a model of `AutoModelForCausalLM`.
-        length: the longest sequence that is wanted; within it, all tokens must see each other.
+        length: the longest sequence; within it, attention must not be windowed.
     """
     if isinstance(module, Llama):
         return True
@@ -123,7 +123,7 @@ def _projections(stack: Any) -> list[nn.Module]:
 
 
 def _is_plain(part: Any) -> bool:
-    """Whether a projection is a linear layer, at most with adapters that add a matrix to its weights."""
+    """Whether a projection is a linear layer, at most with low-rank adapters."""
     if type(part) is nn.Linear:
         return True
     adapted = type(getattr(part, "base_layer", None)) is nn.Linear and hasattr(part, "get_delta_weight")
@@ -131,7 +131,7 @@ def _is_plain(part: Any) -> bool:
 
 
 def _weight(part: Any) -> Tensor:
-    """The weights of a projection, adapters merged."""
+    """The weights of a projection, with adapters merged."""
     if type(part) is nn.Linear:
         return part.weight
     weight = part.base_layer.weight
@@ -145,10 +145,10 @@ def _bias(part: Any) -> Tensor | None:
 
 
 def pack(module: nn.Module, head: Head, length: int) -> Weights:
-    """Lay out the weights as they are now.
+    """Copy the present weights into the layout.
 
     Args:
-        module: of which `is_llama_shaped` holds.
+        module: one for which `is_llama_shaped` is true.
         head: its head.
         length: the longest sequence.
     """
@@ -195,23 +195,23 @@ def _block(layer: Any, size: int) -> PackedBlock:
 
 
 def _gain(norm: Any) -> Tensor:
-    """What states that were divided by their length, rather than by their root mean square, are multiplied by."""
+    """The gain of a norm for states that were divided by their length rather than by their root mean square."""
     return norm.weight * len(norm.weight) ** 0.5
 
 
 def _joined(parts: Sequence[tuple[Tensor, Tensor | None]], gain: Tensor) -> Product:
-    """Projections of the same states as one, with the gain of the norm in front of them."""
+    """Merge projections of the same states, with the gain of the norm before them."""
     biases = [bias for _, bias in parts if bias is not None]
     return Product(torch.cat([weight for weight, _ in parts]) * gain, torch.cat(biases) if biases else None)
 
 
 def _pairs(size: int) -> Tensor:
-    """The columns of a head, with those that are turned together (i and i + E/2) side by side."""
+    """The column order of a head that puts rotary pairs (i and i + E/2) side by side."""
     return torch.arange(size).view(2, size // 2).t().flatten()
 
 
 def _paired(part: Any, size: int, scale: float) -> tuple[Tensor, Tensor | None]:
-    """Weights and bias of queries or keys; that their columns change places in both alike changes no product."""
+    """Weights and bias of queries or keys; the same permutation of columns in both changes no product."""
     weight, bias = _weight(part), _bias(part)
     pairs = _pairs(size).to(weight.device)
     weight = weight.view(-1, size, weight.shape[1])[:, pairs].flatten(0, 1) * scale

@@ -1,4 +1,4 @@
-"""Batches of pairs out of answers that were rated."""
+"""Batches of preference pairs from rated completions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,22 +17,22 @@ _INPUTS = ("input_ids", "attention_mask", "completion_mask")
 
 @dataclass(frozen=True, slots=True)
 class RatedPairs:
-    """The best answer to each question with each of its other answers, from the easiest pair to the hardest."""
+    """The best completion of each prompt paired with each other one, from the easiest pair to the hardest."""
 
     pairs: Mapping[int, Sequence[tuple[str, str, float]]]
-    """By id of the question: the best answer, another one, and how much lower that is rated."""
+    """By id of the question: the best completion, another one, and the difference of their ratings."""
 
     @classmethod
     def from_questions(cls, questions: Questions, learner: Any) -> "RatedPairs":
-        """Pair the rated answers of questions.
+        """Pair the rated completions of questions.
 
         Args:
             questions: with `rated` answers; see `didact.sources.rated_answers`.
-            learner: a `CausalLearner` that is to read them.
+            learner: a `CausalLearner`, whose context they must fit.
 
         Raises:
-            DataError: a question without two answers of which one is better.
-            ConfigError: an answer that the learner cannot read as a whole.
+            DataError: a question lacks two completions with different ratings.
+            ConfigError: a completion exceeds the learner's context.
         """
         texts, rating = rated_answers(questions)
         best, others, gaps = best_vs_rest(rating)
@@ -45,19 +45,19 @@ class RatedPairs:
 
     @property
     def max_pairs(self) -> int:
-        """The most pairs that a question has."""
+        """The largest number of pairs of a question."""
         return max(map(len, self.pairs.values()), default=0)
 
     def batch(self, writer: Writer, questions: Sequence[Question], shares: Sequence[float]) -> Batch:
-        """One pair a question, laid out as those of `CompletionSource` are.
+        """One pair per question, in the layout of `CompletionSource`.
 
         Args:
-            writer: lays them out.
+            writer: encodes them.
             questions: B of them.
-            shares: B numbers in [0, 1); how far down its list, from the easiest pair on, each question's pair lies.
+            shares: B numbers in [0, 1); the relative position of each question's pair in its list, easiest first.
 
         Returns:
-            The best answers, the others as the view `rejected`, and `gap`, float32 [B], how far their ratings differ.
+            The best completions, the others as the view `rejected`, and `gap`, float32 [B], the difference of ratings.
         """
         writer.read(questions)
         lists = [self.pairs[question.id] for question in questions]
@@ -69,7 +69,7 @@ class RatedPairs:
 
 
 def check_answers(question: Question, answers: Sequence[str], learner: Any) -> None:
-    """Raise `ConfigError` where the longest of some answers is too long for a learner, with its prompt."""
+    """Raise `ConfigError` if the longest of some completions, with its prompt, exceeds a learner's context."""
     longest = max(len(learner.tokenizer.completion(text)) for text in answers)
     prompt = len(learner.tokenizer.prompt(question))
     check_length(learner, prompt + longest, what=f"The longest answer to {question.prompt[:60]!r}")

@@ -1,4 +1,4 @@
-"""Rationales: worked answers of several teachers, which the data have, and which prompts ask for."""
+"""Rationales: step-by-step completions of several teachers, from the data."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,14 +8,14 @@ from didact.errors import DataError
 from didact.types import Question
 
 RATIONALES = "rationales"
-"""What `Question.data` has them under: a table of texts by the names of the teachers."""
+"""Their key in `Question.data`: a table of texts by the names of the teachers."""
 
 
 def rationales_of(question: Question) -> dict[str, str]:
-    """The worked answers to a question, by the names of their teachers; without those that are empty.
+    """The rationales of a question, by the names of their teachers; empty ones are left out.
 
     Raises:
-        DataError: they are no table of texts.
+        DataError: they are not a table of texts.
     """
     found = question.data.get(RATIONALES) or {}
     if not isinstance(found, Mapping) or not all(isinstance(text, str | None) for text in found.values()):
@@ -27,7 +27,7 @@ def rationales_of(question: Question) -> dict[str, str]:
 
 
 def prefix_prompt(question: Question, words: str) -> Question:
-    """The question with words in front of its prompt, or of a conversation's last message."""
+    """The question with words before its prompt, or before the last message of a conversation."""
     if not question.messages:
         return dataclasses.replace(question, prompt=words + question.prompt)
     *before, last = question.messages
@@ -35,10 +35,10 @@ def prefix_prompt(question: Question, words: str) -> Question:
 
 
 def check_fits(learner: Any, question: Question, text: str) -> None:
-    """Refuse an answer that a `CausalLearner` could not read as a whole.
+    """Refuse a completion that exceeds the context of a `CausalLearner`.
 
     Raises:
-        DataError: it is too long behind the question's prompt.
+        DataError: prompt and completion together are too long.
     """
     whole = len(learner.tokenizer.prompt(question)) + len(learner.tokenizer.completion(text))
     if whole > learner.context:

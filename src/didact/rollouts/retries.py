@@ -1,4 +1,4 @@
-"""Second tries: a question, a first answer to it, and words that ask for another.
+"""Two-turn rollouts: a prompt, a first completion, and a request for another.
 
 Axis letters: B rollouts.
 """
@@ -16,25 +16,25 @@ from didact.types import Batch, Question
 
 
 def strip_attempt(question: Question) -> Question:
-    """The question without an attempt that its prompt holds: its data's `first` is the prompt then.
+    """Remove a first attempt from a question's prompt, which then is `first` of its data.
 
     Args:
-        question: any; one whose data have no `first` comes back as it is.
+        question: any; one whose data have no `first` is returned unchanged.
     """
     first = question.data.get("first")
     return question if first is None else dataclasses.replace(question, prompt=first)
 
 
 def retry_questions(questions: Sequence[Question], texts: Sequence[str], words: str) -> tuple[Question, ...]:
-    """Questions that hold an answer, and ask for another.
+    """Append first completions and a request for another to questions.
 
     Args:
         questions: B of them.
-        texts: what was answered to each.
-        words: that ask for another answer; in a conversation they are the next turn, else they follow the answer.
+        texts: the first completion of each.
+        words: the request; in a conversation it is the next turn, else it follows the completion.
 
     Returns:
-        The questions, each with an id of its own, by which further answers to the same question are drawn apart.
+        The questions, each with an id of its own, so that second completions of the same prompt get different draws.
     """
     seen = Counter[int]()
     found, numbers = [], []
@@ -52,15 +52,15 @@ def retry_questions(questions: Sequence[Question], texts: Sequence[str], words: 
 
 
 def write_twice(writer: Writer, questions: Sequence[Question], words: str) -> tuple[Rollouts, Rollouts]:
-    """Write answers, and to each another one.
+    """Sample completions, and a second one after each.
 
     Args:
         writer: writes and verifies.
-        questions: at least one; attempts that they hold are left out.
+        questions: at least one; first attempts in their prompts are removed.
         words: see `retry_questions`.
 
     Returns:
-        The first answers, and the second ones in the same order, with the `id` and `group` of their questions.
+        The first completions, and the second ones in the same order, with the `id` and `group` of their questions.
     """
     first = writer.write([strip_attempt(question) for question in questions])
     again = retry_questions(first.questions, first.texts, words)

@@ -1,4 +1,4 @@
-"""Rounds of rollouts: the source of batches for methods that learn from what the student writes."""
+"""Rounds of rollouts: the source of batches for methods that learn from the student's completions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,20 +20,20 @@ def rollout_rounds(
     seed: int = 0,
     curriculum: Curriculum | None = None,
 ) -> Rounds:
-    """Rounds in which a student writes completions of prompts.
+    """Build rounds in which a student samples completions of prompts.
 
     Args:
         questions: N of them.
-        writer: writes and verifies.
+        writer: samples and verifies.
         collect: makes the rollouts of a round; a method's `collect`.
-        batch_size: rollouts in an optimizer step: all those at `batch_size / samples` questions.
+        batch_size: rollouts per optimizer step: all those of `batch_size / samples` prompts.
         feed: the method's, for its `epochs` and `minibatches`.
-        seed: of the order of questions, and of rows where there are several epochs.
-        curriculum: which questions come next; `Uniform` by default.
+        seed: of the order of questions, and of rows if there are several epochs.
+        curriculum: chooses the next questions; `Uniform` by default.
 
     Raises:
-        ConfigError: a batch size that is no multiple of the samples.
-        DataError: no questions.
+        ConfigError: the batch size is not a multiple of the samples.
+        DataError: there are no questions.
     """
     if not len(questions):
         raise DataError(f"There are no questions in {questions.name or 'the data'}.")

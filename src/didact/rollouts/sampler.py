@@ -1,4 +1,4 @@
-"""Sampling from causal language models: prompts in, completions with their log-probabilities out."""
+"""Sampling from causal language models."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,12 +16,12 @@ from didact.rollouts.stopping import Stopping
 
 
 class Sampler:
-    """Has a language model complete prompts.
+    """Samples completions of prompts from a language model.
 
-    `sampling.slots` completions are written at once, in evaluation mode, with the weights that the model has when
-    `sample` is called; those that end make room for the next. A prompt is read once, however many samples are wanted.
-    A completion is decided by the weights, the seed, the prompt and its id, the visit and the number of the sample, and
-    not by what else is sampled, but for the rounding of sums.
+    `sampling.slots` completions are generated at once, in evaluation mode, with the weights of the model when `sample`
+    is called; those that end make room for the next. A prompt is read once, however many samples it has. A completion
+    is determined by the weights, the seed, the prompt and its id, the visit and the number of the sample, and, up to
+    the rounding of sums, does not depend on what else is sampled.
 
     Args:
         learner: the model.
@@ -35,19 +35,19 @@ class Sampler:
         self.stopping = Stopping(sampling.stop, tokenizer.decode, tokenizer.eos, learner.head.vocabulary)
 
     def sample(self, prompts: Sequence[Sequence[int]], ids: Sequence[int], *, visit: int = 0) -> Completions:
-        """Complete prompts.
+        """Sample completions.
 
         Args:
             prompts: P lists of token ids.
-            ids: P stable numbers; the same id in the same visit has the same chance.
-            visit: how often these prompts came before; another one gives other completions.
+            ids: P stable numbers; the same id in the same visit has the same random numbers.
+            visit: how often these prompts were sampled before; another one gives other completions.
 
         Returns:
-            P * `sampling.samples` completions, those of the first prompt first. One that fills the context ends there.
+            P * `sampling.samples` completions, those of the first prompt first. They end where the context is full.
 
         Raises:
-            DataError: no prompts, an empty one, one with ids that the model has not, or another number of ids.
-            ConfigError: a prompt that leaves no room in the context; or a model that can't be sampled from.
+            DataError: there are no prompts, an empty one, one with unknown token ids, or another number of ids.
+            ConfigError: a prompt fills the context, or the model can't be sampled from.
         """
         self._check(prompts, ids)
         keys = rollout_keys(torch.tensor(ids), seed=self.seed, visit=visit, samples=self.sampling.samples)
@@ -90,7 +90,7 @@ def _completions(batch: ContinuousBatch, learner: CausalLearner, read: int) -> C
 
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
-    """In evaluation mode for as long as this lasts; then each part is as it was."""
+    """A context in evaluation mode, which restores the mode of each module."""
     training = [part for part in module.modules() if part.training]
     module.eval()
     try:

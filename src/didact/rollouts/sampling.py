@@ -1,4 +1,4 @@
-"""How completions are sampled: the options, and their bounds."""
+"""Options of sampling."""
 
 from dataclasses import dataclass
 
@@ -7,31 +7,31 @@ from didact.errors import ConfigError, check_range
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How a language model writes.
+    """Options of sampling from a language model.
 
-    A token must be among the `top_k` most probable; then among the fewest of these that together hold `top_p` of their
+    A token must be among the `top_k` most probable; then in the smallest set of these with `top_p` of their
     probability; then at least `min_p` times as probable as the most probable one.
 
     Raises:
-        ConfigError: an option out of its bounds, or an empty stop string.
+        ConfigError: an option out of range, or an empty stop string.
     """
 
     max_new_tokens: int = 64
-    """The longest completion, its end-of-sequence token included."""
+    """The largest length of a completion in tokens, including its end-of-sequence token."""
     temperature: float = 1.0
-    """What the scores are divided by; 0 always takes the most probable token."""
+    """The temperature of the scores; 0 is greedy."""
     top_k: int = 0
-    """How many tokens are left to choose from; 0 is all of them."""
+    """The number of most probable tokens to sample from; 0 for all."""
     top_p: float = 1.0
-    """The probability that the tokens left must hold; 1 is all of it."""
+    """The total probability of the tokens to sample from; 1 for all."""
     min_p: float = 0.0
-    """The least probability of a token, as a share of the greatest; 0 is none."""
+    """The lowest probability of a token, as a share of the highest; 0 for no limit."""
     samples: int = 1
-    """How many completions of each prompt."""
+    """The number of completions per prompt."""
     stop: tuple[str, ...] = ()
-    """Strings that end a completion once they stand in its text; they stay in it."""
+    """Strings that end a completion once its text contains them; they stay in it."""
     slots: int = 64
-    """How many completions are written at once."""
+    """The number of completions that are generated at once."""
 
     def __post_init__(self) -> None:
         for name in ("max_new_tokens", "samples", "slots"):
@@ -45,5 +45,5 @@ class Sampling:
 
     @property
     def greedy(self) -> bool:
-        """Whether the most probable token is always taken."""
+        """Whether sampling is greedy."""
         return self.temperature == 0.0

@@ -1,4 +1,4 @@
-"""Where completions end: at end-of-sequence, or once a stop string stands in their text."""
+"""The ends of completions: end-of-sequence tokens and stop strings."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,16 +7,16 @@ from torch import Tensor
 
 
 class Stopping:
-    """Knows which tokens can end a completion, so that text is made of few.
+    """Detects the ends of completions, and decodes only where a token can complete a stop string.
 
-    A token can complete a stop string only if the string's last character comes from it. Which do is found out as they
-    are met.
+    A token can complete a stop string only if the string's last character is in it. This is checked when a token first
+    occurs.
 
     Args:
         stop: the strings.
-        decode: turns ids into text.
+        decode: decodes ids.
         eos: the id that ends a sequence.
-        vocabulary: how many ids there are.
+        vocabulary: the number of ids.
     """
 
     def __init__(
@@ -29,11 +29,11 @@ class Stopping:
         self.met = torch.zeros(vocabulary, dtype=torch.bool)
 
     def ends(self, tokens: Tensor, before: Callable[[int], Sequence[int]]) -> Tensor:
-        """Where completions are over.
+        """Mark the tokens at which completions end.
 
         Args:
             tokens: int64 [K, S] on the CPU: the newest K tokens of S completions.
-            before: the tokens that the completion at a place in S had before these.
+            before: returns the earlier tokens of the completion at an index in S.
 
         Returns:
             bool [K, S].
@@ -55,10 +55,10 @@ class Stopping:
         return any(string in text for string in self.stop)
 
     def _meet(self, tokens: Tensor) -> None:
-        """Find out about tokens that come for the first time."""
+        """Check tokens that occur for the first time."""
         for token in tokens[~self.met[tokens]].unique().tolist():
-            # Decoded twice over, since some tokenizers drop the space that a text begins with. Broken UTF-8 is part of
-            # a character that may be completed by the token.
+            # Decoded twice in a row, since some tokenizers drop a leading space. Invalid UTF-8 is part of a character
+            # that the token may complete.
             text = self.decode([token, token])
             self.can_end[token] = (
                 token == self.eos or "\N{REPLACEMENT CHARACTER}" in text or not self.last.isdisjoint(text)

@@ -1,4 +1,4 @@
-"""The actor of language models: it writes completions of prompts, and has them verified.
+"""The actor of language models, which samples completions of prompts and has them verified.
 
 Axis letters: B rollouts, T positions of prompt and completion, L of the completion alone.
 """
@@ -22,18 +22,18 @@ from didact.teachers.verifiers import Verifier
 from didact.types import Batch, Ledger, Place, Question, Reward
 
 TURNS = 16
-"""How many times a prompt may be completed within one round with draws of their own."""
+"""The largest number of turns within a round, each with draws of its own."""
 
 
 class Writer:
-    """Has a language model write completions, and a verifier reward them; an `Actor` for `Rounds`, and a `Spender`.
+    """Samples completions from a language model, and rewards from a verifier; an `Actor` for `Rounds`, and a `Spender`.
 
     Args:
         learner: a `CausalLearner`.
-        sampling: how completions are drawn.
-        verifier: gives rewards; None where there are none.
-        truth: another verifier, which pays for nothing, but whose word is beyond dispute; what it reads is not charged.
-        seed: decides every draw, with the question, the round and the number of the sample.
+        sampling: the options of sampling.
+        verifier: computes rewards; None without rewards.
+        truth: another verifier, which measures correctness and gives no reward; labels that it reads are not charged.
+        seed: determines every draw, with the question, the round and the number of the sample.
     """
 
     charges = frozenset({"labels", "sampled_tokens"})
@@ -51,12 +51,12 @@ class Writer:
         self.truth = truth
         self.samplers: dict[tuple[int, int], Sampler] = {}
         self.round = 0
-        """The number of the present round; with the turn, it tells the draws for one question apart."""
+        """The number of the present round; each round and turn has its own draws for a question."""
         self.version = 0
         """The optimizer steps that the learner has taken."""
         self.place = Place()
-        """Which of how many processes this is: each writes completions of its share of the prompts, and all have the
-        whole; what they write is what one writes, but for the rounding of sums."""
+        """The device, and the rank of this process: each process completes its share of the prompts, and all get the
+        whole; up to the rounding of sums, the completions are those of a single process."""
         self.ledger, self.by = Ledger(), "writer"
         self.spenders = {"verifier": verifier}
         """See `didact.types.Spender`."""
@@ -71,15 +71,15 @@ class Writer:
         prompts: Sequence[Sequence[int]] | None = None,
         verify: bool = True,
     ) -> Rollouts:
-        """Write completions.
+        """Sample completions.
 
         Args:
             questions: at least one.
-            samples: completions of each; by default as the sampling says.
-            turn: below `TURNS`; the same question in the same round is completed anew with another.
-            by: another model that writes in the place of the learner.
-            prompts: tokens to put in the place of the questions' own.
-            verify: whether the verifier rewards them, where there is one.
+            samples: the number of completions of each; by default that of the sampling.
+            turn: below `TURNS`; another turn gives other completions of the same question in the same round.
+            by: another model, which completes the prompts instead of the learner.
+            prompts: token ids, instead of the questions' own prompts.
+            verify: whether the verifier rewards them, if there is one.
 
         Returns:
             The completions of the first question, those of the second, and so on.
@@ -100,7 +100,7 @@ class Writer:
     def _sample(
         self, sampler: Sampler, prompts: Sequence[Sequence[int]], ids: Sequence[int], visit: int
     ) -> Completions:
-        """Completions of all prompts, which several processes share among them where there are enough."""
+        """Completions of all prompts, which are divided among processes if there are enough."""
         if not 1 < self.place.size <= len(prompts):
             return sampler.sample(prompts, ids, visit=visit)
         found = sampler.sample(self.place.shard(prompts), self.place.shard(ids), visit=visit)
@@ -121,7 +121,7 @@ class Writer:
     def _rollouts(
         self, questions: tuple[Question, ...], prompts: Sequence[Sequence[int]], found: Completions
     ) -> Rollouts:
-        """Sampled completions behind their prompts, as one batch padded on the right."""
+        """Prompts with their sampled completions, as one batch padded on the right."""
         each = len(found.lengths) // len(prompts)
         rows = pad_rows(
             [prompt for prompt in prompts for _ in range(each)],
@@ -141,11 +141,11 @@ class Writer:
         return Rollouts(Batch(rows), found.texts, questions)
 
     def verify(self, rollouts: Rollouts) -> Rollouts:
-        """The same rollouts with the verifier's `reward` and `trust`, and what monitors look at, all float [B].
+        """The same rollouts with the verifier's `reward` and `trust`, and metrics for monitors, all float [B].
 
-        `truth` is what the verifier that is beyond dispute says, where there is another one; `correct` is 1 for
-        rollouts that earn a full reward (by the truth, where there is one), and `unique` for the first of its words
-        among these at its question; `repetition` is the share of runs of four tokens that the rollout held before.
+        `truth` is the reward by the verifier `truth`, if there is one; `correct` is 1 for rollouts with a full reward
+        (by `truth`, if there is one); `unique` is 1 for the first rollout with its text among the correct ones of its
+        prompt; `repetition` is the share of 4-grams that occurred earlier in the rollout.
         """
         batch, lengths = rollouts.batch, rollouts.batch["completion_mask"].sum(1)
         reward = self.rewards(rollouts.texts, rollouts.questions, lengths)
@@ -153,7 +153,7 @@ class Writer:
         if self.truth is not None:
             truth = self._judged(self.truth, rollouts.texts, rollouts.questions, lengths)
             known = _trust(truth) > 0
-            # What it could not tell does not move the mean.
+            # Abstentions do not affect the mean.
             seen["truth"] = torch.where(known, truth.value, truth.value[known].mean().nan_to_num())
         correct = (seen.get("truth", reward.value) >= 1.0).float()
         keys = [(question.id, text) for question, text in zip(rollouts.questions, rollouts.texts, strict=True)]
@@ -164,7 +164,7 @@ class Writer:
         return Rollouts(Batch({**batch, **seen}), rollouts.texts, rollouts.questions)
 
     def rewards(self, texts: Sequence[str], questions: Sequence[Question], lengths: Tensor) -> Reward:
-        """What the verifier gives for completions as text.
+        """The verifier's rewards of completions as text.
 
         Raises:
             ConfigError: there is no verifier.
@@ -175,7 +175,7 @@ class Writer:
         return self._judged(self.verifier, texts, questions, lengths)
 
     def read(self, questions: Sequence[Question]) -> None:
-        """Charge the labels of questions, their answers or completions, that are learned from."""
+        """Charge the labels of questions (their answers or completions) that are trained on."""
         self.ledger.read([question.id for question in questions], self.by)
 
     def data_completions(self, questions: Sequence[Question]) -> list[str]:
@@ -190,7 +190,7 @@ class Writer:
     def _judged(
         self, verifier: Verifier, texts: Sequence[str], questions: Sequence[Question], lengths: Tensor
     ) -> Reward:
-        """What a verifier gives; several processes share the completions among them where there are enough."""
+        """The rewards by a verifier; the completions are divided among processes if there are enough."""
         every = lengths.tolist()
         if not 1 < self.place.size <= len(texts):
             return verifier.verify(texts, questions, lengths=every)
@@ -206,7 +206,7 @@ class Writer:
         )
 
     def encode(self, questions: Sequence[Question], texts: Sequence[str]) -> Rollouts:
-        """Completions that are there as text already, laid out as rollouts are; without `log_probs`."""
+        """Encode completions that exist as text as rollouts, without `log_probs`."""
         tokenizer = self.learner.tokenizer
         answers = [tokenizer.completion(text) for text in texts]
         lengths = torch.tensor([len(answer) for answer in answers])
@@ -216,14 +216,14 @@ class Writer:
         return Rollouts(Batch({**rows, "id": ids, "group": ids}), tuple(texts), tuple(questions))
 
     def mix(self, questions: Sequence[Question], share: float) -> Rollouts:
-        """A share of the questions completed by the learner, and the others by the data; nothing is verified.
+        """Rollouts of a share of the questions by the learner, and of the others from the data, without rewards.
 
         Args:
-            questions: those of a round; a completion of the data stands as often as the learner would write one.
-            share: in [0, 1]; which questions these are is drawn anew in each round.
+            questions: those of a round; a completion of the data is repeated as often as the learner would sample.
+            share: in [0, 1]; the questions are drawn anew in each round.
 
         Raises:
-            DataError: a question that the data are to complete has no completion.
+            DataError: a question of the data's share has no completion.
         """
         if share >= 1.0:
             return self.write(questions, verify=False)
@@ -242,10 +242,10 @@ def _trust(reward: Reward) -> Tensor:
 
 
 def completion_of(question: Question) -> str:
-    """The completion that the data have for a question.
+    """The completion of a question in the data.
 
     Raises:
-        DataError: they have none.
+        DataError: there is none.
     """
     if not question.completion:
         raise DataError(
