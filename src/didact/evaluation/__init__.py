@@ -1,4 +1,4 @@
-"""How good a learner is: predictions, metrics, probes, cheap baselines, and the comparison of arms over seeds."""
+"""Evaluation of learners: predictions, metrics, probes, cheap baselines, and comparisons of arms over seeds."""
 
 from didact.evaluation.baselines import baseline, baseline_predictions, baselines_for
 from didact.evaluation.comparison import ArmResult, Comparison, Finding, compare

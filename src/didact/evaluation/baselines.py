@@ -1,4 +1,4 @@
-"""The cheap alternatives that a sceptic would name, scored by the same metrics as everything else."""
+"""Cheap baselines, scored by the same metrics as everything else."""
 
 import warnings
 from collections.abc import Callable
@@ -15,19 +15,19 @@ from didact.evaluation.predictions import MASK, Predictions
 from didact.types import Examples, is_labelled
 
 _SIDE = 32
-"""Images are averaged down to at most this many pixels a side."""
+"""Images are averaged down to at most this number of pixels per side."""
 
 _NEIGHBOURS = 7
 _LEAST = 1e-12
 
 
 def baselines_for(examples: Examples) -> tuple[str, ...]:
-    """Which baselines fit some training examples, the cheapest first.
+    """The baselines for some training examples, the cheapest first.
 
     Returns:
-        For a classification "label_spreading" where some examples have no label and they aren't text,
-        "logistic_regression", and for tables and small images "boosted_trees"; for a regression "ridge" and the same.
-        "pixel_gaussian" too, where it is known which pixels of the images are defective.
+        For classification "label_spreading" if some examples have no label and they aren't text,
+        "logistic_regression", and for tables and small images "boosted_trees"; for regression "ridge" and the same.
+        "pixel_gaussian" too, if the examples have masks of defective pixels.
     """
     task, text = examples.task, examples.modality == "text"
     trees = not text and int(np.prod(examples.shape)) <= _SIDE**2
@@ -44,24 +44,24 @@ def baseline(name: str, train: Examples, test: Examples, *, seed: int = 0) -> di
 
 
 def baseline_predictions(name: str, train: Examples, test: Examples, *, seed: int = 0) -> Predictions:
-    """Fit a baseline on training examples and ask it about the test examples.
+    """Fit a baseline on training examples and predict the test examples.
 
-    Inputs are flattened; those of a table are standardised (but for trees), images larger than 32 pixels a side are
-    averaged down, text becomes TF-IDF weights of its words and word pairs, or of its tokens where the strings are not
-    at hand. The estimators are scikit-learn's with its defaults: `label_spreading` on a graph of 7 nearest neighbours
+    Inputs are flattened; those of a table are standardised (except for trees), images larger than 32 pixels per side
+    are averaged down, text becomes TF-IDF weights of its words and word pairs, or of its tokens if the strings are not
+    available. The estimators are scikit-learn's with its defaults: `label_spreading` on a graph of 7 nearest neighbours
     uses the unlabelled training examples too (never those of the test), `logistic_regression` and `ridge` (its penalty
     chosen by leave-one-out) are linear, `boosted_trees` are histogram gradient boosting. `pixel_gaussian` is ours, see
     there.
 
     Args:
-        name: one of those that `baselines_for` gives for the training examples.
-        train: examples, of which some may have no label.
+        name: one of `baselines_for(train)`.
+        train: examples, some of which may have no label.
         test: examples of the same kind.
-        seed: for the parts that draw at random.
+        seed: of random parts.
 
     Raises:
-        ConfigError: there is no such baseline, or none for these data.
-        DataError: fewer than two classes among the training labels, or no label.
+        ConfigError: the baseline is unknown, or does not apply to these data.
+        DataError: there are fewer than two classes among the training labels, or no labels.
         MissingExtraError: scikit-learn is not installed.
     """
     check_choice("baseline", name, (*_ESTIMATORS, "pixel_gaussian"))
@@ -104,7 +104,7 @@ def _ask(model: Any, inputs: object, train: Examples, test: Examples) -> Predict
         logits = np.asarray(model.predict(inputs), dtype=np.float64).reshape(-1, 1)
     else:
         found = np.asarray(model.predict_proba(inputs), dtype=np.float64)
-        # A point of a graph that no label reaches has no probabilities: it is undecided.
+        # A point of a graph that no label reaches has no probabilities: its prediction is uniform.
         found = np.where(np.isfinite(found).all(1, keepdims=True), found, 1 / found.shape[1])
         probs = np.zeros((len(found), max(len(train.classes), int(model.classes_.max()) + 1)))
         probs[:, model.classes_.astype(int)] = found
@@ -115,7 +115,7 @@ def _ask(model: Any, inputs: object, train: Examples, test: Examples) -> Predict
 
 
 def _features(train: Examples, test: Examples, *, standardise: bool) -> tuple[Any, Any]:
-    """Two matrices with the same columns, dense or sparse; whatever is fitted is fitted on the training examples."""
+    """Two matrices with the same columns, dense or sparse; transformations are fitted on the training examples."""
     if train.modality == "text":
         return _text_features(train, test)
     pair = _flat(train), _flat(test)
@@ -179,7 +179,7 @@ def _ridge(train: Examples, known: int, seed: int) -> Any:
 def _boosted_trees(train: Examples, known: int, seed: int) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-    # The default of 20 examples a leaf allows no split at all below 40 examples.
+    # The default of 20 examples per leaf allows no split below 40 examples.
     options: Document = {"random_state": seed, "min_samples_leaf": max(1, min(20, known // 4))}
     if train.task == "regression":
         return HistGradientBoostingRegressor(**options)

@@ -1,7 +1,7 @@
-"""The report's charts, as plain plotly figures.
+"""The report's charts as plotly figures.
 
-Colours are written as CSS variables, `var(--arm-1)`; the page replaces them by the reader's light or dark ones. Words
-that came from a user are escaped, since plotly reads tags in its texts.
+Colours are CSS variables, `var(--arm-1)`; the page replaces them by its light or dark ones. Text from users is escaped,
+since plotly interprets tags.
 """
 
 import math
@@ -20,20 +20,20 @@ Figure = dict[str, Any]
 History = Sequence[Mapping[str, Any]]
 
 _POINTS = 300
-"""A curve is thinned to about so many points."""
+"""The approximate number of points of a thinned curve."""
 
 _NAME_WIDTH = 18
-"""An arm's name longer than this takes several lines beside a chart."""
+"""Names of arms longer than this are wrapped beside a chart."""
 
 _PAIRS = 400
-"""At most so many dots an arm in the chart of predicted and actual values."""
+"""The largest number of dots per arm in the chart of predicted and actual values."""
 
 ARM_COLOURS = 8
-"""How many colours there are for arms; more arms use them again."""
+"""The number of colours for arms; further arms reuse them."""
 
 
 def colour(index: int) -> str:
-    """The colour of the arm with that number; the reference has number 0."""
+    """The colour of an arm by its number; the reference has number 0."""
     return f"var(--arm-{index % ARM_COLOURS if index < ARM_COLOURS else 1 + (index - 1) % (ARM_COLOURS - 1)})"
 
 
@@ -68,13 +68,13 @@ def _scale(metric: str) -> float:
 
 
 def seeds_chart(comparison: Comparison) -> Figure:
-    """Every seed of every arm as a dot, and the mean with its interval."""
+    """A dot for every seed of every arm, and the means with their intervals."""
     found = {arm: comparison.summary(arm) for arm in comparison.arms}
     return _forest(found, comparison, heading(comparison.metric))
 
 
 def differences_chart(comparison: Comparison) -> Figure:
-    """The paired difference of every seed to the reference, and the mean with its interval, beside a line at zero.
+    """The paired difference of every seed to the reference, and the means with their intervals, with a line at zero.
 
     The reference keeps its row, which is empty, so that the rows are those of `seeds_chart`.
     """
@@ -103,7 +103,7 @@ def _forest(found: Mapping[str, Estimate | None], comparison: Comparison, title:
 
 
 def _lines(name: str) -> str:
-    """A long name on several lines, broken after what joins its words."""
+    """Wrap a long name after the characters that join its words."""
     lines = [""]
     for piece in re.findall(r"[^_,=-]+[_,=-]*|[_,=-]+", name):
         if lines[-1] and len(lines[-1]) + len(piece) > _NAME_WIDTH:
@@ -148,10 +148,10 @@ def _mean_hover(metric: str, found: Estimate, *, sign: bool) -> str:
 def arms_curve(
     metric: str, curves: Mapping[str, Sequence[History]], colours: Mapping[str, str], title: str, *, log: bool = False
 ) -> Figure | None:
-    """A figure of `metrics.jsonl` over the steps: thin lines for seeds, a thick one for an arm's mean.
+    """A metric of `metrics.jsonl` over the steps: thin lines for seeds, a thick one for an arm's mean.
 
     Returns:
-        None where no arm has it.
+        None if no arm has it.
     """
     traces: list[Document] = []
     scale = _scale(metric)
@@ -169,7 +169,7 @@ def arms_curve(
 
 
 def run_curve(metrics: Sequence[str], history: History, title: str, *, log: bool = False) -> Figure | None:
-    """Some figures of one run over its steps, in one chart; None where the run has none of them."""
+    """Some metrics of one run over its steps, in one chart; None if the run has none of them."""
     found = [(metric, line) for metric in metrics if (line := series(history, metric))]
     if not found:
         return None
@@ -182,7 +182,7 @@ def run_curve(metrics: Sequence[str], history: History, title: str, *, log: bool
 
 def _curve_figure(traces: list[Document], title: str, *, legend: bool, log: bool = False) -> Figure:
     values = [value for trace in traces for value in trace["y"]]
-    # A line at 0 all along would lie in the middle of an axis from -1 to 1.
+    # A constant line at 0 would be in the middle of an axis from -1 to 1.
     y = {"title": {"text": escape(title)}, "rangemode": "nonnegative" if min(values) >= 0 else "normal"}
     y |= _log_axis(min(values), max(values)) if log else {}
     x = {"title": {"text": "steps"}, "showgrid": False, "rangemode": "tozero"}
@@ -190,7 +190,7 @@ def _curve_figure(traces: list[Document], title: str, *, legend: bool, log: bool
 
 
 def _log_axis(low: float, high: float) -> Document:
-    """A logarithmic axis where the values span a power of ten, with ticks at 1, 2 and 5 while they are few."""
+    """A logarithmic axis if the values span a power of ten, with ticks at 1, 2 and 5 while there are few."""
     if low <= 0 or high < 10 * low:
         return {}
     steps = (1, 2, 5) if high < 1000 * low else (1,)
@@ -200,7 +200,7 @@ def _log_axis(low: float, high: float) -> Document:
 
 
 def series(history: History, key: str) -> list[tuple[int, float]]:
-    """The finite (step, value) pairs of a figure in the records of `metrics.jsonl`, thinned."""
+    """The finite (step, value) pairs of a metric in the records of `metrics.jsonl`, thinned."""
     pairs = [(record["step"], record[key]) for record in history if record.get(key) is not None]
     pairs = [(step, float(value)) for step, value in pairs if math.isfinite(value)]
     stride = -(-len(pairs) // _POINTS)
@@ -208,7 +208,7 @@ def series(history: History, key: str) -> list[tuple[int, float]]:
 
 
 def _mean_line(lines: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[int, float]]:
-    """The mean at the steps that every line has; of lines without a common step, the first one."""
+    """The mean at the steps that every line has; the first line if they have no common step."""
     tables = [dict(line) for line in lines]
     common = [step for step in tables[0] if all(step in table for table in tables)]
     mean = [(step, math.fsum(table[step] for table in tables) / len(tables)) for step in common]
@@ -230,10 +230,10 @@ def _line(pairs: Sequence[tuple[int, float]], shade: str, scale: float, *, width
 
 
 def calibration_chart(bins: Mapping[str, Sequence[Mapping[str, float]]], colours: Mapping[str, str]) -> Figure:
-    """How often the answers are right, by how sure they were, beside the diagonal of perfect calibration.
+    """A reliability diagram: accuracy by confidence, with the diagonal of perfect calibration.
 
     Args:
-        bins: by arm, what `evaluation.reliability` gives. The size of a dot tells how many answers it stands for.
+        bins: by arm, the result of `evaluation.reliability`. The size of a dot shows its number of predictions.
         colours: by arm.
     """
     diagonal = {"x": [0, 100], "y": [0, 100], "line": {"color": "var(--soft)", "dash": "dot", "width": 1}}
@@ -261,7 +261,7 @@ def calibration_chart(bins: Mapping[str, Sequence[Mapping[str, float]]], colours
 
 
 def scatter_chart(pairs: Mapping[str, Mapping[str, Sequence[float]]], colours: Mapping[str, str]) -> Figure:
-    """Predicted against actual values of a regression, beside the diagonal.
+    """Predicted against actual values of a regression, with the diagonal.
 
     Args:
         pairs: by arm, `actual` and `predicted`.

@@ -18,32 +18,32 @@ Finding = Literal["reference", "better", "worse", "no difference shown", "one se
 
 @dataclass(frozen=True, slots=True)
 class ArmResult:
-    """What one arm achieved with one seed."""
+    """The result of one arm with one seed."""
 
     metrics: Mapping[str, float]
-    """By name, as `evaluation.metrics` gives them, on the test examples."""
+    """Metrics on the test examples by name, from `evaluation.metrics`."""
     cost: Cost
     diagnostics: Values = field(default_factory=dict)
-    """What the report draws, ready for JSON, as `evaluation.diagnostics` gives it; may be empty."""
+    """Data for the report's charts, ready for JSON, from `evaluation.diagnostics`; may be empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Several arms on the same seeds, judged by one metric against a reference."""
+    """Several arms on the same seeds, compared with a reference by one metric."""
 
     metric: str
     higher_is_better: bool
     reference: str
     seeds: tuple[int, ...]
     results: Mapping[str, tuple[ArmResult, ...]]
-    """By arm; one for each seed, in the order of `seeds`."""
+    """The results by arm; one for each seed, in the order of `seeds`."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be compared.
+        """Refuse results that cannot be compared.
 
         Raises:
-            ConfigError: no such reference, no seeds, a seed twice, or the metric missing.
-            DataError: an arm without a finite value of the metric for each seed.
+            ConfigError: the reference is unknown, there are no seeds, one is repeated, or the metric is missing.
+            DataError: an arm lacks a finite value of the metric for a seed.
         """
         _check_seeds(self.seeds)
         check_choice("reference", self.reference, self.results)
@@ -55,12 +55,12 @@ class Comparison:
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """The arms' names, in the order given."""
+        """The names of the arms, in the given order."""
         return tuple(self.results)
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Every metric that some arm has finite for all seeds; the one that is judged comes first."""
+        """Every metric that some arm has, finite, for all seeds; the compared one first."""
         names = dict.fromkeys([self.metric, *(name for rs in self.results.values() for r in rs for name in r.metrics)])
         return tuple(name for name in names if any(self._has(arm, name) for arm in self.arms))
 
@@ -68,27 +68,27 @@ class Comparison:
         return all(math.isfinite(result.metrics.get(metric, math.nan)) for result in self.results[arm])
 
     def summary(self, arm: str, metric: str | None = None) -> Estimate | None:
-        """An arm's mean of a metric (the judged one by default) and its 95% interval; None where it lacks some."""
+        """An arm's mean of a metric (the compared one by default) and its 95% interval; None if it lacks values."""
         metric = metric or self.metric
         if not self._has(arm, metric):
             return None
         return estimate([result.metrics[metric] for result in self.results[arm]])
 
     def mean(self, arm: str) -> float:
-        """An arm's mean of the judged metric."""
+        """An arm's mean of the compared metric."""
         return math.fsum(result.metrics[self.metric] for result in self.results[arm]) / len(self.seeds)
 
     def difference(self, arm: str) -> Estimate:
-        """The judged metric of an arm less that of the reference with the same seed: mean and paired t interval."""
+        """The difference of an arm to the reference, paired by seed: mean and paired t interval."""
         pairs = zip(self.results[arm], self.results[self.reference], strict=True)
         return estimate([mine.metrics[self.metric] - theirs.metrics[self.metric] for mine, theirs in pairs])
 
     def finding(self, arm: str) -> Finding:
-        """What the comparison shows of an arm.
+        """The finding about an arm.
 
         Returns:
-            "better" or "worse" than the reference where the 95% interval of the paired difference excludes zero, else
-            "no difference shown"; "one seed" where there can be no interval; "reference" for the reference itself.
+            "better" or "worse" than the reference if the 95% interval of the paired difference excludes zero, else "no
+            difference shown"; "one seed" if there is no interval; "reference" for the reference itself.
         """
         if arm == self.reference:
             return "reference"
@@ -100,7 +100,7 @@ class Comparison:
         return "better" if (difference.low > 0) == self.higher_is_better else "worse"
 
     def cost(self, arm: str) -> dict[str, float]:
-        """What an arm cost, averaged over the seeds; peak memory is the largest."""
+        """The cost of an arm, averaged over the seeds; peak memory is the largest."""
         costs = [result.cost.as_dict() for result in self.results[arm]]
         means = {axis: math.fsum(cost[axis] for cost in costs) / len(costs) for axis in costs[0]}
         return {**means, "peak_memory": max(cost["peak_memory"] for cost in costs)}
@@ -111,7 +111,7 @@ class Comparison:
         return [axis for axis in costs[0] if any(cost[axis] for cost in costs)]
 
     def table(self) -> list[dict[str, str]]:
-        """The comparison for people: one row an arm, the columns' headings as keys, in the same order in each row."""
+        """The comparison as a table: one row per arm, with the headings as keys, in the same order in each row."""
         axes = self.used_axes()
         return [
             {
@@ -128,14 +128,14 @@ class Comparison:
         return "" if arm == self.reference else phrases.difference_text(self.metric, self.difference(arm))
 
     def sentence(self) -> str:
-        """The verdict in a sentence or two, as a person would say it."""
+        """The verdict in a sentence or two."""
         return phrases.sentence(self)
 
     def to_json(self) -> str:
-        """Everything, as a JSON text; `from_json` gives back an equal comparison.
+        """Convert to JSON; `from_json` returns an equal comparison.
 
-        Under `summary` stand the means, intervals and findings, for other programs; they are computed, so that
-        `from_json` does not read them.
+        `summary` has the means, intervals and findings, for other programs; they are derived, so that `from_json` does
+        not read them.
         """
         results = {arm: [_encode(result) for result in found] for arm, found in self.results.items()}
         document = {
@@ -161,10 +161,10 @@ class Comparison:
 
     @classmethod
     def from_json(cls, text: str) -> "Comparison":
-        """Take back what `to_json` gave.
+        """Rebuild a comparison from the result of `to_json`.
 
         Raises:
-            DataError: the text is no such JSON.
+            DataError: the text is not such JSON.
         """
         try:
             document = parse_json(text)
@@ -190,21 +190,21 @@ def compare(
     higher_is_better: bool | None = None,
     on_result: Callable[[str, int, ArmResult], None] | None = None,
 ) -> Comparison:
-    """Run every arm with every seed, and judge them by paired differences.
+    """Run every arm with every seed, and compare them by paired differences.
 
-    The seeds' order is the outer one, so that what is there after an interruption is paired. Each comparison to the
-    reference has its own 95% interval; they are not widened for their number.
+    Seeds are the outer loop, so that results before an interruption are paired. Each comparison with the reference has
+    its own 95% interval; there is no correction for multiple comparisons.
 
     Args:
-        arms: by name, what runs an arm with a seed; the budget is the arms' own business.
+        arms: by name, functions that run an arm with a seed; each arm has its own budget.
         seeds: distinct; with the same seed the arms should see the same split, labels and initial weights.
         reference: the arm that the others are compared with.
-        metric: the one that is judged; every arm must report it.
-        higher_is_better: whether more of it is good; by default as is known of `metrics`, true of any other.
-        on_result: told of each result as it comes: arm, seed, result.
+        metric: the metric of the comparison; every arm must report it.
+        higher_is_better: whether more of it is better; by default that of `metrics`, and true for any other.
+        on_result: called with each result: arm, seed, result.
 
     Raises:
-        ConfigError: no such reference, no seeds, a seed twice, or an arm that doesn't report the metric.
+        ConfigError: the reference is unknown, there are no seeds, one is repeated, or an arm lacks the metric.
         DataError: the metric of an arm is not finite.
     """
     _check_seeds(seeds)
@@ -245,7 +245,7 @@ def _check_metric(arm: str, seed: int, result: ArmResult, metric: str) -> None:
 
 
 def _encode(result: ArmResult) -> Document:
-    """JSON has no NaN and no infinity: they become the strings that Python writes."""
+    """Encode for JSON, which has no NaN and no infinity: they become Python's strings."""
     metrics = {name: value if math.isfinite(value) else str(value) for name, value in result.metrics.items()}
     return {"metrics": metrics, "cost": result.cost.as_dict(), "diagnostics": dict(result.diagnostics)}
 

@@ -11,13 +11,13 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over seeds and how well it is known."""
+    """A mean over seeds, with its uncertainty."""
 
     values: tuple[float, ...]
     """One a seed."""
     mean: float
     sd: float | None
-    """The standard deviation of a seed (n - 1 in the denominator); None with one seed."""
+    """The standard deviation over seeds (n - 1 in the denominator); None with one seed."""
     low: float | None
     """The lower end of the 95% t interval of the mean; None with one seed."""
     high: float | None
@@ -25,7 +25,7 @@ class Estimate:
 
     @property
     def half(self) -> float | None:
-        """Half of the interval's width, what is written after a plus-minus sign; None with one seed."""
+        """Half of the interval's width, for use after a plus-minus sign; None with one seed."""
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
 
@@ -53,7 +53,7 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def _t_quantile(freedom: int) -> float:
-    """The t value that a share of (1 + LEVEL) / 2 lies below."""
+    """The quantile of the t distribution at (1 + LEVEL) / 2."""
     try:
         from scipy.special import stdtrit
     except ImportError:

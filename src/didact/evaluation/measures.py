@@ -1,4 +1,4 @@
-"""Figures that say how good predictions are. Arithmetic is in float64."""
+"""Metrics of predictions, computed in float64."""
 
 import torch
 from torch import Tensor
@@ -10,25 +10,25 @@ from didact.evaluation.predictions import Predictions
 from didact.types import Features, Labels, Logits, Signal, is_labelled
 
 BINS = 15
-"""How many confidence bins the calibration error has, as in Guo et al. (2017)."""
+"""The number of confidence bins of the calibration error, as in Guo et al. (2017)."""
 
 _CLASSES_AT_ONCE = 64
 
 
 def metrics(predictions: Predictions) -> dict[str, float]:
-    """Score predictions; examples without a label are left out.
+    """Compute metrics of predictions; examples without a label are left out.
 
     For a classification: `accuracy` in [0, 1]; `nll`, the mean negative log-likelihood in nats; `ece`, the expected
     calibration error in [0, 1] (Guo et al., "On calibration of modern neural networks", ICML 2017, equation 3; 15
-    bins); `macro_f1` in [0, 1], over the classes that occur among the labels or the answers; `auroc` in [0, 1], of the
+    bins); `macro_f1` in [0, 1], over the classes that occur among the labels or predictions; `auroc` in [0, 1], of the
     second class where there are two, else the mean of each class against the rest, and absent where a class has no
     label; `pixel_auroc` in [0, 1], of the pixels of all images, where the learner shows how unusual each is and the
     examples say which are defective.
     For a regression: `r2` (absent where all labels are equal), `rmse` and `mae` in the labels' unit.
 
     Raises:
-        DataError: no example has a label, or the maps and masks have other shapes.
-        RunError: an answer is not finite.
+        DataError: no example has a label, or the maps and masks have different shapes.
+        RunError: a prediction is not finite.
     """
     known = predictions.labelled()
     if known.task == "regression":
@@ -60,7 +60,7 @@ def _classification(logits: Tensor, labels: Tensor) -> dict[str, float]:
 
 
 def _pixels(predictions: Predictions) -> dict[str, float]:
-    """How well a learner's maps tell defective pixels from the others."""
+    """The AUROC of a learner's anomaly maps over pixels."""
     if predictions.maps is None or predictions.masks is None or predictions.masks.all() or not predictions.masks.any():
         return {}
     if predictions.maps.shape != predictions.masks.shape:
@@ -72,10 +72,10 @@ def _pixels(predictions: Predictions) -> dict[str, float]:
 
 
 def confusion(predictions: Predictions) -> Tensor:
-    """Count the answers of each class.
+    """The confusion matrix.
 
     Returns:
-        int64 [C, C]; the row is the label, the column the answer.
+        int64 [C, C]; rows are labels, columns predictions.
     """
     known = predictions.labelled()
     return _confusion(known.logits, known.labels)
@@ -87,9 +87,9 @@ def _confusion(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def reliability(predictions: Predictions, *, bins: int = BINS) -> list[dict[str, float]]:
-    """How often the learner is right, by how sure it is.
+    """Accuracy by confidence.
 
-    The confidence is the probability of the answer; the bins are (0, 1/M], (1/M, 2/M] ... of equal width.
+    The confidence is the probability of the predicted class; the bins are (0, 1/M], (1/M, 2/M] ... of equal width.
 
     Returns:
         One mapping for each bin that is not empty: `low` and `high` (its edges), `count`, `confidence` (mean) and
@@ -146,19 +146,20 @@ def _rank_areas(scores_CN: Tensor, positive_CN: Tensor) -> Tensor:
 
 
 def agreement(predictions: Predictions, teacher: Predictions | Signal) -> dict[str, float]:
-    """How closely a student follows its teacher, whether the teacher is right or not.
+    """The agreement of a student with its teacher, whether the teacher is right or not.
 
     Args:
-        predictions: the student's answers to N examples.
-        teacher: the teacher's answers to the same examples in the same order: predictions, or a signal of `Logits`,
+        predictions: the student's, for N examples.
+        teacher: the teacher's, for the same examples in the same order: predictions, or a signal of `Logits`,
             `Features` with logits, or `Labels`. Examples on which it abstains (trust 0, no label) are left out.
 
     Returns:
-        For a classification `teacher_agreement`, how often both give the same answer, in [0, 1], and where the teacher
-        gives probabilities `teacher_kl`, the mean of KL(teacher || student) in nats. For a regression `teacher_rmse`.
+        For classification `teacher_agreement`, the share of examples with the same predicted class, in [0, 1], and if
+        the teacher gives probabilities `teacher_kl`, the mean of KL(teacher || student) in nats. For regression
+        `teacher_rmse`.
 
     Raises:
-        ConfigError: the teacher's answers are of another number or kind, or it abstains on every example.
+        ConfigError: the teacher's predictions have another number or kind, or it abstains on every example.
     """
     answers, probabilistic, kept = _answers(predictions, teacher)
     if answers.shape[0] != predictions.size:
@@ -180,7 +181,7 @@ def agreement(predictions: Predictions, teacher: Predictions | Signal) -> dict[s
 
 
 def _answers(predictions: Predictions, teacher: Predictions | Signal) -> tuple[Tensor, bool, Tensor]:
-    """The teacher's probabilities [N, C], values [N] or classes [N]; whether the first; bool [N], where it spoke."""
+    """The teacher's probabilities [N, C], values [N] or classes [N]; whether the first; bool [N], no abstention."""
     regression = predictions.task == "regression"
     if isinstance(teacher, Labels):
         answers, trust = teacher.labels.cpu(), teacher.trust
@@ -200,14 +201,14 @@ def _answers(predictions: Predictions, teacher: Predictions | Signal) -> tuple[T
 
 
 def diagnostics(predictions: Predictions, *, points: int = 400) -> Document:
-    """What the report draws of predictions, ready for JSON.
+    """Data for the report's charts of predictions, ready for JSON.
 
     Args:
         predictions: of a classification or a regression.
-        points: at most so many (label, answer) pairs of a regression, evenly spread over the labels' order.
+        points: the largest number of (label, prediction) pairs of a regression, evenly spread over the labels' order.
 
     Returns:
-        For a classification `classes`, `confusion` (lists of counts) and `reliability` (as that function gives it);
+        For classification `classes`, `confusion` (lists of counts) and `reliability` (the result of that function);
         for a regression `actual` and `predicted`.
     """
     if predictions.task == "classification":

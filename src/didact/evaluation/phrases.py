@@ -1,4 +1,4 @@
-"""A comparison in words and in the cells of tables."""
+"""Comparisons in sentences and table cells."""
 
 from typing import Protocol
 
@@ -7,11 +7,11 @@ from didact.evaluation.intervals import Estimate
 
 
 class Arms(Protocol):
-    """What is said of a comparison; see `Comparison`."""
+    """The part of a `Comparison` that sentences need."""
 
     @property
     def metric(self) -> str:
-        """What is judged."""
+        """The compared metric."""
         ...
 
     @property
@@ -26,7 +26,7 @@ class Arms(Protocol):
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Those that every arm was taught with."""
+        """The seeds of every arm."""
         ...
 
     @property
@@ -39,16 +39,16 @@ class Arms(Protocol):
         ...
 
     def difference(self, arm: str) -> Estimate:
-        """An arm less the reference."""
+        """The difference of an arm to the reference."""
         ...
 
     def finding(self, arm: str) -> str:
-        """What that difference says."""
+        """The finding from that difference."""
         ...
 
 
 def sentence(comparison: Arms) -> str:
-    """What a person would say: the best arm first, then each of the others, against the reference."""
+    """The verdict in sentences: the best arm first, then each of the others, against the reference."""
     reference = comparison.reference
     others = [arm for arm in comparison.arms if arm != reference]
     others.sort(key=comparison.mean, reverse=comparison.higher_is_better)
@@ -74,7 +74,7 @@ def _clause(comparison: Arms, arm: str) -> str:
 
 
 def _magnitudes(metric: str, difference: Estimate) -> tuple[str, str, str]:
-    """The size of a difference in its unit, and the ends of its interval, without signs."""
+    """The absolute value of a difference in its unit, and the ends of its interval, without signs."""
     ends = sorted(abs(end) for end in (difference.low, difference.high) if end is not None)
     mean, near, far = (wording.figure(metric, v, like=difference.half) for v in (abs(difference.mean), *ends))
     unit = "points" if wording.is_percent(metric) else wording.unit_of(metric) or wording.name_of(metric)
@@ -89,7 +89,7 @@ def _level(comparison: Arms, arm: str, *, named: bool = True) -> str:
 
 
 def mean_text(metric: str, found: Estimate | None) -> str:
-    """A mean with half of its interval: "91.3 ± 1.2"; a dash where there is none."""
+    """A mean with half of its interval: "91.3 ± 1.2"; a dash for None."""
     if found is None:
         return "\u2013"
     if found.half is None:
@@ -105,7 +105,7 @@ def difference_text(metric: str, found: Estimate) -> str:
 
 
 def interval_text(metric: str, found: Estimate) -> str:
-    """The interval of a difference: "+4.9 to +7.7"; empty where there is none."""
+    """The interval of a difference: "+4.9 to +7.7"; empty if there is none."""
     if found.low is None or found.high is None:
         return ""
     low, high = (wording.figure(metric, end, like=found.half, sign=True) for end in (found.low, found.high))

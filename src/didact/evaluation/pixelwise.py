@@ -1,4 +1,4 @@
-"""The cheapest way to find defects in images: what is unusual, pixel by pixel."""
+"""A cheap baseline of anomaly detection: a Gaussian for each pixel."""
 
 import torch
 
@@ -7,21 +7,21 @@ from didact.evaluation.predictions import MASK, Predictions
 from didact.types import Examples
 
 _LEAST = 0.01
-"""The least variance of a pixel, as a share of the pixels' mean variance, that it is divided by."""
+"""The lower bound of a pixel's variance, as a share of the pixels' mean variance."""
 _ALARM = 3.0
 
 
 def pixel_gaussian_scores(train: Examples, test: Examples) -> Predictions:
-    """Take each pixel of a normal image for a normal variable of its own, and say how far off each is.
+    """Model each pixel of normal images as an independent Gaussian, and score deviations.
 
     Args:
-        train: images, of which those with the label 0 are normal ones; the others are not looked at.
+        train: images; those with the label 0 are normal, the others are not used.
         test: images of the same shape.
 
     Returns:
         `maps`: the squared distance of a pixel to its mean among the normal training images over its variance (at least
-        1% of the mean variance), averaged over channels. `logits` [N, 2]: 0, and by how many standard deviations an
-        image's mean of its map lies above those of the normal training images, less 3.
+        1% of the mean variance), averaged over channels. `logits` [N, 2]: 0, and the mean of an image's map,
+        standardised by those of the normal training images, minus 3.
 
     Raises:
         DataError: fewer than two training images are normal.

@@ -1,4 +1,4 @@
-"""A learner's answers to a whole set of examples."""
+"""A learner's predictions for a set of examples."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -12,14 +12,14 @@ from didact.errors import DataError, RunError
 from didact.types import Batch, Examples, Output, Task, is_labelled
 
 MAP = "anomaly_map"
-"""The feature in which a learner shows how unusual each pixel is, float [B, 1, H, W], where it can tell."""
+"""The name of the feature with anomaly maps, float [B, 1, H, W], of learners that have them."""
 MASK = "defect_mask"
-"""The tensor of the examples that says which pixels are defective, bool [N, 1, H, W], where that is known."""
+"""The name of the tensor with masks of defective pixels, bool [N, 1, H, W], of examples that have them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predictions:
-    """What a learner answered, beside what is true."""
+    """A learner's predictions, with the labels."""
 
     logits: Tensor
     """float32 or float64 [N, C] on the CPU: class scores, or [N, 1] predicted values of a regression."""
@@ -29,9 +29,9 @@ class Predictions:
     classes: tuple[str, ...] = ()
     """Names of the classes, in the order of the label numbers; empty for a regression."""
     maps: Tensor | None = None
-    """float32 [N, 1, H, W] on the CPU: how unusual each pixel is; None where the learner shows nothing of the kind."""
+    """float32 [N, 1, H, W] on the CPU: anomaly maps; None if the learner has none."""
     masks: Tensor | None = None
-    """bool [N, 1, H, W] on the CPU: which pixels are defective; None where that is not known."""
+    """bool [N, 1, H, W] on the CPU: masks of defective pixels; None if they are not known."""
 
     @property
     def size(self) -> int:
@@ -39,11 +39,11 @@ class Predictions:
         return self.labels.shape[0]
 
     def labelled(self) -> "Predictions":
-        """Only the examples whose answer is known.
+        """Only the labelled examples.
 
         Raises:
-            DataError: none is.
-            RunError: an answer is not finite, so that no metric of it would mean anything.
+            DataError: there are none.
+            RunError: a prediction is not finite, so that metrics would be meaningless.
         """
         known = is_labelled(self.labels)
         kept = Predictions(
@@ -66,15 +66,15 @@ class Predictions:
 
 
 def predict(learner: Callable[[Batch], Output], examples: Examples, *, batch_size: int = 1024) -> Predictions:
-    """Ask a learner about every example, in order.
+    """Compute a learner's predictions for all examples, in order.
 
-    It answers in evaluation mode and under `torch.inference_mode`, on the device where its parameters are; afterwards
-    each of its modules is in the mode that it was in. The random generators are left as they were.
+    It runs in evaluation mode and under `torch.inference_mode`, on the device of its parameters; afterwards each of its
+    modules is in its earlier mode. The random generators are not changed.
 
     Args:
-        learner: what is asked; may be any callable from a batch to an `Output`.
+        learner: any callable from a batch to an `Output`.
         examples: N of them.
-        batch_size: how many are asked at once, at least 1; makes no difference but in memory and time.
+        batch_size: the number of examples at once, at least 1; affects memory and time only.
 
     Raises:
         DataError: there are no examples.
@@ -102,7 +102,7 @@ def predict(learner: Callable[[Batch], Output], examples: Examples, *, batch_siz
 
 @contextmanager
 def _asking(learner: object) -> Iterator[torch.device]:
-    """Evaluation and inference mode, with modes and generators put back at the end; gives the learner's device."""
+    """A context in evaluation and inference mode, which restores modes and generators; yields the learner's device."""
     parts = list(learner.modules()) if isinstance(learner, nn.Module) else []
     modes = [(module, module.training) for module in parts]
     tensors = itertools.chain.from_iterable((*part.parameters(), *part.buffers()) for part in parts[:1])

@@ -1,4 +1,4 @@
-"""How much of the classes a representation holds, as simple classifiers read it."""
+"""Probes of representations: the accuracy of simple classifiers."""
 
 import warnings
 
@@ -28,7 +28,7 @@ def linear_probe(
         Accuracy in [0, 1].
 
     Raises:
-        DataError: fewer than two classes to learn, no labelled example to test, or features that are not finite.
+        DataError: there are fewer than two classes, no labelled test example, or features that are not finite.
         MissingExtraError: scikit-learn is not installed.
     """
     check_range("linear_probe(penalty=...)", penalty, above=0)
@@ -66,8 +66,8 @@ def knn_probe(
         train_labels: int64 [N]; examples without a label are left out, here and below.
         test_features: float [M, ...].
         test_labels: int64 [M].
-        neighbours: how many vote, at least 1; all of them where there are fewer.
-        temperature: above 0; the lower, the more the nearest decide.
+        neighbours: the number of votes, at least 1; all of them if there are fewer.
+        temperature: above 0; the lower, the larger the weight of the nearest.
 
     Returns:
         Accuracy in [0, 1].
@@ -83,7 +83,7 @@ def knn_probe(
     hits = 0
     for queries, labels in zip(test_x.split(_QUERIES_AT_ONCE), test_y.split(_QUERIES_AT_ONCE), strict=True):
         similarity, index = (queries @ train_x.T).topk(min(neighbours, len(train_x)), dim=1)
-        # The largest similarity is 1, so that subtracting it keeps the exponential from overflowing.
+        # The largest similarity is 1; subtracting it avoids overflow of the exponential.
         votes = torch.zeros(len(queries), classes, dtype=similarity.dtype)
         votes.scatter_add_(1, train_y[index], ((similarity - 1) / temperature).exp())
         hits += int((votes.argmax(1) == labels).sum())

@@ -1,4 +1,4 @@
-"""The report: one HTML file that holds everything it shows and asks the network for nothing."""
+"""The report: one self-contained HTML file, which needs no network."""
 
 import json
 import re
@@ -31,12 +31,12 @@ def write_comparison_report(
     """Write the report of a comparison.
 
     Args:
-        path: the HTML file; its folder is made where it is not there.
-        comparison: what is reported.
+        path: the HTML file; its folder is created if missing.
+        comparison: the comparison.
         config: the resolved configuration, versions, fingerprint of the data and commit; mappings in it are groups.
         curves: by arm, the records of `metrics.jsonl` of each seed.
-        diagnostics: by arm, as `evaluation.diagnostics` gives it; by default those of the results, pooled over seeds.
-        verdicts: by arm, what monitors said: records of `verdicts.jsonl`, or pairs of a step and a `Verdict`.
+        diagnostics: by arm, from `evaluation.diagnostics`; by default those of the results, pooled over seeds.
+        verdicts: by arm, the verdicts of monitors: records of `verdicts.jsonl`, or pairs of a step and a `Verdict`.
 
     Returns:
         The path.
@@ -84,13 +84,13 @@ def write_run_report(
     """Write the report of one run.
 
     Args:
-        path: the HTML file; its folder is made where it is not there.
-        config: what `config.json` holds; mappings in it are groups.
+        path: the HTML file; its folder is created if missing.
+        config: the contents of `config.json`; mappings in it are groups.
         metrics_history: the records of `metrics.jsonl`.
         verdicts: the records of `verdicts.jsonl`, or pairs of a step and a `Verdict`.
-        result: what `result.json` holds. Read are `reason`; the final figures, `metrics` on the test examples or else
-            `best`; the `teacher`'s figures; `cost` and `teacher_cost`; `parameters`; `notes`. Each may be missing.
-        diagnostics: the predictions on the test examples, or what `evaluation.diagnostics` makes of them.
+        result: the contents of `result.json`. It uses `reason`; the final metrics, `metrics` on the test examples or
+            else `best`; the `teacher`'s metrics; `cost` and `teacher_cost`; `parameters`; `notes`. Each may be missing.
+        diagnostics: the predictions on the test examples, or the result of `evaluation.diagnostics` for them.
 
     Returns:
         The path.
@@ -126,11 +126,11 @@ def write_run_report(
 def read_run(run: str | Path) -> Document:
     """Read a run's directory as the keyword arguments of `write_run_report`.
 
-    Files that are not there yet are read as empty; lines that are no records, as one that was cut off, are left out.
-    `diagnostics.json` is read where there is one.
+    Missing files are read as empty; lines that are not records, such as a truncated one, are left out.
+    `diagnostics.json` is read if there is one.
 
     Raises:
-        DataError: the directory holds no `config.json`, so it is no run.
+        DataError: the directory has no `config.json`, so it is not a run.
     """
     run = Path(run)
     if not (run / "config.json").exists():
@@ -160,7 +160,7 @@ def _parsed(text: str) -> Any:
 
 
 def pool_diagnostics(comparison: Comparison) -> dict[str, sections.Diagnostics]:
-    """The diagnostics of every arm whose results carry them, pooled over the seeds."""
+    """The diagnostics of every arm whose results have them, pooled over the seeds."""
     pooled = {
         arm: merge_diagnostics([result.diagnostics for result in results])
         for arm, results in comparison.results.items()
@@ -170,7 +170,7 @@ def pool_diagnostics(comparison: Comparison) -> dict[str, sections.Diagnostics]:
 
 
 def _shown_arms(comparison: Comparison) -> list[str]:
-    """The best arm beside the reference: those whose confusions are shown."""
+    """The arms whose confusion matrices are shown: the best one and the reference."""
     others = [arm for arm in comparison.arms if arm != comparison.reference]
     pick = max if comparison.higher_is_better else min
     return [*([pick(others, key=comparison.mean)] if others else []), comparison.reference]
@@ -219,7 +219,7 @@ def _run_curves(history: charts.History) -> list[Document]:
 
 
 def _answers(found: Mapping[str, sections.Diagnostics], shown: Sequence[str], colours: Mapping[str, str]) -> Document:
-    """The page's parts about single answers: calibration, confusion, and predicted against actual values."""
+    """The page's sections on predictions: calibration, confusion, and predicted against actual values."""
     bins = {arm: one["reliability"] for arm, one in found.items() if one.get("reliability")}
     pairs = {arm: found[arm] for arm in reversed(shown) if found.get(arm, {}).get("actual")}
     tables = [sections.confusion_table(arm, found.get(arm, {})) for arm in shown]
@@ -237,7 +237,7 @@ def _final_figures(result: Values) -> dict[str, float]:
 
 
 def _beside_teacher(result: Values) -> Document | None:
-    """The student's figures and the teacher's in one table; None without a teacher."""
+    """The metrics of student and teacher in one table; None without a teacher."""
     student, teacher = _final_figures(result), result.get("teacher") or {}
     if not set(student) & set(teacher):
         return None
@@ -245,7 +245,7 @@ def _beside_teacher(result: Values) -> Document | None:
 
 
 def _teacher_note(result: Values) -> list[str]:
-    """How much the student agrees with its teacher, as a sentence, where that is known."""
+    """A sentence on the student's agreement with its teacher, if that is known."""
     found = result.get("teacher") or {}
     if "teacher_agreement" not in found:
         return []
@@ -255,18 +255,18 @@ def _teacher_note(result: Values) -> list[str]:
 
 
 def _run_costs(result: Values) -> Document:
-    """What teaching the student cost, and training the teacher where that was done here."""
+    """The cost of teaching the student, and of training the teacher if that was done here."""
     costs, teacher = {"the student": result.get("cost") or {}}, result.get("teacher_cost") or {}
     return sections.costs_table({**costs, "the teacher": teacher} if any(teacher.values()) else costs)
 
 
 def _tiles(figures: Mapping[str, float]) -> list[tuple[str, str, str]]:
-    """Name, value and unit of each final figure."""
+    """Name, value and unit of each final metric."""
     return [(wording.name_of(k), wording.figure(k, value), wording.unit_of(k)) for k, value in figures.items()]
 
 
 def _run_words(config: Values, result: Values) -> tuple[str, str]:
-    """What came of a run, in a sentence, and how it ended."""
+    """The result of a run in a sentence, and how it ended."""
     figures, method = _final_figures(result), sections.find_value(config, "method") or "The run"
     steps = (result.get("cost") or {}).get("steps") or result.get("steps")
     after = f" after {wording.number(steps, 0)} steps" if steps else ""
@@ -286,7 +286,7 @@ def _first_sentence(words: str) -> tuple[str, str]:
 
 
 def _write(path: str | Path, page: Values) -> Path:
-    """Fill the template in, with plotly's script where the page has a chart."""
+    """Fill in the template, with plotly's script if the page has a chart."""
     try:
         from jinja2 import Environment, StrictUndefined
     except ImportError:
@@ -305,12 +305,12 @@ def _write(path: str | Path, page: Values) -> Path:
 
 
 def _breakable(name: str) -> Any:
-    """A name that a narrow page may break after an underscore, a comma or an equals sign."""
+    """A name that may be wrapped after an underscore, a comma or an equals sign."""
     from markupsafe import Markup, escape
 
     return Markup("<wbr>").join(map(escape, re.split(r"(?<=[_,=])", name)))
 
 
 def _script_json(figure: charts.Figure) -> str:
-    """JSON that can stand in a script element: nothing in it can end the element or open a comment."""
+    """JSON that is safe in a script element: nothing in it can end the element or open a comment."""
     return json.dumps(figure, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c").replace("&", "\\u0026")

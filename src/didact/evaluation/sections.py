@@ -1,4 +1,4 @@
-"""The report's tables, as rows of words; nothing here is escaped, the template does that."""
+"""The report's tables as rows of strings; the template escapes them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,16 +13,16 @@ Diagnostics = Mapping[str, Any]
 Verdicts = Sequence[Mapping[str, Any] | tuple[int, Verdict]]
 
 _LARGEST_MATRIX = 20
-"""With more classes than this, the pairs that are confused most are listed instead."""
+"""With more classes than this, the most confused pairs are listed instead."""
 
 _PAIRS = 15
 
 _LISTED = 30
-"""At most so many elements of a list are shown among the configuration."""
+"""The largest number of elements of a list that is shown in the configuration."""
 
 
 def arms_table(comparison: Comparison) -> list[Document]:
-    """One row an arm: name, colour, mean, difference, interval and finding."""
+    """One row per arm: name, colour, mean, difference, interval and finding."""
     colours = arm_colours(comparison)
     rows = []
     for arm in comparison.arms:
@@ -45,14 +45,14 @@ def metrics_table(comparison: Comparison) -> Document:
 
 
 def costs_table(costs: Mapping[str, Mapping[str, float]]) -> Document:
-    """What each arm cost, on the axes where some arm spent something: `columns` and `rows` of (arm, cells)."""
+    """The cost of each arm, on the axes where some arm spent something: `columns` and `rows` of (arm, cells)."""
     axes = [axis for axis in Cost().as_dict() if any(cost.get(axis) for cost in costs.values())]
     rows = [(arm, [wording.cost_figure(axis, cost.get(axis, 0)) for axis in axes]) for arm, cost in costs.items()]
     return {"columns": [wording.name_of(axis) for axis in axes], "rows": rows}
 
 
 def figures_table(figures: Mapping[str, Mapping[str, float]]) -> Document:
-    """Figures of single runs, on the metrics that the first has: `columns` and `rows` of (name, cells)."""
+    """Metrics of single runs, those that the first has: `columns` and `rows` of (name, cells)."""
     names = list(next(iter(figures.values())))
     rows = [
         (who, [wording.figure(name, found[name]) if name in found else "\u2013" for name in names])
@@ -62,7 +62,7 @@ def figures_table(figures: Mapping[str, Mapping[str, float]]) -> Document:
 
 
 def budget_note(comparison: Comparison) -> str:
-    """Whether the arms spent the same on what matters: labels and steps."""
+    """Whether the arms spent the same labels and steps."""
     same, notes = [], []
     for axis in ("labels", "steps"):
         spent = [comparison.cost(arm)[axis] for arm in comparison.arms]
@@ -77,7 +77,7 @@ def budget_note(comparison: Comparison) -> str:
 
 
 def monitors_table(verdicts: Mapping[str, Verdicts]) -> list[Document]:
-    """What the monitors objected to, one row for each arm, monitor and level: how often, when, and the last reason."""
+    """The objections of monitors, one row per arm, monitor and level: how often, when, and the last reason."""
     rows: dict[tuple[str, str, str], Document] = {}
     for arm, found in verdicts.items():
         for step, verdict in map(_as_pair, found):
@@ -97,10 +97,10 @@ def _as_pair(verdict: Values | tuple[int, Verdict]) -> tuple[int, Document]:
 
 
 def confusion_table(name: str, diagnostics: Diagnostics) -> Document | None:
-    """A confusion matrix with a shade for each cell, or the pairs confused most where there are many classes.
+    """A confusion matrix with a shade for each cell, or the most confused pairs if there are many classes.
 
     Returns:
-        `name`, `classes` and either `rows` of (class, cells) or `pairs`; None where there is no matrix.
+        `name`, `classes` and either `rows` of (class, cells) or `pairs`; None if there is no matrix.
     """
     counts = diagnostics.get("confusion")
     if not counts:
@@ -127,7 +127,7 @@ def _confused_pairs(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> 
 
 
 def configuration(config: Values) -> list[tuple[str, list[tuple[str, str]]]]:
-    """A nested configuration as titled groups of (name, value): what is a mapping at the top is a group."""
+    """A nested configuration as titled groups of (name, value): each mapping at the top level is a group."""
     groups = {
         "Run": [(str(key), format_value(value)) for key, value in config.items() if not isinstance(value, Mapping)]
     }
@@ -147,7 +147,7 @@ def _flat(values: Values, prefix: str = "") -> list[tuple[str, str]]:
 
 
 def format_value(value: object) -> str:
-    """A value of a configuration in words."""
+    """Format a value of a configuration."""
     if value is None or (isinstance(value, Mapping | Sequence) and not value):
         return "\u2013"
     if isinstance(value, bool):
@@ -161,7 +161,7 @@ def format_value(value: object) -> str:
 
 
 def find_value(config: Values, key: str) -> str | None:
-    """The value of a key of a nested configuration that is no mapping, the outermost; None where it is nowhere."""
+    """The outermost value of a key in a nested configuration that is not a mapping; None if there is none."""
     if config.get(key) is not None and not isinstance(config[key], Mapping):
         return format_value(config[key])
     inner = (find_value(value, key) for value in config.values() if isinstance(value, Mapping))

@@ -1,4 +1,4 @@
-"""How figures are written for people: which are percentages, and how many digits make sense."""
+"""The formatting of metrics: names, units, percentages and digits."""
 
 import math
 
@@ -22,7 +22,7 @@ _SHARES = {
     "share": "share of the teacher in the target",
     "unique": "different ones among right completions",
 }
-"""What methods show of a batch as a share of it."""
+"""Names of metrics of methods that are shares of a batch."""
 _PERCENT = frozenset(
     {
         "accuracy",
@@ -67,22 +67,22 @@ def _base(metric: str) -> str:
 
 
 def name_of(metric: str) -> str:
-    """A metric or cost by the name that people use; what stands before a slash is kept out."""
+    """The display name of a metric or cost, without any prefix before a slash."""
     return _NAMES.get(_base(metric), _base(metric).replace("_", " "))
 
 
 def unit_of(metric: str) -> str:
-    """The unit that a metric is shown in: "%", "nats", or "" where it has none that is known."""
+    """The display unit of a metric: "%", "nats", or "" if it has none."""
     return "%" if is_percent(metric) else _UNITS.get(_base(metric), "")
 
 
 def is_percent(metric: str) -> bool:
-    """Whether a metric is a fraction that people read as a percentage."""
+    """Whether a metric is a fraction that is displayed as a percentage."""
     return _base(metric) in _PERCENT
 
 
 def higher_is_better(metric: str) -> bool:
-    """Whether more of a metric is good; true of those that are not known."""
+    """Whether more of a metric is better; true for unknown ones."""
     return _base(metric) not in LOWER_IS_BETTER
 
 
@@ -92,9 +92,9 @@ def figure(metric: str, value: float, *, like: float | None = None, sign: bool =
     Args:
         metric: its name; a percentage is multiplied by 100.
         value: the value.
-        like: a spread of the metric, whose first two digits decide how many decimals the value gets; without it, a
+        like: a spread of the metric, whose first two digits determine the decimals of the value; without it, a
             percentage gets one decimal and another number three significant digits.
-        sign: whether a positive number gets a plus.
+        sign: whether a positive number gets a plus sign.
     """
     scale = 100.0 if is_percent(metric) else 1.0
     decimals = 1 if is_percent(metric) else _decimals((like if like else value) * scale, 2 if like else 3)
@@ -102,7 +102,7 @@ def figure(metric: str, value: float, *, like: float | None = None, sign: bool =
 
 
 def number(value: float, decimals: int, *, sign: bool = False) -> str:
-    """A number with so many decimals, thousands separated, and a real minus sign; zero has no sign."""
+    """A number with these decimals, thousands separators, and a true minus sign; zero has no sign."""
     if not math.isfinite(value):
         return "not finite"
     text = f"{abs(value):,.{decimals}f}"
@@ -112,16 +112,16 @@ def number(value: float, decimals: int, *, sign: bool = False) -> str:
 
 
 def _decimals(value: float, significant: int) -> int:
-    """How many decimals show a number to so many significant digits; at most 6."""
+    """The decimals that show a number to these significant digits; at most 6."""
     if not math.isfinite(value) or value == 0:
         return 3
     return min(6, max(0, significant - 1 - math.floor(math.log10(abs(value)))))
 
 
 def cost_figure(axis: str, value: float) -> str:
-    """A figure of `Cost` for people: seconds and bytes in a fitting unit, counts with separators.
+    """Format a figure of `Cost`: seconds and bytes in a suitable unit, counts with separators.
 
-    Nothing uses no memory and no arithmetic: a zero there is a figure that was not counted, and shows as a dash.
+    A zero of memory or operations was not measured, and is shown as a dash.
 
     Args:
         axis: a field of `Cost`.
@@ -155,5 +155,5 @@ def _scaled(value: float, step: float, units: tuple[str, ...]) -> str:
 
 
 def join_words(words: list[str]) -> str:
-    """Words as a sentence lists them: "a", "a and b", "a, b and c"."""
+    """Join words as in a sentence: "a", "a and b", "a, b and c"."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else "none"
