@@ -1,11 +1,11 @@
-"""Worlds: small real data and simulators on which a claim can be checked in seconds.
+"""Worlds: small real data sets and simulators, on which a claim can be checked in seconds.
 
 The world `family:option` is the function `option` in the file or folder `family`, and the world `family` is the
 function of that name. A world takes nothing and is annotated to return `Examples` or `Questions`. Nothing is
 registered; a world's file is imported when it is loaded.
 
-A world's docstring says what in it is real, what is simulated, and what is known about the answer. Examples that are
-made from the same real one have the same number in the tensor `group`, by which splits keep them together.
+A world's docstring states what is real, what is simulated, and what is known about the solution. Examples that are made
+from the same real one have the same number in the tensor `group`, by which splits keep them together.
 """
 
 import ast
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["examples", "questions"]
 _KINDS: dict[str, Kind] = {"Examples": "examples", "Questions": "questions"}
-"""What a world holds, by the annotation of its function."""
+"""The kind of a world, by the annotation of its function."""
 _FOLDER = Path(__file__).parent
 
 __all__ = ["Kind", "World", "describe", "load", "names"]
@@ -32,31 +32,31 @@ __all__ = ["Kind", "World", "describe", "load", "names"]
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What a world is, in words."""
+    """The description of a world."""
 
     name: str
     kind: Kind
-    """Whether it holds `examples`, or `questions` for language models."""
+    """Whether it has `examples`, or `questions` for language models."""
     summary: str
-    """What is to be learned, as a sentence."""
+    """The task, as a sentence."""
     real: str
-    """What in it is real, and where it comes from."""
+    """Its real parts, and their source."""
     simulated: str
-    """What in it was made up, and how."""
+    """Its simulated parts, and how they were made."""
     known: str
-    """What is known about the answer."""
+    """The known facts about the solution."""
     path: Path
-    """The file that makes it."""
+    """The file with its function."""
 
     @property
     def make(self) -> "Callable[[], Examples | Questions]":
-        """What makes it; its file is imported."""
+        """Its function, imported from its file."""
         module = ".".join(["didact.worlds", *self.path.relative_to(_FOLDER).with_suffix("").parts])
         return getattr(importlib.import_module(module), self.name.rpartition(":")[2])
 
 
 def names(kind: Kind | None = None) -> tuple[str, ...]:
-    """The worlds that there are, sorted.
+    """The names of all worlds, sorted.
 
     Args:
         kind: those of `examples` alone, or those of `questions` for language models; all by default.
@@ -75,15 +75,15 @@ def load(name: str, kind: Kind | None = None) -> "Examples | Questions":
 
     Args:
         name: one of `names(kind)`.
-        kind: what it must have: `examples`, or `questions` for language models; either by default.
+        kind: the required kind: `examples`, or `questions` for language models; any by default.
 
     Returns:
-        `Examples` or `Questions`, loaded once a process; change nothing of them in place.
+        `Examples` or `Questions`, loaded once per process; do not change them in place.
 
     Raises:
-        ConfigError: an unknown name, of which the nearest is offered, or a world of the other kind.
+        ConfigError: an unknown name, for which the nearest is suggested, or a world of the other kind.
         MissingExtraError: a package that the world needs is not installed.
-        DataError: this Python comes without the files that a world reads.
+        DataError: this Python lacks the source files that a world reads.
     """
     world = describe(name)
     if kind not in (None, world.kind):
@@ -93,13 +93,13 @@ def load(name: str, kind: Kind | None = None) -> "Examples | Questions":
 
 
 def describe(name: str) -> World:
-    """What a world is, from its docstring; nothing is loaded.
+    """Describe a world from its docstring; nothing is loaded.
 
     Args:
         name: one of `names()`.
 
     Raises:
-        ConfigError: an unknown name; the nearest is offered.
+        ConfigError: an unknown name; the nearest is suggested.
     """
     if name not in _worlds():
         raise ConfigError(f"There is no world {name!r}. {nearest(name, names())} `didact list worlds` prints them.")
@@ -113,7 +113,7 @@ def _worlds() -> dict[str, World]:
 
 
 def _in(path: Path) -> Iterator[World]:
-    """The worlds that a file makes."""
+    """The worlds in a file."""
     family = path.relative_to(_FOLDER).parts[0].removesuffix(".py")
     for node in parse(path)[1].body:
         if not isinstance(node, ast.FunctionDef) or node.name.startswith("_") or node.args.args or not node.returns:

@@ -1,4 +1,4 @@
-"""How a language world's questions are made."""
+"""Construction of the questions of language worlds."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -8,12 +8,12 @@ from didact.types import Question, Questions
 
 
 def questions_of(items: Iterable[Question], *, name: str, verifier: str = "") -> Questions:
-    """Give questions their ids, hashes of the prompts, in the place of those that they have.
+    """Replace the ids of questions by hashes of their prompts.
 
     Args:
         items: all with different prompts.
         name: of the world.
-        verifier: that suits them.
+        verifier: the spec of their verifier.
 
     Returns:
         The questions, in their order.

@@ -1,4 +1,4 @@
-"""Chance as a function of an example's id, so that no other example, order or machine changes what it drew."""
+"""Random draws as a function of an example's id, independent of other examples, order and machine."""
 
 import torch
 from torch import Tensor
@@ -7,13 +7,13 @@ from didact import hashing
 
 
 def uniform(ids: Tensor, count: int, seed: int, purpose: str) -> Tensor:
-    """Draw uniformly.
+    """Draw uniform numbers.
 
     Args:
         ids: int64 [N].
-        count: how many draws each gets, K.
+        count: the number of draws per id, K.
         seed: any integer.
-        purpose: what they decide; another one gives unrelated draws.
+        purpose: the purpose of the draws; another one gives independent draws.
 
     Returns:
         float64 [N, K] in [0, 1).
@@ -23,6 +23,6 @@ def uniform(ids: Tensor, count: int, seed: int, purpose: str) -> Tensor:
 
 
 def normal(ids: Tensor, count: int, seed: int, purpose: str) -> Tensor:
-    """Draw from the standard normal distribution, by its inverse; as `uniform`, but float32."""
+    """Draw from the standard normal distribution, by inversion; like `uniform`, but float32."""
     draws = uniform(ids, count, seed, purpose).clamp_(min=2.0**-54)
     return torch.special.ndtri(draws).float()

@@ -1,4 +1,4 @@
-"""What scikit-learn ships."""
+"""Data sets of scikit-learn."""
 
 from collections.abc import Callable
 from typing import Any

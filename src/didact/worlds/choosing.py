@@ -1,4 +1,4 @@
-"""Questions with many right answers, of which a model should keep more than one."""
+"""Prompts with many right completions, for methods that should keep them diverse."""
 
 import functools
 
@@ -10,7 +10,7 @@ from didact.worlds._asking import questions_of
 
 _PROBLEMS, _GIVEN, _TAKEN = 4000, 6, 3
 _DRAWN = 4200
-"""Orders of digits that are drawn, a few of which are alike."""
+"""The number of orders of digits that are drawn; a few of them are equal."""
 
 
 @functools.cache
@@ -23,9 +23,9 @@ def choosing() -> Questions:
     completion has, all 20 choices being as likely.
 
     Known: all right answers and how likely each should be. The prompt is `730916:` and a completion is `379`; any three
-    of the six in rising order are right. So a model that knows nothing but what is right has an entropy of log 20 = 3.0
-    nats, which is also the least mean negative log-likelihood of whole completions, 0.75 nats a token with the end; a
-    model that always gives the same right answer is as often right, and finds the completions nearly impossible.
+    of the six in rising order are right. A model that is uniform over right completions has an entropy of log 20 = 3.0
+    nats, which is also the lowest mean negative log-likelihood of whole completions, 0.75 nats per token with the end;
+    a model that always gives the same right completion is as accurate, and has a very high negative log-likelihood.
 
     Returns:
         4,000 questions, whose `answer` has the six digits in rising order. The verifier is `score_choice`, of this
@@ -39,7 +39,7 @@ def choosing() -> Questions:
 
 
 def score_choice(text: str, question: Question) -> float:
-    """1 where a text is three of the digits of a question in rising order, else 0."""
+    """1 if a text is three of the digits of a question in rising order, else 0."""
     digits = iter(question.answer or "")
     return float(len(text) == _TAKEN and all(character in digits for character in text))
 

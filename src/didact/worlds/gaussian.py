@@ -1,4 +1,4 @@
-"""Mixtures of Gaussians, of which the best possible classifier is known.
+"""Mixtures of Gaussians, for which the best possible classifier is known.
 
 Axis letters: N examples, C classes, M modes of a class, D columns.
 """
@@ -17,7 +17,7 @@ from didact.types import Column, Examples
 from didact.worlds._chance import normal, uniform
 
 SAMPLED = 2**17
-"""How many examples an accuracy that has no closed form is averaged over."""
+"""The number of examples for estimates of accuracies without a closed form."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -49,7 +49,7 @@ class GaussianMixture:
         """Draw examples; the first ones of a larger sample are those of a smaller one.
 
         Args:
-            count: how many, N.
+            count: the number of examples, N.
             seed: any integer.
 
         Returns:
@@ -78,7 +78,7 @@ class GaussianMixture:
         return (near_NCM.logsumexp(2) + self.priors.log()).log_softmax(1)
 
     def bayes_accuracy(self) -> float:
-        """How often the best possible classifier is right.
+        """The accuracy of the best possible classifier.
 
         Two classes of one mode each have a closed form: with δ the distance of the modes over `scale` and
         r = ln(prior_0 / prior_1), it is prior_0 Φ(δ/2 + r/δ) + prior_1 Φ(δ/2 - r/δ); for equal priors Φ(δ/2) (Fukunaga
@@ -138,7 +138,7 @@ def _zipf() -> GaussianMixture:
 
 
 MIXTURES = {"gaussian:pair": _pair, "gaussian:mixture": _mixture, "gaussian:zipf": _zipf}
-"""What makes the mixture behind each world of this kind."""
+"""The functions that build the mixtures of the worlds in this file."""
 
 
 @functools.cache
@@ -210,7 +210,7 @@ def distribution(name: str) -> GaussianMixture:
 
 
 def bayes_accuracy(name: str) -> float:
-    """How often the best possible classifier is right on a world: see `GaussianMixture.bayes_accuracy`.
+    """The accuracy of the best possible classifier on a world; see `GaussianMixture.bayes_accuracy`.
 
     Args:
         name: see `distribution`.

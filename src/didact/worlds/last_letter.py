@@ -1,4 +1,4 @@
-"""Letters to choose from, each of which is an answer of a known worth."""
+"""Letters to choose from, each a completion with a known rating."""
 
 import functools
 import string
@@ -15,7 +15,7 @@ _QUESTIONS, _GIVEN = 4000, 4
 
 @functools.cache
 def last_letter() -> Questions:
-    """Find the letter that comes last in the alphabet among four, any of which is an answer, the better the later.
+    """Find the last of four letters in the alphabet; each of them is a completion, rated by its place.
 
     Real: the alphabet.
 

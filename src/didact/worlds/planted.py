@@ -18,34 +18,34 @@ _MARGIN = 0.01
 
 
 class PlantedTeacher:
-    """Knows the true probabilities, and errs as much as it is told to.
+    """A teacher that knows the true probabilities, and errs at a given rate.
 
     Its logits are the true log-probabilities of a mixture, plus `preference` for the class `favourite`, plus normal
-    noise that depends on the example's id and the seed alone. The noise is scaled such that its answers, the largest
-    logits, are right with the probability `accuracy`: found by bisection on a fixed sample of 65,536, to within 0.004.
-    It abstains (`trust` 0) from a share of 1 - `coverage` of the examples, whatever they are; what it says about them
-    is no worse.
+    noise that depends on the example's id and the seed alone. The noise is scaled such that its predictions, the
+    largest logits, are right with the probability `accuracy`: found by bisection on a fixed sample of 65,536, to within
+    0.004. It abstains (`trust` 0) on a random share of 1 - `coverage` of the examples; its logits for them are no
+    worse.
 
     Real: nothing.
 
     Simulated: the teacher; it stands for a weak model, a biased rater, or a heuristic that does not always apply.
 
-    Known: its accuracy, the noise that it takes, and the share of its answers that are the favourite class.
+    Known: its accuracy, the scale of its noise, and the share of its predictions that are the favourite class.
 
     Args:
-        mixture: whose examples it will be asked about, such as `distribution("gaussian:mixture")`.
+        mixture: the distribution of the examples, such as `distribution("gaussian:mixture")`.
         accuracy: probability of being right, at least 0.01 above 1 / C; None adds no noise.
         preference: added to the favourite's logit, in nats; negative for a class that it avoids.
         favourite: number of a class.
-        coverage: probability of answering at all, in [0, 1].
-        seed: other seeds give teachers that err elsewhere.
+        coverage: probability of not abstaining, in [0, 1].
+        seed: different seeds err on different examples.
 
     Raises:
-        ConfigError: a value out of range, or an accuracy that cannot be had with this preference.
+        ConfigError: a value out of range, or an accuracy that is impossible with this preference.
     """
 
     frozen = True
-    """It gives the same answer to the same example, always."""
+    """It always gives the same signal for the same example."""
     charges = frozenset({"teacher_calls"})
 
     def __init__(
@@ -69,12 +69,12 @@ class PlantedTeacher:
         """Standard deviation of the noise on each logit, in nats."""
         answers = self._logits(posterior, errors, self.noise).argmax(1)
         self.accuracy: float = _accuracy(posterior, answers)
-        """Probability that its answer is the true class."""
+        """Probability that its prediction is the true class."""
         self.favourite_share = float((answers == favourite).double().mean())
-        """Probability that its answer is the favourite class."""
+        """Probability that its prediction is the favourite class."""
 
     def signal(self, batch: Batch) -> Logits:
-        """Answer a batch by its `x` and `id`: logits float32 [B, C], and trust 0 or 1 where coverage is below 1."""
+        """Compute logits float32 [B, C] from `x` and `id`, and trust 0 or 1 if coverage is below 1."""
         ids = batch["id"]
         errors = normal(ids, self.mixture.classes, self.seed, "planted teacher: noise")
         logits = self._logits(self.mixture.log_posterior(batch["x"]), errors, self.noise)
@@ -96,7 +96,7 @@ class PlantedTeacher:
         )
 
     def to(self, device: torch.device | str) -> Self:
-        """Move the mixture to where the batches are."""
+        """Move the mixture to the device of the batches."""
         self.mixture = self.mixture.to(device)
         return self
 
@@ -126,7 +126,7 @@ class PlantedTeacher:
 
 @functools.lru_cache(maxsize=4)
 def _reference(mixture: GaussianMixture) -> tuple[Tensor, Tensor]:
-    """True log-probabilities and noise of the examples on which the noise is scaled; [N, C] each, on the CPU."""
+    """True log-probabilities and noise of the examples for scaling the noise; [N, C] each, on the CPU."""
     mixture = mixture.to("cpu")
     x, _ = mixture.sample(_REFERENCE, seed=2)
     errors = normal(torch.arange(_REFERENCE), mixture.classes, 0, "planted teacher: calibration")
@@ -134,5 +134,5 @@ def _reference(mixture: GaussianMixture) -> tuple[Tensor, Tensor]:
 
 
 def _accuracy(log_posterior: Tensor, answers: Tensor) -> float:
-    """How often answers are right: the mean of their true probabilities, which varies less than drawn classes would."""
+    """The accuracy: the mean of the predictions' true probabilities, which has less variance than drawn classes."""
     return float(log_posterior.gather(1, answers[:, None]).exp().double().mean())

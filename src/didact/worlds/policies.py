@@ -1,8 +1,8 @@
-"""Policies small enough that everything about them is known exactly: one choice, or a chain of tokens.
+"""Policies that are small enough for exact solutions: one choice, or a chain of tokens.
 
 A policy is a table of logits, and a reward a table of the same shape; both are float64. Axis letters: S situations,
 V actions or tokens, T tokens of a sequence. Everything is a closed form or a sum over states, never an estimate, and
-all of it can be differentiated by torch.
+differentiable by torch.
 """
 
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ from didact.worlds._chance import normal
 
 
 def optimum(reference: Tensor, reward: Tensor, beta: float) -> Tensor:
-    """The policy with the most reward less `beta` times its KL divergence from the reference.
+    """The policy that maximises the reward minus `beta` times its KL divergence from the reference.
 
-    It is pi*(a) = pi_ref(a) exp(r(a) / beta) / Z, the reference after the evidence of the reward (Korbak, Perez and
+    It is pi*(a) = pi_ref(a) exp(r(a) / beta) / Z, the posterior of the reference given the reward (Korbak, Perez and
     Buckley 2022, "RL with KL penalties is better viewed as Bayesian inference").
 
     Args:
         reference: logits [..., V].
         reward: [..., V].
-        beta: above 0; what a nat of divergence costs.
+        beta: above 0; the cost of a nat of divergence.
 
     Returns:
         Its log-probabilities [..., V].
@@ -36,13 +36,13 @@ def optimum(reference: Tensor, reward: Tensor, beta: float) -> Tensor:
 
 
 def best_objective(reference: Tensor, reward: Tensor, beta: float) -> Tensor:
-    """What the optimum attains, beta log Z: its reward less `beta` times its divergence; [...]."""
+    """The objective of the optimum, beta log Z: its reward minus `beta` times its divergence; [...]."""
     check_range("beta", beta, above=0)
     return beta * (reference.log_softmax(-1) + reward / beta).logsumexp(-1)
 
 
 def expected_reward(logits: Tensor, reward: Tensor) -> Tensor:
-    """The mean reward of what a policy does; [...] from two [..., V]."""
+    """The mean reward of a policy; [...] from two [..., V]."""
     return (logits.softmax(-1) * reward).sum(-1)
 
 
@@ -64,9 +64,9 @@ def policy_gradient(logits: Tensor, reward: Tensor) -> Tensor:
 
 
 def entropy_change(logits: Tensor, step: Tensor) -> Tensor:
-    """How the entropy changes, to first order, when a step is added to the logits.
+    """The first-order change of the entropy when a step is added to the logits.
 
-    It is -Cov(log pi(a), step(a)) over a ~ pi: where likely actions gain, entropy falls (Cui et al. 2025, "The entropy
+    It is -Cov(log pi(a), step(a)) over a ~ pi: if likely actions gain, entropy falls (Cui et al. 2025, "The entropy
     mechanism of reinforcement learning for reasoning language models").
 
     Args:
@@ -81,16 +81,16 @@ def entropy_change(logits: Tensor, step: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Bandit:
-    """Situations in each of which one action is taken."""
+    """A contextual bandit: situations in each of which one action is taken."""
 
     reference: Tensor
-    """Logits [S, V] of the policy that others are compared with."""
+    """Logits [S, V] of the reference policy."""
     reward: Tensor
     """[S, V]."""
 
 
 def bandit(actions: int = 8, *, situations: int = 1, seed: int = 0) -> Bandit:
-    """Draw a bandit; the logits and rewards are standard normal.
+    """Draw a bandit with standard normal logits and rewards.
 
     Args:
         actions: V, at least 2.
@@ -107,24 +107,24 @@ def bandit(actions: int = 8, *, situations: int = 1, seed: int = 0) -> Bandit:
 
 @dataclass(frozen=True, slots=True)
 class Bigram:
-    """Sequences of T tokens, each chosen by the token before alone.
+    """Sequences of T tokens, each of which depends on the previous token alone.
 
-    A policy's logits are [V + 1, V], or [T, V + 1, V] where they change along the sequence: row v is what follows token
-    v, and the last row what a sequence begins with. A sequence's reward is the sum of those of its pairs.
+    A policy's logits are [V + 1, V], or [T, V + 1, V] if they change along the sequence: row v is for the token after
+    v, and the last row for the first token. A sequence's reward is the sum of those of its pairs.
     """
 
     reference: Tensor
-    """Logits [V + 1, V] of the policy that others are compared with."""
+    """Logits [V + 1, V] of the reference policy."""
     reward: Tensor
-    """[V + 1, V], of a token after another one."""
+    """[V + 1, V], the reward of a token after another one."""
     length: int
     """T."""
 
     def optimum(self, beta: float) -> Tensor:
-        """The policy over sequences with the most reward less `beta` times its KL divergence from the reference.
+        """The policy over sequences that maximises the reward minus `beta` times its KL divergence from the reference.
 
-        It tilts whole sequences by exp(r / beta); which is done token by token by adding to each pair's reward what
-        `best_objective` says of the rest, computed from the end.
+        It weights whole sequences by exp(r / beta). Token by token, this adds to each pair's reward the
+        `best_objective` of the rest, computed from the end.
 
         Returns:
             Its log-probabilities [T, V + 1, V]: it changes along the sequence.
@@ -137,12 +137,12 @@ class Bigram:
         return torch.stack(steps[::-1])
 
     def best_objective(self, beta: float) -> Tensor:
-        """What the optimum attains: its reward less `beta` times its divergence; a scalar."""
+        """The objective of the optimum: its reward minus `beta` times its divergence; a scalar."""
         chosen = self.optimum(beta)
         return self.expected_reward(chosen) - beta * self.divergence(chosen)
 
     def visits(self, logits: Tensor) -> Tensor:
-        """The chance of each state before each token; [T, V + 1]."""
+        """The probability of each state before each token; [T, V + 1]."""
         policy = self._along(logits).softmax(-1)
         state = torch.zeros_like(policy[0, :, 0])
         state[-1] = 1.0
@@ -165,16 +165,16 @@ class Bigram:
         return self._summed(logits, divergence(self._along(logits), self.reference))
 
     def entropy_change(self, logits: Tensor, step: Tensor) -> Tensor:
-        """How the entropy of a sequence changes, to first order, when a step is added to the logits.
+        """The first-order change of the entropy of a sequence when a step is added to the logits.
 
         Args:
             logits: [V + 1, V] or [T, V + 1, V].
             step: shaped as `logits`.
 
         Returns:
-            A scalar: over the states that are visited, the covariance of the step with -log pi and the entropy that is
-            still to come. Without the latter it would be `entropy_change`, which leaves out that a choice changes which
-            choices follow.
+            A scalar: over the visited states, the covariance of the step with -log pi plus the entropy of the rest of
+            the sequence. Without the latter it would be `entropy_change`, which ignores that a choice changes the
+            following ones.
         """
         policy, moved = self._along(logits), self._along(step)
         value = -policy.log_softmax(-1)
@@ -191,12 +191,12 @@ class Bigram:
         return logits.expand(self.length, *self.reward.shape)
 
     def _summed(self, logits: Tensor, value: Tensor) -> Tensor:
-        """The mean, over sequences, of the sum of what each state [T, V + 1] is worth."""
+        """The mean, over sequences, of the sum of the values of states [T, V + 1]."""
         return (self.visits(logits) * value).sum()
 
 
 def bigram(vocabulary: int = 6, *, length: int = 4, seed: int = 0) -> Bigram:
-    """Draw a bigram world; the logits and rewards are standard normal.
+    """Draw a bigram world with standard normal logits and rewards.
 
     Args:
         vocabulary: V, at least 2.

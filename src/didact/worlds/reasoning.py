@@ -1,4 +1,4 @@
-"""Tasks of reasoning-gym that are quick to make and to judge."""
+"""Tasks of reasoning-gym that are fast to generate and to verify."""
 
 import functools
 from collections.abc import Iterator
@@ -32,8 +32,8 @@ def reasoning() -> Questions:
     the reward for some that are not.
 
     Returns:
-        About 200 questions a task; `data` has reasoning-gym's `metadata`, in which `source_dataset` is the task's name.
-        The completion is the answer; the verifier is `reasoning_gym`.
+        About 200 questions per task; `data` has reasoning-gym's `metadata`, in which `source_dataset` is the task's
+        name. The completion is the answer; the verifier is `reasoning_gym`.
 
     Raises:
         MissingExtraError: reasoning-gym is not installed.

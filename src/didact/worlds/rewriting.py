@@ -1,4 +1,4 @@
-"""Short strings to be rewritten by a rule that the prompt names."""
+"""Short strings that are rewritten by a rule in the prompt."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ def rewriting() -> Questions:
     `duplicate cab=` gives `cabcab`.
 
     Returns:
-        4,000 questions, 1,000 a rule. The completion is the answer; the verifier is `exact`.
+        4,000 questions, 1,000 per rule. The completion is the answer; the verifier is `exact`.
     """
     return questions_of((q for rule in _RULES for q in _asked(rule)), name="rewriting", verifier="exact")
 

@@ -22,13 +22,13 @@ def careless() -> Questions:
     Real: nothing.
 
     Simulated: the letters, all different, drawn for each question; one question in five shows its answer. The
-    demonstrations slip: where more than one letter is left, they take the second in the place of the first in two of
-    three cases. Where the answer is shown they do not, as who knows the answer explains it with fewer mistakes.
+    demonstrations have mistakes: while more than one letter is left, they take the second instead of the first in two
+    of three cases. If the answer is shown they have none, since explanations of a known answer have fewer mistakes.
 
     Known: every answer, and a way to it. The prompt is `hcbfa=`, and `hcbfa=abcfh:` where the answer is shown; a right
     completion has a line for each letter, `a`, `b`, `c`, `f` and `h`, and the line `abcfh`, which is the answer. Where
-    the answer is not shown, one demonstration in 81 is right, and so is about one attempt of a model that is fitted to
-    them: it hardly ever earns anything.
+    the answer is not shown, one demonstration in 81 is right, and about as many completions of a model that is fitted
+    to them: it has hardly any rewards.
 
     Returns:
         Nearly 4,000 questions; `data` tells whether the answer is `shown`. The verifier compares the last line.

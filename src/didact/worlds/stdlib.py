@@ -1,4 +1,4 @@
-"""Real text that every machine with Python has."""
+"""Real text from Python's standard library."""
 
 import functools
 import sysconfig
@@ -30,7 +30,7 @@ def text() -> Examples:
     kept are those of 24 to 62 characters that occur in one of the six packages only, each once. The tests that come
     with a package are left out.
 
-    Simulated: the selection of 800 lines a package (or all, where there are fewer), those with the lowest hashes, so
+    Simulated: the selection of 800 lines per package (or all, if there are fewer), those with the lowest hashes, so
     that it does not depend on the order of files.
 
     Known: nothing for certain, and the data differ a little between versions of Python; their fingerprint tells. On
@@ -60,7 +60,7 @@ def text() -> Examples:
 
 
 def _lines_of(package: str) -> set[str]:
-    """The lines of a package that are of a fitting length, stripped."""
+    """The stripped lines of a package with a length in the range."""
     folder = Path(sysconfig.get_path("stdlib")) / package
     files = [file for file in folder.rglob("*.py") if not {"test", "tests"} & set(file.relative_to(folder).parts)]
     if not files:
@@ -73,7 +73,7 @@ def _lines_of(package: str) -> set[str]:
 
 
 def _selected(packages: list[set[str]]) -> list[list[str]]:
-    """For each package the lines that are its alone and have the lowest hashes, in their order."""
+    """For each package, the lines that it alone has with the lowest hashes, in order."""
     owners = Counter(line for package in packages for line in package)
     return [_lowest(line for line in package if owners[line] == 1) for package in packages]
 
@@ -103,11 +103,11 @@ def code() -> Questions:
 
     Simulated: the cut, at the first space in the second half of the line. Where two lines begin alike, the first stays.
 
-    Known: how each line went on; `data` has the `package` that it comes from. Another continuation may be as good, so
-    that there is no answer to verify: it is text to be taught by likelihood, or by another model.
+    Known: the continuation of each line; `data` has the `package` that it comes from. Another continuation may be as
+    good, so that there is no answer to verify: the text is for training by likelihood, or with another model.
 
     Returns:
-        Some thousand questions, fewer than 4,800; the completion begins with a space. There is no verifier.
+        Some thousand questions, fewer than 4,800; the completion starts with a space. There is no verifier.
 
     Raises:
         DataError: this Python comes without its source files.

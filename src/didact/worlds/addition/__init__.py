@@ -1,1 +1,1 @@
-"""Worlds of sums, to be learned by small language models."""
+"""Worlds of sums for small language models."""

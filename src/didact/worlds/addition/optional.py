@@ -1,4 +1,4 @@
-"""Addition that may be done on a scratchpad or without one, for methods that trade length for accuracy."""
+"""Addition with or without a scratchpad, for methods that trade length for accuracy."""
 
 import dataclasses
 import functools
@@ -16,12 +16,12 @@ def optional_scratchpad() -> Questions:
 
     Real: arithmetic.
 
-    Simulated: the pairs of numbers, which are those of `addition:scratchpad`, and for which half of them a
-    demonstration goes without the scratchpad, drawn once.
+    Simulated: the pairs of numbers, which are those of `addition:scratchpad`, and the half of them whose demonstration
+    has no scratchpad, drawn once.
 
     Known: every answer, and two ways to it. The prompt is `37+85=` and the completion is the scratchpad of
-    `addition:scratchpad`, which is long and easy, or `122` alone, which is short and hard; either earns the same. A
-    model that was fitted to them writes both, and is right more often where it writes more.
+    `addition:scratchpad`, which is long and easy, or `122` alone, which is short and hard; both have the same reward. A
+    model that was fitted to them writes both, and is more accurate with the scratchpad.
 
     Returns:
         4,000 questions, with the `data` of `addition`. The verifier is `numeric`.

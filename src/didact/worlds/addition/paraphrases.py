@@ -9,7 +9,7 @@ from didact.worlds.addition.plain import addition
 
 @functools.cache
 def paraphrased() -> Questions:
-    """Add two numbers of two digits; beside each question, the same one with the numbers swapped.
+    """Add two numbers of two digits; each question comes with a paraphrase that swaps the numbers.
 
     Real: arithmetic.
 

@@ -1,4 +1,4 @@
-"""Addition, to be learned by a small language model from demonstrations and then from rewards."""
+"""Addition, for small language models that learn from demonstrations and then from rewards."""
 
 import dataclasses
 import functools
@@ -20,12 +20,12 @@ def addition() -> Questions:
 
     Real: arithmetic.
 
-    Simulated: which 4,000 of the 8,100 pairs of numbers from 10 to 99 are asked, drawn once without replacement.
+    Simulated: the 4,000 pairs of numbers, drawn once without replacement from the 8,100 pairs from 10 to 99.
 
     Known: every answer. The prompt is `37+85=` and both the answer and the completion are `221`, the digits of 122
-    turned around, as sums are easiest to write: each digit then depends on two digits and a carry alone. A decoder of 4
-    blocks of width 128 that saw 500 of them in 300 steps of 64 was right on 28% and 47% of others (on two seeds), and
-    50 steps later on 61% and 70%.
+    reversed, since sums are easiest to write this way: each digit then depends on two digits and a carry alone. A
+    decoder of 4 blocks of width 128, trained on 500 of them for 300 steps of 64, was right on 28% and 47% of others (on
+    two seeds), and 50 steps later on 61% and 70%.
 
     Returns:
         4,000 questions; `data` has the numbers `a` and `b`, and `carries`, how often the sum carries (0 to 2). The
@@ -53,7 +53,7 @@ def scratchpad() -> Questions:
 
 @functools.cache
 def pairs() -> Questions:
-    """Add two numbers of two digits; beside the right sum, the one that comes out when the first carry goes wrong.
+    """Add two numbers of two digits; the rejected completion is the sum with a wrong first carry.
 
     Real: arithmetic, and a mistake that people who add by hand make.
 
@@ -70,7 +70,7 @@ def pairs() -> Questions:
 
 
 def _miscarried(a: int, b: int) -> str:
-    """The sum, turned around, with the carry of its last digits taken for its opposite."""
+    """The reversed sum, with the carry of its last digits inverted."""
     return str(a + b + (-10 if a % 10 + b % 10 > 9 else 10))[::-1]
 
 

@@ -1,4 +1,4 @@
-"""Addition with second tries: some prompts hold an earlier attempt, and ask for another."""
+"""Addition with second tries: some prompts have an earlier attempt, and ask for another."""
 
 import dataclasses
 import functools
@@ -11,9 +11,9 @@ from didact.worlds._asking import questions_of
 from didact.worlds.addition.plain import pairs
 
 AGAIN = "? Again: "
-"""What stands between an attempt and the next."""
+"""The text between an attempt and the next."""
 _FIRST, _RIGHT, _MISCARRIED = 0.2, 0.25, 0.625
-"""The share of first tries; of the others, that of right attempts, and up to where the mistake is one of carrying."""
+"""The share of first tries; of the others, that of right attempts, and the cumulative share with carry mistakes."""
 
 
 @functools.cache
@@ -27,8 +27,8 @@ def second_try() -> Questions:
     is too high or too low by one (9 and 0 are neighbours).
 
     Known: every answer, and whether the attempt was right. The prompt is `37+85=` for one question in five, and for the
-    others `37+85=211? Again: `; the completion is `221` for either, the digits of the sum turned around. A model that
-    repeats what it reads is right on one in four of the second kind, so that being right more often means to correct.
+    others `37+85=211? Again: `; the completion is `221` for either, the reversed digits of the sum. A model that
+    repeats the attempt is right on one in four of the second kind, so that a higher accuracy requires correction.
 
     Returns:
         4,000 questions; `data` has that of `addition`, and for the second kind the prompt without the attempt, `first`,
@@ -41,7 +41,7 @@ def second_try() -> Questions:
 
 
 def _asked(question: Question, kind: float, mistake: float, slip: float) -> Question:
-    """The question in one of its two ways, by three numbers in [0, 1)."""
+    """The question in one of its two forms, by three numbers in [0, 1)."""
     plain = dataclasses.replace(question, rejected=None)
     if kind < _FIRST:
         return plain
@@ -52,7 +52,7 @@ def _asked(question: Question, kind: float, mistake: float, slip: float) -> Ques
 
 
 def _slipped(answer: str, chance: float) -> str:
-    """The answer with one digit moved by one, by a number in [0, 1) that says which, and whether up or down."""
+    """The answer with one digit changed by one; a number in [0, 1) selects the digit and the direction."""
     place, step = divmod(int(chance * 2 * len(answer)), 2)
     digit = (int(answer[place]) + 2 * step - 1) % 10
     return answer[:place] + str(digit) + answer[place + 1 :]

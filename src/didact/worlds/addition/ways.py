@@ -1,4 +1,4 @@
-"""Addition that several solvers work out, each in its own way, for methods that learn from more than one teacher."""
+"""Addition with rationales of several solvers, for methods that learn from more than one teacher."""
 
 import dataclasses
 import functools
@@ -16,8 +16,8 @@ def ways() -> Questions:
 
     Real: arithmetic, and three ways in which people add.
 
-    Simulated: the pairs of numbers, which are those of `addition:scratchpad`, and in which of the ways each question is
-    worked out in its demonstration, drawn once.
+    Simulated: the pairs of numbers, which are those of `addition:scratchpad`, and the way in each question's
+    demonstration, drawn once.
 
     Known: every answer, and three ways to it, which `data` has under `rationales` by the names of the solvers. Of
     `37+85`, `columns` adds digit by digit, as `addition:scratchpad` does; `steps` adds the tens and then the ones, in

@@ -1,4 +1,4 @@
-"""The real digits with something done to them: planted defects, noise that only the student sees, other styles."""
+"""Altered real digits: planted defects, noise for the student alone, other styles."""
 
 import dataclasses
 import functools
@@ -15,7 +15,7 @@ from didact.worlds._chance import uniform
 from didact.worlds.digits.plain import digits
 
 DEFECTS = ("none", "spot", "gap", "streak")
-"""What the numbers in `defect` mean."""
+"""The names of the numbers in `defect`."""
 _SPOT, _GAP = 2, 3
 _STREAK_INK = 0.5
 _DEFECTIVE = 0.3
@@ -24,7 +24,7 @@ _CLUTTER = 0.9
 
 @functools.cache
 def defects() -> Examples:
-    """Tell images of digits with a defect from those without, and see where it is.
+    """Detect and localise defects in images of digits.
 
     Real: the images; see `digits`.
 
@@ -33,7 +33,7 @@ def defects() -> Examples:
     `streak`: a whole row gets at least half the ink. Which images, and where, depends on their ids alone.
 
     Known: the kind and the changed pixels. No pixel outside `defect_mask` differs from `digits`, whose rows these are;
-    all those in it do. Whoever learns from normal images alone can be judged by the labels and the masks.
+    all those in it do. Methods that learn from normal images alone can be evaluated by the labels and the masks.
 
     Returns:
         `x` float32 [1797, 1, 8, 8] in [0, 1], `label` int64 [1797] (1 is a defect), `id` int64 [1797], that of
@@ -64,7 +64,7 @@ def defects() -> Examples:
 
 
 def _with_defects(clean: Tensor, kind: Tensor, places: Tensor) -> Tensor:
-    """Images with the defects of their kinds; `places` [N, 1, 8, 8] in [0, 1) breaks ties between places."""
+    """Add defects of given kinds to images; `places` [N, 1, 8, 8] in [0, 1) breaks ties between places."""
     rows = places[:, :, :, :1]
     squares = (
         _square(_ink(clean, _SPOT) + _windows(places, _SPOT), _SPOT),
@@ -95,7 +95,7 @@ def _square(cost: Tensor, side: int) -> Tensor:
 
 @functools.cache
 def privileged() -> Examples:
-    """Read digits over a noisy background, taught by somebody who sees them without it.
+    """Classify digits over a noisy background, with a teacher that sees them without it.
 
     Real: the clean images and their labels; see `digits`.
 
@@ -103,7 +103,7 @@ def privileged() -> Examples:
     whichever is darker. The clean image is the view `privileged`, for teachers alone: `batch.view("privileged")`, or a
     `FrozenTeacher` with that view.
 
-    Known: the view says all that `x` says about the label, and more, as the background has nothing to do with either.
+    Known: the view has all information of `x` about the label, and more, since the background is independent of both.
     Logistic regression on all labels reaches about 84% on `x` and 96% on the view.
 
     Returns:
@@ -122,13 +122,13 @@ def privileged() -> Examples:
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
-    """How an image is shown: moved, then each pixel p becomes `offset + contrast * p`."""
+    """A style: a geometric transformation, after which each pixel p becomes `offset + contrast * p`."""
 
     name: str
     degrees: float = 0.0
-    """Turned about its centre, clockwise."""
+    """The rotation about the centre, clockwise."""
     shear: float = 0.0
-    """Tangent of the angle by which upright lines lean to the right."""
+    """The tangent of the angle by which upright lines lean to the right."""
     zoom: float = 1.0
     """Factor of size."""
     contrast: float = 1.0
@@ -148,7 +148,7 @@ STYLES = (
 
 @functools.cache
 def styles() -> Examples:
-    """Read digits in six styles, to learn in some and be tested in others.
+    """Classify digits in six styles, for training in some and tests in others.
 
     Real: the images and their labels; see `digits`.
 
@@ -157,8 +157,8 @@ def styles() -> Examples:
     bilinearly, with 0 outside. Each image is there in every style; its `group` is the same in all, so that splits keep
     them together, while its `id` is not.
 
-    Known: inverted and faint lose nothing: an affine change of x undoes them. A linear model that was taught plain
-    digits reads few inverted ones.
+    Known: inverted and faint lose no information: an affine map of x undoes them. A linear model that was trained on
+    plain digits recognises few inverted ones.
 
     Returns:
         `x` float32 [10782, 1, 8, 8] in [0, 1], style by style; `label`, `style` (see `STYLES`), `group` (the image's id
@@ -180,18 +180,18 @@ def styles() -> Examples:
 
 
 def in_style(x: Tensor, style: Style) -> Tensor:
-    """Show images in a style.
+    """Apply a style to images.
 
     Args:
         x: float [N, channels, side, side] in [0, 1].
-        style: for all of them.
+        style: the style.
 
     Returns:
         As `x`.
     """
     if (style.degrees, style.shear, style.zoom) != (0.0, 0.0, 1.0):
         cos, sin = math.cos(math.radians(style.degrees)), math.sin(math.radians(style.degrees))
-        # From a place in the result back to that in x, with y down: shear after rotation after zoom, each undone.
+        # From a position in the result back to that in x, with y down: the inverse of shear after rotation after zoom.
         back = torch.tensor([[cos, cos * style.shear + sin, 0.0], [-sin, cos - sin * style.shear, 0.0]]) / style.zoom
         grid = F.affine_grid(back.to(x).expand(len(x), 2, 3), list(x.shape), align_corners=False)
         x = F.grid_sample(x, grid, align_corners=False)

@@ -1,4 +1,4 @@
-"""The real digits, arranged into other problems: bags, and a stream of tasks."""
+"""The real digits arranged into other problems: bags, and a stream of tasks."""
 
 import dataclasses
 import functools
@@ -11,7 +11,7 @@ from didact.worlds._chance import uniform
 from didact.worlds.digits.plain import digits
 
 BAG = 7
-"""Images in a bag, K: so many that about half of the bags have none of a class with a tenth of the images."""
+"""Images per bag, K: about half of the bags then have none of a class with a tenth of the images."""
 WITNESS = 9
 """The digit that makes a bag positive."""
 _POOL, _ROUNDS = 28, 4
@@ -69,10 +69,10 @@ def stream() -> Examples:
     Real: the images and their labels; see `digits`.
 
     Simulated: the order, that of split MNIST (Zenke, Poole and Ganguli 2017, "Continual learning through synaptic
-    intelligence"). The examples are sorted by `task_id`, and within a task by chance. Whoever trains on all of them at
-    once ignores the stream, and has what is usually taken for the upper bound.
+    intelligence"). The examples are sorted by `task_id`, and in random order within a task. Training on all of them at
+    once ignores the stream, and is the usual upper bound.
 
-    Known: task t has the classes 2t and 2t + 1, and 354 to 364 images. A learner that ends up knowing the last task
+    Known: task t has the classes 2t and 2t + 1, and 354 to 364 images. A learner that finally knows the last task
     alone gets about a fifth of all images right.
 
     Returns:
