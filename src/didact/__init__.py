@@ -1,6 +1,6 @@
 """Any student, taught by any teacher.
 
-The names below are imported when they are first used, so that `import didact` costs nothing.
+The names below are imported on first use, so that `import didact` is fast.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""What methods there are: found by their path, described without importing them.
+"""The catalogue of methods: found by their path, described without importing them.
 
 A method is a file `didact/methods/<family>/<name>.py` that holds a frozen dataclass `Config` and exactly one subclass
 of `didact.types.Method`. Nothing is registered. A user's own method is named by its module (`package.module`) or its
@@ -24,18 +24,18 @@ from didact.errors import ConfigError, nearest
 from didact.options import PACKAGE, Option, convert, lineage, parse, read_options
 
 METHODS = Path(__file__).parent / "methods"
-"""Where the methods live, one folder a family."""
+"""The folder of the methods, with one subfolder per family."""
 
 
 @dataclass(frozen=True)
 class MethodInfo:
-    """A method, as its file describes it; the file is imported when `config_type` or `method_type` is first read."""
+    """The description of a method; its file is imported when `config_type` or `method_type` is first read."""
 
     name: str
     family: str
-    """The folder it lies in; `yours` for a method from elsewhere."""
+    """Its folder; `yours` for a method from elsewhere."""
     module: str
-    """The importable name, or the file's path where it has none."""
+    """The importable name, or the file's path if it has none."""
     path: Path
     title: str
     """The first line of its docstring."""
@@ -45,17 +45,17 @@ class MethodInfo:
 
     @cached_property
     def claim(self) -> Claim | None:
-        """What it claims, read from its file without running it; None where it claims nothing."""
+        """Its claim, read from its file without running it; None if it has none."""
         return _read_claim(self.path)
 
     @cached_property
     def needs(self) -> tuple[str, ...]:
-        """What it works with beside a student, such as labels, a teacher or a verifier."""
+        """What it needs besides a student, such as labels, a teacher or a verifier."""
         return _read_needs(self.path)
 
     @cached_property
     def feed(self) -> Values:
-        """What it is fed, read from its file without running it: the feed's name as `kind`, and what is said of it."""
+        """Its feed, read from its file without running it: the feed's name as `kind`, and its fields."""
         return _read_feed(self.path)
 
     @cached_property
@@ -65,7 +65,7 @@ class MethodInfo:
 
     @cached_property
     def use(self) -> str:
-        """What flags a run of its material takes at least, such as those of the data."""
+        """The flags that a run of its material requires, such as those of the data."""
         path = PACKAGE / "materials" / self.material / "__init__.py"
         stated = [pair for node in parse(path)[1].body for pair in _assigned(node)] if path.exists() else []
         return next((ast.literal_eval(value) for name, value in stated if name == "USE"), "")
@@ -106,7 +106,7 @@ def names() -> tuple[str, ...]:
 
 
 def listing() -> tuple[MethodInfo, ...]:
-    """Every one of didact's methods, by family and name, without importing any."""
+    """All of didact's methods, by family and name, without importing any."""
     found = [
         _describe(path, name, path.parent.name, f"didact.methods.{path.parent.name}.{name}")
         for name, path in _paths().items()
@@ -118,13 +118,13 @@ def find(name: str) -> MethodInfo:
     """Find a method by its name, its importable module, or the path of its file.
 
     Args:
-        name: such as `distill`, `my_package.my_method` or `./my_method.py`; `-` and `_` are the same in a name.
+        name: such as `distill`, `my_package.my_method` or `./my_method.py`; `-` and `_` are equal in a name.
 
     Returns:
         Its description; nothing is imported yet.
 
     Raises:
-        ConfigError: There is no such method; the nearest names are offered.
+        ConfigError: there is no such method; the nearest names are suggested.
     """
     paths = _paths()
     plain = name.replace("-", "_")
@@ -146,7 +146,7 @@ def find(name: str) -> MethodInfo:
 
 
 def build_config(info: MethodInfo, options: Values) -> Any:
-    """Make a method's `Config` from options that may be words of a command line or values of a file.
+    """Build a method's `Config` from options of the command line or of a file.
 
     Args:
         info: the method.
@@ -156,7 +156,7 @@ def build_config(info: MethodInfo, options: Values) -> Any:
         An instance of the method's `Config`, checked by its own `__post_init__`.
 
     Raises:
-        ConfigError: An option is unknown, missing or cannot be converted, or `Config` refuses it.
+        ConfigError: an option is unknown, missing or cannot be converted, or `Config` refuses it.
     """
     config_type = info.config_type
     fields = {field.name: field for field in dataclasses.fields(config_type) if field.init}
@@ -172,7 +172,7 @@ def build_config(info: MethodInfo, options: Values) -> Any:
 
 @cache
 def _paths() -> dict[str, Path]:
-    """The files of didact's methods by name; two of one name would make it ambiguous."""
+    """The files of didact's methods by name, which must be unique."""
     found: dict[str, Path] = {}
     for path in sorted(METHODS.glob("*/*.py")):
         if path.name.startswith("_") or path.parent.name.startswith("_"):
@@ -206,7 +206,7 @@ def _read_claim(path: Path) -> Claim | None:
     """The `CLAIM` at the end of a method's file.
 
     Raises:
-        ConfigError: One of its arguments isn't written out, or the claim refuses them.
+        ConfigError: an argument is not a literal, or the claim refuses them.
     """
     for node in parse(path)[1].body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "CLAIM":
@@ -234,7 +234,7 @@ def _read_feed(path: Path) -> Document:
     """The `feed` that a method's class states.
 
     Raises:
-        ConfigError: It is something else than a feed with its fields written out.
+        ConfigError: it is not a feed with literal fields.
     """
     stated = ast.parse(_stated(path)["feed"], mode="eval").body
     kind = ast.unparse(stated.func).rpartition(".")[2] if isinstance(stated, ast.Call) else ""
@@ -274,7 +274,7 @@ def _materials() -> dict[str, str]:
 
 
 def _bodies(path: Path) -> list[list[ast.stmt]]:
-    """What stands in a method's class and in those that it extends, down to `Method`, nearest first."""
+    """The bodies of a method's class and of those that it extends, down to `Method`, nearest first."""
     for node in parse(path)[1].body:
         found = lineage(path, node.name) if isinstance(node, ast.ClassDef) else []
         if any(one.name == "Method" for _, one in found[1:]):
@@ -283,7 +283,7 @@ def _bodies(path: Path) -> list[list[ast.stmt]]:
 
 
 def _stated(path: Path) -> dict[str, str]:
-    """What a method's class says of itself: the expressions that its attributes are given."""
+    """The attributes of a method's class, as expressions."""
     return {name: value for body in reversed(_bodies(path)) for node in body for name, value in _assigned(node)}
 
 
@@ -313,21 +313,21 @@ def _is_init(node: ast.stmt) -> typing.TypeGuard[ast.FunctionDef]:
 
 
 def _required(arguments: ast.arguments) -> list[str]:
-    """The arguments without a default: what has one can be done without."""
+    """The arguments without a default; the others are optional."""
     plain = arguments.args[: len(arguments.args) - len(arguments.defaults)]
     named = [word for word, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if default is None]
     return [argument.arg for argument in (*plain, *named)]
 
 
 def _assigned(node: ast.stmt) -> list[tuple[str, str]]:
-    """The names that a statement assigns, and the expression."""
+    """The names that a statement assigns, each with the expression."""
     if isinstance(node, ast.AnnAssign) and node.value is not None:
         return [(ast.unparse(node.target), ast.unparse(node.value))]
     return [(ast.unparse(t), ast.unparse(node.value)) for t in node.targets] if isinstance(node, ast.Assign) else []
 
 
 def _module_path(name: str) -> Path:
-    """The file of an importable module; packages on the way to it are imported, it is not."""
+    """The file of an importable module; its parent packages are imported, the module is not."""
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):
@@ -345,7 +345,7 @@ def _import_file(path: Path) -> types.ModuleType:
     if spec is None or spec.loader is None:
         raise ConfigError(f"The method's file {path} cannot be imported as a module.")
     module = importlib.util.module_from_spec(spec)
-    # Dataclasses look their module up here while they are being made.
+    # Dataclasses look up their module here during their creation.
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module

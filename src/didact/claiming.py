@@ -1,7 +1,7 @@
-"""What a method claims: the paper's statement, made small enough to check in about a minute.
+"""The claim of a method: the paper's statement, small enough to check in about a minute.
 
-A method's file ends with `CLAIM = Claim(...)`. It is read without running the file, so that each of its arguments is
-written out: words, numbers, tuples and dictionaries of them.
+A method's file ends with `CLAIM = Claim(...)`. It is read without running the file, so that its arguments must be
+literals: strings, numbers, tuples and dictionaries of them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from didact.documents import Values
 from didact.errors import ConfigError, check_choice
 
 Verdict = Literal["replicated", "not replicated", "opposite"]
-"""What the seeds say of a claim."""
+"""The verdict of the seeds on a claim."""
 Axis = Literal[
     "labels",
     "teacher_calls",
@@ -24,9 +24,9 @@ Axis = Literal[
     "steps",
     "flops",
 ]
-"""What can be counted and held equal: fields of `didact.types.Cost`."""
+"""The axes that can be held equal: fields of `didact.types.Cost`."""
 SEEDS = tuple(range(100, 110))
-"""The seeds that a claim is reported on, unless it names others."""
+"""The default seeds of the report on a claim."""
 LEAST_SEEDS = 5
 _CLAIMS_OWN = ("data", "seed", "seeds", "metric", "reference", "baselines")
 _AXES = (
@@ -44,44 +44,44 @@ _AXES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """What a paper says of its method, as a comparison that can be run again.
+    """A paper's claim about its method, as a comparison that can be rerun.
 
     Raises:
-        ConfigError: An arm that is named is not there, there are too few seeds to report or they were tuned on, or a
-            part is missing; the message names the field.
+        ConfigError: a named arm is missing, there are too few seeds or they were used for tuning, or a part is missing;
+            the message names the field.
     """
 
     statement: str
-    """What the paper says, made small: one sentence that the comparison can show to be wrong."""
+    """The claim in small: one sentence that the comparison can falsify."""
     arms: Mapping[str, str | Values]
-    """By name, what `didact.compare` takes: `"supervised"`, `{"method": "distill", "teacher": "random"}`, or a baseline
-    such as `label_spreading` under its own name."""
+    """The arms by name, as `didact.compare` takes them: `"supervised"`, `{"method": "distill", "teacher": "random"}`,
+    or a baseline such as `label_spreading` under its own name."""
     method: str
-    """The arm that the statement is about."""
+    """The arm of the statement."""
     baseline: str
     """The arm that the paper beats."""
     cheap: str
-    """The arm that a sceptic would take instead; it may be the baseline."""
+    """The cheap alternative that a sceptic would choose; it may be the baseline."""
     settings: Values
-    """What all arms share, as `didact.compare` takes it: `labels`, `steps`, `student`, `teacher`."""
+    """The settings that all arms share, as `didact.compare` takes them: `labels`, `steps`, `student`, `teacher`."""
     equal: Axis
     """The axis of cost on which the method and its baseline spend the same."""
     shows: str
-    """Which part of the paper's mechanism the comparison shows."""
+    """The part of the paper's mechanism that the comparison shows."""
     omits: str
-    """What of the paper's setting it doesn't show."""
+    """The parts of the paper's setting that it doesn't show."""
     world: str = "digits"
     """The name of a world in `didact.worlds`."""
     metric: str = "accuracy"
-    """What is compared; whether more of it is better is known of each metric."""
+    """The metric that is compared; each metric has a known direction."""
     seeds: tuple[int, ...] = SEEDS
-    """The seeds that are reported, 5 or more."""
+    """The seeds of the report, 5 or more."""
     tuned_on: tuple[int, ...] = ()
-    """The seeds on which settings were chosen, which are never reported; none where every arm has its defaults."""
+    """The seeds on which settings were tuned, which are never reported; none if every arm has its defaults."""
     tuned: str = ""
-    """Which settings were chosen on those seeds, with the same effort for every arm."""
+    """The settings that were tuned on those seeds, with the same effort for every arm."""
     systems: tuple[str, ...] = ()
-    """Ids of the published systems that the method stands for."""
+    """The ids of the published systems that the method represents."""
 
     def __post_init__(self) -> None:
         for field in ("statement", "shows", "omits"):
@@ -106,7 +106,7 @@ class Claim:
         self.check_reported(self.seeds)
 
     def check_reported(self, seeds: Iterable[int]) -> None:
-        """Raise `ConfigError` where a seed is one that settings were chosen on."""
+        """Raise `ConfigError` if settings were tuned on one of the seeds."""
         used = sorted(set(self.tuned_on) & set(seeds))
         if used:
             raise ConfigError(
@@ -118,13 +118,13 @@ class Claim:
         """The verdict on an effect.
 
         Args:
-            low: lower end of the 95% interval of the method's metric less the baseline's, paired by seed.
+            low: lower end of the 95% interval of the method's metric minus the baseline's, paired by seed.
             high: its upper end.
-            higher_is_better: whether more of the metric is good.
+            higher_is_better: whether more of the metric is better.
 
         Returns:
-            `replicated` where the whole interval lies on the claimed side of zero, `opposite` where it lies on the
-            other side, else `not replicated`.
+            `replicated` if the whole interval is on the claimed side of zero, `opposite` if it is on the other side,
+            else `not replicated`.
         """
         if low <= 0 <= high:
             return "not replicated"

@@ -1,7 +1,7 @@
-"""Documents: names for what is nested in ways that its readers know, and the reading of JSON and TOML within limits.
+"""Documents: types of nested values, and reading of JSON and TOML within limits.
 
-Everything that didact reads as JSON or TOML may have been written elsewhere, so that it is read here: whatever is wrong
-with it is a `ValueError`, whose message says so in the place of a traceback from deep within a parser.
+JSON and TOML may come from elsewhere, so that didact reads all of it here: any problem is a `ValueError` with a clear
+message, instead of a traceback from deep within a parser.
 """
 
 import json
@@ -11,24 +11,24 @@ from pathlib import Path
 from typing import Any
 
 Document = dict[str, Any]
-"""What JSON holds as an object: strings, numbers, None, lists and further objects, by name."""
+"""A JSON object: strings, numbers, None, lists and further objects, by name."""
 Values = Mapping[str, Any]
-"""Values by name, of whatever kind each name wants; they are only read."""
+"""Read-only values by name, of any type."""
 State = dict[str, Any]
-"""What a checkpoint holds of a part: tensors, numbers, strings, None, and lists and string-keyed mappings of them."""
+"""The state of a part in a checkpoint: tensors, numbers, strings, None, and lists and string-keyed mappings of them."""
 
 MEBIBYTE = 1 << 20
 LARGEST = 64 * MEBIBYTE
-"""Bytes of a document, where its reader does not say otherwise."""
+"""The default limit of a document's size, in bytes."""
 DEEPEST = 100
-"""Levels of lists and objects in a document."""
+"""The limit of nested lists and objects in a document."""
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What a text says in JSON.
+    """Parse JSON.
 
     Raises:
-        ValueError: it is no JSON, or nested more than `DEEPEST` levels deep.
+        ValueError: it is not JSON, or nested more than `DEEPEST` levels deep.
     """
     try:
         return _shallow(json.loads(text))
@@ -37,14 +37,14 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def parse_toml(text: str) -> Document:
-    """What a text says in TOML.
+    """Parse TOML.
 
     Raises:
-        ValueError: it is no TOML, or nested more than `DEEPEST` levels deep.
+        ValueError: it is not TOML, or nested more than `DEEPEST` levels deep.
     """
     import tomllib
 
-    # The parser goes through a name of many parts once for each of them.
+    # The parser's time is quadratic in the number of parts of a dotted name.
     if re.search(rf"(?<![^\s.=])(?:[^\s.=]++\s*+\.\s*+){{{DEEPEST}}}", text):
         raise ValueError(f"it has a name of more than {DEEPEST} parts")
     try:
@@ -54,15 +54,15 @@ def parse_toml(text: str) -> Document:
 
 
 def read_text(path: Path, *, largest: int = LARGEST) -> str:
-    """The text of a file.
+    """Read a text file.
 
     Args:
         path: of a file in UTF-8.
-        largest: bytes that it may have.
+        largest: the limit of its size, in bytes.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is larger, or no text.
+        ValueError: it is larger, or not text.
     """
     with path.open("rb") as file:
         content = file.read(largest + 1)
@@ -72,12 +72,12 @@ def read_text(path: Path, *, largest: int = LARGEST) -> str:
 
 
 def read_json(path: Path, *, largest: int = LARGEST) -> Any:
-    """What a file says in JSON; see `read_text` and `parse_json` for what is raised."""
+    """Read a JSON file; see `read_text` and `parse_json` for errors."""
     return parse_json(read_text(path, largest=largest))
 
 
 def read_object(path: Path, *, largest: int = LARGEST) -> Document:
-    """The object that a file holds in JSON; a `ValueError` where it holds something else, see also `read_json`."""
+    """Read a JSON file with an object; raise `ValueError` for anything else, see also `read_json`."""
     found = read_json(path, largest=largest)
     if not isinstance(found, dict):
         raise ValueError(f"it holds a {type(found).__name__}, but must hold an object")
@@ -85,7 +85,7 @@ def read_object(path: Path, *, largest: int = LARGEST) -> Document:
 
 
 def _shallow(document: Any) -> Any:
-    """A document, refused where it is nested so deeply that whoever walks through it would break."""
+    """Return a document, or refuse it if it is nested so deeply that recursion over it would fail."""
     level = [document]
     for _ in range(DEEPEST):
         inner = (item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list))

@@ -1,6 +1,6 @@
-"""The few exceptions that didact raises on purpose, and the checks that raise them.
+"""didact's exceptions, and checks that raise them.
 
-Every message reads as a sentence: what is wrong, with the field and its value; what would work.
+Every message is a sentence: the problem, with the field and its value, and the remedy.
 """
 
 import difflib
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 
 class DidactError(Exception):
-    """Anything that didact refuses or gives up on; the command line prints it without a traceback."""
+    """The base class of didact's errors; the command line prints them without a traceback."""
 
 
 class ConfigError(DidactError, ValueError):
@@ -16,7 +16,7 @@ class ConfigError(DidactError, ValueError):
 
 
 class DataError(DidactError, ValueError):
-    """Data that cannot be learned from as it is."""
+    """Data that cannot be used as they are."""
 
 
 class TeacherError(DidactError, ValueError):
@@ -24,11 +24,11 @@ class TeacherError(DidactError, ValueError):
 
 
 class CheckpointError(DidactError):
-    """A checkpoint that is missing, broken or of another run."""
+    """A checkpoint that is missing, broken or from another run."""
 
 
 class RunError(DidactError):
-    """A run that cannot go on: its directory is in use, its disk is full, its loss is not finite."""
+    """A run that cannot continue: its directory is in use, its disk is full, its loss is not finite."""
 
 
 class TrustError(DidactError, ValueError):
@@ -36,21 +36,21 @@ class TrustError(DidactError, ValueError):
 
 
 class MissingExtraError(DidactError, ImportError):
-    """A part needs a package that is not installed; the message names the extra that brings it."""
+    """A part needs a package that is not installed; the message names the extra that installs it."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs the package {package!r}. Install it with: pip install 'didact[{extra}]'")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Say which known names are near a mistyped one, as the end of an error message.
+    """Suggest known names for a mistyped one, as the end of an error message.
 
     Args:
-        word: what was given.
-        known: the names that would work.
+        word: the given name.
+        known: the valid names.
 
     Returns:
-        A sentence: the nearest names where there are any, all of them otherwise.
+        A sentence: the nearest names if there are any, all of them otherwise.
     """
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
@@ -68,11 +68,11 @@ def check_range(
     below: float | None = None,
     at_most: float | None = None,
 ) -> None:
-    """Raise `ConfigError` unless a number lies within the bounds that are given.
+    """Raise `ConfigError` unless a number is within the given bounds.
 
     Args:
         field: the name of the option, for the message.
-        value: what was given; NaN never passes.
+        value: the number; NaN never passes.
         above: exclusive lower bound.
         at_least: inclusive lower bound.
         below: exclusive upper bound.
@@ -91,7 +91,7 @@ def check_range(
 
 
 def check_choice(field: str, value: str, known: Iterable[str]) -> None:
-    """Raise `ConfigError` unless a word is one of those known; the message offers the nearest."""
+    """Raise `ConfigError` unless a word is one of those known; the message suggests the nearest."""
     names = list(known)
     if value not in names:
         raise ConfigError(f"{field} is {value!r}, which is not known. {nearest(value, names)}")

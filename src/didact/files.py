@@ -1,8 +1,8 @@
-"""Files that are there whole or not at all, and that tell when they were altered.
+"""Atomic writes of files and directories, with checksums.
 
-A file is written under another name, flushed to the disk, and only then renamed. A file of tensors carries the checksum
-of its content, so that it can be moved; a directory holds the checksums of its files in `checksums.json`. They are
-compared when something is read: one changed bit is named and refused.
+A file is written under another name, flushed to the disk, and only then renamed. A file of tensors has the checksum of
+its content inside, so that it can be moved; a directory has the checksums of its files in `checksums.json`. They are
+verified on reading: a file with one changed bit is named and refused.
 """
 
 import contextlib
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MANIFEST = "checksums.json"
-"""The file in a directory that holds the checksums (SHA-256) of all others."""
+"""The file in a directory with the checksums (SHA-256) of all others."""
 _FACTS, _SUM = "didact", "checksum"
 
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Write a file, all of it or nothing; its folder is made where it is not there.
+    """Write a file atomically; its folder is created if missing.
 
     Args:
-        path: the file; replaced if it is there.
+        path: the file; replaced if it exists.
 
     Yields:
-        The path to write to, which is renamed once it lies on the disk.
+        The path to write to, which is renamed once the file is on the disk.
 
     Raises:
         OSError: the disk is full or not writable; what was there before is untouched.
@@ -53,14 +53,14 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def whole_directory(path: Path, *, replace: bool = True) -> Iterator[Path]:
-    """Write a directory with the checksums of its files, all of it or nothing.
+    """Write a directory atomically, with the checksums of its files.
 
     Args:
-        path: the directory; its parents are made.
-        replace: whether to put it in the place of one that is there; otherwise that one is kept.
+        path: the directory; its parents are created.
+        replace: whether to replace an existing one; otherwise that one is kept.
 
     Yields:
-        An empty directory to write into, which is renamed once it lies on the disk.
+        An empty directory to write into, which is renamed once its files are on the disk.
 
     Raises:
         OSError: the disk is full or not writable; what was there before is untouched.
@@ -84,10 +84,10 @@ def whole_directory(path: Path, *, replace: bool = True) -> Iterator[Path]:
 
 
 def check_directory(path: Path) -> None:
-    """Compare every file of a directory with its checksum.
+    """Verify every file of a directory by its checksum.
 
     Raises:
-        CheckpointError: a file is missing or not what was written; the message names it.
+        CheckpointError: a file is missing or was altered; the message names it.
     """
     try:
         for name, wanted in read_object(path / MANIFEST).items():
@@ -98,7 +98,7 @@ def check_directory(path: Path) -> None:
 
 
 def write_tensors(path: Path, tensors: "Mapping[str, Tensor]", facts: Values) -> None:
-    """Write tensors with what is to be known of them; equal content gives equal bytes.
+    """Write tensors and facts about them; equal content gives equal bytes.
 
     Args:
         path: a safetensors file.
@@ -113,7 +113,7 @@ def write_tensors(path: Path, tensors: "Mapping[str, Tensor]", facts: Values) ->
 
     kept = unshare(tensors)
     known = json.loads(json.dumps(facts))
-    # A single entry: safetensors writes several in an order that changes from call to call.
+    # A single entry: the order of several varies from call to call in safetensors.
     metadata = {_FACTS: json.dumps({**known, _SUM: _content(kept, known)})}
     with whole_file(path) as partial:
         try:
@@ -123,10 +123,10 @@ def write_tensors(path: Path, tensors: "Mapping[str, Tensor]", facts: Values) ->
 
 
 def read_tensors(path: Path) -> "tuple[dict[str, Tensor], Document]":
-    """Read back what `write_tensors` wrote: tensors by name, and facts.
+    """Read a file of `write_tensors`: tensors by name, and facts.
 
     Raises:
-        CheckpointError: it is missing, not of didact, or not what was written.
+        CheckpointError: it is missing, not from didact, or was altered.
     """
     from safetensors import safe_open
 
@@ -146,7 +146,7 @@ def read_tensors(path: Path) -> "tuple[dict[str, Tensor], Document]":
 
 
 def unshare(tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
-    """Contiguous CPU tensors, none sharing memory with another, as safetensors wants them."""
+    """Contiguous CPU tensors without shared memory, as safetensors requires."""
     seen: set[int] = set()
     apart: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
@@ -159,14 +159,14 @@ def unshare(tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
 
 
 def as_os_error(error: Exception, path: Path) -> OSError:
-    """What safetensors reports of a disk, as the error of the operating system that it was."""
+    """Convert an error of safetensors about a disk to the underlying `OSError`."""
     found = re.search(r"os error (\d+)", str(error))
     number = int(found[1]) if found else errno.EIO
     return OSError(number, os.strerror(number), str(path))
 
 
 def _content(tensors: "Mapping[str, Tensor]", facts: Values) -> str:
-    """The checksum of tensors and facts, whatever the order in which they come."""
+    """The checksum of tensors and facts, independent of their order."""
     import torch
 
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())

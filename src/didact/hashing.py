@@ -1,9 +1,9 @@
-"""Stable identities: 64-bit hashes of contents, and keyed hashes of ids that stand for chance.
+"""Stable ids: 64-bit hashes of contents, and keyed hashes of ids in place of random numbers.
 
-A content is hashed with BLAKE2b, once, while data are loaded. Whatever is "drawn" for an example afterwards (its split,
-whether it keeps its label) is a keyed hash of its id: a function of the id, the seed and a purpose, and so independent
-of the order and number of the other examples. That hash is the finaliser of SplitMix64 (Steele, Lea and Flood 2014),
-computed on int64 tensors, whose products wrap around modulo 2^64.
+Contents are hashed with BLAKE2b, once, while data are loaded. Later draws for an example (its split, whether it keeps
+its label) are keyed hashes of its id: functions of the id, the seed and a purpose, and so independent of the order and
+number of other examples. That hash is the finaliser of SplitMix64 (Steele, Lea and Flood 2014), computed on int64
+tensors, whose products wrap around modulo 2^64.
 """
 
 from collections.abc import Iterable
@@ -36,7 +36,7 @@ def of_strings(strings: Iterable[str]) -> Tensor:
 def of_rows(rows: Tensor | np.ndarray) -> Tensor:
     """Hash every row of an array by its bytes.
 
-    Zeros of either sign are the same, and so are all NaNs; the data type counts.
+    Zeros of either sign are equal, and so are all NaNs; different dtypes give different hashes.
 
     Args:
         rows: [N, ...], N rows of at least one element.
@@ -51,12 +51,12 @@ def of_rows(rows: Tensor | np.ndarray) -> Tensor:
 
 
 def keyed_hash(ids: Tensor, seed: int, purpose: str) -> Tensor:
-    """Hash ids with a key: another seed or purpose gives hashes that have nothing to do with these.
+    """Hash ids with a key: another seed or purpose gives independent hashes.
 
     Args:
         ids: int64, any shape.
         seed: any integer.
-        purpose: what the hash decides.
+        purpose: the purpose of the hash.
 
     Returns:
         int64, shaped as `ids`; uniform over the whole range for distinct ids.
@@ -71,12 +71,12 @@ def uniform(ids: Tensor, seed: int, purpose: str) -> Tensor:
 
 
 def logical_shift(bits: Tensor, by: int) -> Tensor:
-    """Shift int64 right by 1 to 63 and fill with zeros; torch's own shift of a signed number fills with its sign."""
+    """Shift int64 right by 1 to 63 and fill with zeros; torch's own shift of signed numbers fills with the sign bit."""
     return (bits >> by) & ((1 << (64 - by)) - 1)
 
 
 def mix(bits: Tensor) -> Tensor:
-    """The finaliser of SplitMix64: a bijection of int64 in which each bit of the input moves half of the output's."""
+    """The finaliser of SplitMix64: a bijection of int64 in which each input bit affects half of the output bits."""
     bits = (bits ^ logical_shift(bits, 30)) * (0xBF58476D1CE4E5B9 - 2**64)
     bits = (bits ^ logical_shift(bits, 27)) * (0x94D049BB133111EB - 2**64)
     return bits ^ logical_shift(bits, 31)

@@ -1,4 +1,4 @@
-"""Options: the fields of a frozen dataclass, read from its source without importing it, and set from words.
+"""Options: the fields of a frozen dataclass, read from its source without importing it, and converted from strings.
 
 The comment at the end of a field's line is its help on the command line.
 """
@@ -22,13 +22,13 @@ PACKAGE = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One field of a configuration, as its source text has it."""
+    """One field of a configuration, as source text."""
 
     name: str
     type: str
     """The annotation, such as `float` or `Literal["kl", "mse"]`."""
     default: str | None
-    """The default as an expression; None where a value must be given."""
+    """The default as an expression; None if a value is required."""
     help: str
     """The comment at the end of the field's line."""
 
@@ -38,11 +38,11 @@ def read_options(path: Path, class_name: str = "Config") -> tuple[Option, ...]:
 
     Args:
         path: the file.
-        class_name: the class at the file's top level, or one that it imports; a file without it has no options. What it
-            extends is read too.
+        class_name: the class at the file's top level, or one that it imports; a file without it has no options. Its
+            base classes are read too.
 
     Returns:
-        One option a field: those of the classes that it extends first, in the order of the source.
+        One option per field: those of base classes first, in the order of the source.
     """
     found: dict[str, Option] = {}
     for home, node in reversed(lineage(path, class_name)):
@@ -64,7 +64,7 @@ def _own_options(path: Path, node: ast.ClassDef) -> Iterator[Option]:
                 name=line.target.id,
                 type=ast.unparse(line.annotation),
                 default=None if line.value is None else ast.unparse(line.value),
-                # A formatter may put a long default, and its comment, into parentheses.
+                # A formatter may put a long default and its comment into parentheses.
                 help=" ".join(
                     comments[n] for n in range(line.lineno, (line.end_lineno or line.lineno) + 1) if n in comments
                 ),
@@ -72,14 +72,14 @@ def _own_options(path: Path, node: ast.ClassDef) -> Iterator[Option]:
 
 
 def lineage(path: Path, name: str) -> list[tuple[Path, ast.ClassDef]]:
-    """A class and those that it extends, with their files, nearest first; nothing is imported.
+    """A class and its base classes, with their files, nearest first; nothing is imported.
 
     Args:
         path: a file that defines or imports it.
         name: of the class, as that file writes it, such as `Config` or `grpo.Config`.
 
     Returns:
-        As far as their source can be found; none of a class that cannot.
+        Those whose source can be found; empty if that of the class cannot.
     """
     found = find_class(path, name)
     if found is None:
@@ -90,7 +90,7 @@ def lineage(path: Path, name: str) -> list[tuple[Path, ast.ClassDef]]:
 
 
 def find_class(path: Path, name: str) -> tuple[Path, ast.ClassDef] | None:
-    """Where a class is defined that a file names; None where its source cannot be found.
+    """Find the definition of a class that a file names; None if its source cannot be found.
 
     Args:
         path: a file that defines or imports it.
@@ -108,7 +108,7 @@ def find_class(path: Path, name: str) -> tuple[Path, ast.ClassDef] | None:
 
 
 def _meant(node: ast.stmt, head: str, rest: str) -> Iterator[tuple[str, str]]:
-    """The modules that an import may mean by a name, each with what is left to be found in it."""
+    """The modules that a name may refer to by an import, each with the remaining name to find in it."""
     if not isinstance(node, ast.Import | ast.ImportFrom):
         return
     for alias in node.names:
@@ -124,7 +124,7 @@ def _meant(node: ast.stmt, head: str, rest: str) -> Iterator[tuple[str, str]]:
 
 @cache
 def _file_of(module: str) -> Path | None:
-    """The file of a module; neither it nor the packages on the way to it are imported."""
+    """The file of a module; neither it nor its parent packages are imported."""
     first, *parts = module.split(".")
     try:
         spec = importlib.util.find_spec(first)
@@ -140,18 +140,18 @@ def _file_of(module: str) -> Path | None:
 
 
 def convert(option: str, value: object, annotation: object) -> Any:
-    """Make a value fit an annotation.
+    """Convert a value to the type of an annotation.
 
     Args:
         option: its name, for the message.
-        value: a string of a command line, or a value from TOML, JSON or Python.
+        value: a string of the command line, or a value from TOML, JSON or Python.
         annotation: a type: `int`, `float`, `bool`, `str`, a `Literal`, a tuple, a mapping, or a union of them.
 
     Returns:
-        The value as the annotation wants it.
+        The converted value.
 
     Raises:
-        ConfigError: It cannot be converted; the message says what would work.
+        ConfigError: it cannot be converted; the message states valid values.
     """
     origin = typing.get_origin(annotation)
     if annotation is Any:
@@ -176,7 +176,7 @@ def convert(option: str, value: object, annotation: object) -> Any:
 
 
 def parse(path: Path) -> tuple[str, ast.Module]:
-    """Read a Python file, and parse it without running it; `ConfigError` where it cannot be."""
+    """Read a Python file, and parse it without running it; raise `ConfigError` if that fails."""
     try:
         modified = path.stat().st_mtime_ns
         if path not in _PARSED or _PARSED[path][0] != modified:
@@ -188,7 +188,7 @@ def parse(path: Path) -> tuple[str, ast.Module]:
 
 
 _PARSED: dict[Path, tuple[int, str, ast.Module]] = {}
-"""What was parsed, with when its file was changed."""
+"""Parsed files, with their times of modification."""
 
 
 def _boolean(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""Being stopped: by Ctrl-C, by a request to terminate or by a terminal that is closed, each time in the same way."""
+"""Signals that stop a run: Ctrl-C, a request to terminate and a closed terminal, all handled in the same way."""
 
 import contextlib
 import errno
@@ -12,18 +12,18 @@ from typing import TextIO, cast
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 IMPATIENCE = 1.0
-"""Seconds after the first signal from which another Ctrl-C is not a copy of it: torchrun passes each one on."""
+"""Seconds after the first signal within which another Ctrl-C is a copy of it, which torchrun forwards."""
 
 _received: list[int] = []
-"""The signals of this process that asked to stop, since its `command` began."""
+"""The stop signals that this process received since its `command` started."""
 
 
 @contextlib.contextmanager
 def stop_requested() -> Iterator[threading.Event]:
-    """An event that is set by the first of `SIGNALS`, for a loop that ends itself.
+    """A context with an event that the first of `SIGNALS` sets, for a loop that ends itself.
 
-    A second Ctrl-C is not waited for: it raises `KeyboardInterrupt`. A hangup comes from the shell and from the kernel,
-    so that a second one changes nothing.
+    A second Ctrl-C raises `KeyboardInterrupt` at once. A hangup comes from both the shell and the kernel, so that a
+    second one has no effect.
     """
     event, since = threading.Event(), [0.0]
 
@@ -43,7 +43,7 @@ def stop_requested() -> Iterator[threading.Event]:
 def command() -> Iterator[None]:
     """Raise `KeyboardInterrupt` for each of `SIGNALS`, as for Ctrl-C, and quieten output after a hangup.
 
-    After the first signal only Ctrl-C raises again, so that what is written on the way out gets written.
+    After the first signal only Ctrl-C raises again, so that final writes are completed.
     """
     _received.clear()
 
@@ -63,7 +63,7 @@ def command() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _handled(handler: Callable[[int, object], None]) -> Iterator[None]:
-    """Handles the signals that are not ignored, as `nohup` has a hangup ignored."""
+    """Handle the signals that are not ignored; `nohup`, for instance, ignores a hangup."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -98,12 +98,12 @@ class _Lasting:
         except OSError as error:
             if error.errno not in self.lost:
                 raise
-            # What is buffered would fail again when the interpreter ends.
+            # Buffered output would fail again when the interpreter ends.
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.stream.fileno())
             os.close(nowhere)
 
 
 def quiet_after_hangup(stream: TextIO) -> TextIO:
-    """A stream that goes on silently when nobody can read it any more: its terminal is closed, or its pipe."""
+    """A stream that discards output once its terminal or pipe is closed."""
     return cast("TextIO", _Lasting(stream))

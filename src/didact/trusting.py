@@ -1,8 +1,8 @@
-"""What a file may ask for: data, but no code and no download, unless the user trusts it by name.
+"""Trust in files: a file may request data, but no code and no download, unless the user trusts it by name.
 
-What is typed on the command line, or given from Python, may name code (`package.module:factory`, a method's file) and
-downloads (`hf:NAME`). While something runs that a file has asked for, `untrusted` is in force, and whatever is about to
-import or to download calls `check` first. So no grammar of specs has to be read twice.
+Arguments of the command line or of Python may name code (`package.module:factory`, a method's file) and downloads
+(`hf:NAME`). Requests of a file are processed inside `untrusted`, and every function that imports or downloads by name
+calls `check` first. Specs therefore need not be parsed twice.
 """
 
 import contextlib
@@ -26,12 +26,12 @@ _ASKING: ContextVar[_Asking | None] = ContextVar("_ASKING", default=None)
 
 @contextlib.contextmanager
 def untrusted(file: str | Path, trusted: Iterable[str] = ()) -> Iterator[None]:
-    """Refuse code and downloads for as long as this lasts, since a file asks for what is done.
+    """A context in which code and downloads are refused, since a file requests them.
 
     Args:
         file: the file or directory, for messages.
-        trusted: what the user named himself: names as in `check`, or whole specs that hold them, such as
-            `noisy:0.3:package.module:factory`. What is trusted around this stays trusted.
+        trusted: the names that the user trusts, as in `check`, or whole specs that contain them, such as
+            `noisy:0.3:package.module:factory`. Names that an outer context trusts stay trusted.
     """
     outer = _ASKING.get()
     token = _ASKING.set(_Asking(str(file), (*trusted, *(outer.trusted if outer else ()))))
@@ -42,14 +42,14 @@ def untrusted(file: str | Path, trusted: Iterable[str] = ()) -> Iterator[None]:
 
 
 def check(name: str, what: str) -> None:
-    """Refuse what a file asks for; whatever imports or downloads by a name calls this first.
+    """Refuse code or a download that a file requests; every import or download by name calls this first.
 
     Args:
-        name: exactly as the file has it: `package.module:factory`, `method.py`, `hf:NAME`.
-        what: `code`, where it is about to be run, or `download`.
+        name: exactly as in the file: `package.module:factory`, `method.py`, `hf:NAME`.
+        what: `code` or `download`.
 
     Raises:
-        TrustError: a file asks for it, and the user did not name it.
+        TrustError: a file requests it, and the user did not name it.
     """
     asking = _ASKING.get()
     if asking is None or any(_holds(given, name) for given in asking.trusted):
@@ -62,5 +62,5 @@ def check(name: str, what: str) -> None:
 
 
 def _holds(given: str, name: str) -> bool:
-    """Whether what the user gave is a name, or a spec with that name as one of its parts."""
+    """Whether a trusted string is a name, or a spec with that name as one of its parts."""
     return re.search(rf"(?:^|[:+*,=(\s]){re.escape(name)}(?:$|[+,)\s])", given) is not None
