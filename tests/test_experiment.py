@@ -300,7 +300,11 @@ def test_what_a_teacher_said_before_it_was_trained_is_forgotten():
             ConfigError,
             "rate is 2.0, but must be at least 0 and at most 1",
         ),
-        ({"method": "fitnet", "teacher": "random"}, TeacherError, "Features 'hidden' were asked of a random teacher"),
+        (
+            {"method": "fitnet", "teacher": "random"},
+            TeacherError,
+            "'hidden' were requested from a random teacher",
+        ),
         ({"method": "fitnet", "teacher": "mlp:6", "options": {"teacher_tap": "nope"}}, ConfigError, "tap is 'nope'"),
     ],
 )

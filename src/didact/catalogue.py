@@ -50,7 +50,7 @@ class MethodInfo:
 
     @cached_property
     def needs(self) -> tuple[str, ...]:
-        """What it needs besides a student, such as labels, a teacher or a verifier."""
+        """Its requirements besides a student, such as labels, a teacher or a verifier."""
         return _read_needs(self.path)
 
     @cached_property

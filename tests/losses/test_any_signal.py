@@ -127,7 +127,7 @@ def test_tokens_that_a_teacher_lacks_are_as_unlikely_as_can_be():
     found = signal_log_probs(signal, targets)
     assert found[-1] == LOG_FLOOR
     assert (found[:-1] > -20).all()
-    with pytest.raises(TeacherError, match="nobody can tell how many tokens"):
+    with pytest.raises(TeacherError, match="does not determine the number of tokens"):
         signal_log_probs(keep_top(signal, 2), targets)
 
 

@@ -281,7 +281,7 @@ def test_trust_reaches_every_term(half):
 
 @pytest.mark.parametrize(("method", "config"), FEATURE_METHODS)
 def test_a_teacher_without_features_is_refused_before_training(method, config, images):
-    with pytest.raises(TeacherError, match=r"a random teacher, which shows none; a frozen module"):
+    with pytest.raises(TeacherError, match=r"a random teacher, which has none; a frozen module"):
         method(config(), ModuleLearner(convolutional(2, 1)), RandomTeacher(3), images)
 
 

@@ -123,7 +123,7 @@ def test_few_or_missing_labels_tell_nothing():
     assert "'b', 'a'" in str(suspicious_order(swapped, labels, ["a", "b"]))
     assert suspicious_order(swapped[:2], labels[:2], ["a", "b"]) is None
     assert suspicious_order(swapped, torch.full((20,), IGNORE), ["a", "b"]) is None
-    with pytest.raises(TeacherError, match=r"answers with 2 classes, but the data have 3: 'a', 'b', 'c'"):
+    with pytest.raises(TeacherError, match=r"predicts 2 classes, but the data have 3: 'a', 'b', 'c'"):
         suspicious_order(swapped, labels, ["a", "b", "c"])
 
 

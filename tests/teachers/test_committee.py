@@ -190,13 +190,13 @@ def test_combinations_that_cannot_work_are_refused():
         Committee(two, weights="confidense")
     with pytest.raises(ConfigError, match="space is 'logits'"):
         Committee(two, space="logits")
-    with pytest.raises(TeacherError, match=r"answer with \[3, 4\] classes"):
+    with pytest.raises(TeacherError, match=r"have \[3, 4\] classes"):
         Committee([RandomTeacher(3), RandomTeacher(4)]).signal(batch())
-    with pytest.raises(TeacherError, match="hard labels, from which nobody can tell how many"):
+    with pytest.raises(TeacherError, match="hard labels, which do not determine the number"):
         Committee([Says(Labels(labels=torch.tensor([0, 1])))]).signal(batch()).log_softmax()
     with pytest.raises(TeacherError, match="weights is 'skill', but no member says how many classes there are"):
         Committee([Says(Labels(labels=torch.tensor([0, 1])))], weights="skill", accuracies=[0.9]).signal(batch())
-    with pytest.raises(TeacherError, match="answers with Features, which holds no probabilities"):
+    with pytest.raises(TeacherError, match="gives Features, which holds no probabilities"):
         Committee([Says(Features(features={"a": torch.zeros(2, 1)}))]).signal(batch())
 
 

@@ -159,7 +159,7 @@ def test_answers_that_are_no_answer_are_refused():
 
     with pytest.raises(TeacherError, match="not finite"):
         EstimatorTeacher(Odd(np.full((2, 3), np.nan)), classes=CLASSES).signal(batch(np.zeros((2, 1))))
-    with pytest.raises(TeacherError, match="answers with 2 classes, but the data have 3"):
+    with pytest.raises(TeacherError, match="predicts 2 classes, but the data have 3"):
         EstimatorTeacher(Odd(np.full((2, 2), 0.5)), classes=CLASSES).signal(batch(np.zeros((2, 1))))
 
 

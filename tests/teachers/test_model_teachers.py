@@ -70,7 +70,7 @@ def test_frozen_teacher_brings_its_classes_into_the_data_order():
     assert torch.equal(signal.logits, torch.stack([own[:, 2], own[:, 0], own[:, 1]], 1))
     with pytest.raises(TeacherError, match="no permutation"):
         FrozenTeacher(net(), order=torch.tensor([0, 0, 1]))
-    with pytest.raises(TeacherError, match="answers with 3 classes, but its order names 4"):
+    with pytest.raises(TeacherError, match="has 3 classes, but its order has 4"):
         FrozenTeacher(net(), order=torch.tensor([1, 0, 2, 3])).signal(batch())
 
 
@@ -103,7 +103,7 @@ def test_a_teacher_with_one_output_gives_targets():
 
 
 def test_a_teacher_without_features_says_which_kinds_have_them():
-    with pytest.raises(TeacherError, match=r"'conv'.*a random teacher, which shows none; a frozen module"):
+    with pytest.raises(TeacherError, match=r"'conv'.*a random teacher, which has none; a frozen module"):
         RandomTeacher(3).tap("conv")
     assert RandomTeacher(3).candidates() == []
 

@@ -161,7 +161,7 @@ def test_the_output_is_found_by_name_or_shape(tmp_path):
         tmp_path, nodes, [("x", FLOAT, [None, 2])], [*outputs[:1], ("other", FLOAT, [None, 2])], [("w", weight)]
     )
     with pytest.raises(
-        TeacherError, match=r"the outputs hidden, other, of which 2 could be the answer\. Name one as output="
+        TeacherError, match=r"the outputs hidden, other, of which 2 could be the prediction\. Name one as output="
     ):
         OnnxTeacher(path, classes=["a", "b"])
 
@@ -203,7 +203,7 @@ def test_class_names_in_the_metadata_are_aligned(tmp_path):
 
 def test_what_does_not_fit_is_refused(tmp_path):
     weight = np.ones((2, 3), "f4")
-    with pytest.raises(TeacherError, match="An ONNX model answers with 3 classes"):
+    with pytest.raises(TeacherError, match="An ONNX model predicts 3 classes"):
         OnnxTeacher(linear(tmp_path, weight), classes=["a", "b"])
     path = linear(tmp_path, weight, inputs=("x", FLOAT, [1, 2]))
     with pytest.raises(

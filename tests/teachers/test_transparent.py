@@ -28,5 +28,5 @@ def test_gradients_flow_into_what_it_sees_and_not_into_its_weights():
 
 
 def test_a_teacher_without_a_model_is_refused():
-    with pytest.raises(TeacherError, match="whose answers have no gradient"):
+    with pytest.raises(TeacherError, match="whose signals have no gradient"):
         TransparentTeacher(RandomTeacher(3))

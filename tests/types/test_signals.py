@@ -183,7 +183,7 @@ def test_the_tail_is_spread_over_what_is_not_named():
     np.testing.assert_allclose(kept.log_softmax(outcomes=6).exp(), [[0.05, 0.3, 0.05, 0.05, 0.5, 0.05]], rtol=1e-5)
     fewer = np.array([0.2 / 3, 0.3, 0.2 / 3, 0.2 / 3])
     np.testing.assert_allclose(kept.log_softmax(outcomes=4).exp()[0], fewer / fewer.sum(), rtol=1e-5)
-    with pytest.raises(TeacherError, match=r"likeliest outcomes only.*how many classes or tokens"):
+    with pytest.raises(TeacherError, match=r"likeliest outcomes only.*number of classes or tokens"):
         kept.scores()
     with pytest.raises(TeacherError, match="names the likeliest outcome alone"):
         demote(keep_top(kept, 1))

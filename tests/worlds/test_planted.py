@@ -126,7 +126,7 @@ def test_what_cannot_be_had_is_refused():
         PlantedTeacher(mixture, favourite=4)
     with pytest.raises(ConfigError, match="preference is nan"):
         PlantedTeacher(mixture, preference=math.nan)
-    with pytest.raises(TeacherError, match="'conv' were asked of a planted teacher"):
+    with pytest.raises(TeacherError, match="'conv' were requested from a planted teacher"):
         PlantedTeacher(mixture).tap("conv")
 
 

@@ -68,7 +68,7 @@ class CausalLearner(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.module.parameters()).device
 
     def candidates(self) -> list[str]:
@@ -159,7 +159,7 @@ def load_causal(name: str, dtype: torch.dtype = torch.float32) -> CausalLearner:
     return CausalLearner(module, _tokenizer(name), config=f"hf:{name}")
 
 
-def load_adapted(name: str, rank: int, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> CausalLearner:
+def load_with_adapters(name: str, rank: int, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> CausalLearner:
     """Load a causal language model, and add adapters, which alone are trained.
 
     Args:

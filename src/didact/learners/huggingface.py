@@ -253,7 +253,7 @@ def _load(name: str, modality: str, changes: Document) -> tuple[Any, Any]:
     missing = sorted(info["missing_keys"])
     if missing and not changes:
         raise ConfigError(
-            f"The model {name!r} lacks weights of a classifier ({', '.join(missing[:3])}), so that it would answer at "
+            f"The model {name!r} lacks weights of a classifier ({', '.join(missing[:3])}), so that it would predict at "
             "random; give a model that was fine-tuned for classification."
         )
     if modality == "text" and model.config.pad_token_id is None:

@@ -76,7 +76,7 @@ class ByteTokens:
         return [1, *self.encode(plain_chat(question.messages) if question.messages else question.prompt)]
 
     def completion(self, text: str) -> list[int]:
-        """The ids of a whole answer, with `eos` at its end."""
+        """The ids of a whole completion, with `eos` at its end."""
         return [*self.encode(text), self.eos]
 
 
@@ -184,7 +184,7 @@ class HubTokens:
             ) from error
 
     def completion(self, text: str) -> list[int]:
-        """The ids of a whole answer, with `eos` at its end."""
+        """The ids of a whole completion, with `eos` at its end."""
         return [*self.encode(text), self.eos]
 
     def save(self, directory: str | Path) -> None:

@@ -244,7 +244,7 @@ class Engine:
 
     def shared_gradients(self, batch: Batch) -> Terms:
         """Compute the loss of this process's rows, and the gradient of all."""
-        with autocast(self.loop.precision, self.device), self.ledger.summed(self.place):
+        with autocast(self.loop.precision, self.device), self.ledger.gather_charges(self.place):
             terms = self.method.loss(mine := self.place.mine(batch))
         rows = (mine.size, batch.size if self.method.feed.coupled else mine.size) if self.uses_feedback else ()
         whole = reduce_terms(terms, self.place, rows)

@@ -35,7 +35,7 @@ class SignalCache:
 
     @property
     def occupancy(self) -> int:
-        """How many of them have a signal; waits for the device."""
+        """The number of ids with a signal; waits for the device."""
         return 0 if self._table is None else int(self._table.seen.sum())
 
     def clear(self) -> None:

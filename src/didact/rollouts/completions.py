@@ -37,7 +37,7 @@ class Completions:
         rows = zip(self.tokens.tolist(), self.lengths.tolist(), strict=True)
         return tuple(self.decode(tokens[:length]) for tokens, length in rows)
 
-    def collected(self, place: Place) -> "Completions":
+    def gather(self, place: Place) -> "Completions":
         """The completions of all processes' prompts, those of the first process first."""
         mine = (self.tokens, self.lengths, self.log_probs, self.finished, self.read, self.written)
         tokens, lengths, log_probs, finished, read, written = zip(*place.gather_objects(mine), strict=True)

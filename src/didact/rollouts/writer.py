@@ -104,7 +104,7 @@ class Writer:
         if not 1 < self.place.size <= len(prompts):
             return sampler.sample(prompts, ids, visit=visit)
         found = sampler.sample(self.place.shard(prompts), self.place.shard(ids), visit=visit)
-        return found.collected(self.place)
+        return found.gather(self.place)
 
     def _sampler(self, model: Any, samples: int) -> Sampler:
         key = (id(model), samples)
@@ -151,7 +151,7 @@ class Writer:
         reward = self.rewards(rollouts.texts, rollouts.questions, lengths)
         seen = {"reward": reward.value, "trust": _trust(reward)}
         if self.truth is not None:
-            truth = self._judged(self.truth, rollouts.texts, rollouts.questions, lengths)
+            truth = self._rewards_by(self.truth, rollouts.texts, rollouts.questions, lengths)
             known = _trust(truth) > 0
             # Abstentions do not affect the mean.
             seen["truth"] = torch.where(known, truth.value, truth.value[known].mean().nan_to_num())
@@ -172,7 +172,7 @@ class Writer:
         if self.verifier is None:
             raise ConfigError("verifier is None, but rollouts are to be rewarded; give one, such as exact or numeric.")
         self.read([question for question in questions if self.verifier.reads(question)])
-        return self._judged(self.verifier, texts, questions, lengths)
+        return self._rewards_by(self.verifier, texts, questions, lengths)
 
     def read(self, questions: Sequence[Question]) -> None:
         """Charge the labels of questions (their answers or completions) that are trained on."""
@@ -187,7 +187,7 @@ class Writer:
         self.read(questions)
         return [completion_of(question) for question in questions]
 
-    def _judged(
+    def _rewards_by(
         self, verifier: Verifier, texts: Sequence[str], questions: Sequence[Question], lengths: Tensor
     ) -> Reward:
         """The rewards by a verifier; the completions are divided among processes if there are enough."""

@@ -68,8 +68,8 @@ class BaseTeacher:
             TeacherError: this kind of teacher has no features.
         """
         raise TeacherError(
-            f"Features {', '.join(map(repr, names)) or '(none named)'} were asked of {self.kind}, which shows none; a "
-            "frozen module, a didact run, a Hugging Face model, an average of the learner or a peer has features."
+            f"Features {', '.join(map(repr, names)) or '(none named)'} were requested from {self.kind}, which has "
+            "none; a frozen module, a didact run, a Hugging Face model, an average of the learner or a peer has some."
         )
 
     def candidates(self) -> list[str]:
@@ -254,7 +254,7 @@ def reorder(scores: Tensor, order: Tensor | None) -> Tensor:
         return scores
     if scores.shape[-1] != order.numel():
         raise TeacherError(
-            f"The teacher answers with {scores.shape[-1]} classes, but its order names {order.numel()}; "
+            f"The teacher has {scores.shape[-1]} classes, but its order has {order.numel()}; "
             "align(own_classes, data_classes) makes one that fits."
         )
     return scores.index_select(-1, order.to(scores.device))

@@ -48,12 +48,12 @@ class CachedTeacher(WrappingTeacher):
         for looked_at in (view, getattr(teacher, "view", None)):
             if looked_at in names:
                 raise ConfigError(
-                    f"view is {looked_at!r}, which is augmented anew each time, so that its answers can't be cached. "
+                    f"view is {looked_at!r}, which is augmented anew each time, so that its signals can't be cached. "
                     "Let the teacher look at the plain inputs, or leave out the cache."
                 )
         if not getattr(teacher, "frozen", True):
             raise ConfigError(
-                f"teacher is a {type(teacher).__name__}, which changes while teaching, so that its answers can't be "
+                f"teacher is a {type(teacher).__name__}, which changes while teaching, so that its signals can't be "
                 "cached. Cache a frozen teacher, or leave out the cache."
             )
         self.cache = cache

@@ -60,7 +60,7 @@ def check_count(count: int, classes: Sequence[object], kind: str) -> None:
     """
     if count != len(classes):
         raise TeacherError(
-            f"{kind[:1].upper()}{kind[1:]} answers with {count} classes, but the data have {len(classes)}: "
+            f"{kind[:1].upper()}{kind[1:]} predicts {count} classes, but the data have {len(classes)}: "
             f"{_listed([str(c) for c in classes])}. Give a teacher of these classes."
         )
 

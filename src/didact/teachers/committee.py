@@ -97,7 +97,7 @@ class Committee(BaseTeacher):
             return self._mean_target(signals)
         counts = {count for signal in signals if (count := signal.outcomes) is not None}
         if len(counts) > 1 and len(signals[0].shape) == 1:
-            raise TeacherError(f"The committee's members answer with {sorted(counts)} classes; all must have the same.")
+            raise TeacherError(f"The committee's members have {sorted(counts)} classes; all must have the same.")
         classes = next(iter(counts), self.classes)
         return mix(
             [densify(signal, classes) for signal in signals],
@@ -118,8 +118,8 @@ class Committee(BaseTeacher):
         targets = [signal for signal in signals if isinstance(signal, Labels) and signal.is_target]
         if self.weights in ("confidence", "skill") or len(targets) < len(signals):
             raise TeacherError(
-                f"The committee's members answer with targets of a regression, and weights is {self.weights!r}; over a "
-                "regression every member must answer with targets, and weights must be 'equal' or a list."
+                f"The committee's members give regression targets, and weights is {self.weights!r}; over a "
+                "regression every member must give targets, and weights must be 'equal' or a list."
             )
         return mix_targets(targets, self._shares(None))
 

@@ -52,7 +52,7 @@ class EstimatorTeacher(BaseTeacher):
         if task == "classification" and getattr(estimator, "classes_", None) is not None:
             own = estimator.classes_
             if isinstance(own, list) and own and isinstance(own[0], np.ndarray):
-                raise TeacherError("The estimator answers several targets at once; fit one on a single target.")
+                raise TeacherError("The estimator predicts several targets at once; fit one on a single target.")
             self._order = align(np.asarray(own).tolist(), classes)
         self._names = [str(name) for name in getattr(estimator, "feature_names_in_", ())]
         if self._names:
@@ -111,7 +111,7 @@ class EstimatorTeacher(BaseTeacher):
 
     def _checked(self, answer: Any, size: int) -> np.ndarray:
         if isinstance(answer, list):
-            raise TeacherError("The estimator answers several targets at once; fit one on a single target.")
+            raise TeacherError("The estimator predicts several targets at once; fit one on a single target.")
         answer = np.asarray(answer)
         if self.task == "regression":
             answer = answer.reshape(size, -1)

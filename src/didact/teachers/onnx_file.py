@@ -124,7 +124,7 @@ class OnnxTeacher(BaseTeacher):
     def _targets(self, answer: Tensor, size: int) -> Tensor:
         if answer.numel() != size:
             raise TeacherError(
-                f"{self.path} answers {list(answer.shape)} to a batch of {size}; a regression needs one number each."
+                f"{self.path} predicts {list(answer.shape)} for a batch of {size}; a regression needs one number each."
             )
         return answer.reshape(size)
 
@@ -188,7 +188,7 @@ class OnnxTeacher(BaseTeacher):
             numbers = [part for part in numbers if len(part.shape or ()) == 2]
         if len(numbers) != 1:
             raise TeacherError(
-                f"{self.path} has the outputs {known}, of which {len(numbers)} could be the answer. Name one as "
+                f"{self.path} has the outputs {known}, of which {len(numbers)} could be the prediction. Name one as "
                 "output=, or export the model with one of shape [B, classes] named 'logits' or 'probabilities'."
             )
         return numbers[0]

@@ -22,7 +22,7 @@ class TransparentTeacher(ModelTeacher):
         inside = unwrap(teacher)
         if not isinstance(inside, ModelTeacher):
             raise TeacherError(
-                f"The teacher is {getattr(inside, 'kind', type(inside).__name__)}, whose answers have no gradient; "
+                f"The teacher is {getattr(inside, 'kind', type(inside).__name__)}, whose signals have no gradient; "
                 "this method needs a model: a spec such as cnn:16,32, the directory of a run, hf:DIR, or an nn.Module."
             )
         super().__init__(inside.learner, view=inside.view, order=inside._order)

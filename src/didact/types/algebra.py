@@ -17,7 +17,7 @@ from didact.types.scores import Space, demote_top, log_probs_of, mix_log_probs, 
 from didact.types.signals import Derived, Features, Labels, Logits, Signal, TopK
 
 CHUNK = 2**24
-"""How many scores `keep_top` computes at once."""
+"""The number of scores that `keep_top` computes at once."""
 _TENSORS = {kind.__name__: kind for kind in (Logits, Labels, TopK, Features)}
 """The kinds of signal that consist of tensors alone."""
 
@@ -84,7 +84,7 @@ def add_noise(signal: Signal, where: Tensor, draw: Tensor) -> Signal:
         draw: float [...] in [0, 1), which selects the other outcome; all are equally likely.
 
     Raises:
-        TeacherError: the signal says nothing about classes or tokens.
+        TeacherError: the signal has no probabilities of classes or tokens.
     """
     return _with_scores(signal, swap_top, where, draw)
 
@@ -98,7 +98,7 @@ def demote(signal: Signal, strength: float = 1.0) -> Signal:
         strength: the share, in (0, 1].
 
     Raises:
-        TeacherError: the signal says nothing about classes or tokens.
+        TeacherError: the signal has no probabilities of classes or tokens.
     """
     if isinstance(signal, TopK):
         return _with_scores(signal, partial(demote_top, strength=strength))
@@ -134,7 +134,7 @@ def keep_top(signal: Signal, top_k: int) -> TopK:
         top_k: K, at least 1; all outcomes where there are fewer.
 
     Raises:
-        TeacherError: the signal says nothing about classes or tokens.
+        TeacherError: the signal has no probabilities of classes or tokens.
     """
     check_range("top_k", top_k, at_least=1)
     if isinstance(signal, TopK):
@@ -172,7 +172,7 @@ def to_tensors(signal: Signal) -> dict[str, Tensor]:
     """
     if type(signal).__name__ not in _TENSORS:
         raise TeacherError(
-            f"The teacher answers with {type(signal).__name__}, which can't be stored as it is; store its likeliest "
+            f"The teacher gives {type(signal).__name__}, which can't be stored as it is; store its likeliest "
             "outcomes (keep_top)."
         )
     found = dict[str, Tensor]()

@@ -140,7 +140,7 @@ class Ledger:
         self.charge("labels", amount, by)
 
     @contextmanager
-    def summed(self, place: Place) -> Iterator[None]:
+    def gather_charges(self, place: Place) -> Iterator[None]:
         """Record, in every process, the charges of all of them in this context, since each queries for its own rows."""
         self._held = held = []
         try:

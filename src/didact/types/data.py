@@ -27,7 +27,7 @@ class Column:
 
     @property
     def width(self) -> int:
-        """How many columns of `x` it occupies."""
+        """The number of its columns in `x`."""
         return len(self.categories) or 1
 
 
@@ -50,7 +50,7 @@ class Examples:
     vocabulary: int = 0
     """For text: the size of the vocabulary, V; 0 otherwise."""
     name: str = ""
-    """Where they came from, for people."""
+    """Their source, for display."""
 
     @property
     def size(self) -> int:
@@ -113,7 +113,7 @@ class Questions(Sequence[Question]):
 
     items: tuple[Question, ...]
     name: str = ""
-    """Where they came from, for people."""
+    """Their source, for display."""
     verifier: str = ""
     """The spec of the verifier that is used by default; empty where there is none."""
 

@@ -84,7 +84,7 @@ class RolloutFeed:
     material: ClassVar[str] = "questions"
     charges: ClassVar[frozenset[str]] = frozenset({"student_tokens"})
     rewards: Literal["verifier", "itself"] | None = None
-    """Where rewards come from: a verifier, which is then required; the method's own comparison; or nowhere."""
+    """The source of rewards: a verifier, which is then required; the method's own comparison; or nowhere."""
     rate: float = 1.0
     """Factor of the student's default learning rate, since rewards are noisier than demonstrations."""
     completions: bool = False

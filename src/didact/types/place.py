@@ -1,4 +1,4 @@
-"""Where a run computes: a device, and the rank of this process among those that train together.
+"""The place of a computation: a device, and the rank of this process among those that train together.
 
 Every process reads the same batches and learns from its own rows of them. Sums over rows, counts and gradients alike,
 are then summed over processes, so that each takes the same step; losses that compare examples first gather those of the

@@ -12,8 +12,8 @@ from didact.types.place import Place
 from didact.types.signals import Signal
 
 Restart = Literal["no", "optimizer", "student"]
-"""What is reset at a boundary in the data: nothing; the optimizer's moments; or these and the trained weights, which
-become those of the start of the run. The schedule of the learning rate continues."""
+"""The parts that are reset at a boundary in the data: nothing; the optimizer's moments; or these and the trained
+weights, which become those of the start of the run. The schedule of the learning rate continues."""
 RESTARTS = ("no", "optimizer", "student")
 
 
@@ -41,7 +41,7 @@ class Spender(Protocol):
     charges: frozenset[str]
     """The axes on which it can spend: fields of `Cost`. A budget on an axis that no part charges is refused."""
     ledger: Ledger
-    """Where it charges: a `Ledger()` of its own, until `fit` replaces it by that of the run."""
+    """The ledger that it charges: a `Ledger()` of its own, until `fit` replaces it by that of the run."""
     by: str
     """Its name in the ledger; set by `fit` too."""
 

@@ -46,7 +46,7 @@ class Signal:
 
     @property
     def device(self) -> torch.device:
-        """Where its tensors are."""
+        """The device of its tensors."""
         found: list[torch.device] = []
         self.map(lambda tensor: (found.append(tensor.device), tensor)[1])
         return found[0]
@@ -70,7 +70,7 @@ class Signal:
             TeacherError: the signal has no probabilities of classes or tokens, or V is not known.
         """
         raise TeacherError(
-            f"The teacher answers with {type(self).__name__}, which holds no probabilities of classes or tokens. Use a "
+            f"The teacher gives {type(self).__name__}, which holds no probabilities of classes or tokens. Use a "
             "teacher that gives logits, labels or probabilities."
         )
 
@@ -171,7 +171,7 @@ class Labels(Signal):
         """Logarithms of the probabilities; a hard label has probability 1."""
         if self.is_target:
             raise TeacherError(
-                "The teacher answers with targets of a regression, which hold no probabilities of classes or tokens. "
+                "The teacher gives regression targets, which hold no probabilities of classes or tokens. "
                 "Use a teacher of classes."
             )
         if self.dense:
@@ -371,7 +371,7 @@ def _mapped(function: Callable[[Tensor], Tensor], value: object) -> Any:
 def _known(outcomes: int | None, what: str) -> int:
     if outcomes is None:
         raise TeacherError(
-            f"The teacher answers with {what}, from which nobody can tell how many classes or tokens there are; use it "
-            "where a student or another teacher says it, or let it answer with probabilities."
+            f"The teacher gives {what}, which do not determine the number of classes or tokens; use it "
+            "where a student or another teacher does, or let it give probabilities."
         )
     return outcomes

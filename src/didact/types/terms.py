@@ -27,7 +27,7 @@ class Term:
     sum: Tensor
     """Scalar; carries the gradient."""
     count: Tensor | float
-    """How many examples or tokens (or how much weight) went into the sum; carries no gradient."""
+    """The number of examples or tokens in the sum, or their total weight; carries no gradient."""
     weight: float
     """The factor of the mean in the total."""
     group: str | None
@@ -164,8 +164,8 @@ _run: Callable[..., object] = vars(torch.autograd.Variable)["_execution_engine"]
 def _backward(sums: Sequence[Tensor], seeds: Sequence[Tensor], retain: bool, inputs: Sequence[Tensor] | None) -> None:
     """Run backward as `torch.autograd.backward` does, without its checks.
 
-    What that looks at first takes a tenth of a small net's step. Of it only the configuration of compiled code matters
-    here, which threads of other devices are told.
+    Its checks take a tenth of a small net's step. Of them only the configuration of compiled code matters here, which
+    threads of other devices need.
     """
     if not all(total.is_cpu for total in sums):
         torch.autograd.backward(sums, seeds, retain_graph=retain, inputs=inputs)

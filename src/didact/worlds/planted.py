@@ -91,8 +91,8 @@ class PlantedTeacher:
             TeacherError: always.
         """
         raise TeacherError(
-            f"Features {', '.join(map(repr, names)) or '(none named)'} were asked of a planted teacher, which has only "
-            "logits; a frozen module has features."
+            f"Features {', '.join(map(repr, names)) or '(none named)'} were requested from a planted teacher, which "
+            "has only logits; a frozen module has features."
         )
 
     def to(self, device: torch.device | str) -> Self:

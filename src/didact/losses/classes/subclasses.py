@@ -23,8 +23,8 @@ def subclass_kl(logits: Tensor, teacher_log_probs: Tensor, class_probs: Tensor, 
     Returns:
         The sum over examples, in nats; 0 or more.
     """
-    said = teacher_log_probs.detach().float()
-    apart_BC = F.kl_div(F.log_softmax(logits.float(), -1), said, reduction="none", log_target=True).sum(-1)
+    target = teacher_log_probs.detach().float()
+    apart_BC = F.kl_div(F.log_softmax(logits.float(), -1), target, reduction="none", log_target=True).sum(-1)
     return weigh((class_probs.detach().to(apart_BC.dtype) * apart_BC).sum(-1), trust)
 
 

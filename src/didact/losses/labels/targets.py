@@ -74,8 +74,8 @@ def group_distillation_loss(
         mask: bool [B], the examples that count.
         temperature: softens both sides.
     """
-    said = target_probs(signal, 1.0, classes=logits.shape[-1])[:, group]
-    within = Labels(labels=said / said.sum(-1, keepdim=True), trust=mask.float())
+    probs = target_probs(signal, 1.0, classes=logits.shape[-1])[:, group]
+    within = Labels(labels=probs / probs.sum(-1, keepdim=True), trust=mask.float())
     return distillation_loss(logits[:, group], within, temperature=temperature)
 
 

@@ -19,7 +19,7 @@ from didact.types import Term
 COINCIDENT = 1e-6
 """A squared distance below this share of the two squared norms cannot be distinguished from 0 in float32, and is 0."""
 TILE = 1 << 18
-"""How many angles are computed at once: few enough to stay in a processor's cache."""
+"""The number of angles that are computed at once: few enough to stay in a processor's cache."""
 
 
 def rkd_distance(student: Tensor, teacher: Tensor, *, trust: Tensor | None = None) -> Term:

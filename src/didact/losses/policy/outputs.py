@@ -37,8 +37,8 @@ class PolicyOutputs:
 
     def signal_log_probs(self, signal: Signal) -> Tensor:
         """Another model's log-probabilities of the tokens, from its signal [B, T]: float [N]."""
-        said, rows = self.rows.pick_signal(signal), self.rows
-        return signal_log_probs(said, rows.targets, vocabulary=rows.head.vocabulary, temperature=self.temperature)
+        picked, rows = self.rows.pick_signal(signal), self.rows
+        return signal_log_probs(picked, rows.targets, vocabulary=rows.head.vocabulary, temperature=self.temperature)
 
     def ppo_clip_loss(self, advantage: Tensor, clip_low: float = 0.2, clip_high: float = 0.2) -> Tensor:
         """The loss `didact.losses.policy.surrogate.ppo_clip_loss` of each token, from advantages [B]: float [N]."""

@@ -16,7 +16,7 @@ def add_two_turn_advantages(batch: Batch) -> Batch:
     """Add the advantages of both turns to verified rollouts; all new tensors are float [B].
 
     Args:
-        batch: P first answers, then the P second answers in the same order (B = 2 P).
+        batch: P first completions, then the P second ones in the same order (B = 2 P).
 
     Returns:
         The batch with `second` (1 for second answers), `advantage` (the reward less the mean reward of the other

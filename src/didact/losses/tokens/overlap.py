@@ -36,9 +36,9 @@ def topk_overlap(hidden: Tensor, head: Head, signal: Signal, k: int) -> Tensor:
     shared = shared_vocabulary(head.vocabulary, signal)
     k = min(k, shared, signal.ids.shape[-1] if isinstance(signal, TopK) else shared)
     mine = teacher_scores(States(hidden=hidden, head=head), shared)
-    told = top_probs(signal, shared, k)[0]
+    likeliest = top_probs(signal, shared, k)[0]
     parts = token_slices(len(hidden), shared)
-    return torch.cat([_shared(mine.scores(rows).topk(k, -1).indices, told[rows]) for rows in parts])
+    return torch.cat([_shared(mine.scores(rows).topk(k, -1).indices, likeliest[rows]) for rows in parts])
 
 
 def _shared(mine: Tensor, theirs: Tensor) -> Tensor:

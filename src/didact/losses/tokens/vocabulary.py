@@ -111,7 +111,7 @@ def signal_log_probs(
     count = signal.outcomes or vocabulary
     if count is None:
         raise TeacherError(
-            f"The teacher answers with {type(signal).__name__}, from which nobody can tell how many tokens it knows; "
+            f"The teacher gives {type(signal).__name__}, which does not determine the number of tokens; "
             "use one that gives probabilities of all of them."
         )
     theirs, found = teacher_scores(signal, count, temperature), list[Tensor]()

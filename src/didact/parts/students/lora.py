@@ -18,6 +18,6 @@ def build(spec: Spec, purpose: ForQuestions) -> Part:
         raise spec.error()
     run = Path(base.argument)
     name = str(run / "student") if base.kind == "run" else base.argument
-    model = causal.load_adapted(name, int(spec.argument), seed=purpose.seed, dtype=purpose.dtype)
+    model = causal.load_with_adapters(name, int(spec.argument), seed=purpose.seed, dtype=purpose.dtype)
     origin = (run,) if base.kind == "run" else ()
     return Part(model=model, spec=spec.text, rate=hf.ADAPTED_RATE, tokenizer=model.tokenizer, origin=origin)

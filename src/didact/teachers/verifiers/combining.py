@@ -23,7 +23,7 @@ class _Combined(Verifier):
 
     @property
     def abstentions(self) -> Counter[str]:
-        """What its parts could not score, by part and reason."""
+        """The abstentions of its parts, by part and reason."""
         counts: Counter[str] = Counter()
         for part in self.parts:
             for reason, count in part.abstentions.items():
