@@ -137,7 +137,7 @@ def test_questions_without_a_true_answer_are_refused():
     with pytest.raises(DataError, match="'ab' has neither a completion nor 'golden'"):
         study(questions=lacking)
     long = Questions(items=(Question(id=1, prompt="ab", completion="c" * 70),))
-    with pytest.raises(ConfigError, match="The longest answer to 'ab' has 74 tokens"):
+    with pytest.raises(ConfigError, match="The longest completion of 'ab' has 74 tokens"):
         study(questions=long)
     plain = Questions(items=(Question(id=1, prompt="ab", completion="cd"),))
     assert study(questions=plain).golden == {1: "cd"}

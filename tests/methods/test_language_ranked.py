@@ -99,7 +99,7 @@ def test_answers_that_cannot_be_ranked_are_refused(given, words):
 
 def test_an_answer_that_does_not_fit_is_refused_before_anything_is_learned():
     long = Question(id=9, prompt="q", data={"rated": rated(["a" * 80, "b"], [1.0, 2.0])})
-    with pytest.raises(ConfigError, match="The longest answer to 'q' has 83 tokens"):
+    with pytest.raises(ConfigError, match="The longest completion of 'q' has 83 tokens"):
         curry_dpo.CurryDPO(curry_dpo.Config(), model(), Questions(items=(*QUESTIONS, long)))
 
 

@@ -382,10 +382,10 @@ def test_a_verifier_is_tried_on_known_answers():
     assert "accepts everything" in says(lambda text, q: 1.0)
     assert "accepts nothing" in says(lambda text, q: 0.0)
     assert "accepts nothing" in says(lambda text, q: -float(text == q.answer))
-    assert "finds 4 of 4 empty answers as good" in says(lambda text, q: text in ("", q.answer))
-    assert "finds 4 of 4 other questions' answers as good" in says(lambda text, q: text.isdigit())
+    assert "finds 4 of 4 empty completions as good" in says(lambda text, q: text in ("", q.answer))
+    assert "finds 4 of 4 other questions' completions as good" in says(lambda text, q: text.isdigit())
     assert "refuses 1 of 4" in says(lambda text, q: text == q.answer and text != "3")
     assert "could not score 16 of 16" in says(lambda text, q: float("nan"))
-    assert "bad answers alone" in says(lambda text, q: 0.0, [question()])
+    assert "bad completions alone" in says(lambda text, q: 0.0, [question()])
     shown = [Question(id=1, prompt="", answer="4", completion="2 + 2 #### 4")]
     assert try_verifier(verifier_of("exact:after:####"), shown) == []

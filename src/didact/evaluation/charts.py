@@ -250,7 +250,7 @@ def calibration_chart(bins: Mapping[str, Sequence[Mapping[str, float]]], colours
                 "y": [100 * row["accuracy"] for row in rows],
                 "line": {"color": shade, "width": 1.5},
                 "marker": {"color": shade, "size": [5 + 15 * math.sqrt(row["count"] / total) for row in rows]},
-                "text": [f"{row['count']:,.0f} answers" for row in rows],
+                "text": [f"{row['count']:,.0f} predictions" for row in rows],
                 "hovertemplate": "%{x:.1f}% sure, %{y:.1f}% right<br>%{text}",
             }
         )

@@ -59,8 +59,8 @@ class Predictions:
         wrong = int((~kept.logits.isfinite()).any(1).sum())
         if wrong:
             raise RunError(
-                f"The learner's answers to {wrong} of {kept.size} examples are not finite, so it cannot be scored; "
-                "train with a lower learning rate or with clip_norm."
+                f"The learner's predictions for {wrong} of {kept.size} examples are not finite, so they cannot be "
+                "scored; train with a lower learning rate or with clip_norm."
             )
         return kept
 

@@ -134,7 +134,7 @@ def read_run(run: str | Path) -> Document:
     """
     run = Path(run)
     if not (run / "config.json").exists():
-        raise DataError(f"{run} is no run: it holds no config.json. Give the directory that a run was told to write.")
+        raise DataError(f"{run} is no run: it holds no config.json. Give the directory of a run.")
 
     def lines(name: str) -> list[Any]:
         found = (run / name).read_text().splitlines() if (run / name).exists() else []
@@ -249,7 +249,7 @@ def _teacher_note(result: Values) -> list[str]:
     found = result.get("teacher") or {}
     if "teacher_agreement" not in found:
         return []
-    said = f"The student gives the teacher's answer to {100 * found['teacher_agreement']:.1f}% of the test examples"
+    said = f"The student agrees with the teacher on {100 * found['teacher_agreement']:.1f}% of the test examples"
     far = f"; its divergence from the teacher is {found['teacher_kl']:.3g} nats" if "teacher_kl" in found else ""
     return [f"{said}{far}."]
 

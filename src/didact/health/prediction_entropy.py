@@ -64,10 +64,10 @@ class PredictionEntropy(BaseMonitor):
             return Verdict(self.action, self.name, self.last, "The predictions hold values that are not numbers.")
         self.last = varied
         figures = (
-            f"the mean prediction has {varied:.1%} of the entropy of uniform answers, a single one {undecided:.1%}"
+            f"the mean prediction has {varied:.1%} of the entropy of uniform predictions, a single one {undecided:.1%}"
         )
         if varied < self.minimum:
             favourite = int(logits.detach().flatten(0, -2).softmax(-1).mean(0).argmax())
-            reason = f"Nearly every answer is class number {favourite}: {figures}."
+            reason = f"Nearly every prediction is class number {favourite}: {figures}."
             return Verdict(self.action, self.name, varied, reason)
-        return Verdict("ok", self.name, varied, f"The answers are varied: {figures}.")
+        return Verdict("ok", self.name, varied, f"The predictions are varied: {figures}.")

@@ -99,7 +99,7 @@ class TeacherHacking(BaseMonitor):
         return risen, (
             f"The distance from the teacher has fallen from {proxies[place]:.3g} to {proxies[-1]:.3g}, while that from "
             f"the truth has risen by {risen:.1%} from its lowest of {lowest:.4g}: the student learns its teacher's "
-            "mistakes. Stop earlier, or have answers written anew."
+            "mistakes. Stop earlier, or sample completions anew."
         )
 
     def _deviation(self) -> tuple[float, str]:

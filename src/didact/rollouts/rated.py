@@ -72,4 +72,4 @@ def check_answers(question: Question, answers: Sequence[str], learner: Any) -> N
     """Raise `ConfigError` if the longest of some completions, with its prompt, exceeds a learner's context."""
     longest = max(len(learner.tokenizer.completion(text)) for text in answers)
     prompt = len(learner.tokenizer.prompt(question))
-    check_length(learner, prompt + longest, what=f"The longest answer to {question.prompt[:60]!r}")
+    check_length(learner, prompt + longest, what=f"The longest completion of {question.prompt[:60]!r}")

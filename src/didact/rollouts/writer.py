@@ -250,6 +250,6 @@ def completion_of(question: Question) -> str:
     if not question.completion:
         raise DataError(
             f"The question {question.prompt[:60]!r} has no completion to learn from; give its column, or learn from "
-            "the learner's own answers alone."
+            "the learner's own completions alone."
         )
     return question.completion

@@ -70,17 +70,19 @@ def _complaints(verifier: Verifier, good: list[float | None], bad: dict[str, lis
     silent = everything.count(None)
     if silent:
         reasons = ", ".join(f"{reason} ({count})" for reason, count in verifier.abstentions.most_common(3))
-        found.append(f"The verifier {verifier} could not score {silent} of {len(everything)} known answers: {reasons}.")
+        found.append(
+            f"The verifier {verifier} could not score {silent} of {len(everything)} known completions: {reasons}."
+        )
     right = [value for value in good if value is not None]
     wrong = [value for values in bad.values() for value in values if value is not None]
     if not good:
-        found.append(f"The verifier {verifier} could be tried on bad answers alone: no question has an answer or a "
+        found.append(f"The verifier {verifier} could be tried on bad completions alone: no question has an answer or a "
                      "completion that is known to be good.")  # fmt: skip
     if right and wrong and max(right) <= min(wrong):
         what = "everything" if max(right) > 0 else "nothing"
         found.append(
-            f"The verifier {verifier} accepts {what}: good answers are worth at most {max(right):g}, and empty ones, "
-            f"nonsense and other questions' answers at least {min(wrong):g}."
+            f"The verifier {verifier} accepts {what}: good completions are worth at most {max(right):g}, and empty "
+            f"ones, nonsense and other questions' completions at least {min(wrong):g}."
         )
     elif right:
         found += _single(verifier, right, bad)
@@ -95,8 +97,8 @@ def _single(verifier: Verifier, right: list[float], bad: dict[str, list[float | 
     missed = sum(value <= 0 for value in right)
     found = []
     if missed:
-        found.append(f"The verifier {verifier} refuses {missed} of {len(right)} answers that are known to be good.")
-    names = {"empty": "empty answers", "nonsense": "answers of nonsense", "other": "other questions' answers"}
+        found.append(f"The verifier {verifier} refuses {missed} of {len(right)} completions that are known to be good.")
+    names = {"empty": "empty completions", "nonsense": "nonsense completions", "other": "other questions' completions"}
     for name, values in bad.items():
         fooled = sum(value is not None and value >= worth for value in values)
         if fooled:
