@@ -161,8 +161,8 @@ class Verifier(BaseTeacher):
         if self._abstentions[reason] == 1:
             detail = f" ({abstention.detail[:300]})" if abstention.detail else ""
             warn(
-                f"The verifier {self} could not score a completion: it {reason}{detail}. Such completions count neither "
-                "as right nor as wrong; `abstentions` gives their number."
+                f"The verifier {self} could not score a completion: it {reason}{detail}. Such completions count "
+                "neither as right nor as wrong; `abstentions` gives their number."
             )
 
 
