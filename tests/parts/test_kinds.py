@@ -224,7 +224,7 @@ def test_a_committee_holds_its_members_by_their_weights_and_draws_each_by_a_seed
     assert certain.model.weights == "confidence"
     with pytest.raises(ConfigError, match=r"how, in teacher='committee:mean:.*Known: confidence, logit, probability"):
         EXAMPLES.open("committee:mean:cnn:4+cnn:4", "teacher")
-    with pytest.raises(ConfigError, match="weighed by confidence take no weights"):
+    with pytest.raises(ConfigError, match="weighted by confidence take no weights"):
         EXAMPLES.open("committee:confidence:2*cnn:4+cnn:4", "teacher")
 
 
