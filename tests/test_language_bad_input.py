@@ -274,3 +274,105 @@ def test_the_command_line_says_it_in_a_line(tmp_path, monkeypatch, capsys):
         assert said.out == ""
         assert len(said.err.strip().splitlines()) == 1, said.err
     assert not list(tmp_path.iterdir())
+
+
+# ---- what could learn nothing
+
+
+@pytest.mark.parametrize("method", ["grpo", "rloo", "nft", "score", "kdrl", "seeded_iterated", "clip_cov", "d3s"])
+def test_a_method_that_compares_refuses_what_cannot_differ(method):
+    more = {"verifier": "exact", **({"teacher": LEARNER} if method == "kdrl" else {})}
+    words = ("samples is 1", repr(method), "samples=8")
+    refused(ConfigError, *words, method=method, sampling="max_new_tokens=4,samples=1", **more)
+    for option in ("temperature=0", "top_k=1", "min_p=1"):
+        words = (option.replace("=", " is "), "are the same", repr(method))
+        refused(ConfigError, *words, method=method, sampling=f"max_new_tokens=4,samples=4,{option}", **more)
+    # A batch that no number of samples from 2 to 8 divides.
+    refused(ConfigError, "samples is 1", "multiple", method=method, batch_size=11, **more)
+
+
+@pytest.mark.parametrize(
+    ("method", "size", "samples"), [("grpo", 64, 8), ("grpo", 12, 6), ("rloo", 4, 4), ("gkd", 8, 1)]
+)
+def test_how_many_completions_are_written_follows_the_method(method, size, samples):
+    seen = []
+
+    def told(text, question):
+        seen.append(question.id)
+        return float(len(text))
+
+    more = {"teacher": LEARNER} if method == "gkd" else {"verifier": told}
+    result = run(method=method, batch_size=size, steps=1, validation=0, **more)
+    assert result.cost.examples == size
+    assert max(1, result.config.sampling.samples) == samples
+    if seen:
+        assert {seen.count(i) for i in seen[:size]} >= {samples}
+
+
+def test_a_single_completion_is_enough_where_earlier_rounds_are_known():
+    settings = {"verifier": "exact", "sampling": "max_new_tokens=4,samples=1", "divergence": "forward"}
+    refused(ConfigError, "samples is 1", method="posterior", **settings)
+    assert run(method="posterior", normaliser="running", **settings).status == "done"
+
+
+def broken(text, question):
+    raise KeyError("solution")
+
+
+def test_a_verifier_that_never_can_tell_is_refused_after_the_first_round():
+    with pytest.warns(RuntimeWarning, match="raised KeyError"), pytest.raises(TeacherError) as caught:
+        run(method="grpo", verifier=broken, steps=200, validation=0)
+    said = str(caught.value)
+    assert "could judge none of the first 8 completions (it raised KeyError)" in said
+    with pytest.warns(RuntimeWarning, match="raised KeyError"):
+        found = {c.name: c for c in doctor(method="grpo", objects={"verifier": broken})}
+    assert any(check.level == "fail" and "could judge none" in check.detail for check in found.values())
+
+
+def test_a_verifier_that_can_tell_of_one_is_heard():
+    told = iter(range(10**6))
+
+    def rarely(text, question):
+        return 1.0 if next(told) % 8 == 0 else float("nan")
+
+    with pytest.warns(RuntimeWarning, match="returned NaN"):
+        assert run(method="grpo", verifier=rarely, validation=0).status == "done"
+
+
+def test_a_length_that_would_mean_nothing():
+    refused(ConfigError, "max_length is 64", "means nothing", method="sft", max_length=64)
+    words = ("dropout is 'off'", "means nothing")
+    refused(ConfigError, *words, method="supervised", data="digits", student="mlp:8", sampling={}, dropout="off")
+
+
+def test_a_method_by_its_place():
+    with pytest.raises(ConfigError, match="'sft' is given as the method, and method is 'gkd'"):
+        didact.run("sft", method="gkd")
+    with pytest.raises(ConfigError, match="config is dict, but must be a RunConfig"):
+        didact.run({"method": "sft"})
+    with pytest.raises(ConfigError, match="There is no method 'sfd'"):
+        didact.run("sfd", **QUICK)
+    assert didact.run("sft", progress=False, **QUICK).config.method == "sft"
+    result = didact.run("score", progress=False, verifier="exact", **{**QUICK, "batch_size": 16})
+    assert result.config.method == "score"
+    assert result.status == "done"
+
+
+def test_the_defaults_of_language_models_are_those_of_their_peers():
+    config = run(method="sft").config
+    assert (config.loop.clip_norm, config.optimizer.weight_decay) == (1.0, 0.0)
+    config = run(method="sft", clip_norm=0.0, weight_decay=0.1).config
+    assert (config.loop.clip_norm, config.optimizer.weight_decay) == (0.0, 0.1)
+    rates = {}
+    for method, more in {
+        "sft": {},
+        "dpo": {},
+        "personalised": {"verifier": "exact"},
+        "grpo": {"verifier": "exact"},
+    }.items():
+        pairs = [{**record, "rejected": "no"} for record in RECORDS]
+        rates[method] = run(method=method, data=pairs, **{**more, "lr": None}).config.optimizer.lr
+    # TRL's dpo learns at a twentieth of the rate of its sft, 1e-6 beside 2e-5.
+    assert rates["dpo"] == pytest.approx(rates["sft"] / 20)
+    assert rates["personalised"] == rates["sft"]
+    assert rates["grpo"] == pytest.approx(rates["sft"] / 10)

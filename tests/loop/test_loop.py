@@ -378,7 +378,7 @@ def test_optimizer_settings_out_of_range(field, value, match):
     ("field", "value", "match"),
     [
         ("precision", "half", "precision is 'half'"),
-        ("clip_norm", 0.0, "clip_norm is 0.0, but must be above 0"),
+        ("clip_norm", -1.0, "clip_norm is -1.0, but must be at least 0"),
         *((name, 0, f"{name} is 0") for name in ("micro_batch", "log_every", "evaluate_every", "checkpoint_every")),
         ("keep_checkpoints", 0, "keep_checkpoints is 0"),
     ],

@@ -110,7 +110,8 @@ def test_it_is_two_models_that_take_turns(supervised):
         optimizers[id(model)].zero_grad()
         if step % 5 == 4:
             teacher.load_state_dict(student.state_dict())
-    # Eleven steps: the teacher has gone on from the student by one.
+    # Eleven steps: the teacher has gone on from the student by one, and who is delivered is the student.
+    assert prepared.method.delivered is prepared.method.student
     same(prepared.method.learner, teacher, rtol=0, atol=2e-3)
     same(prepared.method.student, student, rtol=0, atol=2e-3)
     assert differs(prepared.method.learner, prepared.method.student)
@@ -121,7 +122,6 @@ def test_the_student_has_the_learners_place_after_each_imitation():
     beginning = copy.deepcopy(prepared.method.learner)
     taught(prepared)
     same(prepared.method.learner, prepared.method.student, rtol=0, atol=0)
-    assert prepared.method.delivered is prepared.method.learner
     assert differs(prepared.method.learner, beginning)
     alone = ready(steps=3)
     taught(alone)
@@ -131,6 +131,7 @@ def test_the_student_has_the_learners_place_after_each_imitation():
 def test_without_imitation_it_learns_as_grpo_does():
     prepared = ready(imitation=0, steps=6)
     assert prepared.method.student is None
+    assert prepared.method.delivered is prepared.method.learner
     beginning = copy.deepcopy(prepared.method.learner)
     batches, _ = taught(prepared)
     other = grpo.GRPO(grpo.Config(), beginning)

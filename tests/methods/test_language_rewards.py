@@ -276,6 +276,22 @@ def test_clip_cov_takes_the_gradient_from_tokens_in_the_band():
     assert len({round(gradients(some.loss(batch).total(), learner).norm().item(), 9) for _ in range(12)}) > 1
 
 
+def test_clip_cov_leaves_alone_what_is_clipped_already():
+    learner = decoder()
+    method = clip_cov.ClipCov(
+        clip_cov.Config(share=1.0, band_low=0.0, band_high=1e9, clip_low=0.05, clip_high=0.05), learner
+    )
+    batch = method.collect([], asked(hand_made(learner, drift=0.1)))
+    now, then = told(learner, batch), torch.cat(before(batch))
+    parts, side = by_covariance(now, batch)
+    advantage = torch.tensor(side, dtype=torch.float64)
+    ratio = (torch.cat([torch.stack(n) for n in now]).detach() - then).exp()
+    free = ~(((ratio > 1.05) & (advantage > 0)) | ((ratio < 0.95) & (advantage < 0)))
+    inside = torch.tensor(parts) >= 0
+    assert (inside & ~free).any()
+    assert float(method.loss(batch)["controlled"].sum) == int((inside & free).sum())
+
+
 def test_kl_cov_holds_the_tokens_with_the_highest_covariance():
     learner = decoder()
     method = clip_cov.ClipCov(clip_cov.Config(control="kl", share=0.2, hold=3.0, updates=2), learner)
@@ -283,10 +299,9 @@ def test_kl_cov_holds_the_tokens_with_the_highest_covariance():
     now, then = told(learner, batch), torch.cat(before(batch))
     parts, side = by_covariance(now, batch)
     flat = torch.cat([torch.stack(n) for n in now])
-    gap = then - flat
     held = torch.tensor([part >= sorted(parts)[-int(0.2 * len(parts))] for part in parts])
-    losses = clipped(flat, then, torch.tensor(side, dtype=torch.float64))
-    agree(method, batch, (losses + held * 3.0 * (gap.exp() - 1 - gap)).mean())
+    losses = -(flat - then).exp() * torch.tensor(side, dtype=torch.float64)
+    agree(method, batch, (losses + held * 3.0 * (flat - then).abs()).mean())
 
 
 def test_kl_cov_refuses_to_hold_tokens_to_what_they_are():

@@ -164,19 +164,19 @@ def test_nothing_flows_through_the_aim_of_taid():
 
 
 def rises(losses, fractions, start, pace, inertia):
-    """The share after each step, transcribed from the paper's algorithm."""
-    share, average, before, found = start, 0.0, None, []
+    """The share after each step, transcribed from the paper's algorithm, with its alpha for as many steps."""
+    share, average, before, used, found = start, 0.0, None, 0.0, []
     for loss, fraction in zip(losses, fractions, strict=True):
         fall = 0.0 if before is None else (before - loss) / (before + 1e-15)
         average = inertia * average + (1 - inertia) * fall
-        step = pace / (1 + math.exp(-average)) * (1 - share)
+        step = pace * (fraction - used) / (1 + math.exp(-average)) * (1 - share)
         share = min(1.0, max(start + (1 - start) * fraction, share + step))
-        before = loss
+        before, used = loss, fraction
         found.append(share)
     return found
 
 
-@pytest.mark.parametrize(("pace", "linear"), [(0.0, True), (0.01, False), (0.5, False)])
+@pytest.mark.parametrize(("pace", "linear"), [(0.0, True), (3.0, False), (8.0, False)])
 def test_the_share_of_taid_rises_as_its_algorithm_says(pace, linear):
     losses = [3.0, 2.0, 2.5, 1.0, 0.2, 0.1, 0.05]
     fractions = [step / 7 for step in range(7)]
@@ -191,6 +191,25 @@ def test_the_share_of_taid_rises_as_its_algorithm_says(pace, linear):
         found.append(float(method.rise.figures[0]))
     assert found == pytest.approx(rises(losses, fractions, 0.2, pace, 0.6), abs=1e-6)
     assert (found == pytest.approx([0.2 + 0.8 * f for f in fractions])) == linear
+
+
+def test_the_share_of_taid_rises_alike_in_short_and_long_runs():
+    """Its adaptive part acts in any budget: what it is after half of it hardly depends on the number of steps."""
+
+    def halfway(steps, pace):
+        method = taid.TAID(taid.Config(pace=pace), model(0), LanguageTeacher(model(1)))
+        for step in range(steps // 2 + 1):
+            method.fraction, method.seen = step / steps, torch.tensor([5.0, 5.0])
+            method.after_step()
+        return float(method.rise.figures[0])
+
+    linear = 0.4 + 0.6 * 0.5
+    short, long = halfway(100, taid.Config().pace), halfway(4000, taid.Config().pace)
+    assert short == pytest.approx(long, abs=0.01)
+    # Without falls of the loss, the distance to 1 shrinks as exp(-pace / 2 · fraction).
+    assert long == pytest.approx(1 - 0.6 * math.exp(-taid.Config().pace / 2 * 0.5), abs=0.005)
+    assert long > linear + 0.1
+    assert halfway(100, 0.0) == pytest.approx(linear)
 
 
 def test_taid_goes_on_where_it_was_and_sees_all_parts_of_a_step():

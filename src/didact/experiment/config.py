@@ -39,6 +39,9 @@ class RunConfig:
     teacher_epochs: int = 30  # epochs that train a teacher such as mlp:256,256 first; at least 500 steps
     verifier: str | None = None  # the verifier, such as numeric or exact+0.1*length:512; see `didact list verifiers`
     sampling: Sampling = field(default_factory=Sampling)  # of completions: max_new_tokens=64,temperature=1,samples=8
+    dropout: Literal["auto", "on", "off"] = (
+        "auto"  # of a language model; auto: off if the method compares probabilities
+    )
     trust: tuple[str, ...] = ()  # what files may use: package.module:factory, hf:NAME, types in a .skops file
     monitors: tuple[str, ...] = ()  # actions of monitors, such as loss_spike=stop; see `didact list monitors`
     select: Literal["last", "best"] = "last"  # the delivered weights; best counts the validation labels as used

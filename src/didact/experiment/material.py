@@ -116,6 +116,10 @@ class Material(Generic[D]):
     """The name in feeds, which is also its folder in `materials/`."""
     log_every: int
     """Steps between readings of the losses."""
+    clip_norm: float
+    """The default of `LoopConfig.clip_norm`."""
+    weight_decay: float
+    """The default of `OptimizerConfig.weight_decay`."""
     open: Callable[[RunConfig, object], D]
     """Loads and splits the data; the second argument is data from Python that replace `config.data.source`."""
     reads: Callable[[RunConfig], str]

@@ -18,6 +18,9 @@ from didact.loop.fitting import check_place
 from didact.loop.ledger import check_budget
 from didact.loop.place import find_place
 
+COMPARED = 8
+"""The default number of completions per prompt, for methods that compare them."""
+
 
 def prepare(
     config: RunConfig,
@@ -121,13 +124,20 @@ def _check_teacher(info: MethodInfo, config: RunConfig, objects: Objects) -> str
 
 def _resolved(run: Run[Data]) -> RunConfig:
     """The configuration with defaults filled in, as it is stored."""
-    config, named = run.config, run.objects.names()
-    rate = run.student.rate * getattr(run.info.method_type.feed, "rate", 1.0)
-    lr = rate if config.optimizer.lr is None else config.optimizer.lr
+    config, named, feed, own = run.config, run.objects.names(), run.info.method_type.feed, run.material
+    rate = run.student.rate * getattr(feed, "rate", 1.0)
+    optimizer, loop, sampling = config.optimizer, config.loop, config.sampling
+    lr = rate if optimizer.lr is None else optimizer.lr
+    decay = own.weight_decay if optimizer.weight_decay is None else optimizer.weight_decay
+    # A step takes all completions of its prompts.
+    most = next(n for n in range(COMPARED, 0, -1) if config.batches.size % n == 0)
+    samples = sampling.samples or (most if getattr(feed, "grouped", False) else 0)
     return dataclasses.replace(
         config,
         options={f.name: getattr(run.options, f.name) for f in dataclasses.fields(run.options)},
-        optimizer=dataclasses.replace(config.optimizer, lr=lr),
+        sampling=dataclasses.replace(sampling, samples=samples),
+        optimizer=dataclasses.replace(optimizer, lr=lr, weight_decay=decay),
+        loop=dataclasses.replace(loop, clip_norm=own.clip_norm if loop.clip_norm is None else loop.clip_norm),
         data=dataclasses.replace(config.data, source=named.get("data", config.data.source)),
         student=named.get("student", run.student.spec),
         teacher=named.get("teacher", config.teacher),

@@ -81,7 +81,7 @@ class RunResult:
 
 
 def run(
-    config: RunConfig | None = None,
+    config: RunConfig | str | None = None,
     *,
     directory: str | Path | None = None,
     data: object = None,
@@ -93,8 +93,8 @@ def run(
     """Train a student with a method.
 
     Args:
-        config: the configuration; alternatively, its fields are keyword arguments, with `method` and the method's own
-            options. `steps`, `epochs` and `seconds` are a budget.
+        config: the configuration, or the name of a method; alternatively, its fields are keyword arguments, with
+            `method` and the method's own options. `steps`, `epochs` and `seconds` are a budget.
         directory: where metrics, checkpoints, the student and the report are written; without one, nothing is written.
         data: a name or path; or `Examples`, a mapping of tensors with `x` and `label`, or a pair (x, y).
         student: a spec; or an `nn.Module`, which is trained in place, or a function that returns one. `learner` is an
@@ -158,16 +158,27 @@ def resume(directory: str | Path, *, trust: Iterable[str] = (), progress: bool =
         return _in_directory(config, given, directory, stored=stored)
 
 
-def split_arguments(config: RunConfig | None = None, **settings: object) -> tuple[RunConfig, Objects]:
+def split_arguments(config: RunConfig | str | None = None, **settings: object) -> tuple[RunConfig, Objects]:
     """Split arguments into a configuration and Python objects.
 
     Args:
-        config: a configuration that the settings change, if any.
+        config: a configuration that the settings change, or the name of a method, if any.
         settings: fields by their flags, options of the method, and objects that replace specs.
 
     Raises:
         ConfigError: A setting is neither a field of `RunConfig` nor an option of the method, or is given by two names.
     """
+    if isinstance(config, str):
+        if "method" in settings:
+            raise ConfigError(
+                f"{config!r} is given as the method, and method is {settings['method']!r} besides; give one of them."
+            )
+        return split_arguments(method=config, **settings)
+    if config is not None and not isinstance(config, RunConfig):
+        raise ConfigError(
+            f"config is {type(config).__name__}, but must be a RunConfig or the name of a method; give the rest by "
+            "name, as in didact.run('sft', data=...)."
+        )
     for other, name in ALIASES.items():
         if None not in (settings.get(other), settings.get(name)):
             raise ConfigError(f"{other} and {name} are both given, but mean the same; give only {name}.")

@@ -21,7 +21,7 @@ class LoopConfig:
     precision: Literal["auto", "float32", "bfloat16"] = (
         "auto"  # of matrix products; auto: bfloat16 where the GPU has it
     )
-    clip_norm: float | None = None  # longest gradient that is not shortened
+    clip_norm: float | None = None  # longest gradient that is not shortened, 0 for any; 1 for language models, else 0
     micro_batch: int | None = None  # examples that go through the model at once, to save memory
     log_every: int | None = None  # steps between readings of the losses, when monitors look; 50, or 10 for text
     evaluate_every: int | None = None  # steps between evaluations on the validation examples; ten times a run
@@ -35,7 +35,7 @@ class LoopConfig:
             if (value := getattr(self, name)) is not None:
                 check_range(name, value, at_least=1)
         if self.clip_norm is not None:
-            check_range("clip_norm", self.clip_norm, above=0.0)
+            check_range("clip_norm", self.clip_norm, at_least=0.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ class Engine:
         self.attributes = Attributes(method)
         self.stepper = Stepper(method, optimizer)
         self.initial = InitialState(method, source)
-        self.guard = Guard(device, self.stepper.optimizer, loop.clip_norm)
+        self.guard = Guard(device, self.stepper.optimizer, loop.clip_norm or None)
         self.recorder = Recorder(device)
         self.ledger = Ledger(budget.labels)
         for name, part, _ in spenders({**method.parts(), "": source}):

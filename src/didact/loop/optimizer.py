@@ -80,8 +80,8 @@ class LeanAdamW(torch.optim.AdamW):
             self._gathered = (first, second, third)
 
 
-RATE = 1e-3
-"""The default learning rate."""
+RATE, DECAY = 1e-3, 0.01
+"""The default learning rate and weight decay."""
 _CLASSES = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
 
@@ -97,7 +97,7 @@ class OptimizerConfig:
 
     name: Literal["adamw", "adam", "sgd"] = "adamw"  # what makes the steps
     lr: float | None = None  # the highest learning rate; by default what suits the student
-    weight_decay: float = 0.01  # decoupled for adamw, added to the gradient for the others
+    weight_decay: float | None = None  # decoupled for adamw; 0 for language models, else 0.01
     momentum: float = 0.9  # of sgd (Nesterov), and beta1 of the others
     schedule: Literal["cosine", "linear", "constant"] = "cosine"  # how the rate falls to zero, or that it does not
     warmup: float = 0.0  # share of the budget over which the rate rises from zero
@@ -106,14 +106,16 @@ class OptimizerConfig:
         check_choice("optimizer", self.name, ("adamw", *_CLASSES))
         if self.lr is not None:
             check_range("lr", self.lr, above=0.0, below=math.inf)
-        check_range("weight_decay", self.weight_decay, at_least=0.0, below=math.inf)
+        if self.weight_decay is not None:
+            check_range("weight_decay", self.weight_decay, at_least=0.0, below=math.inf)
         check_range("momentum", self.momentum, at_least=0.0, below=1.0)
         check_choice("schedule", self.schedule, ("cosine", "linear", "constant"))
         check_range("warmup", self.warmup, at_least=0.0, below=1.0)
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
         """Build the optimizer, with its update fused into one kernel."""
-        kwargs: Document = {"lr": RATE if self.lr is None else self.lr, "weight_decay": self.weight_decay}
+        decay = DECAY if self.weight_decay is None else self.weight_decay
+        kwargs: Document = {"lr": RATE if self.lr is None else self.lr, "weight_decay": decay}
         if self.name == "adamw":
             return LeanAdamW(parameters, betas=(self.momentum, 0.999), **kwargs)
         if self.name == "sgd":

@@ -30,7 +30,7 @@ class Sampler:
     """
 
     def __init__(self, learner: CausalLearner, sampling: Sampling, *, seed: int = 0) -> None:
-        self.learner, self.sampling, self.seed = learner, sampling, seed
+        self.learner, self.sampling, self.seed = learner, sampling.settled(), seed
         tokenizer = learner.tokenizer
         self.stopping = Stopping(sampling.stop, tokenizer.decode, tokenizer.eos, learner.head.vocabulary)
 

@@ -1,5 +1,6 @@
 """Options of sampling."""
 
+import dataclasses
 from dataclasses import dataclass
 
 from didact.errors import ConfigError, check_range
@@ -26,16 +27,16 @@ class Sampling:
     """The total probability of the tokens to sample from; 1 for all."""
     min_p: float = 0.0
     """The lowest probability of a token, as a share of the highest; 0 for no limit."""
-    samples: int = 1
-    """The number of completions per prompt."""
+    samples: int = 0
+    """The number of completions per prompt; 0 for the method's default."""
     stop: tuple[str, ...] = ()
     """Strings that end a completion once its text contains them; they stay in it."""
     slots: int = 64
     """The number of completions that are generated at once."""
 
     def __post_init__(self) -> None:
-        for name in ("max_new_tokens", "samples", "slots"):
-            check_range(name, getattr(self, name), at_least=1)
+        for name, least in (("max_new_tokens", 1), ("samples", 0), ("slots", 1)):
+            check_range(name, getattr(self, name), at_least=least)
         check_range("temperature", self.temperature, at_least=0.0, below=float("inf"))
         check_range("top_k", self.top_k, at_least=0)
         check_range("top_p", self.top_p, above=0.0, at_most=1.0)
@@ -47,3 +48,12 @@ class Sampling:
     def greedy(self) -> bool:
         """Whether sampling is greedy."""
         return self.temperature == 0.0
+
+    @property
+    def varied(self) -> bool:
+        """Whether completions of the same prompt can differ."""
+        return not self.greedy and self.top_k != 1 and self.min_p < 1.0
+
+    def settled(self) -> "Sampling":
+        """The same options with at least one sample."""
+        return self if self.samples else dataclasses.replace(self, samples=1)

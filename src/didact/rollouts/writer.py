@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from didact import hashing
-from didact.errors import ConfigError, DataError, check_range
+from didact.errors import ConfigError, DataError, TeacherError, check_range
 from didact.rollouts.completions import Completions
 from didact.rollouts.layout import Rollouts, concat, pad_rows
 from didact.rollouts.repetition import repetition
@@ -47,7 +47,7 @@ class Writer:
         truth: Verifier | None = None,
         seed: int = 0,
     ) -> None:
-        self.learner, self.sampling, self.verifier, self.seed = learner, sampling, verifier, seed
+        self.learner, self.sampling, self.verifier, self.seed = learner, sampling.settled(), verifier, seed
         self.truth = truth
         self.samplers: dict[tuple[int, int], Sampler] = {}
         self.round = 0
@@ -146,9 +146,13 @@ class Writer:
         `truth` is the reward by the verifier `truth`, if there is one; `correct` is 1 for rollouts with a full reward
         (by `truth`, if there is one); `unique` is 1 for the first rollout with its text among the correct ones of its
         prompt; `repetition` is the share of 4-grams that occurred earlier in the rollout.
+
+        Raises:
+            TeacherError: the verifier abstains on the whole first round.
         """
         batch, lengths = rollouts.batch, rollouts.batch["completion_mask"].sum(1)
         reward = self.rewards(rollouts.texts, rollouts.questions, lengths)
+        self._check_verifier(reward)
         seen = {"reward": reward.value, "trust": _trust(reward)}
         if self.truth is not None:
             truth = self._rewards_by(self.truth, rollouts.texts, rollouts.questions, lengths)
@@ -162,6 +166,16 @@ class Writer:
         seen["unique"][list(first.values())] = 1.0
         seen["repetition"] = repetition(batch["input_ids"], batch["completion_mask"])
         return Rollouts(Batch({**batch, **seen}), rollouts.texts, rollouts.questions)
+
+    def _check_verifier(self, reward: Reward) -> None:
+        """Refuse a verifier that abstains on the whole first round."""
+        silent = {} if self.verifier is None else self.verifier.abstentions
+        if self.round == 0 and silent and not bool(_trust(reward).any()):
+            reason = max(silent, key=lambda reason: silent[reason])
+            raise TeacherError(
+                f"The verifier {self.verifier} could judge none of the first {len(reward.value)} completions (it "
+                f"{reason}), so that nothing would be learned; mend it, or give another one."
+            )
 
     def rewards(self, texts: Sequence[str], questions: Sequence[Question], lengths: Tensor) -> Reward:
         """The verifier's rewards of completions as text.

@@ -64,6 +64,11 @@ class CompletionFeed:
     charges: ClassVar[frozenset[str]] = frozenset({"labels", "student_tokens"})
     pairs: bool = False
     """Whether a preferred completion comes with a rejected one."""
+    rate: float = 1.0
+    """Factor of the student's default learning rate."""
+    dropout: bool = False
+    """Whether the student keeps its dropout by default. Off for methods that compare its probabilities with those of
+    another model, or with its own without dropout."""
     tokenizers: Literal["same", "any"] = "same"
     """Whether the teacher may have another tokenizer than the student."""
     coupled: bool = False
@@ -87,6 +92,11 @@ class RolloutFeed:
     """The source of rewards: a verifier, which is then required; the method's own comparison; or nowhere."""
     rate: float = 1.0
     """Factor of the student's default learning rate, since rewards are noisier than demonstrations."""
+    grouped: bool = False
+    """Whether the method compares completions of the same prompt, so that it learns nothing from one, or from equal
+    ones."""
+    dropout: ClassVar[bool] = False
+    """See `CompletionFeed`."""
     completions: bool = False
     """Whether the method also learns from the completions of the data."""
     epochs: int = 1

@@ -10,6 +10,8 @@ from didact.errors import check_choice
 
 LEAST_SPREAD = 1e-6
 """Rewards that differ by less than this share of the largest of them are equal up to rounding."""
+LEAST_RATIO = 1e-5
+"""Log-probabilities of whole completions that differ by less than this share are equal up to rounding."""
 BASELINES = ("none", "mean", "leave_one_out")
 
 
@@ -86,6 +88,20 @@ def group_advantages(
         return found
     deviation = (group_sum(centred.square(), group) / (count - 1.0).clamp(min=1.0)).sqrt()
     return torch.where(dead, 0.0, found / deviation.masked_fill(dead, 1.0))
+
+
+def log_ratio(log_probs: Tensor, reference: Tensor) -> Tensor:
+    """The log-ratio of two policies; exactly 0 where their log-probabilities are equal up to rounding.
+
+    Args:
+        log_probs: float [B], of whole completions.
+        reference: float [B], under the other policy.
+
+    Returns:
+        As `log_probs` [B], in nats.
+    """
+    found = log_probs - reference
+    return found.masked_fill(found.abs() <= LEAST_RATIO * torch.maximum(log_probs.abs(), reference.abs()), 0.0)
 
 
 def dead_groups(reward: Tensor, group: Tensor, trust: Tensor | None = None) -> Tensor:

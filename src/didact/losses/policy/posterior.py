@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from didact.errors import check_choice, check_range
-from didact.losses.policy.groups import group_advantages, group_sum
+from didact.losses.policy.groups import LEAST_SPREAD, group_advantages, group_sum, log_ratio
 
 DIVERGENCES = ("reverse", "forward")
 """KL(pi || pi*), and KL(pi* || pi)."""
@@ -30,7 +30,7 @@ def posterior_log_ratio(log_probs: Tensor, reference: Tensor, reward: Tensor, be
         ConfigError: beta is not above 0.
     """
     check_range("beta", beta, above=0.0)
-    return reference + reward / beta - log_probs
+    return reward / beta - log_ratio(log_probs, reference)
 
 
 def log_normaliser(ratio: Tensor, group: Tensor, trust: Tensor | None = None) -> Tensor:
@@ -105,5 +105,8 @@ def posterior_advantages(
     if divergence == "reverse":
         return group_advantages(ratio, group, trust, baseline="leave_one_out", scale=False)
     normaliser = log_normaliser(ratio, group, trust) if normaliser is None else normaliser
-    advantage = torch.expm1(ratio - normaliser).float()
+    apart = ratio - normaliser
+    # The mean of equal ratios differs from them by rounding.
+    apart = apart.masked_fill(apart.abs() <= LEAST_SPREAD * torch.maximum(ratio.abs(), normaliser.abs()), 0.0)
+    advantage = torch.expm1(apart).float()
     return advantage if trust is None else torch.where(trust > 0, advantage, 0.0)

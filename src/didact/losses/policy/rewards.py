@@ -7,10 +7,7 @@ import torch
 from torch import Tensor
 
 from didact.errors import check_range
-from didact.losses.policy.groups import group_mean
-
-LEAST_DEVIATION = 1e-6
-"""Standard deviations of lengths, in tokens, below this count as 0."""
+from didact.losses.policy.groups import LEAST_SPREAD, group_mean
 
 
 def penalise_length(
@@ -43,8 +40,10 @@ def penalise_length(
         ConfigError: a strength out of range.
     """
     check_range("strength", strength, at_least=0.0, at_most=1.0)
-    centred = length.float() - group_mean(length.float(), group, correct)
+    mean = group_mean(length.float(), group, correct)
+    centred = length.float() - mean
     deviation = group_mean(centred.square(), group, correct).sqrt()
-    ranked = torch.where(deviation > LEAST_DEVIATION, centred / deviation.clamp(min=LEAST_DEVIATION), 0.0)
+    same = deviation <= LEAST_SPREAD * mean
+    ranked = torch.where(same, 0.0, centred / deviation.masked_fill(same, 1.0))
     penalised = reward * (1.0 - strength * ranked.sigmoid() * correct)
     return penalised if where is None else torch.where(where, penalised, reward)

@@ -82,31 +82,47 @@ def token_covariances(log_probs: Tensor, advantage: Tensor, weight: Tensor | Non
     return centred[0] * centred[1] * weight
 
 
-def sample_in_band(values: Tensor, share: float, low: float, high: float, draws: Tensor) -> Tensor:
+def sample_in_band(
+    values: Tensor, share: float, low: float, high: float, draws: Tensor, weight: Tensor | None = None
+) -> Tensor:
     """Sample tokens whose value lies in a band.
 
     Args:
         values: float [N].
-        share: the share of all N tokens that is chosen (fewer where the band has fewer; at least one); in [0, 1].
+        share: the share of the tokens with weight that is chosen (fewer where the band has fewer; at least one); in
+            [0, 1].
         low: the band's lower end.
         high: its upper end.
         draws: float [N] in [0, 1), uniform; the lowest are chosen.
+        weight: float [N] of 0 and 1, which tokens count; None for all.
+
+    Returns:
+        bool [N].
+    """
+    counted = torch.ones_like(values, dtype=torch.bool) if weight is None else weight > 0
+    inside = (values >= low) & (values <= high) & counted
+    return inside & top_share(-draws, share, counted, among=inside)
+
+
+def top_share(values: Tensor, share: float, weight: Tensor | None = None, *, among: Tensor | None = None) -> Tensor:
+    """Mark the tokens with the highest values.
+
+    Args:
+        values: float [N].
+        share: the share of the tokens with weight that is chosen, rounded down, but at least one; 0 chooses none.
+        weight: [N], above 0 for the tokens that count; None for all.
+        among: bool [N], the candidates; by default all tokens that count.
 
     Returns:
         bool [N].
     """
     check_range("share", share, at_least=0.0, at_most=1.0)
-    wanted = max(1, int(share * len(values))) if share else 0
-    inside = (values >= low) & (values <= high)
-    ranked = torch.where(inside, draws, 2.0).argsort().argsort()
-    return inside & (ranked < wanted)
-
-
-def top_share(values: Tensor, share: float) -> Tensor:
-    """Mark the share of tokens with the highest values: bool [N], at least one where the share is above 0."""
-    check_range("share", share, at_least=0.0, at_most=1.0)
-    wanted = max(1, int(share * len(values))) if share else 0
-    return values.argsort(descending=True).argsort() < wanted
+    counted = torch.ones_like(values, dtype=torch.bool) if weight is None else weight > 0
+    able = counted if among is None else among & counted
+    # A tensor, so that no step waits for the device.
+    wanted = (share * counted.sum()).floor().clamp(min=1.0) if share else 0
+    ranked = values.masked_fill(~able, -torch.inf).argsort(descending=True, stable=True).argsort()
+    return able & (ranked < wanted)
 
 
 def best_of_group(score: Tensor, group: Tensor, count: int) -> Tensor:

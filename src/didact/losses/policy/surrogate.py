@@ -11,6 +11,9 @@ from torch import Tensor
 
 from didact.errors import check_range
 
+UNCLIPPED = (1.0, math.inf)
+"""Bounds that clip nothing."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClipConfig:

@@ -163,17 +163,7 @@ def locate_tokens(batch: Batch) -> TokenPositions:
     """Find the completion tokens of a batch; see `select_tokens`."""
     ids, mask = batch["input_ids"], batch["completion_mask"]
     size, length = ids.shape
-    if mask.device.type == "cpu":
-        position = mask[:, 1:].flatten().nonzero()[:, 0]
-        position = position + position.div(length - 1, rounding_mode="floor") + 1 if length > 1 else position
-        if not len(position):
-            raise DataError(
-                f"None of the {size} rows of the batch has a completion token; a completion must have at least one."
-            )
-        weight = None
-    else:
-        position = torch.arange(size * length, device=ids.device).view(size, length)[:, 1:].flatten()
-        weight = mask[:, 1:].flatten().float()
+    position, weight = _picked(mask) if mask.device.type == "cpu" else _weighed(mask)
     return TokenPositions(
         targets=ids.flatten().index_select(0, position),
         row=position.div(length, rounding_mode="floor"),
@@ -181,6 +171,24 @@ def locate_tokens(batch: Batch) -> TokenPositions:
         weight=weight,
         size=size,
     )
+
+
+def _picked(mask: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Where the tokens are that a mask [B, T] picks, in the flattened rows; all of them count."""
+    size, length = mask.shape
+    position = mask[:, 1:].flatten().nonzero()[:, 0]
+    position = position + position.div(length - 1, rounding_mode="floor") + 1 if length > 1 else position
+    if not len(position):
+        raise DataError(
+            f"None of the {size} rows of the batch has a completion token; a completion must have at least one."
+        )
+    return position, None
+
+
+def _weighed(mask: Tensor) -> tuple[Tensor, Tensor | None]:
+    """All places but the first of each row of a mask [B, T], and which of them count."""
+    position = torch.arange(mask.numel(), device=mask.device).view(mask.shape)[:, 1:].flatten()
+    return position, mask[:, 1:].flatten().float()
 
 
 def token_counts(batch: Batch) -> dict[str, Tensor | float]:

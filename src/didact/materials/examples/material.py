@@ -6,6 +6,7 @@ from didact.documents import Values
 from didact.experiment.config import RunConfig
 from didact.experiment.material import Material, Run
 from didact.learners import export
+from didact.loop.optimizer import DECAY
 from didact.materials.examples import baselines
 from didact.materials.examples.caching import add_cache
 from didact.materials.examples.data import ExampleData, open_examples, with_tokens
@@ -69,6 +70,8 @@ def _reads(config: RunConfig) -> str:
 MATERIAL = Material[ExampleData](
     name="examples",
     log_every=50,
+    clip_norm=0.0,
+    weight_decay=DECAY,
     open=open_examples,
     reads=_reads,
     student=_student,

@@ -1,6 +1,6 @@
 """Runs on questions: language models, completions, rollouts, verifiers."""
 
-FIELDS = ("columns", "sampling", "verifier")
+FIELDS = ("columns", "dropout", "sampling", "verifier")
 """The flags of these runs that do not apply to every run."""
 BASELINES = ("commonest_answer", "nearest_prompt")
 """The cheap baselines."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from didact.documents import Values
 from didact.experiment.material import Material, Run
 from didact.learners import causal
+from didact.learners.dropout import switch_off_dropout
 from didact.materials.questions import baselines
 from didact.materials.questions.data import QuestionData, open_questions
 from didact.materials.questions.evaluator import QuestionEvaluator
@@ -21,8 +22,12 @@ STUDENT = "student"
 
 
 def _student(run: Run[QuestionData]) -> Part:
-    """A causal language model."""
-    return python.student_of(run.argument("student"), ForQuestions(seed=run.config.seed, trust=run.config.trust))
+    """A causal language model, without dropout for methods that compare its probabilities."""
+    config, feed = run.config, run.info.method_type.feed
+    part = python.student_of(run.argument("student"), ForQuestions(seed=config.seed, trust=config.trust))
+    if not (getattr(feed, "dropout", False) if config.dropout == "auto" else config.dropout == "on"):
+        switch_off_dropout(part.model)
+    return part
 
 
 def _teacher(run: Run[QuestionData]) -> Part:
@@ -51,6 +56,8 @@ def _save(run: Run[QuestionData], path: Path) -> None:
 MATERIAL = Material[QuestionData](
     name="questions",
     log_every=10,
+    clip_norm=1.0,
+    weight_decay=0.0,
     open=open_questions,
     reads=lambda _config: "",
     student=_student,

@@ -16,8 +16,14 @@ _PROBE = "The 2 quick-brown foxes: 37+85=122, \\boxed{x}.\n\tdef f(n): return 'Ã
 
 
 def refusals(run: Run[QuestionData]) -> Iterator[Check]:
-    """Check the verifier, tokenizers, lengths, and completions."""
-    stages = {"verifier": _verifier, "tokenizers": _tokenizers, "context": _lengths, "completions": _completions}
+    """Check the verifier, sampling, tokenizers, lengths, and completions."""
+    stages = {
+        "verifier": _verifier,
+        "sampling": _sampling,
+        "tokenizers": _tokenizers,
+        "context": _lengths,
+        "completions": _completions,
+    }
     return run_checks(stages, run)
 
 
@@ -39,6 +45,24 @@ def _verifier(run: Run[QuestionData]) -> None:
                     f"{role} is {warm_start.spec!r}, but without {lacks} nobody can tell when it is right often "
                     "enough; give some, or a number of steps, as in warm:500:decoder:4x128."
                 )
+
+
+def _sampling(run: Run[QuestionData]) -> None:
+    """Check that completions of a prompt can differ, for methods that compare them."""
+    sampling, name = run.config.sampling, run.info.name
+    if not getattr(run.method.feed, "grouped", False):
+        return
+    if sampling.samples == 1:
+        raise ConfigError(
+            f"sampling's samples is 1, but the method {name!r} compares completions of the same prompt, so that a "
+            "single one teaches nothing; give samples=8 or the like, and a batch_size that is a multiple of it."
+        )
+    if not sampling.varied:
+        values = (f"{option} is {getattr(sampling, option):g}" for option in ("temperature", "top_k", "min_p"))
+        raise ConfigError(
+            f"sampling's {', '.join(values)}, by which all completions of a prompt are the same, but the method "
+            f"{name!r} learns from how they compare; give temperature=1, and leave out top_k and min_p."
+        )
 
 
 def _tokenizers(run: Run[QuestionData]) -> None:

@@ -57,7 +57,7 @@ def _completions(run: Run[QuestionData], feed: CompletionFeed) -> Source:
 
 
 def _rollouts(run: Run[QuestionData], feed: RolloutFeed) -> Source:
-    questions, sampling, seed = run.data.train, run.config.sampling, run.config.seed
+    questions, sampling, seed = run.data.train, run.config.sampling.settled(), run.config.seed
     return rollout_rounds(
         questions,
         Writer(run.student.model, sampling, run.verifier, truth=ground_truth(run), seed=seed),

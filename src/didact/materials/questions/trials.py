@@ -168,13 +168,17 @@ def _self_taught(role: str, model: CausalLearner, run: Run[QuestionData]) -> Che
     texts = [question.completion or question.answer or "1" for question in questions]
     batch = Writer(model, run.config.sampling).encode(questions, texts).batch.to(model.device)
     training = model.training
+    # A student that keeps its dropout is compared with nobody while it learns.
+    learns = role == "student" and run.config.dropout != "on" and not getattr(run.method.feed, "dropout", False)
+    model.train(learns)
+    rows = select_tokens(model(batch), batch)
     model.eval()
-    rows, again = select_tokens(model(batch), batch), select_tokens(model(batch), batch)
+    again = select_tokens(model(batch), batch)
     model.train(training)
     same = States(hidden=again.hidden, head=again.head)
     apart = abs(float(token_divergence(rows.hidden, rows.head, same, kind="jsd").mean()))
     good = math.isfinite(apart) and apart <= TOLERANCE
-    words = f"The divergence of the {role} from itself is {apart:.1g}"
+    words = f"The divergence of the {role}{' in training mode' if learns else ''} from itself is {apart:.1g}"
     return Check("ok" if good else "fail", "self-taught", f"{words}." if good else f"{words}; it must be 0.")
 
 
@@ -202,17 +206,20 @@ def _writer(run: Run[QuestionData], verifier: Verifier | None) -> Writer:
 
 @torch.no_grad()
 def _as_sampled(run: Run[QuestionData], found: Batch) -> Check:
-    """Check that the model gives its own rollouts the log-probabilities with which they were sampled."""
+    """Check that the model gives its own rollouts, in training mode, their log-probabilities when they were sampled."""
     student = run.method.learner
     batch = found.to(student.device)
     training = student.training
-    student.eval()
+    student.train()
     tokens = policy_outputs(student(batch), batch)
     student.train(training)
     apart = float((tokens.log_probs - tokens.old_log_probs).abs().max())
     good = apart <= (DRIFT if student.head.weight.dtype == torch.float32 else ROUNDED_DRIFT)
     words = f"Rollouts were sampled with the log-probabilities that the student gives them, to {apart:.1g}"
-    return Check("ok" if good else "warn", "sampling", f"{words}." if good else f"{words}; their gradient is biased.")
+    advice = " Leave out dropout=on." if run.config.dropout == "on" else ""
+    return Check(
+        "ok" if good else "warn", "sampling", f"{words}." if good else f"{words}; their gradient is biased.{advice}"
+    )
 
 
 def _start(found: Batch) -> Check:

@@ -60,7 +60,7 @@ class AMPO(Method):
         ConfigError: there is neither a teacher nor a rationale.
     """
 
-    feed = RolloutFeed(rewards="verifier", rate=0.1, tokenizers="any")
+    feed = RolloutFeed(rewards="verifier", rate=0.1, grouped=True, tokenizers="any")
 
     def __init__(
         self, config: Config, learner: LanguageLearner, questions: Questions, teachers: Sequence[Any] = ()

@@ -50,7 +50,7 @@ class CoReward(Method):
         learner: a causal language model.
     """
 
-    feed = RolloutFeed(rewards="itself", rate=0.1)
+    feed = RolloutFeed(rewards="itself", rate=0.1, grouped=True)
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
         self.config = config

@@ -74,7 +74,7 @@ class CurryDPO(Method):
         ConfigError: an answer that does not fit into the learner's context.
     """
 
-    feed = RolloutFeed()
+    feed = RolloutFeed(rate=0.05)
 
     def __init__(self, config: Config, learner: LanguageLearner, questions: Questions) -> None:
         self.config, self.learner = config, learner

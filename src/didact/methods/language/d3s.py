@@ -53,7 +53,11 @@ class D3S(Method):
     """
 
     feed = RolloutFeed(
-        rewards="verifier", rate=0.1, coupled=True, alone="it chooses completions and tokens among the whole batch"
+        rewards="verifier",
+        rate=0.1,
+        grouped=True,
+        coupled=True,
+        alone="it chooses completions and tokens among the whole batch",
     )
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:

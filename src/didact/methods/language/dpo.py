@@ -43,7 +43,7 @@ class DPO(Method):
         learner: a causal language model.
     """
 
-    feed = CompletionFeed(pairs=True)
+    feed = CompletionFeed(pairs=True, rate=0.05)
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
         self.config = config

@@ -50,7 +50,7 @@ class GRPO(Method):
         learner: a causal language model.
     """
 
-    feed = RolloutFeed(rewards="verifier", rate=0.1)
+    feed = RolloutFeed(rewards="verifier", rate=0.1, grouped=True)
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
         self.config = config

@@ -15,7 +15,7 @@ start) and is right as often: on 97% of held-out prompts, where it started at 82
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -55,7 +55,7 @@ class Posterior(Method):
         questions: the training prompts.
     """
 
-    feed = RolloutFeed(rewards="verifier", rate=0.1)
+    feed = RolloutFeed(rewards="verifier", rate=0.1, grouped=True)
 
     def __init__(self, config: Config, learner: LanguageLearner, questions: Questions) -> None:
         self.config = config
@@ -63,6 +63,8 @@ class Posterior(Method):
         self.reference = snapshot(learner)
         ids = torch.tensor([question.id for question in questions])
         kept = config.normaliser == "running"
+        # A single completion is enough if Z is known from earlier rounds.
+        self.feed = replace(self.feed, grouped=not (kept and config.divergence == "forward"))
         self.index = Index(ids) if kept else None
         columns = {"log_mean": torch.float64, "times": torch.float64}
         self.running = PerExample(len(ids), dict.fromkeys(columns, ()), dtypes=columns) if kept else None

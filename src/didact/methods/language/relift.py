@@ -81,7 +81,7 @@ class ReLIFT(Method):
         ConfigError: no question has one.
     """
 
-    feed = RolloutFeed(rewards="verifier", rate=0.1)
+    feed = RolloutFeed(rewards="verifier", rate=0.1, grouped=True)
 
     def __init__(self, config: Config, learner: LanguageLearner, questions: Questions) -> None:
         self.config, self.learner = config, learner

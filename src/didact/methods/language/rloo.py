@@ -19,6 +19,7 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
+from didact.losses.policy.groups import log_ratio
 from didact.losses.policy.outputs import add_advantages, policy_outputs, rollout_counts, sequence_log_probs
 from didact.teachers import snapshot
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Term, Terms
@@ -42,7 +43,7 @@ class RLOO(Method):
         learner: a causal language model.
     """
 
-    feed = RolloutFeed(rewards="verifier", rate=0.1)
+    feed = RolloutFeed(rewards="verifier", rate=0.1, grouped=True)
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
         self.config = config
@@ -57,7 +58,7 @@ class RLOO(Method):
             seen = batch.to(next(self.reference.learner.parameters()).device)
             with torch.no_grad():
                 theirs = sequence_log_probs(self.reference.learner(seen), seen).cpu()
-            reward = reward - self.config.kl * (batch["log_probs"].sum(1) - theirs)
+            reward = reward - self.config.kl * log_ratio(batch["log_probs"].sum(1), theirs)
         return add_advantages(batch, reward, baseline="leave_one_out", scale=False)
 
     def loss(self, batch: Batch) -> Terms:

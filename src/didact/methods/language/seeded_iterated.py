@@ -57,7 +57,7 @@ class SeededIterated(Method):
         ConfigError: a prompt has none.
     """
 
-    feed = RolloutFeed(rewards="verifier", rate=0.1)
+    feed = RolloutFeed(rewards="verifier", rate=0.1, grouped=True)
 
     def __init__(self, config: Config, learner: LanguageLearner, questions: Questions) -> None:
         if config.supervised and not all(question.completion for question in questions):
@@ -99,6 +99,11 @@ class SeededIterated(Method):
             terms["supervised"] = term.times(self.config.supervised)
         terms |= tokens.metrics(batch)
         return terms
+
+    @property
+    def delivered(self) -> Any:
+        """The student; the learner if there is no imitation."""
+        return self.learner if self.student is None else self.student
 
     def after_step(self) -> None:
         """Replace the learner by the student at the end of an imitation."""

@@ -29,7 +29,7 @@ class SFT(Method):
         learner: a causal language model.
     """
 
-    feed = CompletionFeed()
+    feed = CompletionFeed(dropout=True)
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
         self.config = config
