@@ -5,10 +5,11 @@ evaluate whole completions, and the teacher supervises each token.
 
 Departures: the reverse KL is computed over the whole vocabulary, where the paper estimates it from the sampled token
 (`estimate=k2` is its estimator, half the squared difference of log-probabilities), and at a temperature of 1, whatever
-the sampling temperature; its weight changes linearly from `teacher_weight` to `teacher_end` and is 0.1 by default, where
-the paper's falls from 0.005 to 0.001 (`teacher_weight=0.005,teacher_end=0.001`); `only_wrong` removes the teacher's term
-from completions with a full reward, which is the paper's reward-guided masking at the level of completions, and averages
-it over the remaining tokens. Advantages are divided by the standard deviation of their group, as by `grpo`.
+the sampling temperature; its weight changes linearly from `teacher_weight` to `teacher_end` and is 0.1 by default,
+where the paper's falls from 0.005 to 0.001 (`teacher_weight=0.005,teacher_end=0.001`); `only_wrong` removes the
+teacher's term from completions with a full reward, which is the paper's reward-guided masking at the level of
+completions, and averages it over the remaining tokens. Advantages are divided by the standard deviation of their group,
+as by `grpo`.
 
 In its claim, neither rewards nor the teacher improve a student of some hundred steps within so few more: on the seed
 that it was tuned on, the share of right answers fell from 31% to 25% with the teacher and to 15% without. The result

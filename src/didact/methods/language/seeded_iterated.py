@@ -1,19 +1,16 @@
 """Countering Language Drift with Seeded Iterated Learning (Lu, Singhal, Strub, Pietquin & Courville 2020).
 
-A model that learns from rewards alone drifts away from natural language. Seeded iterated learning alternates two
-phases. In the interaction phase, the model learns from rewards, as the teacher. In the imitation phase, a student,
-which is the model from before, fits completions sampled from the teacher and then replaces it. Drift that does not
-raise the reward is partly lost on the way, since there is little time to imitate it.
+A model that learns from rewards alone drifts away from natural language. Here it learns from them as a teacher, and
+then a student, which is the model from before, fits completions sampled from the teacher and replaces it. Drift that
+does not raise the reward is partly lost, since there is little time to imitate it.
 
 Departures: the teacher learns as in GRPO with one step per round (the paper has actor-critic and Gumbel-softmax); both
 use the learning rate of the run, each with optimizer moments that persist, as in the authors' code. `supervised` adds
-the cross-entropy of the data's completions to the rewards; with `imitation=0` this is the paper's supervised baseline
-(S2P).
+the cross-entropy of the data's completions; with `imitation=0` this is the paper's supervised baseline (S2P).
 
 The claim comes out the other way: the model drifted less than with grpo, but was right on 83% of held-out prompts,
 where it started at 82% and grpo came to 96%; the supervised mix drifted least, at 99.5%. Settling on few answers, the
-drift that rewards cause here, is as easy to imitate as what earns the reward; higher learning rates and shorter phases
-did no better.
+drift here, is as easy to imitate as what earns the reward. Higher learning rates and shorter phases did no better.
 """
 
 import copy
@@ -119,9 +116,8 @@ class SeededIterated(Method):
 
 
 CLAIM = Claim(
-    statement="After as many steps, the data's completions, each one of many that are right, are likelier under a "
-    "model that alternates between rewards and imitation than under one that learns from rewards and from the data's "
-    "completions at once.",
+    statement="After as many steps, the data's answers, each one of many that are right, are likelier under a model that "
+    "begins again to imitate what rewards made of it than under one that learns from rewards and these answers at once.",
     arms={
         "seeded_iterated": "seeded_iterated",
         "grpo": "grpo",
