@@ -129,16 +129,18 @@ def _weight(batch: Batch, name: str) -> Tensor | None:
     return batch[_OWN] * batch[name] if name else batch[_OWN]
 
 
-def sequence_log_probs(output: TokenOutput, batch: Batch) -> Tensor:
+def sequence_log_probs(output: TokenOutput, batch: Batch, *, mean: bool = False) -> Tensor:
     """Log-probabilities of whole completions: float [B], differentiable.
 
     Args:
         output: what a language model returns for the batch.
         batch: with `completion_mask`, and `temperature` [B] where the completions were sampled at one.
+        mean: divide them by the number of tokens.
     """
     rows = select_tokens(output, batch)
     temperature = rows.spread(batch["temperature"]) if "temperature" in batch else 1.0
-    return rows.sums(token_log_probs(rows.hidden, rows.head, rows.targets, temperature=temperature)[0])
+    found = rows.sums(token_log_probs(rows.hidden, rows.head, rows.targets, temperature=temperature)[0])
+    return found / rows.lengths().clamp(min=1.0) if mean else found
 
 
 def mean_token_probs(output: TokenOutput, batch: Batch) -> Tensor:

@@ -1,4 +1,4 @@
-"""Preferences between completions: the DPO loss, and pairs from ratings.
+"""Preferences between completions: losses, and pairs from ratings.
 
 Axis letters: P pairs, Q prompts, K completions to each.
 """
@@ -37,6 +37,114 @@ def dpo_loss(
     """
     check_range("beta", beta, above=0.0)
     return -F.logsigmoid(beta * ((chosen - reference_chosen) - (rejected - reference_rejected)))
+
+
+def ipo_loss(
+    chosen: Tensor,
+    rejected: Tensor,
+    reference_chosen: Tensor,
+    reference_rejected: Tensor,
+    *,
+    beta: float = 0.1,
+) -> Tensor:
+    """Identity preference optimisation (Azar et al. 2024, equation 17).
+
+    ((chosen - reference_chosen) - (rejected - reference_rejected) - 1 / (2 beta))²: the margin is led to a value, where
+    the logistic loss drives it ever further.
+
+    Args:
+        chosen: float [P], log-probabilities of preferred answers, differentiable; of whole ones in the paper, and by
+            token (means) in TRL.
+        rejected: float [P], of the other answers.
+        reference_chosen: float [P], by the reference.
+        reference_rejected: float [P].
+        beta: above 0; how much a departure from the reference costs.
+
+    Returns:
+        float [P].
+
+    Raises:
+        ConfigError: beta out of its range.
+    """
+    check_range("beta", beta, above=0.0)
+    return ((chosen - reference_chosen) - (rejected - reference_rejected) - 0.5 / beta).square()
+
+
+def simpo_loss(chosen: Tensor, rejected: Tensor, *, beta: float = 2.0, margin: float = 1.0) -> Tensor:
+    """Simple preference optimisation (Meng, Xia & Chen 2024, equation 6).
+
+    -log sigmoid(beta (chosen - rejected) - margin), of log-probabilities a token and without a reference.
+
+    Args:
+        chosen: float [P], mean log-probabilities of the tokens of preferred answers, differentiable.
+        rejected: float [P], of the other answers.
+        beta: above 0.
+        margin: at least 0; by how much the preferred answer is to win (the paper's gamma).
+
+    Returns:
+        float [P].
+
+    Raises:
+        ConfigError: an option out of its range.
+    """
+    check_range("beta", beta, above=0.0)
+    check_range("margin", margin, at_least=0.0)
+    return -F.logsigmoid(beta * (chosen - rejected) - margin)
+
+
+def odds_ratio_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
+    """The part of ORPO that tells answers apart (Hong, Lee & Thorne 2024, equation 6).
+
+    -log sigmoid(log odds(chosen) - log odds(rejected)), where the odds of an answer are p / (1 - p), and p is the
+    geometric mean of the probabilities of its tokens.
+
+    Args:
+        chosen: float [P], mean log-probabilities of the tokens of preferred answers, below 0; differentiable.
+        rejected: float [P], of the other answers.
+
+    Returns:
+        float [P].
+    """
+    # log(1 - p): of probabilities near 1 there is little left, which float32 must not round to nothing.
+    certain = -torch.finfo(chosen.dtype).tiny
+    odds = [p - torch.log(-torch.expm1(p.clamp(max=certain))) for p in (chosen, rejected)]
+    return -F.logsigmoid(odds[0] - odds[1])
+
+
+def kto_loss(
+    log_ratio: Tensor,
+    good: Tensor,
+    divergence: Tensor,
+    *,
+    beta: float = 0.1,
+    desirable: float = 1.0,
+    undesirable: float = 1.0,
+) -> Tensor:
+    """Kahneman-Tversky optimisation, of answers without pairs (Ethayarajh et al. 2024, equation 8).
+
+    An answer that is good is worth sigmoid(beta (r - z)), and one that is bad sigmoid(beta (z - r)), where r is its
+    log-ratio to the reference and z the divergence from the reference; the loss is the weight times what is lacking
+    to 1.
+
+    Args:
+        log_ratio: float [B], of whole answers; differentiable.
+        good: bool [B].
+        divergence: float [B] or scalar, at least 0; no gradient flows into it.
+        beta: above 0; how averse to risk the values are.
+        desirable: at least 0, the weight of good answers.
+        undesirable: at least 0, that of bad ones.
+
+    Returns:
+        float [B], in [0, weight].
+
+    Raises:
+        ConfigError: an option out of its range.
+    """
+    check_range("beta", beta, above=0.0)
+    check_range("desirable", desirable, at_least=0.0)
+    check_range("undesirable", undesirable, at_least=0.0)
+    gain = beta * (log_ratio - divergence.detach())
+    return torch.where(good, desirable * torch.sigmoid(-gain), undesirable * torch.sigmoid(gain))
 
 
 def best_vs_rest(rating: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -58,10 +58,8 @@ class SeededIterated(Method):
 
     def __init__(self, config: Config, learner: LanguageLearner, questions: Questions) -> None:
         if config.supervised and not all(question.completion for question in questions):
-            raise ConfigError(
-                f"supervised is {config.supervised:g}, but some questions have no completion to learn from; give their "
-                "column, or supervised=0."
-            )
+            words = "but some questions have no completion to learn from; give their column, or supervised=0"
+            raise ConfigError(f"supervised is {config.supervised:g}, {words}.")
         self.config, self.learner = config, learner
         self.feed = replace(self.feed, completions=config.supervised > 0.0)
         # Trained too: each of the two has its own moments in the optimizer.
@@ -116,8 +114,9 @@ class SeededIterated(Method):
 
 
 CLAIM = Claim(
-    statement="After as many steps, the data's answers, each one of many that are right, are likelier under a model that "
-    "begins again to imitate what rewards made of it than under one that learns from rewards and these answers at once.",
+    statement="After as many steps, answers of the data, each one of many that are right, are likelier under a model "
+    "that begins again to imitate what rewards made of it than under one that learns from rewards and from the data's "
+    "answers at once.",
     arms={
         "seeded_iterated": "seeded_iterated",
         "grpo": "grpo",
