@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from didact.errors import ConfigError
-from didact.losses.tokens import _teacher
+from didact.losses.tokens import _teacher, overlap
 from didact.losses.tokens.overlap import topk_overlap
 from didact.methods.language import gkd
 from didact.parts.models import build_causal
@@ -64,7 +64,7 @@ def test_what_does_not_fit_is_refused():
 
 @pytest.mark.parametrize("looked_at", [3, 256])
 def test_gkd_shows_the_overlap_at_evenly_spaced_tokens(looked_at, monkeypatch):
-    monkeypatch.setattr(gkd, "LOOKED_AT", looked_at)
+    monkeypatch.setattr(overlap, "LOOKED_AT", looked_at)
     learner, teacher = (build_causal("decoder:1x16:64", seed=seed) for seed in (0, 1))
     ids = torch.randint(4, 260, (5, 6), generator=torch.Generator().manual_seed(0))
     mask = torch.zeros(5, 6, dtype=torch.bool)

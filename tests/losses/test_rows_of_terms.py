@@ -133,7 +133,8 @@ def test_a_sequence_has_the_mean_over_its_tokens(dense, masked):
     assert term.sum.item() == pytest.approx(3 * expected[0] + expected[1], rel=1e-5)
     log_probs = -token_log_probs(rows.hidden, rows.head, rows.targets)[0]
     for by in NORMALISATIONS:
-        assert rows.term(log_probs, by=by).rows.tolist() == pytest.approx([*expected, float("nan")], nan_ok=True)
+        term = rows.term(log_probs, by=by, longest=torch.full((3,), 4.0))
+        assert term.rows.tolist() == pytest.approx([*expected, float("nan")], nan_ok=True)
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["chosen", "weighed"])

@@ -128,7 +128,7 @@ def test_the_example_of_a_kind_is_read_as_that_kind_and_can_be_built(role, name,
 
 
 @pytest.mark.parametrize("name", parts.kinds("verifier"))
-def test_the_example_of_a_verifier_is_read_as_that_kind_and_can_be_built(name, monkeypatch):
+def test_the_example_of_a_verifier_is_read_as_that_kind_and_can_be_built(name, language_place, monkeypatch):
     rewards = types.ModuleType("rewards")
     rewards.reward = lambda text, question: 1.0
     monkeypatch.setitem(sys.modules, "my_package.rewards", rewards)

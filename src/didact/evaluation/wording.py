@@ -16,6 +16,7 @@ _SHARES = {
     "mended": "right completions of the teacher",
     "opened": "completions with an opening",
     "overlap": "likeliest tokens shared with the teacher",
+    "overlap_mass": "probability of the shared likeliest tokens",
     "penalised": "completions paid by length",
     "repetition": "repetition within completions",
     "right": "pairs in the right order",

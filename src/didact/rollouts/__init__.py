@@ -13,11 +13,14 @@ from didact.rollouts.layout import Rollouts, append_off_policy, concat, pad_rows
 from didact.rollouts.prefixes import Chains, continue_prefixes, join_steps, reveal_answer, split_steps, write_chains
 from didact.rollouts.rated import RatedPairs
 from didact.rollouts.rationales import check_fits, prefix_prompt, rationales_of
+from didact.rollouts.redrawing import write_live
 from didact.rollouts.repetition import repetition
 from didact.rollouts.retries import retry_questions, strip_attempt, write_twice
+from didact.rollouts.reward_models import RewardModelVerifier, answer_rewards
 from didact.rollouts.rounds import rollout_rounds
 from didact.rollouts.sampler import Sampler
 from didact.rollouts.sampling import Sampling
+from didact.rollouts.scoring import score_completions
 from didact.rollouts.writer import Writer, completion_of
 
 __all__ = [
@@ -25,11 +28,13 @@ __all__ = [
     "Chains",
     "Completions",
     "RatedPairs",
+    "RewardModelVerifier",
     "Rollouts",
     "Sampler",
     "Sampling",
     "Writer",
     "accepted_answers",
+    "answer_rewards",
     "append_off_policy",
     "check_fits",
     "completion_of",
@@ -48,9 +53,11 @@ __all__ = [
     "retry_questions",
     "reveal_answer",
     "rollout_rounds",
+    "score_completions",
     "split_steps",
     "strip_attempt",
     "teacher_answers",
     "write_chains",
+    "write_live",
     "write_twice",
 ]

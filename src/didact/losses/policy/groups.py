@@ -137,3 +137,24 @@ def failed_groups(correct: Tensor, group: Tensor) -> Tensor:
         bool [B].
     """
     return group_sum((correct > 0).float(), group) == 0
+
+
+def extremes_of_groups(reward: Tensor, group: Tensor, trust: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The completions with the highest and the lowest reward of each prompt.
+
+    Args:
+        reward: float [B].
+        group: int64 [B], equal for completions of the same prompt.
+        trust: as for `group_advantages`; completions with trust 0 are chosen only if all of their group have it.
+
+    Returns:
+        The positions of the best and of the worst, int64 [P] each, by ascending group; of equals, the first.
+    """
+    known = torch.ones_like(reward, dtype=torch.bool) if trust is None else trust > 0
+    found = []
+    for ranked in (-reward, reward):
+        order = ranked.masked_fill(~known, torch.inf).argsort(stable=True)
+        order = order[group[order].argsort(stable=True)]
+        ordered = group[order]
+        found.append(order[torch.cat([ordered.new_ones(1, dtype=torch.bool), ordered[1:] != ordered[:-1]])])
+    return found[0], found[1]

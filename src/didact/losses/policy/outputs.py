@@ -6,6 +6,7 @@ Axis letters: B completions, T positions, N tokens of completions.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from didact.losses.policy.groups import dead_groups, group_advantages
@@ -40,13 +41,37 @@ class PolicyOutputs:
         picked, rows = self.rows.pick_signal(signal), self.rows
         return signal_log_probs(picked, rows.targets, vocabulary=rows.head.vocabulary, temperature=self.temperature)
 
-    def ppo_clip_loss(self, advantage: Tensor, clip_low: float = 0.2, clip_high: float = 0.2) -> Tensor:
-        """The loss `didact.losses.policy.surrogate.ppo_clip_loss` of each token, from advantages [B]: float [N]."""
-        return ppo_clip_loss(self.log_probs, self.old_log_probs, self.rows.spread(advantage), clip_low, clip_high)
+    def log_ratios(self, *, whole: bool = False) -> Tensor:
+        """The log-ratio of the policies now and then of each token: float [N], differentiable.
 
-    def clip_mask(self, advantage: Tensor, clip_low: float = 0.2, clip_high: float = 0.2) -> Tensor:
+        Args:
+            whole: the mean over the tokens of the completion, at each of them: the log of the ratio of whole
+                completions to the power of 1 / length (Zheng et al. 2025, GSPO).
+        """
+        found = self.log_probs - self.old_log_probs
+        return self.rows.spread(self.rows.sums(found) / self.rows.lengths().clamp(min=1.0)) if whole else found
+
+    def ppo_clip_loss(
+        self, advantage: Tensor, clip_low: float = 0.2, clip_high: float = 0.2, *, whole: bool = False
+    ) -> Tensor:
+        """The loss `didact.losses.policy.surrogate.ppo_clip_loss` of each token, from advantages [B]: float [N].
+
+        With `whole`, the ratio is that of the whole completion; see `log_ratios`.
+        """
+        return ppo_clip_loss(*self._compared(whole), self.rows.spread(advantage), clip_low, clip_high)
+
+    def clip_mask(
+        self, advantage: Tensor, clip_low: float = 0.2, clip_high: float = 0.2, *, whole: bool = False
+    ) -> Tensor:
         """Mark the tokens whose gradient `ppo_clip_loss` clips: float [N] of 0 and 1."""
-        return clip_mask(self.log_probs, self.old_log_probs, self.rows.spread(advantage), clip_low, clip_high)
+        return clip_mask(*self._compared(whole), self.rows.spread(advantage), clip_low, clip_high)
+
+    def _compared(self, whole: bool) -> tuple[Tensor, Tensor]:
+        """Two tensors [N] whose difference is the log-ratio."""
+        if not whole:
+            return self.log_probs, self.old_log_probs
+        ratios = self.log_ratios(whole=True)
+        return ratios, torch.zeros_like(ratios)
 
     def metrics(self, batch: Batch, **values: Tensor) -> dict[str, Term]:
         """Metrics of the rollouts, as terms of weight 0.

@@ -10,6 +10,19 @@ from torch.nn import functional as F
 from didact.errors import check_range
 
 
+def bradley_terry_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
+    """The negative log-likelihood of preferences under the Bradley-Terry model: -log sigmoid(chosen - rejected).
+
+    Args:
+        chosen: float [P], rewards of the preferred answers, differentiable.
+        rejected: float [P], of the other answers.
+
+    Returns:
+        float [P].
+    """
+    return -F.logsigmoid(chosen - rejected)
+
+
 def dpo_loss(
     chosen: Tensor,
     rejected: Tensor,

@@ -47,3 +47,24 @@ def penalise_length(
     ranked = torch.where(same, 0.0, centred / deviation.masked_fill(same, 1.0))
     penalised = reward * (1.0 - strength * ranked.sigmoid() * correct)
     return penalised if where is None else torch.where(where, penalised, reward)
+
+
+def overlong_penalty(length: Tensor, longest: int, share: float = 0.2) -> Tensor:
+    """The soft punishment of long completions (Yu et al. 2025, DAPO, equation 13).
+
+    0 up to (1 - share) longest tokens, and from there falling linearly to -1 at `longest`.
+
+    Args:
+        length: float or int [B], in tokens.
+        longest: the largest length.
+        share: in (0, 1], the part of `longest` in which the penalty falls.
+
+    Returns:
+        float32 [B], in [-1, 0].
+
+    Raises:
+        ConfigError: a share out of range.
+    """
+    check_range("share", share, above=0.0, at_most=1.0)
+    cache = share * longest
+    return ((longest - cache - length.float()) / cache).clamp(-1.0, 0.0)

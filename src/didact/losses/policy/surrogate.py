@@ -68,6 +68,21 @@ def clip_mask(
     return (high | low).float()
 
 
+def k2_kl(log_probs: Tensor, reference_log_probs: Tensor) -> Tensor:
+    """Estimate KL(policy || reference) by half the squared log-ratio of sampled tokens (Schulman 2020, "k2").
+
+    The value is biased, but for tokens sampled from the policy the gradient is that of the divergence.
+
+    Args:
+        log_probs: float [N], differentiable.
+        reference_log_probs: float [N].
+
+    Returns:
+        float [N], in nats, at least 0.
+    """
+    return 0.5 * (log_probs - reference_log_probs).square()
+
+
 def k3_kl(log_probs: Tensor, reference_log_probs: Tensor) -> Tensor:
     """Estimate KL(policy || reference) from sampled tokens (Schulman 2020, "k3").
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from didact.errors import DataError, check_choice
+from didact.errors import ConfigError, DataError, check_choice
 from didact.types import Batch, Head, Signal, Term, TokenOutput
 
-NORMALISATIONS = ("token", "sequence")
-"""The aggregation of a loss: over all tokens alike, or first within each sequence."""
+NORMALISATIONS = ("token", "sequence", "constant")
+"""The aggregation of a loss: over all tokens alike, first within each sequence, or divided by a constant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,17 +70,20 @@ class TokenPositions:
         """The number of tokens of each row that count: float32 [B]."""
         return self.sums(torch.ones_like(self.row, dtype=torch.float32))
 
-    def term(self, values: Tensor, *, by: str = "token", weight: Tensor | None = None) -> Term:
+    def term(
+        self, values: Tensor, *, by: str = "token", weight: Tensor | None = None, longest: Tensor | None = None
+    ) -> Term:
         """Values [N] as a term of a loss.
 
         Args:
             values: one per token.
             by: `token` counts tokens; `sequence` takes the mean within each row first, and counts the rows that have
-                any.
-            weight: float [N], of each token; only with `token`.
+                any; `constant` divides by `longest`, however many tokens there are (Liu et al. 2025, Dr. GRPO).
+            weight: float [N], of each token.
+            longest: float [B], the largest number of tokens that each row may have; only with `constant`.
 
         Raises:
-            ConfigError: an unknown `by`.
+            ConfigError: an unknown `by`, or `constant` without `longest`.
         """
         check_choice("by", by, NORMALISATIONS)
         weight = self.weights(weight)
@@ -91,7 +94,12 @@ class TokenPositions:
 
         if by == "token":
             return Term(weighted.sum(), len(values) if weight is None else weight.sum(), rows=rows)
-        lengths = self.lengths()
+        if by == "constant":
+            if longest is None:
+                raise ConfigError("by is 'constant', but longest is None; give the largest length of each row.")
+            return Term(weighted.sum(), longest.sum(), rows=rows)
+        counted = torch.ones_like(values) if weight is None else weight
+        lengths = counted.new_zeros(self.size).index_add(0, self.row, counted)
         return Term((weighted / self.spread(lengths).clamp(min=1.0)).sum(), (lengths > 0).sum(), rows=rows)
 
     def per_example(self, term: Term, weight: Tensor | None = None) -> Term:
@@ -191,7 +199,14 @@ def _weighed(mask: Tensor) -> tuple[Tensor, Tensor | None]:
     return position, mask[:, 1:].flatten().float()
 
 
-def token_counts(batch: Batch) -> dict[str, Tensor | float]:
-    """The counts of `CompletionTokens.term`, known from the batch alone: by `token`, and by `sequence`."""
+def token_counts(batch: Batch, keep: Tensor | None = None) -> dict[str, Tensor | float]:
+    """The counts of `CompletionTokens.term`, known from the batch alone, by its normalisations.
+
+    Args:
+        batch: with `longest` [B] for `constant`.
+        keep: float [B] of 0 and 1, the rows whose tokens count; None for all.
+    """
     mask = batch["completion_mask"][:, 1:]
-    return {"token": mask.sum(), "sequence": mask.any(1).sum()}
+    mask = mask if keep is None else mask & (keep > 0)[:, None]
+    found: dict[str, Tensor | float] = {"token": mask.sum(), "sequence": mask.any(1).sum()}
+    return {**found, "constant": batch["longest"].sum()} if "longest" in batch else found

@@ -4,7 +4,10 @@ Several completions are sampled for each prompt. The advantage of every token of
 the others of its group, in the clipped surrogate of PPO; there is no value network.
 
 Departures: there is no KL term unless `kl` is set, and the loss is averaged over all tokens of a step, as in most of
-its successors (DAPO; Yu et al. 2025); `normalise=sequence`, `kl=0.04` and equal clipping bounds are the paper's.
+its successors; `normalise=sequence`, `kl=0.04` and equal clipping bounds are the paper's. Successors are options:
+Dr. GRPO (Liu et al. 2025) is `normalise=constant,scale=false`; DAPO (Yu et al. 2025) is `clip_high=0.28,redraw=10` with
+`overlong=punish` or `overlong=mask` (its new prompts come from the whole training data); GSPO (Zheng et al. 2025) is
+`ratio=sequence,normalise=sequence,clip_low=0.0003,clip_high=0.0004`.
 
 In its claim grpo adds 18 points to supervised fine-tuning, but so does `reinforce`, whose baseline is the mean of the
 round: the result shows that rewards teach, not that groups are needed. As many demonstrations add 33. A quarter of the
@@ -13,17 +16,21 @@ completions per step taught nothing; see `examples/addition.py` for a larger dec
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_choice, check_range
-from didact.losses.policy.outputs import add_advantages, policy_outputs, rollout_counts
+from didact.losses.policy.outputs import PolicyOutputs, add_advantages, policy_outputs, rollout_counts
+from didact.losses.policy.rewards import overlong_penalty
 from didact.losses.policy.surrogate import ClipConfig, k3_kl
-from didact.losses.tokens.rows import NORMALISATIONS
+from didact.losses.tokens.rows import NORMALISATIONS, token_counts
+from didact.rollouts import write_live
+from didact.rollouts.writer import TURNS
 from didact.teachers import snapshot
-from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
+from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Term, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +38,22 @@ class Config(ClipConfig):
     """Options of `grpo`."""
 
     kl: float = 0.0  # weight of the divergence from the initial model
-    normalise: str = "token"  # unit that the loss is averaged over: token, or sequence (all completions weigh alike)
+    ratio: Literal["token", "sequence"] = "token"  # of the policies: of each token, or the completion's, per token
+    normalise: str = (
+        "token"  # the loss is averaged over: token, sequence (all weigh alike), constant (the longest length)
+    )
     scale: bool = True  # divide advantages by the standard deviation of their group
+    redraw: int = 0  # times that prompts whose rewards are all equal are replaced by others in a round
+    overlong: Literal["keep", "mask", "punish"] = "keep"  # truncated completions: nothing, not in the loss, less reward
+    soft: float = 0.2  # punish: the last share of the largest length, in which the reward falls by up to 1
     updates: int = 1  # optimizer steps on each round of completions
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range("kl", self.kl, at_least=0.0)
         check_choice("normalise", self.normalise, NORMALISATIONS)
+        check_range("redraw", self.redraw, at_least=0, below=TURNS)
+        check_range("soft", self.soft, above=0.0, at_most=1.0)
         check_range("updates", self.updates, at_least=1)
 
 
@@ -48,35 +63,58 @@ class GRPO(Method):
     Args:
         config: the options.
         learner: a causal language model.
+        questions: the training prompts; only with `redraw`.
     """
 
     feed = RolloutFeed(rewards="verifier", rate=0.1, grouped=True)
 
-    def __init__(self, config: Config, learner: LanguageLearner) -> None:
-        self.config = config
+    def __init__(self, config: Config, learner: LanguageLearner, questions: Any = ()) -> None:
+        self.config, self.learner, self.pool = config, learner, questions if config.redraw else ()
         self.feed = replace(self.feed, minibatches=config.updates)
-        self.learner = learner
         self.reference = snapshot(learner) if config.kl else None
 
     def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
-        """Rollouts with their `advantage` [B]."""
-        return add_advantages(writer.write(questions).batch, scale=self.config.scale)
+        """Rollouts with their `advantage` [B]; `keep` [B] is 0 for those that the loss leaves out."""
+        config = self.config
+        batch = write_live(writer, questions, self.pool, tries=config.redraw).batch
+        reward = batch["reward"]
+        if config.overlong == "punish":
+            lengths = batch["completion_mask"].sum(1)
+            reward = reward + overlong_penalty(lengths, writer.sampling.max_new_tokens, config.soft)
+        batch = add_advantages(batch, reward, scale=config.scale)
+        more = dict[str, Tensor]()
+        if config.normalise == "constant":
+            more["longest"] = torch.full((batch.size,), float(writer.sampling.max_new_tokens))
+        if config.redraw:
+            more["keep"] = 1.0 - batch["dead"]
+        if config.overlong == "mask":
+            more["keep"] = more.get("keep", 1.0) * batch["finished"].float()
+        return Batch({**batch, **more})
 
     def loss(self, batch: Batch) -> Terms:
         """The terms `policy`, and `kl` if there is a reference; the others are metrics."""
-        config, by = self.config, self.config.normalise
+        config, whole = self.config, self.config.ratio == "sequence"
         tokens = policy_outputs(self.learner(batch), batch)
-        terms = Terms(policy=tokens.rows.term(tokens.ppo_clip_loss(batch["advantage"], *config.clip), by=by))
+        terms = Terms(
+            policy=self._term(batch, tokens, tokens.ppo_clip_loss(batch["advantage"], *config.clip, whole=whole))
+        )
         if self.reference is not None:
             theirs = tokens.signal_log_probs(self.reference.signal(batch))
-            terms["kl"] = tokens.rows.term(k3_kl(tokens.log_probs, theirs), by=by).times(config.kl)
-        terms |= tokens.metrics(batch, clipped=tokens.clip_mask(batch["advantage"], *config.clip))
+            terms["kl"] = self._term(batch, tokens, k3_kl(tokens.log_probs, theirs)).times(config.kl)
+        terms |= tokens.metrics(batch, clipped=tokens.clip_mask(batch["advantage"], *config.clip, whole=whole))
         return terms
 
+    def _term(self, batch: Batch, tokens: PolicyOutputs, values: Tensor) -> Term:
+        """Values [N] as a term, without the completions that are left out."""
+        weight = tokens.rows.spread(batch["keep"]) if "keep" in batch else None
+        longest = batch["longest"] if "longest" in batch else None  # noqa: SIM401
+        return tokens.rows.term(values, by=self.config.normalise, weight=weight, longest=longest)
+
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """Tokens, or non-empty sequences."""
-        by = self.config.normalise
-        return rollout_counts(batch, {"policy": by, "kl": by, "clipped": "token"})
+        """Tokens, non-empty sequences, or largest lengths."""
+        keep = batch["keep"] if "keep" in batch else None  # noqa: SIM401
+        counted = token_counts(batch, keep)[self.config.normalise]
+        return {**rollout_counts(batch, {"clipped": "token"}), "policy": counted, "kl": counted}
 
 
 CLAIM = Claim(

@@ -23,9 +23,10 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_choice, check_range
-from didact.losses.policy.outputs import policy_outputs, rollout_counts, sequence_log_probs
+from didact.losses.policy.outputs import policy_outputs, rollout_counts
 from didact.losses.policy.posterior import log_normaliser, posterior_advantages, posterior_log_ratio, running_log_mean
 from didact.memory import Index, PerExample
+from didact.rollouts import score_completions
 from didact.teachers import snapshot
 from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Term, Terms
 
@@ -72,7 +73,11 @@ class Posterior(Method):
     def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
         """Rollouts with their `advantage`, and the `departure` from the initial model in nats per token; [B] each."""
         config, batch = self.config, writer.write(questions).batch
-        mine, theirs, trust = batch["log_probs"].sum(1), self._by_reference(batch), batch["trust"]
+        mine, theirs, trust = (
+            batch["log_probs"].sum(1),
+            score_completions(self.reference.learner, batch),
+            batch["trust"],
+        )
         ratio = posterior_log_ratio(mine, theirs, batch["reward"], config.beta)
         normaliser = log_normaliser(ratio, batch["group"], trust)
         if self.index is not None and self.running is not None:
@@ -91,12 +96,6 @@ class Posterior(Method):
         running.put(rows, "log_mean", log_mean)
         running.put(rows, "times", times)
         return log_mean.to(normaliser.device)
-
-    @torch.no_grad()
-    def _by_reference(self, batch: Batch) -> Tensor:
-        """The log-probabilities of completions [B] under the initial model."""
-        seen = batch.to(next(self.reference.learner.parameters()).device)
-        return sequence_log_probs(self.reference.learner(seen), seen).cpu()
 
     def loss(self, batch: Batch) -> Terms:
         """The term `policy`, averaged over completions; the others are metrics, `kl` in nats per token."""

@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses.policy.groups import log_ratio
-from didact.losses.policy.outputs import add_advantages, policy_outputs, rollout_counts, sequence_log_probs
+from didact.losses.policy.outputs import add_advantages, policy_outputs, rollout_counts
+from didact.rollouts import score_completions
 from didact.teachers import snapshot
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Term, Terms
 
@@ -55,9 +55,7 @@ class RLOO(Method):
         batch = writer.write(questions).batch
         reward = batch["reward"]
         if self.reference is not None:
-            seen = batch.to(next(self.reference.learner.parameters()).device)
-            with torch.no_grad():
-                theirs = sequence_log_probs(self.reference.learner(seen), seen).cpu()
+            theirs = score_completions(self.reference.learner, batch)
             reward = reward - self.config.kl * log_ratio(batch["log_probs"].sum(1), theirs)
         return add_advantages(batch, reward, baseline="leave_one_out", scale=False)
 

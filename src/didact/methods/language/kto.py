@@ -1,0 +1,113 @@
+"""KTO: Model Alignment as Prospect Theoretic Optimization (Ethayarajh, Xu, Muennighoff, Jurafsky & Kiela 2024).
+
+Answers need no pairs: each is labelled good or bad. The value of an answer is a sigmoid of its log-ratio to the frozen
+initial model, relative to how far the policy is from that model on average. Good answers gain value up to saturation,
+bad ones lose it.
+
+Departures: the average divergence is estimated before each step, from the prompts of the batch with the answers of
+their neighbours as in the paper, and is a constant for all parts of the batch. The loss is a mean over answers and the
+learning rate a twentieth of `sft`'s, as in TRL.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from didact.errors import DataError, check_range
+from didact.losses.policy.outputs import sequence_log_probs
+from didact.losses.policy.preferences import kto_loss
+from didact.losses.tokens.rows import metric_term
+from didact.rollouts import score_completions
+from didact.teachers import snapshot
+from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Term, Terms
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options of `kto`."""
+
+    beta: float = 0.1  # weight of the divergence from the initial model; higher stays nearer
+    desirable: float = 1.0  # weight of good answers
+    undesirable: float = 1.0  # weight of bad answers
+
+    def __post_init__(self) -> None:
+        check_range("beta", self.beta, above=0.0)
+        check_range("desirable", self.desirable, at_least=0.0)
+        check_range("undesirable", self.undesirable, at_least=0.0)
+
+
+class KTO(Method):
+    """Learn from answers that are labelled good or bad.
+
+    Args:
+        config: the options.
+        learner: a causal language model.
+        questions: the training prompts, each with a `completion` and a boolean `label` in its `data`.
+
+    Raises:
+        DataError: a prompt without a label.
+    """
+
+    feed = RolloutFeed(rate=0.05, completions=True)
+
+    def __init__(self, config: Config, learner: LanguageLearner, questions: Questions) -> None:
+        self.config, self.learner = config, learner
+        self.reference = snapshot(learner)
+        for question in questions:
+            _is_good(question)
+
+    def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
+        """The answers with `good`, their `reference` log-probability and the `divergence`; [B] each."""
+        texts = writer.data_completions(questions)
+        batch, others = (writer.encode(questions, one).batch for one in (texts, [*texts[1:], texts[0]]))
+        # A prompt with its neighbour's answer may be longer than either.
+        others = Batch({name: x[:, : writer.learner.context] if x.ndim > 1 else x for name, x in others.items()})
+        apart = score_completions(self.learner, others) - score_completions(self.reference.learner, others)
+        told = {
+            "good": torch.tensor([_is_good(question) for question in questions]),
+            "reference": score_completions(self.reference.learner, batch),
+            "divergence": apart.mean().clamp(min=0.0).expand(batch.size),
+        }
+        return Batch({**batch, **told})
+
+    def loss(self, batch: Batch) -> Terms:
+        """The term `preference`; `good`, `bad` are the mean log-ratios of such answers, `divergence` that of others."""
+        config, good = self.config, batch["good"]
+        ratio = sequence_log_probs(self.learner(batch), batch) - batch["reference"]
+        losses = kto_loss(
+            ratio,
+            good,
+            batch["divergence"],
+            beta=config.beta,
+            desirable=config.desirable,
+            undesirable=config.undesirable,
+        )
+        return Terms(
+            preference=Term(losses.sum(), batch.size, rows=losses),
+            good=metric_term(ratio, good.float()),
+            bad=metric_term(ratio, 1.0 - good.float()),
+            divergence=metric_term(batch["divergence"]),
+        )
+
+    def counts(self, batch: Batch) -> dict[str, Tensor | float]:
+        """All answers, the good and the bad."""
+        good = batch["good"].sum()
+        return {"preference": batch.size, "good": good, "bad": batch.size - good, "divergence": batch.size}
+
+
+def _is_good(question: Question) -> bool:
+    """The label of a prompt's answer.
+
+    Raises:
+        DataError: it has none.
+    """
+    label = question.data.get("label")
+    if not isinstance(label, bool):
+        raise DataError(
+            f"The question {question.prompt[:60]!r} has the label {label!r}, but kto needs true or false: whether its "
+            "completion is good; give a column label, or learn from pairs by dpo."
+        )
+    return label

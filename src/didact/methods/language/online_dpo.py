@@ -1,0 +1,89 @@
+"""Direct Language Model Alignment from Online AI Feedback (Guo et al. 2024, OAIF; online DPO).
+
+DPO on the policy's own completions: several are sampled for each prompt, the one with the highest reward is preferred
+to the one with the lowest, and the pair is learned at once. Unlike pairs that were collected beforehand, these stay on
+policy.
+
+Departures: rewards come from a verifier, which may be a reward model (`--verifier reward:runs/NAME`), where the paper
+asks a language model which of two completions is better; of more than two, the extremes are a pair (`samples=2` is the
+paper's). Prompts whose rewards are all equal have no pair. The learning rate is a fortieth of `sft`'s, as in TRL.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+from didact.errors import check_choice, check_range
+from didact.losses.policy.groups import dead_groups, extremes_of_groups
+from didact.losses.policy.outputs import sequence_log_probs
+from didact.losses.policy.preferences import dpo_loss, ipo_loss
+from didact.losses.tokens.rows import metric_term
+from didact.rollouts import score_completions
+from didact.teachers import snapshot
+from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Term, Terms
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options of `online_dpo`."""
+
+    objective: Literal["dpo", "ipo"] = "dpo"  # the loss of a pair; see dpo
+    beta: float = 0.1  # weight of the divergence from the initial model; higher stays nearer
+
+    def __post_init__(self) -> None:
+        check_choice("objective", self.objective, ("dpo", "ipo"))
+        check_range("beta", self.beta, above=0.0)
+
+
+class OnlineDPO(Method):
+    """Learn preferences between own completions.
+
+    Args:
+        config: the options.
+        learner: a causal language model.
+    """
+
+    feed = RolloutFeed(judged="verifier", rate=0.025, grouped=True)
+
+    def __init__(self, config: Config, learner: LanguageLearner) -> None:
+        self.config, self.learner = config, learner
+        self.reference = snapshot(learner)
+
+    def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
+        """The best completion of each prompt, its worst as the view `rejected`, and their log-probabilities at first.
+
+        `pair` [P] is 0 for prompts without a pair.
+        """
+        batch = writer.write(questions).batch
+        reward, trust = batch["reward"], batch["trust"]
+        best, worst = extremes_of_groups(reward, batch["group"], trust)
+        chosen, rejected = batch.select(best), batch.select(worst)
+        told = {
+            "pair": 1.0 - dead_groups(reward, batch["group"], trust)[best],
+            "reference": score_completions(self.reference.learner, chosen),
+            "rejected.reference": score_completions(self.reference.learner, rejected),
+            "gap": chosen["reward"] - rejected["reward"],
+        }
+        inputs = ("input_ids", "attention_mask", "completion_mask", "temperature")
+        return Batch({**chosen, **{f"rejected.{name}": rejected[name] for name in inputs}, **told})
+
+    def loss(self, batch: Batch) -> Terms:
+        """The term `preference`; `right` is the share of correctly ordered pairs, `gap` the difference in reward."""
+        other, pair = batch.view("rejected"), batch["pair"]
+        mine = [sequence_log_probs(self.learner(side), side) for side in (batch, other)]
+        compare = dpo_loss if self.config.objective == "dpo" else ipo_loss
+        losses = compare(*mine, batch["reference"], other["reference"], beta=self.config.beta)
+        right = (mine[0] - batch["reference"] > mine[1] - other["reference"]).float()
+        return Terms(
+            preference=Term((losses * pair).sum(), pair.sum(), rows=losses.masked_fill(pair == 0, float("nan"))),
+            right=metric_term(right, pair),
+            gap=metric_term(batch["gap"]),
+            reward=metric_term(batch["reward"], batch["trust"]),
+        )
+
+    def counts(self, batch: Batch) -> dict[str, Tensor | float]:
+        """The pairs, and the prompts."""
+        pairs = batch["pair"].sum()
+        return {"preference": pairs, "right": pairs, "gap": batch.size, "reward": batch["trust"].sum()}
