@@ -489,12 +489,12 @@ def test_a_reward_model_that_was_trained_judges_and_teaches(tmp_path, monkeypatc
     unseen = [Question(id=1000 + i, prompt=f"{i}+{i + 1}=") for i in range(10, 40)]
     for name in ("told", "shuffled"):
         verifier = verifier_of(f"reward:runs/{name}")
-        good, bad = (verifier.judge([f"{digit}4"] * 30, unseen).value for digit in (7, 3))
+        good, bad = (verifier.verify([f"{digit}4"] * 30, unseen).value for digit in (7, 3))
         ordered[name] = float((good > bad).float().mean())
         assert verifier.score("74", unseen[0]) == pytest.approx(good[0].item(), abs=1e-5)
     assert ordered["told"] == 1.0
     assert ordered["shuffled"] < 1.0
-    long = verifier.judge(["7" * 200, "7"], unseen[:2])
+    long = verifier.verify(["7" * 200, "7"], unseen[:2])
     assert long.trust.tolist() == [0.0, 1.0]
     result = didact.run("grpo", data=data(False), student=LEARNER, verifier="reward:runs/told", steps=30, lr=3e-3,
                         batch_size=32, progress=False, sampling="max_new_tokens=2,samples=8")  # fmt: skip

@@ -114,9 +114,9 @@ class SeededIterated(Method):
 
 
 CLAIM = Claim(
-    statement="After as many steps, answers of the data, each one of many that are right, are likelier under a model "
-    "that begins again to imitate what rewards made of it than under one that learns from rewards and from the data's "
-    "answers at once.",
+    statement="After as many steps, the data's completions, each one of many that are right, are likelier under a "
+    "model that alternates between rewards and imitation than under one that learns from rewards and from the data's "
+    "completions at once.",
     arms={
         "seeded_iterated": "seeded_iterated",
         "grpo": "grpo",
