@@ -35,12 +35,14 @@ _PERCENT = frozenset(
         "linear_probe",
         "knn_probe",
         "finished",
+        "pair_accuracy",
         *_SHARES,
     }
 )
 _NAMES = {
     "accuracy": "accuracy",
     "nll": "negative log-likelihood",
+    "pair_accuracy": "pairs in the right order",
     "ece": "calibration error",
     "macro_f1": "macro F1",
     "auroc": "AUROC",

@@ -9,7 +9,15 @@ from didact.documents import Document
 from didact.experiment.material import Evaluation, Run
 from didact.learners.causal import CausalLearner
 from didact.materials.questions.data import QuestionData
-from didact.materials.questions.models import can_compare, mean_divergence, mean_nll, model_of, other_vocabulary
+from didact.materials.questions.models import (
+    can_compare,
+    likelihood,
+    mean_divergence,
+    mean_nll,
+    model_of,
+    other_vocabulary,
+    pair_accuracy,
+)
 from didact.materials.questions.verifying import ground_truth
 from didact.rollouts import Writer
 from didact.types import Question, Questions, Reward
@@ -36,14 +44,24 @@ class QuestionEvaluator:
         self.run, self.data = run, run.data
         self.truth, self.sampling = ground_truth(run), run.config.sampling
         self.metrics = self._reported()
-        self.metric = next((name for name in _DECIDING if name in self.metrics), "")
+        own = getattr(run.info.method_type, "answer_scores", None)
+        self.rank = likelihood if own is None else own
+        # A model of rewards is no writer: how it orders pairs is what counts.
+        deciding = _DECIDING if own is None else ("pair_accuracy",)
+        self.metric = next((name for name in deciding if name in self.metrics), "")
         self.validates = bool(self.metric) and len(run.data.validation) > 0
 
     def _reported(self) -> tuple[str, ...]:
         """The metrics that the run can report."""
         verified = self.run.verifier is not None
-        written = all(question.completion for part in (self.data.validation, self.data.test) for question in part)
-        there = {"accuracy": verified, "reward": verified, "nll": written, "teacher_kl": can_compare(self.run)}
+        questions = [question for part in (self.data.validation, self.data.test) for question in part]
+        there = {
+            "accuracy": verified,
+            "reward": verified,
+            "nll": all(question.completion for question in questions),
+            "pair_accuracy": all(question.completion and question.rejected for question in questions),
+            "teacher_kl": can_compare(self.run),
+        }
         return tuple(name for name in self.data.metrics if there.get(name, True))
 
     def validate(self, student: CausalLearner) -> dict[str, float]:
@@ -86,7 +104,9 @@ class QuestionEvaluator:
         Returns:
             The metrics: `accuracy` and `reward` of its greedy completions, if there is a verifier; `length` in tokens,
             and the share `finished`; `nll` of the data's completions in nats per token, if all questions have one;
-            `teacher_kl`, the mean divergence from the teacher per token. And the shown completions.
+            `pair_accuracy`, the share of pairs whose preferred completion is likelier per token (for reward models: has
+            the higher reward), if all questions have a pair; `teacher_kl`, the mean divergence from the teacher per
+            token. And the shown completions.
         """
         training = model.training
         model.eval()
@@ -97,6 +117,8 @@ class QuestionEvaluator:
         scores, rewards = self._rewards(found.texts, questions, lengths)
         if all(question.completion for question in questions):
             scores["nll"] = mean_nll(model, questions)
+        if all(question.completion and question.rejected for question in questions):
+            scores["pair_accuracy"] = pair_accuracy(model, questions, self.rank)
         if taught and self.run.teacher is not None and can_compare(self.run):
             scores["teacher_kl"] = mean_divergence(model, self.run.teacher, found.batch)
         scores |= {"length": float(lengths.float().mean()), "finished": float(found.batch["finished"].float().mean())}

@@ -1,9 +1,14 @@
 """Relations between the models of a run on questions: tokenizers, vocabularies and divergences."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from didact.experiment.material import Run
 from didact.learners.causal import CausalLearner
+from didact.losses.policy.outputs import sequence_log_probs
 from didact.losses.tokens.divergence import token_divergence
 from didact.losses.tokens.rows import select_tokens
 from didact.losses.tokens.vocabulary import completion_cross_entropy
@@ -54,6 +59,29 @@ def mean_nll(model: CausalLearner, questions: Questions) -> float:
         term = completion_cross_entropy(rows)
         total, count = total + float(term.sum), count + float(term.count)
     return total / max(count, 1.0)
+
+
+@torch.no_grad()
+def pair_accuracy(model: CausalLearner, questions: Questions, score: Callable[[Any, Batch], Tensor]) -> float:
+    """The share of pairs whose preferred completion has the higher score.
+
+    Args:
+        model: the model.
+        questions: each with a completion and a rejected one.
+        score: the scores [B] of a batch of completions by the model.
+    """
+    writer, right = Writer(model, Sampling()), 0.0
+    for start in range(0, len(questions), ROWS):
+        part = questions[start : start + ROWS]
+        sides = ([question.completion or "" for question in part], [question.rejected or "" for question in part])
+        better, worse = (score(model, writer.encode(part, texts).batch.to(model.device)) for texts in sides)
+        right += float((better > worse).sum())
+    return right / max(len(questions), 1)
+
+
+def likelihood(model: CausalLearner, batch: Batch) -> Tensor:
+    """The mean log-probability per token of each completion [B]."""
+    return sequence_log_probs(model(batch), batch, mean=True)
 
 
 @torch.no_grad()

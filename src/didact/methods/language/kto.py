@@ -1,12 +1,11 @@
 """KTO: Model Alignment as Prospect Theoretic Optimization (Ethayarajh, Xu, Muennighoff, Jurafsky & Kiela 2024).
 
-Answers need no pairs: each is labelled good or bad. The value of an answer is a sigmoid of its log-ratio to the frozen
-initial model, relative to how far the policy is from that model on average. Good answers gain value up to saturation,
-bad ones lose it.
+Answers need no pairs: each is labelled good or bad (a pair is one of each). The value of an answer is a sigmoid of its
+log-ratio to the frozen initial model, relative to the mean divergence of the policy from that model. Good answers gain
+value up to saturation, bad ones lose it.
 
-Departures: the average divergence is estimated before each step, from the prompts of the batch with the answers of
-their neighbours as in the paper, and is a constant for all parts of the batch. The loss is a mean over answers and the
-learning rate a twentieth of `sft`'s, as in TRL.
+Departures: the divergence is estimated once before each step, from the prompts of the batch with the answers of their
+neighbours as in the paper. The loss is a mean over answers and the learning rate a twentieth of `sft`'s, as in TRL.
 """
 
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from didact.errors import DataError, check_range
 from didact.losses.policy.outputs import sequence_log_probs
 from didact.losses.policy.preferences import kto_loss
 from didact.losses.tokens.rows import metric_term
-from didact.rollouts import score_completions
+from didact.rollouts import completion_of, score_completions
 from didact.teachers import snapshot
 from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Term, Terms
 
@@ -45,10 +44,11 @@ class KTO(Method):
     Args:
         config: the options.
         learner: a causal language model.
-        questions: the training prompts, each with a `completion` and a boolean `label` in its `data`.
+        questions: the training prompts, each with a `completion`, and with a boolean `label` in its `data` or a
+            `rejected` answer.
 
     Raises:
-        DataError: a prompt without a label.
+        DataError: a prompt with neither.
     """
 
     feed = RolloutFeed(rate=0.05, completions=True)
@@ -57,17 +57,19 @@ class KTO(Method):
         self.config, self.learner = config, learner
         self.reference = snapshot(learner)
         for question in questions:
-            _is_good(question)
+            _labelled(question)
 
     def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
         """The answers with `good`, their `reference` log-probability and the `divergence`; [B] each."""
-        texts = writer.data_completions(questions)
-        batch, others = (writer.encode(questions, one).batch for one in (texts, [*texts[1:], texts[0]]))
+        rows = [row for question in questions for row in _labelled(question)]
+        writer.read(questions)
+        asked, texts, good = ([row[place] for row in rows] for place in range(3))
+        batch, others = (writer.encode(asked, one).batch for one in (texts, [*texts[1:], texts[0]]))
         # A prompt with its neighbour's answer may be longer than either.
         others = Batch({name: x[:, : writer.learner.context] if x.ndim > 1 else x for name, x in others.items()})
         apart = score_completions(self.learner, others) - score_completions(self.reference.learner, others)
         told = {
-            "good": torch.tensor([_is_good(question) for question in questions]),
+            "good": torch.tensor(good),
             "reference": score_completions(self.reference.learner, batch),
             "divergence": apart.mean().clamp(min=0.0).expand(batch.size),
         }
@@ -98,16 +100,18 @@ class KTO(Method):
         return {"preference": batch.size, "good": good, "bad": batch.size - good, "divergence": batch.size}
 
 
-def _is_good(question: Question) -> bool:
-    """The label of a prompt's answer.
+def _labelled(question: Question) -> list[tuple[Question, str, bool]]:
+    """The answers to a prompt with their labels; a pair is a good one and a bad one.
 
     Raises:
-        DataError: it has none.
+        DataError: it has neither a label nor a pair.
     """
-    label = question.data.get("label")
-    if not isinstance(label, bool):
-        raise DataError(
-            f"The question {question.prompt[:60]!r} has the label {label!r}, but kto needs true or false: whether its "
-            "completion is good; give a column label, or learn from pairs by dpo."
-        )
-    return label
+    label, given = question.data.get("label"), completion_of(question)
+    if isinstance(label, bool):
+        return [(question, given, label)]
+    if question.rejected:
+        return [(question, given, True), (question, question.rejected, False)]
+    raise DataError(
+        f"The question {question.prompt[:60]!r} has the label {label!r}, but kto needs true or false: whether its "
+        "completion is good; give a column label, or a rejected answer beside each completion."
+    )

@@ -40,12 +40,15 @@ class RewardModel(Method):
 
     feed = CompletionFeed(pairs=True, rate=5.0)
 
+    answer_scores = staticmethod(answer_rewards)
+    """How a model orders answers, for the evaluation."""
+
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
         self.config, self.learner = config, learner
 
     def loss(self, batch: Batch) -> Terms:
         """The term `preference`, and `center` if it has weight; `right` is the share of correctly ordered pairs."""
-        chosen, rejected = (answer_rewards(self.learner, side) for side in (batch, batch.view("rejected")))
+        chosen, rejected = (self.answer_scores(self.learner, side) for side in (batch, batch.view("rejected")))
         losses = bradley_terry_loss(chosen, rejected)
         right = metric_term((chosen > rejected).float())
         terms = Terms(preference=Term(losses.sum(), len(losses), rows=losses), right=right)
