@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from didact.claiming import Claim
 from didact.errors import DataError, check_range
 from didact.losses.policy.outputs import sequence_log_probs
 from didact.losses.policy.preferences import kto_loss
@@ -115,3 +116,30 @@ def _labelled(question: Question) -> list[tuple[Question, str, bool]]:
         f"The question {question.prompt[:60]!r} has the label {label!r}, but kto needs true or false: whether its "
         "completion is good; give a column label, or a rejected answer beside each completion."
     )
+
+
+CLAIM = Claim(
+    statement="A model that learns from right and wrong sums by their labels is right more often than one that fits "
+    "the right sums alone.",
+    arms={
+        "kto": {"method": "kto", "beta": 0.5, "lr": 0.00001},
+        "sft": {"method": "sft", "lr": 0.0003},
+        "dpo": {"method": "dpo", "beta": 0.5, "lr": 0.00001},
+    },
+    method="kto",
+    baseline="sft",
+    cheap="dpo",
+    settings={
+        "student": "warm:700:decoder:2x64",
+        "batch_size": 64,
+        "steps": 100,
+        "sampling": {"max_new_tokens": 6},
+    },
+    equal="steps",
+    world="addition:pairs",
+    seeds=(100, 101, 102, 103, 104),
+    tuned_on=(0,),
+    tuned="The learning rate of kto (0.00001, 0.0001); the others have those of the claim of dpo.",
+    shows="What wrong answers add as such, without being paired with the right ones; kto reads 64 of each per step.",
+    omits="Labels of people for whole answers that a model wrote.",
+)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses.policy.preferences import bradley_terry_loss
 from didact.losses.tokens.rows import metric_term
@@ -60,3 +61,32 @@ class RewardModel(Method):
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The pairs."""
         return dict.fromkeys(("preference", "right", "center"), batch.size)
+
+
+CLAIM = Claim(
+    statement="A reward model orders more unseen pairs of a right and a miscarried sum rightly than the likelihoods of "
+    "a model that fits the right sums.",
+    arms={
+        "reward_model": {"method": "reward_model", "lr": 0.001},
+        "sft": {"method": "sft", "lr": 0.001},
+        "dpo": {"method": "dpo", "lr": 0.0003},
+    },
+    method="reward_model",
+    baseline="sft",
+    cheap="dpo",
+    settings={
+        "student": "warm:300:decoder:2x64",
+        "batch_size": 64,
+        "steps": 200,
+        "sampling": {"max_new_tokens": 6},
+        "evaluate_every": 1000,
+    },
+    equal="steps",
+    metric="pair_accuracy",
+    world="addition:pairs",
+    seeds=(100, 101, 102, 103, 104),
+    tuned_on=(0,),
+    tuned="The learning rate of each arm (0.0003, 0.001).",
+    shows="What a score of whole answers learns from pairs, beside what likelihoods know of them.",
+    omits="Judgements of people, whose pairs are not all ordered by one rule.",
+)
