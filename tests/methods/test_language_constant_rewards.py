@@ -32,7 +32,7 @@ def moved(name, reward, **options):
     run = prepare(config, objects)
     before = [p.detach().clone() for p in run.method.parameters()]
     running._fit(run, None)
-    return max(float((p - old).abs().max()) for p, old in zip(run.method.parameters(), before, strict=True))
+    return max(float((p.detach() - old).abs().max()) for p, old in zip(run.method.parameters(), before, strict=True))
 
 
 @pytest.mark.parametrize("reward", [0.0, 0.1, 10.1, 100.1, -1e6 / 3])

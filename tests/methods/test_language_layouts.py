@@ -11,7 +11,7 @@ from didact.losses.tokens import rows
 from didact.losses.tokens.rows import locate_tokens
 from didact.types import Batch
 
-DRAWN = {"clip_cov": {"share": 1.0, "band_low": 0.0, "band_high": 1e9}, "d3s": {"choose": "telling"}}
+DRAWN = {"clip_cov": {"share": 1.0, "band_low": 0.0, "band_high": 1e9}, "d3s": {"choose": "informative"}}
 """Options with which nothing is drawn, where draws depend on the layout."""
 
 
@@ -20,8 +20,8 @@ def parts(method, batch):
     method = copy.deepcopy(method)
     torch.manual_seed(0)
     terms = method.loss(batch)
-    means = {name: float(term.mean()) for name, term in terms.items()}
-    counts = {name: float(term.count) for name, term in terms.items()}
+    means = {name: float(term.mean().detach()) for name, term in terms.items()}
+    counts = {name: float(torch.as_tensor(term.count).detach()) for name, term in terms.items()}
     terms.total().backward()
     return means, counts, [p.grad for p in method.parameters()]
 

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from test_language_rewards import LENGTHS, agree, asked, before, clipped, decoder, hand_made, told
 
 import didact
 from contract import LEARNER, TEACHER
@@ -26,6 +25,7 @@ from didact.parts.verifier import verifier_of
 from didact.rollouts import Sampling, Writer, answer_rewards
 from didact.teachers import FunctionVerifier, LanguageTeacher
 from didact.types import Batch, Head, Logits, Question, Questions, States
+from hand_made import LENGTHS, agree, asked, before, clipped, decoder, hand_made, told
 from small_questions import questions
 
 LONGEST = 8
@@ -361,7 +361,7 @@ def test_kto_learns_what_labels_say_and_nothing_from_labels_that_say_nothing():
             data = dataclasses.replace(data, items=tuple(items))
         result = didact.run("kto", data=data, student=LEARNER, steps=40, batch_size=16, lr=3e-3, progress=False,
                             sampling="max_new_tokens=4", select="last")  # fmt: skip
-        student, start = result.student, prepare(*split_arguments("kto", data=data, student=LEARNER)).student.model
+        student, start = result.student, build_causal(LEARNER, seed=0)
         apart = {True: [], False: []}
         writer = Writer(student, Sampling())
         for question in unpaired():
@@ -381,8 +381,9 @@ def test_kto_learns_what_labels_say_and_nothing_from_labels_that_say_nothing():
 
 
 def test_kto_needs_a_label_for_every_answer():
+    bare = [{"prompt": f"{i}+1=", "completion": str(i + 1)} for i in range(40)]
     with pytest.raises(DataError, match="has the label None, but kto needs true or false"):
-        didact.run("kto", data=questions(), student=LEARNER, steps=1)
+        didact.run("kto", data=bare, student=LEARNER, steps=1, sampling="max_new_tokens=4")
 
 
 # ---- online DPO
@@ -432,14 +433,14 @@ def test_online_dpo_earns_more_and_a_coin_teaches_it_nothing():
         return float(bool(text) and text[:1].isascii())
 
     def earned(verifier):
-        result = didact.run("online_dpo", data=questions(), student=LEARNER, verifier=verifier, steps=30, batch_size=32,
-                            lr=3e-3, progress=False, sampling="max_new_tokens=2,samples=4")  # fmt: skip
+        result = didact.run("online_dpo", data=questions(), student=LEARNER, verifier=verifier, steps=60, batch_size=32,
+                            lr=1e-2, progress=False, sampling="max_new_tokens=2,samples=4")  # fmt: skip
         writer = Writer(result.student, Sampling(max_new_tokens=2, samples=8), FunctionVerifier(ascii_start), seed=5)
         return float(writer.write(list(questions()), turn=3).batch["reward"].mean())
 
     paid, tossed = earned(ascii_start), earned(coin)
     assert paid > 0.8
-    assert paid > tossed + 0.15
+    assert paid > tossed + 0.2
 
 
 # ---- reward models
@@ -496,9 +497,9 @@ def test_a_reward_model_that_was_trained_judges_and_teaches(tmp_path, monkeypatc
     assert ordered["shuffled"] < 1.0
     long = verifier.verify(["7" * 200, "7"], unseen[:2])
     assert long.trust.tolist() == [0.0, 1.0]
-    result = didact.run("grpo", data=data(False), student=LEARNER, verifier="reward:runs/told", steps=30, lr=3e-3,
+    result = didact.run("grpo", data=data(False), student=LEARNER, verifier="reward:runs/told", steps=40, lr=1e-2,
                         batch_size=32, progress=False, sampling="max_new_tokens=2,samples=8")  # fmt: skip
-    rewards = [record["loss/reward"] for record in result.history if "loss/reward" in record]
+    rewards = [record["watched/reward"] for record in result.history if "watched/reward" in record]
     assert rewards[-1] > rewards[0] + 0.5
 
 
@@ -568,9 +569,9 @@ def one_token(states, head, token):
 @pytest.mark.parametrize("options", [{"estimate": "top_k", "top_k": 5}, {"estimate": "sampled"}, {}])
 def test_each_estimate_brings_the_student_nearer_to_its_teacher(options):
     values = {"data": worlds.load("addition").select(range(60)), "student": LEARNER, "teacher": "decoder:1x16:64"}
-    values |= {"batch_size": 16, "sampling": "max_new_tokens=4", "progress": False}
+    values |= {"batch_size": 32, "sampling": "max_new_tokens=4", "progress": False}
     start = didact.run("gkd", steps=1, lr=1e-9, **values).metrics["teacher_kl"]
-    assert didact.run("gkd", steps=30, lr=1e-2, **values, **options).metrics["teacher_kl"] < 0.7 * start
+    assert didact.run("gkd", steps=60, lr=1e-2, **values, **options).metrics["teacher_kl"] < 0.7 * start
 
 
 def test_estimates_that_would_not_be_what_they_say_are_refused():

@@ -60,6 +60,10 @@ def token_sinkhorn(
     mine = head.slice(shared_vocabulary(head.vocabulary, signal))
     ids, known = top_probs(signal, mine.vocabulary, min(top_k, mine.vocabulary), temperature)
     weight = apply_trust(weight, signal)
+    if weight is not None:
+        # Tokens without weight, such as padding, come last, so that they change no group of the others.
+        order = (weight == 0).int().argsort(stable=True)
+        hidden, ids, known, weight = hidden[order], ids[order], known[order], weight[order]
 
     def cost_of(states: Tensor, ids: Tensor, known: Tensor, mass: Tensor | None) -> Tensor:
         with full_precision(states):

@@ -46,7 +46,7 @@ class OnlineDPO(Method):
         learner: a causal language model.
     """
 
-    feed = RolloutFeed(judged="verifier", rate=0.025, grouped=True)
+    feed = RolloutFeed(rewards="verifier", rate=0.025, grouped=True)
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
         self.config, self.learner = config, learner
