@@ -170,7 +170,7 @@ def test_examples_for_a_language_model_and_the_other_way_round():
         ("max_new_tokens", ("sampling is 'max_new_tokens'", "name=value")),
         ("max_new_token=4", ("sampling has no 'max_new_token'", "max_new_tokens")),
         ("samples=many", ("samples", "'many'")),
-        ("samples=0", ("samples is 0", "at least 1")),
+        ("samples=-1", ("samples is -1", "at least 0")),
         ("temperature=-1", ("temperature", "at least 0")),
         ("max_new_tokens=4,samples=3", ("batch_size is 8", "samples = 3")),
     ],
@@ -340,8 +340,8 @@ def test_a_verifier_that_can_tell_of_one_is_heard():
 
 
 def test_a_length_that_would_mean_nothing():
-    refused(ConfigError, "max_length is 64", "means nothing", method="sft", max_length=64)
-    words = ("dropout is 'off'", "means nothing")
+    refused(ConfigError, "max_length is 64", "does not apply", method="sft", max_length=64)
+    words = ("dropout is 'off'", "does not apply")
     refused(ConfigError, *words, method="supervised", data="digits", student="mlp:8", sampling={}, dropout="off")
 
 
