@@ -260,7 +260,7 @@ def test_what_a_teacher_said_before_it_was_trained_is_forgotten():
         (
             {"method": "supervised", "teacher": "random"},
             ConfigError,
-            "teacher is 'random', but the method 'supervised' has no",
+            "teacher is 'random', but the method 'supervised' does not use",
         ),
         (
             {"method": "supervised", "budget": {"teacher_calls": 5}},
@@ -303,7 +303,7 @@ def test_what_a_teacher_said_before_it_was_trained_is_forgotten():
         (
             {"method": "fitnet", "teacher": "random"},
             TeacherError,
-            "'hidden' were requested from a random teacher",
+            "Features 'hidden' were requested from a random teacher",
         ),
         ({"method": "fitnet", "teacher": "mlp:6", "options": {"teacher_tap": "nope"}}, ConfigError, "tap is 'nope'"),
     ],
