@@ -304,9 +304,7 @@ def test_a_control_is_about_classes():
         task="regression",
         modality="table",
     )
-    with pytest.raises(
-        ConfigError, match=r"noisy:0.3:mlp:8', but it needs classes, and the data are a regression"
-    ):
+    with pytest.raises(ConfigError, match=r"noisy:0.3:mlp:8', but it needs classes, and the data are a regression"):
         ForExamples(examples=regression).open("noisy:0.3:mlp:8", "teacher")
 
 
