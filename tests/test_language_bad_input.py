@@ -252,7 +252,7 @@ def test_a_checkpoint_of_another_architecture(tmp_path):
     stored.write_text(stored.read_text().replace(LEARNER, "decoder:2x32:32"))
     with pytest.raises(CheckpointError, match="is of another model or method") as caught:
         didact.resume(tmp_path / "run", progress=False)
-    assert "start a new run" in str(caught.value)
+    assert "begin anew" in str(caught.value)
 
 
 # ---- the command line

@@ -65,7 +65,9 @@ def test_a_training_before_a_run_goes_on_where_it_was_hung_up_to_the_bit(tmp_pat
     settings |= {"teacher": "random", "student": "warm:400:mlp:8"} if part == "student" else {}
     whole = didact.run(**settings, directory=tmp_path / "whole")
     hung_up_at(monkeypatch, Supervised, 137)
-    with pytest.raises(KeyboardInterrupt, match=f"Interrupted in the training.*Go on with: didact resume {tmp_path}"):
+    with pytest.raises(
+        KeyboardInterrupt, match=f"Interrupted in the training.*Continue with: didact resume {tmp_path}"
+    ):
         didact.run(**settings, directory=tmp_path / "cut")
     (training,) = (tmp_path / "cut" / "teachers").iterdir()
     assert [path.name for path in list_checkpoints(training / "checkpoints")] == ["step-0000000138", "step-0000000001"]

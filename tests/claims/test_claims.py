@@ -203,7 +203,7 @@ def test_a_finished_seed_whose_cost_cannot_be_is_refused(store):
     document = json.loads(store.partial("mine").read_text())
     document["seeds"]["5"]["arms"]["mine"]["cost"]["seconds"] = -1.0
     store.partial("mine").write_text(json.dumps(document))
-    with pytest.raises(DataError, match=r"seed of 'mine' has a cost that cannot be: seconds is -1\.0"):
+    with pytest.raises(DataError, match=r"seed of 'mine' has an invalid cost: seconds is -1\.0"):
         replicating.replicate(["mine.py"], store=store)
 
 

@@ -57,6 +57,6 @@ def check_fields(material: Material[Data], config: RunConfig, objects: Objects) 
         value, default = (getattr(getattr(one, table) if table else one, name) for one in (config, blank))
         if (value := named.get(flag, value)) != default:
             raise ConfigError(
-                f"{flag} is {value!r}, but it does not apply to the method {config.method!r}, which learns from "
-                f"{material.name}; leave out {flag}, or choose another method."
+                f"{flag} is {value!r}, but the method {config.method!r} learns from {material.name}, to which it "
+                f"does not apply; leave out {flag}, or choose another method."
             )
