@@ -1,9 +1,10 @@
 """Who belongs to which split, who keeps its label, and who is in two splits at once."""
 
+import dataclasses
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,11 +51,11 @@ class Duplicate:
 
 
 def split(examples: Examples, *, validation: float = 0.1, test: float = 0.2, seed: int = 0) -> Splits:
-    """Split by a keyed hash of each example's id, never by position.
+    """Split by a keyed hash of each example's id, never by position, and stratified by class; see `assign_splits`.
 
-    An example's split depends on its id, the seed and the fractions alone, so that neither another order nor added rows
-    move it. The sizes are therefore random, with the fractions as their means. Examples with the same id stay together;
-    where there is a tensor `group` (int64 [N]), its numbers stand for the ids, as for several views of one object.
+    Examples with the same id stay together. Three tensors of the examples say more: `group` (int64 [N], for several
+    views of one object) keeps examples with the same number together, `time` (int64 or float64 [N]) puts the earliest
+    into training, and `split` (int64 [N]; 0 for training, 1 for validation, 2 for test) decides alone.
 
     Args:
         examples: N of them.
@@ -63,27 +64,58 @@ def split(examples: Examples, *, validation: float = 0.1, test: float = 0.2, see
         seed: any integer.
 
     Returns:
-        The three splits, each in the order of `examples`.
+        The three splits, each in the order of `examples`, without the tensors `time` and `split`.
 
     Raises:
         ConfigError: fractions out of range.
-        DataError: a split that should not be empty is, or a class is labelled in training only, or not in training.
+        DataError: a split that should not be empty is.
     """
-    keys = examples.tensors.get("group", examples.tensors["id"])
-    splits = Splits(*map(examples.select, assign_splits(keys, validation=validation, test=test, seed=seed)))
-    if examples.task == "classification":
-        _refuse_lonely_classes(splits)
-    return splits
+    tensors = examples.tensors
+    if "split" in tensors:
+        masks = (tensors["split"] == 0, tensors["split"] == 1, tensors["split"] == 2)
+        _refuse_empty(masks, (1.0, 0.0, test), "Mark some rows for it.")
+    else:
+        masks = assign_splits(
+            tensors.get("group", tensors["id"]),
+            validation=validation,
+            test=test,
+            seed=seed,
+            labels=tensors["label"] if examples.task == "classification" else None,
+            time=tensors.get("time"),
+        )
+    kept = {name: tensor for name, tensor in tensors.items() if name not in ("time", "split")}
+    examples = dataclasses.replace(examples, tensors=kept)
+    return Splits(*map(examples.select, masks))
 
 
-def assign_splits(keys: Tensor, *, validation: float, test: float, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Say which split each of N examples belongs to: the rule of `split`, which describes it.
+def assign_splits(
+    keys: Tensor,
+    *,
+    validation: float,
+    test: float,
+    seed: int,
+    labels: Tensor | None = None,
+    time: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Say which split each of N examples belongs to.
+
+    Without labels, an example's split depends on its key, the seed and the fractions alone, so that neither another
+    order nor added rows move it; the sizes are random, with the fractions as their means. With labels, the keys of a
+    class are ranked by the same hash, and each split gets its fraction of them, rounded up or down. An added row then
+    moves at most one other row of its class from one split to the next. The last key of a class is always in training,
+    so that a class is never tested without being learned. Unlabelled examples go by their hash alone; a key with
+    examples of several classes counts as one of the rarest of them.
+
+    With times, the latest examples are the test, and the latest before those the validation examples, whatever the
+    seed. Equal times stay together, and a key counts from its latest example.
 
     Args:
         keys: int64 [N]; examples with the same key stay together.
         validation: fraction in [0, 1).
         test: fraction in [0, 1); the two add up to less than 1.
         seed: any integer.
+        labels: int64 [N] with `IGNORE`, the classes to be stratified by; None does not stratify.
+        time: int64 or float64 [N]; None splits by hash.
 
     Returns:
         Masks bool [N] of the training, validation and test examples; each example is in one of them.
@@ -94,31 +126,65 @@ def assign_splits(keys: Tensor, *, validation: float, test: float, seed: int) ->
     """
     for field, fraction in (("validation", validation), ("test", test), ("validation + test", validation + test)):
         check_range(field, fraction, at_least=0, below=1)
-    chance = hashing.uniform(keys, seed, "split")
-    in_test, held_out = chance < test, chance < test + validation
+    names, unit, sizes = keys.unique(return_inverse=True, return_counts=True)
+    if time is not None:
+        place = 1.0 - _ranks(unit, sizes, time)
+    else:
+        place = hashing.uniform(names, seed, "split")
+        if labels is not None:
+            place = _stratified(place, unit, sizes, labels, seed)
+    place = place[unit]
+    in_test, held_out = place < test, place < test + validation
     masks = (~held_out, held_out & ~in_test, in_test)
-    for name, fraction, mask in zip(("train", "validation", "test"), (1.0, validation, test), masks, strict=True):
-        if fraction and not mask.any():
-            raise DataError(
-                f"The split {name} is empty: its fraction of {len(keys)} examples is {fraction:g}. Give more "
-                "examples, a larger fraction, or another seed."
-            )
+    fractions = (1.0, validation, test)
+    _refuse_empty(masks, fractions, "Give more examples, a larger fraction, or another seed.")
     return masks
 
 
-def _refuse_lonely_classes(splits: Splits) -> None:
-    classes = splits.train.classes
-    labels = [part.tensors["label"] for _, part in splits]
-    counts = torch.stack([label[label != IGNORE].bincount(minlength=len(classes)) for label in labels])
-    lonely = (counts[0] > 0) ^ (counts[1:] > 0).any(0)
-    if lonely.any() and splits.validation.size + splits.test.size:
-        number = int(lonely.nonzero()[0])
-        found = zip(("train", "validation", "test"), counts[:, number].tolist(), strict=True)
-        where = " and ".join(f"{name} ({count})" for name, count in found if count)
-        raise DataError(
-            f"The class {classes[number]!r} has labelled examples only in {where}, so that it cannot be both learned "
-            "and tested. Give more examples of it, remove it, or try another seed."
-        )
+def _refuse_empty(masks: Sequence[Tensor], fractions: Sequence[float], remedy: str) -> None:
+    for name, mask, fraction in zip(("train", "validation", "test"), masks, fractions, strict=True):
+        if fraction and not mask.any():
+            raise DataError(
+                f"The split {name} is empty: its fraction of {len(mask)} examples is {fraction:g}. {remedy}"
+            )
+
+
+def _stratified(place: Tensor, unit: Tensor, sizes: Tensor, labels: Tensor, seed: int) -> Tensor:
+    """Where each of K keys lies in its class, in [0, 1]; the hash of those without a label.
+
+    Args:
+        place: float64 [K] in [0, 1), the keys' hashes.
+        unit: int64 [N], the number of each example's key.
+        sizes: int64 [K], how many examples a key has.
+        labels: int64 [N] with `IGNORE`.
+        seed: of the rounding.
+    """
+    known = is_labelled(labels)
+    if not known.any():
+        return place
+    rarity = labels[known].bincount().argsort(stable=True).argsort()
+    stratum = torch.full_like(sizes, len(rarity))
+    stratum.scatter_reduce_(0, unit[known], rarity[labels[known]], "amin")
+    order = torch.from_numpy(np.lexsort((place.numpy(), stratum.numpy())))
+    order = order[: int((stratum < len(rarity)).sum())]
+    total = torch.zeros_like(rarity).index_add_(0, stratum[order], sizes[order])
+    before = sizes[order].cumsum(0) - sizes[order] - (total.cumsum(0) - total)[stratum[order]]
+    # Each class rounds its fractions at a point of its own, so that small classes do not all round the same way.
+    shift = hashing.uniform(rarity.argsort(), seed, "split class")[stratum[order]]
+    last = stratum[order].diff(append=torch.tensor([-1])) != 0
+    place = place.clone()
+    place[order] = ((before + shift * sizes[order]) / total[stratum[order]]).masked_fill(last, 1.0)
+    return place
+
+
+def _ranks(unit: Tensor, sizes: Tensor, time: Tensor) -> Tensor:
+    """The share of examples that are earlier than each of K keys, and half of those as late; float64 [K]."""
+    numbers = time.double() if time.is_floating_point() else time
+    latest = torch.zeros(len(sizes), dtype=numbers.dtype).scatter_reduce_(0, unit, numbers, "amax", include_self=False)
+    _, at = latest.unique(return_inverse=True)
+    counts = torch.zeros(int(at.max()) + 1, dtype=torch.int64).index_add_(0, at, sizes)
+    middle = counts.cumsum(0).double() - counts.double() / 2
+    return (middle / counts.sum())[at]
 
 
 def keep_labels(examples: Examples, count: int, *, seed: int = 0) -> Examples:
