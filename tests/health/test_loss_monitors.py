@@ -29,7 +29,7 @@ def slow_excess(trailing, losses, persist):
         return sorted(values)[(len(values) - 1) // 2]
 
     centre = lower(trailing)
-    spread = max(1.4826 * lower([abs(v - centre) for v in trailing]), 1e-3 * abs(centre), 1e-12)
+    spread = max(1.4826 * lower([abs(v - centre) for v in trailing]), 1e-3 * abs(centre))
     z = [(loss - centre) / spread for loss in losses]
     return max([0.0] + [min(z[i : i + persist]) for i in range(len(z) - persist + 1)])
 
@@ -105,6 +105,31 @@ def test_a_persistent_spike_is_found_and_its_height_is_right():
     assert verdict.level == "warn"
     assert verdict.figure == pytest.approx(slow_excess(trailing, spiked, 3), rel=1e-12)
     assert verdict.figure > 30
+
+
+@pytest.mark.parametrize("scale", [2.0**-60, 2.0**40])
+@pytest.mark.parametrize("zeros", [0.0, 0.7])
+def test_how_high_a_spike_is_does_not_depend_on_the_scale_of_the_loss(scale, zeros):
+    """Powers of two scale exactly; with most losses at zero, median and spread are both zero."""
+    random = np.random.default_rng(3)
+    trailing = noisy(100) * (random.random(100) >= zeros)
+    spiked = noisy(50, seed=1)
+    spiked[20:24] += 5.0
+    found = []
+    for factor in (1.0, scale):
+        monitor = LossSpike()
+        monitor.observe(window(factor * trailing))
+        found.append(monitor.observe(window(factor * spiked)))
+    assert found[0].level == found[1].level == "warn"
+    assert 30 < found[0].figure == found[1].figure < math.inf
+
+
+def test_losses_that_were_all_zero_stay_comparable():
+    monitor = LossSpike()
+    monitor.observe(window(np.zeros(100)))
+    assert monitor.observe(window(np.zeros(10))).figure == 0.0
+    verdict = monitor.observe(window([0.0, 1e-30, 1e-30, 1e-30]))
+    assert (verdict.level, math.isfinite(verdict.figure)) == ("warn", True)
 
 
 def test_a_spike_of_fewer_steps_than_persist_passes():

@@ -14,6 +14,9 @@ _NORMAL = 1.4826
 _FLOOR = 1e-3
 """The least spread, as a fraction of the median, so that a loss which has stood still may tremble."""
 
+_SMALLEST = 2.0**-126
+"""The smallest normal float32: the spread of losses that were all zero."""
+
 
 @final
 class LossSpike(BaseMonitor):
@@ -73,7 +76,9 @@ class LossSpike(BaseMonitor):
     def _verdict(self, losses: list[float]) -> Verdict:
         centre = statistics.median_low(self.trailing)
         spread = statistics.median_low([abs(loss - centre) for loss in self.trailing]) * _NORMAL
-        spread = max(spread, _FLOOR * abs(centre), 1e-12)
+        # Where most losses are zero, their mean says on which scale the others are.
+        spread = max(spread, _FLOOR * abs(centre)) or _FLOOR * statistics.fmean(map(abs, self.trailing))
+        spread = max(spread, _SMALLEST)
         excess = self.recent + [(loss - centre) / spread for loss in losses]
         self.recent = excess[-(self.persist - 1) :] if self.persist > 1 else []
         figure = _sustained(excess, self.persist)
