@@ -139,13 +139,14 @@ def _file_of(module: str) -> Path | None:
     return next((one for one in files if one.is_file()), None)
 
 
-def convert(option: str, value: object, annotation: object) -> Any:
+def convert(option: str, value: object, annotation: object, *, listed: str = "") -> Any:
     """Convert a value to the type of an annotation.
 
     Args:
         option: its name, for the message.
         value: a string of the command line, or a value from TOML, JSON or Python.
         annotation: a type: `int`, `float`, `bool`, `str`, a `Literal`, a tuple, a mapping, or a union of them.
+        listed: what `didact list` calls the choices of a `Literal`, for the message.
 
     Returns:
         The converted value.
@@ -159,7 +160,7 @@ def convert(option: str, value: object, annotation: object) -> Any:
     if origin in (typing.Union, types.UnionType):
         return _convert_union(option, value, typing.get_args(annotation))
     if origin is Literal:
-        return _convert_choice(option, value, typing.get_args(annotation))
+        return _convert_choice(option, value, typing.get_args(annotation), listed)
     if origin in (tuple, list) or (isinstance(origin, type) and issubclass(origin, Sequence)):
         return _convert_sequence(option, value, origin, typing.get_args(annotation))
     if isinstance(origin, type) and issubclass(origin, Mapping):
@@ -251,11 +252,12 @@ def _convert_union(option: str, value: object, members: tuple[object, ...]) -> A
     raise ConfigError(f"{option} is {value!r}, but must be {kinds}.")
 
 
-def _convert_choice(option: str, value: object, choices: tuple[object, ...]) -> Any:
+def _convert_choice(option: str, value: object, choices: tuple[object, ...], listed: str) -> Any:
     for choice in choices:
         if value == choice or (isinstance(value, str) and value == str(choice)):
             return choice
-    raise ConfigError(f"{option} is {value!r}, which is not known. {nearest(str(value), map(str, choices))}")
+    more = f" `didact list {listed}` prints them." if listed else ""
+    raise ConfigError(f"{option} is {value!r}, which is not known. {nearest(str(value), map(str, choices))}{more}")
 
 
 def _convert_sequence(option: str, value: object, origin: type, members: tuple[object, ...]) -> Any:

@@ -12,12 +12,12 @@ import torch
 
 from blobs import DATA
 from didact import catalogue, health, parts, worlds
-from didact.cli import EXIT_CODES, commands, flags, main, parser
+from didact.cli import EXIT_CODES, commands, flags, main, parser, show
 from didact.errors import ConfigError
 from didact.experiment import arms, running
 from didact.experiment import config as configs
 from didact.parts.listing import LISTINGS
-from didact.types import Strength
+from didact.types import Cost, Strength
 
 FROZEN = Path(__file__).with_name("commands.txt")
 
@@ -197,6 +197,58 @@ def test_a_student_may_be_called_a_learner(work):
     assert arms.Plan(["distill,learner=mlp:16"], {"data": DATA}).configs["distill,learner=mlp:16"].student == "mlp:16"
     with pytest.raises(ConfigError, match="learner and student are both given, but mean the same"):
         running.split_arguments(None, method="distill", learner="mlp:16", student="mlp:16")
+    with pytest.raises(ConfigError, match="learner and student are both given"):
+        arms.Plan(["distill,learner=mlp:16,student=mlp:8"], {"data": DATA})
+
+
+def test_a_student_by_both_names_is_refused(work, capsys):
+    Path("run.toml").write_text('method = "distill"\nlearner = "mlp:16"\nstudent = "mlp:8"\n')
+    assert main(["run", "--config", "run.toml"]) == 2
+    assert "learner and student are both given, but mean the same; give only student." in capsys.readouterr().err
+    for words in (["--student", "mlp:16", "--learner", "mlp:8"], ["--learner=mlp:8", "--student=mlp:16"]):
+        assert main(["distill", *words]) == 2
+        assert "are both given, but mean the same; give only --student." in capsys.readouterr().err
+    # Of one flag, the later value counts, as it does for every other flag; and a flag overrides a file.
+    assert _resolved(["distill", "--learner", "mlp:16", "--learner", "mlp:8"]).student == "mlp:8"
+    Path("run.toml").write_text('method = "distill"\nlearner = "mlp:16"\n')
+    assert _resolved(["run", "--config", "run.toml", "--student", "mlp:8"]).student == "mlp:8"
+
+
+def test_an_unknown_view_is_refused_with_where_views_are_listed(work, capsys):
+    assert main(["run", "supervised", "--data", "table.csv", "--augment", "hard"]) == 2
+    err = capsys.readouterr().err
+    assert "augment is 'hard', which is not known." in err
+    assert "`didact list views` prints them." in err
+
+
+def test_a_long_cost_is_wrapped_below_its_beginning(work, capsys):
+    cost = Cost(labels=123456, teacher_calls=123456, student_tokens=1234567, sampled_tokens=1234567, steps=12345)
+    cost.seconds, cost.peak_memory = 4000.0, 5 << 30
+    show.run(result_of(cost))
+    lines = [line for line in capsys.readouterr().out.splitlines() if line]
+    assert len(lines) > 1
+    assert lines[0].startswith("cost     123,456 labels")
+    assert all(line.startswith(" " * 9) and line[9] != " " for line in lines[1:])
+    assert max(map(len, lines)) <= 80
+
+
+def result_of(cost):
+    """A run that has only cost something."""
+    return running.RunResult(
+        status="done",
+        reason="",
+        metrics={},
+        validation={},
+        teacher={},
+        cost=cost,
+        spent={},
+        teacher_cost=Cost(),
+        notes=(),
+        history=[],
+        verdicts=[],
+        student=None,
+        config=configs.RunConfig(method="distill"),
+    )
 
 
 def test_a_file_may_put_its_values_in_tables(work):

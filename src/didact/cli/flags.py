@@ -91,10 +91,27 @@ def add_flag(group: Any, option: Option, *, others: Sequence[str] = (), dest: st
             help=words,
         )
         return
-    action = "append" if option.type.startswith("tuple[str") else "store"
+    action = "append" if option.type.startswith("tuple[str") else _StoreByOneName if others else "store"
     group.add_argument(
         *names, action=action, metavar=_metavar(option), dest=dest or option.name, default=argparse.SUPPRESS, help=words
     )
+
+
+class _StoreByOneName(argparse.Action):
+    """Keeps the value of a flag that has several names; a `ConfigError` where it is given by two of them."""
+
+    given_by: str | None = None
+
+    def __call__(
+        self, parser: object, namespace: argparse.Namespace, values: object, option_string: str | None = None
+    ) -> None:
+        self.given_by = self.given_by or option_string
+        if option_string != self.given_by:
+            raise ConfigError(
+                f"{self.given_by} and {option_string} are both given, but mean the same; give only "
+                f"{self.option_strings[0]}."
+            )
+        setattr(namespace, self.dest, values)
 
 
 def add_run_flag(parser: argparse.ArgumentParser, name: str) -> None:

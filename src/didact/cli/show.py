@@ -2,6 +2,7 @@
 
 import json
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from didact.types import Cost
 
 _COSTS = ("labels", "teacher_calls", "student_tokens", "sampled_tokens", "steps", "seconds", "peak_memory")
+_MARGIN = 9
+"""Columns for the names of lines."""
 _MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "bold red")}
 
 
@@ -41,7 +44,16 @@ def line(name: str, words: str) -> None:
 
 
 def _named(name: str, words: str) -> Text:
-    return Text.assemble((f"{name:<9}", "dim"), words)
+    return Text.assemble((name.ljust(_MARGIN), "dim"), words)
+
+
+def _wrapped(name: str, words: str, width: int) -> Text:
+    """As `_named`, with the lines after the first below the words."""
+    margin = " " * _MARGIN
+    lines = textwrap.fill(
+        words, width, initial_indent=margin, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False
+    )
+    return _named(name, lines[_MARGIN:])
 
 
 def methods(found: Sequence[MethodInfo], verdicts: Sequence[str]) -> None:
@@ -105,9 +117,9 @@ def run(result: "RunResult") -> None:
         for name in (name for name in result.teacher if name.startswith("teacher_")):
             table.add_row(phrases.heading(name), wording.figure(name, result.teacher[name]), "")
         out.print(table)
-    out.print(_named("cost", _cost_words(result.cost)))
+    out.print(_wrapped("cost", _cost_words(result.cost), out.width))
     if any(result.teacher_cost.as_dict().values()):
-        out.print(_named("teacher", f"trained here first: {_cost_words(result.teacher_cost)}"))
+        out.print(_wrapped("teacher", f"trained here first: {_cost_words(result.teacher_cost)}", out.width))
     for step, verdict in result.verdicts:
         out.print(Text(f"step {step}: {verdict.monitor}: {verdict.reason}", style="yellow"))
     for note in result.notes:

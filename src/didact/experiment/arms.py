@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from didact import catalogue
-from didact.documents import Document, Values
+from didact.documents import Values
 from didact.errors import ConfigError, nearest
 from didact.experiment import config as configs
 from didact.experiment import finding, running
 from didact.experiment.config import RunConfig
 from didact.experiment.material import Objects
 from didact.experiment.preparing import accepts
-from didact.experiment.reading import ALIASES
+from didact.experiment.reading import resolve_aliases
 
 Arm = str | Mapping[str, Any] | RunConfig
 """A method's name with settings after commas, a mapping of settings with `method`, or a whole configuration."""
@@ -94,7 +94,7 @@ def _name_of(arm: Values) -> str:
 
 def _gathered(arm: Arm, settings: Values) -> tuple[RunConfig, Objects]:
     """The configuration and objects of an arm: shared settings, overridden by its own."""
-    shared = _aliased(settings)
+    shared = resolve_aliases(settings)
     if isinstance(arm, RunConfig):
         words = [name for name, value in shared.items() if isinstance(value, str | Path | None)]
         return arm, running.split_arguments(arm, **{k: v for k, v in shared.items() if k not in words and k in PARTS})[
@@ -103,7 +103,7 @@ def _gathered(arm: Arm, settings: Values) -> tuple[RunConfig, Objects]:
     if isinstance(arm, str):
         method, words_of_arm = parse_arm(arm)
         arm = {"method": method, **words_of_arm}
-    own = _aliased(arm)
+    own = resolve_aliases(arm)
     info = _method(own.get("method"), arm)
     if not (accepts(info, "teacher") or accepts(info, "teachers")):
         shared.pop("teacher", None)
@@ -111,10 +111,6 @@ def _gathered(arm: Arm, settings: Values) -> tuple[RunConfig, Objects]:
     mine = {option.name for option in info.options}
     shared["options"] = {name: value for name, value in shared.get("options", {}).items() if name in mine}
     return running.split_arguments(None, **{**shared, **own})
-
-
-def _aliased(settings: Values) -> Document:
-    return {ALIASES.get(name, name): value for name, value in settings.items()}
 
 
 def _method(name: object, arm: object) -> catalogue.MethodInfo:

@@ -9,7 +9,7 @@ from typing import Literal
 from didact import health
 from didact.documents import Document, Values
 from didact.errors import ConfigError, check_range, nearest
-from didact.experiment.reading import ALIASES, parse_table
+from didact.experiment.reading import ALIASES, parse_table, resolve_aliases
 from didact.loop import Budget, LoopConfig, OptimizerConfig
 from didact.options import convert
 from didact.rollouts import Sampling
@@ -113,6 +113,8 @@ def _flag(table: str, name: str) -> str:
     return getattr(TABLES[table], "FLAGS", {}).get(name, name)
 
 
+LISTED = {"augment": "views"}
+"""By flag, what `didact list` calls the values that may be chosen."""
 PLACES = dict(_places())
 """The table and name of each field by flag; the table is empty for `RunConfig` itself."""
 
@@ -137,17 +139,16 @@ def flatten(values: Values) -> Document:
         values: by flag, or a mapping by the name of a table.
 
     Raises:
-        ConfigError: A name is unknown; the message suggests the nearest.
+        ConfigError: A name is unknown (the message suggests the nearest), or a field is given by two names.
     """
     found: Document = {}
-    for key, value in values.items():
-        name = ALIASES.get(key, key)
+    for name, value in resolve_aliases(values).items():
         if name in TABLES and isinstance(value, Mapping):
             found.update(_opened(name, value))
         elif name in PLACES or name in SHORTHANDS:
             found[name] = value
         else:
-            raise ConfigError(f"There is no option {key!r}. {nearest(key, (*PLACES, *SHORTHANDS, *TABLES))}")
+            raise ConfigError(f"There is no option {name!r}. {nearest(name, (*PLACES, *SHORTHANDS, *TABLES))}")
     return found
 
 
@@ -179,7 +180,8 @@ def make_config(values: Values) -> RunConfig:
         if flag in flat and flag != "budget":
             hint = typing.get_type_hints(TABLES.get(table, RunConfig))[name]
             value = parse_table(flag, flat[flag]) if hint is Sampling or flag == "columns" else flat[flag]
-            given[table][name] = _sampling(value) if hint is Sampling else convert(flag, value, hint)
+            listed = LISTED.get(flag, "")
+            given[table][name] = _sampling(value) if hint is Sampling else convert(flag, value, hint, listed=listed)
     if budget := _budget(flat):
         given[""]["budget"] = budget
     own = given.pop("")

@@ -17,7 +17,7 @@ from didact.experiment.config import RunConfig
 from didact.experiment.keeping import Keeper, ModelStore
 from didact.experiment.material import Data, Evaluation, Objects, Run
 from didact.experiment.preparing import prepare
-from didact.experiment.reading import ALIASES
+from didact.experiment.reading import ALIASES, resolve_aliases
 from didact.loop import FitResult, RunDirectory, Validation, fit
 from didact.loop.devices import find_device
 from didact.loop.place import find_place
@@ -141,7 +141,7 @@ def resume(directory: str | Path, *, trust: Iterable[str] = (), progress: bool =
     """
     directory = Path(directory)
     stored = records.read_config(directory)
-    given = Objects(**{ALIASES.get(name, name): value for name, value in objects.items()})
+    given = Objects(**resolve_aliases(objects))
     wanted = [ALIASES.get(str(name), str(name)) for name in stored["objects"]]
     missing = [name for name in wanted if getattr(given, name) is None]
     if missing:
@@ -179,12 +179,9 @@ def split_arguments(config: RunConfig | str | None = None, **settings: object) -
             f"config is {type(config).__name__}, but must be a RunConfig or the name of a method; give the rest by "
             "name, as in didact.run('sft', data=...)."
         )
-    for other, name in ALIASES.items():
-        if None not in (settings.get(other), settings.get(name)):
-            raise ConfigError(f"{other} and {name} are both given, but mean the same; give only {name}.")
     parts = [part.name for part in dataclasses.fields(Objects)]
-    named = [(ALIASES.get(name, name), value) for name, value in settings.items()]
-    given = {name: value for name, value in named if name not in parts or value is not None}
+    none = {name for name, value in settings.items() if value is None and ALIASES.get(name, name) in parts}
+    given = resolve_aliases({name: value for name, value in settings.items() if name not in none})
     words: Document = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
     objects = {name: words.pop(name) for name in parts if not isinstance(words.get(name, ""), str)}
     method = words.get("method", None if config is None else config.method)
