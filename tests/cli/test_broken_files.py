@@ -1,8 +1,10 @@
 """Files that are broken, edited or beyond all measure, and numbers that cannot be: a sentence each, no traceback."""
 
 import json
+import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from blobs import DATA
 from didact import files
 from didact.cli import main
 from didact.experiment import records
+from didact.learners import foreign
 from didact.learners.export import describe
 from didact.parts.models import build
 from didact.worlds import load
@@ -464,6 +467,38 @@ SIZES = {
 @pytest.mark.parametrize("kind", SIZES)
 def test_sizes_that_a_model_says_of_itself(kind, said):
     assert "model" in said(*language_model(**SIZES[kind]))
+
+
+WIDE = {
+    "hidden_size": {"hidden_size": 10**6, "num_attention_heads": 4, "head_dim": 8},
+    "intermediate_size": {"intermediate_size": 10**9},
+    "vocab_size": {"vocab_size": 10**8},
+}
+
+
+@pytest.mark.parametrize("kind", WIDE)
+def test_a_model_that_would_fill_the_memory(kind, said):
+    found = said(*language_model(**WIDE[kind]))
+    described = int(re.search(r"describes a model of ([\d,]+) parameters", found)[1].replace(",", ""))
+    assert described > 32 * WIDE[kind][kind]
+    assert re.search(r"the weights beside it are 2[\d,]+ numbers", found)
+
+
+def test_a_decoder_of_ours_that_would_fill_the_memory(said):
+    from didact.learners.causal import save_causal
+    from didact.parts.models import build_causal
+
+    save_causal(build_causal("decoder:1x32:32"), "model")
+    content = json.loads(Path("model/config.json").read_text())
+    Path("model/config.json").write_text(json.dumps(content | {"intermediate_size": 10**9}))
+    words = ["run", "sft", "--student", "hf:model", "--data", "addition", "--steps", "1", "--no-progress"]
+    assert re.search(r"describes a model of 96,000,\d{3},\d{3} parameters", said(*words))
+
+
+def test_a_model_that_is_too_large_for_the_machine(said, monkeypatch):
+    words, pages = language_model(), {"SC_PHYS_PAGES": 1, "SC_PAGE_SIZE": 4096}
+    monkeypatch.setattr(foreign, "os", SimpleNamespace(sysconf=pages.__getitem__))
+    assert re.search(r"'model' has [\d,]+ parameters, which take 0\.0 GiB; this machine has 0\.0", said(*words))
 
 
 @pytest.mark.parametrize("content", [nested("[", "]"), nested('{"a":', "}", "1"), "5", "[]", "{"])

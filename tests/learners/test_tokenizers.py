@@ -1,9 +1,12 @@
 """Text to ids and back."""
 
+import sys
+import time
+
 import pytest
 
 from didact.errors import ConfigError
-from didact.learners import ByteTokens, HubTokens
+from didact.learners import ByteTokens, HubTokens, tokenizers
 from didact.learners.tokenizers import plain_chat
 from didact.sources.text import ByteTokenizer
 from didact.types import Question
@@ -67,6 +70,35 @@ def test_a_chat_template_opens_the_answer_and_brings_its_own_bos(tmp_path):
     assert tokens.prompt(question("hi")) == [1, *tokens.encode("hi")]
     with pytest.raises(ConfigError, match="question 7: no system here"):
         tokens.prompt(question("", ({"role": "system", "content": "x"},)))
+
+
+LOOP = "{% for i in range(99999) %}BODY{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [
+        LOOP.replace("BODY", LOOP).replace("BODY", ""),
+        LOOP.replace("BODY", LOOP).replace("BODY", "x"),
+        "{% set l = range(99999)|list %}{% for a in l %}{% for b in l %}{% endfor %}{% endfor %}",
+        "{% macro m(n) %}{% for i in range(99999) %}{{ m(n + 1) }}{% endfor %}{% endmacro %}{{ m(0) }}",
+        LOOP.replace("BODY", "{% set x = range(99999)|sort|list %}"),
+    ],
+)
+def test_a_chat_template_that_never_ends_is_stopped(tmp_path, monkeypatch, endless):
+    monkeypatch.setattr(tokenizers, "TEMPLATE_SECONDS", 0.3)
+    save_tokenizer(tmp_path, template=endless)
+    before, began = sys.gettrace(), time.thread_time()
+    with pytest.raises(ConfigError, match=r"messages of question 7: (it computes for more than 0\.3|maximum)"):
+        HubTokens(str(tmp_path)).prompt(question("", MESSAGES))
+    assert time.thread_time() - began < 30
+    assert sys.gettrace() is before
+
+
+def test_a_long_chat_template_that_ends_is_rendered(tmp_path):
+    save_tokenizer(tmp_path, template=LOOP.replace("BODY", "{% if i % 9999 == 0 %}x{% endif %}"))
+    tokens = HubTokens(str(tmp_path))
+    assert tokens.prompt(question("", MESSAGES)) == tokens.encode("x" * 11)
 
 
 def test_padding_falls_back_to_eos_and_eos_must_be_there(tmp_path):

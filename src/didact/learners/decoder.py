@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from didact.documents import Document, read_object
 from didact.errors import ConfigError, check_range
+from didact.learners import foreign
 from didact.learners.short_attention import attend, is_short, pair_columns
 from didact.types import Head
 
@@ -354,6 +355,7 @@ def load_decoder(directory: Path, dtype: torch.dtype = torch.float32) -> Decoder
     try:
         written = read_object(directory / "config.json")
         config = _decoder_config(written)
+        foreign.check_parameters(directory, lambda: Decoder(config))
         weights = load_file(directory / "model.safetensors")
         decoder = Decoder(config)
         decoder.load_state_dict(weights)

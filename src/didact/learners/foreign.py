@@ -5,8 +5,10 @@ its files about sizes are checked against the weights.
 """
 
 import contextlib
+import math
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,13 @@ from didact import files, trusting
 from didact.documents import MEBIBYTE, Document, read_object
 from didact.errors import ConfigError
 
+GIBIBYTE = 1 << 30
 LARGEST = {"tokenizer.json": 512, "vocab.json": 512, "model.safetensors.index.json": 64, "chat_template.jinja": 1}
 """The largest size of a text file in mebibytes, by its name."""
 LARGEST_OTHER = 16
 """The same for every other .json, .jinja and .txt."""
+PACKED = 16
+"""The most parameters a model may have for each number in its files; quantized, eight parameters share an int32."""
 
 
 @contextlib.contextmanager
@@ -79,6 +84,38 @@ def check_weights(name: str) -> None:
             raise ConfigError(f"{index} names the file {shard!r}; weights lie in *.safetensors beside it.")
 
 
+def check_parameters(name: str | Path, build: Callable[[], Any], *, itemsize: int = 4) -> None:
+    """Refuse a directory whose configuration speaks of more parameters than its weights can be, or than fit in memory.
+
+    Args:
+        name: a directory; what comes from the hub is not looked at.
+        build: makes the model of the configuration; it is called where tensors have shapes alone.
+        itemsize: bytes of a parameter once it is loaded.
+
+    Raises:
+        ConfigError: it has more than `PACKED` times as many as there are numbers in the files, or too many for this
+            machine.
+    """
+    path = Path(name)
+    if not path.is_dir():
+        return
+    import torch
+
+    with torch.device("meta"):
+        described = sum(parameter.numel() for parameter in build().parameters())
+    held, memory = sum(map(math.prod, _shapes(path))), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if described > PACKED * held:
+        raise ConfigError(
+            f"{path / 'config.json'} describes a model of {described:,} parameters, but the weights beside it are "
+            f"{held:,} numbers. Save the model again."
+        )
+    if described * itemsize > memory:
+        raise ConfigError(
+            f"{str(path)!r} has {described:,} parameters, which take {described * itemsize / GIBIBYTE:,.1f} GiB; this "
+            f"machine has {memory / GIBIBYTE:,.1f}. Give a smaller model, or one of a type with fewer bytes."
+        )
+
+
 def read_json(path: Path) -> Document:
     """A JSON object from a model's directory.
 
@@ -123,7 +160,7 @@ def _check_adapter(path: Path) -> None:
 def _check_config(path: Path) -> None:
     """Refuse a configuration that asks for kernels from the hub, or for more layers than there are weights."""
     config = read_json(path / "config.json") if (path / "config.json").is_file() else {}
-    tensors = _tensors(path)
+    tensors = len(_shapes(path))
     for name, value in _entries(config):
         layers = name.endswith(("_layers", "n_layer")) and not name.startswith("max_")
         if layers and tensors and isinstance(value, int) and not 0 <= value <= tensors:
@@ -137,12 +174,13 @@ def _check_config(path: Path) -> None:
             )
 
 
-def _tensors(path: Path) -> int:
-    """The number of tensors in a directory's weights, from their headers alone."""
+def _shapes(path: Path) -> list[list[int]]:
+    """The shapes of the tensors in a directory's weights, from their headers alone."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        return sum(len(safe_open(file, framework="pt").keys()) for file in path.glob("*.safetensors"))
+        opened = [safe_open(file, framework="pt") for file in path.glob("*.safetensors")]
+        return [weights.get_slice(name).get_shape() for weights in opened for name in weights.keys()]  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise ConfigError(f"The weights in {path} can't be read: {error}. Save the model again.") from error
 

@@ -13,7 +13,7 @@ from didact.documents import Document
 from didact.errors import ConfigError, MissingExtraError, check_range
 from didact.learners import foreign
 from didact.learners.decoder import packed_mask, packed_positions
-from didact.learners.huggingface import _explained, _quiet, _transformers, explain_errors
+from didact.learners.huggingface import _config, _explained, _quiet, _transformers, explain_errors
 from didact.types import Head
 
 _UNLIMITED = 1_000_000
@@ -46,8 +46,12 @@ def load_model(name: str, dtype: torch.dtype) -> Any:
     transformers = _transformers()
     major, minor = (int(part) for part in transformers.__version__.split(".")[:2])
     option = "dtype" if (major, minor) >= (4, 56) else "torch_dtype"
+    auto = transformers.AutoModelForCausalLM
     with _explained(name, "causal language model"), _quiet():
-        model, info = transformers.AutoModelForCausalLM.from_pretrained(
+        foreign.check_parameters(
+            name, lambda: auto.from_config(_config(name), trust_remote_code=False), itemsize=dtype.itemsize
+        )
+        model, info = auto.from_pretrained(
             name, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **{option: dtype}
         )
     missing = sorted(info["missing_keys"])

@@ -242,6 +242,7 @@ def _load(name: str, modality: str, changes: Document) -> tuple[Any, Any]:
         else transformers.AutoModelForImageClassification
     )
     with _explained(name, "model"), _quiet():
+        foreign.check_parameters(name, lambda: auto.from_config(_config(name), trust_remote_code=False))
         model, info = auto.from_pretrained(
             name,
             use_safetensors=True,

@@ -1,14 +1,23 @@
 """Text to token ids and back, for causal language models: bytes, pairs of digits, or a Hugging Face tokenizer."""
 
+import contextlib
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Protocol
 
 from didact.errors import ConfigError
 from didact.types import Question
 
+if TYPE_CHECKING:
+    from _typeshed import TraceFunction
+
+TEMPLATE_SECONDS = 10.0
+"""How long a chat template may compute for a conversation."""
 _NUMBERS = re.compile(rb"[0-9]{2}|.", re.DOTALL)
 
 
@@ -176,7 +185,8 @@ class HubTokens:
     def _rendered(self, question: Question) -> str:
         messages = [dict(message) for message in question.messages]
         try:
-            return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            with _limited():
+                return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         except Exception as error:
             raise ConfigError(
                 f"The chat template of {self.name!r} refuses the messages of question {question.id}: {error}. Give "
@@ -190,6 +200,30 @@ class HubTokens:
     def save(self, directory: str | Path) -> None:
         """Save its files for `AutoTokenizer.from_pretrained`."""
         self.tokenizer.save_pretrained(directory)
+
+
+@contextlib.contextmanager
+def _limited() -> Iterator[None]:
+    """Stop a chat template that computes for long: jinja's sandbox bounds a loop, but not the loops within it.
+
+    Each line of the template's own code is traced, in this thread alone; time in which it waits does not count.
+    """
+    end = time.thread_time() + TEMPLATE_SECONDS
+
+    def line(_frame: FrameType, _event: str, _given: object) -> "TraceFunction":
+        if time.thread_time() > end:
+            raise TimeoutError(f"it computes for more than {TEMPLATE_SECONDS:g} seconds")
+        return line
+
+    def call(frame: FrameType, _event: str, _given: object) -> "TraceFunction | None":
+        return line if frame.f_code.co_filename == "<template>" else None
+
+    before = sys.gettrace()
+    sys.settrace(call)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
 
 
 def plain_chat(messages: Sequence[Mapping[str, str]]) -> str:
