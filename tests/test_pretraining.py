@@ -9,10 +9,11 @@ import torch
 
 import didact
 from blobs import DATA, QUICK, blobs
-from didact.errors import ConfigError, RunError
+from didact.errors import ConfigError, PausedError, RunError
 from didact.experiment.config import RunConfig
 from didact.experiment.material import Objects
 from didact.experiment.preparing import prepare
+from didact.loop import RunDirectory
 from didact.loop.checkpoint import list_checkpoints
 from didact.materials.examples import pretraining
 from didact.methods.language.sft import SFT
@@ -75,6 +76,20 @@ def test_a_training_before_a_run_goes_on_where_it_was_hung_up_to_the_bit(tmp_pat
     assert same(again.student, whole.student)
     assert again.metrics == whole.metrics
     assert again.teacher_cost.steps == whole.teacher_cost.steps
+
+
+def test_a_full_disk_in_a_training_before_a_run_tells_how_the_run_goes_on(tmp_path, monkeypatch):
+    settings = {**QUICK, "method": "distill", "teacher": "mlp:6", "teacher_epochs": 1, "log_every": 10}
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "log", full)
+        with pytest.raises(PausedError, match=r"No space left on device") as caught:
+            didact.run(**settings, directory=tmp_path / "run")
+    assert str(caught.value).endswith(f"then go on with: didact resume {tmp_path / 'run'}")
+    assert didact.resume(tmp_path / "run", data=DATA, progress=False).status == "done"
+
+
+def full(_directory, _record):
+    raise OSError(28, "No space left on device")
 
 
 @pytest.mark.parametrize("part", ["teacher", "student"])

@@ -17,6 +17,7 @@ import pytest
 from didact import stopping
 from didact.loop.checkpoint import list_checkpoints
 from test_walk import work  # noqa: F401
+from together import start_together
 
 RUN = ["run", "supervised", "--data", "table.csv", "--student", "mlp:4", "--out", "run"]
 
@@ -49,13 +50,18 @@ def test_only_another_ctrl_c_is_not_waited_for(monkeypatch):
             ask(signal.SIGINT)
 
 
-def test_outside_of_a_loop_they_raise_once_and_ctrl_c_always():
+def test_outside_of_a_loop_they_raise_once_and_another_ctrl_c_again(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     for first in stopping.SIGNALS:
         with stopping.command():
             with pytest.raises(KeyboardInterrupt):
                 ask(first)
             ask(signal.SIGHUP)
             ask(signal.SIGTERM)
+            # As torchrun passes it on.
+            ask(signal.SIGINT)
+            clock[0] += 2 * stopping.IMPATIENCE
             with pytest.raises(KeyboardInterrupt):
                 ask(signal.SIGINT)
 
@@ -66,6 +72,56 @@ def test_what_is_written_after_a_loop_was_stopped_is_not_disturbed():
             ask(signal.SIGHUP)
         assert stop.is_set()
         ask(signal.SIGHUP)
+
+
+DRIVER = """
+import os, sys, time
+import torch
+from didact.cli import main
+from didact.experiment import running
+from didact.loop.place import find_place
+
+def prepare(*_args, **_settings):
+    place = find_place(torch.device("cpu"))
+    place.gather_objects(None)
+    print("ready", file=sys.__stdout__, flush=True)
+    # As one process loads its data, which takes long, and another waits for it.
+    time.sleep(60) if place.first == {first} else place.gather_objects(None)
+
+running.prepare = prepare
+sys.exit(main(["run", "supervised", "--data", "digits", "--out", "run"]))
+"""
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("number", stopping.SIGNALS)
+def test_several_processes_stop_before_their_first_step_with_one_sentence(tmp_path, monkeypatch, first, number):
+    """Whoever waits finds the other gone, mostly before its own signal is noticed; torchrun passes each signal on."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "driver.py").write_text(DRIVER.format(first=first))
+    with start_together(["driver.py"], 2) as processes:
+        for process in processes:
+            assert process.stdout.readline() == "ready\n"
+        for passed_on in (number, number, signal.SIGTERM):
+            for process in sorted(processes, key=lambda one: (one is processes[0]) != first):
+                process.send_signal(passed_on)
+            time.sleep(0.1)
+        said = [process.communicate(timeout=60)[1] for process in processes]
+    assert [process.returncode for process in processes] == [130, 130], said
+    assert [text.strip() for text in said] == ["Interrupted.", ""]
+
+
+def test_a_process_that_was_left_alone_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "driver.py").write_text(DRIVER.format(first=False))
+    with start_together(["driver.py"], 2) as processes:
+        for process in processes:
+            assert process.stdout.readline() == "ready\n"
+        processes[1].kill()
+        said = processes[0].communicate(timeout=60)[1]
+    assert processes[0].returncode == 2
+    assert said.startswith("Another of the processes that learn together has ended")
+    assert len(said.splitlines()) == 1
 
 
 def test_what_is_ignored_stays_ignored():

@@ -31,6 +31,14 @@ class RunError(DidactError):
     """A run that cannot continue: its directory is in use, its disk is full, its loss is not finite."""
 
 
+class PausedError(RunError):
+    """A run that cannot go on for now, such as for want of room on the disk; `didact resume` goes on with it."""
+
+
+class PeerError(RunError):
+    """Another of the processes that learn together has ended, or cannot be reached."""
+
+
 class TrustError(DidactError, ValueError):
     """A file asks for code or a download, which only the user may ask for."""
 

@@ -13,6 +13,8 @@ from typing import TextIO, cast
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 IMPATIENCE = 1.0
 """Seconds after the first signal within which another Ctrl-C is a copy of it, which torchrun forwards."""
+PATIENCE = 3.0
+"""Seconds to wait for a signal after a peer process has ended, as the signal that ended it may arrive later here."""
 
 _received: list[int] = []
 """The stop signals that this process received since its `command` started."""
@@ -43,13 +45,17 @@ def stop_requested() -> Iterator[threading.Event]:
 def command() -> Iterator[None]:
     """Raise `KeyboardInterrupt` for each of `SIGNALS`, as for Ctrl-C, and quieten output after a hangup.
 
-    After the first signal only Ctrl-C raises again, so that final writes are completed.
+    After the first signal only a second Ctrl-C raises again, so that final writes are completed.
     """
     _received.clear()
+    since = [0.0]
 
     def interrupt(number: int, _frame: object) -> None:
         _received.append(number)
-        if number == signal.SIGINT or len(_received) == 1:
+        if len(_received) == 1:
+            since[0] = time.monotonic()
+            raise KeyboardInterrupt
+        if number == signal.SIGINT and time.monotonic() - since[0] > IMPATIENCE:
             raise KeyboardInterrupt
 
     out, err = quiet_after_hangup(sys.stdout), quiet_after_hangup(sys.stderr)
@@ -59,6 +65,18 @@ def command() -> Iterator[None]:
         finally:
             out.flush()
             err.flush()
+
+
+def was_requested() -> bool:
+    """Whether this process received one of `SIGNALS` since its `command` started; waits up to `PATIENCE` seconds for it.
+
+    A signal to several processes reaches some of them earlier, and the others may first notice that a peer has ended.
+    """
+    until = time.monotonic() + PATIENCE
+    with contextlib.suppress(KeyboardInterrupt):
+        while not _received and time.monotonic() < until:
+            time.sleep(0.05)
+    return bool(_received)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from didact import stopping, trusting
-from didact.errors import ConfigError, DidactError
+from didact.errors import ConfigError, DidactError, PausedError, PeerError
 
 EXIT_CODES = {
     0: "done",
@@ -46,11 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # noqa: PTH123 - pathlib, as above
                 return _dispatch(words)
         except DidactError as error:
+            if isinstance(error, PeerError) and stopping.was_requested():
+                return _interrupted("")
             _complain(str(error))
-            return 2
+            return 3 if isinstance(error, PausedError) else 2
         except KeyboardInterrupt as interrupt:
-            _complain(str(interrupt) or "Interrupted.")
-            return 130
+            return _interrupted(str(interrupt))
         except MemoryError as error:
             _complain(f"That needs more memory than there is: {error}".rstrip(": ") + ". Ask for something smaller.")
             return 2
@@ -61,6 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return 3
             _complain(f"{where} cannot be read or written: {error.strerror or error}.")
             return 2
+
+
+def _interrupted(words: str) -> int:
+    """Say that the command was interrupted, once for all processes that carry it out; its exit status."""
+    if os.environ.get("RANK", "0") == "0":
+        _complain(words or "Interrupted.")
+    return 130
 
 
 def _refuse_several(words: list[str]) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 from torch import nn
 
 from didact.documents import Document
-from didact.errors import RunError
+from didact.errors import PausedError, RunError
 from didact.experiment.keeping import Keeper, pretrained_store
-from didact.loop import Budget, FitResult, LoopConfig, OptimizerConfig, fit
+from didact.loop import Budget, FitResult, LoopConfig, OptimizerConfig, RunDirectory, fit
 from didact.types import Cost, Method, Monitor, Place, Source, Verdict, Window
 
 
@@ -63,25 +63,30 @@ class Pretraining:
     cache_key: object = None
     """A JSON value of all that determines the trained weights: the key for other runs; None for this run only."""
 
-    def run(self, directory: Path | None, place: Place) -> FitResult:
+    def run(self, path: Path | None, place: Place, part_of: Path | None) -> FitResult:
         """Train, or resume from the last checkpoint.
 
         Args:
-            directory: for metrics and checkpoints; without one, nothing is written.
+            path: the directory for metrics and checkpoints; without one, nothing is written.
             place: the device and rank of this process.
+            part_of: the directory of the run that this training precedes.
         """
-        going_on = place.broadcast(directory is not None and directory.is_dir())
-        return fit(
-            self.method,
-            self.source,
-            budget=self.budget,
-            optimizer=self.optimizer,
-            loop=dataclasses.replace(self.loop, evaluate_every=None, micro_batch=None),
-            monitors=self.monitors if self.goal is None else [*(self.monitors or ()), self.goal],
-            run=directory,
-            resume=going_on,
-            seed=self.seed,
+        going_on = place.broadcast(path is not None and path.is_dir())
+        directory = (
+            None if path is None else RunDirectory(path, fresh=not going_on, writes=place.first, part_of=part_of)
         )
+        with contextlib.closing(directory) if directory is not None else contextlib.nullcontext():
+            return fit(
+                self.method,
+                self.source,
+                budget=self.budget,
+                optimizer=self.optimizer,
+                loop=dataclasses.replace(self.loop, evaluate_every=None, micro_batch=None),
+                monitors=self.monitors if self.goal is None else [*(self.monitors or ()), self.goal],
+                run=directory,
+                resume=going_on,
+                seed=self.seed,
+            )
 
 
 def pretrain(
@@ -107,17 +112,19 @@ def pretrain(
 
     Raises:
         RunError: The training failed, or did not reach its accuracy.
+        PausedError: It paused, for instance because the disk is full; with a directory, it resumes from its last
+            checkpoint.
         KeyboardInterrupt: It was interrupted; with a directory, it resumes from its last checkpoint.
     """
     shared = None if pretraining.cache_key is None else pretrained_store(pretraining.cache_key)
     keepers = [one for one in (keeper, shared) if one is not None]
     cost = next((cost for one in keepers if (cost := one(name, model)) is not None), None)
     place.gather_objects(None)  # no process writes before all have read
-    training = None if directory is None else directory / f"{name}-training"
+    training, part_of = (None, None) if directory is None else (directory / f"{name}-training", directory.parent)
     if cost is None:
-        result = pretraining.run(training, place)
+        result = pretraining.run(training, place, part_of)
         if result.status == "interrupted":
-            onward = "" if directory is None else f" Continue with: didact resume {directory.parent}"
+            onward = "" if part_of is None else f" Continue with: didact resume {part_of}"
             raise KeyboardInterrupt(f"Interrupted in the training before the run: {words}.{onward}")
         cost = _finished(pretraining, result, words)
     if place.first and keeper is not None:
@@ -139,7 +146,8 @@ def _finished(pretraining: Pretraining, result: FitResult, words: str) -> Cost:
             "larger model."
         )
     if result.status != ("done" if pretraining.goal is None else "stopped"):
-        raise RunError(f"{words}, but its training was {result.status}: {result.reason}")
+        kind = PausedError if result.status == "paused" else RunError
+        raise kind(f"{words}, but its training was {result.status}: {result.reason}")
     result.cost.labels += 0 if pretraining.goal is None else pretraining.goal.labels
     return result.cost
 

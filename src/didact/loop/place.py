@@ -9,6 +9,7 @@ import torch.distributed as dist
 
 from didact.errors import ConfigError
 from didact.types import Place
+from didact.types.place import together
 
 WAIT = timedelta(minutes=30)
 """The time that a process waits for the others, such as while one of them evaluates."""
@@ -22,6 +23,7 @@ def find_place(device: torch.device) -> Place:
 
     Raises:
         ConfigError: more processes than GPUs.
+        PeerError: the others cannot be reached.
     """
     size = int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
     if size == 1:
@@ -33,7 +35,8 @@ def find_place(device: torch.device) -> Place:
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=WAIT)
+        with together():
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=WAIT)
         # The threads of the group abort the process if they outlive the interpreter.
         atexit.register(dist.destroy_process_group)
     return Place(device, dist.get_rank(), dist.get_world_size())

@@ -20,21 +20,30 @@ class RunDirectory:
         fresh: refuse a directory that already holds a run.
         tensorboard: also write the metrics for TensorBoard, if it is installed.
         writes: False for the processes that only read checkpoints, while the first one writes.
+        part_of: the directory to resume, if this training precedes another run; by default this one.
 
     Raises:
         RunError: a live run uses the directory, or it already holds one.
     """
 
-    def __init__(self, path: Path | str, *, fresh: bool = False, tensorboard: bool = True, writes: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        fresh: bool = False,
+        tensorboard: bool = True,
+        writes: bool = True,
+        part_of: Path | None = None,
+    ) -> None:
         self.path, self.writes = Path(path), writes
+        self.resumed_by = f"didact resume {part_of or self.path}"
         self._lock: TextIO | None = None
         self._writer: Any = None
         if not writes:
             return
         if fresh and (self.path / "metrics.jsonl").exists():
             raise RunError(
-                f"The directory {self.path} already holds a run; choose another, "
-                f"or go on with it: didact resume {self.path}"
+                f"The directory {self.path} already holds a run; choose another, or go on with it: {self.resumed_by}"
             )
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = _take_lock(self.path / "lock")

@@ -5,7 +5,8 @@ are then summed over processes, so that each takes the same step; losses that co
 other processes. A place of one process does none of this, and costs nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, overload
 
@@ -14,10 +15,23 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from didact.errors import ConfigError
+from didact.errors import ConfigError, PeerError
 from didact.types.batches import Batch
 
 T = TypeVar("T")
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Turn what torch says of a process that has ended into a `PeerError`; other errors of collectives too."""
+    try:
+        yield
+    except RuntimeError as error:
+        detail = " ".join(str(error).split())[:200]
+        raise PeerError(
+            f"Another of the processes that learn together has ended, or cannot be reached ({detail}). What it said "
+            "tells why; with a directory, the run goes on from its last checkpoint."
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +91,8 @@ class Place:
         if self.size == 1 or not tensors:
             return
         flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
-        dist.all_reduce(flat)
+        with together():
+            dist.all_reduce(flat)
         parts = flat.split([tensor.numel() for tensor in tensors])
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.detach().copy_(part.view(tensor.shape))
@@ -87,7 +102,8 @@ class Place:
         if self.size == 1:
             return list(numbers)
         found = torch.tensor(numbers, dtype=torch.float64, device=self.device)
-        dist.all_reduce(found, op=dist.ReduceOp.MAX)
+        with together():
+            dist.all_reduce(found, op=dist.ReduceOp.MAX)
         return found.tolist()
 
     @overload
@@ -120,7 +136,8 @@ class Place:
         if self.size == 1:
             return [value]
         found: list[Any] = [None] * self.size
-        dist.all_gather_object(found, value)
+        with together():
+            dist.all_gather_object(found, value)
         return found
 
 
@@ -135,12 +152,14 @@ class _Gather(torch.autograd.Function):
         padded = tensor.new_zeros(max(sizes), *tensor.shape[1:])
         padded[: tensor.shape[0]] = tensor.detach()
         found = [torch.empty_like(padded) for _ in sizes]
-        dist.all_gather(found, padded)
+        with together():
+            dist.all_gather(found, padded)
         return torch.cat([part[:size] for part, size in zip(found, sizes, strict=True)])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (grad,) = grads
         whole = grad.contiguous().clone()
-        dist.all_reduce(whole)
+        with together():
+            dist.all_reduce(whole)
         return whole.split(ctx.sizes)[ctx.place.rank], None
