@@ -6,11 +6,11 @@ import shutil
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import didact
 from didact import sources
-from didact.errors import ConfigError, DataError, TeacherError
+from didact.errors import CheckpointError, ConfigError, DataError, TeacherError
 from didact.experiment.preparing import prepare
 from didact.experiment.running import split_arguments
 from didact.materials.questions import pretraining
@@ -123,6 +123,38 @@ def test_what_is_stopped_goes_on_to_the_bit(llama, tmp_path, method, settings):
     assert again.metrics == whole.metrics
     costs = [{k: v for k, v in r.cost.as_dict().items() if k not in ("seconds", "peak_memory")} for r in (again, whole)]
     assert costs[0] == costs[1]
+
+
+@pytest.mark.parametrize("more", [{}, {"student": "warm:4:lora", "select": "best", "evaluate_every": 3}])
+def test_the_base_of_adapters_is_in_no_checkpoint_and_must_be_the_same_again(llama, tmp_path, monkeypatch, more):
+    monkeypatch.setenv("DIDACT_CACHE", "")
+    base, path, run = tmp_path / "base", tmp_path / "questions.jsonl", tmp_path / "run"
+    shutil.copytree(llama, base)
+    path.write_text("".join(json.dumps(record) + "\n" for record in RECORDS))
+    student = more.get("student", "lora").replace("lora", f"lora:2:hf:{base}")
+    settings = {**QUICK, "data": path, "checkpoint_every": 2, "evaluate_every": 100, **more, "student": student}
+    whole = didact.run(method="sft", directory=run, **settings)
+    frozen = sum(p.nbytes for p in whole.learner.parameters() if not p.requires_grad)
+    checkpoints = sorted((run / "checkpoints").glob("step-*"))
+    for checkpoint in checkpoints:
+        kept = load_file(checkpoint / "tensors.safetensors")
+        assert not [name for name in kept if "lora_" not in name and name.startswith(("/method/", "/best_weights/"))]
+        assert sum(t.nbytes for t in kept.values()) < frozen
+    shutil.rmtree(checkpoints[-1])
+    again = didact.resume(run, progress=False)
+    assert weights_of(again.learner) == weights_of(whole.learner)
+    newest = sorted((run / "checkpoints").glob("step-*"))[-1]
+    assert not [name for name in load_file(newest / "tensors.safetensors") if "base_layer" in name]
+    shutil.rmtree(newest)
+    tensors = load_file(base / "model.safetensors")
+    tensors["model.layers.1.mlp.up_proj.weight"][0, 0] += 1e-3
+    save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
+    if student.startswith("warm"):
+        # What was trained first was kept whole, and stands in the place of what the file holds now.
+        assert weights_of(didact.resume(run, progress=False).learner) == weights_of(whole.learner)
+        return
+    with pytest.raises(CheckpointError, match="frozen, and was read from a file that has changed"):
+        didact.resume(run, progress=False)
 
 
 def test_a_run_is_a_learner_and_a_teacher(llama, tmp_path):

@@ -68,7 +68,7 @@ def command() -> Iterator[None]:
 
 
 def was_requested() -> bool:
-    """Whether this process received one of `SIGNALS` since its `command` started; waits up to `PATIENCE` seconds for it.
+    """Whether this process received one of `SIGNALS` since its `command` started; waits up to `PATIENCE` seconds.
 
     A signal to several processes reaches some of them earlier, and the others may first notice that a peer has ended.
     """

@@ -16,6 +16,7 @@ from didact.documents import read_object
 from didact.errors import CheckpointError
 from didact.experiment import records
 from didact.types import Cost
+from didact.types.frozen import load_module_state
 
 CACHE = "DIDACT_CACHE"
 """The environment variable for the folder of pretrained models; empty for no cache."""
@@ -72,7 +73,7 @@ def _cost(path: Path) -> Cost:
 def _load(path: Path, model: nn.Module) -> None:
     tensors, _ = files.read_tensors(path)
     try:
-        model.load_state_dict(tensors)
+        load_module_state(model, tensors)
     except RuntimeError as error:
         raise CheckpointError(f"{path} holds the weights of another model: {error}.") from error
 

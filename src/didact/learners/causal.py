@@ -15,6 +15,7 @@ from didact.learners.hub_llama import HubLlama
 from didact.learners.module import HIDDEN, _Tap
 from didact.learners.tokenizers import ByteTokens, HubTokens, NumberTokens, Tokens
 from didact.types import Batch, Head, TokenOutput
+from didact.types.frozen import mark_frozen
 
 _FACTS = "didact.json"
 _OWN_TOKENS = {"bytes": ByteTokens, "numbers": NumberTokens}
@@ -160,7 +161,7 @@ def load_causal(name: str, dtype: torch.dtype = torch.float32) -> CausalLearner:
 
 
 def load_with_adapters(name: str, rank: int, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> CausalLearner:
-    """Load a causal language model, and add adapters, which alone are trained.
+    """Load a causal language model, and add adapters; only these are trained and stored in checkpoints.
 
     Args:
         name: a directory, or a name on the Hugging Face hub.
@@ -173,6 +174,7 @@ def load_with_adapters(name: str, rank: int, *, seed: int = 0, dtype: torch.dtyp
         MissingExtraError: transformers or peft is needed and not installed.
     """
     model = hub_causal.add_adapters(hub_causal.load_model(name, dtype), rank, seed=seed)
+    mark_frozen(model)
     return CausalLearner(model, _tokenizer(name), config=f"lora:{rank}:hf:{name}")
 
 

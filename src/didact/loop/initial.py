@@ -3,6 +3,7 @@
 import copy
 
 from didact.types import Method, Source
+from didact.types.frozen import load_module_state, module_state
 
 
 class InitialState:
@@ -19,10 +20,10 @@ class InitialState:
     def __init__(self, method: Method, source: Source) -> None:
         self.method, self.kind = method, getattr(source, "restart", "no")
         modules = method.modules() if self.kind == "student" else {}
-        self.weights = {name: copy.deepcopy(module.state_dict()) for name, module in modules.items()}
+        self.weights = {name: copy.deepcopy(module_state(module)) for name, module in modules.items()}
 
     def restore(self) -> None:
         """Restore the initial weights, if the source restarts the student."""
         modules = self.method.modules()
         for name in self.weights.keys() & modules.keys():
-            modules[name].load_state_dict(self.weights[name])
+            load_module_state(modules[name], self.weights[name])

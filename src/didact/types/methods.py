@@ -10,6 +10,7 @@ from didact.documents import Document, State, Values
 from didact.errors import CheckpointError
 from didact.types.batches import Batch
 from didact.types.feeds import ExampleFeed, Feed
+from didact.types.frozen import load_module_state, module_state
 from didact.types.groups import Group
 from didact.types.place import Place
 from didact.types.roles import Stateful, Teacher
@@ -139,14 +140,18 @@ class Method:
         return self
 
     def state_dict(self) -> State:
-        """The state of every part that has one."""
-        return {name: part.state_dict() for name, part in self.parts().items() if isinstance(part, Stateful)}
+        """The state of every part that has one, with hashes instead of frozen weights that were read from files."""
+        parts = {name: part for name, part in self.parts().items() if isinstance(part, Stateful)}
+        return {
+            name: module_state(part) if isinstance(part, nn.Module) else part.state_dict()
+            for name, part in parts.items()
+        }
 
     def load_state_dict(self, state: State, /) -> None:
         """Restore the result of `state_dict`.
 
         Raises:
-            CheckpointError: the state belongs to other parts.
+            CheckpointError: the state belongs to other parts, or to other frozen weights.
         """
         self.grow(state)
         parts = {name: part for name, part in self.parts().items() if isinstance(part, Stateful)}
@@ -155,7 +160,11 @@ class Method:
         if needed - state.keys() or state.keys() - parts.keys():
             raise CheckpointError(_difference(type(self).__name__, needed - state.keys(), state.keys() - parts.keys()))
         for name, kept in state.items():
-            parts[name].load_state_dict(kept)
+            part = parts[name]
+            if isinstance(part, nn.Module):
+                load_module_state(part, kept)
+            else:
+                part.load_state_dict(kept)
 
 
 def _difference(method: str, lacking: Set[str], left: Set[str]) -> str:
