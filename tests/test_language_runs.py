@@ -134,6 +134,10 @@ def test_the_base_of_adapters_is_in_no_checkpoint_and_must_be_the_same_again(lla
     student = more.get("student", "lora").replace("lora", f"lora:2:hf:{base}")
     settings = {**QUICK, "data": path, "checkpoint_every": 2, "evaluate_every": 100, **more, "student": student}
     whole = didact.run(method="sft", directory=run, **settings)
+    # A warm start trains the adapters alone, too.
+    source = load_file(base / "model.safetensors")
+    weights = {n.replace(".base_layer", "").removeprefix("module."): p for n, p in whole.learner.named_parameters()}
+    assert all(torch.equal(weights[name], tensor) for name, tensor in source.items())
     frozen = sum(p.nbytes for p in whole.learner.parameters() if not p.requires_grad)
     checkpoints = sorted((run / "checkpoints").glob("step-*"))
     for checkpoint in checkpoints:

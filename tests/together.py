@@ -27,6 +27,10 @@ def start_together(words: Sequence[str], size: int) -> Iterator[list[subprocess.
     finally:
         for process in running:
             process.kill()
+            process.wait()
+            for pipe in (process.stdout, process.stderr):
+                assert pipe is not None
+                pipe.close()
 
 
 def run_together(words: Sequence[str], size: int, *, timeout: float = 100) -> list[str]:

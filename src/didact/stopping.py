@@ -59,7 +59,7 @@ def command() -> Iterator[None]:
             raise KeyboardInterrupt
 
     out, err = quiet_after_hangup(sys.stdout), quiet_after_hangup(sys.stderr)
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _handled(interrupt):
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _handled(interrupt, until_exit=True):
         try:
             yield
         finally:
@@ -80,8 +80,12 @@ def was_requested() -> bool:
 
 
 @contextlib.contextmanager
-def _handled(handler: Callable[[int, object], None]) -> Iterator[None]:
-    """Handle the signals that are not ignored; `nohup`, for instance, ignores a hangup."""
+def _handled(handler: Callable[[int, object], None], *, until_exit: bool = False) -> Iterator[None]:
+    """Handle the signals that are not ignored; `nohup`, for instance, ignores a hangup.
+
+    With `until_exit`, one of several processes ignores further signals once it was stopped: torchrun sends more of them
+    while the interpreter shuts down.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -92,8 +96,9 @@ def _handled(handler: Callable[[int, object], None]) -> Iterator[None]:
     try:
         yield
     finally:
+        ignore = until_exit and bool(_received) and "RANK" in os.environ
         for number, found in before.items():
-            signal.signal(number, found)
+            signal.signal(number, signal.SIG_IGN if ignore else found)
 
 
 class _Lasting:

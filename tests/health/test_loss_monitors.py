@@ -30,6 +30,7 @@ def slow_excess(trailing, losses, persist):
 
     centre = lower(trailing)
     spread = max(1.4826 * lower([abs(v - centre) for v in trailing]), 1e-3 * abs(centre))
+    spread = max(spread or 1e-3 * float(np.mean(np.abs(trailing))), 2.0**-126)
     z = [(loss - centre) / spread for loss in losses]
     return max([0.0] + [min(z[i : i + persist]) for i in range(len(z) - persist + 1)])
 

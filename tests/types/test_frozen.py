@@ -101,7 +101,8 @@ def test_a_whole_state_is_taken_back_without_a_write_where_it_is_the_same():
     load_module_state(found, model().state_dict())
     assert hashes(found) == FROZEN
     load_module_state(found, model(seed=1).state_dict())
-    assert hashes(found) == []
+    # Batch normalization begins alike with every seed.
+    assert hashes(found) == ["1.weight", "1.bias"]
     assert torch.equal(found[0].weight, model(seed=1)[0].weight)
 
 

@@ -175,6 +175,9 @@ def _teach(run: Run[Data], keeper: Keeper | None, directory: Path | None) -> Non
     """Train the warm starts, then rebuild the method, whose reference may be a copy of the student."""
     warm_starts = [(role, warm_start) for role, part in run.parts.items() for warm_start in part.warm_starts]
     for number, (role, warm_start) in enumerate(warm_starts):
+        if warm_start.freeze:
+            # A teacher is frozen when it is built. A student keeps its own frozen weights, as the base of adapters.
+            warm_start.model.requires_grad_(True)
         training = run.material.pretraining(run, role, warm_start)
         name, words = pretraining.file_name(f"{number}-{role}-{warm_start.spec}"), f"{role} is {warm_start.spec!r}"
         run.teacher_cost += pretraining.pretrain(

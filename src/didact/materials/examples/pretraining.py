@@ -31,7 +31,7 @@ def pretraining_of(run: Run[ExampleData], role: str, warm_start: WarmStart) -> P
     train = _train(run.data, role, warm_start)
     source = BatchSource(train, batch_size=min(config.batches.size, train.size), seed=config.seed + SEED)
     return Pretraining(
-        method=info.method_type(info.config_type(), warm_start.model.requires_grad_(True)),
+        method=info.method_type(info.config_type(), warm_start.model),
         source=source,
         budget=_budget(warm_start, source, config),
         optimizer=OptimizerConfig(lr=warm_start.rate),

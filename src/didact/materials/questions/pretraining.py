@@ -29,7 +29,7 @@ ASKED = 256
 def pretraining_of(run: Run[QuestionData], role: str, warm_start: WarmStart) -> Pretraining:
     """Fine-tuning on the completions of the training questions, for some steps or to an accuracy."""
     config, info = run.config, catalogue.find("sft")
-    model = warm_start.model.requires_grad_(True)
+    model = warm_start.model
     assert isinstance(model, CausalLearner)
     falling, steady = (
         OptimizerConfig(lr=warm_start.rate),
