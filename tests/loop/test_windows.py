@@ -11,7 +11,7 @@ import torch
 
 from conftest import make_method, net, quiet_fit
 from didact.learners import ModuleLearner
-from didact.loop import Budget, Validation, engine
+from didact.loop import Budget, Validation, engine, training_state
 from didact.loop.checkpoint import list_checkpoints, load_checkpoint
 from didact.methods.supervised.supervised import Config, Supervised
 from didact.sources import BatchSource
@@ -44,7 +44,8 @@ def planted_clock(monkeypatch, seconds):
     """A clock that goes on by so many seconds each time that someone looks at it."""
     ticks = itertools.count()
     clock = SimpleNamespace(monotonic=lambda: next(ticks) * seconds, perf_counter=time.perf_counter)
-    monkeypatch.setattr(engine, "time", clock)
+    for module in (engine, training_state):
+        monkeypatch.setattr(module, "time", clock)
 
 
 def go(problem, directory, *, steps=STEPS, resume=False):
