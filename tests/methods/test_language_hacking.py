@@ -11,7 +11,7 @@ from didact import worlds
 from didact.errors import ConfigError, DataError
 from didact.methods.language import teacher_hacking
 from didact.parts.models import build_causal
-from didact.rollouts import AnswerCache, Sampling, Writer
+from didact.rollouts import CompletionCache, Sampling, Writer
 from didact.teachers import LanguageTeacher
 from didact.types import Question, Questions
 from didact.worlds.markov import LETTERS, oracle
@@ -103,7 +103,7 @@ def test_a_student_may_learn_from_few_questions():
 
 def test_kept_answers_survive_a_stop_and_are_not_asked_for_again():
     teacher, learner = model(1), model(0)
-    first, again = AnswerCache(), AnswerCache()
+    first, again = CompletionCache(), CompletionCache()
     writer = make_writer(learner, samples=3)
     before = first.batch(writer, ASKED[:4], teacher)
     again.load_state_dict(first.state_dict())
@@ -117,8 +117,8 @@ def test_kept_answers_survive_a_stop_and_are_not_asked_for_again():
     plain = make_writer(learner, samples=3).write(ASKED[:4], by=teacher, verify=False).batch
     for name in ("input_ids", "attention_mask", "completion_mask", "id", "group"):
         assert torch.equal(before[name], plain[name])
-    empty = AnswerCache()
-    empty.load_state_dict(AnswerCache().state_dict())
+    empty = CompletionCache()
+    empty.load_state_dict(CompletionCache().state_dict())
     assert empty.answers == {}
 
 

@@ -21,12 +21,12 @@ from didact.rollouts import (
     Rollouts,
     Sampling,
     Writer,
-    accepted_answers,
+    accepted_completions,
     comprehension_scores,
     mask_answers,
     rationales_of,
     replace_rollouts,
-    teacher_answers,
+    teacher_completions,
 )
 from didact.types import Batch, Question, Questions
 from small_questions import questions as small_questions
@@ -134,12 +134,12 @@ def test_the_answer_is_found_where_it_is_written_last(spec):
 def test_only_right_answers_that_fit_are_taken_and_each_once():
     writer = make_writer(decoder())
     told = [(ASKED[i], WAYS[name]) for i in (0, 2) for name in ("short", "wrong", "tall", "long", "short")]
-    found = accepted_answers(writer, told)
+    found = accepted_completions(writer, told)
     assert found.texts == (WAYS["short"], WAYS["long"]) * 2
     assert [q.id for q in found.questions] == found.batch["group"].tolist() == [0, 0, 2, 2]
     assert found.batch["reward"].tolist() == [1.0] * 4
-    assert accepted_answers(writer, [(ASKED[0], WAYS["wrong"])]) is None
-    assert accepted_answers(writer, [(ASKED[0], WAYS["tall"])]) is None
+    assert accepted_completions(writer, [(ASKED[0], WAYS["wrong"])]) is None
+    assert accepted_completions(writer, [(ASKED[0], WAYS["tall"])]) is None
 
 
 def test_answers_of_others_stand_where_attempts_stood():
@@ -147,7 +147,7 @@ def test_answers_of_others_stand_where_attempts_stood():
     writer = make_writer(learner, samples=3)
     mine = rollouts(learner, ASKED[:2], [f"{i}" for i in range(6)], writer).batch
     answers = [(ASKED[1], WAYS["long"]), (ASKED[0], WAYS["short"]), (ASKED[1], WAYS["short"])]
-    given = accepted_answers(writer, answers).batch
+    given = accepted_completions(writer, answers).batch
     found = replace_rollouts(mine, given)
     assert found["own"].tolist() == [1, 1, 0, 1, 0, 0]
     assert found["group"].tolist() == [0, 0, 0, 1, 1, 1]
@@ -168,9 +168,9 @@ def test_models_are_asked_once_each_and_what_they_do_not_finish_is_left_out():
             texts = tuple(f"{by}{q.id}" if q.id != 2 else "" for q in questions)
             return SimpleNamespace(questions=tuple(questions), texts=texts, batch={"finished": ended})
 
-    told = teacher_answers(Scripted(), ["a", "b"], ASKED[:4])
+    told = teacher_completions(Scripted(), ["a", "b"], ASKED[:4])
     assert [text for _, text in told] == ["a0", "a3", "b0", "b3"]
-    assert teacher_answers(Scripted(), [], ()) == []
+    assert teacher_completions(Scripted(), [], ()) == []
 
 
 # ---- ampo
@@ -238,7 +238,7 @@ def test_the_text_that_the_learner_follows_best_is_preferred():
         optimizer.zero_grad()
         torch.stack(log_probs(learner, taught)[0]).mean().neg().backward()
         optimizer.step()
-    right = accepted_answers(writer, [(ASKED[1], WAYS["short"]), (ASKED[1], WAYS["long"])])
+    right = accepted_completions(writer, [(ASKED[1], WAYS["short"]), (ASKED[1], WAYS["long"])])
     short, long = comprehension_scores(learner, right).tolist()
     assert long > 0.9 > short
     assert best_of_group(torch.tensor([short, long]), right.batch["group"], 1).tolist() == [False, True]

@@ -1,13 +1,13 @@
 """Rollouts: a language model's completions of prompts, sampled, verified, and laid out as batches."""
 
-from didact.rollouts.answer_cache import AnswerCache, oracle_answers
+from didact.rollouts.completion_cache import CompletionCache, oracle_completions
 from didact.rollouts.completions import Completions
 from didact.rollouts.guidance import (
-    accepted_answers,
+    accepted_completions,
     comprehension_scores,
     full_rewards,
     mask_answers,
-    teacher_answers,
+    teacher_completions,
 )
 from didact.rollouts.layout import Rollouts, append_off_policy, concat, pad_rows, replace_rollouts
 from didact.rollouts.prefixes import Chains, continue_prefixes, join_steps, reveal_answer, split_steps, write_chains
@@ -24,7 +24,7 @@ from didact.rollouts.scoring import score_completions
 from didact.rollouts.writer import Writer, completion_of
 
 __all__ = [
-    "AnswerCache",
+    "CompletionCache",
     "Chains",
     "Completions",
     "RatedPairs",
@@ -33,7 +33,7 @@ __all__ = [
     "Sampler",
     "Sampling",
     "Writer",
-    "accepted_answers",
+    "accepted_completions",
     "answer_rewards",
     "append_off_policy",
     "check_fits",
@@ -44,7 +44,7 @@ __all__ = [
     "full_rewards",
     "join_steps",
     "mask_answers",
-    "oracle_answers",
+    "oracle_completions",
     "pad_rows",
     "prefix_prompt",
     "rationales_of",
@@ -56,7 +56,7 @@ __all__ = [
     "score_completions",
     "split_steps",
     "strip_attempt",
-    "teacher_answers",
+    "teacher_completions",
     "write_chains",
     "write_live",
     "write_twice",

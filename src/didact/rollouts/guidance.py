@@ -19,7 +19,9 @@ _ROWS = 64
 """The number of completions that a learner reads at once."""
 
 
-def teacher_answers(writer: Writer, models: Sequence[Any], questions: Sequence[Question]) -> list[tuple[Question, str]]:
+def teacher_completions(
+    writer: Writer, models: Sequence[Any], questions: Sequence[Question]
+) -> list[tuple[Question, str]]:
     """One completion of each prompt by each language model, with the question; unfinished ones are left out.
 
     Args:
@@ -57,7 +59,7 @@ def full_rewards(writer: Writer, questions: Sequence[Question], texts: Sequence[
     return {place: float(found.value[place]) for place in right.nonzero()[:, 0].tolist() if whole[place]}
 
 
-def accepted_answers(writer: Writer, answers: Sequence[tuple[Question, str]]) -> Rollouts | None:
+def accepted_completions(writer: Writer, answers: Sequence[tuple[Question, str]]) -> Rollouts | None:
     """The completions with a full reward that fit into the learner's context, without duplicates.
 
     Args:

@@ -40,7 +40,7 @@ class RatedPairs:
         rows = zip(questions, texts, best.tolist(), others.tolist(), gaps.tolist(), strict=True)
         for question, answers, first, row, far in rows:
             pairs[question.id] = [(answers[first], answers[i], gap) for i, gap in zip(row, far, strict=True) if gap > 0]
-            check_answers(question, answers, learner)
+            check_completions(question, answers, learner)
         return cls(pairs)
 
     @property
@@ -68,7 +68,7 @@ class RatedPairs:
         return Batch({**chosen, **view, "gap": torch.tensor(gaps)})
 
 
-def check_answers(question: Question, answers: Sequence[str], learner: Any) -> None:
+def check_completions(question: Question, answers: Sequence[str], learner: Any) -> None:
     """Raise `ConfigError` if the longest of some completions, with its prompt, exceeds a learner's context."""
     longest = max(len(learner.tokenizer.completion(text)) for text in answers)
     prompt = len(learner.tokenizer.prompt(question))

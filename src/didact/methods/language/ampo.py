@@ -29,7 +29,13 @@ from didact.losses.policy.groups import failed_groups
 from didact.losses.policy.outputs import add_advantages, policy_outputs, rollout_counts
 from didact.losses.policy.selection import best_of_group
 from didact.losses.policy.surrogate import policy_shaping_loss
-from didact.rollouts import accepted_answers, comprehension_scores, rationales_of, replace_rollouts, teacher_answers
+from didact.rollouts import (
+    accepted_completions,
+    comprehension_scores,
+    rationales_of,
+    replace_rollouts,
+    teacher_completions,
+)
 from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Terms
 
 
@@ -92,8 +98,8 @@ class AMPO(Method):
     def _guidance(self, failed: Sequence[Question], writer: Any) -> Batch | None:
         """The right teacher answers with the highest comprehension by the learner; None if there are none."""
         candidates = [pair for question in failed for pair in self._rationales(question)]
-        candidates += teacher_answers(writer, [teacher.learner for teacher in self.pool], failed)
-        right = accepted_answers(writer, candidates)
+        candidates += teacher_completions(writer, [teacher.learner for teacher in self.pool], failed)
+        right = accepted_completions(writer, candidates)
         if right is None:
             return None
         score = comprehension_scores(self.learner, right)

@@ -31,7 +31,7 @@ from didact.errors import check_choice, check_range
 from didact.losses.tokens.divergence import token_divergence
 from didact.losses.tokens.rows import select_tokens, token_counts
 from didact.losses.tokens.vocabulary import completion_cross_entropy
-from didact.rollouts import AnswerCache, oracle_answers
+from didact.rollouts import CompletionCache, oracle_completions
 from didact.teachers import LanguageTeacher
 from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Term, Terms
 
@@ -72,8 +72,8 @@ class TeacherHacking(Method):
         self, config: Config, learner: LanguageLearner, teacher: LanguageTeacher, questions: Questions
     ) -> None:
         self.config, self.learner, self.teacher = config, learner, teacher
-        self.golden = oracle_answers(questions, learner)
-        self.kept = AnswerCache()
+        self.golden = oracle_completions(questions, learner)
+        self.kept = CompletionCache()
         few = min(config.prompts or len(questions), len(questions))
         self.asked = {question.id: questions[place % few] for place, question in enumerate(questions)}
 

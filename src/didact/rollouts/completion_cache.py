@@ -9,7 +9,7 @@ from torch import Tensor
 from didact.documents import State
 from didact.errors import DataError
 from didact.rollouts.layout import pad_rows
-from didact.rollouts.rated import check_answers
+from didact.rollouts.rated import check_completions
 from didact.rollouts.writer import Writer
 from didact.types import Batch, Question, Questions
 
@@ -17,7 +17,7 @@ GOLDEN = "golden"
 """The key in `Question.data` of a reference completion that is not trained on."""
 
 
-class AnswerCache:
+class CompletionCache:
     """Completions by a model, written when a prompt first comes up and reused afterwards; `Stateful`."""
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ def _whole(numbers: Any) -> Tensor:
     return torch.tensor(list(numbers), dtype=torch.int64)
 
 
-def oracle_answers(questions: Questions, learner: Any) -> dict[int, str]:
+def oracle_completions(questions: Questions, learner: Any) -> dict[int, str]:
     """Reference completions, by the ids of their questions.
 
     They are in `Question.data` under `golden`; without it, the question's completion is used.
@@ -93,6 +93,6 @@ def oracle_answers(questions: Questions, learner: Any) -> dict[int, str]:
                 f"The question {question.prompt[:60]!r} has neither a completion nor {GOLDEN!r}, an answer to compare "
                 "the student with; give one, or leave that question out."
             )
-        check_answers(question, (answer,), learner)
+        check_completions(question, (answer,), learner)
         found[question.id] = answer
     return found
