@@ -83,7 +83,7 @@ def test_equal_relations_are_at_no_distance():
 
 
 def test_what_cannot_be_compared_is_refused():
-    with pytest.raises(ConfigError, match="relation_heads is 3, into which a width of 8 cannot"):
+    with pytest.raises(ConfigError, match="relation_heads is 3, which does not divide a width of 8"):
         token_relations(torch.zeros(1, 2, 8), 3)
     with pytest.raises(ConfigError, match=r"\[1, 2, 3, 3\].*\[1, 2, 4, 4\].*same tokens"):
         relation_kl(torch.zeros(1, 2, 3, 3), torch.zeros(1, 2, 4, 4))

@@ -131,7 +131,7 @@ def test_what_cannot_work_is_refused():
         AutoDistil(Config(), ModuleLearner(net()), teacher, BATCH)
     with pytest.raises(ConfigError, match="no layer `qkv`"):
         AutoDistil(Config(), student, RandomTeacher(3), BATCH)
-    with pytest.raises(ConfigError, match="relation_heads is 3, into which"):
+    with pytest.raises(ConfigError, match="relation_heads is 3, which does not divide"):
         AutoDistil(Config(relation_heads=3), student, teacher, BATCH)
     with pytest.raises(ConfigError, match=r"max_cost is 0\.01, but the smallest net takes"):
         AutoDistil(Config(max_cost=0.01), student, teacher, BATCH)

@@ -282,7 +282,7 @@ def test_the_soft_overlong_punishment(longest, cache):
 def test_lengths_in_characters_and_in_tokens():
     assert worth(verifier_of("characters:4:2"), "abc") == -0.5
     assert worth(verifier_of("length:4:2"), "a" * 99, lengths=[3]) == -0.5
-    with pytest.raises(TeacherError, match="hand over lengths, or use characters:4"):
+    with pytest.raises(TeacherError, match="pass lengths, or use characters:4"):
         worth(verifier_of("length:4:2"), "abc")
     with pytest.raises(ConfigError, match="cache"):
         verifier_of("length:4:5")

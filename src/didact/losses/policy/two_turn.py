@@ -1,7 +1,6 @@
-"""Advantages and KL weights of two-turn rollouts: a first completion, and a second that may correct it (Kumar et al.
-2024).
+"""Advantages and KL weights of two-turn rollouts, whose second turn may correct the first (Kumar et al. 2024).
 
-Axis letters: B answers, P pairs of a first and a second one.
+Axis letters: B completions, P pairs of a first and a second one.
 """
 
 import torch

@@ -29,13 +29,8 @@ from didact.losses.policy.groups import failed_groups
 from didact.losses.policy.outputs import add_advantages, policy_outputs, rollout_counts
 from didact.losses.policy.selection import best_of_group
 from didact.losses.policy.surrogate import policy_shaping_loss
-from didact.rollouts import (
-    accepted_completions,
-    comprehension_scores,
-    rationales_of,
-    replace_rollouts,
-    teacher_completions,
-)
+from didact.rollouts import rationales_of, replace_rollouts
+from didact.rollouts.guidance import accepted_completions, comprehension_scores, teacher_completions
 from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Terms
 
 
