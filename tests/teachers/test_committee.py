@@ -136,7 +136,7 @@ def test_regression_targets_are_averaged():
     torch.testing.assert_close(signal.trust, torch.tensor([2.5 / 4, 1.0]))
     with pytest.raises(TeacherError, match="weights is 'confidence'"):
         Committee(members, weights="confidence").signal(batch())
-    with pytest.raises(TeacherError, match="every member must answer"):
+    with pytest.raises(TeacherError, match="every member must give"):
         Committee([*members, RandomTeacher(2)]).signal(batch())
 
 
