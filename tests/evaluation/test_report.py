@@ -168,7 +168,7 @@ def test_a_run_shows_its_teacher_and_notes(tmp_path):
     path = report.write_run_report(tmp_path / "r.html", config={}, metrics_history=[], verdicts=[], result=result)
     text = Page(path).text
     assert "student 91.0 0.400 teacher 97.0 \u2013" in text
-    assert "agrees with the teacher on 93.1% of the test examples; its divergence from the teacher is 0.123 nats." in text
+    assert "with the teacher on 93.1% of the test examples; its divergence from the teacher is 0.123 nats." in text
     assert "Mind the gap." in text and "1,210 parameters" in text
     assert "the student 100 10 the teacher 1,400 0" in text
 
