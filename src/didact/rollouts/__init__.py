@@ -24,8 +24,8 @@ from didact.rollouts.scoring import score_completions
 from didact.rollouts.writer import Writer, completion_of
 
 __all__ = [
-    "CompletionCache",
     "Chains",
+    "CompletionCache",
     "Completions",
     "RatedPairs",
     "RewardModelVerifier",
