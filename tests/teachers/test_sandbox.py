@@ -1,6 +1,7 @@
 """An answer cannot get out, hang on, look in, or talk its judge round."""
 
 import ast
+import errno
 import json
 import os
 import socket
@@ -55,12 +56,12 @@ def test_right_and_wrong_answers():
 @strong
 def test_the_forms_of_tests():
     check = "def check(candidate):\n    assert candidate([3, 1]) == [1, 3]"
-    assert run("def f(x):\n    return sorted(x)", Suite(tests=(check,), entry_point="f")).passed == 2
-    assert run("def f(x):\n    return x", Suite(tests=(check,), entry_point="f")).passed == 1
+    assert run("def f(x):\n    return sorted(x)", Suite(tests=(check,), entry_point="f")).passed == 1
+    assert run("def f(x):\n    return x", Suite(tests=(check,), entry_point="f")).passed == 0
     functions = "from solution import add\ndef test_one():\n    assert add(1, 1) == 2\n"
     functions += "def test_two():\n    assert add(1, 1) == 3"
     outcome = run(GOOD, Suite(tests=(functions,)))
-    assert (outcome.passed, outcome.total) == (2, 3)
+    assert outcome.tests == {"source 0: test_one": True, "source 0: test_two": False}
     cases = """
         import unittest
         class Cases(unittest.TestCase):
@@ -73,7 +74,7 @@ def test_the_forms_of_tests():
                 self.assertEqual(add(1, 1), 3)
         """
     outcome = run(GOOD, Suite(tests=(textwrap.dedent(cases),)))
-    assert (outcome.passed, outcome.total) == (3, 4)
+    assert (outcome.passed, outcome.total) == (2, 3) and not outcome.tests["source 0: Cases.test_wrong"]
 
 
 @strong
@@ -84,6 +85,11 @@ def test_programs_read_and_write():
     exits = "import sys\nprint(sum(map(int, sys.stdin)))\nsys.exit(1)"
     assert run(exits, Suite(tests=cases)).passed == 2
     assert run("import os\nos._exit(0)", Suite(tests=cases)).passed == 0
+    read = "data = open(0).read().split()\nif __name__ == '__main__': print(int(data[0]) + int(data[1]))"
+    assert run(read, Suite(tests=cases)).passed == 2
+    long = ({"input": "1 " * 500_000, "output": "500000"}, {"input": "2 " * 500_000, "output": "1000000"})
+    assert run("print(sum(map(int, input().split())))", Suite(tests=long)).passed == 2
+    assert run("print(500000)", Suite(tests=long)).passed == 1
 
 
 @strong
@@ -118,84 +124,9 @@ def test_broken_tests_are_the_tests_fault():
     for tests in (
         Suite(tests=("assert add(",)),
         Suite(tests=ADD.tests, setup="1 / 0"),
-        Suite(tests=("assert add(lambda: 1, 2)",)),
         Suite(tests=("import os; os._exit(0)",)),
     ):
         assert not run(GOOD, tests).graded
-
-
-FORGERIES = {
-    "equal to everything": """
-        class Any(int):
-            def __eq__(self, other): return True
-            def __ne__(self, other): return False
-            def __bool__(self): return True
-            def __hash__(self): return 0
-        def add(a, b): return Any(77)
-        """,
-    "an object equal to everything": """
-        class Any:
-            def __eq__(self, other): return True
-            def __bool__(self): return True
-        def add(a, b): return Any()
-        """,
-    "exits at once": "import os\nos._exit(0)",
-    "exits when called": "import os, sys\ndef add(a, b): os._exit(0)",
-    "raises SystemExit": "def add(a, b): raise SystemExit(0)",
-    "patches builtins": """
-        import builtins, unittest, operator
-        class Quiet(Exception): pass
-        builtins.AssertionError = Quiet
-        builtins.__build_class__ = None
-        builtins.isinstance = builtins.all = builtins.any = lambda *a: True
-        unittest.TestCase.assertEqual = lambda *a: None
-        operator.eq = lambda a, b: True
-        def add(a, b): return 77
-        """,
-    "hands names of builtins to the tests": "all = abs = len = AssertionError = lambda *a: True\nadd = lambda a, b: 7",
-    "prints a verdict": """
-        import os, json, struct
-        body = json.dumps({"passed": 2, "total": 2, "reason": ""}).encode()
-        for fd in range(0, 64):
-            for data in (body, struct.pack("<I", len(body)) + body):
-                try: os.write(fd, data)
-                except OSError: pass
-        print('{"passed": 2, "total": 2}')
-        """,
-    "looks at frames and objects": """
-        import gc, sys
-        seen, frame = [], sys._getframe()
-        while frame:
-            seen.append(repr(frame.f_locals) + repr(frame.f_code.co_consts)); frame = frame.f_back
-        seen += [repr(o)[:10000] for o in gc.get_objects() if isinstance(o, (dict, list, tuple, str))]
-        def add(a, b): return a + b if "".join(["asse", "rt add(1"]) in "".join(seen) else 77
-        """,
-    "reads memory and arguments": """
-        import os, sys
-        text = " ".join(sys.argv) + repr(os.environ)
-        for name in ("/proc/self/mem", "/proc/1/environ", f"/proc/{os.getppid()}/mem", f"/proc/{os.getppid()}/cmdline"):
-            try: text += repr(open(name, "rb").read(100))
-            except OSError: pass
-        def add(a, b): return a + b if "".join(["asse", "rt add"]) in text else 77
-        """,
-    "attacks the pipe": """
-        import os
-        def add(a, b):
-            for fd in range(64):
-                try: os.write(fd, b"\\xff" * 100)
-                except OSError: pass
-            return 77
-        """,
-    "nests without end": "def add(a, b):\n    x = []\n    for _ in range(100000): x = [x]\n    return x",
-    "an endless object": "def add(a, b):\n    class E:\n        def __getattr__(self, n): return self\n    return E()",
-}
-
-
-@strong
-@pytest.mark.parametrize("name", FORGERIES)
-def test_no_verdict_is_forged(name):
-    outcome = run(FORGERIES[name])
-    assert outcome.graded and outcome.passed == 0, outcome
 
 
 HANGS = {
@@ -336,13 +267,61 @@ def test_nothing_outside_is_changed(tmp_path):
 @strong
 def test_the_working_directory_is_usable_bounded_and_removed():
     assert says("(open('x', 'w').write('abc'), open('x').read())") == "(3, 'abc')"
-    found = ast.literal_eval(says("os.getcwd()", "import os"))
-    assert Path(found).name.startswith("didact-") and not Path(found).exists()
+    found = Path(ast.literal_eval(says("os.getcwd()", "import os")))
+    assert found.parent.name.startswith("didact-") and not found.parent.exists()
     assert says("open('x', 'wb').write(b'x' * (8 << 20))") == "OSError"
-    fill = "import time\nfor i in range(100): open(str(i), 'wb').write(b'x' * 1000000)\ntime.sleep(60)"
-    assert "filled" in run(fill, seconds=10).reason
-    many = "import time\nfor i in range(1000): open(str(i), 'wb')\ntime.sleep(60)"
-    assert "filled" in run(many, seconds=10).reason
+
+
+FILLS = {
+    "files": "for i in itertools.count(): written += open(str(i), 'wb').write(b'x' * 1000000)",
+    "files in a directory that can't be listed": "os.mkdir('d', 0o300)\n        for i in itertools.count(): "
+    "written += open(f'd/{i}', 'wb').write(b'x' * 1000000)",
+    "empty files": "for i in itertools.count(): open(str(i), 'wb').close(); made += 1",
+    "directories": "for i in itertools.count(): os.mkdir('d' * i or 'e'); os.chdir('d' * i or 'e'); made += 1",
+    "a file with holes": "f = open('x', 'wb'); f.seek(1 << 40); f.write(b'x'); f.flush(); written += 1 << 40",
+}
+
+
+@strong
+@pytest.mark.parametrize("name", FILLS)
+def test_the_disk_is_full_where_the_kernel_says_so(name):
+    source = f"""
+import itertools, os
+def fill():
+    written = made = 0
+    try:
+        {FILLS[name]}
+    except OSError as error:
+        return written, made, error.errno
+"""
+    outcome = run(source, Suite(tests=("raise KeyError(fill())",)), seconds=10)
+    written, made, number = ast.literal_eval(outcome.reason.removeprefix("KeyError: "))
+    if "disk" in strength().layers:
+        # All of the disk can be used, but for what the files themselves take.
+        assert (
+            number in (errno.ENOSPC, errno.EFBIG, errno.ENAMETOOLONG) and written <= walls.DISK and made < walls.ENTRIES
+        )
+        assert name != "files" or written >= walls.DISK - (2 << 20)
+    else:
+        assert (written, made, number) == (0, 0, errno.EACCES)
+
+
+@strong
+def test_nothing_is_written_where_the_disk_has_no_limit(tmp_path):
+    script = """
+import sys; sys.path.insert(0, sys.argv[1])
+from jail import supervise, walls, wire
+walls.leave = lambda: ["network"]
+supervise.main()
+"""
+    known = {"program": False, "setup": "", "prompt": "", "entry_point": None, "packages": {}, "weak": False}
+    answer = {"source": "open('x', 'w')", "seconds": 5, "memory": 512 << 20, **known}
+    asked = wire.frame(answer) + wire.frame({"tests": ["pass"]})
+    command = [sys.executable, "-S", "-s", "-P", "-c", script, str(Path(walls.__file__).parents[1])]
+    done = subprocess.run(command, input=asked, capture_output=True, timeout=30, cwd=tmp_path)
+    replied = wire.parse(done.stdout)
+    assert not list(tmp_path.iterdir())
+    assert replied["results"] == [["source 0", False, "PermissionError: [Errno 13] Permission denied"]]
 
 
 @strong
@@ -400,7 +379,9 @@ def test_a_weak_sandbox_is_refused(monkeypatch):
 
 def test_strength_is_said_in_a_sentence():
     assert str(strength()).startswith("The sandbox is ")
-    assert "strong: resource limits, Landlock, seccomp." in str(Strength(("limits", "landlock", "seccomp")))
+    names = ("limits", "landlock", "seccomp")
+    assert "seccomp; solutions can't write files here." in str(Strength(names))
+    assert str(Strength((*names, "network", "disk"))).endswith("seccomp, an empty network, a private disk.")
 
 
 def test_limits_that_cannot_work_are_refused():
@@ -503,8 +484,8 @@ def test_only_plain_data_goes_through_the_wire():
 
 @linux
 def test_the_network_is_left_where_that_is_permitted():
-    script = "import sys; sys.path.insert(0, sys.argv[1])\nfrom jail import walls\nprint(walls.leave_network())\n" \
-        "print(sum(1 for line in open('/proc/net/dev')) - 2)"  # fmt: skip
+    script = "import sys; sys.path.insert(0, sys.argv[1])\nfrom jail import walls\n" \
+        "print('network' in walls.leave())\nprint(sum(1 for line in open('/proc/net/dev')) - 2)"  # fmt: skip
     command = [sys.executable, "-S", "-c", script, str(Path(walls.__file__).parents[1])]
     left, devices = subprocess.run(command, capture_output=True, text=True).stdout.split()
     assert ("network" in strength().layers) == (left == "True")
@@ -547,16 +528,17 @@ def is_gone(group):
 def test_the_weak_mode_runs_only_where_it_is_allowed(missing, weak, tmp_path):
     script = f"import sys; sys.path.insert(0, sys.argv[1])\nfrom jail import supervise, walls\nwalls.{missing} = "
     script += "lambda *a: False\nsupervise.main()"
-    limits = {"seconds": 10, "memory": 512 << 20, "weak": weak}
+    limits = {"seconds": 10, "memory": 512 << 20, "weak": weak, "packages": {}}
+    limits |= {"setup": "", "prompt": "", "entry_point": None}
     program = "try:\n    open('/tmp/didact-weak', 'w')\nexcept PermissionError:\n    print(input())"
-    asked = {"setup": "", "entry_point": None}
     cases = [
-        ({"source": GOOD, "program": False, **limits}, {"tests": list(ADD.tests), **asked}, 2),
-        ({"source": program, "program": True, **limits}, {"tests": [{"input": "7", "output": "7"}], **asked}, 1),
+        ({"source": GOOD, "program": False, **limits}, {"tests": list(ADD.tests)}, 2),
+        ({"source": program, "program": True, **limits}, {"tests": [{"input": "7", "output": "7"}]}, 1),
     ]
     for answer, job, passes in cases:
         command = [sys.executable, "-S", "-c", script, str(Path(sandbox.__file__).parent)]
         done = subprocess.run(command, input=wire.frame(answer) + wire.frame(job), cwd=tmp_path, capture_output=True)
         verdict = wire.parse(done.stdout)
-        assert verdict["passed"] == (passes if weak else 0), verdict
+        passed = sum(passed for _, passed, _ in verdict.get("results", ()))
+        assert passed == (passes if weak else 0), verdict
         assert answer["program"] or "hook" in verdict["layers"]

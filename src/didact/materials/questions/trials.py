@@ -143,7 +143,7 @@ def _verifier(run: Run[QuestionData]) -> Iterator[Check]:
         yield Check("ok" if found.strong else "warn", "sandbox", str(found))
     complaints = try_verifier(verifier, run.data.train)
     for complaint in complaints:
-        yield Check("warn", "verifier", complaint)
+        yield Check("fail" if complaint.grave else "warn", "verifier", complaint.words)
     if not complaints:
         yield Check("ok", "verifier", f"{verifier} distinguishes known good answers from bad ones.")
 

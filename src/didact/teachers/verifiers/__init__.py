@@ -6,10 +6,11 @@ from didact.teachers.verifiers.combining import GatedVerifier, LengthPenalty, We
 from didact.teachers.verifiers.python_tests import PythonVerifier
 from didact.teachers.verifiers.reasoning import ReasoningVerifier
 from didact.teachers.verifiers.sandbox import Outcome, Sandbox, Strength, Suite, strength
-from didact.teachers.verifiers.trying import try_verifier
+from didact.teachers.verifiers.trying import Complaint, try_verifier
 
 __all__ = [
     "Abstention",
+    "Complaint",
     "ExactVerifier",
     "FunctionVerifier",
     "GatedVerifier",

@@ -13,7 +13,23 @@ from didact.teachers.verifiers.scorer import Scorer
 from didact.types import Question
 
 _NUMBER = re.compile(r"(?<![\w.])[-+\u2212]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][-+]?\d{1,4})?(?!\w)")
-_MARKS = re.compile(r"####|\banswer(?:\s{1,3}is)?\s{0,3}[:=]?", re.IGNORECASE)
+_MARKS = re.compile(r"####|\banswer\s{0,3}(?:is\b|[:=])\s{0,3}[:=]?", re.IGNORECASE)
+_THAT = re.compile(r"\s{1,3}is\s{1,3}(?:the|my|our)\s{1,3}(?:(?:final|correct|right)\s{1,3})?answer\b", re.IGNORECASE)
+_DENIED = re.compile(
+    r"\s{1,3}(?:is|was|are)(?:\s{1,3}not|n['\u2019]t)\s{1,3}(?:(?:the|my|our|a)\s{1,3})?(?:(?:final|correct|right)\s{1,3})?"
+    r"(?:answer|result|solution|correct|right)\b|\s{1,3}(?:is|was)\s{1,3}(?:wrong|incorrect|false)\b",
+    re.IGNORECASE,
+)
+_NOT = re.compile(
+    r"(?:\bnot|n['\u2019]t|\bnever)\s{1,3}(?:(?:be|equal\s{1,3}to)\s{1,3})?(?=\S{0,8}[\d\\])\S{1,80}", re.IGNORECASE
+)
+_CLAUSE = re.compile(r"[.?!;:,](?=\s)|\n")
+_SENTENCE = re.compile(r"[.?](?=\s|$)|\n")
+_BULLET = re.compile(r"^[ \t]{0,8}[-*+\u2022][ \t]{1,4}", re.MULTILINE)
+_EMPHASIS = re.compile(r"(?<![\w)*_`])([*_`]{1,3})([^\s*_`](?:[^*_`\n]{0,198}[^\s*_`])?)\1(?![\w*_`])")
+_LONG = 2_000
+"""The largest number of characters of a final answer."""
+_FORMULA = re.compile(r"(?<!\\)\\[\[\]()]")
 
 
 def require(package: str, purpose: str) -> None:
@@ -76,10 +92,18 @@ class ExactVerifier(Verifier):
 class NumericVerifier(Verifier):
     r"""1 if the final answer in the text equals the reference as a number or expression; else 0.
 
-    The final answer is the content of the last `\boxed{}`, or else the text after the last `####` or "answer is", or
-    else the whole text. If the reference is a plain number and the final answer ends in one, the two are compared
-    exactly; everything else (fractions, powers, LaTeX, sets, intervals) is left to math-verify, in a process that can
-    be killed, since its own time limits are signals, which work in the main thread only.
+    The final answer is the first of these that the text has:
+
+    1. the content of the last `\boxed{}`;
+    2. the text between the last `<answer>` and `</answer>`;
+    3. the sentence after the last `####`, "answer is" or "answer:";
+    4. the sentence before the last "is the answer";
+    5. the last number or expression of the whole text.
+
+    Bold type, list markers and formula delimiters (`**42**`, `- 42`, `\[42\]`) are ignored. A negated answer ("42 is
+    not the answer", "not 43") does not count. If the reference is a plain number and the final answer ends in one, the
+    two are compared exactly; everything else (fractions, powers, LaTeX, sets, intervals) is left to math-verify, in a
+    process that can be killed, since its own time limits are signals, which work in the main thread only.
 
     Args:
         seconds: the time limit of one completion.
@@ -103,20 +127,61 @@ class NumericVerifier(Verifier):
     def score(self, text: str, question: Question) -> float:
         """1 or 0."""
         answer = (question.answer or "").strip()
-        inside = last_boxed(text)
-        final = _after_marks(text) if inside is None else inside
+        final, boxed = final_answer(text)
         known, said = plain_number(answer), last_number(final)
         if not final.strip() or (known is not None and not re.search(r"\d|\\", final)):
             return 0.0
         if known is not None and said is not None:
             return float(known == said)
-        return self._scorer.ask(answer=answer, text=final if inside is None else f"$\\boxed{{{inside}}}$")
+        return self._scorer.ask(answer=answer, text=f"$\\boxed{{{final}}}$" if boxed else final)
 
 
-def _after_marks(text: str) -> str:
-    """The text after the last mark that is followed by more than spaces; the whole text if there is none."""
-    rests = (text[match.end() :] for match in reversed(list(_MARKS.finditer(text))))
-    return next((rest for rest in rests if rest.strip()), text)
+def final_answer(text: str) -> tuple[str, bool]:
+    r"""The final answer of a text, by the rule of `NumericVerifier`, and whether it is from a `\boxed{}`.
+
+    It is empty if there is none.
+    """
+    plain = _undenied(text)
+    if (inside := last_boxed(plain)) is not None:
+        return inside, True
+    plain = _unmarked(plain)
+    end = plain.rfind("</answer>")
+    start = plain.rfind("<answer>", 0, max(end, 0))
+    if start >= 0:
+        return plain[start + len("<answer>") : end], False
+    for marks, part in ((_MARKS, _behind), (_THAT, _before)):
+        for mark in reversed(list(marks.finditer(plain))):
+            if found := part(plain, mark):
+                return found, False
+    return plain, False
+
+
+def _behind(text: str, mark: re.Match[str]) -> str:
+    """The first sentence after a mark."""
+    rest = text[mark.end() : mark.end() + _LONG].lstrip()
+    return _SENTENCE.split(rest, maxsplit=1)[0].strip()
+
+
+def _before(text: str, mark: re.Match[str]) -> str:
+    """The sentence before a mark, if it has a number or a formula."""
+    sentence = _SENTENCE.split(text[max(mark.start() - _LONG, 0) : mark.start()])[-1]
+    return sentence if re.search(r"\d|\\", sentence) else ""
+
+
+def _undenied(text: str) -> str:
+    """A text without negated answers."""
+    kept, place = "", 0
+    for denial in _DENIED.finditer(text):
+        words = text[place : denial.start()]
+        ends = [clause.end() for clause in _CLAUSE.finditer(words)]
+        kept += words[: ends[-1] if ends else 0]
+        place = denial.end()
+    return _NOT.sub(" ", kept + text[place:])
+
+
+def _unmarked(text: str) -> str:
+    """A text without list markers and bold type, with formulas between dollars."""
+    return _EMPHASIS.sub(r"\2", _BULLET.sub("", _FORMULA.sub("$", text)))
 
 
 def plain_number(text: str) -> Decimal | None:

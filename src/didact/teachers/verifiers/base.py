@@ -84,6 +84,10 @@ class Verifier(BaseTeacher):
                         f"verifier {self} needs; it has {', '.join(sorted(question.data)) or 'none'}."
                     )
 
+    def guesses(self, question: Question) -> Sequence[str]:
+        """Constant completions, which the doctor expects to be wrong for most questions."""
+        return ("0", "1", "yes")
+
     def verify(
         self, texts: Sequence[str], questions: Sequence[Question], lengths: Sequence[int] | None = None
     ) -> Reward:

@@ -39,6 +39,10 @@ class _Combined(Verifier):
         for part in self.parts:
             part.check(questions)
 
+    def guesses(self, question: Question) -> list[str]:
+        """The constant completions of all parts."""
+        return [guess for part in self.parts for guess in part.guesses(question)]
+
     def verify(
         self, texts: Sequence[str], questions: Sequence[Question], lengths: Sequence[int] | None = None
     ) -> Reward:

@@ -1,5 +1,9 @@
 """A verifier that runs unit tests on generated Python."""
 
+import ast
+import builtins
+import hashlib
+import keyword
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,14 +19,16 @@ _BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 class PythonVerifier(Verifier):
     """Whether the Python in a text passes its question's tests; see `didact.teachers.verifiers.sandbox`.
 
-    The code is the last fenced block of the text, or the whole text. `tests` in the question's data is Python source
-    (assertions, `check(candidate)`, `test_...` functions, unittest cases), a list of such sources, or a list of
-    mappings with the `input` that a program reads and the `output` that it must write; `setup` is Python that runs
-    before the tests, and `entry_point` the name that they call. The solution can use the standard library. A solution
-    that takes too long, crashes or exceeds a limit fails; tests that can't be run are an abstention.
+    The code is the last fenced block of the text, or the whole text. `tests` in the question's data is a Python source,
+    a list of such sources, or a list of mappings with the `input` that a program reads and the `output` that it must
+    write; `setup` is Python that runs before the tests, and `entry_point` the function that `check(candidate)` is
+    called with. The code may import the standard library and NumPy. If the prompt is Python that defines the entry
+    point, as in HumanEval, the code may continue it.
 
-    Tests get copies of a solution's plain data, and proxies for everything else: an object of the solution's own class
-    never equals another one, and functions can't be passed as arguments.
+    Tests are `check(candidate)`, if there is an entry point; functions `test...`; unittest cases; classes `Test...`;
+    doctest examples; what pytest collects, if a source imports it; and a source without any of these, with its block
+    below `if __name__ == "__main__"`. A test that empty code passes is not counted. The verifier abstains if no test is
+    left, and if the sandbox cannot decide. Code that takes too long, crashes or uses too much memory fails.
 
     Args:
         share: give the share of passed tests, instead of 1 for all and 0 otherwise.
@@ -36,6 +42,7 @@ class PythonVerifier(Verifier):
         super().__init__()
         self.share = share
         self.sandbox = sandbox or Sandbox()
+        self._idle: dict[bytes, frozenset[str] | None] = {}
 
     def __str__(self) -> str:
         """`python`, with `:share` and `:weak`."""
@@ -53,19 +60,46 @@ class PythonVerifier(Verifier):
         for question in questions:
             suite_of(question)
 
+    def guesses(self, question: Question) -> list[str]:
+        """Functions that return a constant, with the names that the tests call."""
+        suite = suite_of(question)
+        if suite.program:
+            return ["print(0)", "print(1)", "print('YES')"]
+        called = set(_CALL.findall("\n".join(map(str, suite.tests)))) - _KNOWN
+        names = sorted({suite.entry_point} if suite.entry_point else called)
+        return ["\n".join(f"def {name}(*_, **__): return {value}" for name in names) for value in _CONSTANTS]
+
     def _scores(
         self, texts: Sequence[str], questions: Sequence[Question], lengths: Sequence[int] | None
     ) -> list[float | Abstention]:
-        sources = [code_in(text) for text in texts]
-        outcomes = self.sandbox.map(sources, [suite_of(question) for question in questions])
-        return [self._worth(outcome) for outcome in outcomes]
+        suites = [suite_of(question) for question in questions]
+        keys = [hashlib.sha256(repr(suite).encode(errors="replace")).digest() for suite in suites]
+        self._find_idle(dict(zip(keys, suites, strict=True)))
+        outcomes = self.sandbox.map([code_in(text) for text in texts], suites)
+        return [self._worth(outcome, self._idle.get(key, _NONE)) for outcome, key in zip(outcomes, keys, strict=True)]
 
-    def _worth(self, outcome: Outcome) -> float | Abstention:
+    def _find_idle(self, suites: Mapping[bytes, Suite]) -> None:
+        """Find the tests of each suite that empty code passes; None if it passes all of them."""
+        new = {key: suite for key, suite in suites.items() if key not in self._idle}
+        outcomes = self.sandbox.map([""] * len(new), list(new.values()))
+        for key, outcome in zip(new, outcomes, strict=True):
+            idle = frozenset(name for name, passed in outcome.tests.items() if passed)
+            if outcome.graded and (outcome.tests or not outcome.reason):
+                self._idle[key] = None if len(idle) == outcome.total else idle
+
+    def _worth(self, outcome: Outcome, idle: frozenset[str] | None) -> float | Abstention:
+        if idle is None:
+            return Abstention("found no test", "empty code passes all of them")
         if not outcome.graded:
             return Abstention("could not run the tests", outcome.reason)
-        if outcome.total == 0:
-            return 0.0
-        return outcome.passed / outcome.total if self.share else float(outcome.passed == outcome.total)
+        passed = [passed for name, passed in outcome.tests.items() if name not in idle]
+        return (sum(passed) / len(passed) if self.share else float(all(passed))) if passed else 0.0
+
+
+_NONE: frozenset[str] = frozenset()
+_CONSTANTS = ("None", "True", "0", "''", "[]")
+_CALL = re.compile(r"(?<![\w.])([A-Za-z_]\w*)\(")
+_KNOWN = {*dir(builtins), *keyword.kwlist, "check", "candidate"}
 
 
 def code_in(text: str) -> str:
@@ -89,5 +123,17 @@ def suite_of(question: Question) -> Suite:
             f"The tests of question {question.id} are {given!r:.80}; they must be Python sources, or mappings with the "
             "'input' that a program reads and the 'output' that it must write."
         )
-    entry = question.data.get("entry_point")
-    return Suite(tests=listed, setup=str(question.data.get("setup") or ""), entry_point=str(entry) if entry else None)
+    entry = str(question.data.get("entry_point") or "") or None
+    prompt = question.prompt if entry and _defined(question.prompt, entry) else ""
+    return Suite(tests=listed, setup=str(question.data.get("setup") or ""), entry_point=entry, prompt=prompt)
+
+
+def _defined(text: str, name: str) -> bool:
+    """Whether a text is Python that defines a function."""
+    if f"def {name}" not in text:
+        return False
+    try:
+        body = ast.parse(text).body
+    except (SyntaxError, ValueError):
+        return False
+    return any(isinstance(node, ast.FunctionDef) and node.name == name for node in body)

@@ -1,19 +1,24 @@
 """A sandbox that runs a model's Python against tests.
 
 Each solution gets three processes of its own: one that runs the solution (and never sees the tests), one that runs the
-tests (and reaches the solution's functions only through a pipe of plain data), and one that starts and ends both. They
+tests (and reaches the solution's functions and objects only through a pipe), and one that starts and ends both. They
 are forked from a process that has imported what they need, and has never seen a solution or a test. A solution can
 print, exit, patch, override, inspect or take over its process: the verdict is reached elsewhere.
 
+A test that passes there has passed. One that fails there may have failed because of the pipe, if more than plain data
+went through it. It is then run again, in one process with the solution, as benchmarks do. If it fails there too, it has
+failed; if it passes there, the outcome is unknown, and not graded.
+
 Guarantees, if `strength()` is strong (Linux with Landlock and seccomp, as root or not, in a container or not): no
-network; no other processes, programs or signals; no file is read but the standard library and the machine's shared
-libraries, and none is written but in a working directory of 16 MB that is removed; an empty environment; limits of
-time, processor time, memory, output and open files. Not guaranteed: names and sizes of files can be seen (not their
-contents); durations can be measured; a flaw in the kernel is a way out; and a solution that knows what the tests check
-can return what they expect, as any solution can.
+network; no other processes, programs or signals; no file is read but the standard library, NumPy and the machine's
+shared libraries, and none is written but on a private disk of 16 MB in memory, or, if namespaces are not permitted,
+none at all; an empty environment; limits of time, processor time, memory, output and open files. Not guaranteed: names
+and sizes of files can be seen (not their contents); durations can be measured; a flaw in the kernel is a way out; and a
+solution that knows what the tests check can return what they expect, as any solution can.
 """
 
 import functools
+import importlib.util
 import os
 import select
 import socket
@@ -25,14 +30,14 @@ import time
 import weakref
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from didact.documents import Document
 from didact.errors import TeacherError, check_range
 from didact.teachers.verifiers.base import TimeUp
-from didact.teachers.verifiers.jail import walls, wire
+from didact.teachers.verifiers.jail import packages, walls, wire
 
 GRACE = 10.0
 """Seconds for starting and ending, besides the time limit of a solution."""
@@ -43,7 +48,7 @@ class Strength:
     """The protections that the sandbox has on this machine."""
 
     layers: tuple[str, ...]
-    """The available ones of limits, landlock, seccomp, network, hook."""
+    """The available ones of limits, landlock, seccomp, network, disk, hook."""
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -59,7 +64,8 @@ class Strength:
         """For people, as a sentence."""
         if self.strong:
             extra = ", an empty network" if "network" in self.layers else ""
-            return f"The sandbox is strong: resource limits, Landlock, seccomp{extra}."
+            disk = ", a private disk" if "disk" in self.layers else "; solutions can't write files here"
+            return f"The sandbox is strong: resource limits, Landlock, seccomp{extra}{disk}."
         return (
             f"The sandbox is weak here: {' and '.join(self.missing)} missing. Only Python's own hooks and limits hold "
             "back what a model writes; Linux 5.13 or later with Landlock and seccomp has the walls."
@@ -70,14 +76,22 @@ class Strength:
 class Outcome:
     """The result of running a solution."""
 
-    passed: int = 0
-    """The number of tests that passed."""
-    total: int = 0
-    """The number of tests, 0 if they did not run."""
+    tests: Mapping[str, bool] = field(default_factory=dict)
+    """Whether each test passed, by name; empty if they did not run."""
     reason: str = ""
     """Why the first one failed."""
     graded: bool = True
-    """False if the tests or the sandbox failed, rather than the solution."""
+    """False if the tests or the sandbox failed, rather than the solution, or if the outcome is unknown."""
+
+    @property
+    def passed(self) -> int:
+        """The number of tests that passed."""
+        return sum(self.tests.values())
+
+    @property
+    def total(self) -> int:
+        """The number of tests, 0 if they did not run."""
+        return len(self.tests)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,9 +101,11 @@ class Suite:
     tests: tuple[Any, ...]
     """Python sources; or, for a program, mappings with the `input` it reads and the `output` it must write."""
     setup: str = ""
-    """Python that runs before the tests."""
+    """Python that runs before the tests, and before the solution if it works without it."""
     entry_point: str | None = None
-    """The name that the tests call; they then get no other one from the solution."""
+    """The name of the function that `check(candidate)` is called with."""
+    prompt: str = ""
+    """Python that the solution may continue, such as a prompt of HumanEval; it runs before the tests too."""
 
     @property
     def program(self) -> bool:
@@ -151,11 +167,11 @@ class Sandbox:
 
     def _run(self, source: str, tests: Suite) -> Outcome:
         reply = _supervised(source, tests, seconds=self.seconds, memory=self.megabytes << 20, weak=self.weak)
-        if "failed" in reply:
-            return Outcome(reason=reply["failed"])
         if "broken" in reply:
             return Outcome(reason=reply["broken"], graded=False)
-        return Outcome(reply["passed"], reply["total"], reply["reason"])
+        results = reply.get("results", ())
+        reason = reply.get("failed") or next((words for _, passed, words in results if not passed), "")
+        return Outcome({name: passed for name, passed, _ in results}, reason, graded="unsure" not in reply)
 
 
 @functools.cache
@@ -165,7 +181,7 @@ def strength() -> Strength:
         reply = _supervised("", Suite(tests=("",)), seconds=20.0, memory=512 << 20, weak=True)
     except TeacherError:
         return Strength(())
-    return Strength((*reply.get("layers", ()), *(["network"] * bool(reply.get("network")))))
+    return Strength((*reply.get("layers", ()), *reply.get("apart", ())))
 
 
 def command(module: str) -> list[str]:
@@ -183,14 +199,22 @@ def _supervised(source: str, tests: Suite, *, seconds: float, memory: int, weak:
     """The reply of the supervisor of one solution; a mapping with `broken` if there is none."""
     if sys.platform == "win32":
         raise TeacherError("Generated Python is run on Linux (or, weakly, on macOS); this is Windows. Use WSL.")
-    limits = {"seconds": seconds, "memory": memory, "weak": weak, "program": tests.program}
-    asked = {"tests": [_plain(test) for test in tests.tests], "setup": tests.setup, "entry_point": tests.entry_point}
+    limits = {"seconds": seconds, "memory": memory, "weak": weak, "packages": _packages()}
+    known = {"program": tests.program, "setup": tests.setup, "prompt": tests.prompt, "entry_point": tests.entry_point}
+    asked = {"tests": [_plain(test) for test in tests.tests]}
     try:
-        messages = wire.frame({"source": source, **limits}) + wire.frame(asked)
+        messages = wire.frame({"source": source, **limits, **known}) + wire.frame(asked)
     except (wire.WireError, UnicodeError) as error:
-        return {"failed": f"the answer can't be sent: {error}"}
+        return {"failed": f"the solution can't be sent: {error}"}
     with tempfile.TemporaryDirectory(prefix="didact-", ignore_cleanup_errors=True) as directory:
-        return nursery().supervise(directory, messages, seconds + GRACE)
+        return nursery().supervise(directory, messages, 2 * seconds + GRACE)
+
+
+@functools.cache
+def _packages() -> dict[str, str]:
+    """The files of the importable packages that are installed."""
+    found = {name: importlib.util.find_spec(name) for name in packages.SHARED + packages.RUNNER}
+    return {name: str(Path(spec.origin).absolute()) for name, spec in found.items() if spec and spec.origin}
 
 
 class Nursery:

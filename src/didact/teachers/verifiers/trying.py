@@ -1,19 +1,37 @@
 """Checks of a verifier before it is trusted, on known good and bad completions."""
 
+import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from didact.teachers.verifiers.base import Verifier
 from didact.types import Question
 
 NONSENSE = "qwzx vlorp 7f3kk"
 """A completion that is wrong for every question."""
+OFTEN = 0.5
+"""The largest share of questions on which a constant completion may be rewarded: some data have few answers."""
 
 
-def try_verifier(verifier: Verifier, questions: Sequence[Question], *, most: int = 32) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """A fault of a verifier."""
+
+    words: str
+    """The fault, as a sentence."""
+    grave: bool = False
+    """Whether the verifier rewards an empty completion, a constant one, or any."""
+
+    def __str__(self) -> str:
+        """The sentence."""
+        return self.words
+
+
+def try_verifier(verifier: Verifier, questions: Sequence[Question], *, most: int = 32) -> list[Complaint]:
     """Find faults of a verifier from its rewards of known completions.
 
-    The good completions are the questions' own, or else their answers; the bad ones are empty, nonsense, and the good
-    ones of other questions.
+    The good completions are the questions' own, or else their answers; the bad ones are empty, nonsense, the good ones
+    of other questions, and constant ones, such as a function that always returns the same value.
 
     Args:
         verifier: the verifier to check.
@@ -21,7 +39,7 @@ def try_verifier(verifier: Verifier, questions: Sequence[Question], *, most: int
         most: the largest number of them to use, from the first on.
 
     Returns:
-        Complaints as sentences; empty if it tells good completions from bad ones.
+        Complaints; empty if it tells good completions from bad ones.
 
     Raises:
         DataError: a question lacks what the verifier needs.
@@ -29,14 +47,31 @@ def try_verifier(verifier: Verifier, questions: Sequence[Question], *, most: int
     tried = list(questions[:most])
     verifier.check(tried)
     known = [q for q in tried if _good(q) is not None]
+    told = [question for question in tried if _good(question) is None or (_good(question) or "").strip()]
     groups = {
-        "empty": ([""] * len(tried), tried),
+        "empty": ([""] * len(told), told),
         "nonsense": ([NONSENSE] * len(tried), tried),
         "other": _exchanged(known),
     }
     good = _scores(verifier, [_good(q) or "" for q in known], known)
     bad = {name: _scores(verifier, texts, asked) for name, (texts, asked) in groups.items()}
-    return _complaints(verifier, good, bad)
+    return _complaints(verifier, good, bad) + _guessed(verifier, tried, good)
+
+
+def _guessed(verifier: Verifier, tried: list[Question], good: list[float | None]) -> list[Complaint]:
+    """Complaints about constant completions, on the questions that they are no known answer of."""
+    right = sorted(value for value in good if value is not None and value > 0)
+    worth = right[len(right) // 2] if right else 1.0
+    columns = list(itertools.zip_longest(*(verifier.guesses(question) for question in tried)))
+    for column in columns if len(tried) > 1 else ():
+        asked = zip(column, tried, strict=True)
+        pairs = [(guess, q) for guess, q in asked if guess is not None and guess not in (q.answer, q.completion)]
+        values = _scores(verifier, [guess for guess, _ in pairs], [question for _, question in pairs])
+        paid = sum(value is not None and value >= worth for value in values)
+        if paid > OFTEN * len(tried):
+            words = f"finds {paid} of {len(values)} constant completions as good as good ones"
+            return [Complaint(f"The verifier {verifier} {words}, such as {pairs[0][0]!r:.80}.", grave=True)]
+    return []
 
 
 def _good(question: Question) -> str | None:
@@ -64,43 +99,44 @@ def _scores(verifier: Verifier, texts: list[str], questions: list[Question]) -> 
     return [value if trusted > 0 else None for value, trusted in pairs]
 
 
-def _complaints(verifier: Verifier, good: list[float | None], bad: dict[str, list[float | None]]) -> list[str]:
+def _complaints(verifier: Verifier, good: list[float | None], bad: dict[str, list[float | None]]) -> list[Complaint]:
     found = []
     everything = [*good, *(value for values in bad.values() for value in values)]
     silent = everything.count(None)
     if silent:
         reasons = ", ".join(f"{reason} ({count})" for reason, count in verifier.abstentions.most_common(3))
-        found.append(
-            f"The verifier {verifier} could not score {silent} of {len(everything)} known completions: {reasons}."
-        )
+        words = f"could not score {silent} of {len(everything)} known completions: {reasons}"
+        found.append(Complaint(f"The verifier {verifier} {words}."))
     right = [value for value in good if value is not None]
     wrong = [value for values in bad.values() for value in values if value is not None]
     if not good:
-        found.append(f"The verifier {verifier} could be tried on bad completions alone: no question has an answer or a "
-                     "completion that is known to be good.")  # fmt: skip
+        words = f"The verifier {verifier} could be tried on bad completions alone: no question has an answer or a "
+        found.append(Complaint(f"{words}completion that is known to be good."))
     if right and wrong and max(right) <= min(wrong):
         what = "everything" if max(right) > 0 else "nothing"
-        found.append(
-            f"The verifier {verifier} accepts {what}: good completions are worth at most {max(right):g}, and empty "
-            f"ones, nonsense and other questions' completions at least {min(wrong):g}."
-        )
+        words = f"The verifier {verifier} accepts {what}: good completions are worth at most {max(right):g}, and empty "
+        words += f"ones, nonsense and other questions' completions at least {min(wrong):g}."
+        found.append(Complaint(words, grave=max(right) > 0))
     elif right:
         found += _single(verifier, right, bad)
     elif wrong and not good and min(wrong) > 0:
-        found.append(f"The verifier {verifier} accepts everything: its least for a bad answer is {min(wrong):g}.")
+        words = f"The verifier {verifier} accepts everything: its least for a bad completion is {min(wrong):g}."
+        found.append(Complaint(words, grave=True))
     return found
 
 
-def _single(verifier: Verifier, right: list[float], bad: dict[str, list[float | None]]) -> list[str]:
+def _single(verifier: Verifier, right: list[float], bad: dict[str, list[float | None]]) -> list[Complaint]:
     """Complaints about one kind of completion, if the verifier tells some good ones from some bad ones."""
     worth = sorted(right)[len(right) // 2]
     missed = sum(value <= 0 for value in right)
     found = []
     if missed:
-        found.append(f"The verifier {verifier} refuses {missed} of {len(right)} completions that are known to be good.")
+        words = f"refuses {missed} of {len(right)} completions that are known to be good"
+        found.append(Complaint(f"The verifier {verifier} {words}."))
     names = {"empty": "empty completions", "nonsense": "nonsense completions", "other": "other questions' completions"}
     for name, values in bad.items():
         fooled = sum(value is not None and value >= worth for value in values)
         if fooled:
-            found.append(f"The verifier {verifier} finds {fooled} of {len(values)} {names[name]} as good as good ones.")
+            words = f"finds {fooled} of {len(values)} {names[name]} as good as good ones"
+            found.append(Complaint(f"The verifier {verifier} {words}.", grave=name == "empty"))
     return found

@@ -3,113 +3,137 @@
 Code that takes it over gains only the power to return other values, which any solution has.
 """
 
+import ast
+import builtins
 import io
 import os
 import select
 import sys
-from typing import Any
+import types
+from collections.abc import Iterator
 
 from . import walls, wire
+from .acts import words_of
+from .peer import Peer
 
 OUTPUT = 1 << 20
-"""The limit of a program's standard output, in bytes."""
+"""Bytes of standard output that a program may write."""
+PRINTED = 1 << 16
+"""The largest number of bytes of output of one call; the rest is dropped."""
 
 
-def serve(requests: int, replies: int, source: str) -> None:
-    """Run the solution, and call its functions on the grader's requests, until the grader is gone."""
-    names: wire.Message = {"__name__": "solution"}
-    objects: list[Any] = []
-
-    def handle(value: Any) -> Any:
-        objects.append(value)
-        return ["object", len(objects) - 1]
-
-    def packed(value: Any) -> Any:
-        try:
-            return wire.pack(value, handle)
-        except RecursionError:
-            return handle(value)
-
-    def operand(message: Any) -> Any:
-        return wire.unpack(message, lambda item: objects[item[1]])
-
+def serve(requests: int, replies: int, answer: wire.Message) -> None:
+    """Run the solution, and answer the grader's requests until it is gone."""
+    printed = _Printed()
+    peer = Peer(requests, replies, printed=printed)
+    sys.stdout = io.TextIOWrapper(printed, "utf-8", write_through=True)
+    sys.stdin = _Input(peer)
+    builtins.input = sys.stdin.input
+    module = types.ModuleType("solution")
+    sys.modules["solution"] = module
     try:
-        exec(compile(source, "solution", "exec"), names)
-        public = [(name, value) for name, value in names.items() if not name.startswith("_")]
-        wire.send(replies, {"names": {name: packed(value) for name, value in public}})
+        run_setup(answer["setup"], module)
+        run_answer(answer, module)
+        names = {name: value for name, value in module.__dict__.items() if not name.startswith("__")}
+        peer.reply({"value": peer.pack(names)})
     except BaseException as error:
-        wire.send(replies, {"raised": type(error).__name__, "message": _words(error)})
+        peer.reply({"raised": peer.pack(error), "words": f"{type(error).__name__}: {words_of(error)}"})
     while True:
-        request = wire.receive(requests)
-        try:
-            arguments = [operand(item) for item in request["arguments"]]
-            before = [packed(item) if isinstance(item, list | dict | set) else None for item in arguments]
-            keywords = {key: operand(item) for key, item in request["keywords"].items()}
-            result = packed(_do(objects[request["object"]], request["action"], arguments, keywords))
-            after = [None if was is None else packed(item) for was, item in zip(before, arguments, strict=True)]
-            changed = [None if was == now else now for was, now in zip(before, after, strict=True)]
-            wire.send(replies, {"result": result, "changed": changed})
-        except BaseException as error:
-            wire.send(replies, {"raised": type(error).__name__, "message": _words(error)})
+        peer.serve(peer.receive())
 
 
-def _words(error: BaseException) -> str:
+def run_setup(source: str, module: types.ModuleType) -> bool:
+    """Run the setup of the tests before the solution. Return whether that worked."""
     try:
-        return str(error)[:500]
+        exec(compile(source, "setup", "exec"), module.__dict__)
     except BaseException:
-        return ""
+        return False
+    return True
 
 
-def _do(target: Any, action: str, arguments: list[Any], keywords: wire.Message) -> Any:
-    """One of the operations that a test may apply to an object of the solution."""
-    match action:
-        case "call":
-            return target(*arguments, **keywords)
-        case "get":
-            return getattr(target, arguments[0])
-        case "set":
-            return setattr(target, arguments[0], arguments[1])
-        case "item":
-            return target[arguments[0]]
-        case "put":
-            target[arguments[0]] = arguments[1]
-            return None
-        case "holds":
-            return arguments[0] in target
-        case "list":
-            return [item for item, _ in zip(target, range(1_000_000), strict=False)]
-        case _:
-            return {"len": len, "str": str, "repr": repr, "int": int, "float": float}[action](target)
+def run_answer(answer: wire.Message, module: types.ModuleType) -> None:
+    """Run the solution, after the prompt's code. If it is a continuation of the prompt, run both as one source."""
+    source, prompt, entry = answer["source"], answer["prompt"], answer["entry_point"]
+    if prompt and not (_defines(source, entry)) and _defines(prompt + source, entry):
+        source = prompt + source
+    elif prompt:
+        exec(compile(prompt, "prompt", "exec"), module.__dict__)
+    exec(compile(source, "solution", "exec"), module.__dict__)
 
 
-def serve_program(requests: int, replies: int, source: str, limits: wire.Message) -> None:
-    """Run the solution as a program, once for each input, until the grader is gone."""
+def _defines(source: str, name: str) -> bool:
+    try:
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError):
+        return False
+    defined = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    names = {node.name for node in body if isinstance(node, defined)}
+    stored = {node.id for part in body for node in ast.walk(part) if isinstance(node, ast.Name)}
+    return name in names | stored
+
+
+class _Printed(io.BytesIO):
+    """A buffer that keeps the start of the output."""
+
+    def write(self, data: object) -> int:
+        """Keep as much as there is room for, and report that all was written."""
+        view = memoryview(data)  # pyright: ignore[reportArgumentType]
+        super().write(view[: max(PRINTED - self.tell(), 0)])
+        return view.nbytes
+
+
+class _Input(io.TextIOBase):
+    """The standard input of the tests' process, which they may have replaced."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+
+    def input(self, prompt: object = "") -> str:
+        """Call `input` in the tests' process."""
+        return str(self._peer.ask(None, "input", str(prompt)))
+
+    def readline(self, size: int = -1) -> str:
+        """The next line."""
+        return str(self._peer.ask(None, "readline"))
+
+    def read(self, size: int | None = -1) -> str:
+        """The rest of the input."""
+        return "".join(self)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.readline, "")
+
+
+def serve_program(requests: int, replies: int, answer: wire.Message) -> None:
+    """Run the solution as a program, once per input, until the grader is gone."""
     while True:
-        text = wire.receive(requests)["input"]
-        output, sink = os.pipe()
+        text = wire.receive(requests)["input"].encode()
+        (source, feed), (output, sink) = os.pipe(), os.pipe()
         child = os.fork()
         if child == 0:
-            os.close(output)
-            _run_program(source, text, sink, [requests, replies], limits)
+            os.dup2(source, 0)
+            os.dup2(sink, 1)
+            for descriptor in (source, feed, output, sink, requests, replies):
+                os.close(descriptor)
+            _run_program(answer)
+        os.close(source)
         os.close(sink)
-        captured = _capture(output, child, limits["seconds"])
-        wire.send(replies, {"result": captured.decode("utf-8", "replace")})
+        captured = _capture(feed, text, output, child, answer["seconds"])
+        wire.send(replies, {"value": captured.decode("utf-8", "replace")})
 
 
-def _run_program(source: str, text: str, sink: int, secret: list[int], limits: wire.Message) -> None:
-    for descriptor in secret:
-        os.close(descriptor)
-    os.dup2(sink, 1)
-    os.close(sink)
+def _run_program(answer: wire.Message) -> None:
     sealed = walls.seal()
-    if not sealed and not limits["weak"]:
+    if not sealed and not answer["weak"]:
         os._exit(1)
-    if not sealed or "hook" in limits["layers"]:
-        walls.hook([os.getcwd()])  # noqa: PTH109
-    sys.stdin = io.TextIOWrapper(io.BytesIO(text.encode()), "utf-8")
+    if not sealed or "hook" in answer["layers"]:
+        walls.hook(answer["writable"])
+    sys.stdin = io.TextIOWrapper(open(0, "rb", closefd=False), "utf-8")  # noqa: SIM115
     sys.stdout = io.TextIOWrapper(open(1, "wb", closefd=False), "utf-8")  # noqa: SIM115
+    module = types.ModuleType("__main__")
+    sys.modules["__main__"] = module
     try:
-        exec(compile(source, "solution", "exec"), {"__name__": "__main__"})
+        exec(compile(answer["source"], "solution", "exec"), module.__dict__)
     except BaseException:
         pass
     finally:
@@ -117,15 +141,34 @@ def _run_program(source: str, text: str, sink: int, secret: list[int], limits: w
         os._exit(0)
 
 
-def _capture(output: int, child: int, seconds: float) -> bytes:
-    parts, size = [], 0
-    while size <= OUTPUT and select.select([output], [], [], seconds)[0]:
-        part = os.read(output, 1 << 16)
-        if not part:
+def _capture(feed: int, text: bytes, output: int, child: int, seconds: float) -> bytes:
+    """Write the input and read the output of a program."""
+    parts, size, rest = [], 0, memoryview(text)
+    while size <= OUTPUT:
+        if not rest and feed >= 0:
+            os.close(feed)
+            feed = -1
+        ready, open_, _ = select.select([output], [feed] if feed >= 0 else [], [], seconds)
+        if open_:
+            rest = _fed(feed, rest)
+        if ready:
+            part = os.read(output, 1 << 16)
+            if not part:
+                break
+            parts.append(part)
+            size += len(part)
+        if not ready and not open_:
             break
-        parts.append(part)
-        size += len(part)
-    os.close(output)
+    for descriptor in (output, feed):
+        if descriptor >= 0:
+            os.close(descriptor)
     os.kill(child, 9)
     os.waitpid(child, 0)
     return b"".join(parts)[:OUTPUT]
+
+
+def _fed(feed: int, rest: memoryview) -> memoryview:
+    try:
+        return rest[os.write(feed, rest[: select.PIPE_BUF]) :]
+    except BrokenPipeError:  # the program has closed its input
+        return rest[:0]

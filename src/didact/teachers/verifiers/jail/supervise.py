@@ -1,4 +1,4 @@
-"""Starts the two processes of one solution behind their walls, and ends them, whatever they did.
+"""The supervisor starts the sandboxed processes of one solution, and ends them.
 
 It runs neither the solution nor the tests. It reads first the solution, then the tests: the process that runs the
 solution is forked before the tests are read, and so never has them in its memory.
@@ -6,30 +6,40 @@ solution is forked before the tests are read, and so never has them in its memor
 
 import os
 import select
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 
-from . import grader, solution, walls, wire
-
-ENTRIES, BYTES = 256, 16 << 20
-"""The limit of the working directory's size, in bytes."""
+from . import grader, packages, solution, together, walls, wire
 
 
 def main() -> None:
     """Read a solution and tests from descriptor 0, and write the outcome to descriptor 1."""
     answer = wire.receive(0)
     walls.adopt_orphans()
-    network = walls.leave_network()
-    requests, replies, verdicts = os.pipe(), os.pipe(), os.pipe()
-    children = [_start([requests[0], replies[1]], lambda: _solve(requests[0], replies[1], answer))]
-    job = {**wire.receive(0), "program": answer["program"]}
+    apart = walls.leave()
+    answer["disk"] = _disk() if "disk" in apart else ""
+    requests, replies = os.pipe(), os.pipe()
+    ends = [_start([requests[0], replies[1]], lambda: _solve(requests[0], replies[1], answer))]
+    job = {**wire.receive(0), **{name: answer[name] for name in ("program", "setup", "prompt", "entry_point")}}
+    verdicts = os.pipe()
     given = [requests[1], replies[0], verdicts[1]]
-    children.append(_start(given, lambda: _grade(requests[1], replies[0], verdicts[1], answer, job)))
+    ends.append(_start(given, lambda: _grade(requests[1], replies[0], verdicts[1], answer, job)))
     for descriptor in (*requests, *replies, verdicts[1]):
         os.close(descriptor)
-    verdict = _wait(verdicts[0], answer["seconds"])
-    _end(children)
-    wire.send(1, {**verdict, "network": network})
+    verdict = _verdict(verdicts[0], answer["seconds"])
+    _end(ends)
+    if verdict.pop("strange", False) and not _passed(verdict):
+        verdict = _compared(verdict, _again(answer, job))
+    wire.send(1, {**verdict, "apart": apart})
+
+
+def _disk() -> str:
+    """Create the directories of the solution and of the tests on the private disk."""
+    place = os.getcwd()  # noqa: PTH109 - pathlib is slow to import
+    for name in ("answer", "tests"):
+        os.mkdir(f"{place}/{name}", 0o700)  # noqa: PTH102
+    return place
 
 
 def _start(keep: Sequence[int], work: Callable[[], None]) -> int:
@@ -51,65 +61,87 @@ def _start(keep: Sequence[int], work: Callable[[], None]) -> int:
         os._exit(1)
 
 
-def _solve(requests: int, replies: int, answer: wire.Message) -> None:
-    layers = walls.confine(
-        readable=walls.readable_by_python(),
-        writable=[os.getcwd()],  # noqa: PTH109 - pathlib is slow to import
+def _confine(answer: wire.Message, *, tests: bool, processes: bool = False) -> list[str]:
+    """Confine this process. Tests have more packages, and a directory of their own."""
+    known = packages.SHARED + packages.RUNNER * tests
+    imported = packages.allow({name: place for name, place in answer["packages"].items() if name in known})
+    writable = [f"{answer['disk']}/{place}" for place in ("answer", "tests")[: 1 + tests]] if answer["disk"] else []
+    if writable:
+        os.chdir(writable[0])
+        tempfile.tempdir = writable[-1]
+    return walls.confine(
+        readable=[*walls.readable_by_python(), *imported],
+        writable=writable,
         seconds=answer["seconds"],
         memory=answer["memory"],
-        processes=answer["program"],
+        processes=processes,
     )
+
+
+def _solve(requests: int, replies: int, answer: wire.Message) -> None:
+    layers = _confine(answer, tests=False, processes=answer["program"])
     wire.send(replies, {"layers": layers})
     if not answer["weak"] and any(layer not in layers for layer in walls.NEEDED):
         return
     if answer["program"]:
-        solution.serve_program(requests, replies, answer["source"], {**answer, "layers": layers})
+        solution.serve_program(requests, replies, {**answer, "layers": layers, "writable": [os.getcwd()]})  # noqa: PTH109
     else:
-        solution.serve(requests, replies, answer["source"])
+        solution.serve(requests, replies, answer)
 
 
 def _grade(requests: int, replies: int, verdicts: int, answer: wire.Message, job: wire.Message) -> None:
-    walls.confine(readable=walls.readable_by_python(), writable=[], seconds=answer["seconds"], memory=answer["memory"])
-    other = grader.Solution(requests, replies)
-    try:
-        verdict = grader.grade(other, job)
-    except grader.BrokenTestsError as error:
-        verdict = {"broken": str(error)}
-    wire.send(verdicts, {**verdict, "layers": other.layers})
+    _confine(answer, tests=True)
+    wire.send(verdicts, grader.serve(requests, replies, verdicts, job))
 
 
-def _wait(verdicts: int, seconds: float) -> wire.Message:
-    """The grader's verdict, or why there is none."""
-    deadline = time.monotonic() + seconds
+def _again(answer: wire.Message, job: wire.Message) -> wire.Message:
+    """The results of the tests in one process with the solution."""
+    verdicts = os.pipe()
+    child = _start([verdicts[1]], lambda: _join(verdicts[1], answer, job))
+    os.close(verdicts[1])
+    verdict = _verdict(verdicts[0], answer["seconds"])
+    _end([child])
+    return verdict
+
+
+def _join(verdicts: int, answer: wire.Message, job: wire.Message) -> None:
+    layers = _confine(answer, tests=True)
+    if answer["weak"] or all(layer in layers for layer in walls.NEEDED):
+        wire.send(verdicts, together.grade(answer, job))
+
+
+def _verdict(verdicts: int, seconds: float) -> wire.Message:
+    """The verdict of the process that runs the tests, or why there is none."""
+    deadline, strange = time.monotonic() + seconds, False
     while (left := deadline - time.monotonic()) > 0:
-        if select.select([verdicts], [], [], min(left, 0.05))[0]:
+        if select.select([verdicts], [], [], left)[0]:
             try:
-                return wire.receive(verdicts)
+                verdict = wire.receive(verdicts)
             except wire.WireError:
                 return {"broken": "the tests ended without a verdict"}
-        if _overfull("."):
-            return {"failed": "the answer filled its working directory"}
-    return {"failed": "the answer took too long"}
+            if "note" not in verdict:
+                return verdict
+            strange = True
+    return {"failed": "the solution took too long", "strange": strange}
 
 
-def _overfull(directory: str) -> bool:
-    entries, size, waiting = 0, 0, [directory]
-    while waiting:
-        try:
-            for entry in os.scandir(waiting.pop()):
-                entries += 1
-                size += entry.stat(follow_symlinks=False).st_size
-                if entries > ENTRIES or size > BYTES:
-                    return True
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(entry.path)
-        except OSError:
-            continue
-    return False
+def _passed(verdict: wire.Message) -> bool:
+    return "broken" in verdict or (bool(verdict.get("results")) and all(passed for _, passed, _ in verdict["results"]))
+
+
+def _compared(apart: wire.Message, together: wire.Message) -> wire.Message:
+    """Combine two runs: a test has failed if it failed in both, and is unsure if it passed in the second only."""
+    passed = {name for name, passed, _ in together.get("results", ()) if passed}
+    failed = [name for name, passed, _ in apart.get("results", ()) if not passed]
+    if "failed" in apart and passed and len(passed) == len(together["results"]):
+        return {"unsure": apart["failed"]}
+    unsure = [name for name in failed if name in passed]
+    reason = next((reason for name, _, reason in apart.get("results", ()) if name in unsure), "")
+    return {**apart, "unsure": reason} if unsure else apart
 
 
 def _end(children: list[int]) -> None:
-    """Kill and reap the two processes and their descendants."""
+    """Kill these processes and their descendants, and wait for them."""
     while children:
         for child in children:
             try:

@@ -1,9 +1,9 @@
 """The walls of the sandbox: the rights that a process drops, permanently, before it runs untrusted code.
 
-There are four layers, each enforced by the kernel, none of which needs a privilege: resource limits; Landlock (files
-are read and written only below named directories, no signals leave the sandbox); a seccomp filter (no sockets, no
-processes, no signals, no changes of files' owners, modes and times); and, where a user namespace may be made, an empty
-network and no capability over the host. They are inherited by threads and children and cannot be undone.
+Four layers, each by the kernel's own means, none of which needs a privilege: resource limits; Landlock (files are read
+and written only below named directories, no signals leave the sandbox); a seccomp filter (no sockets, no processes, no
+signals, no changes of files' owners, modes and times); and, if namespaces are permitted, an empty network, a small
+private disk in memory, and no capability over the host. Threads and children inherit them, and nothing undoes them.
 """
 
 import ctypes
@@ -16,16 +16,19 @@ from collections.abc import Sequence
 from . import syscalls
 
 NEEDED = ("limits", "landlock", "seccomp")
-"""The layers without which the sandbox is weak."""
+"""The layers without which the sandbox counts as weak."""
+DISK, ENTRIES = 16 << 20, 256
+"""Limits of the working directory, in bytes and in files; without limits, it is not writable."""
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_CHILD_SUBREAPER = 1, 4, 22, 36
 _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 24, 38
-_CLONE_NEWUSER, _CLONE_NEWNET, _CLONE_NEWIPC = 0x10000000, 0x40000000, 0x08000000
+_CLONE_NEWUSER, _CLONE_NEWNET, _CLONE_NEWIPC, _CLONE_NEWNS = 0x10000000, 0x40000000, 0x08000000, 0x00020000
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_PRIVATE = 1 << 1, 1 << 2, 1 << 3, 1 << 14, 1 << 18
 _AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 # Landlock's rights: read a file, list a directory; all that make or change something (bits of ABI 1 to 5).
 _READ = (1 << 2) | (1 << 3)
 _WRITE = sum(1 << bit for bit in (1, 4, 5, 7, 8, 13, 14))
-_READ_FILE_ONLY = 1 << 2
+_OF_FILES = (1 << 1) | (1 << 2) | (1 << 14)  # the rights that apply to a single file
 _RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
 
 
@@ -39,11 +42,49 @@ def adopt_orphans() -> None:
         _libc().prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def leave_network() -> bool:
-    """Move into a new user namespace with an empty network; False if that is not permitted."""
+def leave() -> list[str]:
+    """Enter new namespaces, as far as that is permitted.
+
+    The disk is a tmpfs over the working directory, which disappears with the last process. The kernel limits it to
+    `DISK` bytes and `ENTRIES` files and directories.
+
+    Returns:
+        The available ones of `network` (an empty one) and `disk` (a private one).
+    """
     if not sys.platform.startswith("linux"):
+        return []
+    libc, owner, group = _libc(), os.getuid(), os.getgid()
+    apart = _CLONE_NEWNET | _CLONE_NEWIPC
+    for flags in (_CLONE_NEWUSER | apart | _CLONE_NEWNS, apart | _CLONE_NEWNS, _CLONE_NEWUSER | apart):
+        if libc.unshare(flags) == 0:
+            mapped = not flags & _CLONE_NEWUSER or _keep_identity(owner, group)
+            mounted = bool(flags & _CLONE_NEWNS) and mapped and _mount(libc)
+            return ["network", *(["disk"] * mounted)]
+    return []
+
+
+def _keep_identity(owner: int, group: int) -> bool:
+    """Keep user and group in the new user namespace; without them, no files can be created."""
+    maps = {"setgroups": "deny", "uid_map": f"{owner} {owner} 1", "gid_map": f"{group} {group} 1"}
+    try:
+        for name, words in maps.items():
+            with open(f"/proc/self/{name}", "w") as file:  # noqa: PTH123 - pathlib is slow to import
+                file.write(words)
+    except OSError:
         return False
-    return _libc().unshare(_CLONE_NEWUSER | _CLONE_NEWNET | _CLONE_NEWIPC) == 0
+    return True
+
+
+def _mount(libc: ctypes.CDLL) -> bool:
+    """Mount a small private tmpfs over the working directory."""
+    place = os.getcwd()  # noqa: PTH109
+    size = f"size={DISK},nr_inodes={ENTRIES},mode=700".encode()
+    if libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None) or libc.mount(
+        b"tmpfs", place.encode(), b"tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, size
+    ):
+        return False
+    os.chdir(place)
+    return True
 
 
 def confine(
@@ -117,7 +158,7 @@ def _landlock(readable: Sequence[str], writable: Sequence[str]) -> bool:
     ruleset = libc.syscall(444, attributes, ctypes.c_size_t(len(attributes)), 0)
     if ruleset < 0:
         return False
-    allowed = [(path, _READ) for path in readable] + [(path, _READ | _WRITE) for path in writable]
+    allowed = [(path, _READ) for path in readable] + [(path, _READ | _WRITE) for path in (*writable, os.devnull)]
     done = all(_allow(libc, ruleset, path, rights & handled) for path, rights in allowed)
     done = done and libc.syscall(446, ruleset, 0) == 0
     os.close(ruleset)
@@ -128,8 +169,8 @@ def _allow(libc: ctypes.CDLL, ruleset: int, path: str, rights: int) -> bool:
     try:
         place = os.open(path, getattr(os, "O_PATH", 0) | os.O_CLOEXEC)
     except OSError:
-        return True  # a missing path needs no permission
-    rights = rights if os.path.isdir(path) else rights & _READ_FILE_ONLY  # noqa: PTH112 - pathlib is slow to import
+        return True  # what isn't there needs no leave
+    rights = rights if os.path.isdir(path) else rights & _OF_FILES  # noqa: PTH112 - pathlib is slow to import
     rule = struct.pack("=Qi", rights, place)
     added = libc.syscall(445, ruleset, 1, rule, 0) == 0
     os.close(place)
@@ -172,4 +213,4 @@ def readable_by_python() -> list[str]:
     """The standard library, the shared libraries it loads, and the harmless devices."""
     library = [*filter(None, sys.path), sys.base_prefix + "/lib"]
     shared = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/share/zoneinfo"]
-    return [*library, *shared, "/etc/ld.so.cache", "/dev/null", "/dev/urandom", "/dev/random"]
+    return [*library, *shared, "/etc/ld.so.cache", "/dev/urandom", "/dev/random"]

@@ -1,7 +1,7 @@
 """Messages between processes that don't trust each other: a length and JSON, of plain data only.
 
-Incoming messages are checked and rebuilt from None, booleans, numbers, strings, bytes, lists, tuples, sets and
-dictionaries of exactly these types: a value has no behaviour of its own that could deceive a comparison.
+The receiver checks a message and rebuilds it from None, booleans, numbers, strings, bytes, lists, tuples, sets,
+dictionaries and values of the standard library, of exactly these types, so no value overrides a comparison.
 """
 
 import json
@@ -9,6 +9,8 @@ import os
 import struct
 from collections.abc import Callable
 from typing import Any
+
+from . import values
 
 Message = dict[str, Any]
 """A message: JSON values by name."""
@@ -77,35 +79,34 @@ def _exactly(descriptor: int, size: int) -> bytes:
     return b"".join(parts)
 
 
-def pack(value: Any, other: Callable[[Any], Any]) -> Any:
+def pack(value: object, other: Callable[[object], object]) -> object:
     """Encode plain data as JSON values, each container with its type in front.
 
     Args:
-        value: the value; instances of subclasses are sent as the plain type that they extend.
-        other: encodes values that are not plain; may raise `NotPlainError`.
+        value: None, a number, a string, a container, or a value of the standard library.
+        other: encodes anything else; may raise `NotPlainError`.
     """
-    if value is None or type(value) in (bool, int, float, str):
+    kind = type(value)
+    if value is None or kind in (bool, float, str):
         return value
-    for kind in (int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
-    if isinstance(value, bytes | bytearray):
-        return ["bytes", bytes(value).hex()]
-    if isinstance(value, complex):
-        return ["complex", value.real, value.imag]
-    if isinstance(value, dict):
+    if isinstance(value, int) and kind is int:
+        # Beyond some thousands of digits Python refuses to write an integer in decimal.
+        return value if value.bit_length() < 1024 else ["int", hex(value)]
+    if isinstance(value, bytes) and kind is bytes:
+        return ["bytes", value.hex()]
+    if isinstance(value, dict) and kind is dict:
         return ["dict", *([pack(k, other), pack(v, other)] for k, v in value.items())]
-    for kind in (list, tuple, set, frozenset):
-        if isinstance(value, kind):
-            return [kind.__name__, *(pack(item, other) for item in value)]
-    return other(value)
+    if isinstance(value, list | tuple | set | frozenset) and kind in _CONTAINERS.values():
+        return [kind.__name__, *(pack(item, other) for item in value)]
+    parts = values.parts(value)
+    return other(value) if parts is None else ["value", parts[0], *(pack(part, other) for part in parts[1])]
 
 
-_CONTAINERS: dict[str, Callable[[Any], Any]] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
+_CONTAINERS: dict[str, Callable[..., object]] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
 
 
-def unpack(message: Any, other: Callable[[Any], Any]) -> Any:
-    """Rebuild a value from the result of `pack`.
+def unpack(message: Any, other: Callable[[object], object]) -> Any:
+    """What `pack` was given, built anew.
 
     Args:
         message: the message.
@@ -124,8 +125,10 @@ def unpack(message: Any, other: Callable[[Any], Any]) -> Any:
             return {unpack(key, other): unpack(value, other) for key, value in items}
         if kind == "bytes":
             return bytes.fromhex(items[0])
-        if kind == "complex":
-            return complex(float(items[0]), float(items[1]))
-    except (TypeError, ValueError, IndexError, RecursionError) as error:
+        if kind == "int":
+            return int(items[0], 16)
+        if kind == "value":
+            return values.built(items[0], [unpack(item, other) for item in items[1:]])
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, ImportError, RecursionError) as error:
         raise WireError("what came is no plain data") from error
     return other(message)
