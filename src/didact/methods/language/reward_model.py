@@ -1,7 +1,7 @@
 """Learning to Summarize from Human Feedback (Stiennon et al. 2020): a reward model of preferences.
 
 Of two answers to a prompt, the preferred one gets a higher reward, under the logistic loss of the Bradley-Terry model.
-The result judges answers as `--verifier reward:runs/NAME`, for `grpo`, `online_dpo` and others.
+The result rewards completions as `--verifier reward:runs/NAME`, for `grpo`, `online_dpo` and others.
 
 Departures: the reward is the model's own logit of its end-of-sequence token behind the whole answer, where others add a
 head of one output: a row of the head that is there is such a head, and the result stays a plain causal language model

@@ -17,5 +17,5 @@ def build(spec: Spec) -> RewardModelVerifier:
     (inner,) = spec.inner
     part = ForQuestions(field=spec.field).build(inner)
     if part.warm_starts:
-        raise spec.wrong("a reward model is trained by reward_model first; give its run, such as reward:runs/NAME.")
+        raise spec.error("a reward model is trained by reward_model first; give its run, such as reward:runs/NAME.")
     return RewardModelVerifier(part.model, name=str(spec))
