@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 ONE_THREAD := OMP_NUM_THREADS=1
 
-.PHONY: help setup demo test test-slow test-latest fuzz lint format types contracts docs claims bench clean
+.PHONY: help setup demo test test-slow test-real test-latest fuzz lint format types contracts docs claims bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,16 +22,19 @@ demo: setup ## teach a student on real images, and show that it worked
 	$(ONE_THREAD) $(BIN)/python examples/demo.py
 
 test: setup ## everything that takes seconds
-	$(ONE_THREAD) $(BIN)/pytest -n 2 -m "not slow and not gpu"
+	$(ONE_THREAD) $(BIN)/pytest -n 2 -m "not slow and not gpu and not real"
 
 test-slow: setup ## what takes minutes, and what needs a GPU where there is one
 	$(ONE_THREAD) $(BIN)/pytest -n 2 -m "slow or gpu" --timeout 1200
+
+test-real: setup ## what asks a real model, SmolLM2-135M-Instruct; DIDACT_REAL_MODEL names its file of GGUF
+	$(ONE_THREAD) $(BIN)/pytest -n 0 -m real --timeout 1200
 
 ROUNDS ?= 10
 
 fuzz: setup ## the property tests with new examples in each of ROUNDS=10 rounds
 	for round in $$(seq $(ROUNDS)); do $(ONE_THREAD) HYPOTHESIS_PROFILE=fuzz \
-	  $(BIN)/pytest -n 2 -m "not slow and not gpu" $$(grep -rl "import.* given" tests) || exit 1; done
+	  $(BIN)/pytest -n 2 -m "not slow and not gpu and not real" $$(grep -rl "import.* given" tests) || exit 1; done
 
 # torch stays as it is tested: a newer one may come for a GPU alone, with gigabytes that a CPU has no use for.
 test-latest: ## the tests with the newest version of every dependency, in an environment of their own
@@ -39,7 +42,7 @@ test-latest: ## the tests with the newest version of every dependency, in an env
 	.venv-latest/bin/python -m pip install --quiet --disable-pip-version-check $(shell grep '^torch==' constraints.txt)
 	.venv-latest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager \
 	  -e '.[all,dev]' $(shell grep '^torch==' constraints.txt)
-	$(ONE_THREAD) .venv-latest/bin/python -m pytest -n 2 -m "not slow and not gpu"
+	$(ONE_THREAD) .venv-latest/bin/python -m pytest -n 2 -m "not slow and not gpu and not real"
 
 lint: setup ## style
 	$(BIN)/ruff check

@@ -344,7 +344,7 @@ class Favours:
     [
         "noisy:0.3:warm:90%:decoder:1x32:32",
         "warm:20:decoder:1x32:32+warm:10:decoder:1x32:32",
-        Favours(build_causal("decoder:1x32:32").tokenizer.completion("7")[0]),
+        Favours(build_causal("decoder:1x32:32").tokenizer.encode("7")[0]),
     ],
     ids=["noisy", "committee", "object"],
 )

@@ -1,5 +1,6 @@
 """Language models and a tokenizer, made tiny on the spot."""
 
+import pytest
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
@@ -52,16 +53,29 @@ TEMPLATE = (
     "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no system here') }}{% endif %}"
     "<s>{{ m['role'][0] }}{{ m['content'] }}</s>{% endfor %}{% if add_generation_prompt %}<s>a{% endif %}"
 )
+ENDS = ("<|user|>", "<|assistant|>", "<|end|>")
+GEMMA = (
+    "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] | trim }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+"""Turns end with a token that is not the end of the sequence; words are trimmed."""
+TOOLS = (
+    "{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}"
+    "<|{{ 'user' if m['role'] == 'tool' else m['role'] }}|>{{ m['content'] }}"
+    "{% for c in m.get('tool_calls', []) %}({{ c['function']['name'] }}){% endfor %}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+"""Renders tools, and calls of them by their names."""
 
 
-def save_tokenizer(path, *, begins=True, template=None, **special):
-    """A byte-level tokenizer without merges: 3 special tokens and 256 bytes."""
+def save_tokenizer(path, *, begins=True, template=None, added=(), merges=(), **special):
+    """A byte-level tokenizer: 3 special tokens, 256 bytes, merged bytes, and further special tokens."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: i for i, token in enumerate([*SPECIAL, *alphabet])}
-    inner = Tokenizer(models.BPE(vocabulary, []))
+    vocabulary = {token: i for i, token in enumerate([*SPECIAL, *alphabet, *map("".join, merges), *added])}
+    inner = Tokenizer(models.BPE(vocabulary, list(merges)))
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
-    inner.add_special_tokens(SPECIAL)
+    inner.add_special_tokens([*SPECIAL, *added])
     if begins:
         inner.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     special = special or {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
@@ -83,4 +97,77 @@ def save_model(path, architecture="llama", *, tokenizer=True, dtype=torch.float3
     model.to(dtype).save_pretrained(path)
     if tokenizer:
         save_tokenizer(path)
+    return model
+
+
+GGUF_NAMES = {
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "model.layers": "blk",
+}
+"""What llama.cpp calls the parts of a Llama."""
+
+
+def save_gguf(path, *, template=None, quantised=False, added=(), layers=None, **changes):
+    """Write a tiny Llama with its tokenizer as a file of GGUF, as llama.cpp's converter does; the model."""
+    gguf = pytest.importorskip("gguf")
+    folder = path.parent / f"{path.stem}-whole"
+    model = save_model(folder, tokenizer=False, **changes)
+    save_tokenizer(folder, template=template, added=added, merges=[("h", "i")])
+    config, tokenizer = model.config, transformers.AutoTokenizer.from_pretrained(folder)
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_name("tiny")
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(layers or config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_rope_dimension_count(config.head_dim)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_vocab_size(config.vocab_size)
+    special = set(tokenizer.all_special_ids)
+    tokens = [tokenizer.convert_ids_to_tokens(i) or f"<unused{i}>" for i in range(config.vocab_size)]
+    # transformers adds it where it is missing.
+    tokens[-1] = "<|endoftext|>"
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("smollm")
+    writer.add_token_list(tokens)
+    kinds = gguf.TokenType
+    ends = {tokenizer.convert_tokens_to_ids(name) for name in added}
+    writer.add_token_types([kinds.CONTROL if i in special | ends else kinds.NORMAL for i in range(len(tokens))])
+    writer.add_token_merges(["h i"])
+    for role in ("bos", "eos", "pad"):
+        getattr(writer, f"add_{role}_token_id")(getattr(tokenizer, f"{role}_token_id"))
+    if template:
+        writer.add_chat_template(template)
+    for name, tensor in model.state_dict().items():
+        array = tensor.numpy()
+        if heads := {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}.get(
+            name.split(".")[-2]
+        ):
+            # The two halves of a rotary pair lie beside each other there.
+            array = array.reshape(heads, 2, -1, array.shape[1]).swapaxes(1, 2).reshape(array.shape)
+        for ours, theirs in GGUF_NAMES.items():
+            name = name.replace(ours, theirs)
+        if quantised and array.ndim == 2 and not array.shape[1] % 32:
+            kind = gguf.GGMLQuantizationType.Q8_0
+            writer.add_tensor(name, gguf.quants.quantize(array, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(name, array.copy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
     return model

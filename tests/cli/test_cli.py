@@ -115,7 +115,7 @@ NAMES = {
     },
     "worlds": worlds.names(),
     "monitors": list(health.kinds()),
-    "curricula": ["by_loss", "labelled_mix", "self_paced", "uniform"],
+    "curricula": ["by_loss", "labelled_mix", "self_paced", "uniform", "weighted"],
     "views": get_args(Strength),
 }
 """All that there is, found in another way than by what is tested here."""

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from didact.curricula import LabelledMix, Uniform
+from didact.curricula import LabelledMix, Uniform, Weighted
 from didact.errors import CheckpointError, ConfigError
 
 
@@ -34,10 +34,12 @@ def test_a_position_is_as_likely_at_the_start_as_any_other():
 def make(kind, seed):
     if kind == "uniform":
         return Uniform(23, seed)
+    if kind == "weighted":
+        return Weighted(torch.arange(23.0), seed)
     return LabelledMix(torch.arange(23) < 5, 0.4, seed)
 
 
-@pytest.mark.parametrize("kind", ["uniform", "mix"])
+@pytest.mark.parametrize("kind", ["uniform", "mix", "weighted"])
 @pytest.mark.parametrize("before", [0, 1, 3, 4, 11])
 def test_a_resumed_curriculum_goes_on_as_the_uninterrupted_one(kind, before):
     curriculum = make(kind, 3)
@@ -100,7 +102,7 @@ def test_no_examples_are_refused():
         Uniform(0)
 
 
-@pytest.mark.parametrize("kind", ["uniform", "mix"])
+@pytest.mark.parametrize("kind", ["uniform", "mix", "weighted"])
 def test_the_global_generator_is_left_alone(kind):
     before = torch.get_rng_state()
     curriculum = make(kind, 0)
@@ -108,3 +110,26 @@ def test_the_global_generator_is_left_alone(kind):
         curriculum.sample(5)
     curriculum.update(torch.tensor([0]), torch.tensor([1.0]))
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_examples_come_as_often_as_their_weights_say():
+    weights = torch.tensor([0.0, 1.0, 1.0, 6.0, 2.0])
+    curriculum = Weighted(weights, seed=5)
+    passes = torch.stack([curriculum.sample(5).bincount(minlength=5) for _ in range(600)])
+    share = weights / 2
+    assert bool((passes >= share.floor()).all() and (passes <= share.ceil()).all())
+    # The deviation of a mean of 600 draws of 0 or 1 is at most 0.0204.
+    assert (passes.double().mean(0) - share).abs().max() < 0.08
+    assert curriculum.sample(3).tolist() != curriculum.sample(3).tolist()
+
+
+def test_equal_weights_give_every_example_once_a_pass():
+    curriculum = Weighted(torch.full((37,), 0.3), seed=1)
+    for _ in range(50):
+        assert curriculum.sample(37).sort().values.tolist() == list(range(37))
+
+
+@pytest.mark.parametrize("weights", [[0.0, 0.0], [1.0, -1.0], [1.0, float("nan")]])
+def test_weights_that_are_none_are_refused(weights):
+    with pytest.raises(ConfigError, match="weights must be finite"):
+        Weighted(torch.tensor(weights))

@@ -397,6 +397,7 @@ def test_description(tmp_path):
         "tokenizer_vocabulary": 259,
         "head_vocabulary": VOCABULARY,
         "eos": 2,
+        "ends": [2],
         "pad": 0,
         "bos": 1,
         "chat_template": False,

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from didact.errors import ConfigError
-from didact.learners import ByteTokens, HubTokens, tokenizers
+from didact.learners import ByteTokens, HubTokens, chat_template
 from didact.learners.tokenizers import plain_chat
 from didact.sources.text import ByteTokenizer
 from didact.types import Question
@@ -22,7 +22,7 @@ def question(prompt="hi", messages=()):
 def test_bytes_have_the_ids_of_the_sources_tokenizer():
     tokens, other = ByteTokens(), ByteTokenizer(max_length=64)
     text = "naïve → 猫"
-    assert [tokens.bos, *tokens.completion(text)] == other([text])["input_ids"][0].tolist()
+    assert [tokens.bos, *tokens.completion(question(), text)] == other([text])["input_ids"][0].tolist()
     assert (tokens.pad, tokens.bos, tokens.eos, tokens.vocabulary) == (other.PAD, other.BOS, other.EOS, len(other))
 
 
@@ -49,7 +49,7 @@ def test_a_hub_tokenizer(tmp_path):
     ids = tokens.encode("hi  , you .")
     assert len(ids) == 11 and not {0, 1, 2} & set(ids)
     assert tokens.decode([1, *ids, 2, 0]) == "hi  , you ."
-    assert tokens.completion("hi") == [*tokens.encode("hi"), 2]
+    assert tokens.completion(question(), "hi") == [*tokens.encode("hi"), 2]
     assert tokens.prompt(question()) == [1, *tokens.encode("hi")]
     assert tokens.prompt(question("", MESSAGES)) == [1, *tokens.encode(plain_chat(MESSAGES))]
 
@@ -86,7 +86,7 @@ LOOP = "{% for i in range(99999) %}BODY{% endfor %}"
     ],
 )
 def test_a_chat_template_that_never_ends_is_stopped(tmp_path, monkeypatch, endless):
-    monkeypatch.setattr(tokenizers, "TEMPLATE_SECONDS", 0.3)
+    monkeypatch.setattr(chat_template, "TEMPLATE_SECONDS", 0.3)
     save_tokenizer(tmp_path, template=endless)
     before, began = sys.gettrace(), time.thread_time()
     with pytest.raises(ConfigError, match=r"messages of question 7: (it computes for more than 0\.3|maximum)"):

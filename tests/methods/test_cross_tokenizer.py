@@ -76,7 +76,7 @@ def test_both_have_the_same_pieces_of_the_same_bytes(text, merged):
     for mine, theirs in ((ByteTokens(), NumberTokens()), (merged, NumberTokens()), (merged, ByteTokens())):
         read = []
         for tokenizer, numbers in zip((mine, theirs), align_pieces(text, mine, theirs), strict=True):
-            ids = tokenizer.completion(text)
+            ids = tokenizer.completion(Question(id=0, prompt="", completion=text))
             assert len(numbers) == len(ids)
             assert numbers == sorted(numbers)
             assert set(numbers) == set(range(1, numbers[-1] + 1))
@@ -105,7 +105,7 @@ def test_number_tokens_join_two_digits_from_the_left():
     assert tokens.encode("a123") == [4 + ord("a"), 260 + 12, 4 + ord("3")]
     assert tokens.decode([1, *tokens.encode("x07é9\n"), 2, 400]) == "x07é9\n"
     assert tokens.prompt(Question(id=1, prompt="37")) == [1, 297]
-    assert tokens.completion("05") == [265, 2]
+    assert tokens.completion(Question(id=1, prompt="37", completion="05")) == [265, 2]
 
 
 def test_a_decoder_over_numbers_comes_back(tmp_path):
@@ -189,7 +189,7 @@ def test_whole_pieces_are_compared_by_the_chain_rule(merged):
             (learner, teacher), align_pieces(question.completion, learner.tokenizer, teacher.tokenizer), strict=True
         ):
             prompt = one.tokenizer.prompt(question)
-            ids = [*prompt, *one.tokenizer.completion(question.completion)]
+            ids = [*prompt, *one.tokenizer.completion(question)]
             places = {n: [len(prompt) + i for i, m in enumerate(numbers) if m == n] for n in set(numbers)}
             both.append({n: log_prob(one, ids, at[0], at[-1] + 1) for n, at in places.items()})
         for number, mine in both[0].items():
@@ -274,10 +274,10 @@ class Lower(ByteTokens):
 
 
 class Spaced(ByteTokens):
-    def completion(self, text):
-        return [*self.encode(" " + text), self.eos]
+    def completion(self, question, text=None):
+        return [*self.encode(" " + (text or question.completion)), self.eos]
 
-    def decode(self, ids):
+    def decode(self, ids, special=False):
         read = super().decode(ids)
         return read if 1 in ids else read.removeprefix(" ")
 

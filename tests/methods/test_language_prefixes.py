@@ -53,7 +53,7 @@ class Scripted(Writer):
         asked = [tokenizer.decode(prompt) for prompt in prompts]
         self.heard.append((turn, samples, asked))
         texts = [said(prompt, sample) for prompt in asked for sample in range(samples)]
-        answers = [tokenizer.completion(text) for text in texts]
+        answers = [[*tokenizer.encode(text), tokenizer.eos] for text in texts]
         lengths = torch.tensor([len(answer) for answer in answers])
         tokens = torch.nn.utils.rnn.pad_sequence([torch.tensor(answer) for answer in answers], batch_first=True)
         starts = [prompt for prompt in prompts for _ in range(samples)]

@@ -56,7 +56,7 @@ def test_failed_questions_wait_until_enough_are_there():
     for row in shown.nonzero()[:, 0].tolist():
         question = questions(12).items[int(third["id"][row])]
         written = third["input_ids"][row][third["completion_mask"][row]].tolist()
-        assert written == tokens.completion(question.completion)
+        assert written == tokens.completion(question)
         read = third["input_ids"][row][third["attention_mask"][row] > 0].tolist()
         assert read == tokens.prompt(question) + written
     assert third["advantage"][shown].abs().sum() == 0
@@ -132,6 +132,6 @@ def test_an_answer_that_the_learner_cannot_read_as_a_whole_is_left_out():
         for q in questions(12).items
     )
     method = made(learner, Questions(items=items), demonstrations=9)
-    assert len(learner.tokenizer.prompt(items[1]) + learner.tokenizer.completion("1" * 6)) == 12
+    assert len(learner.tokenizer.prompt(items[1]) + learner.tokenizer.completion(items[1])) == 12
     collected(method, [1, 2])
     assert method.failed.ids == [1]

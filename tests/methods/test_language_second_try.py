@@ -307,7 +307,7 @@ def test_a_round_without_a_lesson_moves_nothing(asked, answer):
 def test_what_the_learner_cannot_read_as_a_whole_is_no_lesson():
     learner = build_causal("decoder:1x16:8")
     assert full_rewards(make_writer(learner), ASKED[1:4], ["22", "222", "12"]) == {0: 1.0}
-    assert len(learner.tokenizer.prompt(ASKED[1]) + learner.tokenizer.completion("22")) == 8
+    assert len(learner.tokenizer.prompt(ASKED[1]) + learner.tokenizer.completion(ASKED[1], "22")) == 8
 
 
 # ---- the world

@@ -84,7 +84,7 @@ def place(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def language_place(tmp_path, monkeypatch):
+def language_place(tmp_path, monkeypatch, request):
     """A folder in which whatever the examples name is there, for questions."""
     monkeypatch.chdir(tmp_path)
     nets = types.ModuleType("nets")
@@ -92,6 +92,8 @@ def language_place(tmp_path, monkeypatch):
     for name in ("my_package.nets", "my_package.teachers"):
         monkeypatch.setitem(sys.modules, name, nets)
     tiny_language.save_model(tmp_path / "EleutherAI" / "pythia-14m")
+    if request.node.callspec.params.get("name") == "gguf":
+        tiny_language.save_gguf(tmp_path / "SmolLM2-135M-Instruct.gguf")
     (tmp_path / "runs" / "NAME").mkdir(parents=True)
     (tmp_path / "runs" / "NAME" / "metrics.jsonl").touch()
     save_causal(build_causal("decoder:1x32"), tmp_path / "runs" / "NAME" / "student")

@@ -7,6 +7,7 @@ import torch
 from scipy import stats
 
 from didact.errors import ConfigError, DataError
+from didact.learners import ByteTokens
 from didact.parts.models import build_causal
 from didact.rollouts import Sampler, Sampling
 from didact.rollouts.cached import CachedBackend
@@ -239,6 +240,41 @@ def test_stop_strings_end_a_completion():
     assert wanted != free
     assert found.finished.tolist() == [row[-1] == 2 or any(text in decode(row) for text in stop) for row in wanted]
     assert found.texts == tuple(map(decode, wanted))
+
+
+class Named(ByteTokens):
+    """Has several ends, of which one has a name in texts, and another token with a name."""
+
+    def __init__(self, ends, name):
+        self.ends, self.name = frozenset({2, *ends}), name
+
+    def decode(self, ids, *, special=False):
+        return "".join(f"<{i}>" if special and i == self.name else chr(i) for i in ids if special or i != self.name)
+
+
+def test_a_completion_ends_at_the_first_of_all_ends_and_says_what_is_before():
+    model = learner()
+    free = rows(Sampler(model, GREEDY).sample(PROMPTS, IDS))
+    model.tokenizer = Named([free[2][5], free[5][11]], free[2][5])
+    found = Sampler(model, dataclasses.replace(GREEDY, slots=4)).sample(PROMPTS, IDS)
+    ends = [next((n for n, i in enumerate(row) if i in model.tokenizer.ends), None) for row in free]
+    assert rows(found) == [row if end is None else row[: end + 1] for row, end in zip(free, ends, strict=True)]
+    assert found.finished.tolist() == [end is not None for end in ends]
+    assert 1 < sum(found.finished.tolist()) < len(free)
+    said = [row if end is None else row[:end] for row, end in zip(free, ends, strict=True)]
+    assert found.texts == tuple(model.tokenizer.decode(row) for row in said)
+
+
+def test_stop_strings_may_be_special_tokens_which_the_text_leaves_out():
+    model = learner()
+    free = rows(Sampler(model, GREEDY).sample(PROMPTS, IDS))
+    named = free[2][5]
+    model.tokenizer = Named([], named)
+    found = Sampler(model, dataclasses.replace(GREEDY, stop=(f"<{named}>",))).sample(PROMPTS, IDS)
+    wanted = [row[: row.index(named) + 1] if named in row else row for row in free]
+    assert rows(found) == wanted
+    assert wanted != free
+    assert found.texts == tuple("".join(chr(i) for i in row if i not in (2, named)) for row in wanted)
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ class Letters:
     def prompt(self, question):
         return [BOS, *map(ord, question.prompt)]
 
-    def completion(self, text):
-        return [*map(ord, text), EOS]
+    def completion(self, question, text=None):
+        return [*map(ord, question.completion if text is None else text), EOS]
 
 
 def made(*sizes):
@@ -35,7 +35,7 @@ sizes = st.lists(st.tuples(st.integers(0, 6), st.integers(1, 7)), min_size=1, ma
 
 
 def expected(question, field="completion"):
-    prompt, answer = Letters().prompt(question), Letters().completion(getattr(question, field))
+    prompt, answer = Letters().prompt(question), Letters().completion(question, getattr(question, field))
     return prompt + answer, [False] * len(prompt) + [True] * len(answer)
 
 

@@ -1,10 +1,12 @@
 """Chat with a language model in the terminal."""
 
+import dataclasses
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from didact.documents import Document, Values
 from didact.errors import DataError
 from didact.types import Question
 
@@ -19,7 +21,8 @@ def chat(model: str, *, temperature: float, max_new_tokens: int, seed: int = 0) 
     """Answer each line of the input until its end or `/quit`.
 
     A model with a chat template reads the whole conversation, without its oldest turns once it exceeds the context, and
-    `/new` starts a new one. A model without a chat template reads each line alone.
+    `/new` starts a new one. A model without a chat template reads each line alone. The chat template of a run's student
+    gets the arguments of the run.
 
     Args:
         model: the directory of a run or of a model, or `hf:NAME`.
@@ -40,15 +43,17 @@ def chat(model: str, *, temperature: float, max_new_tokens: int, seed: int = 0) 
     interactive = sys.stdin.isatty()
     if interactive:
         sys.stdout.write(f"Chat with {model}. /quit ends, /new starts a new conversation.\n")
-    messages: list[dict[str, str]] = []
+    template = _template_arguments(Path(model))
+    messages: list[Document] = []
     for turn, line in enumerate(_lines(interactive)):
         if line == "/new":
             messages = []
             continue
         messages = [*messages, {"role": "user", "content": line}] if learner.tokenizer.chat_template else []
-        while len(messages) > 2 and _length(learner, messages) + max_new_tokens > learner.context:
+        question = Question(id=turn, prompt=line, messages=tuple(messages), template=template)
+        while len(messages) > 2 and len(learner.tokenizer.prompt(question)) + max_new_tokens > learner.context:
             messages = messages[2:]
-        question = Question(id=turn, prompt=line, messages=tuple(messages))
+            question = dataclasses.replace(question, messages=tuple(messages))
         answer = _answer(sampler, learner, question, turn)
         messages = [*messages, {"role": "assistant", "content": answer}] if messages else []
         sys.stdout.write(answer + "\n")
@@ -59,8 +64,15 @@ def _answer(sampler: "Sampler", learner: "CausalLearner", question: Question, tu
     return sampler.sample([learner.tokenizer.prompt(question)], [question.id], visit=turn).texts[0]
 
 
-def _length(learner: "CausalLearner", messages: list[dict[str, str]]) -> int:
-    return len(learner.tokenizer.prompt(Question(id=0, prompt="", messages=tuple(messages))))
+def _template_arguments(directory: Path) -> Values:
+    """The chat template arguments of a run; none for other models."""
+    from didact.experiment.records import read_config
+
+    if not (directory / "metrics.jsonl").is_file():
+        return {}
+    data = read_config(directory)["config"].get("data")
+    found = data.get("chat_template_kwargs") if isinstance(data, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _lines(interactive: bool) -> Iterator[str]:

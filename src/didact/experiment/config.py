@@ -9,7 +9,7 @@ from typing import Literal
 from didact import health
 from didact.documents import Document, Values
 from didact.errors import ConfigError, check_range, nearest
-from didact.experiment.reading import ALIASES, parse_table, resolve_aliases
+from didact.experiment.reading import ALIASES, parse_table, parse_values, resolve_aliases
 from didact.loop import Budget, LoopConfig, OptimizerConfig
 from didact.options import convert
 from didact.rollouts import Sampling
@@ -18,6 +18,8 @@ from didact.sources import BatchConfig, DataConfig, SplitConfig
 SHORTHANDS = ("steps", "epochs", "seconds")
 """The axes of a budget that can be given like fields: `steps = 500`."""
 DEFAULT_STEPS = 1000
+_WORDED = {"sampling": parse_table, "columns": parse_table, "chat_template_kwargs": parse_values}
+"""How the fields that are tables are read from words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +181,7 @@ def make_config(values: Values) -> RunConfig:
     for flag, (table, name) in PLACES.items():
         if flag in flat and flag != "budget":
             hint = typing.get_type_hints(TABLES.get(table, RunConfig))[name]
-            value = parse_table(flag, flat[flag]) if hint is Sampling or flag == "columns" else flat[flag]
+            value = _WORDED.get(flag, lambda _flag, value: value)(flag, flat[flag])
             listed = LISTED.get(flag, "")
             given[table][name] = _sampling(value) if hint is Sampling else convert(flag, value, hint, listed=listed)
     if budget := _budget(flat):

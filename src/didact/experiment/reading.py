@@ -71,6 +71,24 @@ def parse_table(name: str, words: object) -> Any:
     return {key.strip().replace("-", "_"): value.strip() for key, _, value in pairs}
 
 
+def parse_values(name: str, words: object) -> Any:
+    """Read `enable_thinking=false,depth=3` into a table of JSON's values, words where they are none.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    if not isinstance(words, str):
+        return words
+    return {key: _value(value) for key, value in parse_table(name, words).items()}
+
+
+def _value(words: str) -> object:
+    try:
+        return parse_json(words)
+    except ValueError:
+        return words
+
+
 def parse_budget(words: str) -> dict[str, str]:
     """Read `steps=500,seconds=60` (or `500`, which is steps) into a table.
 

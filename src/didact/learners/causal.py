@@ -17,7 +17,9 @@ from didact.learners.tokenizers import ByteTokens, HubTokens, NumberTokens, Toke
 from didact.types import Batch, Head, TokenOutput
 from didact.types.frozen import mark_frozen
 
-_FACTS = "didact.json"
+GGUF = ".gguf"
+"""How the name of a file of GGUF ends."""
+_FACTS, _GENERATION = "didact.json", "generation_config.json"
 _OWN_TOKENS = {"bytes": ByteTokens, "numbers": NumberTokens}
 """Tokenizers that transformers does not have, by their name in `didact.json`."""
 
@@ -139,8 +141,9 @@ def load_causal(name: str, dtype: torch.dtype = torch.float32) -> CausalLearner:
     """Load a causal language model as it is.
 
     Args:
-        name: a directory, or a name on the Hugging Face hub. A directory that `save_causal` wrote from a decoder
-            becomes a `Decoder` again, and a Llama that `Llama` computes just as transformers does, a `HubLlama`.
+        name: a directory, a name on the Hugging Face hub, or a file of GGUF, whose weights are dequantised. A directory
+            that `save_causal` wrote from a decoder becomes a `Decoder` again, and a Llama that `Llama` computes just as
+            transformers does, a `HubLlama`.
         dtype: of the weights.
 
     Returns:
@@ -148,39 +151,56 @@ def load_causal(name: str, dtype: torch.dtype = torch.float32) -> CausalLearner:
 
     Raises:
         ConfigError: a model that can't be used; the message says why.
-        MissingExtraError: transformers is needed and not installed.
+        MissingExtraError: transformers or gguf is needed and not installed.
     """
     if _facts(name).get("model") == "decoder":
         with foreign.check_model(name):
             foreign.check_weights(name)
             module: nn.Module = load_decoder(Path(name), dtype).eval()
-    else:
-        loaded = hub_causal.load_model(name, dtype)
-        module = HubLlama.convert(loaded) or loaded
-    return CausalLearner(module, _tokenizer(name), config=f"hf:{name}")
+        return CausalLearner(module, _tokenizer(name, ()), config=f"hf:{name}")
+    loaded, tokenizer = _of_hub(name, dtype)
+    return CausalLearner(HubLlama.convert(loaded) or loaded, tokenizer, config=_spec(name))
 
 
 def load_with_adapters(name: str, rank: int, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> CausalLearner:
     """Load a causal language model, and add adapters; only these are trained and stored in checkpoints.
 
     Args:
-        name: a directory, or a name on the Hugging Face hub.
+        name: a directory, a name on the Hugging Face hub, or a file of GGUF.
         rank: of the adapters, at least 1.
         seed: the only source of the adapters' first weights.
         dtype: of the weights.
 
     Raises:
         ConfigError: a model that can't be used; the message says why.
-        MissingExtraError: transformers or peft is needed and not installed.
+        MissingExtraError: transformers, gguf or peft is needed and not installed.
     """
-    model = hub_causal.add_adapters(hub_causal.load_model(name, dtype), rank, seed=seed)
+    loaded, tokenizer = _of_hub(name, dtype)
+    model = hub_causal.add_adapters(loaded, rank, seed=seed)
     mark_frozen(model)
-    return CausalLearner(model, _tokenizer(name), config=f"lora:{rank}:hf:{name}")
+    return CausalLearner(model, tokenizer, config=f"lora:{rank}:{_spec(name)}")
 
 
-def _tokenizer(name: str) -> Tokens:
+def _of_hub(name: str, dtype: torch.dtype) -> tuple[nn.Module, Tokens]:
+    """A model of transformers with its tokenizer, which ends answers where the model's settings do, too."""
+    if not _is_gguf(name):
+        loaded = hub_causal.load_model(name, dtype)
+        return loaded, _tokenizer(name, hub_causal.generation_ends(loaded))
+    loaded = hub_causal.load_gguf(Path(name), dtype)
+    return loaded, HubTokens(name, ends=hub_causal.generation_ends(loaded))
+
+
+def _is_gguf(name: str) -> bool:
+    return name.endswith(GGUF) and Path(name).is_file()
+
+
+def _spec(name: str) -> str:
+    return f"{'gguf' if _is_gguf(name) else 'hf'}:{name}"
+
+
+def _tokenizer(name: str, ends: tuple[int, ...]) -> Tokens:
     own = _OWN_TOKENS.get(str(_facts(name).get("tokenizer", "")))
-    return HubTokens(name) if own is None else own()
+    return HubTokens(name, ends=ends) if own is None else own()
 
 
 def _facts(name: str) -> Document:
@@ -226,8 +246,20 @@ def _write(learner: CausalLearner, directory: Path) -> None:
         tokenizer.save(directory)
     else:
         facts["tokenizer"] = next(word for word, kind in _OWN_TOKENS.items() if type(tokenizer) is kind)
+    _note_ends(tokenizer, directory)
     if facts:
         (directory / _FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def _note_ends(tokenizer: Tokens, directory: Path) -> None:
+    """Have `generate` end where didact does: at any of the tokenizer's ends."""
+    path = directory / _GENERATION
+    settings = foreign.read_json(path) if path.is_file() else {}
+    noted = settings.get("eos_token_id", tokenizer.eos)
+    if {*(noted if isinstance(noted, list) else [noted])} != tokenizer.ends:
+        ends = [tokenizer.eos, *sorted(tokenizer.ends - {tokenizer.eos})]
+        settings["eos_token_id"] = ends[0] if len(ends) == 1 else ends
+        path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 def check_length(learner: CausalLearner, tokens: int, *, new: int = 0, what: str = "The longest prompt") -> None:
@@ -255,8 +287,9 @@ def describe_causal(learner: CausalLearner) -> Document:
 
     Returns:
         `architecture`, the numbers of `parameters` and of those that are `trained`, `bytes` of the weights, `dtype`,
-        `context`, `tokenizer_vocabulary` and `head_vocabulary`, the ids `eos`, `pad` and `bos` (or None),
-        `chat_template` (bool), `scale` and `softcap` (or None) of the scores, and whether the head has a `bias`.
+        `context`, `tokenizer_vocabulary` and `head_vocabulary`, the ids `eos`, `pad` and `bos` (or None), `ends` (the
+        ids that end a completion), `chat_template` (bool), `scale` and `softcap` (or None) of the scores, and whether
+        the head has a `bias`.
     """
     parameters, tokenizer, head = list(learner.module.parameters()), learner.tokenizer, learner.head
     return {
@@ -269,6 +302,7 @@ def describe_causal(learner: CausalLearner) -> Document:
         "tokenizer_vocabulary": tokenizer.vocabulary,
         "head_vocabulary": head.vocabulary,
         "eos": tokenizer.eos,
+        "ends": sorted(tokenizer.ends),
         "pad": tokenizer.pad,
         "bos": tokenizer.bos,
         "chat_template": tokenizer.chat_template,

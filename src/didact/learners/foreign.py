@@ -14,7 +14,7 @@ from typing import Any
 
 from didact import files, trusting
 from didact.documents import MEBIBYTE, Document, read_object
-from didact.errors import ConfigError
+from didact.errors import ConfigError, MissingExtraError
 
 GIBIBYTE = 1 << 30
 LARGEST = {"tokenizer.json": 512, "vocab.json": 512, "model.safetensors.index.json": 64, "chat_template.jinja": 1}
@@ -46,6 +46,38 @@ def check_model(name: str) -> Iterator[None]:
     _check_config(path)
     with offline():
         yield
+
+
+@contextlib.contextmanager
+def gguf_file(path: Path) -> Iterator[Document]:
+    """Look at a file of GGUF before it is opened, and keep what opens it from the network.
+
+    Args:
+        path: the file.
+
+    Yields:
+        The arguments by which `from_pretrained` finds it.
+
+    Raises:
+        ConfigError: it is none, or speaks of more layers than it has tensors.
+        MissingExtraError: gguf is not installed.
+    """
+    try:
+        import gguf
+    except ImportError as error:
+        raise MissingExtraError("gguf", "gguf", f"Reading {path.name}") from error
+    try:
+        header = gguf.GGUFReader(path)
+    except Exception as error:  # whatever a broken file makes of a reader that trusts it
+        raise ConfigError(f"{str(path)!r} is no readable file of GGUF: {error}. Convert the model again.") from error
+    for name, field in header.fields.items():
+        layers = int(field.parts[field.data[0]][0]) if name.endswith(".block_count") else 0
+        if not 0 <= layers <= len(header.tensors):
+            raise ConfigError(
+                f"{path} gives {name} as {layers}, but holds {len(header.tensors)} tensors. Convert the model again."
+            )
+    with offline():
+        yield {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Hugging Face causal language models: loading them, their states and head, packing, low-rank adapters, saving."""
 
 import contextlib
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,38 @@ def load_model(name: str, dtype: torch.dtype) -> Any:
             "language model that save_pretrained wrote."
         )
     return model
+
+
+def load_gguf(path: Path, dtype: torch.dtype) -> Any:
+    """Load a causal language model from a file of GGUF, which holds tensors, and nothing that is run.
+
+    Args:
+        path: the file.
+        dtype: of the weights, which are dequantised.
+
+    Returns:
+        A plain model of its class in evaluation mode, on the CPU, as if it had come from safetensors.
+
+    Raises:
+        ConfigError: there is none, or it is of a kind that transformers can't read.
+        MissingExtraError: transformers or gguf is not installed.
+    """
+    with explain_errors(str(path), "causal language model"), _quiet(), foreign.gguf_file(path) as place:
+        read = _transformers().AutoModelForCausalLM.from_pretrained(**place, trust_remote_code=False)
+    # What was dequantised refuses to be cast or saved as what it is.
+    config = copy.deepcopy(read.config)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    plain = type(read)(config).to(dtype)
+    plain.load_state_dict({name: tensor.to(dtype) for name, tensor in read.state_dict().items()})
+    plain.generation_config = read.generation_config
+    return plain.eval()
+
+
+def generation_ends(model: Any) -> tuple[int, ...]:
+    """The ids at which a model's `generation_config` ends what it writes."""
+    found = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    return tuple(found) if isinstance(found, list | tuple) else () if found is None else (int(found),)
 
 
 def context_of(model: Any) -> int:

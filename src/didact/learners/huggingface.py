@@ -309,6 +309,21 @@ def _processor(name: str) -> Document:
         return foreign.read_json(Path(transformers.utils.cached_file(name, "preprocessor_config.json")))
 
 
+def load_tokenizer(name: str) -> Any:
+    """A tokenizer of transformers, from a directory, from the hub, or from a file of GGUF.
+
+    Raises:
+        ConfigError: there is none; the message says why.
+        MissingExtraError: a package is not installed.
+    """
+    auto, path = _transformers().AutoTokenizer, Path(name)
+    if path.suffix == ".gguf" and path.is_file():
+        with explain_errors(name, "tokenizer"), _quiet(), foreign.gguf_file(path) as place:
+            return auto.from_pretrained(**place, trust_remote_code=False)
+    with _explained(name, "tokenizer"), _quiet():
+        return auto.from_pretrained(name, trust_remote_code=False)
+
+
 def _transformers() -> Any:
     try:
         import transformers

@@ -1,23 +1,16 @@
 """Text to token ids and back, for causal language models: bytes, pairs of digits, or a Hugging Face tokenizer."""
 
-import contextlib
 import itertools
 import re
-import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from didact.documents import Document, Values
 from didact.errors import ConfigError
+from didact.learners.chat_template import ChatTemplate
 from didact.types import Question
 
-if TYPE_CHECKING:
-    from _typeshed import TraceFunction
-
-TEMPLATE_SECONDS = 10.0
-"""How long a chat template may compute for a conversation."""
 _NUMBERS = re.compile(rb"[0-9]{2}|.", re.DOTALL)
 
 
@@ -25,7 +18,9 @@ class Tokens(Protocol):
     """A tokenizer, as a causal language model has one."""
 
     eos: int
-    """The id that ends a sequence."""
+    """The id that ends a sequence, and an answer to a plain prompt."""
+    ends: frozenset[int]
+    """The ids that end an assistant's turn, `eos` among them; a completion is over at the first of any."""
     pad: int
     """The id of padding; may be `eos`, since masks mark padding."""
     bos: int | None
@@ -39,8 +34,8 @@ class Tokens(Protocol):
         """The ids of a text, without special tokens around it."""
         ...
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of some ids, special tokens left out."""
+    def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
+        """The text of some ids, with the names of special tokens where they are asked for."""
         ...
 
     def spans(self, text: str) -> list[tuple[int, int]]:
@@ -51,8 +46,17 @@ class Tokens(Protocol):
         """The ids of a prompt: `bos` and the prompt, or its conversation with the generation prompt."""
         ...
 
-    def completion(self, text: str) -> list[int]:
-        """The ids of a whole completion: the text, and `eos`."""
+    def completion(self, question: Question, text: str | None = None) -> list[int]:
+        """The ids of a whole completion, with the token that ends it.
+
+        Args:
+            question: the prompt.
+            text: the completion; by default the question's own, with its `reply`.
+        """
+        ...
+
+    def turns(self, question: Question) -> tuple[list[int], list[bool]]:
+        """The ids of prompt and completion, and for each whether it is the assistant's, in any turn."""
         ...
 
 
@@ -65,6 +69,7 @@ class ByteTokens:
     pad: int = 0
     bos: int | None = 1
     eos: int = 2
+    ends: frozenset[int] = frozenset({2})
     vocabulary: int = 260
     chat_template: bool = False
 
@@ -72,7 +77,7 @@ class ByteTokens:
         """The ids of a text; what UTF-8 can't hold becomes a question mark."""
         return [4 + byte for byte in text.encode(errors="replace")]
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
         """The text of some ids; ids that are not bytes are left out, and invalid UTF-8 becomes U+FFFD."""
         return bytes(i - 4 for i in ids if 4 <= i < self.vocabulary).decode(errors="replace")
 
@@ -84,9 +89,17 @@ class ByteTokens:
         """The ids of `bos`, then of the prompt or the conversation."""
         return [1, *self.encode(plain_chat(question.messages) if question.messages else question.prompt)]
 
-    def completion(self, text: str) -> list[int]:
+    def completion(self, question: Question, text: str | None = None) -> list[int]:
         """The ids of a whole completion, with `eos` at its end."""
-        return [*self.encode(text), self.eos]
+        return [*self.encode(_own(question) if text is None else text), self.eos]
+
+    def turns(self, question: Question) -> tuple[list[int], list[bool]]:
+        """The ids of prompt and completion, and for each whether it is the assistant's.
+
+        Raises:
+            ConfigError: the conversation has several turns of the assistant, without end-of-turn tokens.
+        """
+        return _last_turn(self, question)
 
 
 class NumberTokens(ByteTokens):
@@ -102,7 +115,7 @@ class NumberTokens(ByteTokens):
         whole = text.encode(errors="replace")
         return [260 + int(part) if len(part) == 2 else 4 + part[0] for part in _NUMBERS.findall(whole)]
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
         """The text of some ids; unused ids are left out, and invalid UTF-8 becomes U+FFFD."""
         parts = (b"%02d" % (i - 260) if i >= 260 else bytes([i - 4]) for i in ids if 4 <= i < self.vocabulary)
         return b"".join(parts).decode(errors="replace")
@@ -117,19 +130,18 @@ class HubTokens:
     """A Hugging Face tokenizer; no code that comes with it is run.
 
     Args:
-        name: directory or hub name.
+        name: directory, hub name, or a file of GGUF.
+        ends: further ids that end a turn, as a model's `generation_config` has them.
 
     Raises:
         ConfigError: there is no tokenizer, or it has no token that ends a sequence.
-        MissingExtraError: transformers is not installed.
+        MissingExtraError: transformers is not installed, or gguf, which such a file needs.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, ends: Iterable[int] = ()) -> None:
         from didact.learners import huggingface
 
-        transformers = huggingface._transformers()
-        with huggingface._explained(name, "tokenizer"), huggingface._quiet():
-            self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        self.tokenizer: Any = huggingface.load_tokenizer(name)
         if self.tokenizer.eos_token_id is None:
             raise ConfigError(
                 f"The tokenizer of {name!r} has no end-of-sequence token, so that no completion would ever end; set "
@@ -140,7 +152,10 @@ class HubTokens:
         pad = self.tokenizer.pad_token_id
         self.pad = self.eos if pad is None else int(pad)
         self.vocabulary = len(self.tokenizer)
-        self.chat_template = self.tokenizer.chat_template is not None
+        self.template = None if self.tokenizer.chat_template is None else ChatTemplate(self.tokenizer, name)
+        self.chat_template = self.template is not None
+        closing = None if self.template is None else self.template.end
+        self.ends: frozenset[int] = frozenset({self.eos, *ends, *([] if closing is None else [closing])})
         self.bos = self._wanted_bos()
 
     def _wanted_bos(self) -> int | None:
@@ -152,9 +167,9 @@ class HubTokens:
         """The ids of a text, without additions; a special token that is spelled out in it becomes that token."""
         return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of some ids, special tokens left out, spaces as they are."""
-        return self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
+        """The text of some ids, spaces as they are, with the names of special tokens where they are asked for."""
+        return self.tokenizer.decode(list(ids), skip_special_tokens=not special, clean_up_tokenization_spaces=False)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """The span of each token in the bytes of the text's UTF-8; spans of tokens that share a character overlap.
@@ -174,62 +189,71 @@ class HubTokens:
     def prompt(self, question: Question) -> list[int]:
         """The ids of a prompt: `bos` where the model has one and the prompt, or the conversation in the chat template.
 
+        An empty prompt, as a text has, that no `bos` begins, begins with `eos`: so texts follow each other.
+
         Raises:
             ConfigError: the chat template refuses the conversation.
         """
-        if question.messages and self.chat_template:
-            return self.encode(self._rendered(question))
+        if question.messages and self.template is not None:
+            return self.template.prompt(question)
         text = plain_chat(question.messages) if question.messages else question.prompt
-        return [*([] if self.bos is None else [self.bos]), *self.encode(text)]
+        ids = [*([] if self.bos is None else [self.bos]), *self.encode(text)]
+        return ids if ids or text else [self.eos]
 
-    def _rendered(self, question: Question) -> str:
-        messages = [dict(message) for message in question.messages]
-        try:
-            with _limited():
-                return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        except Exception as error:
-            raise ConfigError(
-                f"The chat template of {self.name!r} refuses the messages of question {question.id}: {error}. Give "
-                "roles that it knows, or a prompt in the place of messages."
-            ) from error
+    def completion(self, question: Question, text: str | None = None) -> list[int]:
+        """The ids of a whole answer, with what ends it: in a conversation as the chat template renders both.
 
-    def completion(self, text: str) -> list[int]:
-        """The ids of a whole completion, with `eos` at its end."""
-        return [*self.encode(text), self.eos]
+        Raises:
+            ConfigError: the chat template renders the conversation with its completion differently from the prompt.
+        """
+        if question.messages and self.template is not None:
+            return self.template.completion(question, answer_message(question, text))
+        return [*self.encode(_own(question) if text is None else text), self.eos]
+
+    def turns(self, question: Question) -> tuple[list[int], list[bool]]:
+        """The ids of prompt and completion, and for each whether it is the assistant's, in any turn.
+
+        Raises:
+            ConfigError: the chat template renders a turn differently once others follow; or there is no template, and
+                several turns of the assistant, without end-of-turn tokens.
+        """
+        if question.messages and self.template is not None:
+            return self.template.turns(question, answer_message(question))
+        return _last_turn(self, question)
 
     def save(self, directory: str | Path) -> None:
         """Save its files for `AutoTokenizer.from_pretrained`."""
         self.tokenizer.save_pretrained(directory)
 
 
-@contextlib.contextmanager
-def _limited() -> Iterator[None]:
-    """Stop a chat template that computes for long: jinja's sandbox bounds a loop, but not the loops within it.
-
-    Each line of the template's own code is traced, in this thread alone; time in which it waits does not count.
-    """
-    end = time.thread_time() + TEMPLATE_SECONDS
-
-    def line(_frame: FrameType, _event: str, _given: object) -> "TraceFunction":
-        if time.thread_time() > end:
-            raise TimeoutError(f"it computes for more than {TEMPLATE_SECONDS:g} seconds")
-        return line
-
-    def call(frame: FrameType, _event: str, _given: object) -> "TraceFunction | None":
-        return line if frame.f_code.co_filename == "<template>" else None
-
-    before = sys.gettrace()
-    sys.settrace(call)
-    try:
-        yield
-    finally:
-        sys.settrace(before)
+def answer_message(question: Question, text: str | None = None) -> Document:
+    """An answer as an assistant's message: some text, or by default the question's own answer, with its `reply`."""
+    return (
+        {"role": "assistant", "content": _own(question), **question.reply}
+        if text is None
+        else {"role": "assistant", "content": text}
+    )
 
 
-def plain_chat(messages: Sequence[Mapping[str, str]]) -> str:
+def _own(question: Question) -> str:
+    return question.completion or ""
+
+
+def _last_turn(tokenizer: Tokens, question: Question) -> tuple[list[int], list[bool]]:
+    """Prompt and completion of a question that the assistant answers once."""
+    if any(message["role"] == "assistant" for message in question.messages):
+        raise ConfigError(
+            "turns is 'all', but the model has no chat template, so that nothing would tell it where an earlier turn "
+            "ends; learn the last turn alone, or give a model with a template."
+        )
+    prompt, answer = tokenizer.prompt(question), tokenizer.completion(question)
+    return [*prompt, *answer], [False] * len(prompt) + [True] * len(answer)
+
+
+def plain_chat(messages: Sequence[Values]) -> str:
     """A conversation as text, for a model without a chat template: a line `role: content` a message, then `assistant:`.
 
     Args:
         messages: each with `role` and `content`.
     """
-    return "".join(f"{message['role']}: {message['content']}\n" for message in messages) + "assistant:"
+    return "".join(f"{message['role']}: {message.get('content') or ''}\n" for message in messages) + "assistant:"

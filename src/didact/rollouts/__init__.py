@@ -9,7 +9,7 @@ from didact.rollouts.guidance import (
     mask_answers,
     teacher_completions,
 )
-from didact.rollouts.layout import Rollouts, append_off_policy, concat, pad_rows, replace_rollouts
+from didact.rollouts.layout import Rollouts, answer_rows, append_off_policy, concat, pad_rows, replace_rollouts
 from didact.rollouts.prefixes import Chains, continue_prefixes, join_steps, reveal_answer, split_steps, write_chains
 from didact.rollouts.rated import RatedPairs
 from didact.rollouts.rationales import check_fits, prefix_prompt, rationales_of
@@ -35,6 +35,7 @@ __all__ = [
     "Writer",
     "accepted_completions",
     "answer_rewards",
+    "answer_rows",
     "append_off_policy",
     "check_fits",
     "completion_of",

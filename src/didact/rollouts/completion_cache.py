@@ -8,7 +8,7 @@ from torch import Tensor
 
 from didact.documents import State
 from didact.errors import DataError
-from didact.rollouts.layout import pad_rows
+from didact.rollouts.layout import answer_rows
 from didact.rollouts.rated import check_completions
 from didact.rollouts.writer import Writer
 from didact.types import Batch, Question, Questions
@@ -41,13 +41,8 @@ class CompletionCache:
                 self.answers.setdefault(int(question), []).append(ids[mask].tolist())
         tokenizer = writer.learner.tokenizer
         kept = [(question, answer) for question in questions for answer in self.answers[question.id]]
-        tokens = [torch.tensor(answer) for _, answer in kept]
-        rows = pad_rows(
-            [tokenizer.prompt(question) for question, _ in kept],
-            torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True),
-            torch.tensor(list(map(len, tokens))),
-            pad=tokenizer.pad,
-        )
+        prompts, answers = [tokenizer.prompt(question) for question, _ in kept], [answer for _, answer in kept]
+        rows = answer_rows(prompts, answers, pad=tokenizer.pad)
         ids = torch.tensor([question.id for question, _ in kept])
         return Batch({**rows, "id": ids, "group": ids})
 

@@ -1,6 +1,5 @@
 """The output of a sampler."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from didact.learners.tokenizers import Tokens
 from didact.types import Place
 
 
@@ -16,26 +16,29 @@ class Completions:
     """Completions of prompts; those of the first prompt come first."""
 
     tokens: Tensor
-    """int64 [M, L] on the CPU, padded on the right; including the end-of-sequence token, if any."""
+    """int64 [M, L] on the CPU, padded on the right; including the token that ended the completion, if any."""
     lengths: Tensor
     """int64 [M]: their numbers of tokens, at least 1; the maximum is L."""
     log_probs: Tensor
     """float32 [M, L]: each token's log-probability at the sampling temperature (1 for greedy ones), before any
     truncation; 0 at padding."""
     finished: Tensor
-    """bool [M]: whether it ended by itself (end-of-sequence or a stop string), rather than at the length limit."""
+    """bool [M]: whether it ended by itself (an end token or a stop string), rather than at the length limit."""
     read: int
     """The number of prompt tokens that the model read; a prompt counts once, however many completions it has."""
     written: int
     """The number of tokens that the model generated."""
-    decode: Callable[[Sequence[int]], str] = field(repr=False)
+    tokenizer: Tokens = field(repr=False)
     """Decodes ids."""
 
     @cached_property
     def texts(self) -> tuple[str, ...]:
-        """The M completions as text, without special tokens, with their stop strings."""
+        """What an assistant says in the M completions: without what ended it and special tokens, with stop strings."""
         rows = zip(self.tokens.tolist(), self.lengths.tolist(), strict=True)
-        return tuple(self.decode(tokens[:length]) for tokens, length in rows)
+        return tuple(self._said(tokens[:length]) for tokens, length in rows)
+
+    def _said(self, tokens: list[int]) -> str:
+        return self.tokenizer.decode(tokens[:-1] if tokens[-1] in self.tokenizer.ends else tokens)
 
     def gather(self, place: Place) -> "Completions":
         """The completions of all processes' prompts, those of the first process first."""
@@ -50,5 +53,5 @@ class Completions:
             finished=torch.cat(finished),
             read=sum(read),
             written=sum(written),
-            decode=self.decode,
+            tokenizer=self.tokenizer,
         )

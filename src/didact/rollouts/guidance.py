@@ -52,7 +52,7 @@ def full_rewards(writer: Writer, questions: Sequence[Question], texts: Sequence[
         ConfigError: there is no verifier.
     """
     tokenizer, context = writer.learner.tokenizer, writer.learner.context
-    lengths = [len(tokenizer.completion(text)) for text in texts]
+    lengths = [len(tokenizer.completion(q, text)) for q, text in zip(questions, texts, strict=True)]
     found = writer.rewards(texts, questions, torch.tensor(lengths))
     right = found.value >= 1.0 if found.trust is None else (found.value >= 1.0) & (found.trust > 0)
     whole = [len(tokenizer.prompt(q)) + length <= context for q, length in zip(questions, lengths, strict=True)]
@@ -92,13 +92,14 @@ def mask_answers(worked: Rollouts, tokenizer: Tokens) -> Batch:
     """
     whole = worked.batch["completion_mask"]
     found = torch.zeros_like(whole)
-    starts = whole.int().argmax(1).tolist()
-    for row, (start, text, question) in enumerate(zip(starts, worked.texts, worked.questions, strict=True)):
+    # From the end, as a chat template may put something in front.
+    ends = (whole.int().argmax(1) + whole.sum(1) - 1).tolist()
+    for row, (end, text, question) in enumerate(zip(ends, worked.texts, worked.questions, strict=True)):
         place = text.rfind(question.answer) if question.answer else -1
         low = _bytes(text[: max(place, 0)])
         high = low + _bytes(question.answer if place >= 0 else text)
         meant = [first < high and last > low for first, last in tokenizer.spans(text)]
-        found[row, start : start + len(meant)] = torch.tensor(meant)
+        found[row, end - len(meant) : end] = torch.tensor(meant)
     return Batch({**worked.batch, "completion_mask": found & whole})
 
 

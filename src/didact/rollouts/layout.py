@@ -68,6 +68,22 @@ def pad_rows(
     return rows
 
 
+def answer_rows(prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], *, pad: int) -> dict[str, Tensor]:
+    """Prompts with whole answers as rows that are padded on the right.
+
+    Args:
+        prompts: B lists of token ids.
+        answers: B lists of token ids.
+        pad: the id that fills up.
+
+    Returns:
+        See `pad_rows`.
+    """
+    lengths = torch.tensor([len(answer) for answer in answers])
+    tokens = torch.nn.utils.rnn.pad_sequence([torch.tensor(answer) for answer in answers], batch_first=True)
+    return pad_rows(prompts, tokens, lengths, pad=pad)
+
+
 def concat(parts: Sequence[Rollouts]) -> Rollouts:
     """Concatenate rollouts, padded to the widest; only the tensors that all have are kept."""
     if len(parts) == 1:

@@ -70,6 +70,6 @@ class RatedPairs:
 
 def check_completions(question: Question, answers: Sequence[str], learner: Any) -> None:
     """Raise `ConfigError` if the longest of some completions, with its prompt, exceeds a learner's context."""
-    longest = max(len(learner.tokenizer.completion(text)) for text in answers)
+    longest = max(len(learner.tokenizer.completion(question, text)) for text in answers)
     prompt = len(learner.tokenizer.prompt(question))
     check_length(learner, prompt + longest, what=f"The longest completion of {question.prompt[:60]!r}")

@@ -40,7 +40,7 @@ def check_fits(learner: Any, question: Question, text: str) -> None:
     Raises:
         DataError: prompt and completion together are too long.
     """
-    whole = len(learner.tokenizer.prompt(question)) + len(learner.tokenizer.completion(text))
+    whole = len(learner.tokenizer.prompt(question)) + len(learner.tokenizer.completion(question, text))
     if whole > learner.context:
         raise DataError(
             f"The prompt {question.prompt[:60]!r} has {whole} tokens with its answer {text[:30]!r}, but the learner "

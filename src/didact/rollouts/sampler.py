@@ -31,8 +31,7 @@ class Sampler:
 
     def __init__(self, learner: CausalLearner, sampling: Sampling, *, seed: int = 0) -> None:
         self.learner, self.sampling, self.seed = learner, sampling.settled(), seed
-        tokenizer = learner.tokenizer
-        self.stopping = Stopping(sampling.stop, tokenizer.decode, tokenizer.eos, learner.head.vocabulary)
+        self.stopping = Stopping(sampling.stop, learner.tokenizer, learner.head.vocabulary)
 
     def sample(self, prompts: Sequence[Sequence[int]], ids: Sequence[int], *, visit: int = 0) -> Completions:
         """Sample completions.
@@ -84,7 +83,7 @@ def _completions(batch: ContinuousBatch, learner: CausalLearner, read: int) -> C
         finished=batch.finished,
         read=read,
         written=int(batch.lengths.sum()),
-        decode=learner.tokenizer.decode,
+        tokenizer=learner.tokenizer,
     )
 
 

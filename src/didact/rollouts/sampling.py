@@ -18,7 +18,7 @@ class Sampling:
     """
 
     max_new_tokens: int = 64
-    """The largest length of a completion in tokens, including its end-of-sequence token."""
+    """The largest length of a completion in tokens, including the token that ends it."""
     temperature: float = 1.0
     """The temperature of the scores; 0 is greedy."""
     top_k: int = 0
@@ -30,7 +30,7 @@ class Sampling:
     samples: int = 0
     """The number of completions per prompt; 0 for the method's default."""
     stop: tuple[str, ...] = ()
-    """Strings that end a completion once its text contains them; they stay in it."""
+    """Strings that end a completion once its text contains them, where they stay; special tokens by their names too."""
     slots: int = 64
     """The number of completions that are generated at once."""
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from didact import hashing
 from didact.errors import ConfigError, DataError, TeacherError, check_range
 from didact.rollouts.completions import Completions
-from didact.rollouts.layout import Rollouts, concat, pad_rows
+from didact.rollouts.layout import Rollouts, answer_rows, concat, pad_rows
 from didact.rollouts.repetition import repetition
 from didact.rollouts.sampler import Sampler
 from didact.rollouts.sampling import Sampling
@@ -222,10 +222,8 @@ class Writer:
     def encode(self, questions: Sequence[Question], texts: Sequence[str]) -> Rollouts:
         """Encode completions that exist as text as rollouts, without `log_probs`."""
         tokenizer = self.learner.tokenizer
-        answers = [tokenizer.completion(text) for text in texts]
-        lengths = torch.tensor([len(answer) for answer in answers])
-        tokens = torch.nn.utils.rnn.pad_sequence([torch.tensor(answer) for answer in answers], batch_first=True)
-        rows = pad_rows([tokenizer.prompt(q) for q in questions], tokens, lengths, pad=tokenizer.pad)
+        answers = [tokenizer.completion(question, text) for question, text in zip(questions, texts, strict=True)]
+        rows = answer_rows([tokenizer.prompt(q) for q in questions], answers, pad=tokenizer.pad)
         ids = torch.tensor([question.id for question in questions])
         return Rollouts(Batch({**rows, "id": ids, "group": ids}), tuple(texts), tuple(questions))
 
@@ -265,5 +263,10 @@ def completion_of(question: Question) -> str:
         raise DataError(
             f"The question {question.prompt[:60]!r} has no completion to learn from; give its column, or learn from "
             "the learner's own completions alone."
+        )
+    if question.reply:
+        raise DataError(
+            f"The completion of {question.prompt[:60]!r} has {' and '.join(question.reply)} besides its text, which "
+            "this method would not learn; use sft, or leave such questions out."
         )
     return question.completion

@@ -6,6 +6,7 @@ from didact.sources.completions import CompletionSource
 from didact.sources.config import BatchConfig, DataConfig, SplitConfig
 from didact.sources.imputing import fill, fill_values, impute
 from didact.sources.loading import load
+from didact.sources.mixing import distinct_ids, join_questions, read_mixture
 from didact.sources.phases import Phases
 from didact.sources.questions import (
     find_duplicate_questions,
@@ -35,6 +36,7 @@ __all__ = [
     "SplitConfig",
     "Splits",
     "add_view",
+    "distinct_ids",
     "find_duplicate_questions",
     "find_duplicates",
     "fill",
@@ -44,11 +46,13 @@ __all__ = [
     "from_records",
     "from_tensors",
     "impute",
+    "join_questions",
     "keep_labels",
     "load",
     "load_questions",
     "switch_target",
     "rated_answers",
+    "read_mixture",
     "split",
     "split_questions",
     "split_tasks",

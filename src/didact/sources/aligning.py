@@ -18,8 +18,8 @@ class SpanTokenizer(Protocol):
         """The text of some ids."""
         ...
 
-    def completion(self, text: str) -> list[int]:
-        """The tokens of an answer, with the end of the sequence."""
+    def completion(self, question: Question, text: str | None = None) -> list[int]:
+        """The tokens of an answer, by default the question's own, with what ends it."""
         ...
 
     def prompt(self, question: Question) -> list[int]:
@@ -66,9 +66,14 @@ def align_pieces(text: str, mine: SpanTokenizer, theirs: SpanTokenizer) -> tuple
     Raises:
         TeacherError: a tokenizer changes the text, so that the two would not speak of the same.
     """
+    return _aligned(Question(id=0, prompt="", completion=text), mine, theirs)
+
+
+def _aligned(question: Question, mine: SpanTokenizer, theirs: SpanTokenizer) -> tuple[list[int], list[int]]:
+    text = question.completion or ""
     whole, found = len(text.encode(errors="replace")), []
     for name, tokenizer in (("learner", mine), ("teacher", theirs)):
-        spans, ids = tokenizer.spans(text), tokenizer.completion(text)
+        spans, ids = tokenizer.spans(text), tokenizer.completion(question)
         read = tokenizer.decode(ids)
         if read != text or len(spans) != len(ids) - 1 or whole not in find_cuts(spans):
             raise TeacherError(
@@ -99,7 +104,7 @@ def completion_pieces(question: Question, mine: SpanTokenizer, theirs: SpanToken
     """
     text = question.completion or ""
     for name, tokenizer in (("learner", mine), ("teacher", theirs)):
-        prompt, answer = tokenizer.prompt(question), tokenizer.completion(text)
+        prompt, answer = tokenizer.prompt(question), tokenizer.completion(question)
         read = tokenizer.decode([*prompt, *answer])
         if read != tokenizer.decode(prompt) + text:
             raise TeacherError(
@@ -107,4 +112,4 @@ def completion_pieces(question: Question, mine: SpanTokenizer, theirs: SpanToken
                 "comes between the two is not in the data. Choose a tokenizer without it, or begin completions with a "
                 "space."
             )
-    return align_pieces(text, mine, theirs)
+    return _aligned(question, mine, theirs)

@@ -5,7 +5,7 @@ from array import array
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -15,8 +15,11 @@ from didact.curricula import Uniform
 from didact.documents import State
 from didact.errors import ConfigError, DataError, check_range
 from didact.sources.aligning import SpanTokenizer, completion_pieces
-from didact.sources.questions import quote
+from didact.sources.layouts import quote
 from didact.types import Batch, Question, Questions
+
+Turns = Literal["last", "all"]
+"""Which turns of the assistant are learned in a conversation."""
 
 
 class CompletionTokenizer(Protocol):
@@ -31,8 +34,12 @@ class CompletionTokenizer(Protocol):
         """The tokens that a model is given."""
         ...
 
-    def completion(self, text: str) -> list[int]:
-        """The tokens of an answer, with the end of the sequence."""
+    def completion(self, question: Question, text: str | None = None) -> list[int]:
+        """The tokens of an answer, by default the question's own, with what ends it."""
+        ...
+
+    def turns(self, question: Question) -> tuple[list[int], list[bool]]:
+        """Prompt and completion, and which of their tokens an assistant wrote."""
         ...
 
 
@@ -47,7 +54,7 @@ class CompletionSource:
     right to its longest row. `Stateful`: the state is that after the batch given last.
 
     A batch has `input_ids`, `attention_mask` (int64 [B, T]), `completion_mask` (bool [B, T], True for the answer and
-    the end of the sequence), `id` and `row` (int64 [B], the position). With `pairs`, `rejected.input_ids` and so on
+    what ends it), `id` and `row` (int64 [B], the position). With `pairs`, `rejected.input_ids` and so on
     hold the other answers, of a length T of their own. With `packed`, rows hold several questions each, as `segments`
     (int64 [B, T]) tells; the `id` of a row then stands for all that is in it, and `epoch_size` counts rows.
 
@@ -64,10 +71,12 @@ class CompletionSource:
             those of the prompt). A piece is what lies between two places at which both tokenizers end a token.
         teacher_length: the most tokens of a row of the teacher's; by default as `max_length`.
         truncate: cut completions that are too long at their end, instead of refusing them.
+        turns: whether the last turn of a conversation is learned, or all that the assistant wrote.
+        curriculum: which rows come next; `Uniform` by default.
 
     Raises:
         ConfigError: a size that cannot work, or pairs that are to be packed; or another tokenizer with either, or with
-            answers that are cut.
+            answers that are cut; or all turns of pairs, or by another tokenizer.
         TeacherError: one of two tokenizers changes an answer, so that their tokens don't speak of the same.
         DataError: a completion is missing, empty or too long; the question is named.
     """
@@ -85,6 +94,8 @@ class CompletionSource:
         teacher: AligningTokenizer | None = None,
         teacher_length: int | None = None,
         truncate: bool = False,
+        turns: Turns = "last",
+        curriculum: Uniform | None = None,
     ) -> None:
         check_range("batch_size", batch_size, at_least=1)
         check_range("max_length", max_length, at_least=2)
@@ -95,13 +106,20 @@ class CompletionSource:
                 "teacher is another tokenizer, whose tokens are aligned with whole answers in a row each; leave out "
                 "packed, pairs and truncate."
             )
+        if packed and curriculum is not None:
+            raise ConfigError("packed is True, but a curriculum chooses questions, not rows of several; use one.")
+        if turns == "all" and (pairs or teacher is not None):
+            raise ConfigError(
+                "turns is 'all', but pairs, and tokens that are aligned with another tokenizer's, are those of the "
+                "last turn; use turns='last'."
+            )
         if not len(questions):
             raise DataError("There are no questions to learn from.")
         prompts = _prompts(questions, tokenizer)
         sides = {"": "completion", "rejected.": "rejected"} if pairs else {"": "completion"}
         self._sides: dict[str, _Rows] = {}
         for prefix, field in sides.items():
-            tokens = _tokens(questions, prompts, tokenizer, field)
+            tokens = _tokens(questions, prompts, tokenizer, field, turns)
             self._sides[prefix] = _fit(tokens, questions, max_length, truncate)
         if teacher is not None:
             self._align(questions, tokenizer, teacher, teacher_length or max_length)
@@ -109,12 +127,14 @@ class CompletionSource:
         if packed:
             self._sides[""], self._ids = _pack(self._sides[""], self._ids, max_length)
         self.epoch_size, self.label_count = len(self._ids), len(questions)
+        # How many rows it packs, nobody knows before.
+        batch_size = min(batch_size, self.epoch_size) if packed else batch_size
         if batch_size > self.epoch_size:
             raise ConfigError(
                 f"batch_size is {batch_size}, but there are only {self.epoch_size} rows; use at most {self.epoch_size}."
             )
         self.batch_size, self.max_length, self._pad = batch_size, max_length, tokenizer.pad
-        self.curriculum = Uniform(self.epoch_size, seed)
+        self.curriculum = Uniform(self.epoch_size, seed) if curriculum is None else curriculum
 
     def _align(self, questions: Questions, tokenizer: Any, teacher: AligningTokenizer, max_length: int) -> None:
         """Add the teacher's tokens, and number the pieces that both have."""
@@ -190,24 +210,34 @@ def _prompts(questions: Questions, tokenizer: CompletionTokenizer) -> list[array
     return prompts
 
 
-def _tokens(questions: Questions, prompts: list[array], tokenizer: CompletionTokenizer, field: str) -> _Rows:
+def _tokens(
+    questions: Questions, prompts: list[array], tokenizer: CompletionTokenizer, field: str, turns: Turns = "last"
+) -> _Rows:
     """Every prompt with its answer, in one array."""
-    tokens, ends, begins = array("i"), array("q"), array("q")
+    tokens, learned, ends = array("i"), bytearray(), array("q")
     for question, prompt in zip(questions, prompts, strict=True):
         text = getattr(question, field)
-        if not text:
+        if not (text if field == "rejected" else question.answered):
             state = "no" if text is None else "an empty"
             raise DataError(
                 f"The question {_named(question)} has {state} {field}; give one, or leave the question out."
             )
-        tokens.extend(prompt)
-        begins.append(len(tokens))
-        tokens.extend(tokenizer.completion(text))
+        if turns == "all" and question.messages:
+            ids, mask = tokenizer.turns(question)
+        else:
+            answer = tokenizer.completion(question, text if field == "rejected" else None)
+            ids, mask = [*prompt, *answer], bytes(len(prompt)) + b"\x01" * len(answer)
+        tokens.extend(ids)
+        learned.extend(mask)
         ends.append(len(tokens))
-    end, begin = torch.tensor(ends, dtype=torch.int64), torch.tensor(begins, dtype=torch.int64)
+    end = torch.tensor(ends, dtype=torch.int64)
     start = torch.cat([end.new_zeros(1), end[:-1]])
-    learned = torch.arange(len(tokens)) >= begin.repeat_interleave(end - start)
-    return _Rows(torch.frombuffer(tokens, dtype=torch.int32).clone(), learned, start, end - start)
+    return _Rows(
+        torch.frombuffer(tokens, dtype=torch.int32).clone(),
+        torch.frombuffer(learned, dtype=torch.bool).clone(),
+        start,
+        end - start,
+    )
 
 
 def _fit(rows: _Rows, questions: Questions, max_length: int, truncate: bool) -> _Rows:

@@ -18,7 +18,7 @@ class DataConfig:
 
     FLAGS: ClassVar[Mapping[str, str]] = {"source": "data"}
 
-    source: str = "digits"  # taught on: a file, a folder of images by class, hf:NAME, or one of `didact list worlds`
+    source: str = "digits"  # taught on: a file, a folder of images by class, hf:NAME, one of `didact list worlds`; A+B
     target: str | None = None  # the column with the answers
     id_column: str | None = None  # the column that names each row; without one, a row is named by its content
     text_column: str | None = None  # the column with the text, where text is to be classified
@@ -28,6 +28,9 @@ class DataConfig:
     image_size: int | None = None  # side in pixels to which images are resized
     max_length: int = 128  # longest text, in tokens
     columns: Mapping[str, str] = field(default_factory=dict)  # of questions: columns by field, as prompt=question
+    turns: Literal["last", "all"] = "last"  # which of the assistant's turns in a conversation are learned
+    packing: int | None = None  # tokens of a row that several answers share; by default, each has its own
+    chat_template_kwargs: Mapping[str, object] = field(default_factory=dict)  # for templates, as enable_thinking=false
     split: str | None = None  # the part to use, of a Hugging Face data set or a folder that has several
     labels: int | None = None  # how many training labels the student may see; all by default
 
@@ -35,6 +38,8 @@ class DataConfig:
         for name in ("image_size", "max_length", "labels"):
             if (value := getattr(self, name)) is not None:
                 check_range(name, value, at_least=1)
+        if self.packing is not None:
+            check_range("packing", self.packing, at_least=2)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,27 +12,16 @@ from torch import Tensor
 
 from didact import hashing
 from didact.documents import Document, Values
-from didact.errors import ConfigError, DataError, check_choice, nearest
+from didact.errors import ConfigError, DataError, nearest
 from didact.sources import hub, tables
 from didact.sources.extras import import_optional
 from didact.sources.ids import hash_ids
+from didact.sources.layouts import find_layout, quote, read_messages, read_tools
 from didact.sources.splitting import Duplicate, assign_splits, find_shared
 from didact.types import Question, Questions
 
-Message = dict[str, str]
-
-_USUAL = {
-    "id": ("id",),
-    "prompt": ("prompt", "question", "problem", "instruction"),
-    "messages": ("messages", "conversation", "conversations"),
-    "answer": ("answer", "ground_truth", "target"),
-    "completion": ("completion", "response", "solution", "output"),
-    "chosen": ("chosen",),
-    "rejected": ("rejected",),
-}
-"""What each field's column is usually called; the first is the field's own name."""
 _LINES = (".jsonl", ".ndjson")
-_SHOWN = 60
+"""The endings of JSON lines."""
 
 
 def load_questions(
@@ -41,23 +29,25 @@ def load_questions(
 ) -> Questions:
     """Read questions from JSON lines, Parquet or a Hugging Face data set.
 
-    What is asked is a string (`prompt`) or a conversation: a list of messages with `role` and `content`, in the column
-    `messages` or `prompt`. A conversation's last message becomes the completion where it is an assistant's. A pair is
-    two strings, `chosen` and `rejected`, or two conversations that differ in their last message only. Where a row says
-    a thing twice, a pair counts most, then `completion`, then `messages`, then `prompt`. Columns of no field stay in
-    `data`.
+    What is asked is a string (`prompt`) or a conversation: a list of messages with `role` and `content` (or, as
+    ShareGPT has them, `from` and `value`), in the column `messages` or `prompt`. A conversation's last message becomes
+    the completion where it is an assistant's. A pair is two strings, `chosen` and `rejected`, or two conversations that
+    differ in their last message only; a `label` of true or false says what one completion is worth. Alpaca's `input`
+    follows the `instruction` behind an empty line; `system` and `history` make a conversation of a prompt, as `tools`
+    do. A `text` is a completion of nothing. Where a row says a thing twice, a pair counts most, then `completion`, then
+    `messages`, then `prompt`. Columns of no field stay in `data`.
 
     Without a column `id`, ids are hashes of the contents, so that they survive another order and added rows, and equal
     rows have equal ids.
 
     Args:
         path: a `.jsonl`, `.ndjson` or `.parquet` file, or `hf:` and the name or directory of a data set.
-        columns: the column of each field, where it has an unusual name; the fields are `id`, `prompt`, `messages`,
-            `answer`, `completion`, `chosen` and `rejected`. An empty name leaves a field out.
+        columns: the column of each field, where it has an unusual name; the fields are those of
+            `didact.sources.layouts.FIELDS`. An empty name leaves a field out.
         split: which part of a Hugging Face data set.
 
     Returns:
-        The questions, in their order.
+        The questions, in their order; `layouts` says how they were read.
 
     Raises:
         DataError: the file cannot be read, or a row of it is no question; the file, the line and the columns that there
@@ -107,17 +97,16 @@ def from_records(
 
 def _questions(name: str, rows: list[tuple[str, Document]], columns: Mapping[str, str]) -> Questions:
     """The questions in rows, each of which comes with the words for where it is."""
-    known = list(dict.fromkeys(column for _, record in rows for column in record))
-    chosen = _columns(columns, known, name)
-    fields = [_question(record, chosen, where) for where, record in rows]
+    layout = find_layout([record for _, record in rows], columns, name)
+    fields = [_question(record, layout.columns, where) for where, record in rows]
     items = tuple(Question(id=0, **given) for given in fields)
-    if "id" in chosen:
-        values = np.array([record.get(chosen["id"]) for _, record in rows] + [None], dtype=object)[:-1]
-        ids = hash_ids(values, chosen["id"], 'Give columns={"id": ""} to name rows by their contents.')
+    if "id" in layout.columns:
+        values = np.array([record.get(layout.columns["id"]) for _, record in rows] + [None], dtype=object)[:-1]
+        ids = hash_ids(values, layout.columns["id"], 'Give columns={"id": ""} to name rows by their contents.')
     else:
         ids = _contents(items)
-    numbered = zip(ids.tolist(), fields, strict=True)
-    return Questions(items=tuple(Question(id=number, **given) for number, given in numbered), name=name)
+    numbered = tuple(Question(id=i, **given) for i, given in zip(ids.tolist(), fields, strict=True))
+    return Questions(items=numbered, name=name, layouts=(layout.sentence(name, len(rows)),))
 
 
 def split_questions(
@@ -126,7 +115,7 @@ def split_questions(
     """Split by a keyed hash of what is asked, as `sources.split` does.
 
     Neither another order nor added questions move one, and those that ask the same are never split apart, whatever
-    their ids are.
+    their ids are. Only where there are so few that a split would be empty, it gets the one that is nearest to it.
 
     Args:
         questions: N of them.
@@ -141,7 +130,7 @@ def split_questions(
         ConfigError: fractions out of range.
         DataError: a split that should not be empty is.
     """
-    masks = assign_splits(_asked(questions.items), validation=validation, test=test, seed=seed)
+    masks = assign_splits(_asked(questions.items), validation=validation, test=test, seed=seed, fill=True)
     train, held_out, last = (questions.select(mask.nonzero()[:, 0].tolist()) for mask in masks)
     return train, held_out, last
 
@@ -171,24 +160,30 @@ def fingerprint_questions(questions: Questions) -> str:
     return digest.hexdigest()
 
 
-def quote(text: str) -> str:
-    """The beginning of a text, quoted, for messages."""
-    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
-
-
 def _ids(questions: Questions) -> Tensor:
     return torch.tensor([question.id for question in questions], dtype=torch.int64)
 
 
 def _asked(items: tuple[Question, ...]) -> Tensor:
-    """Hashes of what is asked alone; int64 [N]."""
-    return hashing.of_strings(json.dumps([list(map(dict, q.messages)) or q.prompt]) for q in items)
+    """Hashes of what is asked alone, or of a text, which asks nothing; int64 [N]."""
+    asked = ([list(map(dict, q.messages)) or q.prompt or ["", q.completion]] for q in items)
+    return hashing.of_strings(json.dumps(row) for row in asked)
 
 
 def _contents(items: tuple[Question, ...]) -> Tensor:
     """Hashes of everything but the ids; int64 [N]."""
-    rows = ([q.prompt, list(map(dict, q.messages)), q.answer, q.completion, q.rejected, dict(q.data)] for q in items)
+    rows = (
+        [q.prompt, list(map(dict, q.messages)), q.answer, q.completion, q.rejected, dict(q.data), *_rarer(q)]
+        for q in items
+    )
     return hashing.of_strings(json.dumps(row, sort_keys=True, default=str) for row in rows)
+
+
+def _rarer(question: Question) -> list[Document]:
+    """What few questions have; none for the others, so that their hashes stay what they were."""
+    found = {"tools": list(question.tools), "reply": dict(question.reply), "label": question.label}
+    given = {name: value for name, value in found.items() if value not in ([], {}, None)}
+    return [given] if given else []
 
 
 def _rows(path: str, split: str | None) -> tuple[str, list[tuple[str, Document]]]:
@@ -225,27 +220,6 @@ def _file_rows(path: Path) -> list[tuple[str, Document]]:
     return [(f"{path.name}, row {number}", record) for number, record in enumerate(records, 1)]
 
 
-def _columns(wanted: Mapping[str, str], known: list[str], name: str) -> dict[str, str]:
-    """The column of each field that has one."""
-    found = {}
-    for field, column in wanted.items():
-        check_choice("columns", field, _USUAL)
-        if column and column not in known:
-            raise DataError(f"{name} has no column {column!r}, which is to be the {field}. {nearest(column, known)}")
-    for field, usual in _USUAL.items():
-        present = [column for column in usual if column in known and column not in wanted.values()]
-        if field in wanted:
-            present = [wanted[field]] if wanted[field] else []
-        if len(present) > 1 and present[0] != field:
-            raise DataError(
-                f"{name} has the columns {' and '.join(present)}, each of which may be the {field}; say which, as "
-                f'columns={{"{field}": "{present[0]}"}}.'
-            )
-        if present:
-            found[field] = present[0]
-    return found
-
-
 def _question(record: Values, columns: Mapping[str, str], where: str) -> Document:
     """What a row says, as the fields of a `Question`, all but its id."""
     given = {field: record[column] for field, column in columns.items() if record.get(column) is not None}
@@ -254,21 +228,40 @@ def _question(record: Values, columns: Mapping[str, str], where: str) -> Documen
         missing = "rejected" if worse is None else "chosen"
         raise DataError(f"{where} has only one answer of a pair; give {missing} too, or none.")
     messages, better, worse = _conversation(given, better, worse, where)
+    completion, reply = _said(better, "completion", where)
+    rejected, other = _said(worse, "rejected", where)
+    if rejected is not None and (reply or other):
+        raise DataError(
+            f"{where} has a pair with {' and '.join({**reply, **other})}, of which methods would learn the words "
+            "alone; leave such rows out."
+        )
+    if "text" in given:
+        completion = _said(given["text"], "text", where)[0]
     used = set(columns.values())
     answer = given.get("answer")
     return {
-        "prompt": "\n".join(m["content"] for m in messages) if messages else _prompt(given, record, where),
+        "prompt": _joined(messages) if messages else "" if "text" in given else _prompt(given, record, where),
         "messages": messages,
+        "tools": read_tools(given.get("tools"), where),
+        "template": dict(given.get("chat_template_kwargs", {})),
         "answer": answer if answer is None or isinstance(answer, str) else json.dumps(answer, default=str),
-        "completion": _string(better, "completion", where),
-        "rejected": _string(worse, "rejected", where),
+        "completion": completion,
+        "reply": reply,
+        "rejected": rejected,
+        "label": given.get("label"),
         "data": {key: value for key, value in record.items() if key not in used and value is not None},
     }
 
 
-def _conversation(given: Values, better: Any, worse: Any, where: str) -> tuple[tuple[Message, ...], Any, Any]:
-    """The messages that are asked (none for a plain prompt), and the contents of the answers."""
-    start: tuple[Message, ...] = ()
+def _joined(messages: Iterable[Values]) -> str:
+    return "\n".join(message["content"] for message in messages)
+
+
+def _conversation(
+    given: Values, better: object, worse: object, where: str
+) -> tuple[tuple[Document, ...], object, object]:
+    """The messages that are asked (none for a plain prompt), and the answers: strings or messages."""
+    start: tuple[Document, ...] = ()
     if isinstance(better, list):
         start, better = _answered(better, where)
         if worse is not None:
@@ -276,43 +269,49 @@ def _conversation(given: Values, better: Any, worse: Any, where: str) -> tuple[t
             if beginning != start:
                 raise DataError(f"{where} has a pair of conversations that differ in more than their last message.")
     if start:
-        return start, better, worse
+        return _begun(start, given), better, worse
     if "messages" in given:
-        messages = _messages(given["messages"], where)
+        messages = read_messages(given["messages"], where)
         if messages[-1]["role"] == "assistant":
-            messages, answer = _answered(given["messages"], where)
+            messages, answer = messages[:-1], messages[-1]
             better = answer if better is None else better
     elif isinstance(given.get("prompt"), list):
-        messages = _messages(given["prompt"], where)
+        messages = read_messages(given["prompt"], where)
+    elif any(given.get(field) for field in ("system", "history", "tools")):
+        messages = (*_earlier(given, where), {"role": "user", "content": _prompt(given, given, where)})
     else:
         return (), better, worse
     if not messages:
         raise DataError(f"{where} has a conversation with an answer alone; give what is asked, too.")
-    return messages, better, worse
+    return _begun(messages, given), better, worse
 
 
-def _answered(value: Any, where: str) -> tuple[tuple[Message, ...], str]:
-    """A conversation before its last message, and what that says; it must be an assistant's."""
-    messages = _messages(value, where)
+def _begun(messages: tuple[Document, ...], given: Values) -> tuple[Document, ...]:
+    """The messages behind those of the column `system`, where they have none."""
+    if not given.get("system") or messages[0]["role"] == "system":
+        return messages
+    return ({"role": "system", "content": given["system"]}, *messages)
+
+
+def _earlier(given: Values, where: str) -> tuple[Document, ...]:
+    """The turns of a column `history`, pairs of what was asked and answered."""
+    turns = given.get("history") or []
+    if not all(len(turn) == 2 and all(isinstance(words, str) for words in turn) for turn in turns):
+        raise DataError(f"{where} has a history that is no list of pairs of strings; correct or remove it.")
+    roles = ("user", "assistant")
+    return tuple({"role": role, "content": words} for turn in turns for role, words in zip(roles, turn, strict=True))
+
+
+def _answered(value: object, where: str) -> tuple[tuple[Document, ...], Document]:
+    """A conversation before its last message, and that; it must be an assistant's."""
+    messages = read_messages(value, where)
     if messages[-1]["role"] != "assistant":
         raise DataError(f"{where} has an answer whose last message is of {messages[-1]['role']!r}, not 'assistant'.")
-    return messages[:-1], messages[-1]["content"]
-
-
-def _messages(value: Any, where: str) -> tuple[Message, ...]:
-    whole = isinstance(value, list) and all(
-        isinstance(m, Mapping) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in value
-    )
-    if not whole or not value:
-        raise DataError(
-            f"{where} has {quote(json.dumps(value, default=str))} where a conversation should be: a list of messages, "
-            'each with two strings, as {"role": "user", "content": "37+85="}.'
-        )
-    return tuple({"role": m["role"], "content": m["content"]} for m in value)
+    return messages[:-1], messages[-1]
 
 
 def _prompt(given: Values, record: Values, where: str) -> str:
-    prompt = given.get("prompt")
+    prompt = given.get("prompt", given.get("input"))
     if prompt is None:
         raise DataError(
             f"{where} has no prompt; its columns are {', '.join(map(str, record)) or 'none'}. Say which holds it, as "
@@ -320,10 +319,14 @@ def _prompt(given: Values, record: Values, where: str) -> str:
         )
     if not isinstance(prompt, str) or not prompt.strip():
         raise DataError(f"{where} has the prompt {prompt!r}; it must be a string that is not empty, or messages.")
-    return prompt
+    further = given.get("input", "") if "prompt" in given else ""
+    return f"{prompt}\n\n{further}" if further.strip() else prompt
 
 
-def _string(value: Any, field: str, where: str) -> str | None:
+def _said(value: object, field: str, where: str) -> tuple[str | None, Document]:
+    """The words of an answer, and what else its message holds."""
+    if isinstance(value, dict):
+        return value["content"], {key: item for key, item in value.items() if key not in ("role", "content")}
     if value is not None and not isinstance(value, str):
         raise DataError(f"{where} has the {field} {quote(repr(value))}; it must be a string, or messages.")
-    return value
+    return value, {}

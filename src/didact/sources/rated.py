@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from didact.errors import DataError
-from didact.sources.questions import quote
+from didact.sources.layouts import quote
 from didact.types import Question, Questions
 
 RATED = "rated"

@@ -96,6 +96,7 @@ def assign_splits(
     seed: int,
     labels: Tensor | None = None,
     time: Tensor | None = None,
+    fill: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Say which split each of N examples belongs to.
 
@@ -116,6 +117,7 @@ def assign_splits(
         seed: any integer.
         labels: int64 [N] with `IGNORE`, the classes to be stratified by; None does not stratify.
         time: int64 or float64 [N]; None splits by hash.
+        fill: whether a split that would be empty, as with few examples, gets the key that is nearest to it.
 
     Returns:
         Masks bool [N] of the training, validation and test examples; each example is in one of them.
@@ -134,11 +136,22 @@ def assign_splits(
         if labels is not None:
             place = _stratified(place, unit, sizes, labels, seed)
     place = place[unit]
-    in_test, held_out = place < test, place < test + validation
+    first, second = _filled(place.unique(), validation, test) if fill else (test, test + validation)
+    in_test, held_out = place < first, place < second
     masks = (~held_out, held_out & ~in_test, in_test)
     fractions = (1.0, validation, test)
     _refuse_empty(masks, fractions, "Give more examples, a larger fraction, or another seed.")
     return masks
+
+
+def _filled(ordered: Tensor, validation: float, test: float) -> tuple[float, float]:
+    """The limits below which chances are of the test split, and of either, moved up where a split would be empty."""
+    first = float(ordered[1]) if test and len(ordered) > 1 and ordered[0] >= test else test
+    second = max(first, test + validation)
+    behind = ordered[ordered >= first]
+    if validation and len(behind) > 1 and behind[0] >= second:
+        second = float(behind[1])
+    return first, second
 
 
 def _refuse_empty(masks: Sequence[Tensor], fractions: Sequence[float], remedy: str) -> None:

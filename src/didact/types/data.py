@@ -95,16 +95,32 @@ class Question:
     """Stable across orders and machines, like the ids of a `Batch`."""
     prompt: str
     """The prompt as text. Where `messages` is not empty, the model's chat template renders those instead."""
-    messages: tuple[Mapping[str, str], ...] = ()
-    """A conversation of `role` and `content`, in place of `prompt`."""
+    messages: tuple[Values, ...] = ()
+    """A conversation in place of `prompt`: messages with `role`, `content`, and further keys for the chat template,
+    such as `tool_calls` and `name`."""
+    tools: tuple[Values, ...] = ()
+    """The tools that the model may call, as JSON schemas, for the chat template."""
+    template: Values = field(default_factory=dict)
+    """Further arguments of the chat template, such as `enable_thinking`."""
     answer: str | None = None
     """The reference answer, which a verifier compares with; None where it is not known."""
     completion: str | None = None
     """A completion to learn from: a demonstration, or the chosen one of a pair."""
+    reply: Values = field(default_factory=dict)
+    """Further keys of the completion's message, such as `tool_calls` and `reasoning_content`."""
     rejected: str | None = None
     """The rejected completion of a pair."""
+    label: bool | None = None
+    """Whether the completion is desirable, in unpaired preference data; None elsewhere."""
+    weight: float = 1.0
+    """How often it is sampled in training, relative to the others."""
     data: Values = field(default_factory=dict)
     """Further fields of its source, for verifiers: `tests`, `schema`, and so on."""
+
+    @property
+    def answered(self) -> bool:
+        """Whether there is an answer to learn from: words, or calls of tools."""
+        return bool(self.completion or self.reply.get("tool_calls"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +132,8 @@ class Questions(Sequence[Question]):
     """Their source, for display."""
     verifier: str = ""
     """The spec of the verifier that is used by default; empty where there is none."""
+    layouts: tuple[str, ...] = ()
+    """How their files were read, one sentence per file."""
 
     def __len__(self) -> int:
         """The number of questions, N."""

@@ -1,11 +1,12 @@
 """Loading and splitting of questions."""
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from didact import sources, worlds
-from didact.documents import Document
+from didact.documents import Document, Values
 from didact.errors import ConfigError, DataError, nearest
 from didact.experiment.checking import Check
 from didact.experiment.config import RunConfig
@@ -48,18 +49,21 @@ class QuestionData:
             "modality": "text",
             "sizes": {name: len(part) for name, part in self.splits.items()},
             "labels": sum(q.answer is not None or q.completion is not None for q in self.train),
+            **({"layouts": list(self.questions.layouts)} if self.questions.layouts else {}),
         }
 
     def checks(self, config: RunConfig) -> Iterator[Check]:
         """Checks with the numbers of questions, answers and completions."""
         answers = sum(question.answer is not None for question in self.questions)
-        written = sum(bool(question.completion) for question in self.questions)
+        written = sum(question.answered for question in self.questions)
         yield Check(
             "ok",
             "data",
             f"{len(self.questions):,} questions of {self.questions.name}, {answers:,} with an answer to compare with "
             f"and {written:,} with a completion to learn from.",
         )
+        for sentence in self.questions.layouts:
+            yield Check("ok", "layout", sentence)
         sizes = ", ".join(f"{len(part):,} {name}" for name, part in self.splits.items())
         yield Check("ok", "splits", f"{sizes}.")
 
@@ -68,37 +72,55 @@ def open_questions(config: RunConfig, given: object = None) -> QuestionData:
     """Open and split the questions of a run.
 
     Args:
-        config: the run's configuration.
+        config: the run's configuration; its `data` may be a mixture, as in `a.jsonl*0.7+b.jsonl*0.3`.
         given: data from Python instead of `config.data.source`: `Questions`, or a list of mappings with `prompt`.
 
     Raises:
         ConfigError: The data are unknown.
         DataError: They have no questions, or none for evaluation.
     """
-    questions = _load(config) if given is None else _from_python(given, config)
-    train, validation, test = sources.split_questions(
-        questions, validation=config.split.validation, test=config.split.test, seed=config.split_seed
-    )
-    parts = {"train": train, "validation": validation, "test": test}
-    found = tuple(str(duplicate) for duplicate in sources.find_duplicate_questions(parts))
-    return QuestionData(questions=questions, train=train, validation=validation, test=test, duplicates=found)
+    if given is None:
+        sets, shares = zip(*sources.read_mixture(config.data.source), strict=True)
+        loaded = sources.distinct_ids([_load(name, config) for name in sets])
+    else:
+        shares, loaded = (None,), [_from_python(given, config)]
+    if template := config.data.chat_template_kwargs:
+        loaded = [_with_template(part, template) for part in loaded]
+    split = config.split
+    found = [
+        sources.split_questions(part, validation=split.validation, test=split.test, seed=config.split_seed)
+        for part in loaded
+    ]
+    train, validation, test = zip(*found, strict=True)
+    parts = {
+        "train": sources.join_questions(train, shares),
+        "validation": sources.join_questions(validation),
+        "test": sources.join_questions(test),
+    }
+    duplicates = tuple(str(duplicate) for duplicate in sources.find_duplicate_questions(parts))
+    return QuestionData(questions=sources.join_questions(loaded), duplicates=duplicates, **parts)
 
 
-def _load(config: RunConfig) -> Questions:
-    name = config.data.source
+def _with_template(questions: Questions, template: Values) -> Questions:
+    """The same questions with further arguments for chat templates; what a row says itself counts more."""
+    items = (dataclasses.replace(question, template={**template, **question.template}) for question in questions)
+    return dataclasses.replace(questions, items=tuple(items))
+
+
+def _load(name: str, config: RunConfig) -> Questions:
     if name in worlds.names():
-        return _built_in(config)
+        return _built_in(name, config)
     if not name.startswith("hf:") and not Path(name).exists():
         raise ConfigError(
             f"data is {name!r}, which is neither a file here nor built in. "
             f"{nearest(name, worlds.names('questions'))} `didact list worlds` prints what is. Otherwise give the path "
             "of a .jsonl or .parquet file, or hf:NAME."
         )
-    return sources.load_questions(name, columns=config.data.columns, split=config.data.split)
+    split = config.data.split if name.startswith("hf:") or name == config.data.source else None
+    return sources.load_questions(name, columns=config.data.columns, split=split)
 
 
-def _built_in(config: RunConfig) -> Questions:
-    name = config.data.source
+def _built_in(name: str, config: RunConfig) -> Questions:
     for field in ("columns", "split"):
         if value := getattr(config.data, field):
             raise ConfigError(

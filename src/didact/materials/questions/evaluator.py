@@ -8,6 +8,7 @@ import torch
 from didact.documents import Document
 from didact.experiment.material import Evaluation, Run
 from didact.learners.causal import CausalLearner
+from didact.materials.questions.conversations import unread_details
 from didact.materials.questions.data import QuestionData
 from didact.materials.questions.models import (
     can_compare,
@@ -58,8 +59,8 @@ class QuestionEvaluator:
         there = {
             "accuracy": verified,
             "reward": verified,
-            "nll": all(question.completion for question in questions),
-            "pair_accuracy": all(question.completion and question.rejected for question in questions),
+            "nll": all(question.answered for question in questions),
+            "pair_accuracy": all(question.answered and question.rejected for question in questions),
             "teacher_kl": can_compare(self.run),
         }
         return tuple(name for name in self.data.metrics if there.get(name, True))
@@ -82,7 +83,9 @@ class QuestionEvaluator:
         )
 
     def notes(self, evaluation: Evaluation) -> Iterator[str]:
-        """Notes on different vocabularies, and on completions that the verifier could not check."""
+        """Notes on how data were read, on different vocabularies, and on completions that were not verified."""
+        yield from self.data.questions.layouts
+        yield from unread_details(self.run)
         if (words := other_vocabulary(self.run)) is not None:
             yield words
         verifier = self.run.verifier
@@ -115,7 +118,7 @@ class QuestionEvaluator:
         )
         lengths = found.batch["completion_mask"].sum(1)
         scores, rewards = self._rewards(found.texts, questions, lengths)
-        if all(question.completion for question in questions):
+        if all(question.answered for question in questions):
             scores["nll"] = mean_nll(model, questions)
         if all(question.completion and question.rejected for question in questions):
             scores["pair_accuracy"] = pair_accuracy(model, questions, self.rank)

@@ -13,7 +13,7 @@ from didact.losses.tokens.divergence import token_divergence
 from didact.losses.tokens.rows import select_tokens
 from didact.losses.tokens.vocabulary import completion_cross_entropy
 from didact.materials.questions.data import QuestionData
-from didact.rollouts import Sampling, Writer
+from didact.rollouts import Sampling, Writer, answer_rows
 from didact.types import Batch, Questions, Teacher
 
 ROWS = 64
@@ -50,11 +50,13 @@ def other_vocabulary(run: Run[QuestionData]) -> str | None:
 @torch.no_grad()
 def mean_nll(model: CausalLearner, questions: Questions) -> float:
     """The mean negative log-likelihood of the data's completions, in nats per token."""
-    writer = Writer(model, Sampling())
+    tokenizer = model.tokenizer
     total = count = 0.0
     for start in range(0, len(questions), ROWS):
         part = questions[start : start + ROWS]
-        batch = writer.encode(part, [question.completion or "" for question in part]).batch.to(model.device)
+        prompts, answers = map(tokenizer.prompt, part), map(tokenizer.completion, part)
+        padded = answer_rows(list(prompts), list(answers), pad=tokenizer.pad)
+        batch = Batch({**padded, "id": torch.arange(len(part))}).to(model.device)
         rows = select_tokens(model(batch), batch)
         term = completion_cross_entropy(rows)
         total, count = total + float(term.sum), count + float(term.count)

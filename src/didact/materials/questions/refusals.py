@@ -7,20 +7,24 @@ from didact.errors import ConfigError, DataError, TeacherError
 from didact.experiment.checking import Check, run_checks
 from didact.experiment.material import Run
 from didact.learners.causal import CausalLearner
+from didact.materials.questions.conversations import check_read
 from didact.materials.questions.data import QuestionData
 from didact.materials.questions.models import model_of, same_tokens
 from didact.types import Question, RolloutFeed
 
+_ADDED = 64
+"""Tokens that a chat template may add to an answer."""
 _PROBE = "The 2 quick-brown foxes: 37+85=122, \\boxed{x}.\n\tdef f(n): return 'ß€'"
 """A text that tokenizers split differently."""
 
 
 def refusals(run: Run[QuestionData]) -> Iterator[Check]:
-    """Check the verifier, sampling, tokenizers, lengths, and completions."""
+    """Check the verifier, sampling, tokenizers, columns, lengths, and completions."""
     stages = {
         "verifier": _verifier,
         "sampling": _sampling,
         "tokenizers": _tokenizers,
+        "columns": check_read,
         "context": _lengths,
         "completions": _completions,
     }
@@ -117,10 +121,10 @@ def _check_length(role: str, model: CausalLearner, question: Question, new: int,
             f"and {new} of them are for the answer; leave such prompts out, or give a {role} with a longer context."
         )
     for text in (question.completion or "", question.rejected or "") if learned else ():
-        # No tokenizer makes more tokens than bytes, so most completions need not be encoded.
-        if length + len(text.encode(errors="replace")) + 1 <= model.context:
+        # No tokenizer makes more tokens than bytes, and templates add few, so most completions need not be encoded.
+        if length + len(text.encode(errors="replace")) + _ADDED <= model.context:
             continue
-        whole = length + len(model.tokenizer.completion(text))
+        whole = length + len(model.tokenizer.completion(question, text))
         if whole > model.context:
             raise DataError(
                 f"The prompt {question.prompt[:60]!r} has {whole} tokens with its answer, but the {role} reads "
@@ -138,7 +142,7 @@ def _completions(run: Run[QuestionData]) -> None:
     if not isinstance(feed, RolloutFeed):
         users.append(f"The method {run.info.name!r} learns from, and is evaluated on,")
         splits += [data.validation, data.test]
-    lacking = next((question for part in splits for question in part if not question.completion), None)
+    lacking = next((question for part in splits for question in part if not question.answered), None)
     if users and lacking is not None:
         state = "no" if lacking.completion is None else "an empty"
         raise DataError(

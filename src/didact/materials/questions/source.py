@@ -1,6 +1,9 @@
 """Batches of a run on questions: the data's completions, or rollouts of the student."""
 
+import torch
+
 from didact import sources
+from didact.curricula import Weighted
 from didact.experiment.material import Run
 from didact.learners.causal import CausalLearner
 from didact.materials.questions.data import QuestionData
@@ -19,15 +22,7 @@ def source_of(run: Run[QuestionData]) -> Source:
     return _rollouts(run, feed)
 
 
-def completions(
-    questions: Questions,
-    model: CausalLearner,
-    batch_size: int,
-    seed: int,
-    *,
-    pairs: bool = False,
-    teacher: CausalLearner | None = None,
-) -> Source:
+def completions(questions: Questions, model: CausalLearner, batch_size: int, seed: int) -> Source:
     """Batches of prompts with the data's completions, tokenized for a model.
 
     Args:
@@ -35,8 +30,6 @@ def completions(
         model: the model that learns from them.
         batch_size: the maximal batch size.
         seed: the seed of their order.
-        pairs: whether rejected completions are included.
-        teacher: a teacher with another tokenizer, whose tokens are included.
     """
     return sources.CompletionSource(
         questions,
@@ -44,16 +37,32 @@ def completions(
         batch_size=min(batch_size, len(questions)),
         max_length=model.context,
         seed=seed,
-        pairs=pairs,
-        teacher=None if teacher is None else teacher.tokenizer,
-        teacher_length=None if teacher is None else teacher.context,
+        curriculum=_curriculum(questions, seed),
     )
 
 
 def _completions(run: Run[QuestionData], feed: CompletionFeed) -> Source:
     teacher = model_of(run.teacher) if feed.tokenizers == "any" else None
-    size, seed = run.config.batches.size, run.config.seed
-    return completions(run.data.train, run.student.model, size, seed, pairs=feed.pairs, teacher=teacher)
+    questions, model, data, seed = run.data.train, run.student.model, run.config.data, run.config.seed
+    return sources.CompletionSource(
+        questions,
+        model.tokenizer,
+        batch_size=min(run.config.batches.size, len(questions)),
+        max_length=model.context if data.packing is None else min(data.packing, model.context),
+        seed=seed,
+        packed=data.packing is not None,
+        pairs=feed.pairs,
+        teacher=None if teacher is None else teacher.tokenizer,
+        teacher_length=None if teacher is None else teacher.context,
+        turns=data.turns,
+        curriculum=_curriculum(questions, seed),
+    )
+
+
+def _curriculum(questions: Questions, seed: int) -> Weighted | None:
+    """Which questions come next, where some are to come more often than others."""
+    weights = torch.tensor([question.weight for question in questions], dtype=torch.float64)
+    return Weighted(weights, seed) if bool((weights != 1.0).any()) else None
 
 
 def _rollouts(run: Run[QuestionData], feed: RolloutFeed) -> Source:
@@ -65,4 +74,5 @@ def _rollouts(run: Run[QuestionData], feed: RolloutFeed) -> Source:
         batch_size=min(run.config.batches.size, len(questions) * sampling.samples),
         feed=feed,
         seed=seed,
+        curriculum=_curriculum(questions, seed),
     )

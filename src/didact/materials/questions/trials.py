@@ -14,6 +14,7 @@ from didact.loop.devices import find_device, free_memory
 from didact.losses.policy.outputs import policy_outputs
 from didact.losses.tokens.divergence import token_divergence
 from didact.losses.tokens.rows import select_tokens
+from didact.materials.questions.conversations import rendered_example, unread_details
 from didact.materials.questions.data import QuestionData
 from didact.materials.questions.memory import MemoryEstimate, estimate_memory
 from didact.materials.questions.models import model_of, other_vocabulary, same_tokens
@@ -26,6 +27,8 @@ TRIED = 4
 """Questions in a trial."""
 TOLERANCE = 1e-4
 """Maximal divergence of a model from itself, in nats per token."""
+EXAMPLE = 2000
+"""Characters of the rendered example."""
 DRIFT, ROUNDED_DRIFT = 0.01, 0.5
 """Maximal deviation of a token's log-probability from that at sampling: in float32, and in half precision."""
 
@@ -64,6 +67,9 @@ def _tokenizer(run: Run[QuestionData]) -> Iterator[Check]:
     for role, model in _models(run).items():
         yield _described(role, model)
     yield _template(run)
+    yield Check("ok", "example", f"The first training question, ⟦learned⟧: {_shortened(rendered_example(run))!r}.")
+    for sentence in unread_details(run):
+        yield Check("warn", "columns", sentence)
     if run.teacher is None:
         return
     if not same_tokens(run):
@@ -74,15 +80,21 @@ def _tokenizer(run: Run[QuestionData]) -> Iterator[Check]:
         yield Check("ok", "tokenizers", "Student and teacher have the same token ids.")
 
 
+def _shortened(text: str) -> str:
+    """A text without its middle, where it is long."""
+    half = EXAMPLE // 2
+    return text if len(text) <= EXAMPLE else f"{text[:half]} [...] {text[-half:]}"
+
+
 def _described(role: str, model: CausalLearner) -> Check:
     found = describe_causal(model)
     own, scored = found["tokenizer_vocabulary"], found["head_vocabulary"]
     words = [f"{model.config}: {own:,} token ids"]
     if scored > own:
         words.append(f"{scored - own:,} more in the head are unused")
-    same = found["pad"] == found["eos"]
-    padding = "which pads them too" if same else f"and are padded with {found['pad']}"
-    words.append(f"sequences end with {found['eos']}, {padding}")
+    ends = [f"{i} ({name})" if (name := model.tokenizer.decode([i], special=True)) else str(i) for i in found["ends"]]
+    padding = "which pads them too" if found["ends"] == [found["pad"]] else f"and are padded with {found['pad']}"
+    words.append(f"completions end with {' or '.join(ends)}, {padding}")
     if found["softcap"] is not None:
         words.append(f"logits are capped at {found['softcap']:g}")
     if found["scale"] != 1.0:
@@ -118,7 +130,7 @@ def _context(run: Run[QuestionData]) -> Iterator[Check]:
     new = run.config.sampling.max_new_tokens
     words = f"Prompts of up to {longest} tokens and answers of up to {new}, in a context of {student.context:,}."
     yield Check("ok", "context", words)
-    written = [len(student.tokenizer.completion(q.completion)) for q in run.data.train[:1000] if q.completion]
+    written = [len(student.tokenizer.completion(q)) for q in run.data.train[:1000] if q.answered]
     if cut := sum(length > new for length in written):
         yield Check(
             "warn",

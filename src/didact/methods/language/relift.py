@@ -54,7 +54,7 @@ class _Failed:
         self.ids += [i for i in new if self._fits(self.known[i])]
 
     def _fits(self, question: Question) -> bool:
-        tokens = self.tokenizer.prompt(question), self.tokenizer.completion(completion_of(question))
+        tokens = self.tokenizer.prompt(question), self.tokenizer.completion(question, completion_of(question))
         return sum(map(len, tokens)) <= self.context
 
     def pop_all(self) -> list[Question]:

@@ -1,4 +1,4 @@
-"""A Hugging Face causal language model with LoRA adapters of a rank; only the adapters are trained."""
+"""A causal language model with LoRA adapters of a rank; only the adapters are trained."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ EXAMPLE = "lora:8:hf:EleutherAI/pythia-14m"
 def build(spec: Spec, purpose: ForQuestions) -> Part:
     """A frozen model with trainable adapters."""
     base = spec.inner[0]
-    if not (spec.argument.isdecimal() and int(spec.argument) and base.kind in ("hf", "run")):
+    if not (spec.argument.isdecimal() and int(spec.argument) and base.kind in ("hf", "gguf", "run")):
         raise spec.error()
     run = Path(base.argument)
     name = str(run / "student") if base.kind == "run" else base.argument

@@ -1,0 +1,145 @@
+"""What a run's models make of the data: what they would not read, and one example as it is learned."""
+
+from collections.abc import Iterator, Sequence
+
+from didact.errors import ConfigError, DataError
+from didact.experiment.material import Run
+from didact.learners.causal import CausalLearner
+from didact.learners.tokenizers import HubTokens, Tokens, answer_message
+from didact.materials.questions.data import QuestionData
+from didact.materials.questions.models import model_of
+from didact.types import CompletionFeed, Question, RolloutFeed
+
+DETAILS = ("name", "tool_call_id", "id")
+"""Keys of messages without which a conversation says the same; that they are not read is said, and no error."""
+
+
+def check_read(run: Run[QuestionData]) -> None:
+    """Refuse data of which a model or the method would leave out what has a meaning.
+
+    Raises:
+        DataError: tools, calls of tools, thoughts or whole messages that a chat template drops; answers that are said
+            to be bad; or texts, for a method that asks something.
+        ConfigError: an option that means nothing here, or a chat template by which answers can't be learned.
+    """
+    _check_options(run)
+    feed = run.method.feed
+    learned = not isinstance(feed, RolloutFeed) or feed.completions or any(p.warm_starts for p in run.parts.values())
+    for question in (question for part in run.data.splits.values() for question in part):
+        if learned and question.label is False:
+            raise DataError(
+                f"The question {question.prompt[:60]!r} has an answer whose label is false, and the method "
+                f"{run.info.name!r} would learn it as a good one; leave such rows out, or give pairs to a method such "
+                "as dpo."
+            )
+        if question.reply and not isinstance(feed, CompletionFeed) and learned:
+            raise DataError(
+                f"The answer to {question.prompt[:60]!r} has {' and '.join(question.reply)}, which the method "
+                f"{run.info.name!r} would not learn; use sft, or leave such rows out."
+            )
+        if not question.prompt and not question.messages and isinstance(feed, RolloutFeed):
+            raise DataError(
+                f"The data are texts, which ask nothing, but the method {run.info.name!r} has the student answer; give "
+                "prompts or messages."
+            )
+    for role, name, question in _unread(run):
+        if name not in DETAILS:
+            raise DataError(
+                f"The question {question.prompt[:60]!r} has {name}, which the {role} {_config(run, role)!r} would not "
+                "be shown: its tokenizer has no chat template that renders them. Give a model whose template does, or "
+                "leave that out of the data."
+            )
+
+
+def _check_options(run: Run[QuestionData]) -> None:
+    data, feed, name = run.config.data, run.method.feed, run.info.name
+    alone = isinstance(feed, CompletionFeed) and not feed.pairs and feed.tokenizers == "same"
+    if data.turns == "all" and not alone:
+        raise ConfigError(f"turns is 'all', but the method {name!r} learns the last turn alone; leave out turns.")
+    if data.packing is not None and not (alone and not feed.coupled):
+        raise ConfigError(
+            f"packing is {data.packing}, but the method {name!r} needs each answer in a row of its own; leave out "
+            "packing."
+        )
+    if data.packing is not None and any(question.weight != 1.0 for question in run.data.train):
+        raise ConfigError(
+            f"packing is {data.packing}, but rows that hold several answers can't come as often as each of them "
+            "should; leave out packing, or the shares of the data."
+        )
+
+
+def unread_details(run: Run[QuestionData]) -> Iterator[str]:
+    """Sentences on answers that the method has no use for, and on what a chat template leaves out of messages."""
+    feed = run.method.feed
+    if isinstance(feed, CompletionFeed) and not feed.pairs and any(q.rejected is not None for q in run.data.train):
+        yield f"The method {run.info.name} learns the chosen answers; the rejected ones are not read."
+    for role, name, _ in _unread(run):
+        if name in DETAILS:
+            yield f"The {role}'s chat template does not show the {name!r} of messages."
+
+
+def _config(run: Run[QuestionData], role: str) -> str:
+    model = model_of(run.parts[role].model)
+    return "" if model is None else model.config
+
+
+def _unread(run: Run[QuestionData]) -> Iterator[tuple[str, str, Question]]:
+    """What each model would not be shown, with the first question that has it; one question of each kind is tried."""
+    kinds: dict[frozenset[str], Question] = {}
+    for part in run.data.splits.values():
+        for question in part:
+            kinds.setdefault(_kind(question), question)
+    for role, part in run.parts.items():
+        if (model := model_of(part.model)) is None:
+            continue
+        seen = set[str]()
+        for question in kinds.values():
+            for name in _left_out(model.tokenizer, question):
+                if name not in seen:
+                    seen.add(name)
+                    yield role, name, question
+
+
+def _kind(question: Question) -> frozenset[str]:
+    """What there is in a conversation: its roles, the keys of its messages, and whether there are tools."""
+    messages = [*question.messages, *([answer_message(question)] if question.answered else [])]
+    found = {f"{message['role']}.{key}" for message in messages if question.messages for key in message}
+    return frozenset(found | ({"tools"} if question.tools else set()) | ({"reply"} if question.reply else set()))
+
+
+def _left_out(tokenizer: Tokens, question: Question) -> tuple[str, ...]:
+    answer = answer_message(question) if question.answered else None
+    if isinstance(tokenizer, HubTokens) and tokenizer.template is not None:
+        return tokenizer.template.unread(question, answer) if question.messages else ()
+    keys = {key for one in (*question.messages, answer or {}) for key in one} - {"role", "content"}
+    return (*(["tools"] if question.tools else []), *sorted(keys))
+
+
+def rendered_example(run: Run[QuestionData]) -> str:
+    """The first training question as the student reads it; what is learned of it stands between ⟦ and ⟧."""
+    model: CausalLearner = run.student.model
+    question: Question = run.data.train[0]
+    if not isinstance(run.method.feed, CompletionFeed):
+        return mark_learned(model.tokenizer, model.tokenizer.prompt(question), [])
+    if run.config.data.turns == "all":
+        return mark_learned(model.tokenizer, *model.tokenizer.turns(question))
+    prompt, answer = model.tokenizer.prompt(question), model.tokenizer.completion(question)
+    return mark_learned(model.tokenizer, [*prompt, *answer], [False] * len(prompt) + [True] * len(answer))
+
+
+def mark_learned(tokenizer: Tokens, ids: Sequence[int], learned: Sequence[bool]) -> str:
+    """Tokens as text, special ones by their names, with ⟦ and ⟧ around those that are learned.
+
+    Args:
+        tokenizer: that of the tokens.
+        ids: T of them.
+        learned: for each whether it is learned; those behind its end are not.
+    """
+    flags = [*learned, *[False] * (len(ids) - len(learned))]
+    words, start = "", 0
+    for place in range(1, len(ids) + 1):
+        if place == len(ids) or flags[place] != flags[start]:
+            text = tokenizer.decode(ids[start:place], special=True)
+            words += f"⟦{text}⟧" if flags[start] else text
+            start = place
+    return words
