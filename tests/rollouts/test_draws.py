@@ -86,7 +86,7 @@ def test_tokens_come_as_often_as_they_are_probable(options):
         {"temperature": -1.0},
         {"top_p": 0.0},
         {"min_p": 1.5},
-        {"samples": 0},
+        {"samples": -1},
         {"slots": 0},
         {"stop": ("",)},
         {"stop": "a"},
