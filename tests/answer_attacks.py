@@ -328,6 +328,51 @@ ATTACKS = {
             return 77
         """,
     ),
+    "builtins of its own among its names": Attack(
+        NEAR,
+        """
+        import sys
+        frame = sys._getframe()
+        while frame and 'peer' not in frame.f_locals: frame = frame.f_back
+        peer = frame.f_locals['peer']
+        def add(a, b): return 77
+        fakes = {'abs': lambda x: 0, 'len': len}
+        peer.reply({"value": peer.pack({'add': add, 'abs': fakes['abs'], '__builtins__': fakes, '__name__': 'x', 3: 4})})
+        while True: peer.serve(peer.receive())
+        """,
+    ),
+    "names that change while they are checked": Attack(
+        NODE,
+        """
+        import sys
+        frame = sys._getframe()
+        while frame and 'peer' not in frame.f_locals: frame = frame.f_back
+        class Name(str):
+            def __str__(self): return 'x'
+        def turn(head):
+            fakes = {'x': 2, 'next': None, 'items': lambda: [2, 1]}
+            try: frame.f_locals['peer'].ask(head, 'set', Name('__dict__'), fakes)
+            except AttributeError: pass
+        """,
+    ),
+    "a mock that is configured": Attack(
+        MOCK,
+        """
+        def apply(call):
+            try: call.configure_mock(**{'assert_called_once_with': lambda *a: None})
+            except AttributeError: pass
+        """,
+        outcome="abstains",
+    ),
+    "a test case that is told to skip": Attack(
+        Suite(
+            tests=(
+                "import unittest\nclass Cases(unittest.TestCase):\n    def test_it(self): self.assertEqual(apply(self), 3)\n"
+                "    def test_easy(self): self.assertEqual(one(), 1)",
+            )
+        ),
+        "def one(): return 1\ndef apply(case): case.skipTest('no')",
+    ),
     "requests to the judge": Attack(
         CALLBACK,
         """

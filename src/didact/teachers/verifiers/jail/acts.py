@@ -13,7 +13,7 @@ CALLABLE = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, typ
 _CLOSED = (*CALLABLE, types.GeneratorType, types.CoroutineType, types.FrameType, types.CodeType, types.TracebackType,
            types.ModuleType, type)  # fmt: skip
 _RUNNERS = ("unittest.case", "_pytest", "pytest")
-_TESTS = ("__main__", "tests")
+_TESTS = ("__main__", "tests", "types")
 
 
 def special_of(kind: type) -> list[str]:
@@ -47,11 +47,19 @@ def guard(target: object, action: str, arguments: list[object]) -> None:
     """Refuse operations that would inspect the tests or change their checks."""
     if action not in ("get", "set", "del") or (isinstance(target, CALLABLE) and arguments == ["__name__"]):
         return
-    name, kind = str(arguments[0]), type(target)
-    hidden = name.startswith("_") or isinstance(target, _CLOSED) or kind.__module__.startswith(_RUNNERS)
-    fixed = action != "get" and (kind.__module__ not in _TESTS or callable(getattr(kind, name, None)))
-    if hidden or fixed:
-        raise AttributeError(f"{name} is out of the solution's reach")
+    name, kind = arguments[0], type(target)
+    if type(name) is not str or name.startswith("_") or isinstance(target, _CLOSED):
+        raise AttributeError("the solution can't inspect the tests")
+    if any(base.__module__.startswith(_RUNNERS) for base in kind.__mro__):
+        raise AttributeError("the solution can't use a test case")
+    if _is_mock(target) and not _is_mock(getattr(target, name)):
+        raise AttributeError("the solution can call a mock, and not configure it")
+    if action != "get" and (kind.__module__ not in _TESTS or callable(getattr(kind, name, None))):
+        raise AttributeError(f"the solution can't change {name}")
+
+
+def _is_mock(value: object) -> bool:
+    return any(base.__module__ == "unittest.mock" for base in type(value).__mro__)
 
 
 def perform(target: object, action: str, arguments: list[object], keywords: dict[str, object]) -> object:

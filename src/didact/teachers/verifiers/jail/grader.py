@@ -100,7 +100,9 @@ def _introduce(namespace: Names, names: Names, used: set[str], entry_point: str 
     for name in (used & sys.stdlib_module_names) - asked:
         namespace[name] = importlib.import_module(name)
     kept = (set(namespace) | set(dir(builtins))) - asked
-    offered = {name: value for name, value in names.items() if name not in kept}
+    # A solution that forges its message may offer __builtins__, or what is no name.
+    own = [name for name in names if isinstance(name, str) and not name.startswith("__")]
+    offered = {name: names[name] for name in own if name not in kept}
     namespace.update(offered)
     if entry_point in offered:
         namespace["candidate"] = offered[entry_point]

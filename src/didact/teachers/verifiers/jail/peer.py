@@ -320,10 +320,10 @@ class Peer:
         return {"name": kind.__name__, "bases": bases, "special": special_of(kind)}
 
     def _done(self, request: wire.Message) -> wire.Message:
-        target = sys.stdin if request["on"] is None else self._held[request["on"]]
+        target = None if request["on"] is None else self._held[request["on"]]
         arguments = [self.unpack(item) for item in request["with"]]
         keywords = {key: self.unpack(item) for key, item in request["named"].items()}
-        if self.wary and request["on"] is not None:
+        if self.wary:
             guard(target, request["do"], arguments)
         before = [self.pack(item) if isinstance(item, list | dict | set) else None for item in arguments]
         result = perform(target, request["do"], arguments, keywords)
