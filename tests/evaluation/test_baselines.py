@@ -68,10 +68,18 @@ def hash_of(word):
 
 
 def test_what_fits_the_data_is_offered_and_the_cheapest_first():
-    assert baselines_for(table()) == ("logistic_regression", "boosted_trees")
-    assert baselines_for(table(unlabelled=5)) == ("label_spreading", "logistic_regression", "boosted_trees")
-    assert baselines_for(table(task="regression", unlabelled=5)) == ("ridge", "boosted_trees")
-    assert baselines_for(text(["a b"], [0])) == ("logistic_regression",)
+    assert baselines_for(table()) == ("majority", "logistic_regression", "boosted_trees")
+    assert baselines_for(table(unlabelled=5)) == (
+        "majority",
+        "label_spreading",
+        "logistic_regression",
+        "boosted_trees",
+    )
+    assert baselines_for(table(task="regression", unlabelled=5)) == ("mean", "ridge", "boosted_trees")
+    assert baselines_for(text(["a b"], [0])) == (
+        "majority",
+        "logistic_regression",
+    )
     large = table(count=4).with_tensors(x=torch.zeros(4, 3, 40, 40))
     assert "boosted_trees" not in baselines_for(large)
 
@@ -80,7 +88,7 @@ def test_what_fits_the_data_is_offered_and_the_cheapest_first():
 def test_a_learnable_table_is_learned(name):
     found = baseline(name, table(unlabelled=50), table(seed=1))
     assert found["accuracy"] > (0.85 if name == "boosted_trees" else 0.75)
-    assert set(found) == {"accuracy", "nll", "ece", "macro_f1", "auroc"}
+    assert set(found) == {"accuracy", "balanced_accuracy", "nll", "ece", "macro_f1", "auroc"}
 
 
 def test_a_linear_regression_is_solved_and_trees_come_near():
@@ -150,7 +158,7 @@ def test_the_generators_of_torch_and_numpy_are_left_alone():
 def test_what_cannot_be_is_refused_with_what_can():
     with pytest.raises(ConfigError, match="logistic_regression"):
         baseline("logistic", table(), table())
-    with pytest.raises(ConfigError, match="use ridge or boosted_trees"):
+    with pytest.raises(ConfigError, match="use mean or ridge or boosted_trees"):
         baseline("logistic_regression", table(task="regression"), table(task="regression"))
     with pytest.raises(ConfigError, match="text data"):
         baseline("boosted_trees", text(["a b"], [0]), text(["a b"], [0]))
@@ -158,3 +166,24 @@ def test_what_cannot_be_is_refused_with_what_can():
         baseline("logistic_regression", table(unlabelled=199), table())
     with pytest.raises(DataError, match="No training example"):
         baseline("ridge", table(task="regression", unlabelled=200), table(task="regression"))
+
+
+def test_a_constant_answer_has_the_shares_of_the_training_labels():
+    from sklearn.dummy import DummyClassifier, DummyRegressor
+
+    train, test = table(unlabelled=50), table(seed=1)
+    known = train.tensors["label"][train.tensors["label"] != IGNORE]
+    probs = DummyClassifier(strategy="prior").fit(known[:, None], known).predict_proba(np.zeros((200, 1)))
+    found = baseline_predictions("majority", train, test)
+    torch.testing.assert_close(found.logits.softmax(1), torch.from_numpy(probs))
+    wanted = int(probs[0].argmax())
+    # Two of the three classes occur in the test.
+    label = torch.where(test.tensors["label"] == (wanted + 1) % 3, wanted, test.tensors["label"])
+    test = test.with_tensors(label=label)
+    assert baseline("majority", train, test)["accuracy"] == pytest.approx(float((label == wanted).double().mean()))
+    assert baseline("majority", train, test)["balanced_accuracy"] == pytest.approx(0.5)
+    train, test = table(task="regression", unlabelled=20), table(task="regression", seed=1)
+    y = train.tensors["label"][~train.tensors["label"].isnan()].double().numpy()
+    mean = DummyRegressor().fit(y[:, None], y).predict(y[:1, None])[0]
+    errors = test.tensors["label"].double() - mean
+    assert baseline("mean", train, test)["rmse"] == pytest.approx(float(errors.square().mean().sqrt()))

@@ -1,6 +1,7 @@
 """Every metric against numbers by hand, a slow transcription or scikit-learn."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -10,7 +11,17 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from didact.errors import ConfigError
-from didact.evaluation import Predictions, agreement, confusion, diagnostics, merge_diagnostics, metrics, reliability
+from didact.evaluation import (
+    Predictions,
+    agreement,
+    confusion,
+    diagnostics,
+    is_unbalanced,
+    merge_diagnostics,
+    metrics,
+    recalls,
+    reliability,
+)
 from didact.types import IGNORE, Features, Labels, Logits, Reward
 
 
@@ -59,6 +70,9 @@ def test_a_classification_agrees_with_other_implementations(rows, classes, seed,
     assert found["accuracy"] == pytest.approx(sk.accuracy_score(labels, logits.argmax(1)))
     assert found["nll"] == pytest.approx(sk.log_loss(labels, probs, labels=everyone), rel=1e-9)
     assert found["ece"] == pytest.approx(slow_ece(probs, labels), abs=1e-12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert found["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(labels, logits.argmax(1)))
     assert found["macro_f1"] == pytest.approx(sk.f1_score(labels, logits.argmax(1), average="macro", zero_division=0))
     assert ("auroc" in found) == (len(set(labels)) == classes)
 
@@ -181,3 +195,31 @@ def test_diagnostics_of_a_regression_are_thinned_and_ordered():
     assert found["actual"][0] == pytest.approx(labels.min()) and found["actual"][-1] == pytest.approx(labels.max())
     assert found["predicted"] == pytest.approx([2 * value for value in found["actual"]])
     assert len(merge_diagnostics([found, found])["actual"]) == 100
+
+
+def test_recalls_are_those_of_scikit_learn_and_nan_without_a_label():
+    labels = np.array([0, 0, 0, 1, 1, 3])
+    logits = np.eye(4)[[0, 0, 1, 1, 2, 0]]
+    found = recalls(classified(logits, labels))
+    assert found[[0, 1, 3]].tolist() == pytest.approx(
+        sk.recall_score(labels, logits.argmax(1), average=None, labels=[0, 1, 3])
+    )
+    assert found[2].isnan()
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ([80, 17, 3], True),
+        ([67, 33], True),
+        ([66, 34], False),
+        ([50, 50], False),
+        ([25, 25, 25, 25, 0], False),
+        ([50, 40, 9], True),
+        ([50, 40, 10], False),
+        ([7], False),
+    ],
+)
+def test_classes_are_unbalanced_above_two_thirds_or_below_a_fifth(counts, expected):
+    label = torch.cat([torch.full((count,), number) for number, count in enumerate(counts)])
+    assert is_unbalanced(torch.cat([label, torch.full((500,), IGNORE)])) is expected

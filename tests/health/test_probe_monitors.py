@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from didact.errors import ConfigError
 from didact.health.effective_rank import EffectiveRank, effective_rank
 from didact.health.prediction_entropy import PredictionEntropy, prediction_entropies
+from didact.health.silent_classes import SilentClasses
 from didact.types import Output, Window
 
 
@@ -180,3 +181,37 @@ def test_predictions_that_are_not_numbers_are_objected_to():
 def test_fractions_outside_their_range_are_refused(make, field):
     with pytest.raises(ConfigError, match=field):
         make()
+
+
+def answering(*rows):
+    """An output whose rows have these probabilities, each the given number of times."""
+    return Output(logits=torch.tensor([row for row, count in rows for _ in range(count)]).log())
+
+
+def test_a_class_that_is_probable_but_never_predicted_is_named_once():
+    # Of 100 rows class 1 should have had 17 and class 2 only 2.
+    silent = answering(([0.81, 0.17, 0.02], 100))
+    monitor = SilentClasses(persist=2)
+    verdicts = [monitor.observe(window(output)) for output in (silent, silent, None, silent)]
+    assert [(verdict.level, verdict.figure) for verdict in verdicts] == [("ok", 0), ("warn", 1), ("ok", 1), ("ok", 1)]
+    assert "class number 1, although" in verdicts[1].reason
+    # Once it is predicted again it is forgotten, and named again when it falls silent once more.
+    speaking = answering(([0.81, 0.17, 0.02], 99), ([0.1, 0.8, 0.1], 1))
+    levels = [monitor.observe(window(output)).level for output in (speaking, silent, silent)]
+    assert levels == ["ok", "ok", "warn"]
+
+
+def test_a_rare_class_and_a_regression_are_no_reason_to_object():
+    monitor = SilentClasses(persist=1)
+    assert monitor.observe(window(answering(([0.98, 0.02], 100)))).level == "ok"
+    assert monitor.observe(window(Output(logits=torch.zeros(100, 1)))).level == "ok"
+    assert monitor.observe(window(answering(([0.96, 0.04], 100)))).level == "warn"
+
+
+def test_silent_classes_are_remembered_in_a_state():
+    silent = answering(([0.8, 0.2], 50))
+    first, second = SilentClasses(persist=2), SilentClasses(persist=2)
+    first.observe(window(silent))
+    second.load_state_dict(first.state_dict())
+    assert first.observe(window(silent)) == second.observe(window(silent))
+    assert second.observe(window(silent)).level == "ok"

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _COSTS = ("labels", "teacher_calls", "student_tokens", "sampled_tokens", "steps", "seconds", "peak_memory")
 _MARGIN = 9
 """Columns for the names of lines."""
+RECALLS = 10
+"""The largest number of classes whose recall is shown, the lowest first."""
 _MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "bold red")}
 
 
@@ -109,14 +111,22 @@ def run(result: "RunResult") -> None:
 
     out = console()
     if result.metrics:
-        table = _table("on the test examples", "student", *(["teacher"] if result.teacher else []))
-        for name, value in result.metrics.items():
-            theirs = result.teacher.get(name)
-            cells = [wording.figure(name, theirs) if theirs is not None else ""] if result.teacher else []
-            table.add_row(phrases.heading(name), wording.figure(name, value), *cells)
-        for name in (name for name in result.teacher if name.startswith("teacher_")):
-            table.add_row(phrases.heading(name), wording.figure(name, result.teacher[name]), "")
+        agreement = {name: value for name, value in result.teacher.items() if name.startswith("teacher_")}
+        teacher = {name: value for name, value in result.teacher.items() if name not in agreement}
+        others = {"teacher": teacher, "constant answer": result.constant}
+        columns = {
+            "student": {**result.metrics, **agreement},
+            **{name: found for name, found in others.items() if found},
+        }
+        table = _table("on the test examples", *columns)
+        for name in columns["student"]:
+            cells = (wording.figure(name, found[name]) if name in found else "" for found in columns.values())
+            table.add_row(phrases.heading(name), *cells)
         out.print(table)
+    if "balanced_accuracy" in list(result.metrics)[:1]:
+        lowest = sorted(result.recalls.items(), key=lambda item: item[1])[:RECALLS]
+        words = ", ".join(f"{name} {wording.figure('accuracy', recall)}%" for name, recall in lowest)
+        out.print(_wrapped("recall", words, out.width))
     out.print(_wrapped("cost", _cost_words(result.cost), out.width))
     if any(result.teacher_cost.as_dict().values()):
         out.print(_wrapped("teacher", f"trained here first: {_cost_words(result.teacher_cost)}", out.width))
@@ -167,6 +177,8 @@ def comparison(compared: "ComparisonRun", report: Path, place: Path) -> None:
     out.print(Text(found.sentence(), style="bold"))
     for spec, figures in compared.teachers.items():
         out.print(Text(teacher_words(spec, figures), style="dim"))
+    for note in compared.notes:
+        out.print(Text(note, style="yellow"))
     if compared.interrupted:
         out.print(Text(f"Interrupted: these are the {len(found.seeds)} seeds that every arm finished.", style="yellow"))
     line("results", str(place / "result.json"))

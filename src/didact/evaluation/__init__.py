@@ -1,13 +1,29 @@
 """Evaluation of learners: predictions, metrics, probes, cheap baselines, and comparisons of arms over seeds."""
 
-from didact.evaluation.baselines import baseline, baseline_predictions, baselines_for
+from didact.evaluation.balance import is_unbalanced
+from didact.evaluation.baselines import (
+    CONSTANTS,
+    baseline,
+    baseline_predictions,
+    baselines_for,
+    constant_predictions,
+)
 from didact.evaluation.comparison import ArmResult, Comparison, Finding, compare
 from didact.evaluation.intervals import Estimate, estimate
-from didact.evaluation.measures import agreement, confusion, diagnostics, merge_diagnostics, metrics, reliability
+from didact.evaluation.measures import (
+    agreement,
+    confusion,
+    diagnostics,
+    merge_diagnostics,
+    metrics,
+    recalls,
+    reliability,
+)
 from didact.evaluation.predictions import MAP, MASK, Predictions, predict
 from didact.evaluation.probes import knn_probe, linear_probe
 
 __all__ = [
+    "CONSTANTS",
     "MAP",
     "MASK",
     "ArmResult",
@@ -21,12 +37,15 @@ __all__ = [
     "baselines_for",
     "compare",
     "confusion",
+    "constant_predictions",
     "diagnostics",
     "estimate",
+    "is_unbalanced",
     "knn_probe",
     "linear_probe",
     "merge_diagnostics",
     "metrics",
     "predict",
+    "recalls",
     "reliability",
 ]

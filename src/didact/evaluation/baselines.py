@@ -19,14 +19,17 @@ _SIDE = 32
 
 _NEIGHBOURS = 7
 _LEAST = 1e-12
+CONSTANTS = ("majority", "mean")
+"""The baselines that give every example the same answer."""
 
 
 def baselines_for(examples: Examples) -> tuple[str, ...]:
     """The baselines for some training examples, the cheapest first.
 
     Returns:
-        For classification "label_spreading" if some examples have no label and they aren't text,
-        "logistic_regression", and for tables and small images "boosted_trees"; for regression "ridge" and the same.
+        For classification "majority", "label_spreading" if some examples have no label and they aren't text,
+        "logistic_regression", and for tables and small images "boosted_trees"; for regression "mean", "ridge" and the
+        same.
         "pixel_gaussian" too, if the examples have masks of defective pixels.
     """
     task, text = examples.task, examples.modality == "text"
@@ -35,6 +38,7 @@ def baselines_for(examples: Examples) -> tuple[str, ...]:
     if task == "classification" and not text and not bool(is_labelled(examples.tensors["label"]).all()):
         found.insert(0, "label_spreading")
     found += ["boosted_trees"] if trees else []
+    found.insert(0, "mean" if task == "regression" else "majority")
     return (*found, "pixel_gaussian") if MASK in examples.tensors and task == "classification" else tuple(found)
 
 
@@ -48,7 +52,8 @@ def baseline_predictions(name: str, train: Examples, test: Examples, *, seed: in
 
     Inputs are flattened; those of a table are standardised (except for trees), images larger than 32 pixels per side
     are averaged down, text becomes TF-IDF weights of its words and word pairs, or of its tokens if the strings are not
-    available. The estimators are scikit-learn's with its defaults: `label_spreading` on a graph of 7 nearest neighbours
+    available. `majority` predicts the shares of the classes and `mean` the mean of the labels for every example. The
+    other estimators are scikit-learn's with its defaults: `label_spreading` on a graph of 7 nearest neighbours
     uses the unlabelled training examples too (never those of the test), `logistic_regression` and `ridge` (its penalty
     chosen by leave-one-out) are linear, `boosted_trees` are histogram gradient boosting. `pixel_gaussian` is ours, see
     there.
@@ -64,7 +69,7 @@ def baseline_predictions(name: str, train: Examples, test: Examples, *, seed: in
         DataError: there are fewer than two classes among the training labels, or no labels.
         MissingExtraError: scikit-learn is not installed.
     """
-    check_choice("baseline", name, (*_ESTIMATORS, "pixel_gaussian"))
+    check_choice("baseline", name, (*_ESTIMATORS, *CONSTANTS, "pixel_gaussian"))
     fitting = baselines_for(train)
     usable = (*fitting, "label_spreading") if train.task == "classification" and train.modality != "text" else fitting
     if name not in usable:
@@ -74,6 +79,8 @@ def baseline_predictions(name: str, train: Examples, test: Examples, *, seed: in
         )
     if name == "pixel_gaussian":
         return pixel_gaussian_scores(train, test)
+    if name in CONSTANTS:
+        return constant_predictions(train, test)
     try:
         import sklearn.exceptions
     except ImportError:
@@ -88,6 +95,32 @@ def baseline_predictions(name: str, train: Examples, test: Examples, *, seed: in
         rows = slice(None) if name == "label_spreading" else known
         model.fit(train_x[rows], np.where(known, labels.numpy(), -1)[rows])
         return _ask(model, test_x, train, test)
+
+
+def constant_predictions(train: Examples, test: Examples) -> Predictions:
+    """The same answer for every test example: the shares of the classes, or the mean of the training labels.
+
+    Args:
+        train: examples, some of which may have no label.
+        test: examples of the same kind.
+
+    Raises:
+        DataError: no training example has a label.
+    """
+    label = train.tensors["label"].cpu()
+    label = label[is_labelled(label)]
+    if not len(label):
+        raise DataError("No training example has a label; a baseline needs some.")
+    if train.task == "regression":
+        answer = label.double().mean()[None]
+    else:
+        answer = (label.bincount(minlength=len(train.classes)) / len(label)).double().clamp(min=_LEAST).log()
+    return Predictions(
+        logits=answer.expand(test.size, -1),
+        labels=test.tensors["label"].cpu(),
+        task=train.task,
+        classes=train.classes,
+    )
 
 
 def _check_labels(labels: np.ndarray, train: Examples) -> None:

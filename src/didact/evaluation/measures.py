@@ -18,7 +18,9 @@ _CLASSES_AT_ONCE = 64
 def metrics(predictions: Predictions) -> dict[str, float]:
     """Compute metrics of predictions; examples without a label are left out.
 
-    For a classification: `accuracy` in [0, 1]; `nll`, the mean negative log-likelihood in nats; `ece`, the expected
+    For a classification: `accuracy` in [0, 1]; `balanced_accuracy` in [0, 1], the mean of the recalls of the classes
+    that occur among the labels (Brodersen et al., "The balanced accuracy and its posterior distribution", ICPR 2010);
+    `nll`, the mean negative log-likelihood in nats; `ece`, the expected
     calibration error in [0, 1] (Guo et al., "On calibration of modern neural networks", ICML 2017, equation 3; 15
     bins); `macro_f1` in [0, 1], over the classes that occur among the labels or predictions; `auroc` in [0, 1], of the
     second class where there are two, else the mean of each class against the rest, and absent where a class has no
@@ -50,6 +52,7 @@ def _classification(logits: Tensor, labels: Tensor) -> dict[str, float]:
     present = occurring > 0
     found = {
         "accuracy": float((logits.argmax(1) == labels).double().mean()),
+        "balanced_accuracy": float(_recalls(confusion_CC).nanmean()),
         "nll": float(F.cross_entropy(logits, labels)),
         "ece": float((counts / counts.sum() * (accuracy - confidence).abs()).sum()),
         "macro_f1": float((2 * hits[present] / occurring[present]).mean()),
@@ -84,6 +87,19 @@ def confusion(predictions: Predictions) -> Tensor:
 def _confusion(logits: Tensor, labels: Tensor) -> Tensor:
     classes = logits.shape[1]
     return (labels * classes + logits.argmax(1)).bincount(minlength=classes**2).reshape(classes, classes)
+
+
+def recalls(predictions: Predictions) -> Tensor:
+    """The recall of each class: the share of its examples that are predicted as such.
+
+    Returns:
+        float64 [C] in [0, 1]; NaN for a class without a label.
+    """
+    return _recalls(confusion(predictions))
+
+
+def _recalls(confusion_CC: Tensor) -> Tensor:
+    return confusion_CC.diagonal().double() / confusion_CC.sum(1)
 
 
 def reliability(predictions: Predictions, *, bins: int = BINS) -> list[dict[str, float]]:

@@ -15,8 +15,10 @@ from didact.evaluation.measures import diagnostics as diagnostics_of
 from didact.evaluation.measures import merge_diagnostics
 from didact.evaluation.predictions import Predictions
 
-_PERCENTAGES = ("eval/accuracy", "eval/macro_f1", "eval/auroc")
+_PERCENTAGES = ("eval/accuracy", "eval/balanced_accuracy", "eval/macro_f1", "eval/auroc")
 _ONE = "answers"
+HEADLINES = ("accuracy", "balanced_accuracy", "r2")
+"""The metrics of a run's headline; of other runs it is the first."""
 
 
 def write_comparison_report(
@@ -27,6 +29,7 @@ def write_comparison_report(
     curves: Mapping[str, Sequence[charts.History]] | None = None,
     diagnostics: Mapping[str, sections.Diagnostics] | None = None,
     verdicts: Mapping[str, sections.Verdicts] | None = None,
+    notes: Sequence[str] = (),
 ) -> Path:
     """Write the report of a comparison.
 
@@ -37,6 +40,7 @@ def write_comparison_report(
         curves: by arm, the records of `metrics.jsonl` of each seed.
         diagnostics: by arm, from `evaluation.diagnostics`; by default those of the results, pooled over seeds.
         verdicts: by arm, the verdicts of monitors: records of `verdicts.jsonl`, or pairs of a step and a `Verdict`.
+        notes: sentences for a reader of the figures.
 
     Returns:
         The path.
@@ -67,6 +71,8 @@ def write_comparison_report(
         **_answers(pooled, _shown_arms(comparison), charts.arm_colours(comparison)),
         "monitors": sections.monitors_table(verdicts or {}),
         "watched": verdicts is not None,
+        "notes": notes,
+        "recalls": None,
         "configuration": sections.configuration(config),
     }
     return _write(path, page)
@@ -116,6 +122,7 @@ def write_run_report(
         "cost_note": "",
         "curves": _run_curves(metrics_history),
         **_answers({_ONE: drawn}, [_ONE], {_ONE: charts.colour(1)}),
+        "recalls": sections.recalls_table(drawn),
         "monitors": sections.monitors_table({"": verdicts}),
         "watched": True,
         "configuration": sections.configuration(config),
@@ -237,11 +244,11 @@ def _final_figures(result: Values) -> dict[str, float]:
 
 
 def _beside_teacher(result: Values) -> Document | None:
-    """The metrics of student and teacher in one table; None without a teacher."""
-    student, teacher = _final_figures(result), result.get("teacher") or {}
-    if not set(student) & set(teacher):
-        return None
-    return sections.figures_table({"student": student, "teacher": teacher})
+    """The metrics of student, teacher and a constant answer in one table; None without the last two."""
+    student = _final_figures(result)
+    others = {"teacher": result.get("teacher") or {}, "constant answer": result.get("constant") or {}}
+    found = {name: figures for name, figures in others.items() if set(student) & set(figures)}
+    return sections.figures_table({"student": student, **found}) if found else None
 
 
 def _teacher_note(result: Values) -> list[str]:
@@ -273,7 +280,8 @@ def _run_words(config: Values, result: Values) -> tuple[str, str]:
     lead = str(result.get("reason") or "")
     if not figures:
         return f"{method} has no final figures{after}.", lead or "The run has not ended, or nothing evaluated it."
-    metric = next((key for key in ("accuracy", "r2") if key in figures), next(iter(figures)))
+    usual = next(iter(figures))
+    metric = next((key for key in (usual, "accuracy", "r2") if key in figures and key in HEADLINES), usual)
     unit = "%" if wording.is_percent(metric) else f" {wording.unit_of(metric)}".rstrip()
     where = "test" if result.get("metrics") else "validation"
     value = f"{wording.figure(metric, figures[metric])}{unit} {wording.name_of(metric)}"

@@ -116,6 +116,29 @@ def confusion_table(name: str, diagnostics: Diagnostics) -> Document | None:
     return {"name": name, "classes": classes, "rows": rows}
 
 
+def recalls_table(diagnostics: Diagnostics) -> Document | None:
+    """The recall and precision of each class, the lowest recalls first: `columns` and `rows` of (class, cells).
+
+    Returns:
+        At most `_LISTED` classes with test examples; None if there is no confusion matrix.
+    """
+    counts = diagnostics.get("confusion")
+    if not counts:
+        return None
+    predicted = [sum(column) for column in zip(*counts, strict=True)]
+    rows = [
+        (name, row[i] / sum(row), row[i] / predicted[i] if predicted[i] else None, sum(row), predicted[i])
+        for i, (name, row) in enumerate(zip(diagnostics["classes"], counts, strict=True))
+        if sum(row)
+    ]
+    rows.sort(key=lambda row: row[1])
+    shown = [
+        (name, [f"{100 * recall:.1f}", "\u2013" if precision is None else f"{100 * precision:.1f}", str(of), str(said)])
+        for name, recall, precision, of, said in rows[:_LISTED]
+    ]
+    return {"columns": ["recall (%)", "precision (%)", "test examples", "predictions"], "rows": shown}
+
+
 def _confused_pairs(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> list[Document]:
     pairs = [
         {"label": classes[i], "answer": classes[j], "count": n, "share": f"{100 * n / sum(row):.0f}%"}

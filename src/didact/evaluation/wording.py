@@ -27,6 +27,7 @@ _SHARES = {
 _PERCENT = frozenset(
     {
         "accuracy",
+        "balanced_accuracy",
         "ece",
         "macro_f1",
         "auroc",
@@ -41,6 +42,7 @@ _PERCENT = frozenset(
 )
 _NAMES = {
     "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
     "nll": "negative log-likelihood",
     "pair_accuracy": "pairs in the right order",
     "ece": "calibration error",

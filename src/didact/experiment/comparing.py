@@ -34,6 +34,8 @@ class ComparisonRun:
     verdicts: dict[str, list[tuple[int, Verdict]]] = field(default_factory=dict)
     teachers: dict[str, dict[str, float]] = field(default_factory=dict)
     """The mean metrics of each teacher on the test examples, and the mean cost of training it here."""
+    notes: tuple[str, ...] = ()
+    """Notes of the first seed's runs for a reader of the figures."""
     interrupted: bool = False
     """Whether it ended early; it then has the seeds that every arm finished."""
 
@@ -47,7 +49,7 @@ class ComparisonRun:
     def write_report(self, path: Path) -> Path:
         """Write only the report; returns its path."""
         return report.write_comparison_report(
-            path, self.comparison, config=self.description, curves=self.curves, verdicts=self.verdicts
+            path, self.comparison, config=self.description, curves=self.curves, verdicts=self.verdicts, notes=self.notes
         )
 
 
@@ -98,6 +100,7 @@ def compare(
         curves=bench.curves,
         verdicts=bench.verdicts,
         teachers=bench.teacher_figures(),
+        notes=bench.notes_by_arm(),
         interrupted=interrupted,
     )
 
@@ -156,6 +159,7 @@ class _Bench:
         self.curves: dict[str, list[list[Document]]] = {name: [] for name in plan.configs}
         self.verdicts: dict[str, list[tuple[int, Verdict]]] = {name: [] for name in plan.configs}
         self.teachers: dict[str, list[dict[str, float]]] = {}
+        self.notes: dict[str, list[str]] = {}
         self.first = next(iter(plan.configs))
 
     def config(self, name: str, seed: int) -> RunConfig:
@@ -213,6 +217,8 @@ class _Bench:
             raise RunError(f"The arm {name!r} with seed {seed} was {result.status}: {result.reason}")
         self.curves[name].append(result.history)
         self.verdicts[name].extend(result.verdicts)
+        for note in result.notes if len(self.curves[name]) == 1 else ():
+            self.notes.setdefault(note, []).append(name)
         if result.teacher and result.config.teacher is not None:
             cost = {"cost/labels": float(result.teacher_cost.labels), "cost/seconds": result.teacher_cost.seconds}
             self.teachers.setdefault(result.config.teacher, []).append({**result.teacher, **cost})
@@ -233,6 +239,11 @@ class _Bench:
             **records.environment(),
             "data": self.data(seeds[0]).describe() if seeds else {},
         }
+
+    def notes_by_arm(self) -> tuple[str, ...]:
+        """The notes, each with its arms where it is not of all."""
+        every = len(self.plan.configs)
+        return tuple(note if len(arms) == every else f"{', '.join(arms)}: {note}" for note, arms in self.notes.items())
 
     def teacher_figures(self) -> dict[str, dict[str, float]]:
         """The mean metrics and costs of each teacher over the seeds."""
@@ -298,11 +309,11 @@ def _baselines(wanted: str | Sequence[str], bench: _Bench, seeds: Sequence[int])
 
 
 def _cheap(fitting: Sequence[str]) -> list[str]:
-    """All baselines that fit, if scikit-learn is installed."""
+    """All baselines that fit, if scikit-learn is installed; otherwise those that do not need it."""
     try:
         import sklearn  # noqa: F401
     except ImportError:
-        return []
+        return [name for name in fitting if name in evaluation.CONSTANTS]
     return list(fitting)
 
 

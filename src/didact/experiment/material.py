@@ -76,6 +76,8 @@ class Evaluation:
     validation: dict[str, float]
     teacher: dict[str, float]
     """The teacher's own metrics, and the student's agreement with it; empty without one."""
+    constant: dict[str, float] = field(default_factory=dict)
+    """The metrics of a constant answer: the commonest class or the mean; empty if there is none."""
     diagnostics: Document = field(default_factory=dict)
     """Data for the figures of the report."""
     labels: int = 0

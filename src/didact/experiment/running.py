@@ -38,6 +38,8 @@ class RunResult:
     """Metrics of the delivered student on the validation examples; empty if there are none."""
     teacher: dict[str, float]
     """The teacher's own metrics on the test examples, and the student's agreement with it; empty without one."""
+    constant: dict[str, float]
+    """The metrics of a constant answer on the test examples: the commonest class or the mean; empty for text tasks."""
     cost: Cost
     """The cost of training the student."""
     spent: dict[str, dict[str, int | float]]
@@ -64,6 +66,12 @@ class RunResult:
         """An alias of `student`."""
         return self.student
 
+    @property
+    def recalls(self) -> dict[str, float]:
+        """The recall on the test examples by class, of the classes that occur there; empty unless it classifies."""
+        rows = zip(self.diagnostics.get("classes", ()), self.diagnostics.get("confusion", ()), strict=True)
+        return {name: row[number] / sum(row) for number, (name, row) in enumerate(rows) if sum(row)}
+
     def as_dict(self) -> Document:
         """The contents of `result.json`."""
         return {
@@ -72,6 +80,8 @@ class RunResult:
             "metrics": self.metrics,
             "validation": self.validation,
             "teacher": self.teacher,
+            "constant": self.constant,
+            "recalls": self.recalls,
             "cost": self.cost.as_dict(),
             "spent": self.spent,
             "teacher_cost": self.teacher_cost.as_dict(),
@@ -290,6 +300,7 @@ def _finished(run: Run[Data], result: FitResult, directory: Path | None = None) 
         metrics=evaluation.metrics,
         validation=evaluation.validation,
         teacher=evaluation.teacher,
+        constant=evaluation.constant,
         cost=cost,
         spent={part: spent for part, cost in parts.items() if (spent := cost.spent())},
         teacher_cost=run.teacher_cost,

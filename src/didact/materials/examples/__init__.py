@@ -5,7 +5,15 @@ FIELDS = (
     *("labels", "labelled_share", "augment"),
 )
 """The flags of these runs that do not apply to every run."""
-BASELINES = ("label_spreading", "logistic_regression", "ridge", "boosted_trees", "pixel_gaussian")
+BASELINES = (
+    "majority",
+    "mean",
+    "label_spreading",
+    "logistic_regression",
+    "ridge",
+    "boosted_trees",
+    "pixel_gaussian",
+)
 """The cheap baselines, if they fit the data."""
 USE = "--data FILE --target COLUMN --student mlp:64"
 """The required flags on the command line."""

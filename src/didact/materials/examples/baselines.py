@@ -21,4 +21,4 @@ def evaluate(name: str, data: ExampleData, config: RunConfig) -> ArmResult:
     answers = evaluation.baseline_predictions(name, data.train, test, seed=config.seed)
     cost = Cost(labels=count_labels(data.train), seconds=time.perf_counter() - start)
     cost.examples = data.train.size if name == "label_spreading" else cost.labels
-    return ArmResult(evaluation.metrics(answers), cost, evaluation.diagnostics(answers))
+    return ArmResult(data.order_metrics(evaluation.metrics(answers)), cost, evaluation.diagnostics(answers))

@@ -5,20 +5,19 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from didact import sources, worlds
+from didact import evaluation, sources, worlds
 from didact.documents import Document
 from didact.errors import ConfigError, DataError, nearest
 from didact.evaluation import MASK
 from didact.experiment.checking import Check
 from didact.experiment.config import RunConfig
 from didact.experiment.material import Run
+from didact.materials.examples import classes
 from didact.parts import parse
 from didact.parts.part import VIEW, tokenizer_of
 from didact.sources import add_view
 from didact.types import Examples, is_labelled
 
-FEW = 5
-"""A class with fewer test examples than this makes its figures a matter of luck."""
 _FILE_FIELDS = ("target", "id_column", "text_column", "task", "impute", "image_size", "split")
 
 
@@ -40,8 +39,15 @@ class ExampleData:
         """The metrics that they allow, the usual one first."""
         if self.examples.task == "regression":
             return ("r2", "rmse", "mae")
-        known = ("accuracy", "nll", "ece", "macro_f1", "auroc")
+        known = ("accuracy", "balanced_accuracy", "nll", "ece", "macro_f1", "auroc")
+        if evaluation.is_unbalanced(self.examples.tensors["label"]):
+            known = ("balanced_accuracy", "accuracy", *known[2:])
         return (*known, "pixel_auroc") if MASK in self.examples.tensors else known
+
+    def order_metrics(self, found: dict[str, float]) -> dict[str, float]:
+        """The same metrics, the usual one first."""
+        usual = self.metrics[0]
+        return {usual: found[usual], **found} if usual in found else found
 
     @cached_property
     def labelled(self) -> Examples:
@@ -74,19 +80,9 @@ class ExampleData:
         sizes = ", ".join(f"{part.size:,} {name}" for name, part in self.splits)
         yield Check("ok", "splits", f"{sizes}; {count_labels(self.train):,} training labels are used.")
         if examples.classes:
-            yield _classes(self)
+            yield from classes.checks(self.splits)
         if examples.modality == "text":
             yield _texts(examples, config)
-
-
-def _classes(data: ExampleData) -> Check:
-    label = select_labelled(data.splits.test).tensors["label"]
-    counts = label.bincount(minlength=len(data.examples.classes)).tolist()
-    rare = [name for name, count in zip(data.examples.classes, counts, strict=True) if count < FEW]
-    if rare:
-        detail = f"Fewer than {FEW} test examples of: {', '.join(rare[:8])}; their figures are a matter of luck."
-        return Check("warn", "classes", detail)
-    return Check("ok", "classes", f"{min(counts)} to {max(counts)} test examples a class.")
 
 
 def _texts(examples: Examples, config: RunConfig) -> Check:

@@ -5,6 +5,7 @@ from typing import Any
 
 from didact import evaluation
 from didact.experiment.material import Evaluation, Run
+from didact.materials.examples import classes
 from didact.materials.examples.answers import as_learner
 from didact.materials.examples.data import ExampleData, select_labelled
 from didact.parts.part import Part
@@ -21,7 +22,7 @@ class ExampleEvaluator:
 
     def __init__(self, run: Run[ExampleData]) -> None:
         self.run = run
-        self.metric = "accuracy" if run.data.examples.task == "classification" else "rmse"
+        self.metric = run.data.metrics[0] if run.data.examples.task == "classification" else "rmse"
         self.validation = select_labelled(run.data.splits.validation)
         self.validates = bool(self.validation.size)
         self.metrics = run.data.metrics
@@ -35,12 +36,18 @@ class ExampleEvaluator:
         student, test = self.run.method.delivered, select_labelled(self.run.data.splits.test)
         tested = evaluation.predict(student, test)
         return Evaluation(
-            metrics=evaluation.metrics(tested),
+            metrics=self.run.data.order_metrics(evaluation.metrics(tested)),
             validation=self.validate(student) if self.validates else {},
             teacher=self._teacher(self.run.teachers[0], test, tested) if len(self.run.teachers) == 1 else {},
+            constant=self._constant(test),
             diagnostics=evaluation.diagnostics(tested),
             labels=self.validation.size if self.run.config.select == "best" else 0,
         )
+
+    def _constant(self, test: Examples) -> dict[str, float]:
+        """The metrics of a constant answer, the commonest class or the mean; empty without training labels."""
+        train = self.run.data.labelled
+        return evaluation.metrics(evaluation.constant_predictions(train, test)) if train.size else {}
 
     def _teacher(self, teacher: Part, test: Examples, tested: evaluation.Predictions) -> dict[str, float]:
         """The teacher's metrics on the test examples, which are not charged to the student."""
@@ -55,7 +62,9 @@ class ExampleEvaluator:
         return {**evaluation.metrics(asked), **evaluation.agreement(tested, asked)}
 
     def notes(self, evaluation: Evaluation) -> Iterator[str]:
-        """Notes on a teacher that may have seen the test examples."""
+        """Notes on classes, and on a teacher that may have seen the test examples."""
+        if self.run.data.examples.task == "classification":
+            yield from classes.notes(self.run.data.splits, evaluation.diagnostics.get("confusion", []))
         fitted = [teacher for teacher in self.run.teachers if not teacher.warm_starts]
         if evaluation.teacher.get("accuracy") == 1.0 and fitted:
             yield (

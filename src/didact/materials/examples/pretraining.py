@@ -70,7 +70,7 @@ def _budget(warm_start: WarmStart, source: BatchSource, config: RunConfig) -> Bu
 
 def _goal(data: ExampleData, warm_start: WarmStart) -> StopAtGoal:
     validation = select_labelled(data.splits.validation)
-    metric = data.metrics[0]
+    metric = "r2" if data.examples.task == "regression" else "accuracy"
 
     def score() -> float:
         return evaluation.metrics(evaluation.predict(warm_start.model, validation))[metric]

@@ -1,0 +1,94 @@
+"""Data whose classes are unbalanced, from the command line to the report."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import didact
+from didact import sources
+from didact.cli import main
+from didact.experiment.config import RunConfig
+from didact.experiment.doctor import diagnose
+from didact.experiment.material import Objects
+
+
+def unbalanced(size=1500, seed=0, shift=0.9):
+    """Classes of 80, 17 and 3 percent, which overlap so much that a net answers the first at first."""
+    generator = np.random.default_rng(seed)
+    label = generator.choice(3, size, p=[0.8, 0.17, 0.03])
+    x = generator.normal(size=(size, 5))
+    x[:, 0] += shift * label
+    return x, np.array(["x", "y", "z"])[label]
+
+
+SHORT = {"student": "mlp:16", "steps": 200, "progress": False}
+
+
+def test_the_headline_is_balanced_accuracy_and_a_constant_answer_stands_beside_it(tmp_path):
+    result = didact.run(method="supervised", data=unbalanced(), directory=tmp_path / "run", **SHORT)
+    assert next(iter(result.metrics)) == "balanced_accuracy"
+    assert result.metrics["balanced_accuracy"] == pytest.approx(np.mean(list(result.recalls.values())))
+    # The net answers the commonest class for everything, as a constant answer does.
+    assert result.recalls == {"x": 1.0, "y": 0.0, "z": 0.0}
+    assert result.metrics["accuracy"] == result.constant["accuracy"] > 0.75
+    assert result.constant["balanced_accuracy"] == pytest.approx(1 / 3)
+    notes = " ".join(result.notes)
+    share = (unbalanced()[1] == "x").mean()
+    assert f"'x' has {100 * share:.1f}% of the labels" in notes
+    assert "The metric is therefore balanced accuracy" in notes
+    assert "The student never predicts 'y', 'z'" in notes
+    stored = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert next(iter(stored["metrics"])) == "balanced_accuracy"
+    assert stored["constant"] == result.constant
+    assert stored["recalls"] == result.recalls
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "supervised reaches 33.3% balanced accuracy on the test examples" in page
+    assert "By class" in page and "constant answer" in page
+
+
+def test_a_comparison_has_the_majority_as_an_arm_and_says_its_metric(tmp_path):
+    compared = didact.compare(["supervised"], data=unbalanced(600), seeds=[0, 1], **SHORT)
+    comparison = compared.comparison
+    assert comparison.metric == "balanced_accuracy"
+    assert comparison.mean("majority") == pytest.approx(1 / 3)
+    assert any("balanced accuracy" in note for note in compared.notes)
+    assert "The metric is therefore balanced accuracy" in compared.write_report(tmp_path / "r.html").read_text()
+
+
+def test_balanced_classes_are_judged_by_accuracy_and_say_nothing():
+    x, _ = unbalanced(400)
+    result = didact.run(method="supervised", data=(x, np.arange(400) % 2), **SHORT)
+    assert next(iter(result.metrics)) == "accuracy"
+    assert not [note for note in result.notes if "balanced" in note]
+
+
+def test_classes_too_small_to_be_tested_are_accepted_and_named():
+    x, label = unbalanced(300)
+    label = np.where(np.arange(300) == 7, "single", label)
+    checks = diagnose(RunConfig.from_flags(method="supervised", **SHORT), Objects(data=(x, label)))
+    found = [check.detail for check in checks if check.name == "classes"]
+    assert any("Too few examples for any in the test: 'single'" in detail for detail in found)
+    result = didact.run(method="supervised", data=(x, label), **SHORT)
+    assert any("'single'" in note for note in result.notes)
+
+
+def test_a_class_that_is_only_tested_is_named():
+    x, label = unbalanced(300)
+    label = np.where(np.arange(300) % 30 == 0, "late", np.where(label == "x", "x", "y"))
+    examples = sources.from_tensors(x, label)
+    late = torch.from_numpy(label == "late")
+    examples = examples.with_tensors(split=torch.where(late | (torch.arange(300) % 5 == 1), 2, 0))
+    result = didact.run(method="supervised", data=examples, **{**SHORT, "validation": 0})
+    assert any("No training example is of: 'late'" in note for note in result.notes)
+
+
+def test_the_command_prints_the_recalls(tmp_path, capsys):
+    x, label = unbalanced()
+    np.savez(tmp_path / "data.npz", x=x, label=label)
+    words = ["--data", str(tmp_path / "data.npz"), "--student", "mlp:16", "--steps", "200", "--no-progress"]
+    assert main(["run", "supervised", *words, "--out", str(tmp_path / "run")]) == 0
+    printed = capsys.readouterr().out
+    assert "recall   y 0.0%, z 0.0%, x 100.0%" in printed
+    assert "constant answer" in printed
