@@ -5,13 +5,18 @@ import json
 import numpy as np
 import pytest
 import torch
+from sklearn.utils.class_weight import compute_class_weight
 
 import didact
 from didact import sources
 from didact.cli import main
+from didact.errors import ConfigError
 from didact.experiment.config import RunConfig
 from didact.experiment.doctor import diagnose
 from didact.experiment.material import Objects
+from didact.experiment.preparing import prepare
+from didact.materials.examples.source import class_weights, sampling_weights
+from didact.types import IGNORE, Batch
 
 
 def unbalanced(size=1500, seed=0, shift=0.9):
@@ -92,3 +97,73 @@ def test_the_command_prints_the_recalls(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "recall   y 0.0%, z 0.0%, x 100.0%" in printed
     assert "constant answer" in printed
+
+
+def test_class_weights_are_those_of_scikit_learn():
+    label = torch.tensor([0] * 8 + [3] * 2 + [IGNORE] * 5)
+    expected = compute_class_weight("balanced", classes=np.array([0, 3]), y=label[:10].numpy())
+    found = class_weights(label)
+    assert found.dtype == torch.float32
+    assert found.tolist() == pytest.approx([expected[0]] * 8 + [expected[1]] * 2 + [1.0] * 5)
+
+
+def test_sampling_weights_give_each_class_the_same_and_labels_their_share():
+    label = torch.tensor([0] * 8 + [3] * 2 + [IGNORE] * 10)
+    for share, wanted in ((None, 0.5), (0.8, 0.8)):
+        weight = sampling_weights(label, share)
+        assert [weight[label == c].sum().item() for c in (0, 3, IGNORE)] == pytest.approx(
+            [wanted / 2] * 2 + [1 - wanted]
+        )
+    assert sampling_weights(label[:10], 0.25).sum().item() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("remedy", [{"class_weights": "balanced"}, {"sampler": "balanced"}])
+def test_both_remedies_make_the_student_predict_rare_classes(remedy):
+    plain = didact.run(method="supervised", data=unbalanced(), **SHORT)
+    mended = didact.run(method="supervised", data=unbalanced(), **SHORT, **remedy)
+    assert mended.metrics["balanced_accuracy"] > plain.metrics["balanced_accuracy"] + 0.1
+    assert mended.recalls["z"] > plain.recalls["z"] == 0.0
+
+
+def test_the_label_term_of_distillation_is_weighted_and_the_teachers_is_not():
+    settings = {"method": "distill", "teacher": "random", "class_weights": "balanced", **SHORT}
+    run = prepare(RunConfig.from_flags(**settings), Objects(data=unbalanced()))
+    batch = next(iter(run.source))
+    plain = Batch({name: tensor for name, tensor in batch.items() if name != "label_weight"})
+    weighted, unweighted = run.method.loss(batch), run.method.loss(plain)
+    logits = run.method.learner(batch).logits
+    rows = torch.nn.functional.cross_entropy(logits, batch["label"], reduction="none")
+    weight = class_weights(run.data.train.tensors["label"])[batch["row"]]
+    torch.testing.assert_close(weighted["label"].sum, (rows * weight).sum())
+    torch.testing.assert_close(unweighted["label"].sum, rows.sum())
+    assert torch.equal(weighted["teacher"].sum, unweighted["teacher"].sum)
+
+
+def test_a_balanced_run_draws_each_class_as_often():
+    run = prepare(
+        RunConfig.from_flags(method="supervised", sampler="balanced", batch_size=100, **SHORT),
+        Objects(data=unbalanced()),
+    )
+    batches = iter(run.source)
+    label = torch.cat([next(batches)["label"] for _ in range(30)])
+    assert (label.bincount().double() / len(label)).tolist() == pytest.approx([1 / 3] * 3, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"class_weights": "balanced", "sampler": "balanced"}, "favour rare classes twice"),
+        (
+            {"class_weights": "balanced", "task": "regression"},
+            "class_weights is 'balanced', but the data are a regression",
+        ),
+        ({"sampler": "balanced", "task": "regression"}, "sampler is 'balanced', but the data are a regression"),
+        ({"class_weights": "balanced", "method": "pld", "teacher": "mlp:8"}, "'pld' has no loss of labels that reads"),
+    ],
+)
+def test_remedies_without_effect_are_refused(settings, message):
+    x, label = unbalanced(100)
+    label = np.unique(label, return_inverse=True)[1]
+    data = (x, label.astype(float) if "task" in settings else label)
+    with pytest.raises(ConfigError, match=message):
+        didact.run(**{"method": "supervised", **SHORT, **settings}, data=data)

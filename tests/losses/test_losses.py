@@ -123,6 +123,26 @@ def test_cross_entropy_with_soft_labels_trust_and_smoothing():
     assert float(smooth.count) == 3
 
 
+def test_class_weights_are_those_of_torch_over_the_number_of_labels():
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(20, 3, generator=generator), torch.arange(20) % 3
+    labels[[2, 5]] = IGNORE
+    by_class = torch.tensor([0.5, 1.0, 4.0])
+    weight = by_class[labels.clamp(min=0)]
+    functional = torch.nn.functional
+    expected = functional.cross_entropy(logits, labels, weight=by_class, ignore_index=IGNORE, reduction="sum")
+    for trust in (None, torch.ones(20)):
+        term = label_loss(logits, labels, weight=weight, trust=trust)
+        torch.testing.assert_close(term.sum, expected)
+        assert float(term.count) == 18
+    rows = term.rows
+    assert rows[2].isnan()
+    torch.testing.assert_close(rows.nansum(), expected)
+    smooth = functional.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none", label_smoothing=0.1)
+    found = label_loss(logits, labels, weight=weight, label_smoothing=0.1)
+    torch.testing.assert_close(found.sum, (smooth * weight).sum())
+
+
 def test_squared_error_leaves_missing_targets_out():
     term = squared_error(torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([3.0, float("nan"), 1.0]))
     assert term.sum.item() == pytest.approx(4.0 + 9.0)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from didact.errors import check_range
+from didact.errors import ConfigError, check_range
 from didact.types import Strength
 
 
@@ -76,9 +76,15 @@ class BatchConfig:
 
     size: int = 64  # examples in a step
     labelled_share: float | None = None  # share of a batch with labels, where these are rare; the method says
+    class_weights: Literal["none", "balanced"] = "none"  # balanced: labels of rare classes weigh more in the loss
+    sampler: Literal["uniform", "balanced"] = "uniform"  # balanced: each class is drawn as often as any other
     augment: Strength = "none"  # how much the inputs are varied; see `didact list views`
 
     def __post_init__(self) -> None:
         check_range("batch_size", self.size, at_least=1)
         if self.labelled_share is not None:
             check_range("labelled_share", self.labelled_share, above=0, below=1)
+        if self.class_weights != "none" and self.sampler != "uniform":
+            raise ConfigError(
+                "class_weights and sampler are both 'balanced', which would favour rare classes twice; choose one."
+            )

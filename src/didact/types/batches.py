@@ -66,6 +66,11 @@ class Batch(Mapping[str, Tensor]):
         return f"Batch({', '.join(f'{k}: {t.dtype} {list(t.shape)}' for k, t in self._tensors.items())})"
 
     @property
+    def label_weight(self) -> Tensor | None:
+        """The weight of each example's class in a loss against labels, float [B]; None where all weigh the same."""
+        return self._tensors.get("label_weight")
+
+    @property
     def size(self) -> int:
         """The number of examples, B."""
         return self._tensors["id"].shape[0]

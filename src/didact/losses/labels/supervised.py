@@ -9,13 +9,21 @@ from didact.losses._weigh import blend_rows, weigh
 from didact.types import IGNORE, Term, is_labelled
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, *, trust: Tensor | None = None, label_smoothing: float = 0.0) -> Term:
+def cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    trust: Tensor | None = None,
+    weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
+) -> Term:
     """Cross-entropy against hard or soft labels, in nats.
 
     Args:
         logits: float [B, C].
         labels: int64 [B], where `IGNORE` is left out of the sum and of the count; or probabilities float [B, C].
         trust: float [B] in [0, 1], a weight of each example in the sum and in the count.
+        weight: float [B], a weight of each example in the sum alone, such as that of its class.
         label_smoothing: in [0, 1), the share e of a label's probability that is spread evenly over all classes
             (Szegedy et al. 2016): the loss is (1 - e) · cross-entropy + e · mean_c(-log p_c).
 
@@ -25,13 +33,12 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, trust: Tensor | None = None
     log_probs = F.log_softmax(logits.float(), -1)
     if label_smoothing:
         labels, trust = _smooth(labels, label_smoothing, logits.shape[-1]), _labelled_trust(labels, trust)
-    if labels.ndim == 2:
-        return weigh(-(labels * log_probs).sum(-1), trust)
-    if trust is None:
+    if labels.ndim == 1 and trust is None and weight is None:
         # One kernel gives the sum and the count of labels that are not IGNORE; reduction 2 is "sum".
         total, count = torch.ops.aten.nll_loss_forward.default(log_probs, labels, None, 2, IGNORE)
         return Term(total, count, rows=lambda: _nll(log_probs, labels).masked_fill(labels == IGNORE, torch.nan))
-    return weigh(_nll(log_probs, labels), _labelled_trust(labels, trust))
+    losses = -(labels * log_probs).sum(-1) if labels.ndim == 2 else _nll(log_probs, labels)
+    return weigh(losses if weight is None else losses * weight, _labelled_trust(labels, trust))
 
 
 def _nll(log_probs: Tensor, labels: Tensor) -> Tensor:
@@ -65,13 +72,21 @@ def squared_error(predictions: Tensor, targets: Tensor, *, trust: Tensor | None 
     return weigh(error.square(), there if trust is None else trust * there)
 
 
-def label_loss(logits: Tensor, labels: Tensor, *, trust: Tensor | None = None, label_smoothing: float = 0.0) -> Term:
+def label_loss(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    trust: Tensor | None = None,
+    weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
+) -> Term:
     """The plain loss against labels: `cross_entropy` for classes, `squared_error` for a regression.
 
     Args:
         logits: float [B, C], or [B, 1] for a regression.
         labels: int64 [B] or float [B, C] for classes, float [B] for a regression.
         trust: float [B] in [0, 1].
+        weight: float [B], the weights of the examples' classes, `batch.label_weight`; not for a regression.
         label_smoothing: in [0, 1); 0 for a regression.
 
     Raises:
@@ -84,7 +99,7 @@ def label_loss(logits: Tensor, labels: Tensor, *, trust: Tensor | None = None, l
         if logits.shape[-1] != 1:
             raise DataError(f"The labels are numbers, but the learner has {logits.shape[-1]} classes as outputs.")
         return squared_error(logits, labels, trust=trust)
-    return cross_entropy(logits, labels, trust=trust, label_smoothing=label_smoothing)
+    return cross_entropy(logits, labels, trust=trust, weight=weight, label_smoothing=label_smoothing)
 
 
 def mixed_cross_entropy(

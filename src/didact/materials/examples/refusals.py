@@ -22,7 +22,7 @@ CHECKED = 256
 
 def refusals(run: Run[ExampleData]) -> Iterator[Check]:
     """Check the task, the batches, warm starts, and the teacher's signal."""
-    stages = {"method": _task, "batches": _batches, "warm start": _goals, "teacher": _teachers}
+    stages = {"method": _task, "classes": _classes, "batches": _batches, "warm start": _goals, "teacher": _teachers}
     return run_checks(stages, run)
 
 
@@ -33,6 +33,20 @@ def _task(run: Run[ExampleData]) -> None:
         raise ConfigError(
             f"The method {run.info.name!r} is for {' and '.join(tasks)}, but the data {examples.name!r} are a "
             f"{examples.task}; choose another method, or give task='{tasks[0]}' if they are one."
+        )
+
+
+def _classes(run: Run[ExampleData]) -> None:
+    """Check that class weights and balanced draws have classes, and a loss that reads the weights."""
+    batches, task = run.config.batches, run.data.examples.task
+    for field, value in (("class_weights", batches.class_weights), ("sampler", batches.sampler)):
+        if value == "balanced" and task != "classification":
+            raise ConfigError(f"{field} is 'balanced', but the data are a {task}, without classes; leave it out.")
+    reads = "label_weight" in run.info.path.read_text(encoding="utf-8")
+    if batches.class_weights == "balanced" and not (reads and feed_of(run).labels):
+        raise ConfigError(
+            f"class_weights is 'balanced', but the method {run.info.name!r} has no loss of labels that reads them; use "
+            "sampler='balanced', or a method such as supervised or distill."
         )
 
 

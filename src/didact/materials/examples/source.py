@@ -1,6 +1,9 @@
 """Batches of a run on examples, of those that its method uses."""
 
-from didact.curricula import LabelledMix
+import torch
+from torch import Tensor
+
+from didact.curricula import LabelledMix, Weighted
 from didact.errors import DataError
 from didact.experiment.material import Run
 from didact.materials.examples.data import ExampleData
@@ -37,15 +40,60 @@ def source_of(run: Run[ExampleData]) -> BatchSource:
         )
     known = is_labelled(train.tensors["label"])
     share = run.config.batches.labelled_share or feed.labelled_share
-    mixed = share is not None and not bool(known.all())
+    curriculum = None
+    if run.config.batches.sampler == "balanced":
+        curriculum = Weighted(sampling_weights(train.tensors["label"], share), run.config.seed)
+    elif share is not None and not bool(known.all()):
+        curriculum = LabelledMix(known, share, run.config.seed)
+    if run.config.batches.class_weights == "balanced":
+        train = train.with_tensors(label_weight=class_weights(train.tensors["label"]))
     return BatchSource(
         train,
         batch_size=min(run.config.batches.size, train.size),
         seed=run.config.seed,
-        curriculum=LabelledMix(known, share, run.config.seed) if mixed and share is not None else None,
+        curriculum=curriculum,
         views=feed.views,
         augment=run.config.batches.augment,
     )
+
+
+def class_weights(label: Tensor) -> Tensor:
+    """The weight of each example's class: the labels of all classes over that of C times its own.
+
+    That is scikit-learn's `class_weight="balanced"`. The mean over the labelled examples is 1.
+
+    Args:
+        label: int64 [N] with `IGNORE`; classes that do not occur do not count.
+
+    Returns:
+        float32 [N]; 1 for unlabelled examples.
+    """
+    known = is_labelled(label)
+    counts = label[known].bincount()
+    weight = torch.ones(len(label), dtype=torch.float64)
+    weight[known] = len(label[known]) / (int((counts > 0).sum()) * counts[label[known]].double())
+    return weight.float()
+
+
+def sampling_weights(label: Tensor, share: float | None = None) -> Tensor:
+    """How often each example is drawn, relative to others, where each class is drawn as often as any other.
+
+    That is one over the number of its class's labels, as torch's `WeightedRandomSampler` is usually given.
+
+    Args:
+        label: int64 [N] with `IGNORE`.
+        share: the share of labelled examples in the draws, in (0, 1); that among the N by default.
+
+    Returns:
+        float64 [N], adding up to 1.
+    """
+    known = is_labelled(label)
+    if share is None or bool(known.all()):
+        share = float(known.double().mean())
+    counts = label[known].bincount()
+    weight = torch.full(label.shape, (1.0 - share) / max(int((~known).sum()), 1), dtype=torch.float64)
+    weight[known] = share / int((counts > 0).sum()) / counts[label[known]].double()
+    return weight
 
 
 def sample_of(run: Run[ExampleData]) -> Batch:

@@ -89,7 +89,7 @@ class AttentionTransfer(Method):
         return Terms(
             attention=self.attention_loss(output, signal).times(config.weight),
             teacher=distillation_loss(output.logits, signal, temperature=config.temperature).times(config.alpha),
-            label=label_loss(output.logits, batch["label"]).times(1.0 - config.alpha),
+            label=label_loss(output.logits, batch["label"], weight=batch.label_weight).times(1.0 - config.alpha),
         )
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

@@ -98,9 +98,8 @@ class AutoDistil(Method):
         """First `queries`, `keys` and `values`, over all examples and nets; then `label`, for the best net."""
         if self.fraction >= self.config.distil_share:
             self.space.chosen = self.space.chosen or self.best_subnet(batch)
-            return Terms(
-                label=label_loss(self.space.supernet.forward_subnet(self.space.chosen, batch).logits, batch["label"])
-            )
+            logits = self.space.supernet.forward_subnet(self.space.chosen, batch).logits
+            return Terms(label=label_loss(logits, batch["label"], weight=batch.label_weight))
         theirs = self.relations(batch)
         found = [self.divergences(size, batch, theirs) for size in self.space.sample(self.config.sampled)]
         sums = {kind: torch.stack([terms[kind].sum for terms in found]).sum() for kind in KINDS}

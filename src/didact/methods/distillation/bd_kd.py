@@ -67,9 +67,9 @@ class BDKD(Method):
         balanced = entropy_balanced_kl(mine, target, emphasis=config.emphasis, temperature=config.temperature)
         peer_student = distillation_loss(theirs, Logits(logits=mine.detach()), temperature=config.temperature)
         return Terms(
-            label=label_loss(mine, batch["label"]),
+            label=label_loss(mine, batch["label"], weight=batch.label_weight),
             balanced=balanced.times(config.weight),
-            peer_label=label_loss(theirs, batch["label"]),
+            peer_label=label_loss(theirs, batch["label"], weight=batch.label_weight),
             peer_student=peer_student.times(config.teacher_weight),
         )
 

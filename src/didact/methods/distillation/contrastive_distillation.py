@@ -120,7 +120,7 @@ class ContrastiveDistillation(Method):
         return Terms(
             contrast=self.contrastive_loss(batch, output.features[config.student_tap], signal).times(config.weight),
             teacher=distillation_loss(output.logits, signal, temperature=config.temperature).times(config.alpha),
-            label=label_loss(output.logits, batch["label"]).times(1.0 - config.alpha),
+            label=label_loss(output.logits, batch["label"], weight=batch.label_weight).times(1.0 - config.alpha),
         )
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

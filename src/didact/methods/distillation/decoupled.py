@@ -72,7 +72,7 @@ class Decoupled(Method):
         parts = decoupled_kd(logits, theirs, target, temperature=config.temperature, trust=signal.trust)
         risen = min(1.0, self.fraction / config.ramp_up) if config.ramp_up else 1.0
         return Terms(
-            label=label_loss(logits, label),
+            label=label_loss(logits, label, weight=batch.label_weight),
             target=parts[0].times(config.target_weight * risen),
             others=parts[1].times(config.others_weight * risen),
         )

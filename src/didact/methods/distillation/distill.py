@@ -47,7 +47,7 @@ class Distill(Method):
         alpha = self.config.alpha
         return Terms(
             teacher=distillation_loss(logits, signal, temperature=self.config.temperature).times(alpha),
-            label=label_loss(logits, batch["label"]).times(1.0 - alpha),
+            label=label_loss(logits, batch["label"], weight=batch.label_weight).times(1.0 - alpha),
         )
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

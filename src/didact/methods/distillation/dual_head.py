@@ -92,7 +92,10 @@ class DualHead(Method):
             normalised=config.normalised,
             trust=signal.trust,
         )
-        terms = Terms(label=label_loss(output.logits, batch["label"]), logits=logit_loss.times(config.alpha))
+        terms = Terms(
+            label=label_loss(output.logits, batch["label"], weight=batch.label_weight),
+            logits=logit_loss.times(config.alpha),
+        )
         if config.teacher_weight:
             softened = distillation_loss(output.logits, signal, temperature=config.temperature)
             terms["teacher"] = softened.times(config.teacher_weight)

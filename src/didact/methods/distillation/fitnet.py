@@ -76,7 +76,7 @@ class FitNet(Method):
             return Terms(hint=feature_mse(guided, signal.features[config.teacher_tap], trust=signal.trust))
         return Terms(
             teacher=distillation_loss(output.logits, signal, temperature=config.temperature).times(config.alpha),
-            label=label_loss(output.logits, batch["label"]).times(1.0 - config.alpha),
+            label=label_loss(output.logits, batch["label"], weight=batch.label_weight).times(1.0 - config.alpha),
         )
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

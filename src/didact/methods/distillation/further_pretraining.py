@@ -79,7 +79,7 @@ class FurtherPretraining(Method):
         """First `copy`; then `student` and `teacher`; these over all examples; then `label`."""
         config = self.config
         if self.fraction >= config.teacher_share + config.student_share:
-            return Terms(label=label_loss(self.learner(batch).logits, batch["label"]))
+            return Terms(label=label_loss(self.learner(batch).logits, batch["label"], weight=batch.label_weight))
         self.moments.accumulate(batch["x"], self.place)
         if self.fraction < config.teacher_share and self.copy is not None and self.copy_reconstruction is not None:
             return Terms(copy=self.reconstruction_loss(self.copy.train(), self.copy_reconstruction, batch))

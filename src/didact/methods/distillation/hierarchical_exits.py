@@ -77,7 +77,8 @@ class HierarchicalExits(Method):
         for i, net in enumerate(nets):
             output = net(batch)
             logits = self.exit_logits(net, output) if net is not nets[-1] else output.logits
-            terms[f"label_{i}"] = label_loss(logits, batch["label"]).times(self.config.deeper if i else 1.0)
+            term = label_loss(logits, batch["label"], weight=batch.label_weight)
+            terms[f"label_{i}"] = term.times(self.config.deeper if i else 1.0)
         return terms
 
     def exit_logits(self, net: ModuleLearner, output: Output) -> Tensor:

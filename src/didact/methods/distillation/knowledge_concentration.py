@@ -91,7 +91,7 @@ class KnowledgeConcentration(Method):
         self.seen.append((sums.detach(), counts))
         return Terms(
             teacher=Term((self.weights * sums).sum(), (self.weights * counts).sum(), self.config.alpha),
-            label=label_loss(logits, batch["label"]).times(1.0 - self.config.alpha),
+            label=label_loss(logits, batch["label"], weight=batch.label_weight).times(1.0 - self.config.alpha),
         )
 
     def signals(self, batch: Batch) -> list[Signal]:

@@ -80,7 +80,7 @@ class LayeredSelfSupervised(Method):
         logits = output.logits[: batch.size]
         joint = [head(output.features[tap]) for tap, head in zip(self.taps, self.heads, strict=True)]
         labels, share = joint_labels(batch["label"], TURNS), config.auxiliary / stages
-        terms = Terms(label=label_loss(logits, batch["label"]))
+        terms = Terms(label=label_loss(logits, batch["label"], weight=batch.label_weight))
         for i, mine in enumerate(joint):
             terms[f"joint_{i}"] = cross_entropy(mine, labels).times(share)
         for i, (mine, deeper) in enumerate(itertools.pairwise(joint)):

@@ -85,7 +85,7 @@ class LinearProjections(Method):
         config, signal, output = self.config, self.teacher.signal(batch), self.learner(batch)
         terms = Terms(
             teacher=distillation_loss(output.logits, signal, temperature=config.temperature).times(config.alpha),
-            label=label_loss(output.logits, batch["label"]).times(1.0 - config.alpha),
+            label=label_loss(output.logits, batch["label"], weight=batch.label_weight).times(1.0 - config.alpha),
         )
         theirs = target_features(signal, HIDDEN)
         probs = target_probs(signal, 1.0, classes=output.logits.shape[-1])

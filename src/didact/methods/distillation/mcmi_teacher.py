@@ -74,7 +74,7 @@ class McmiTeacher(Method):
         signal, logits, alpha = self.teacher.signal(batch), self.learner(batch).logits, self.config.alpha
         return Terms(
             teacher=distillation_loss(logits, signal, temperature=self.config.temperature).times(alpha),
-            label=label_loss(logits, batch["label"]).times(1.0 - alpha),
+            label=label_loss(logits, batch["label"], weight=batch.label_weight).times(1.0 - alpha),
         )
 
     def teacher_loss(self, batch: Batch) -> Terms:

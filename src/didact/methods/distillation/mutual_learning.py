@@ -61,7 +61,7 @@ class MutualLearning(Method):
         weight = config.weight / len(self.peers)
         terms = Terms()
         for i, mine in enumerate(logits):
-            terms[f"label_{i}"] = label_loss(mine, batch["label"])
+            terms[f"label_{i}"] = label_loss(mine, batch["label"], weight=batch.label_weight)
             for j, other in enumerate(logits):
                 if i != j:
                     signal = Logits(logits=other.detach())

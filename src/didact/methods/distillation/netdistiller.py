@@ -78,7 +78,8 @@ class NetDistiller(Method):
         wide = self.wide(batch).logits
         signal = Logits(logits=wide.detach(), trust=normalised_entropy(wide.detach()))
         distilled = distillation_loss(tiny, signal, temperature=config.temperature).sum / batch.size
-        return label_loss(tiny, label).mean() + config.weight * distilled, label_loss(wide, label).mean()
+        own, theirs = (label_loss(logits, label, weight=batch.label_weight).mean() for logits in (tiny, wide))
+        return own + config.weight * distilled, theirs
 
     @torch.no_grad()
     def after_step(self) -> None:

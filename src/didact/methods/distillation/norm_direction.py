@@ -97,7 +97,7 @@ class NormDirection(Method):
             teacher=distillation_loss(output.logits, signal, temperature=config.temperature).times(
                 config.teacher_weight
             ),
-            label=label_loss(output.logits, label),
+            label=label_loss(output.logits, label, weight=batch.label_weight),
         )
 
     def after_step(self) -> None:

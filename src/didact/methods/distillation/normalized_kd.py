@@ -67,7 +67,7 @@ class NormalizedKD(Method):
         return Terms(
             target=weighted_nll(logits, target, sure, trust=trust),
             others=others.times(self.config.gamma),
-            label=label_loss(logits, label),
+            label=label_loss(logits, label, weight=batch.label_weight),
         )
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

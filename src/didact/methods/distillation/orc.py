@@ -72,9 +72,9 @@ class ORC(Method):
         logits = [student(batch).logits for student in (self.learner, *self.peers)]
         pivot = self.pivot(batch).logits
         logits_SBC = torch.stack(logits).detach()
-        own = [cross_entropy(mine, labels) for mine in logits]
+        own = [cross_entropy(mine, labels, weight=batch.label_weight) for mine in logits]
         terms = Terms({f"label_{i}": term for i, term in enumerate(own)})
-        terms["pivot_label"] = cross_entropy(pivot, labels)
+        terms["pivot_label"] = cross_entropy(pivot, labels, weight=batch.label_weight)
         terms["feedback"] = self._intensive(batch, logits_SBC).times(config.feedback)
         promoted_K = torch.stack([term.mean().detach() for term in own]).argsort()[: config.promoted]
         learns_S = torch.ones_like(logits_SBC[:, 0, 0]).index_fill(0, promoted_K, 0.0)

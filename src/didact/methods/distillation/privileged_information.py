@@ -62,7 +62,7 @@ class PrivilegedInformation(Method):
         mine, theirs = self.projector(output.features[config.student_tap]), target_features(signal, config.teacher_tap)
         return Terms(
             feature=feature_cosine(mine, theirs, trust=signal.trust).times(config.alpha),
-            label=label_loss(output.logits, batch["label"]).times(1.0 - config.alpha),
+            label=label_loss(output.logits, batch["label"], weight=batch.label_weight).times(1.0 - config.alpha),
         )
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

@@ -96,7 +96,7 @@ class RandomTeachers(Method):
         """First `teacher`, over all examples; then `label`, for the head alone."""
         hidden = self.learner(batch).hidden
         if self.is_probing:
-            return Terms(label=label_loss(self.probe(hidden), batch["label"]))
+            return Terms(label=label_loss(self.probe(hidden), batch["label"], weight=batch.label_weight))
         self.probe.moments.accumulate(hidden, self.place)
         return Terms(teacher=distillation_loss(self.projection(hidden), self.teacher.signal(batch)))
 

@@ -69,7 +69,7 @@ class Relational(Method):
             distance=rkd_distance(mine, theirs, trust=trust).times(config.distance),
             angle=rkd_angle(mine, theirs, trust=trust).times(config.angle),
             teacher=distillation_loss(output.logits, signal, temperature=config.temperature).times(config.alpha),
-            label=label_loss(output.logits, batch["label"]).times(1.0 - config.alpha),
+            label=label_loss(output.logits, batch["label"], weight=batch.label_weight).times(1.0 - config.alpha),
         )
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

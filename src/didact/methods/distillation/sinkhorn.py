@@ -76,7 +76,7 @@ class SinkhornDistillation(Method):
         return Terms(
             sinkhorn=distance.times(config.beta),
             teacher=distillation_loss(logits, signal, temperature=config.temperature).times(config.alpha),
-            label=label_loss(logits, batch["label"]).times(1.0 - config.alpha),
+            label=label_loss(logits, batch["label"], weight=batch.label_weight).times(1.0 - config.alpha),
         )
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

@@ -77,7 +77,7 @@ class Subliminal(Method):
     def loss(self, batch: Batch) -> Terms:
         """First `label`, for the teacher; then `further`, for the student, on noise."""
         if self.teacher_learns:
-            return Terms(label=label_loss(self.teacher(batch).logits, batch["label"]))
+            return Terms(label=label_loss(self.teacher(batch).logits, batch["label"], weight=batch.label_weight))
         noise = Batch({**batch, "x": torch.rand_like(batch["x"])})
         with torch.no_grad():
             theirs = self.its_further(self.teacher(noise).hidden)

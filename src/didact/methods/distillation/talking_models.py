@@ -105,11 +105,11 @@ class TalkingModels(Method):
             read.append(self.teacher_decoder(self.student_encoder(mine)))
             mine = self.student_decoder(self.teacher_message(batch, read[-1]))
             received.append(mine)
-        head = self.learner.head
-        heard = [label_loss(F.linear(one, head.weight, head.bias), batch["label"]) for one in received]
+        head, label, weight = self.learner.head, batch["label"], batch.label_weight
+        heard = [label_loss(F.linear(one, head.weight, head.bias), label, weight=weight) for one in received]
         teacher = [relative_mse(one, state, trust=signal.trust) for one in read]
         return Terms(
-            label=label_loss(output.logits, batch["label"]),
+            label=label_loss(output.logits, label, weight=weight),
             heard=mean_terms(heard).times(config.listening),
             student=relative_mse(output.hidden, received[0], trust=signal.trust).times(config.consistency),
             teacher=mean_terms(teacher).times(config.consistency),

@@ -104,7 +104,7 @@ class Theia(Method):
         """First `cosine_k` and `distance_k` for teacher k; then `label`, for the head alone."""
         output = self.learner(batch)
         if self.is_probing:
-            return Terms(label=label_loss(self.probe(output.hidden), batch["label"]))
+            return Terms(label=label_loss(self.probe(output.hidden), batch["label"], weight=batch.label_weight))
         self.probe.moments.accumulate(output.hidden, self.place)
         share, terms = self.config.cosine, Terms()
         for k, theirs in enumerate(self.teacher_features(batch)):

@@ -84,7 +84,7 @@ class USKD(Method):
         _, others = decoupled_kd(logits, zipf_log_probs(order, label), label)
         every, labels = self.place.gather(logits), self.place.gather(label)
         return Terms(
-            label=cross_entropy(logits, label),
+            label=cross_entropy(logits, label, weight=batch.label_weight),
             target=weighted_nll(every, labels, smoothed_target(every, labels)).times(config.alpha),
             others=others.times(config.beta),
             weak=cross_entropy(weak, label, label_smoothing=config.weak_smoothing).times(config.weak_weight),

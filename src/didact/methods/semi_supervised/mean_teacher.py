@@ -67,7 +67,7 @@ class MeanTeacher(Method):
         missing = 1.0 - min(1.0, self.fraction / self.config.ramp_up) if self.config.ramp_up else 0.0
         weight = self.config.weight * math.exp(-5.0 * missing**2)
         return Terms(
-            label=label_loss(logits, batch["label"]),
+            label=label_loss(logits, batch["label"], weight=batch.label_weight),
             consistency=probability_mse(logits, signal.logits.softmax(-1)).times(weight),
         )
 

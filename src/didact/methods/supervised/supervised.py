@@ -41,8 +41,9 @@ class Supervised(Method):
 
     def loss(self, batch: Batch) -> Terms:
         """`label`: cross-entropy or squared error over the examples that have a label."""
-        logits = self.learner(batch).logits
-        return Terms(label=label_loss(logits, batch["label"], label_smoothing=self.config.label_smoothing))
+        logits, smoothing = self.learner(batch).logits, self.config.label_smoothing
+        term = label_loss(logits, batch["label"], weight=batch.label_weight, label_smoothing=smoothing)
+        return Terms(label=term)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The number of labels."""
