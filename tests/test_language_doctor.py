@@ -87,6 +87,15 @@ def test_the_sandbox_where_python_is_verified():
     assert checks["verifier"].level == "ok"
 
 
+@pytest.mark.filterwarnings("ignore:The verifier:RuntimeWarning")
+def test_what_pays_for_nothing_is_a_failure():
+    assert found("grpo", verifier="exact", sampling="max_new_tokens=4,samples=2")["verifier"].level == "ok"
+    empty = found("grpo", verifier="regex:/^[0-9]{0,2}$/", sampling="max_new_tokens=4,samples=2")["verifier"]
+    assert empty.level == "fail"
+    same = found("grpo", verifier="regex:/[0-9]/", sampling="max_new_tokens=4,samples=2")["verifier"]
+    assert same.level == "fail" and "constant completions as good as good ones, such as '0'" in same.detail
+
+
 def test_what_cannot_work_is_a_failure_and_not_an_exception():
     assert found("gkd")["set-up"].level == "fail"
     assert found("grpo")["verifier"].level == "fail"
