@@ -1,7 +1,5 @@
 """The operations that another process may perform on the objects of this one."""
 
-import asyncio
-import copy
 import sys
 import types
 from collections.abc import Awaitable, Callable, Iterator
@@ -87,9 +85,21 @@ def _next(target: object, count: object) -> object:
     return [items, None]
 
 
-async def _awaited(target: object) -> object:
-    assert isinstance(target, Awaitable)
-    return await target
+def _await(target: object) -> object:
+    """Run a coroutine to its end."""
+    import asyncio
+
+    async def awaited() -> object:
+        assert isinstance(target, Awaitable)
+        return await target
+
+    return asyncio.run(awaited())
+
+
+def _copy(target: object, deep: bool) -> object:
+    import copy
+
+    return copy.deepcopy(target) if deep else copy.copy(target)
 
 
 def _content(target: object) -> object:
@@ -104,9 +114,9 @@ _ACTIONS: dict[str, Callable[..., object]] = {
     "set": setattr,
     "del": delattr,
     "next": _next,
-    "await": lambda target: asyncio.run(_awaited(target)),
+    "await": _await,
     "content": _content,
-    "copy": lambda target, deep: copy.deepcopy(target) if deep else copy.copy(target),
+    "copy": _copy,
     # Not on an object, but on the process.
     "input": lambda _, *words: input(*words),
     "readline": lambda _: sys.stdin.readline(),

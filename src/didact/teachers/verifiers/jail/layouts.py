@@ -1,12 +1,9 @@
 """Layouts of tests: how they are found and run."""
 
 import ast
-import asyncio
 import builtins
 import contextlib
-import doctest
 import importlib.util
-import inspect
 import os
 import sys
 import types
@@ -50,6 +47,8 @@ class Source:
             if ">>>" not in text:
                 raise BrokenTestsError(f"the tests are no Python: {error}") from None
             self.examples = True
+            import doctest
+
             examples = "\n".join(example.source for example in doctest.DocTestParser().get_examples(text))
             self.tree = ast.parse(examples)
         self.code = compile(self.tree, "tests", "exec")
@@ -200,7 +199,13 @@ def _documentation(name: str, value: object) -> str:
 
 
 def _called(test: Callable[..., object]) -> Test:
-    return (lambda: asyncio.run(test())) if inspect.iscoroutinefunction(test) else test
+    def run_test() -> None:
+        if isinstance(waiting := test(), types.CoroutineType):
+            import asyncio
+
+            asyncio.run(waiting)
+
+    return run_test
 
 
 def _methods(name: str, kind: type) -> Iterator[tuple[str, Test]]:
@@ -246,6 +251,8 @@ def _case(test: Any) -> None:
 
 
 def _doctest(text: str, name: str, namespace: Names) -> None:
+    import doctest
+
     test = doctest.DocTestParser().get_doctest(text, namespace, name, None, 0)
     runner = doctest.DocTestRunner(verbose=False)
     test.globs = namespace
@@ -272,7 +279,7 @@ def _pytest(source: Source, namespace: Names) -> Iterator[Result]:
     for name, value in namespace.items():
         if not hasattr(builtins, name):
             setattr(builtins, name, value)
-    place = tempfile.gettempdir()
+    place = tempfile.tempdir = os.path.abspath("../tests")  # noqa: PTH100 - pathlib is slow to import
     path = os.path.join(place, f"test_{source.name.replace(' ', '_')}.py")  # noqa: PTH118 - pathlib is slow to import
     try:
         with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123

@@ -6,7 +6,6 @@ solution is forked before the tests are read, and so never has them in its memor
 
 import os
 import select
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 
@@ -68,7 +67,6 @@ def _confine(answer: wire.Message, *, tests: bool, processes: bool = False) -> l
     writable = [f"{answer['disk']}/{place}" for place in ("answer", "tests")[: 1 + tests]] if answer["disk"] else []
     if writable:
         os.chdir(writable[0])
-        tempfile.tempdir = writable[-1]
     return walls.confine(
         readable=[*walls.readable_by_python(), *imported],
         writable=writable,
