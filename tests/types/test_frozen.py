@@ -53,6 +53,12 @@ def write(module):
         module[0].bias[1] += 1e-3
 
 
+def swap(module):
+    """The sum of the bits stays as it is."""
+    with torch.no_grad():
+        module[0].bias.copy_(module[0].bias.flip(0))
+
+
 def write_past_the_count(module):
     module[0].bias.data[1] += 1e-3
 
@@ -65,7 +71,7 @@ def train(module):
     module[0].bias.requires_grad_(True)
 
 
-@pytest.mark.parametrize("change", [write, write_past_the_count, replace, train])
+@pytest.mark.parametrize("change", [write, swap, write_past_the_count, replace, train])
 def test_what_has_changed_is_kept_and_taken_back(change):
     first, again = marked(), marked()
     change(first)
@@ -84,6 +90,14 @@ def test_another_base_is_refused():
     for other in (marked(seed=1), model(seed=1), marked(dtype=torch.float64)):
         with pytest.raises(CheckpointError, match=r"0\.weight is frozen, and was read from a file that has changed"):
             load_module_state(other, state)
+    # The same bytes in another shape or type are another weight.
+    for shape, dtype in (((3, 4), torch.float32), ((12,), torch.float32), ((4, 3), torch.int32)):
+        zeros, other = nn.Module(), nn.Module()
+        zeros.weight = nn.Parameter(torch.zeros(4, 3), requires_grad=False)
+        other.weight = nn.Parameter(torch.zeros(shape, dtype=dtype), requires_grad=False)
+        mark_frozen(zeros)
+        with pytest.raises(CheckpointError, match="weight is frozen"):
+            load_module_state(other, module_state(zeros))
     # It need not be marked: its content decides.
     load_module_state(model(), state)
 

@@ -183,7 +183,7 @@ def split_arguments(config: RunConfig | str | None = None, **settings: object) -
             raise ConfigError(
                 f"{config!r} is given as the method, and method is {settings['method']!r} besides; give one of them."
             )
-        return split_arguments(method=config, **settings)
+        return split_arguments(None, method=config, **settings)
     if config is not None and not isinstance(config, RunConfig):
         raise ConfigError(
             f"config is {type(config).__name__}, but must be a RunConfig or the name of a method; give the rest by "

@@ -109,7 +109,7 @@ def _hash(parameter: Tensor) -> str:
     if content is not None and content.hash:
         return content.hash
     digest = blake2b(f"{tuple(parameter.shape)} {parameter.dtype} ".encode(), digest_size=16)
-    digest.update(_bits(parameter.cpu(), 1).numpy())
+    digest.update(_bits(parameter.cpu(), 1).numpy().data)
     if content is not None:
         content.hash = digest.hexdigest()
     return digest.hexdigest()
