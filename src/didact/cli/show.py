@@ -113,7 +113,7 @@ def run(result: "RunResult") -> None:
     if result.metrics:
         agreement = {name: value for name, value in result.teacher.items() if name.startswith("teacher_")}
         teacher = {name: value for name, value in result.teacher.items() if name not in agreement}
-        others = {"teacher": teacher, "constant answer": result.constant}
+        others = {"teacher" if result.teacher_seen == 0 else "teacher*": teacher, "constant answer": result.constant}
         columns = {
             "student": {**result.metrics, **agreement},
             **{name: found for name, found in others.items() if found},
@@ -191,7 +191,7 @@ def teacher_words(spec: str, figures: Mapping[str, float]) -> str:
 
     metric = next(name for name in ("accuracy", "r2", "rmse", "nll", "length") if name in figures)
     figure = f"{wording.figure(metric, figures[metric])}{wording.unit_of(metric)} {wording.name_of(metric)}"
-    words = f"Teacher {spec}: {figure} on the test examples"
+    words = f"Teacher {spec}: {figure}{'*' if figures['seen'] else ''} on the test examples"
     if not figures["cost/labels"]:
         return f"{words}."
     labels, seconds = (wording.cost_figure(axis, figures[f"cost/{axis}"]) for axis in ("labels", "seconds"))

@@ -246,7 +246,8 @@ def _final_figures(result: Values) -> dict[str, float]:
 def _beside_teacher(result: Values) -> Document | None:
     """The metrics of student, teacher and a constant answer in one table; None without the last two."""
     student = _final_figures(result)
-    others = {"teacher": result.get("teacher") or {}, "constant answer": result.get("constant") or {}}
+    teacher = "teacher" if result.get("teacher_seen", 0) == 0 else "teacher*"
+    others = {teacher: result.get("teacher") or {}, "constant answer": result.get("constant") or {}}
     found = {name: figures for name, figures in others.items() if set(student) & set(figures)}
     return sections.figures_table({"student": student, **found}) if found else None
 

@@ -221,7 +221,8 @@ class _Bench:
             self.notes.setdefault(note, []).append(name)
         if result.teacher and result.config.teacher is not None:
             cost = {"cost/labels": float(result.teacher_cost.labels), "cost/seconds": result.teacher_cost.seconds}
-            self.teachers.setdefault(result.config.teacher, []).append({**result.teacher, **cost})
+            seen = {"seen": float(result.teacher_seen != 0)}
+            self.teachers.setdefault(result.config.teacher, []).append({**result.teacher, **cost, **seen})
         return result
 
     def description(self, seeds: Sequence[int]) -> Document:

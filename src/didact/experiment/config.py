@@ -38,6 +38,7 @@ class RunConfig:
     options: Values = field(default_factory=dict)  # the method's own options
     student: str = "auto"  # the student, such as mlp:64,64 or hf:DIR; see `didact list students`
     teacher: str | None = None  # the teacher, such as forest.skops, runs/NAME or cnn:32,64; see `didact list teachers`
+    teacher_data: str | None = None  # the file that the teacher was fitted on; figures on its rows are marked
     teacher_epochs: int = 30  # epochs that train a teacher such as mlp:256,256 first; at least 500 steps
     verifier: str | None = None  # the verifier, such as numeric or exact+0.1*length:512; see `didact list verifiers`
     sampling: Sampling = field(default_factory=Sampling)  # of completions: max_new_tokens=64,temperature=1,samples=8

@@ -76,6 +76,10 @@ class Evaluation:
     validation: dict[str, float]
     teacher: dict[str, float]
     """The teacher's own metrics, and the student's agreement with it; empty without one."""
+    teacher_seen: int | None = 0
+    """How many test examples the teacher was fitted on; None if that is not known."""
+    teacher_unseen: dict[str, float] = field(default_factory=dict)
+    """The teacher's metrics on the other test examples, and the student's as `student/NAME`, if it has seen some."""
     constant: dict[str, float] = field(default_factory=dict)
     """The metrics of a constant answer: the commonest class or the mean; empty if there is none."""
     diagnostics: Document = field(default_factory=dict)

@@ -38,6 +38,10 @@ class RunResult:
     """Metrics of the delivered student on the validation examples; empty if there are none."""
     teacher: dict[str, float]
     """The teacher's own metrics on the test examples, and the student's agreement with it; empty without one."""
+    teacher_seen: int | None
+    """How many test examples the teacher was fitted on, so that its figures flatter it; None if that is not known."""
+    teacher_unseen: dict[str, float]
+    """The teacher's metrics on the other test examples, and the student's as `student/NAME`, if it has seen some."""
     constant: dict[str, float]
     """The metrics of a constant answer on the test examples: the commonest class or the mean; empty for text tasks."""
     cost: Cost
@@ -80,6 +84,8 @@ class RunResult:
             "metrics": self.metrics,
             "validation": self.validation,
             "teacher": self.teacher,
+            "teacher_seen": self.teacher_seen,
+            "teacher_unseen": self.teacher_unseen,
             "constant": self.constant,
             "recalls": self.recalls,
             "cost": self.cost.as_dict(),
@@ -300,6 +306,8 @@ def _finished(run: Run[Data], result: FitResult, directory: Path | None = None) 
         metrics=evaluation.metrics,
         validation=evaluation.validation,
         teacher=evaluation.teacher,
+        teacher_seen=evaluation.teacher_seen,
+        teacher_unseen=evaluation.teacher_unseen,
         constant=evaluation.constant,
         cost=cost,
         spent={part: spent for part, cost in parts.items() if (spent := cost.spent())},

@@ -2,7 +2,7 @@
 
 FIELDS = (
     *("target", "id_column", "text_column", "task", "impute", "skip_bad", "image_size", "max_length"),
-    *("labels", "labelled_share", "class_weights", "sampler", "augment"),
+    *("teacher_data", "labels", "labelled_share", "class_weights", "sampler", "augment"),
 )
 """The flags of these runs that do not apply to every run."""
 BASELINES = (

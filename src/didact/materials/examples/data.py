@@ -106,7 +106,7 @@ def open_examples(config: RunConfig, given: object = None) -> ExampleData:
         ConfigError: The data are not known, or an option does not go with them.
         DataError: They cannot be learned from as they are.
     """
-    examples = _load(config) if given is None else _from_python(given, config)
+    examples = load_examples(config) if given is None else _from_python(given, config)
     splits = sources.split(examples, validation=config.split.validation, test=config.split.test, seed=config.split_seed)
     if config.data.impute is not None:
         splits = sources.impute(splits, config.data.impute)
@@ -153,7 +153,8 @@ def _check_labels(splits: sources.Splits, config: RunConfig) -> None:
             )
 
 
-def _load(config: RunConfig) -> Examples:
+def load_examples(config: RunConfig) -> Examples:
+    """Read the source that a run names, as it says; see `open_examples`."""
     data = config.data
     if data.source in worlds.names():
         return _built_in(config)

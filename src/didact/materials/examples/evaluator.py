@@ -1,11 +1,12 @@
 """Evaluation of a student of examples by its predictions for test examples."""
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
 from didact import evaluation
 from didact.experiment.material import Evaluation, Run
-from didact.materials.examples import classes
+from didact.materials.examples import classes, teacher_data
 from didact.materials.examples.answers import as_learner
 from didact.materials.examples.data import ExampleData, select_labelled
 from didact.parts.part import Part
@@ -35,38 +36,43 @@ class ExampleEvaluator:
         """Metrics on the test examples with a label."""
         student, test = self.run.method.delivered, select_labelled(self.run.data.splits.test)
         tested = evaluation.predict(student, test)
-        return Evaluation(
+        found = Evaluation(
             metrics=self.run.data.order_metrics(evaluation.metrics(tested)),
             validation=self.validate(student) if self.validates else {},
-            teacher=self._teacher(self.run.teachers[0], test, tested) if len(self.run.teachers) == 1 else {},
+            teacher={},
             constant=self._constant(test),
             diagnostics=evaluation.diagnostics(tested),
             labels=self.validation.size if self.run.config.select == "best" else 0,
         )
+        return self._with_teacher(found, self.run.teachers[0], test, tested) if len(self.run.teachers) == 1 else found
 
     def _constant(self, test: Examples) -> dict[str, float]:
         """The metrics of a constant answer, the commonest class or the mean; empty without training labels."""
         train = self.run.data.labelled
         return evaluation.metrics(evaluation.constant_predictions(train, test)) if train.size else {}
 
-    def _teacher(self, teacher: Part, test: Examples, tested: evaluation.Predictions) -> dict[str, float]:
-        """The teacher's metrics on the test examples, which are not charged to the student."""
+    def _with_teacher(
+        self, found: Evaluation, teacher: Part, test: Examples, tested: evaluation.Predictions
+    ) -> Evaluation:
+        """The same with the teacher's metrics on the test examples, which are not charged to the student."""
         if teacher.target:
             test = switch_target(test, teacher.target, like=self.run.data.examples)
         asked = evaluation.predict(as_learner(teacher.model), test)
         if teacher.target:
-            return evaluation.metrics(asked)
+            return dataclasses.replace(found, teacher=evaluation.metrics(asked))
         if asked.logits.shape != tested.logits.shape:
             # A net with classes of its own, of which only features are used.
-            return {}
-        return {**evaluation.metrics(asked), **evaluation.agreement(tested, asked)}
+            return found
+        count, unseen = teacher_data.describe(teacher_data.find_seen(self.run, test), tested, asked)
+        figures = {**evaluation.metrics(asked), **evaluation.agreement(tested, asked)}
+        return dataclasses.replace(found, teacher=figures, teacher_seen=count, teacher_unseen=unseen)
 
     def notes(self, evaluation: Evaluation) -> Iterator[str]:
         """Notes on classes, and on a teacher that may have seen the test examples."""
         if self.run.data.examples.task == "classification":
             yield from classes.notes(self.run.data.splits, evaluation.diagnostics.get("confusion", []))
-        fitted = [teacher for teacher in self.run.teachers if not teacher.warm_starts]
-        if evaluation.teacher.get("accuracy") == 1.0 and fitted:
+        yield from teacher_data.notes(self.run, evaluation)
+        if evaluation.teacher.get("accuracy") == 1.0 and evaluation.teacher_seen is None:
             yield (
                 "The teacher is right on every single test example; if it was fitted on them, these figures flatter it "
                 "and the student. Fit it on other examples."

@@ -12,6 +12,7 @@ from didact.experiment.material import Run
 from didact.materials.examples.answers import as_learner, logits_of
 from didact.materials.examples.data import ExampleData, select_labelled
 from didact.materials.examples.source import feed_of, source_of, train_of
+from didact.materials.examples.teacher_data import find_seen, is_fitted_elsewhere
 from didact.parts.part import Part
 from didact.teachers import suspicious_order
 from didact.types import Examples, Labels
@@ -78,7 +79,13 @@ def _goals(run: Run[ExampleData]) -> None:
 
 
 def _teachers(run: Run[ExampleData]) -> None:
-    """Check that the teachers predict the data's own classes, in the data's order."""
+    """Check that the teachers predict the data's own classes, in the data's order, and that their rows can be read."""
+    if run.config.teacher_data is not None:
+        if not any(map(is_fitted_elsewhere, run.teachers)):
+            raise ConfigError(
+                f"teacher_data is {run.config.teacher_data!r}, but no teacher comes from elsewhere; leave it out."
+            )
+        find_seen(run, run.data.splits.test)
     for teacher in run.teachers:
         _check_answers(teacher, run)
         if feed_of(run).teacher != "features":

@@ -8,6 +8,7 @@ from didact import evaluation
 from didact.experiment.checking import Check, Level, gradient_check, run_checks
 from didact.experiment.material import Run
 from didact.losses.labels.targets import distillation_loss
+from didact.materials.examples import teacher_data
 from didact.materials.examples.answers import logits_of
 from didact.materials.examples.data import ExampleData, select_labelled
 from didact.materials.examples.refusals import CHECKED
@@ -56,6 +57,7 @@ def _teacher(teacher: Part, run: Run[ExampleData]) -> Iterator[Check]:
         yield Check("ok", "teacher", f"{teacher.spec} has classes of its own; its features are used.")
     else:
         yield _skill(teacher, known.select(torch.arange(min(CHECKED, known.size))), scores)
+        yield from teacher_data.checks(run, teacher)
 
 
 def _skill(teacher: Part, known: Examples, scores: torch.Tensor) -> Check:
