@@ -24,9 +24,10 @@ CHATS = [
     for asks in ("What is the capital of", "Name the capital of", "Tell me the capital of", "Which is the capital of")
     for country, city in CITIES.items()
 ]
+NAMES = ("input_ids", "completion_mask")
 FRANCE = Question(id=1, prompt="", messages=({"role": "user", "content": "What is the capital of France?"},))
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +41,24 @@ def real():
     return path
 
 
+@pytest.fixture(scope="module")
+def learner(real):
+    """The model as it was read; not to be taught."""
+    return build_causal(f"gguf:{real}")
+
+
+@pytest.fixture(scope="module")
+def whole(learner, tmp_path_factory):
+    """The directory of the model, which is read faster than the file of GGUF."""
+    return str(save_causal(learner, tmp_path_factory.mktemp("real") / "model"))
+
+
 def answer(learner, question=FRANCE):
     sampler = Sampler(learner, Sampling(temperature=0.0, max_new_tokens=32))
     return sampler.sample([learner.tokenizer.prompt(question)], [1]).texts[0]
 
 
-def test_it_knows_the_capital_of_france_and_ends_its_turn(real):
-    learner = build_causal(f"gguf:{real}")
+def test_it_knows_the_capital_of_france_and_ends_its_turn(learner):
     end = learner.tokenizer.encode("<|im_end|>")
     assert len(end) == 1
     assert learner.tokenizer.ends >= set(end)
@@ -59,8 +71,8 @@ def test_it_knows_the_capital_of_france_and_ends_its_turn(real):
     assert "<|" not in found.texts[0]
 
 
-def test_what_is_learned_is_what_the_assistant_writes(real):
-    run = prepare(*split_arguments(method="sft", data=CHATS, student=f"gguf:{real}", batch_size=4))
+def test_what_is_learned_is_what_the_assistant_writes(whole):
+    run = prepare(*split_arguments(method="sft", data=CHATS, student=whole, batch_size=4))
     question = run.data.train[0]
     asked = question.messages[0]["content"]
     shown = rendered_example(run)
@@ -73,11 +85,31 @@ def test_what_is_learned_is_what_the_assistant_writes(real):
         assert mark_learned(run.student.model.tokenizer, ids.tolist(), mask.tolist()).count(f"⟦{said}<|im_end|>⟧") == 1
 
 
-def test_twenty_chats_teach_it_to_answer_in_a_word_and_it_still_knows_paris(real, tmp_path):
+def test_pairs_and_all_turns_are_learned_as_the_template_writes_them(whole):
+    no = [{"role": "assistant", "content": "No."}]
+    pairs = [{"prompt": m[:1], "chosen": m[1:], "rejected": no} for m in (chat["messages"] for chat in CHATS)]
+    run = prepare(*split_arguments(method="dpo", data=pairs, student=f"lora:2:{whole}", batch_size=4))
+    batch, tokenizer = next(iter(run.source)), run.student.model.tokenizer
+    for i, *sides in zip(batch["id"], *(batch[f"{p}{n}"] for p in ("", "rejected.") for n in NAMES), strict=True):
+        (question,) = [q for q in run.data.train if q.id == int(i)]
+        chosen, rejected = (
+            mark_learned(tokenizer, ids.tolist(), mask.tolist()) for ids, mask in (sides[:2], sides[2:])
+        )
+        assert f"⟦{question.completion}<|im_end|>⟧" in chosen
+        assert "⟦No.<|im_end|>⟧" in rejected
+    asked = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]
+    talks = [{"messages": [*asked, *chat["messages"]]} for chat in CHATS]
+    run = prepare(*split_arguments(method="sft", data=talks, student=whole, batch_size=4, turns="all"))
+    shown = rendered_example(run)
+    assert "<|im_start|>assistant\n⟦Hello.<|im_end|>⟧\n<|im_start|>user" in shown
+    assert shown.endswith(f"<|im_start|>assistant\n⟦{run.data.train[0].completion}<|im_end|>⟧")
+
+
+def test_twenty_chats_teach_it_to_answer_in_a_word_and_it_still_knows_paris(whole, tmp_path):
     result = didact.run(
         method="sft",
         data=CHATS,
-        student=f"gguf:{real}",
+        student=whole,
         steps=6,
         batch_size=8,
         lr=5e-5,
@@ -99,13 +131,11 @@ def test_twenty_chats_teach_it_to_answer_in_a_word_and_it_still_knows_paris(real
     assert written[-1].item() in saved.tokenizer.ends
 
 
-def test_packed_rows_teach_a_real_model_what_rows_of_their_own_do(real):
+def test_packed_rows_teach_a_real_model_what_rows_of_their_own_do(whole):
     losses = []
     for packing in (None, 256):
-        run = prepare(
-            *split_arguments(method="sft", data=CHATS, student=f"gguf:{real}", batch_size=64, packing=packing)
-        )
-        run.method.eval()
+        run = prepare(*split_arguments(method="sft", data=CHATS, student=whole, batch_size=64, packing=packing))
+        run.student.model.eval()
         with torch.no_grad():
             terms = run.method.loss(next(iter(run.source)))
         losses.append((float(terms["answer"].sum), float(terms["answer"].count)))
@@ -114,9 +144,7 @@ def test_packed_rows_teach_a_real_model_what_rows_of_their_own_do(real):
     assert packed == pytest.approx(whole, rel=1e-4)
 
 
-def test_a_saved_model_is_the_one_that_was_read(real, tmp_path):
-    learner = build_causal(f"gguf:{real}")
-    save_causal(learner, tmp_path / "model")
-    again = build_causal(str(tmp_path / "model"))
+def test_a_saved_model_is_the_one_that_was_read(learner, whole):
+    again = build_causal(whole)
     assert again.tokenizer.ends == learner.tokenizer.ends
     assert answer(again) == answer(learner)

@@ -63,7 +63,7 @@ def test_files_that_are_no_model_are_refused(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match=r"student is 'gguf:nowhere.gguf', but there is no file of that name"):
         build_causal("gguf:nowhere.gguf")
     (tmp_path / "broken.gguf").write_bytes(b"GGUF" + b"\0" * 40)
-    with pytest.raises(ConfigError, match="is no readable file of GGUF"):
+    with pytest.raises(ConfigError, match="is no readable GGUF file"):
         build_causal(f"gguf:{tmp_path / 'broken.gguf'}")
     save_gguf(tmp_path / "deep.gguf", layers=10_000)
     with pytest.raises(ConfigError, match=r"gives llama.block_count as 10000, but holds \d+ tensors"):

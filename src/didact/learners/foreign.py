@@ -50,34 +50,49 @@ def check_model(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def gguf_file(path: Path) -> Iterator[Document]:
-    """Look at a file of GGUF before it is opened, and keep what opens it from the network.
+    """Open a GGUF file without the network.
 
     Args:
         path: the file.
 
     Yields:
-        The arguments by which `from_pretrained` finds it.
+        The arguments of `from_pretrained` for it.
 
     Raises:
-        ConfigError: it is none, or speaks of more layers than it has tensors.
+        MissingExtraError: gguf is not installed.
+    """
+    _gguf(path)
+    with offline():
+        yield {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+
+
+def check_gguf(path: Path) -> None:
+    """Refuse a GGUF file that is broken, or that declares more layers than it has tensors.
+
+    Raises:
+        ConfigError: it is such a file.
         MissingExtraError: gguf is not installed.
     """
     try:
-        import gguf
-    except ImportError as error:
-        raise MissingExtraError("gguf", "gguf", f"Reading {path.name}") from error
-    try:
-        header = gguf.GGUFReader(path)
-    except Exception as error:  # whatever a broken file makes of a reader that trusts it
-        raise ConfigError(f"{str(path)!r} is no readable file of GGUF: {error}. Convert the model again.") from error
+        header = _gguf(path).GGUFReader(path)
+    except MissingExtraError:
+        raise
+    except Exception as error:  # the reader trusts the file, and raises whatever comes of that
+        raise ConfigError(f"{str(path)!r} is no readable GGUF file: {error}. Convert the model again.") from error
     for name, field in header.fields.items():
         layers = int(field.parts[field.data[0]][0]) if name.endswith(".block_count") else 0
         if not 0 <= layers <= len(header.tensors):
             raise ConfigError(
                 f"{path} gives {name} as {layers}, but holds {len(header.tensors)} tensors. Convert the model again."
             )
-    with offline():
-        yield {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+
+
+def _gguf(path: Path) -> Any:
+    try:
+        import gguf
+    except ImportError as error:
+        raise MissingExtraError("gguf", "gguf", f"Reading {path.name}") from error
+    return gguf
 
 
 @contextlib.contextmanager

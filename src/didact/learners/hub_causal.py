@@ -79,6 +79,7 @@ def load_gguf(path: Path, dtype: torch.dtype) -> Any:
         ConfigError: there is none, or it is of a kind that transformers can't read.
         MissingExtraError: transformers or gguf is not installed.
     """
+    foreign.check_gguf(path)
     with explain_errors(str(path), "causal language model"), _quiet(), foreign.gguf_file(path) as place:
         read = _transformers().AutoModelForCausalLM.from_pretrained(**place, trust_remote_code=False)
     # What was dequantised refuses to be cast or saved as what it is.
