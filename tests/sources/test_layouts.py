@@ -181,3 +181,13 @@ def test_a_few_rows_fill_every_split_whatever_the_seed():
             again = split_questions(rows.select(range(23, -1, -1)), seed=seed)
             assert [{q.id for q in part} for part in again] == [{q.id for q in part} for part in parts]
     assert list(map(len, split_questions(rows.select(range(3)), validation=0.01, test=0.01))) == [1, 1, 1]
+
+
+def test_what_verifiers_look_for_may_be_called_otherwise():
+    rows = [{"text": "Add.", "test_list": ["assert f(1, 1) == 2"], "tests": "others", "code": "c"}]
+    (found,) = from_records(rows, columns={"prompt": "text", "tests": "test_list", "completion": "code"})
+    assert (found.prompt, found.completion, found.data) == ("Add.", "c", {"tests": ["assert f(1, 1) == 2"]})
+    with pytest.raises(DataError, match=r"no column 'test', which is to be the tests\. Did you mean tests"):
+        from_records(rows, columns={"tests": "test"})
+    with pytest.raises(ConfigError, match=r"columns is 'testes', which is not known\. Did you mean tests"):
+        from_records(rows, columns={"testes": "test_list"})

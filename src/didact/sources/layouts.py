@@ -25,6 +25,8 @@ FIELDS = {
     "chat_template_kwargs": ("chat_template_kwargs",),
 }
 """What each field's column is usually called; the first is the field's own name."""
+DATA = ("tests", "setup", "entry_point", "schema", "metadata", "rated", "rationales", "golden", "paraphrase")
+"""What verifiers and methods of didact look for in `Question.data`; their columns may have other names too."""
 _ROLES = {
     **dict.fromkeys(("human", "user"), "user"),
     **dict.fromkeys(("gpt", "assistant", "chatgpt", "bing", "bard", "model"), "assistant"),
@@ -58,6 +60,41 @@ class Layout:
         return words
 
 
+def rename_data(
+    records: Sequence[Values], columns: Mapping[str, str], name: str
+) -> tuple[list[Values], dict[str, str]]:
+    """Call the columns that verifiers and methods look for as they do.
+
+    Args:
+        records: the rows.
+        columns: the column of each field, and of each name in `DATA`, that is called otherwise.
+        name: of the data set, for messages.
+
+    Returns:
+        The rows, and the columns that are fields.
+
+    Raises:
+        ConfigError: `columns` names something that is neither a field nor in `DATA`.
+        DataError: a column does not exist.
+    """
+    known = list(dict.fromkeys(column for record in records for column in record))
+    for field, column in columns.items():
+        check_choice("columns", field, (*FIELDS, *DATA))
+        if column and column not in known:
+            raise DataError(f"{name} has no column {column!r}, which is to be the {field}. {nearest(column, known)}")
+    called = {column: field for field, column in columns.items() if field in DATA and column}
+    if called:
+        records = [
+            {
+                called.get(key, key): value
+                for key, value in record.items()
+                if key in called or key not in called.values()
+            }
+            for record in records
+        ]
+    return list(records), {field: column for field, column in columns.items() if field in FIELDS}
+
+
 def find_layout(records: Sequence[Values], columns: Mapping[str, str], name: str) -> Layout:
     """Recognise what the columns of some rows are.
 
@@ -67,8 +104,7 @@ def find_layout(records: Sequence[Values], columns: Mapping[str, str], name: str
         name: of the data set, for messages.
 
     Raises:
-        ConfigError: `columns` names a field that there is not.
-        DataError: a column is not there, several may be the same field, or one holds pictures or sound.
+        DataError: several columns may be the same field, or one holds pictures or sound.
     """
     known = list(dict.fromkeys(column for record in records for column in record))
     found = _columns(columns, known, name)
@@ -90,10 +126,6 @@ def find_layout(records: Sequence[Values], columns: Mapping[str, str], name: str
 def _columns(wanted: Mapping[str, str], known: list[str], name: str) -> dict[str, str]:
     """The column of each field that has one."""
     found = {}
-    for field, column in wanted.items():
-        check_choice("columns", field, FIELDS)
-        if column and column not in known:
-            raise DataError(f"{name} has no column {column!r}, which is to be the {field}. {nearest(column, known)}")
     for field, usual in FIELDS.items():
         present = [column for column in usual if column in known and column not in wanted.values()]
         if field in wanted:

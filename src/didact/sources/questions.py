@@ -16,7 +16,7 @@ from didact.errors import ConfigError, DataError, nearest
 from didact.sources import hub, tables
 from didact.sources.extras import import_optional
 from didact.sources.ids import hash_ids
-from didact.sources.layouts import find_layout, quote, read_messages, read_tools
+from didact.sources.layouts import find_layout, quote, read_messages, read_tools, rename_data
 from didact.sources.splitting import Duplicate, assign_splits, find_shared
 from didact.types import Question, Questions
 
@@ -43,7 +43,7 @@ def load_questions(
     Args:
         path: a `.jsonl`, `.ndjson` or `.parquet` file, or `hf:` and the name or directory of a data set.
         columns: the column of each field, where it has an unusual name; the fields are those of
-            `didact.sources.layouts.FIELDS`. An empty name leaves a field out.
+            `didact.sources.layouts.FIELDS` and `DATA`. An empty name leaves a field out.
         split: which part of a Hugging Face data set.
 
     Returns:
@@ -97,11 +97,13 @@ def from_records(
 
 def _questions(name: str, rows: list[tuple[str, Document]], columns: Mapping[str, str]) -> Questions:
     """The questions in rows, each of which comes with the words for where it is."""
-    layout = find_layout([record for _, record in rows], columns, name)
-    fields = [_question(record, layout.columns, where) for where, record in rows]
+    records, columns = rename_data([record for _, record in rows], columns, name)
+    layout = find_layout(records, columns, name)
+    named = zip(records, (where for where, _ in rows), strict=True)
+    fields = [_question(record, layout.columns, where) for record, where in named]
     items = tuple(Question(id=0, **given) for given in fields)
     if "id" in layout.columns:
-        values = np.array([record.get(layout.columns["id"]) for _, record in rows] + [None], dtype=object)[:-1]
+        values = np.array([record.get(layout.columns["id"]) for record in records] + [None], dtype=object)[:-1]
         ids = hash_ids(values, layout.columns["id"], 'Give columns={"id": ""} to name rows by their contents.')
     else:
         ids = _contents(items)
