@@ -135,6 +135,20 @@ def test_what_the_pipe_is_in_the_way_of_is_an_abstention_and_never_a_failure():
     right = "import random\ndef f(): return random.random()"
     assert worth(VERIFIER, right, tests=tests) is None
     assert worth(VERIFIER, right.replace("random.random()", "3"), tests=tests) == 0
+    shared = {
+        "identity": ("assert get() is get()", "kept = []\ndef get(): return kept"),
+        "a list of its own": ("get().append(3)\nassert get() == [3]", "kept = []\ndef get(): return kept"),
+        "a variable": ("add(2)\nadd(3)\nassert total == 5", "total = 0\ndef add(n):\n    global total\n    total += n"),
+        "rows of a table": ("x = [[1], [2]]\nrow = x[0]\nadd(x)\nassert row == [1, 0]", "def add(x):\n    for r in x: r.append(0)"),
+        "a queue": ("from collections import deque\nq = deque([1, 2])\nadd(q)\nassert list(q) == [2]", "def add(q): q.popleft()"),
+        "an array": ("import numpy as np\nx = np.zeros(2)\nadd(x)\nassert x.sum() == 2", "def add(x): x += 1"),
+        "an environment": ("import os\nos.environ['K'] = 'v'\nassert get() == 'v'", "import os\ndef get(): return os.environ.get('K')"),
+        "a patched clock": ("from unittest.mock import patch\nwith patch('time.time', return_value=5):\n    assert get() == 5",
+                            "import time\ndef get(): return time.time()"),
+    }  # fmt: skip
+    for name, (tests, solution) in shared.items():
+        assert worth(VERIFIER, solution, tests=tests) in (1, None), name
+        assert worth(VERIFIER, "def get(): return []\ndef add(*x): pass\ntotal = 7", tests=tests) == 0, name
     slow = "n = 0\nfor i in range(200_000): n = f(n)\nassert n == 200_000"
     assert worth(PythonVerifier(sandbox=Sandbox(seconds=1)), "def f(n): return n + 1", tests=slow) is None
     assert worth(PythonVerifier(sandbox=Sandbox(seconds=1)), "def f(n):\n    while True: pass", tests=slow) == 0

@@ -3,8 +3,12 @@
 import sys
 import types
 from collections.abc import Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING
 
 from .standins import CONTENT, SPECIAL
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 CALLABLE = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.MethodWrapperType)
 """Types of functions."""
@@ -30,6 +34,12 @@ def words_of(error: BaseException) -> str:
         return str(error)[:500]
     except BaseException:
         return ""
+
+
+def is_nested(value: object) -> bool:
+    """Whether a container holds other containers that can change."""
+    items = [*value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
+    return any(isinstance(item, list | dict | set) for item in items)
 
 
 def take_over(mine: object, now: object) -> None:
@@ -60,6 +70,9 @@ def _is_mock(value: object) -> bool:
     return any(base.__module__ == "unittest.mock" for base in type(value).__mro__)
 
 
+_LOOPS: list["AbstractEventLoop"] = []
+
+
 def perform(target: object, action: str, arguments: list[object], keywords: dict[str, object]) -> object:
     """Perform an operation on an object of this process.
 
@@ -86,14 +99,17 @@ def _next(target: object, count: object) -> object:
 
 
 def _await(target: object) -> object:
-    """Run a coroutine to its end."""
+    """Run an awaitable to its end."""
     import asyncio
 
     async def awaited() -> object:
         assert isinstance(target, Awaitable)
         return await target
 
-    return asyncio.run(awaited())
+    if not _LOOPS:
+        # One loop for all, as asyncio.run ends what an asynchronous generator goes on with.
+        _LOOPS.append(asyncio.new_event_loop())
+    return _LOOPS[0].run_until_complete(awaited())
 
 
 def _copy(target: object, deep: bool) -> object:

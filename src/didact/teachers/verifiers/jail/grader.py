@@ -15,6 +15,7 @@ from . import layouts, wire
 from .acts import words_of
 from .layouts import Names, Result
 from .peer import Peer, SolutionError
+from .standins import is_copied
 
 _PURE = """__future__ abc bisect calendar cmath collections contextlib copy dataclasses datetime decimal doctest enum
     fractions functools heapq itertools json math numbers numpy operator pytest re solution statistics string textwrap
@@ -22,7 +23,10 @@ _PURE = """__future__ abc bisect calendar cmath collections contextlib copy data
 PURE = frozenset(_PURE.split())
 """Modules without shared state, through which tests can affect a solution only by calling it."""
 
-STATEFUL = frozenset(["open", "input", "monkeypatch", "tmp_path", "tmpdir", "mocker"])
+_STATEFUL = """open input id mock patch Mock MagicMock assertLogs assertNoLogs assertWarns assertWarnsRegex assertIs
+    warns deprecated_call monkeypatch mocker tmp_path tmpdir capsys capfd caplog recwarn redirect_stdout
+    redirect_stderr"""
+STATEFUL = frozenset(_STATEFUL.split())
 """Names that give access to shared state without an import."""
 
 
@@ -72,7 +76,7 @@ def _tests(peer: Peer, job: wire.Message) -> Iterator[Result]:
     used = set[str]().union(*(source.names for source in (setup, *sources)))
     layouts.check_imports([setup, *sources])
     imported = {name.partition(".")[0] for source in (setup, *sources) for name in source.imported}
-    if not imported <= PURE or used & STATEFUL:
+    if not imported <= PURE or used & STATEFUL or any(source.compares_identity for source in sources):
         peer.notice()
     peer.mentioned = frozenset(used)
     try:
@@ -85,6 +89,8 @@ def _tests(peer: Peer, job: wire.Message) -> Iterator[Result]:
         layouts.prepare(layouts.Source(job["prompt"], -1), module.__dict__)
     if isinstance(names, dict):
         _introduce(module.__dict__, names, used, job["entry_point"])
+        if any(is_copied(names[name]) for name in used & names.keys()):
+            peer.notice()  # the solution may change it later
     if words := layouts.prepare(setup, module.__dict__):
         yield from ((source.name, False, words) for source in sources)
         return

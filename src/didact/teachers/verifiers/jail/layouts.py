@@ -61,6 +61,13 @@ class Source:
         return found | attributes | {name.rpartition(".")[2] for name in self.imported}
 
     @cached_property
+    def compares_identity(self) -> bool:
+        """Whether it asks by `is` for more than None, True and False."""
+        compared = [node for node in ast.walk(self.tree) if isinstance(node, ast.Compare)]
+        asked = [pair for node in compared for pair in zip(node.ops, node.comparators, strict=True)]
+        return any(isinstance(op, ast.Is | ast.IsNot) and not isinstance(item, ast.Constant) for op, item in asked)
+
+    @cached_property
     def defined(self) -> set[str]:
         """The names that the source defines, and those of attributes."""
         nodes = list(ast.walk(self.tree))

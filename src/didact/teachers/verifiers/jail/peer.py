@@ -15,7 +15,7 @@ import types
 from collections.abc import Callable, Collection
 
 from . import values, wire
-from .acts import CALLABLE, guard, perform, special_of, take_over, words_of
+from .acts import CALLABLE, guard, is_nested, perform, special_of, take_over, words_of
 from .standins import CONTENT, SPECIAL, AnswerExit, Function, Mirror, instance, mirror, number_of, plain_stand_in
 
 MANY = 2_000
@@ -56,6 +56,7 @@ class Peer:
         self._numbers: dict[int, int] = {}
         self._standins: dict[int, object] = {}
         self._tainted: set[int] = set()
+        self._returned: dict[int, object] = {}
         self._calls = 0
         self._lock = threading.RLock()
 
@@ -86,8 +87,10 @@ class Peer:
             return ["function", number]
         if isinstance(value, type):
             return ["class", number]
-        if isinstance(value, types.CoroutineType | types.GeneratorType):
-            return ["generator" if isinstance(value, types.GeneratorType) else "awaitable", number]
+        if isinstance(value, types.GeneratorType):
+            return ["generator", number]
+        if hasattr(kind, "__await__"):
+            return ["awaitable", number]
         if hasattr(kind, "__next__") and kind.__module__ in ("builtins", "itertools"):
             return ["iterator", number]
         given = value.args if isinstance(value, BaseException) else ()
@@ -170,7 +173,11 @@ class Peer:
         reply = self._exchange({"on": number_of(target, self), "do": action, "with": packed, "named": named})
         for mine, now in zip(arguments, _listed(reply, "changed"), strict=False):
             if now is not None:
+                if is_nested(mine):
+                    self.notice()  # which of the inner ones is which is not known
                 take_over(mine, self.unpack(now))
+        if reply.get("again") or any(values.can_change(item) for item in arguments):
+            self.notice()  # what was copied may be changed in one process only
         match reply.get("same"):
             case int(place) if 0 <= place < len(arguments):
                 return arguments[place]
@@ -332,7 +339,10 @@ class Peer:
         for place, item in enumerate(arguments):
             if item is result and before[place] is not None:
                 return {"same": place, "changed": changed}
-        return {"value": self.pack(result), "changed": changed}
+        again = id(result) in self._returned
+        if isinstance(result, list | dict | set):
+            self._returned[id(result)] = result
+        return {"value": self.pack(result), "changed": changed, "again": again}
 
 
 def _is_reply(message: wire.Message) -> bool:
@@ -348,4 +358,4 @@ def _ends(kind: type) -> bool:
     """Whether an exception of this class ends a loop or a program, rather than report an error."""
     if not issubclass(kind, BaseException):
         return False
-    return issubclass(kind, StopIteration | StopAsyncIteration) or not issubclass(kind, Exception)
+    return issubclass(kind, StopIteration) or not issubclass(kind, Exception)

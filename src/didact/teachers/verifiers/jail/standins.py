@@ -259,6 +259,12 @@ async def _awaited(peer: Other, number: int) -> object:
     return peer.ask(plain_stand_in("function", peer, number), "await")
 
 
+def is_copied(value: object) -> bool:
+    """Whether a value from the other process is a copy of data, rather than a proxy, a module or a builtin."""
+    kinds = (types.ModuleType, types.BuiltinFunctionType, type, Function)
+    return not isinstance(type(value), Mirror) and not isinstance(value, kinds)
+
+
 def number_of(value: object, peer: Other) -> int | None:
     """The number of a proxy's object; None for other values and for proxies of other processes."""
     if isinstance(type(value), Mirror) or type(value) in (Function, Items):

@@ -40,6 +40,8 @@ _TABLE: _Table = {
     "numpy.generic": (lambda v: [v.dtype.str, v.tobytes()], lambda _, code, data: _array(code, [], data)[()]),
     "numpy.ndarray": (lambda v: [v.dtype.str, list(v.shape), v.tobytes()], lambda _, *parts: _array(*parts)),
 }
+_CHANGING = """builtins.bytearray collections.deque collections.OrderedDict collections.Counter collections.defaultdict
+    numpy.ndarray"""
 _FACTORIES = {kind.__name__: kind for kind in (list, dict, set, tuple, int, float, str, bool)}
 
 
@@ -54,6 +56,11 @@ def parts(value: object) -> tuple[str, Parts] | None:
     if isinstance(value, BaseException) and exception(name) is kind:
         return "error", [name, *value.args]
     return None
+
+
+def can_change(value: object) -> bool:
+    """Whether a value is copied as its parts although it can change in place."""
+    return f"{type(value).__module__}.{type(value).__qualname__}" in _CHANGING.split()
 
 
 def built(name: str, given: Parts) -> object:
