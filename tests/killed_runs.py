@@ -92,7 +92,6 @@ def content(directory: Path) -> dict[str, object]:
     found: dict[str, object] = {
         str(p.relative_to(directory)): p.read_bytes() for p in directory.glob("student*/**/*") if p.is_file()
     }
-    found |= {p.name: p.read_bytes() for p in directory.glob("student.safetensors")}
     result = json.loads((directory / "result.json").read_text())
     found["metrics"] = result["metrics"], result["validation"], result["teacher"], result["notes"]
     lines = map(json.loads, (directory / "metrics.jsonl").read_text().splitlines())

@@ -122,11 +122,12 @@ def test_values_are_filled_in_from_training_rows_alone():
     x[::5, 0] = torch.nan
     config = RunConfig.from_flags(method="supervised", impute="mean")
     data = data_of.open_examples(config, (x, DATA.tensors["label"]))
-    raw = sources.split(data.examples, validation=0.1, test=0.2, seed=0)
+    raw = sources.split(DATA.with_tensors(x=x, id=data.examples.tensors["id"]), validation=0.1, test=0.2, seed=0)
     mean = raw.train.tensors["x"][:, 0].nanmean()
     gaps = raw.test.tensors["x"][:, 0].isnan()
     assert gaps.any()
     torch.testing.assert_close(data.splits.test.tensors["x"][gaps, 0], mean.expand(int(gaps.sum())))
+    assert data.splits.test.tensors["x"][:, 1].tolist() == gaps.float().tolist()
 
 
 @pytest.mark.parametrize(
@@ -138,7 +139,12 @@ def test_values_are_filled_in_from_training_rows_alone():
             ConfigError,
             "data is 'digts', which is neither a file or folder here nor built in. Did",
         ),
-        ({"target": "y"}, None, ConfigError, "target is 'y', which means nothing for the built-in data 'digits'"),
+        (
+            {"target": "y", "data": "digits"},
+            None,
+            ConfigError,
+            "target is 'y', which means nothing for the built-in data 'digits'",
+        ),
         ({}, [1, 2], DataError, "data is list, which is not understood"),
         ({"labels": 10_000}, DATA, ConfigError, "labels is 10000, but only"),
         (

@@ -99,7 +99,7 @@ def test_a_module_is_gone_on_with_where_it_is_given_again(tmp_path):
 def test_a_run_teaches_another(tmp_path):
     run = tmp_path / "run"
     taught = didact.run(method="supervised", directory=run, **{**QUICK, "steps": 200})
-    for spec in (str(run), str(run / "student.safetensors")):
+    for spec in (str(run), str(run / "student")):
         result = didact.run(method="distill", teacher=spec, **{**QUICK, "steps": 2})
         assert result.teacher["accuracy"] == taught.metrics["accuracy"]
         assert not [note for note in result.notes if "split" in note]
@@ -117,7 +117,7 @@ def test_classes_in_another_order_are_brought_into_the_datas(tmp_path):
         task="classification",
         modality="table",
         classes=tuple(DATA.classes[i] for i in order),
-        columns=DATA.columns,
+        preprocessing=DATA.preprocessing,
         name="blobs",
     )
     result = didact.run(method="distill", teacher=str(run), **{**QUICK, "data": renamed, "steps": 2})
@@ -127,7 +127,7 @@ def test_classes_in_another_order_are_brought_into_the_datas(tmp_path):
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (sources.from_tensors(DATA.tensors["x"][:60, :3], torch.arange(60) % 3), "whose columns was"),
+        (sources.from_tensors(DATA.tensors["x"][:60, :3], torch.arange(60) % 3), "columns that the data lack: 'x3'"),
         (sources.from_tensors(DATA.tensors["x"], DATA.tensors["label"] % 2), "The teacher's classes are"),
         (
             sources.from_tensors(torch.arange(240.0).view(60, 1, 2, 2) / 240, torch.arange(60) % 3),

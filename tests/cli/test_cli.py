@@ -327,7 +327,7 @@ def test_a_forest_teaches_a_net_on_a_table_that_someone_just_made(forest, capsys
     assert f"{100 * kept['metrics']['accuracy']:.1f}" in out
     assert f"report   {run}/report.html" in out
     assert max(map(len, out.splitlines())) <= 80
-    for name in ("config.json", "metrics.jsonl", "student.safetensors", "report.html"):
+    for name in ("config.json", "metrics.jsonl", "student/student.json", "report.html"):
         assert (run / name).exists()
 
     assert main(["export", str(run), "--to", "onnx", "--out", "student.onnx"]) == 0
@@ -339,7 +339,7 @@ def test_a_forest_teaches_a_net_on_a_table_that_someone_just_made(forest, capsys
     x = DATA.tensors["x"]
     answers = session.run(None, {session.get_inputs()[0].name: x.numpy()})[0]
     with torch.no_grad():
-        wanted = saved.load(run)[0].model.module(x)
+        wanted = saved.load(run).learner.module(x)
     np.testing.assert_allclose(answers, wanted.numpy(), atol=1e-4)
 
     capsys.readouterr()

@@ -23,14 +23,18 @@ from didact.cli import main
 from didact.errors import TrustError
 from didact.experiment import records
 from didact.learners.export import describe
+from didact.parts import saved
 from didact.parts.models import build
+from didact.parts.student import Student
 from didact.worlds.digits.plain import digits
 from tiny_language import save_model, save_tokenizer
 
 TRAP = """
 from pathlib import Path
 Path({mark!r}).touch()
+from didact.parts import saved
 from didact.parts.models import build
+from didact.parts.student import Student
 def make(examples):
     return build("mlp:4", examples).module
 def judge(text, question):
@@ -78,7 +82,7 @@ def finished_run(spec):
     Path("down").mkdir()
     records.write_json(Path("down/config.json"), {"config": RUN, "data": {}})
     Path("down/metrics.jsonl").write_text("")
-    student("down/student.safetensors", spec)
+    saved.save(Student(learner=build("mlp:4", digits()), like=digits(), spec=spec), Path("down/student"))
 
 
 def stored(settings, **changes):
@@ -300,7 +304,9 @@ HOSTILE = {
     "a run's checkpoints are pickles": pickled_checkpoint,
     "a configuration's method is a file": lambda: config_file('method = "evil.py"\ndata = "digits"\n'),
     "a configuration's method is a module": lambda: config_file('method = "trap.method"\ndata = "digits"\n'),
-    "a configuration's student is a factory": lambda: config_file('method = "supervised"\nstudent = "trap:make"\n'),
+    "a configuration's student is a factory": lambda: config_file(
+        'method = "supervised"\ndata = "digits"\nstudent = "trap:make"\n'
+    ),
     "a configuration trusts what it asks for": lambda: config_file(
         'method = "supervised"\nstudent = "trap:make"\ntrust = ["trap:make"]\n'
     ),
@@ -370,7 +376,7 @@ def test_kept_weights_are_only_weights(sprung):
     arguments = {**RUN, "method": "distill", "teacher": "mlp:4", "teacher_epochs": 1, "progress": False}
     didact.run(directory="run", **arguments)
     (kept,) = Path("run/teachers").iterdir()
-    files.write_tensors(kept / "student.safetensors", build("mlp:4", digits()).state_dict(), {"spec": "trap:make"})
+    files.write_tensors(kept / "weights2.safetensors", build("mlp:4", digits()).state_dict(), {"spec": "trap:make"})
     shutil.rmtree("run/checkpoints")
     assert main(["resume", "run"]) in (0, 2)
     assert sprung() == []
@@ -381,7 +387,7 @@ def test_kept_weights_are_only_weights(sprung):
     [
         (lambda: teacher(student("a.safetensors", "trap:make")), "trap:make"),
         (lambda: ["export", student("a.safetensors", "trap:make"), "--to", "onnx"], "trap:make"),
-        (lambda: config_file('method = "supervised"\nstudent = "trap:make"\n'), "trap:make"),
+        (lambda: config_file('method = "supervised"\ndata = "digits"\nstudent = "trap:make"\n'), "trap:make"),
     ],
 )
 def test_what_the_user_names_himself_is_done(words, name, sprung, capsys):
@@ -394,7 +400,7 @@ def test_what_the_user_names_himself_is_done(words, name, sprung, capsys):
 
 
 def test_what_is_typed_over_a_file_needs_no_trust(sprung):
-    words = config_file('method = "supervised"\nstudent = "mlp:4"\n')
+    words = config_file('method = "supervised"\ndata = "digits"\nstudent = "mlp:4"\n')
     assert main([*words, "--student", "trap:make"]) == 0
     assert sprung()
 

@@ -28,7 +28,8 @@ from didact.learners import export as exports
 from didact.learners.export import export
 from didact.parts import saved
 from didact.parts.models import build
-from didact.types import Column, Examples
+from didact.preprocessing import Category, Number, TablePreprocessing
+from didact.types import Examples
 
 CLASSES = ("b", "a", "c")
 
@@ -43,9 +44,10 @@ def examples(modality, *, count=6, task="classification", vocabulary=30):
         tensors = {"input_ids": tokens * mask, "attention_mask": mask, **ids}
         return Examples(tensors=tensors, task=task, modality="text", classes=classes, vocabulary=vocabulary)
     shape = (count, 1, 8, 8) if modality == "image" else (count, 3)
-    columns = () if modality == "image" else (Column("size"), Column("colour", ("red", "blue")))
+    colour = Category(name="colour", values=("blue", "red"), places=(1, 0), width=2, unknown=-1, missing=0)
+    known = None if modality == "image" else TablePreprocessing((Number(name="size", fill=2.5), colour))
     x = torch.rand(shape, generator=generator) * 3 + 1
-    return Examples(tensors={"x": x, **ids}, task=task, modality=modality, classes=classes, columns=columns)
+    return Examples(tensors={"x": x, **ids}, task=task, modality=modality, classes=classes, preprocessing=known)
 
 
 KINDS = [("mlp:8", "table"), ("cnn:4,8", "image"), ("transformer:1x16", "image"), ("transformer:1x16", "text")]
@@ -66,11 +68,11 @@ def test_safetensors_are_built_again_without_the_data(tmp_path, spec, modality):
     )
     assert path == tmp_path / "deep" / "student.safetensors"
     assert learner.training
-    part, like = saved.load(path)
-    again = part.model
+    student = saved.load(path)
+    again, like = student.learner, student.like
     assert not again.training
     assert torch.equal(answer(again, data), answer(learner, data))
-    for field in ("task", "modality", "classes", "columns", "shape", "vocabulary"):
+    for field in ("task", "modality", "classes", "preprocessing", "shape", "vocabulary"):
         assert getattr(like, field) == getattr(data, field), field
     assert like.size == 2
     assert exports.read(path)[1]["config"] == {"seed": 3}

@@ -27,7 +27,7 @@ def both(*words):
 
 def check_same(folder):
     """The two runs delivered the same student, and wrote the same figures."""
-    alone, shared = (load_file(folder / name / "student.safetensors") for name in ("alone", "shared"))
+    alone, shared = (load_file(folder / name / "student" / "weights.safetensors") for name in ("alone", "shared"))
     assert alone.keys() == shared.keys()
     for name, tensor in alone.items():
         assert (tensor - shared[name]).abs().max() < 1e-5, name

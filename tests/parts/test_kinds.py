@@ -2,6 +2,7 @@
 
 import sys
 import types
+from pathlib import Path
 
 import pytest
 import skops.io
@@ -14,9 +15,10 @@ import tiny_language
 from didact import parts
 from didact.errors import ConfigError, TeacherError, TrustError
 from didact.learners import CausalLearner, ModuleLearner, export, save_causal
-from didact.parts import python
+from didact.parts import python, saved
 from didact.parts.models import build, build_causal
-from didact.parts.part import ForExamples, ForQuestions, Part, tokenizer_of
+from didact.parts.part import ForExamples, ForQuestions, Part, brought_by
+from didact.parts.student import Student
 from didact.parts.verifier import verifier_of
 from didact.teachers import Committee, FrozenTeacher, LanguageTeacher, Verifier
 from didact.teachers.verifiers import ExactVerifier
@@ -64,7 +66,7 @@ def place(tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, name, nets)
     nets.make_teacher = nets.make_net
     student = build("cnn:4", DATA, seed=1)
-    export.export(student, "runs/NAME/student.safetensors", to="safetensors", examples=DATA, spec="cnn:4")
+    saved.save(Student(learner=student, like=DATA, spec="cnn:4"), tmp_path / "runs" / "NAME" / "student")
     forest = RandomForestClassifier(2, random_state=0)
     forest.fit(DATA.tensors["x"].flatten(1).numpy(), [CLASSES[i] for i in DATA.tensors["label"].tolist()])
     skops.io.dump(forest, "forest.skops")
@@ -316,7 +318,7 @@ def test_a_run_is_taught_further_and_teaches_with_its_weights(place):
     for model in (student.model, teacher.model.learner):
         assert all(torch.equal(kept[name], tensor) for name, tensor in model.state_dict().items())
     assert [str(path) for path in (*student.origin, *teacher.origin)] == ["runs/NAME"] * 2
-    assert EXAMPLES.open("runs/NAME/student.safetensors", "teacher").origin == ()
+    assert EXAMPLES.open("runs/NAME/student", "teacher").origin == (Path("runs/NAME"),)
     other = Examples(
         tensors={"x": torch.rand(4, 2), "label": torch.arange(4) % 3, "id": torch.arange(4)},
         task="classification",
@@ -378,7 +380,7 @@ def test_a_spawn_draws_each_student_by_a_seed_of_its_own():
 
 
 def test_the_tokenizer_of_a_student_is_known_before_the_data_are_read():
-    assert tokenizer_of(parts.parse("warm:5:mlp:8", "student"), 16) is None
+    assert brought_by(parts.parse("warm:5:mlp:8", "student"), 16) == (None, None)
 
 
 def test_models_alone_are_not_trained():

@@ -4,7 +4,8 @@ import torch
 
 from didact import sources
 from didact.errors import DataError
-from didact.types import IGNORE, Column
+from didact.preprocessing import plain_table
+from didact.types import IGNORE
 
 rng = np.random.default_rng(0)
 
@@ -15,7 +16,7 @@ def test_a_table_of_arrays(tmp_path):
     examples = sources.load(tmp_path / "t.npz")
     np.testing.assert_array_equal(examples.tensors["x"].numpy(), x.astype(np.float32))
     assert examples.tensors["label"].tolist() == [1, 0, IGNORE, 1, 0, 1]
-    assert examples.columns == (Column("x0"), Column("x1"), Column("x2"))
+    assert examples.preprocessing == plain_table(["x0", "x1", "x2"])
     named = sources.load(tmp_path / "t.npz", target="y", id_column="key")
     assert named.tensors["id"].unique().numel() == 6
     assert not torch.equal(named.tensors["id"], examples.tensors["id"])
@@ -40,7 +41,7 @@ def test_tensors_are_taken_as_they_are():
     x, y = torch.randn(5, 2), torch.tensor([0.5, 1.5, torch.nan, 2.5, 0.5])
     examples = sources.from_tensors(x, y, name="mine")
     assert torch.equal(examples.tensors["x"], x)
-    torch.testing.assert_close(examples.tensors["label"], y, equal_nan=True)
+    torch.testing.assert_close(examples.tensors["label"], y.double(), equal_nan=True)
     assert (examples.task, examples.name) == ("regression", "mine")
 
 
@@ -50,8 +51,7 @@ BAD = {
     "vector": (np.zeros(2), np.arange(2), r"x has shape \[2\]"),
     "range": (np.full((2, 4, 4), 3.5), np.arange(2), "values lie between 3.5 and 3.5"),
     "words": (np.array([["a"], ["b"]]), np.arange(2), "must hold numbers"),
-    "nan": (np.array([[1, 2], [3, np.nan]]), np.arange(2), "x is nan in row 2, column 1 .* impute"),
-    "inf": (np.array([[1, 2], [-np.inf, 1]]), np.arange(2), "x is -inf in row 2, column 0"),
+    "inf": (np.array([[1, 2], [-np.inf, 1]]), np.arange(2), r"'x0' is not finite .* in 1 cells \(row 2: '-inf'\)"),
     "constant": (np.zeros((2, 1)), np.ones(2, dtype=int), "target 'label' is '1' in every row"),
 }
 
@@ -85,3 +85,18 @@ def test_a_damaged_array_is_refused(tmp_path):
     (tmp_path / "t.npz").write_bytes(damaged)
     with pytest.raises(DataError, match=r"t.npz is not a readable .npz file"):
         sources.load(tmp_path / "t.npz")
+
+
+def test_gaps_and_numbers_far_from_zero_are_left_to_preprocessing():
+    x = np.array([[1.7e9, np.nan], [1.7e9 + 1, 4], [1.7e9 + 2, 6]])
+    examples = sources.from_tensors(x, np.arange(3) % 2)
+    assert "x" not in examples.tensors
+    prepared = sources.fit_preprocessing(examples)(examples)
+    assert prepared.tensors["x"].tolist() == [[-1, 5, 1], [0, 4, 0], [1, 6, 0]]
+
+
+def test_object_labels_without_a_value_are_missing():
+    for labels in (np.array(["a", None, "b", float("nan")], dtype=object), np.array(["a", "", "b", ""])):
+        examples = sources.from_tensors(np.eye(4), labels)
+        assert examples.classes == ("a", "b")
+        assert examples.tensors["label"].tolist() == [0, IGNORE, 1, IGNORE]

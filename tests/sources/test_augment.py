@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from didact import sources, worlds
 from didact.errors import ConfigError
+from didact.preprocessing import Category, Number, TablePreprocessing
 from didact.sources import augment
-from didact.types import Column
 
 
 def seeded(seed=0):
@@ -123,7 +123,9 @@ def test_numbers_are_noised_in_their_own_scale_and_categories_are_not(strength, 
     rows = torch.randn(size, 3, generator=seeded()) * torch.tensor([1.0, 100.0, 0.0])
     rows[:, 2] = (torch.arange(size) % 2).float()
     examples = sources.from_tensors(rows, torch.arange(size) % 2)
-    examples = dataclasses.replace(examples, columns=(Column("a"), Column("b"), Column("c", ("only",))))
+    only = Category(name="c", values=("only",), places=(0,), width=1, unknown=-1, missing=0)
+    known = TablePreprocessing((Number(name="a"), Number(name="b"), only))
+    examples = dataclasses.replace(examples, preprocessing=known)
     noise = augment.augmenter(examples, strength)({"x": rows}, seeded(1))["x"] - rows
     expected = rows[:, :2].std(0) * share
     torch.testing.assert_close(noise[:, :2].std(0), expected, rtol=0.06, atol=0)

@@ -224,5 +224,5 @@ def test_inputs_that_are_not_finite_are_refused():
     examples = make(10)
     x = examples.tensors["x"].clone()
     x[3, 1] = torch.nan
-    with pytest.raises(DataError, match=r"not finite in row 4 of the examples; .* sources.impute"):
+    with pytest.raises(DataError, match=r"not finite in row 4 of the examples; .* sources.fit_preprocessing"):
         BatchSource(examples.with_tensors(x=x), batch_size=2)

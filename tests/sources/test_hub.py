@@ -6,7 +6,7 @@ import torch
 
 from didact import sources
 from didact.errors import DataError
-from didact.types import IGNORE, Column
+from didact.types import IGNORE
 
 datasets = pytest.importorskip("datasets")
 from PIL import Image  # noqa: E402
@@ -32,7 +32,8 @@ def test_a_saved_table_keeps_the_declared_order_of_its_classes(tmp_path):
     examples = sources.load(f"hf:{tmp_path / 'd'}")
     assert examples.classes == ("zebra", "ape")
     assert examples.tensors["label"].tolist() == [1, 0, IGNORE, 1]
-    assert examples.columns == (Column("x"), Column("colour", ("blue", "red")))
+    examples = sources.fit_preprocessing(examples)(examples)
+    assert [column.name for column in examples.preprocessing.columns] == ["x", "colour"]
     assert examples.tensors["x"].tolist() == [[1, 0, 1], [2, 1, 0], [3.5, 0, 1], [0, 0, 1]]
 
 
@@ -88,7 +89,7 @@ def test_a_folder_of_files_is_read_by_the_library(tmp_path):
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "train.jsonl").write_text('{"x": 1.5, "label": "a"}\n{"x": 2.5, "label": "b"}\n')
     examples = sources.load(f"hf:{tmp_path / 'd'}")
-    assert examples.tensors["x"].tolist() == [[1.5], [2.5]]
+    assert sources.fit_preprocessing(examples)(examples).tensors["x"].tolist() == [[1.5], [2.5]]
 
 
 def test_a_data_set_that_is_not_there_is_named(tmp_path, monkeypatch):

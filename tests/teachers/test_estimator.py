@@ -21,10 +21,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.svm import LinearSVC
 
+from didact import sources
 from didact.errors import TeacherError
-from didact.teachers import EstimatorTeacher, check_not_pickled
+from didact.preprocessing import TableOptions
+from didact.teachers import EstimatorTeacher, RawRows, check_not_pickled, translate
 from didact.teachers.trees import check_trees
-from didact.types import Batch, Column, Cost, Labels
+from didact.types import Batch, Cost, Labels
 
 CLASSES = ("dog", "cat", "owl")
 
@@ -80,52 +82,114 @@ def test_regressors_give_targets():
     )
 
 
-COLUMNS = (Column("size"), Column("colour", ("blue", "red")), Column("wild"), Column("age"))
-
-
 def people():
-    """A table, and how it lies in x: size, colour=blue, colour=red, wild, age."""
+    """A table, its examples, and the kinds of animals."""
     frame = pd.DataFrame(
         {
             "size": [1.0, 2.0, 3.0, 4.0, 2.5, 0.5],
-            "colour": ["red", "blue", "red", "red", "blue", "blue"],
+            "colour": ["red", "blue", "red", "red", "blue", None],
             "wild": [True, False, False, True, True, False],
             "age": [10, 20, 30, 40, 50, 60],
         }
     )
-    red, wild = (frame.colour == "red").to_numpy(), frame.wild.to_numpy()
-    x = np.stack([frame["size"], ~red, red, wild, frame.age], 1).astype("f4")
-    return frame, x, np.array(["dog", "cat", "dog", "owl", "owl", "cat"])
+    kinds = np.array(["dog", "cat", "dog", "owl", "owl", "cat"])
+    return frame, examples_of(frame, kinds), kinds
 
 
-def test_named_columns_are_decoded_in_the_order_of_the_estimator():
-    frame, x, y = people()
-    shuffled = frame[["age", "wild", "colour", "size"]]
+def examples_of(frame, kinds, **options):
+    examples = sources.from_frame(frame.assign(kind=kinds), target="kind", columns=TableOptions(**options))
+    return sources.fit_preprocessing(examples)(examples)
+
+
+def pipeline():
     encoder = make_column_transformer((OneHotEncoder(), ["colour", "wild"]), remainder="passthrough")
-    model = make_pipeline(encoder, forest()).fit(shuffled, y)
-    signal = EstimatorTeacher(model, classes=sorted(CLASSES), columns=COLUMNS).signal(batch(x))
-    np.testing.assert_allclose(signal.labels, model.predict_proba(shuffled), rtol=1e-6)
+    return make_pipeline(encoder, forest())
+
+
+def test_rows_are_given_as_they_came_in_the_order_of_the_estimator():
+    frame, examples, y = people()
+    shuffled = frame[["age", "wild", "colour", "size"]]
+    model = pipeline().fit(shuffled, y)
+    teacher = EstimatorTeacher(model, classes=sorted(CLASSES), rows=RawRows(examples))
+    at = torch.tensor([4, 0, 5, 2])
+    signal = teacher.signal(examples.batch(at))
+    np.testing.assert_allclose(signal.labels, model.predict_proba(shuffled.iloc[at.numpy()]), rtol=1e-6)
     assert len(np.unique(signal.labels.numpy(), axis=0)) > 2
 
 
-def test_a_category_that_is_not_there_is_none():
-    from didact.teachers.tables import table
+def test_columns_that_the_student_does_not_see_are_given_too():
+    frame, _, y = people()
+    examples = examples_of(frame, y, drop=("size",))
+    model = forest().fit(frame[["size", "age"]], y)
+    teacher = EstimatorTeacher(model, classes=sorted(CLASSES), rows=RawRows(examples))
+    signal = teacher.signal(examples.batch())
+    np.testing.assert_allclose(signal.labels, model.predict_proba(frame[["size", "age"]]), rtol=1e-6)
 
-    frame, x, _ = people()
-    x[0, 1:3] = 0.0
-    decoded = table(x, ["colour", "size"], COLUMNS)
-    assert decoded["colour"].isna().tolist() == [True] + [False] * 5
-    assert decoded["colour"][1:].tolist() == frame.colour[1:].tolist()
-    assert decoded["size"].dtype == np.float64
-    with pytest.raises(TeacherError, match=r"x has 4 columns, but the data's description makes it 5"):
-        table(x[:, :4], ["size"], COLUMNS)
+
+def test_a_row_that_was_made_up_is_decoded_and_the_others_are_not():
+    _, examples, _ = people()
+    batch = examples.batch(torch.tensor([1, 0, 2]))
+    x = batch["x"].clone()
+    x[0, 0] += 0.5  # its size
+    x[2, 1:4] = 0  # its colour, which is none now
+    found = RawRows(examples).frame(Batch({**batch, "x": x}))
+    assert found["size"].tolist() == [2.5, 1.0, 3.0]
+    assert found["colour"].fillna("none").tolist() == ["blue", "red", "none"]
+    assert found["wild"].tolist() == [0, 1, 0]
+    assert found["age"].tolist() == [20, 10, 30]
+    unknown = RawRows(examples).frame(Batch({"x": batch["x"], "id": torch.tensor([7, 8, 9])}))
+    assert unknown["colour"].tolist() == ["blue", "red", "red"]
+    with pytest.raises(TeacherError, match=r"x has 4 columns, but the data's columns make 6"):
+        RawRows(examples).frame(Batch({"x": x[:, :4], "id": batch["id"]}))
+
+
+def test_dates_and_numerals_of_rows_that_were_made_up_are_of_the_column_type():
+    frame = pd.DataFrame(
+        {"when": ["2020-01-01", "2021-06-01", "2022-01-01", None], "zip": [10, 20, 10, 20], "n": [1.5, 2, 3, 4]}
+    )
+    examples = examples_of(frame, np.array(["a", "b", "a", "b"]), categorical=("zip",))
+    batch = Batch({"x": examples.tensors["x"] + 0.0, "id": torch.arange(4)})
+    found = RawRows(examples).frame(batch)
+    assert [str(day)[:10] for day in found["when"]] == ["2020-01-01", "2021-06-01", "2022-01-01", "nan"]
+    assert found["zip"].tolist() == frame["zip"].tolist()
+
+
+def test_an_estimator_of_a_matrix_gets_the_rows_own_numbers():
+    frame = pd.DataFrame({"t": [1.7e9, 1.7e9 + 4, 1.7e9 + 8, 1.7e9 + 12], "n": [1.0, 2, 3, 4], "same": [7] * 4})
+    y = np.array(["a", "b", "a", "b"])
+    model = forest(max_depth=3).fit(frame.to_numpy(), y)
+    examples = examples_of(frame, y)
+    assert examples.shape == (2,)
+    teacher = EstimatorTeacher(model, classes=["a", "b"], rows=RawRows(examples))
+    signal = teacher.signal(examples.batch())
+    np.testing.assert_allclose(signal.labels, model.predict_proba(frame.to_numpy()), rtol=1e-6)
+
+
+def test_what_an_estimator_says_against_the_rows_is_a_sentence():
+    frame, examples, y = people()
+    model = LogisticRegression().fit(frame[["size", "age"]].rename(columns={"size": "colour"}), y)
+    teacher = EstimatorTeacher(model, classes=sorted(CLASSES), rows=RawRows(examples))
+    with pytest.raises(TeacherError, match="cannot answer rows of these data: could not convert string to float"):
+        teacher.signal(examples.batch())
+
+
+def test_a_regression_is_brought_into_the_unit_of_the_student():
+    frame, _, _ = people()
+    price = np.array([2e5, 3e5, 2.5e5, 1e5, 4e5, 1.5e5])
+    examples = sources.from_frame(frame.assign(price=price), target="price", task="regression")
+    examples = sources.fit_preprocessing(examples)(examples)
+    model = LinearRegression().fit(frame[["size", "age"]], price)
+    teacher = EstimatorTeacher(model, task="regression", rows=RawRows(examples))
+    signal = translate(teacher, examples.scale).signal(examples.batch())
+    expected = (model.predict(frame[["size", "age"]]) - price.mean()) / price.std()
+    np.testing.assert_allclose(signal.labels, expected, rtol=1e-5)
 
 
 def test_missing_columns_are_named():
-    frame, _, y = people()
+    frame, examples, y = people()
     model = forest().fit(frame[["size", "age"]].rename(columns={"size": "weight"}), y)
     with pytest.raises(TeacherError, match=r"lack: 'weight'\. The data's columns are: 'size', 'colour', 'wild', 'age'"):
-        EstimatorTeacher(model, classes=CLASSES, columns=COLUMNS)
+        EstimatorTeacher(model, classes=CLASSES, rows=RawRows(examples))
     with pytest.raises(TeacherError, match=r"lack: 'weight', 'age'\. The data's columns are: none with a name"):
         EstimatorTeacher(model, classes=CLASSES)
 
@@ -136,8 +200,6 @@ def test_what_cannot_teach_is_refused_before_it_is_asked():
         EstimatorTeacher(LinearSVC().fit(x, y), classes=CLASSES)
     with pytest.raises(TeacherError, match="the data's are 'dog', 'cat': only the teacher has 'owl'"):
         EstimatorTeacher(forest().fit(x, y), classes=["dog", "cat"])
-    with pytest.raises(TeacherError, match="fitted on 4 features, but an example has 5 numbers"):
-        EstimatorTeacher(forest().fit(x, y), classes=CLASSES, columns=COLUMNS)
     with pytest.raises(TeacherError, match="fitted on 4 features, but an example has 3 numbers"):
         EstimatorTeacher(forest().fit(x, y), classes=CLASSES).signal(batch(x[:, :3]))
     with pytest.raises(TeacherError, match="several targets"):

@@ -20,7 +20,7 @@ def test_classification_tables_are_those_of_scikit_learn(name):
     assert np.array_equal(examples.tensors["x"].numpy(), real.data.astype(np.float32))
     assert np.array_equal(examples.tensors["label"].numpy(), real.target)
     assert examples.classes == tuple(real.target_names)
-    assert [column.name for column in examples.columns] == list(real.feature_names)
+    assert [column.name for column in examples.preprocessing.columns] == list(real.feature_names)
 
 
 def test_diabetes_is_a_regression_in_its_own_units():
@@ -28,7 +28,7 @@ def test_diabetes_is_a_regression_in_its_own_units():
     x, label = examples.tensors["x"], examples.tensors["label"]
     assert examples.task == "regression"
     assert examples.classes == ()
-    names = [column.name for column in examples.columns]
+    names = [column.name for column in examples.preprocessing.columns]
     assert names[:4] == ["age", "sex", "bmi", "bp"]
     assert set(x[:, 1].tolist()) == {1.0, 2.0}
     assert 19 <= x[:, 0].min() <= x[:, 0].max() <= 79

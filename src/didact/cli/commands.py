@@ -236,6 +236,20 @@ def _chat(namespace: argparse.Namespace) -> int:
     return 0
 
 
+def _predict(namespace: argparse.Namespace) -> int:
+    from didact.cli import predicting
+
+    predicting.predict(namespace.run, namespace.data, namespace.out, flags.trusted_names(namespace))
+    return 0
+
+
+def _evaluate(namespace: argparse.Namespace) -> int:
+    from didact.cli import predicting
+
+    predicting.evaluate(namespace.run, namespace.data, flags.trusted_names(namespace), as_json=namespace.json)
+    return 0
+
+
 def _export(namespace: argparse.Namespace) -> int:
     from didact.errors import check_choice
 
@@ -247,11 +261,12 @@ def _export(namespace: argparse.Namespace) -> int:
     run = Path(namespace.run)
     if (run / "student" / "config.json").is_file():
         return _export_language(run / "student", namespace)
-    student, like = saved.load(run, trust=flags.trusted_names(namespace))
+    student = saved.load(run, trust=flags.trusted_names(namespace))
     beside = run if run.is_dir() else run.parent
-    out = Path(namespace.out) if namespace.out else beside / ("student-hf" if namespace.to == "hf" else "student")
+    name = "student-hf" if namespace.to == "hf" else f"student.{namespace.to}"
+    out = Path(namespace.out) if namespace.out else beside / name
     with trusting.untrusted(run, flags.trusted_names(namespace)):
-        written = export.export(student.model, out, to=namespace.to, examples=like, spec=student.spec)
+        written = export.export(student.learner, out, to=namespace.to, examples=student.like, spec=student.spec)
     show.line("written", str(written))
     return 0
 
@@ -285,6 +300,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "report": _report,
     "resume": _resume,
     "chat": _chat,
+    "predict": _predict,
+    "evaluate": _evaluate,
     "export": _export,
 }
 """The implementation of each command: returns the exit status, and raises `DidactError` for inputs that cannot work."""

@@ -134,6 +134,22 @@ def _chat(parser: Parser, _words: list[str]) -> None:
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of sampling (0)")
 
 
+def _predict(parser: Parser, _words: list[str]) -> None:
+    _add_student(parser)
+    parser.add_argument("--out", metavar="FILE", help="a .csv file for the answers (they are printed)")
+
+
+def _evaluate(parser: Parser, _words: list[str]) -> None:
+    _add_student(parser)
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _add_student(parser: Parser) -> None:
+    parser.add_argument("run", metavar="RUN", help="the directory of a run, or a student that was exported")
+    parser.add_argument("--data", metavar="PATH", required=True, help="a table, images, or whatever it was taught on")
+    flags.add_run_flag(parser, "trust")
+
+
 def _export(parser: Parser, _words: list[str]) -> None:
     parser.add_argument("run", metavar="RUN", help="the directory of a run")
     parser.add_argument("--to", metavar="safetensors|onnx|hf", default="safetensors", help="the format (safetensors)")
@@ -189,5 +205,7 @@ _BUILDERS = {
     "report": _report,
     "resume": _resume,
     "chat": _chat,
+    "predict": _predict,
+    "evaluate": _evaluate,
     "export": _export,
 }

@@ -143,11 +143,11 @@ def run(result: "RunResult") -> None:
 def _next(status: str, directory: Path) -> None:
     if status == "done":
         line("report", str(directory / "report.html"))
-        if (directory / "student").is_dir():
-            line("student", str(directory / "student"))
+        line("student", str(directory / "student"))
+        if (directory / "student" / "config.json").is_file():
             line("chat", f"didact chat {directory}")
             return
-        line("student", str(directory / "student.safetensors"))
+        line("predict", f"didact predict {directory} --data FILE --out answers.csv")
         line("export", f"didact export {directory} --to onnx")
     else:
         line("resume", f"didact resume {directory}")

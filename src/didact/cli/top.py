@@ -17,6 +17,8 @@ COMMANDS = {
     "report": "write the report of a run or a comparison again",
     "resume": "continue a run that was stopped",
     "chat": "chat with the language model that a run delivered",
+    "predict": "predict new rows with the student of a run",
+    "evaluate": "evaluate the student of a run on labelled rows",
     "export": "write the student of a run as safetensors, ONNX or for Hugging Face",
 }
 """The commands with their help."""
@@ -25,7 +27,7 @@ _EXAMPLES = """examples:
   didact list
   didact list teachers
   didact distill --teacher forest.skops --student mlp:16 --data table.csv
-  didact compare supervised distill --teacher cnn:32,64 --labels 100
+  didact compare supervised distill --teacher cnn:32,64 --data digits
 """
 
 

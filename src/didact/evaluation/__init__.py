@@ -19,7 +19,7 @@ from didact.evaluation.measures import (
     recalls,
     reliability,
 )
-from didact.evaluation.predictions import MAP, MASK, Predictions, predict
+from didact.evaluation.predictions import MAP, MASK, Predictions, predict, predictions_of
 from didact.evaluation.probes import knn_probe, linear_probe
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "merge_diagnostics",
     "metrics",
     "predict",
+    "predictions_of",
     "recalls",
     "reliability",
 ]

@@ -11,7 +11,7 @@ from didact.documents import Document
 from didact.errors import ConfigError, DataError, MissingExtraError, check_choice
 from didact.evaluation.measures import metrics
 from didact.evaluation.pixelwise import pixel_gaussian_scores
-from didact.evaluation.predictions import MASK, Predictions
+from didact.evaluation.predictions import MASK, Predictions, predictions_of
 from didact.types import Examples, is_labelled
 
 _SIDE = 32
@@ -115,12 +115,7 @@ def constant_predictions(train: Examples, test: Examples) -> Predictions:
         answer = label.double().mean()[None]
     else:
         answer = (label.bincount(minlength=len(train.classes)) / len(label)).double().clamp(min=_LEAST).log()
-    return Predictions(
-        logits=answer.expand(test.size, -1),
-        labels=test.tensors["label"].cpu(),
-        task=train.task,
-        classes=train.classes,
-    )
+    return predictions_of(answer.expand(test.size, -1), test)
 
 
 def _check_labels(labels: np.ndarray, train: Examples) -> None:
@@ -142,9 +137,7 @@ def _ask(model: Any, inputs: object, train: Examples, test: Examples) -> Predict
         probs = np.zeros((len(found), max(len(train.classes), int(model.classes_.max()) + 1)))
         probs[:, model.classes_.astype(int)] = found
         logits = np.log(np.maximum(probs, _LEAST))
-    return Predictions(
-        logits=torch.from_numpy(logits), labels=test.tensors["label"].cpu(), task=train.task, classes=train.classes
-    )
+    return predictions_of(torch.from_numpy(logits), test)
 
 
 def _features(train: Examples, test: Examples, *, standardise: bool) -> tuple[Any, Any]:

@@ -3,7 +3,7 @@
 import torch
 
 from didact.errors import DataError
-from didact.evaluation.predictions import MASK, Predictions
+from didact.evaluation.predictions import Predictions, predictions_of
 from didact.types import Examples
 
 _LEAST = 0.01
@@ -37,12 +37,5 @@ def pixel_gaussian_scores(train: Examples, test: Examples) -> Predictions:
 
     usual, found = maps(x[normal]).flatten(1).mean(1), maps(test.tensors["x"].double())
     score = (found.flatten(1).mean(1) - usual.mean()) / usual.std().clamp(min=1e-12) - _ALARM
-    masks = test.tensors.get(MASK)
-    return Predictions(
-        logits=torch.stack([torch.zeros_like(score), score], 1).cpu(),
-        labels=test.tensors["label"].cpu(),
-        task=test.task,
-        classes=test.classes,
-        maps=found.float().cpu(),
-        masks=None if masks is None else masks.cpu(),
-    )
+    logits = torch.stack([torch.zeros_like(score), score], 1).cpu()
+    return predictions_of(logits, test, maps=found.float().cpu())

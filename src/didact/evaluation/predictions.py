@@ -90,12 +90,26 @@ def predict(learner: Callable[[Batch], Output], examples: Examples, *, batch_siz
             if masks is not None and MAP in output.features:
                 maps.append(output.features[MAP])
     # Outside of inference mode, so that the result is an ordinary tensor.
+    return predictions_of(
+        torch.cat(parts).float().cpu(), examples, maps=torch.cat(maps).float().cpu() if maps else None
+    )
+
+
+def predictions_of(logits: Tensor, examples: Examples, *, maps: Tensor | None = None) -> Predictions:
+    """What was answered to examples, beside what is true; of a regression, both in the user's unit.
+
+    Args:
+        logits: [N, C], or [N, 1] in the unit of the labels, on the CPU.
+        examples: N of them.
+        maps: see `Predictions`.
+    """
+    labels, masks, scale = examples.tensors["label"].cpu(), examples.tensors.get(MASK), examples.scale
     return Predictions(
-        logits=torch.cat(parts).float().cpu(),
-        labels=examples.tensors["label"].cpu(),
+        logits=logits if scale is None else scale.invert(logits),
+        labels=labels if scale is None else scale.invert(labels),
         task=examples.task,
         classes=examples.classes,
-        maps=torch.cat(maps).float().cpu() if maps else None,
+        maps=maps,
         masks=None if masks is None else masks.cpu(),
     )
 

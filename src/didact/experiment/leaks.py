@@ -25,7 +25,7 @@ def _leak(role: str, origin: Path, run: Run[Data]) -> str | None:
     if stored.get("data", {}).get("fingerprint") != run.data.fingerprint:
         return None
     then, now = configs.make_config(stored["config"]), run.config
-    if then.split_seed == now.split_seed and then.split.test >= now.split.test and then.data.impute == now.data.impute:
+    if then.split_seed == now.split_seed and then.split.test >= now.split.test:
         return None
     return (
         f"The {role} {origin} was trained on another split of these data, which contains some of these test "

@@ -150,6 +150,8 @@ class Material(Generic[D]):
     """The checks before every run; those after a failed one are not made."""
     trials: Callable[["Run[D]"], Iterator[Check]]
     """Additional checks of the doctor, without training."""
+    deliver: Callable[["Run[D]"], Any]
+    """The delivered student, ready for use."""
     save: Callable[["Run[D]", Path], None]
     """Writes the delivered student into the run's directory."""
     baselines: Callable[[D, RunConfig], tuple[str, ...]]

@@ -76,6 +76,11 @@ def assemble(config: RunConfig, objects: Objects, data: Data | None = None) -> R
     options = catalogue.build_config(info, config.options)
     finding.check_fields(material, config, objects)
     wanted = _check_teacher(info, config, objects)
+    if not config.data.source and objects.data is None and data is None:
+        raise ConfigError(
+            "data is not given; say what to learn from, such as data='table.csv' (--data table.csv), or one of "
+            "`didact list worlds`, such as data='digits'."
+        )
     run = Run(
         config=config,
         info=info,

@@ -67,8 +67,8 @@ class RunResult:
 
     @property
     def learner(self) -> Any:
-        """An alias of `student`."""
-        return self.student
+        """The net that was taught: of a student of examples, the one in it."""
+        return getattr(self.student, "learner", self.student)
 
     @property
     def recalls(self) -> dict[str, float]:
@@ -91,7 +91,7 @@ class RunResult:
             "cost": self.cost.as_dict(),
             "spent": self.spent,
             "teacher_cost": self.teacher_cost.as_dict(),
-            "parameters": sum(p.numel() for p in self.student.parameters()),
+            "parameters": sum(p.numel() for p in self.learner.parameters()),
             "notes": list(self.notes),
         }
 
@@ -315,7 +315,7 @@ def _finished(run: Run[Data], result: FitResult, directory: Path | None = None) 
         notes=(*_shared_notes(run), *leaks.find_leaks(run), *run.evaluator.notes(evaluation)),
         history=result.history,
         verdicts=result.verdicts,
-        student=run.method.delivered,
+        student=run.material.deliver(run),
         config=run.config,
         directory=directory,
         diagnostics=evaluation.diagnostics,

@@ -6,7 +6,6 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +17,8 @@ from didact.documents import Document, Values
 from didact.errors import ConfigError, DidactError, MissingExtraError, check_choice
 from didact.learners.facts import check_facts
 from didact.learners.module import ModuleLearner, _logits_of, _Tap
-from didact.types import Column, Examples
+from didact.preprocessing import parse
+from didact.types import Examples, Scale
 
 TOLERANCE = 1e-4
 """The tolerance between ONNX and torch: absolute for outputs up to 1, relative beyond."""
@@ -70,20 +70,24 @@ def export(
 
 
 def describe(examples: Examples) -> Document:
-    """The facts about the data that a learner depends on: task, modality, shape, classes, columns, vocabulary."""
+    """The facts about the data that a student depends on: how rows become inputs, and what its answers mean."""
+    known, scale = examples.preprocessing, examples.scale
     return {
         "task": examples.task,
         "modality": examples.modality,
         "shape": list(examples.shape),
         "classes": list(examples.classes),
-        "columns": [asdict(column) for column in examples.columns],
+        "scale": None if scale is None else [scale.mean, scale.std],
+        "preprocessing": None if known is None else known.describe(),
         "vocabulary": examples.vocabulary,
+        "target": examples.target,
+        "id_column": examples.id_column,
     }
 
 
 def blank_examples(description: Values) -> Examples:
     """Two blank examples with the facts of `describe`."""
-    shape = description["shape"]
+    shape, known, scale = description["shape"], description["preprocessing"], description["scale"]
     if description["modality"] == "text":
         inputs = {name: torch.ones(2, *shape, dtype=torch.int64) for name in ("input_ids", "attention_mask")}
     else:
@@ -93,8 +97,11 @@ def blank_examples(description: Values) -> Examples:
         task=description["task"],
         modality=description["modality"],
         classes=tuple(description["classes"]),
-        columns=tuple(Column(c["name"], tuple(c["categories"])) for c in description["columns"]),
+        scale=None if scale is None else Scale(*map(float, scale)),
+        preprocessing=None if known is None else parse(known),
         vocabulary=description["vocabulary"],
+        target=description["target"],
+        id_column=description["id_column"],
     )
 
 

@@ -1,14 +1,19 @@
 """Validation of the facts in a learner's file, before anything is built from them."""
 
 import math
+import sys
 from pathlib import Path
 from typing import Any, get_args
 
 from didact.documents import Values
 from didact.errors import CheckpointError
+from didact.preprocessing import parse
 from didact.types import Modality, Task
 
-KEYS = {"task", "modality", "shape", "classes", "columns", "vocabulary", "spec", "config"}
+KEYS = {
+    *("task", "modality", "shape", "classes", "scale", "preprocessing", "vocabulary", "target", "id_column"),
+    *("spec", "config"),
+}
 """The facts that `export` writes."""
 LONGEST = 10_000
 """Characters of a spec, or of the name of a class, column or category."""
@@ -39,7 +44,9 @@ def check_facts(path: Path, facts: Values) -> None:
         "modality": facts["modality"] in get_args(Modality),
         "shape": _is_shape(facts["shape"]),
         "classes": _is_names(facts["classes"]),
-        "columns": _is_list(facts["columns"]) and all(map(_is_column, facts["columns"])),
+        "scale": facts["scale"] is None or _is_scale(facts["scale"]),
+        "target": _is_name(facts["target"]),
+        "id_column": _is_name(facts["id_column"]),
         "vocabulary": _is_count(facts["vocabulary"], 0, IDS),
         "spec": facts["spec"] is None or _is_name(facts["spec"]),
         "config": isinstance(facts["config"], dict),
@@ -51,6 +58,13 @@ def check_facts(path: Path, facts: Values) -> None:
             )
     if facts["task"] == "classification" and not facts["classes"]:
         raise CheckpointError(f"{path} is of a classifier without classes. Export it again.")
+    try:
+        known = None if facts["preprocessing"] is None else parse(facts["preprocessing"])
+        shape = None if known is None else list(known.shape)
+    except ValueError as error:
+        raise CheckpointError(f"{path} gives its preprocessing as what cannot be: {error}. Export it again.") from None
+    if shape not in (None, facts["shape"]):
+        raise CheckpointError(f"{path} gives its shape as {facts['shape']}, but prepares {shape}. Export it again.")
 
 
 def _is_shape(value: Any) -> bool:
@@ -74,13 +88,9 @@ def _is_names(value: Any) -> bool:
     return _is_list(value) and all(map(_is_name, value))
 
 
-def _is_column(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and set(value) == {"name", "categories"}
-        and _is_name(value["name"])
-        and _is_names(value["categories"])
-    )
+def _is_scale(value: Any) -> bool:
+    finite = isinstance(value, list) and all(type(n) in (int, float) and abs(n) <= sys.float_info.max for n in value)
+    return finite and len(value) == 2 and value[1] > 0
 
 
 def _shown(value: Any) -> str:

@@ -155,13 +155,21 @@ class ForQuestions(Purpose):
         return self.student.head.vocabulary
 
 
-def tokenizer_of(spec: Spec, max_length: int) -> Any:
-    """The tokenizer of a student of examples; None for one that reads bytes.
+def brought_by(spec: Spec, max_length: int) -> tuple[Any, Examples | None]:
+    """What a student of examples brings along, by which data are read.
 
     Args:
         spec: the student's.
-        max_length: maximal number of tokens of a text.
+        max_length: the number of tokens that a tokenizer keeps of a text.
+
+    Returns:
+        Its tokenizer, None for one that reads bytes; and two blank examples of the kind that it was taught on before,
+        None for one that was not.
+
+    Raises:
+        CheckpointError: What it was taught on cannot be read.
     """
-    modules = ((one, find(one.role, one.kind).load()) for one in spec.walk())
-    made = (module.tokenizer(one, max_length) for one, module in modules if hasattr(module, "tokenizer"))
-    return next(made, None)
+    modules = [(one, find(one.role, one.kind).load()) for one in spec.walk()]
+    tokenizers = (module.tokenizer(one, max_length) for one, module in modules if hasattr(module, "tokenizer"))
+    taught = (module.taught_on(one) for one, module in modules if hasattr(module, "taught_on"))
+    return next(tokenizers, None), next(taught, None)

@@ -10,7 +10,7 @@ from didact.learners import CausalLearner, ModuleLearner
 from didact.parts.part import ForExamples, ForQuestions, Part, Purpose
 from didact.parts.students import hf
 from didact.parts.students._drawing import seeded_init
-from didact.teachers import Committee, EstimatorTeacher, FrozenTeacher, LanguageTeacher
+from didact.teachers import Committee, EstimatorTeacher, FrozenTeacher, LanguageTeacher, RawRows, translate
 
 
 def student_of(given: object, purpose: Purpose) -> Part:
@@ -64,15 +64,18 @@ def teacher_of(given: object, purpose: Purpose, *, spec: str = "") -> Part:
         teacher = members[0].model if len(members) == 1 else Committee([one.model for one in members])
         return Part(model=teacher, spec=named, members=members)
     if hasattr(given, "signal"):
-        return Part(model=given, spec=named, tokenizer=_tokenizer(given))
+        scale = purpose.examples.scale if isinstance(purpose, ForExamples) else None
+        return Part(model=translate(given, scale), spec=named, tokenizer=_tokenizer(given))
     if isinstance(given, CausalLearner):
         return Part(model=LanguageTeacher(given), spec=named, tokenizer=given.tokenizer)
     if isinstance(purpose, ForExamples) and isinstance(given, nn.Module):
-        return Part(model=FrozenTeacher(as_student(given)), spec=named)
+        teacher = translate(FrozenTeacher(as_student(given)), purpose.examples.scale)
+        return Part(model=teacher, spec=named)
     if isinstance(purpose, ForExamples) and (hasattr(given, "predict_proba") or hasattr(given, "predict")):
         examples = purpose.examples
-        teacher = EstimatorTeacher(given, classes=examples.classes, columns=examples.columns, task=examples.task)
-        return Part(model=teacher, spec=named)
+        rows = RawRows(examples) if examples.modality == "table" else None
+        teacher = EstimatorTeacher(given, classes=examples.classes, rows=rows, task=examples.task)
+        return Part(model=translate(teacher, examples.scale), spec=named)
     models = "an nn.Module, an estimator with predict_proba" if isinstance(purpose, ForExamples) else "a CausalLearner"
     raise TeacherError(
         f"{purpose.field or 'teacher'} is {type(given).__name__}, which cannot teach; give a spec, {models}, or an "

@@ -1,63 +1,102 @@
 """Delivered students of runs, loaded from their files."""
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from didact import trusting
+from didact import files, trusting
+from didact.documents import Document, read_object
 from didact.errors import CheckpointError, ConfigError
 from didact.learners import export
+from didact.learners.facts import check_facts
 from didact.parts.grammar import parse
 from didact.parts.kinds import Spec, find
-from didact.parts.part import ForExamples, Part, tokenizer_of
+from didact.parts.part import ForExamples, brought_by
+from didact.parts.python import as_student
+from didact.parts.student import Student
+from didact.sources.text import ByteTokenizer
 from didact.types import Examples
 
-STUDENT = "student.safetensors"
-"""The file of the delivered student in a run's directory."""
+STUDENT, FACTS, WEIGHTS = "student", "student.json", "weights.safetensors"
+"""The directory in that of a run which holds what the run delivered, and the two files in it."""
 
 
-def load(place: str | Path, trust: tuple[str, ...] = ()) -> tuple[Part, Examples]:
-    """Load a run's student with its weights.
-
-    Args:
-        place: the directory of a finished run, or a file written by `didact export`.
-        trust: code (`package.module:factory`) and downloads (`hf:NAME`) that the file may use.
-
-    Returns:
-        The student in evaluation mode, and two blank examples like its training data.
+def save(student: Student, path: Path) -> None:
+    """Write a student into a directory, all of it or nothing: JSON, safetensors, and their checksums.
 
     Raises:
-        CheckpointError: There is none, it is broken, or it came from Python.
-        TrustError: The file names code or a download that is not in `trust`.
+        OSError: The disk is full or not writable.
+    """
+    facts = {**export.describe(student.like), "spec": student.spec, "config": {}}
+    with files.whole_directory(path) as made:
+        (made / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        files.write_tensors(made / WEIGHTS, student.learner.state_dict(), {})
+
+
+def load(place: str | Path, trust: tuple[str, ...] = (), *, module: nn.Module | None = None) -> Student:
+    """Load a student, with its weights.
+
+    Args:
+        place: the directory of a finished run, the one in it that `save` wrote, or a file that `didact export` wrote.
+        trust: code (`package.module:factory`) and downloads (`hf:NAME`) that the file may ask for.
+        module: the net, where it is a module of your own, built as it was; it gets the weights.
+
+    Returns:
+        The student in evaluation mode.
+
+    Raises:
+        CheckpointError: There is none, it is broken, or it came from Python and no module is given.
+        TrustError: Its file asks for code or a download that is not in `trust`.
     """
     path = Path(place)
-    file = path / STUDENT if path.is_dir() else path
-    if not file.exists():
-        raise CheckpointError(
-            f"The run {path} has no finished student ({STUDENT}); finish it first: didact resume {path}"
-        )
-    tensors, facts = export.read(file)
+    file, tensors, facts = _read(path)
     like, text = export.blank_examples(facts), facts["spec"]
-    if text is None:
+    if module is not None:
+        model, tokenizer = as_student(module), ByteTokenizer(like.shape[0]) if like.modality == "text" else None
+    elif text is None:
         raise CheckpointError(
-            f"{file} holds the weights of a module of your own; build that, and load the tensors of `export.read`."
+            f"{file} holds the weights of a module of your own; build that, and give it: didact.load(PATH, module=...)."
         )
     purpose = ForExamples(examples=like, field=str(file), trust=trust)
     try:
         with trusting.untrusted(file, trust):
-            spec = parse(text, "student", field=str(file))
-            _check_shapes(spec, purpose, tensors)
-            model = purpose.build(spec).model
-            tokenizer = tokenizer_of(spec, like.shape[0]) if like.modality == "text" else None
+            if module is None:
+                spec = parse(text, "student", field=str(file))
+                _check_shapes(spec, purpose, tensors)
+                model = purpose.build(spec).model
+                tokenizer = brought_by(spec, like.shape[0])[0] if like.modality == "text" else None
         model.load_state_dict(tensors)
     except (RuntimeError, ConfigError) as error:
         reason = " ".join(str(error).split())[:300].rstrip(". ")
         raise CheckpointError(f"{file} doesn't hold the weights of {text!r}: {reason}. Export it again.") from error
-    origin = (path,) if path.is_dir() else ()
-    return Part(model=model.eval(), spec=text, tokenizer=tokenizer, origin=origin), like
+    run = next((run for run in (path, path.parent) if (run / STUDENT / FACTS).is_file()), None)
+    origin = () if run is None else (run,)
+    return Student(learner=model.eval(), like=like, spec=text, tokenizer=tokenizer, origin=origin)
+
+
+def read_facts(place: str | Path) -> Examples:
+    """Two blank examples of the kind that a student was taught on; see `load` for `place` and what is raised."""
+    return export.blank_examples(_read(Path(place))[2])
+
+
+def _read(path: Path) -> tuple[Path, dict[str, Tensor], Document]:
+    """The file or directory of a student, its tensors, and what is said of it, which can be."""
+    home = path / STUDENT if (path / STUDENT / FACTS).is_file() else path
+    if home.is_file():
+        return home, *export.read(home)
+    if not (home / FACTS).is_file():
+        raise CheckpointError(f"{path} has no finished student ({STUDENT}); finish it first: didact resume {path}")
+    files.check_directory(home)
+    try:
+        facts = read_object(home / FACTS)
+    except ValueError as error:
+        raise CheckpointError(f"{home / FACTS} cannot be read: {error}. Export it again.") from error
+    check_facts(home / FACTS, facts)
+    return home, files.read_tensors(home / WEIGHTS)[0], facts
 
 
 def _check_shapes(spec: Spec, purpose: ForExamples, tensors: Mapping[str, Tensor]) -> None:

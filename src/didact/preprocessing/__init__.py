@@ -1,10 +1,10 @@
 """Preprocessing: what turns rows as they came into tensors, fitted on training rows and kept with the student."""
 
 from didact.preprocessing.columns import Category, Date, Dropped, Number
-from didact.preprocessing.inputs import ImagePreprocessing, TextPreprocessing
+from didact.preprocessing.inputs import ImagePreprocessing, TextPreprocessing, scale_images
 from didact.preprocessing.kinds import Impute, Kinds, TableOptions, find_kinds
 from didact.preprocessing.schema import Preprocessing, parse
-from didact.preprocessing.table import Encoded, TablePreprocessing, fit_table
+from didact.preprocessing.table import Encoded, Rows, TablePreprocessing, fit_table, plain_table, refuse
 
 __all__ = [
     "Category",
@@ -16,10 +16,14 @@ __all__ = [
     "Kinds",
     "Number",
     "Preprocessing",
+    "Rows",
     "TableOptions",
     "TablePreprocessing",
     "TextPreprocessing",
     "find_kinds",
     "fit_table",
     "parse",
+    "plain_table",
+    "refuse",
+    "scale_images",
 ]

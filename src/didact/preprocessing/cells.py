@@ -13,13 +13,17 @@ from typing import Any
 import numpy as np
 
 from didact import hashing
-from didact.errors import DataError, MissingExtraError
+from didact.errors import DataError
 
 Column = Any
 """A numpy array or a pandas Series, [N]."""
+Frame = Any
+"""A pandas data frame."""
 Columns = Mapping[str, Column]
 """Columns of one length by name, such as a pandas data frame."""
 
+NUMERIC = "biuf"
+"""The kinds of types of numbers and booleans."""
 MARKS = frozenset(
     {"NA", "N/A", "n/a", "na", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "Null", "None", "none", "?", "-"}
 )
@@ -46,11 +50,15 @@ def words_of(column: Column, missing: Iterable[str] = ()) -> tuple[np.ndarray, l
     Raises:
         DataError: a cell holds a list or an object.
     """
-    import_pandas()
-    import pandas
-
     try:
-        codes, cells = pandas.factorize(plain(column))
+        if isinstance(column, np.ndarray):
+            cells = {cell: None for cell in column.tolist() if cell is not None and cell == cell}
+            order = {cell: place for place, cell in enumerate(cells)}
+            codes = np.array([order.get(cell, -1) for cell in column.tolist()], dtype=np.int64)
+        elif hasattr(column.dtype, "categories"):
+            codes, cells = column.cat.codes.to_numpy(), column.cat.categories
+        else:
+            codes, cells = column.factorize()
     except TypeError:
         raise DataError("it holds lists or objects; turn them into numbers or words") from None
     absent = {"", *missing}
@@ -82,8 +90,12 @@ def numbers_of(column: Column, missing: Iterable[str] = ()) -> tuple[np.ndarray,
         float64 [N] with NaN where a cell is missing or no number, and bool [N], which ones are no number.
     """
     missing = tuple(missing)
-    if is_numeric(column):
-        numbers = _floats(column)
+    if column.dtype.kind in NUMERIC:
+        numbers = (
+            column.astype(np.float64)
+            if isinstance(column, np.ndarray)
+            else column.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
+        )
         marks = [value for word in missing if (value := number_of(word)) is not None]
         return np.where(np.isin(numbers, marks), np.nan, numbers) if marks else numbers, np.zeros(len(numbers), bool)
     codes, words = words_of(column, missing)
@@ -106,11 +118,6 @@ def is_code(word: str) -> bool:
     return _CODE.fullmatch(word.strip()) is not None
 
 
-def is_numeric(column: Column) -> bool:
-    """Whether a column's type is one of numbers or booleans."""
-    return getattr(column.dtype, "kind", "O") in "biuf"
-
-
 def dates_of(column: Column, missing: Iterable[str] = ()) -> tuple[np.ndarray, np.ndarray]:
     """A column as dates: those of the calendar and clock that are written, whatever the time zone.
 
@@ -121,7 +128,7 @@ def dates_of(column: Column, missing: Iterable[str] = ()) -> tuple[np.ndarray, n
     Returns:
         datetime64[s] [N] with NaT where a cell is missing or no date, and bool [N], which ones are no date.
     """
-    if getattr(column.dtype, "kind", "O") == "M":
+    if column.dtype.kind == "M":
         local = column.dt.tz_localize(None) if getattr(column.dtype, "tz", None) is not None else column
         return np.asarray(local).astype("datetime64[s]"), np.zeros(len(column), bool)
     codes, words = words_of(column, missing)
@@ -152,8 +159,8 @@ def row_hashes(columns: Columns) -> np.ndarray:
     cells = []
     for name in sorted(columns):
         column = columns[name]
-        if is_numeric(column):
-            numbers = _floats(column) + 0.0
+        if column.dtype.kind in NUMERIC:
+            numbers = numbers_of(column)[0] + 0.0
             cells.append(np.where(np.isnan(numbers), np.nan, numbers).view(np.int64))
             continue
         codes, words = words_of(column)
@@ -162,23 +169,3 @@ def row_hashes(columns: Columns) -> np.ndarray:
         found = np.where(np.isnan(values), hashes, values.view(np.int64))
         cells.append(np.append(found, np.array(np.nan).view(np.int64))[codes])
     return hashing.of_rows(np.stack(cells, axis=1)).numpy()
-
-
-def plain(column: Column) -> Column:
-    """A column whose categories, where it has any, are cells like others."""
-    return column.astype(column.dtype.categories.dtype) if hasattr(column.dtype, "categories") else column
-
-
-def _floats(column: Column) -> np.ndarray:
-    """float64 [N] of a numeric column, NaN where a cell is missing."""
-    if isinstance(column, np.ndarray):
-        return column.astype(np.float64)
-    return column.to_numpy(dtype=np.float64, na_value=np.nan)
-
-
-def import_pandas() -> None:
-    """Raise `MissingExtraError` unless pandas is there, which words need."""
-    try:
-        import pandas  # noqa: F401
-    except ImportError:
-        raise MissingExtraError("pandas", "data", "A table with words in it") from None

@@ -4,8 +4,8 @@ Whatever is done to a cell is a lookup, or arithmetic on a number or a date, so 
 """
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar, NoReturn
 
 import numpy as np
 
@@ -39,29 +39,30 @@ class Number:
     """The value that stands in for a missing one."""
     marked: bool = False
     """Whether a second column says, as 0 or 1, that the value is missing."""
+    width: int = field(init=False, repr=False)
+    """How many columns of `x` there are."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.offset) and math.isfinite(self.fill)):
             raise ValueError(f"the column {self.name!r} has an offset or a fill value that is not finite")
-
-    @property
-    def width(self) -> int:
-        """How many columns of `x` there are."""
-        return 1 + self.marked
+        object.__setattr__(self, "width", 1 + self.marked)
 
     @classmethod
     def fit(cls, name: str, numbers: np.ndarray, impute: str) -> "Number":
-        """Fit to float64 [N] with at least one number; NaN is missing."""
+        """Fit to float64 [N] with at least one number; NaN is missing. `impute`: mean, median or most_frequent."""
         present = np.sort(numbers[~np.isnan(numbers)])
         centre, spread = float(present.mean()), float(present.std())
         far = spread > 0 and abs(centre) > FAR * spread
-        fill = _middle(present, impute)
+        values, counts = np.unique(present, return_counts=True)
+        fills = {"mean": centre, "median": np.median(present), "most_frequent": values[counts.argmax()]}
+        fill = float(fills[impute])
         return cls(name=name, offset=centre if far else 0.0, fill=fill, marked=len(present) < len(numbers))
 
     def encode(self, column: Column, missing: tuple[str, ...]) -> tuple[np.ndarray, int, int]:
         """float32 [N, width]; 0, as no number is unknown; and how many are missing."""
         numbers, bad = cells.numbers_of(column, missing)
-        refuse_cells(self, column, bad)
+        if bad.any():
+            refuse_cells(self, column, bad)
         with np.errstate(over="ignore"):
             value = (numbers - self.offset).astype(np.float32)
         gap = ~np.isfinite(value)
@@ -73,16 +74,6 @@ class Number:
         """float64 [N], NaN where missing, of float [N, width]."""
         values = block[:, 0].astype(np.float64) + self.offset
         return np.where(block[:, 1] > 0.5, np.nan, values) if self.marked else values
-
-
-def _middle(present: np.ndarray, impute: str) -> float:
-    """The mean, median or most frequent (the smallest of several) of sorted numbers."""
-    if impute == "mean":
-        return float(present.mean())
-    if impute == "median":
-        return float(np.median(present))
-    values, counts = np.unique(present, return_counts=True)
-    return float(values[counts.argmax()])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,15 +165,13 @@ class Date:
     """Whether the time of day is used."""
     marked: bool = False
     """Whether a last column says, as 0 or 1, that the date is missing."""
+    width: int = field(init=False, repr=False)
+    """How many columns of `x` there are."""
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.offset):
             raise ValueError(f"the column {self.name!r} has an offset that is not finite")
-
-    @property
-    def width(self) -> int:
-        """How many columns of `x` there are."""
-        return 5 + 2 * self.clock + self.marked
+        object.__setattr__(self, "width", 5 + 2 * self.clock + self.marked)
 
     @classmethod
     def fit(cls, name: str, dates: np.ndarray) -> "Date":
@@ -194,7 +183,8 @@ class Date:
     def encode(self, column: Column, missing: tuple[str, ...]) -> tuple[np.ndarray, int, int]:
         """float32 [N, width]; 0, as no date is unknown; and how many are missing."""
         dates, bad = cells.dates_of(column, missing)
-        refuse_cells(self, column, bad)
+        if bad.any():
+            refuse_cells(self, column, bad)
         gap = np.isnat(dates)
         dates = np.where(gap, np.datetime64(0, "s"), dates)
         seconds = dates.astype(np.int64)
@@ -207,9 +197,11 @@ class Date:
         return block.astype(np.float32), 0, int(gap.sum())
 
     def decode(self, block: np.ndarray) -> np.ndarray:
-        """datetime64[s] [N], NaT where missing, of float [N, width]: as exactly as the years are."""
-        seconds = np.round((block[:, 0].astype(np.float64) * YEAR + self.offset) * DAY)
-        dates = seconds.astype(np.int64).astype("datetime64[s]")
+        """datetime64[s] [N], NaT where missing, of float [N, width]: the nearest date with that time of day."""
+        block = block.astype(np.float64)
+        share = np.arctan2(block[:, 5], block[:, 6]) / (2 * np.pi) % 1 if self.clock else np.zeros(len(block))
+        day = np.round(block[:, 0] * YEAR + self.offset - share)
+        dates = (day * DAY + np.round(share * DAY)).astype(np.int64).astype("datetime64[s]")
         return np.where(block[:, -1] > 0.5, np.datetime64("NaT", "s"), dates) if self.marked else dates
 
 
@@ -237,14 +229,13 @@ class Dropped:
 Fitted = Number | Category | Date | Dropped
 
 
-def refuse_cells(fitted: Fitted, column: Column, bad: np.ndarray) -> None:
-    """Raise `DataError`, naming the first of them, where some cells of a column are not what it holds."""
-    if bad.any():
-        raise DataError(
-            f"The column {fitted.name!r} holds {fitted.kind}s, but {int(bad.sum())} of its {len(bad)} cells hold "
-            f"something else ({shown(column, bad)}); correct them, leave them empty, or say which words mean that a "
-            "value is missing (--missing)."
-        )
+def refuse_cells(fitted: Fitted, column: Column, bad: np.ndarray) -> NoReturn:
+    """Raise `DataError`, naming the first cells of a column that are not what it holds."""
+    raise DataError(
+        f"The column {fitted.name!r} holds {fitted.kind}s, but {int(bad.sum())} of its {len(bad)} cells hold something "
+        f"else ({shown(column, bad)}); correct them, leave them empty, or say which words mean that a value is missing "
+        "(--missing)."
+    )
 
 
 def shown(column: Column, mask: np.ndarray) -> str:

@@ -90,8 +90,8 @@ def scale_images(images: np.ndarray, name: str = "the images") -> np.ndarray:
 class TextPreprocessing:
     """Texts as `input_ids` and `attention_mask` int64 [N, T]."""
 
-    tokenizer: str
-    """The student's spec, where it brings a tokenizer; empty for bytes."""
+    column: str
+    """The column of a table that holds them."""
     max_length: int
     """The longest text in tokens, T; longer ones are cut."""
     vocabulary: int

@@ -1,7 +1,8 @@
 """What each column of a table is: decided by its cells, unless the user says."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -44,20 +45,10 @@ class TableOptions:
 
     def __post_init__(self) -> None:
         check_choice("impute", self.impute, ("mean", "median", "most_frequent"))
-        roles = self.roles()
-        for name in {name for _, name in roles}:
-            if len(found := [role for role, other in roles if other == name]) > 1:
-                raise ConfigError(f"The column {name!r} is named by {' and '.join(found)}; name it once.")
-
-    def roles(self) -> list[tuple[str, str]]:
-        """Pairs of a role and a column that has it."""
-        return [(role, name) for role in ("drop", "categorical", "numeric", "date") for name in getattr(self, role)]
-
-    def check(self, names: Iterable[str]) -> None:
-        """Raise `DataError` unless all columns that are named are there."""
-        names = list(names)
-        if absent := [f"{name!r} for {role}" for role, name in self.roles() if name not in names]:
-            raise DataError(f"There is no column {', '.join(absent)}. {nearest(absent[0].split(chr(39))[1], names)}")
+        named = Counter(name for role in _FORCED for name in getattr(self, role))
+        for name in (name for name, count in named.items() if count > 1):
+            roles = [role for role in _FORCED if name in getattr(self, role)]
+            raise ConfigError(f"The column {name!r} is named by {' and '.join(roles)}; name it once.")
 
 
 _FORCED: dict[str, Kind] = {"drop": "dropped", "categorical": "category", "numeric": "number", "date": "date"}
@@ -71,10 +62,6 @@ class Kinds:
     """By column what it is, and why where it is dropped."""
     complaints: tuple[str, ...] = ()
     """Sentences, each about one column."""
-
-    def of(self, kind: Kind) -> list[str]:
-        """The columns of a kind."""
-        return [name for name, (found, _) in self.kinds.items() if found == kind]
 
 
 def find_kinds(columns: Columns, options: TableOptions | None = None) -> Kinds:
@@ -90,25 +77,39 @@ def find_kinds(columns: Columns, options: TableOptions | None = None) -> Kinds:
 
     Returns:
         The kinds, and what is wrong, all at once.
+
+    Raises:
+        DataError: a column that the user names is not there.
     """
     options = options or TableOptions()
-    forced = {name: _FORCED[role] for role, name in options.roles()}
+    forced = {name: kind for role, kind in _FORCED.items() for name in getattr(options, role)}
+    if absent := [name for name in forced if name not in columns]:
+        raise DataError(f"There is no column {absent[0]!r}, to which a role is given. {nearest(absent[0], columns)}")
     kinds: dict[str, tuple[Kind, str]] = {}
     complaints: list[str] = []
     for name in columns:
         column, kind = columns[name], forced.get(name)
         try:
             kinds[name] = (kind, "you said so") if kind else _guess(name, column, options.missing)
-            complaints += _complaints(column, kinds[name][0], options.missing, name)
+            kind = kinds[name][0]
+            if kind in ("number", "date"):
+                read = cells.numbers_of if kind == "number" else cells.dates_of
+                values, bad = read(column, options.missing)
+                large = np.abs(np.nan_to_num(values)) > FLOAT32 if kind == "number" else np.zeros_like(bad)
+                if (bad | large).any():
+                    complaints += _complaints(name, column, kind, bad, large)
         except DataError as error:
             complaints.append(f"The column {name!r} cannot be used: {error}, or leave it out with drop (--drop).")
     return Kinds(kinds, tuple(complaints))
 
 
 def _guess(name: str, column: Column, missing: tuple[str, ...]) -> tuple[Kind, str]:
-    if cells.is_numeric(column):
-        return _number_or_id(name, column)
-    if getattr(column.dtype, "kind", "O") == "M":
+    if column.dtype.kind in cells.NUMERIC:
+        named = column.dtype.kind in "iu" and len(column) > 2 and _ID.fullmatch(name)
+        if named and len(np.unique(cells.numbers_of(column)[0])) == len(column):
+            return "dropped", "it is a different number in every row, and is called an id"
+        return "number", ""
+    if column.dtype.kind == "M":
         return "date", ""
     codes, words = cells.words_of(column, missing)
     if not words:
@@ -116,23 +117,14 @@ def _guess(name: str, column: Column, missing: tuple[str, ...]) -> tuple[Kind, s
     if hasattr(column.dtype, "categories"):
         return "category", ""
     counts = np.bincount(codes[codes >= 0], minlength=len(words))
-    # Without words that mean "missing", unless there are no others.
-    counts = np.where([word in cells.MARKS for word in words], 0, counts) if set(words) - cells.MARKS else counts
-    half = counts.sum() / 2
-    if counts[[cells.number_of(word) is not None for word in words]].sum() > half:
+    # Beside numbers and dates, these words mean "missing".
+    said = counts[[word not in cells.MARKS for word in words]].sum()
+    if counts[[cells.number_of(word) is not None for word in words]].sum() > said / 2:
         codes_there = any(map(cells.is_code, words))
         return ("category", "") if codes_there else ("number", "")
-    if counts[[not np.isnat(cells.date_of(word)) for word in words]].sum() > half:
+    if counts[[not np.isnat(cells.date_of(word)) for word in words]].sum() > said / 2:
         return "date", ""
     return _category_or_text(words, counts)
-
-
-def _number_or_id(name: str, column: Column) -> tuple[Kind, str]:
-    if column.dtype.kind in "iu" and _ID.fullmatch(name):
-        numbers, _ = cells.numbers_of(column)
-        if len(numbers) > 2 and len(np.unique(numbers)) == len(numbers):
-            return "dropped", "it is a different number in every row, and is called an id"
-    return "number", ""
 
 
 def _category_or_text(words: list[str], counts: np.ndarray) -> tuple[Kind, str]:
@@ -145,20 +137,13 @@ def _category_or_text(words: list[str], counts: np.ndarray) -> tuple[Kind, str]:
     return "category", ""
 
 
-def _complaints(column: Column, kind: Kind, missing: tuple[str, ...], name: str) -> Iterator[str]:
-    """What is wrong with the cells of a column, for what it is."""
-    if kind == "number":
-        numbers, bad = cells.numbers_of(column, missing)
-        too_large = np.abs(np.nan_to_num(numbers, nan=0.0)) > FLOAT32
-        if too_large.any():
-            yield (
-                f"The column {name!r} is not finite as a 32-bit number in {int(too_large.sum())} cells "
-                f"({shown(column, too_large)}); correct them, or leave them empty."
-            )
-    elif kind == "date":
-        _, bad = cells.dates_of(column, missing)
-    else:
-        return
+def _complaints(name: str, column: Column, kind: Kind, bad: np.ndarray, large: np.ndarray) -> Iterator[str]:
+    """What is wrong with the cells of a column: those that are not what it holds, and numbers beyond 32-bit floats."""
+    if large.any():
+        yield (
+            f"The column {name!r} is not finite as a 32-bit number in {int(large.sum())} cells "
+            f"({shown(column, large)}); correct them, or leave them empty."
+        )
     if bad.any():
         remedy = "write dates as 2021-12-31" if kind == "date" else "correct them"
         yield (

@@ -58,7 +58,7 @@ def _object(document: object) -> Document:
 def _make(kind: type[T], fields: Document) -> T:
     """A dataclass from its fields, each of which must be there and of its type."""
     wanted = typing.get_type_hints(kind)
-    names = {field.name for field in dataclasses.fields(kind)}  # pyright: ignore[reportArgumentType]
+    names = {field.name for field in dataclasses.fields(kind) if field.init}  # pyright: ignore[reportArgumentType]
     if names != set(fields):
         raise ValueError(f"{', '.join(sorted(names ^ set(map(str, fields))))[:100]} is missing or unknown")
     return kind(**{name: _value(name, value, wanted[name]) for name, value in fields.items()})

@@ -1,8 +1,9 @@
 """Tables: their columns, fitted on training rows, and the tensor that they become."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from didact.documents import Document
 from didact.errors import DataError, nearest
 from didact.preprocessing import cells
-from didact.preprocessing.cells import Columns
+from didact.preprocessing.cells import Column, Columns, Frame
 from didact.preprocessing.columns import Category, Date, Dropped, Fitted, Number
 from didact.preprocessing.kinds import Kind, Kinds, TableOptions, find_kinds
 
@@ -39,25 +40,25 @@ class TablePreprocessing:
     missing: tuple[str, ...] = ()
     """Words and numbers that mean that a value is missing, besides an empty cell."""
 
+    shape: tuple[int, ...] = field(init=False, repr=False)
+    """That of one input, (F,)."""
+
     def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", (sum(column.width for column in self.columns),))
         names = [column.name for column in self.columns]
-        if len(set(names)) < len(names) or not 0 < self.width <= WIDEST:
+        if len(set(names)) < len(names) or not 0 < self.shape[0] <= WIDEST:
             raise ValueError("its columns have no width at all, or far too much, or the same name twice")
 
-    @cached_property
-    def width(self) -> int:
-        """The columns of `x`, F."""
-        return sum(column.width for column in self.columns)
-
     @property
-    def shape(self) -> tuple[int, ...]:
-        """That of one input, (F,)."""
-        return (self.width,)
+    def quantities(self) -> list[bool]:
+        """Which columns of `x` are numbers or years, and not 0 and 1 or angles, [F]."""
+        return [
+            place == 0 and isinstance(column, Number | Date) for column in self.columns for place in range(column.width)
+        ]
 
-    @property
-    def used(self) -> tuple[Fitted, ...]:
-        """The columns that something is learned from."""
-        return tuple(column for column in self.columns if column.width)
+    def encodes_as(self, other: "TablePreprocessing") -> bool:
+        """Whether rows without unexpected gaps become the same as by other preprocessing."""
+        return [_without_fill(column) for column in self.columns] == [_without_fill(column) for column in other.columns]
 
     def encode(self, rows: Columns) -> Encoded:
         """Turn rows into numbers.
@@ -71,9 +72,14 @@ class TablePreprocessing:
         Raises:
             DataError: a column is not there, or cells hold something else than the column did in training.
         """
-        self.check(rows)
         blocks, unknown, missing = [], {}, {}
-        for column in self.used:
+        used = [column for column in self.columns if column.width]
+        if absent := [column.name for column in used if column.name not in rows]:
+            raise DataError(
+                f"The rows have no column {', '.join(map(repr, absent))}, which the student was taught with. "
+                f"{nearest(absent[0], map(str, rows))}"
+            )
+        for column in used:
             block, unknown[column.name], missing[column.name] = column.encode(rows[column.name], self.missing)
             blocks.append(block)
         x = torch.from_numpy(np.concatenate(blocks, axis=1, dtype=np.float32))
@@ -82,16 +88,6 @@ class TablePreprocessing:
             {name: count for name, count in unknown.items() if count},
             {name: count for name, count in missing.items() if count},
         )
-
-    def check(self, names: Iterable[str]) -> None:
-        """Raise `DataError`, naming them all, unless every column that is used is there."""
-        there = list(map(str, names))
-        absent = [column.name for column in self.used if column.name not in there]
-        if absent:
-            raise DataError(
-                f"The rows have no column {', '.join(map(repr, absent))}, which the student was taught with. "
-                f"{nearest(absent[0], there)}"
-            )
 
     def decode(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """Turn numbers back into rows, as well as that can be done: for rows that were made up.
@@ -110,8 +106,29 @@ class TablePreprocessing:
 
     def describe(self) -> Document:
         """All of it, ready for JSON; `preprocessing.parse` reads it."""
-        columns = [{"kind": column.kind, **vars(column)} for column in self.columns]
+        columns = []
+        for column in self.columns:
+            known = {one.name: getattr(column, one.name) for one in fields(column) if one.init}
+            lists = {name: list(value) for name, value in known.items() if isinstance(value, tuple)}
+            columns.append({"kind": column.kind, **known, **lists})
         return {"kind": "table", "columns": columns, "missing": list(self.missing)}
+
+
+def _without_fill(column: Fitted) -> Fitted:
+    unused = isinstance(column, Number) and not column.marked
+    return dataclasses.replace(column, fill=0.0) if unused else column
+
+
+def plain_table(names: Iterable[str], fills: Iterable[float] | None = None) -> TablePreprocessing:
+    """The preprocessing of a table of numbers that are taken as they are.
+
+    Args:
+        names: of the columns.
+        fills: what stands in for a missing value of each; 0 where None.
+    """
+    names = tuple(names)
+    filled = zip(names, [0.0] * len(names) if fills is None else fills, strict=True)
+    return TablePreprocessing(tuple(Number(name=name, fill=float(fill)) for name, fill in filled))
 
 
 def fit_table(
@@ -132,9 +149,9 @@ def fit_table(
         DataError: something is wrong with columns, all of which are named; or nothing is left to learn from.
     """
     options = options or TableOptions()
-    options.check(rows)
     kinds = kinds or find_kinds(rows, options)
-    refuse(kinds.complaints, name)
+    if kinds.complaints:
+        refuse(kinds.complaints, name)
     columns = tuple(_fit(column, rows, kinds.kinds[column], options) for column in rows)
     if not any(column.width for column in columns):
         reasons = "; ".join(f"{column.name!r}: {column.reason}" for column in columns if isinstance(column, Dropped))
@@ -145,41 +162,92 @@ def fit_table(
     return TablePreprocessing(columns, options.missing)
 
 
-def refuse(complaints: Iterable[str], name: str) -> None:
-    """Raise one `DataError` with all that is wrong, where there is anything."""
-    found = list(complaints)
-    if len(found) == 1:
-        raise DataError(f"{name}: {found[0]}")
-    if found:
-        listed = "\n".join(f"  {number}. {complaint}" for number, complaint in enumerate(found, 1))
-        raise DataError(f"{name} cannot be learned from yet, for {len(found)} reasons:\n{listed}")
+def refuse(complaints: Sequence[str], name: str) -> NoReturn:
+    """Raise one `DataError` with all that is wrong."""
+    if len(complaints) == 1:
+        raise DataError(f"{name}: {complaints[0]}")
+    listed = "\n".join(f"  {number}. {complaint}" for number, complaint in enumerate(complaints, 1))
+    raise DataError(f"{name} cannot be learned from yet, for {len(complaints)} reasons:\n{listed}")
 
 
 def _fit(name: str, rows: Columns, kind: tuple[Kind, str], options: TableOptions) -> Fitted:
-    """A column, fitted to training rows; dropped where these have nothing to say of it."""
+    """A column, fitted to training rows; dropped where it is empty, or the same in all of them."""
     column, missing = rows[name], options.missing
     if kind[0] in ("dropped", "text"):
         return Dropped(name=name, reason=kind[1] or "it holds prose, which is not used beside other columns")
     if kind[0] == "category":
         codes, words = cells.words_of(column, missing)
-        there = np.unique(codes).tolist()
-        alike = _alike(name, there, -1, [words[code] for code in there if code >= 0])
-        return alike or Category.fit(name, codes, words)
-    if kind[0] == "date":
+        fitted, there = Category.fit(name, codes, words), np.array([*words, None], dtype=object)[np.unique(codes)]
+    elif kind[0] == "date":
         dates, _ = cells.dates_of(column, missing)
-        there = np.unique(dates).tolist()
-        return _alike(name, there, None, [str(date) for date in there if date is not None]) or Date.fit(name, dates)
-    numbers, _ = cells.numbers_of(column, missing)
-    there = np.unique(numbers)
-    words = [str(cells.word_of(number)) for number in there[~np.isnan(there)][:2]]
-    alike = _alike(name, there[:2].tolist(), None, words)
-    return alike or Number.fit(name, numbers, options.impute)
-
-
-def _alike(name: str, there: list[object], gap: object, words: list[str]) -> Dropped | None:
-    """A column without any value in the training rows, or with the same in all of them."""
-    if not words:
+        fitted, there = None if np.isnat(dates).all() else Date.fit(name, dates), np.unique(dates).astype(object)
+    else:
+        numbers, _ = cells.numbers_of(column, missing)
+        fitted, there = None, np.unique(numbers)
+        if not np.isnan(numbers).all():
+            fitted = Number.fit(name, numbers, options.impute)
+    if fitted is None:
         return Dropped(name=name, reason="it has no value in any training row")
     if len(there) == 1:
-        return Dropped(name=name, reason=f"it is {words[0]!r} in every training row", value=words[0])
-    return None
+        word = str(cells.word_of(there[0]))
+        return Dropped(name=name, reason=f"it is {word!r} in every training row", value=word)
+    return fitted
+
+
+class Rows(Mapping[str, Column]):
+    """The columns of N rows, by name: what a model may learn from, without the target and the ids.
+
+    Selecting rows copies nothing; a column is selected when it is looked at.
+
+    Args:
+        table: a pandas data frame, or arrays of one length by name.
+        kinds: what the columns are.
+        options: what the user says of them.
+        name: of the data, for messages.
+    """
+
+    def __init__(self, table: Columns, kinds: Kinds, options: TableOptions, name: str) -> None:
+        self._table, self.kinds, self.options, self.name = table, kinds, options, name
+        self._positions: Tensor | None = None
+        self.hashes = torch.from_numpy(cells.row_hashes(table))
+        """Hashes of the rows' contents, int64 [N]."""
+
+    def __getitem__(self, name: str) -> Column:
+        """One column, [N]."""
+        column = self._table[name]
+        if self._positions is None:
+            return column
+        at = self._positions.numpy()
+        return column[at] if isinstance(column, np.ndarray) else column.iloc[at]
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the columns."""
+        return iter(self._table)
+
+    def __len__(self) -> int:
+        """How many columns there are."""
+        return len(self.kinds.kinds)
+
+    def select(self, positions: Tensor) -> "Rows":
+        """The rows at positions, int64 [K]."""
+        chosen = object.__new__(Rows)
+        chosen.__dict__.update(vars(self))
+        chosen.hashes = self.hashes[positions]
+        chosen._positions = positions if self._positions is None else self._positions[positions]
+        return chosen
+
+    def frame(self, positions: np.ndarray) -> Frame:
+        """The rows at positions, int64 [K], as a pandas data frame with the types that `pandas.read_csv` gives."""
+        import pandas
+
+        rows, plain = self.select(torch.from_numpy(positions)), dict[str, Column]()
+        for name in rows:
+            column = rows[name]
+            # Models from elsewhere were fitted on types without a mark for missing cells.
+            if isinstance(column, np.ndarray) or getattr(column.dtype, "na_value", None) is not pandas.NA:
+                plain[name] = column
+            elif column.dtype.kind not in "iubf":
+                plain[name] = column.astype(object).where(column.notna(), np.nan)
+            else:
+                plain[name] = column.astype(np.float64 if column.hasnans else column.dtype.numpy_dtype)
+        return pandas.DataFrame(plain).reset_index(drop=True)

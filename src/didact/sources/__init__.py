@@ -4,8 +4,8 @@ from didact.sources.arrays import from_tensors
 from didact.sources.batches import BatchSource
 from didact.sources.completions import CompletionSource
 from didact.sources.config import BatchConfig, DataConfig, SplitConfig
-from didact.sources.imputing import fill, fill_values, impute
-from didact.sources.loading import load
+from didact.sources.encoding import fit_preprocessing
+from didact.sources.loading import from_frame, load
 from didact.sources.mixing import distinct_ids, join_questions, read_mixture
 from didact.sources.phases import Phases
 from didact.sources.questions import (
@@ -39,13 +39,12 @@ __all__ = [
     "distinct_ids",
     "find_duplicate_questions",
     "find_duplicates",
-    "fill",
-    "fill_values",
     "fingerprint",
+    "fit_preprocessing",
     "fingerprint_questions",
+    "from_frame",
     "from_records",
     "from_tensors",
-    "impute",
     "join_questions",
     "keep_labels",
     "load",

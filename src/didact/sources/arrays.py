@@ -1,5 +1,6 @@
 """Data that are arrays already: tensors in memory, and `.npz` files."""
 
+import dataclasses
 import zipfile
 import zlib
 from pathlib import Path
@@ -11,10 +12,12 @@ from torch import Tensor
 
 from didact import hashing
 from didact.errors import DataError, nearest
+from didact.preprocessing import Rows, TableOptions, find_kinds, plain_table, refuse, scale_images
+from didact.preprocessing.columns import FAR
 from didact.sources import targets
 from didact.sources.ids import hash_ids
 from didact.sources.request import Request
-from didact.types import Column, Examples, Modality, Task
+from didact.types import Examples, Modality, Task
 
 Array = np.ndarray[Any, Any]
 
@@ -25,19 +28,20 @@ def from_tensors(
     *,
     task: Task | None = None,
     ids: Tensor | Array | None = None,
-    allow_missing: bool = False,
+    columns: TableOptions | None = None,
     name: str = "tensors",
     target: str = "label",
 ) -> Examples:
     """Make examples from tensors or arrays.
 
     Args:
-        x: numbers. [N, F] is a table. Images are [N, H, W], [N, C, H, W] or [N, H, W, C] with 1 or 3 channels: bytes,
-            or floats in [0, 1].
-        label: [N] of booleans, integers, floats or strings; NaN or an empty string is missing.
+        x: numbers. [N, F] is a table; where it has gaps (NaN) or columns far from 0, it has no inputs until
+            `fit_preprocessing` made them. Images are [N, H, W], [N, C, H, W] or [N, H, W, C] with 1 or 3 channels:
+            bytes, or floats in [0, 1].
+        label: [N] of booleans, integers, floats or strings; NaN, None or an empty string is missing.
         task: inferred where None: see `targets.encode_targets`.
         ids: [N], what names each example; its content where None.
-        allow_missing: let NaN through in a table, to be filled by `impute`.
+        columns: of a table, what is to be known of its columns, which are called x0, x1, and so on.
         name: where they came from, for people.
         target: what the targets are called, for messages.
 
@@ -55,55 +59,51 @@ def from_tensors(
         )
     if features.dtype.kind not in "biuf":
         raise DataError(f"{name}: x is of the type {features.dtype}, but it must hold numbers.")
+    found = targets.encode_targets(answers, task=task, name=target, missing=columns.missing if columns else ())
     modality: Modality = "table" if features.ndim == 2 else "image"
-    values = _table(features, allow_missing, name) if modality == "table" else _images(features, name)
-    labels, classes, task = targets.encode_targets(answers, _missing(answers), task, target)
-    return Examples(
-        tensors={"x": values, "label": labels, "id": hashing.of_rows(values) if ids is None else hash_ids(ids, "ids")},
-        task=task,
+    examples = Examples(
+        tensors={"label": found.label},
+        task=found.task,
         modality=modality,
-        classes=classes,
-        columns=tuple(Column(f"x{i}") for i in range(values.shape[1])) if modality == "table" else (),
+        classes=found.classes,
         name=name,
+        notes=found.notes,
     )
+    if modality == "image":
+        values = torch.from_numpy(scale_images(features, name))
+    elif _needs_fitting(features) or columns is not None:
+        rows = _rows(features, columns or TableOptions(), name)
+        named = examples.with_tensors(id=rows.hashes if ids is None else hash_ids(ids, "ids"))
+        return dataclasses.replace(named, rows=rows)
+    else:
+        values = torch.from_numpy(features.astype(np.float32))
+        examples = dataclasses.replace(examples, preprocessing=plain_table(_names(features)))
+    return examples.with_tensors(x=values, id=hashing.of_rows(values) if ids is None else hash_ids(ids, "ids"))
 
 
-def _missing(answers: Array) -> Array:
-    if answers.dtype.kind == "f":
-        return np.isnan(answers)
-    return answers == "" if answers.dtype.kind == "U" else np.zeros(len(answers), dtype=bool)
+def _needs_fitting(features: Array) -> bool:
+    """Whether a table [N, F] has gaps, infinities, or a column that would lose too much as 32-bit floats."""
+    if features.dtype.kind == "b" or features.dtype.itemsize < 4:
+        return False
+    with np.errstate(over="ignore"):
+        single = features.astype(np.float32)
+    if not np.isfinite(single).all():
+        return True
+    spread = features.std(axis=0, dtype=np.float64)
+    exact = features.dtype.kind == "f" and features.dtype.itemsize == 4
+    return not exact and bool(np.any((np.abs(features.mean(axis=0)) > FAR * spread) & (spread > 0)))
 
 
-def _table(features: Array, allow_missing: bool, name: str) -> Tensor:
-    values = features.astype(np.float32)
-    bad = np.isinf(values) if allow_missing else ~np.isfinite(values)
-    if bad.any():
-        row, column = (int(i) for i in np.argwhere(bad)[0])
-        remedy = "correct it" if np.isinf(values[row, column]) else "correct it, or say how to fill it with impute"
-        raise DataError(
-            f"{name}: x is {values[row, column]} in row {row + 1}, column {column} (and in {int(bad.sum()) - 1} other "
-            f"places); {remedy}."
-        )
-    return torch.from_numpy(values)
+def _rows(features: Array, options: TableOptions, name: str) -> Rows:
+    columns = dict(zip(_names(features), features.T, strict=True))
+    kinds = find_kinds(columns, options)
+    if kinds.complaints:
+        refuse(kinds.complaints, name)
+    return Rows(columns, kinds, options, name)
 
 
-def _images(features: Array, name: str) -> Tensor:
-    if features.ndim == 3:
-        features = features[:, None]
-    elif features.ndim == 4 and features.shape[1] not in (1, 3) and features.shape[3] in (1, 3):
-        features = features.transpose(0, 3, 1, 2)
-    if features.ndim != 4 or features.shape[1] not in (1, 3):
-        raise DataError(
-            f"{name}: x has shape {list(features.shape)}; a table is [N, F], and images are [N, H, W], [N, C, H, W] or "
-            "[N, H, W, C] with 1 or 3 channels."
-        )
-    values = features.astype(np.float32) / (255 if features.dtype.kind in "iu" else 1)
-    if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
-        raise DataError(
-            f"{name}: the images' values lie between {values.min():g} and {values.max():g}; they must be bytes, or "
-            "floats in [0, 1]."
-        )
-    return torch.from_numpy(np.ascontiguousarray(values))
+def _names(features: Array) -> list[str]:
+    return [f"x{i}" for i in range(features.shape[1])]
 
 
 def load_npz(path: Path, request: Request) -> Examples:
@@ -121,7 +121,7 @@ def load_npz(path: Path, request: Request) -> Examples:
     Raises:
         DataError: an array is missing, or cannot be used.
     """
-    arrays = _read(path)
+    arrays = read(path)
     x = _pick(arrays, ("x", "X"), "x", path)
     names = targets.NAMES if request.target is None else (request.target,)
     label = _pick(arrays, names, "target", path)
@@ -131,16 +131,25 @@ def load_npz(path: Path, request: Request) -> Examples:
         label,
         task=request.task,
         ids=ids,
-        allow_missing=request.impute is not None,
+        columns=None if request.columns == TableOptions() else request.columns,
         name=path.name,
         target=next(name for name in names if name in arrays),
     )
     views = {name: array for name, array in arrays.items() if name.endswith(".x") and name != ".x"}
-    seen = {name: from_tensors(array, label, name=f"{path.name}: {name}").tensors["x"] for name, array in views.items()}
+    seen = {name: _view(array, examples.size, f"{path.name}: {name}") for name, array in views.items()}
     return examples.with_tensors(**seen) if seen else examples
 
 
-def _read(path: Path) -> dict[str, Array]:
+def _view(array: Array, size: int, name: str) -> Tensor:
+    """A view of N examples, as numbers or images."""
+    values = array.astype(np.float32) if array.ndim == 2 and array.dtype.kind in "biuf" else scale_images(array, name)
+    if len(values) != size or not np.isfinite(values).all():
+        raise DataError(f"{name} must hold a row of finite numbers for each of the {size} rows of x; correct it.")
+    return torch.from_numpy(values)
+
+
+def read(path: Path) -> dict[str, Array]:
+    """The arrays of a `.npz` file, by name; a `DataError` where it cannot be read."""
     if not zipfile.is_zipfile(path):
         raise DataError(f"{path.name} is not a readable .npz file: it is no archive, or was cut short.")
     try:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from didact.errors import check_choice
+from didact.preprocessing import TablePreprocessing
 from didact.types import Examples, Strength
 
 VIEWS: dict[Strength, str] = {
@@ -173,8 +174,8 @@ def _centres(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 def _column_scale(examples: Examples) -> Tensor:
     """The standard deviation of each number's column, 0 for categories; float32 [F] (or the shape of one input)."""
     scale = examples.tensors["x"].std(0, correction=0)
-    if examples.columns:
-        number = torch.tensor([not column.categories for column in examples.columns for _ in range(column.width)])
+    if isinstance(examples.preprocessing, TablePreprocessing):
+        number = torch.tensor(examples.preprocessing.quantities)
         scale = scale * number
     return scale
 

@@ -50,7 +50,38 @@ class BatchSource:
         examples.batch().check()
         self.examples, self.batch_size, self.drop_last, self.progress = examples, batch_size, drop_last, progress
         self.curriculum = Uniform(examples.size, seed) if curriculum is None else curriculum
-        _check(examples, self.curriculum, batch_size, views or {})
+        name = type(self.curriculum).__name__
+        if not isinstance(self.curriculum, Stateful):
+            raise ConfigError(
+                f"curriculum is a {name}, which has no state_dict, so that a run could not be resumed; give it "
+                "state_dict and load_state_dict."
+            )
+        if not hasattr(self.curriculum, "uses_feedback"):
+            raise ConfigError(
+                f"curriculum is a {name}, which does not say whether `update` is to be called; give it "
+                "uses_feedback = True or False."
+            )
+        check_range("batch_size", batch_size, at_least=1)
+        if batch_size > examples.size:
+            raise ConfigError(
+                f"batch_size is {batch_size}, but there are only {examples.size} examples; use at most {examples.size}."
+            )
+        for name in views or ():
+            if not name or "." in name or any(key.startswith(f"{name}.") for key in examples.tensors):
+                raise ConfigError(
+                    f"views has the name {name!r}, which is empty, has a dot, or names a view of the data; use another."
+                )
+        if "row" in examples.tensors:
+            raise DataError(
+                "The examples have a tensor 'row', which is what batches call positions; give it another name."
+            )
+        x = examples.tensors.get("x")
+        if x is not None and not bool(x.isfinite().all()):
+            row = int((~x.isfinite()).flatten(1).any(1).nonzero()[0])
+            raise DataError(
+                f"The inputs are not finite in row {row + 1} of the examples; fill missing values, as "
+                "sources.fit_preprocessing does."
+            )
         self.epoch_size = examples.size
         self.label_count = int(is_labelled(examples.tensors["label"]).sum()) if "label" in examples.tensors else 0
         self.charges = frozenset({"student_tokens"} if "attention_mask" in examples.tensors else ())
@@ -128,36 +159,3 @@ class BatchSource:
             )
         self.curriculum.load_state_dict(state["curriculum"])
         self._generator.set_state(state["generator"])
-
-
-def _check(examples: Examples, curriculum: Curriculum, batch_size: int, views: Mapping[str, Strength]) -> None:
-    name = type(curriculum).__name__
-    if not isinstance(curriculum, Stateful):
-        raise ConfigError(
-            f"curriculum is a {name}, which has no state_dict, so that a run could not be resumed; give it state_dict "
-            "and load_state_dict."
-        )
-    if not hasattr(curriculum, "uses_feedback"):
-        raise ConfigError(
-            f"curriculum is a {name}, which does not say whether `update` is to be called; give it "
-            "uses_feedback = True or False."
-        )
-    check_range("batch_size", batch_size, at_least=1)
-    if batch_size > examples.size:
-        raise ConfigError(
-            f"batch_size is {batch_size}, but there are only {examples.size} examples; use at most {examples.size}."
-        )
-    for name in views:
-        if not name or "." in name or any(key.startswith(f"{name}.") for key in examples.tensors):
-            raise ConfigError(
-                f"views has the name {name!r}, which is empty, has a dot, or names a view of the data; use another."
-            )
-    if "row" in examples.tensors:
-        raise DataError("The examples have a tensor 'row', which is what batches call positions; give it another name.")
-    x = examples.tensors.get("x")
-    if x is not None and not bool(x.isfinite().all()):
-        row = int((~x.isfinite()).flatten(1).any(1).nonzero()[0])
-        raise DataError(
-            f"The inputs are not finite in row {row + 1} of the examples; fill missing values with sources.impute, "
-            "computed on the training rows."
-        )

@@ -18,12 +18,17 @@ class DataConfig:
 
     FLAGS: ClassVar[Mapping[str, str]] = {"source": "data"}
 
-    source: str = "digits"  # taught on: a file, a folder of images by class, hf:NAME, one of `didact list worlds`; A+B
+    source: str = ""  # taught on: a file, a folder of images by class, hf:NAME, one of `didact list worlds`; A+B
     target: str | None = None  # the column with the answers
     id_column: str | None = None  # the column that names each row; without one, a row is named by its content
     text_column: str | None = None  # the column with the text, where text is to be classified
     task: Literal["classification", "regression"] | None = None  # by default, what the target looks like
-    impute: Literal["mean", "median", "most_frequent"] | None = None  # what to fill missing values with; else refused
+    drop: tuple[str, ...] = ()  # columns of a table to leave out
+    categorical: tuple[str, ...] = ()  # columns of categories, whatever they look like
+    numeric: tuple[str, ...] = ()  # columns of numbers, whatever they look like
+    date: tuple[str, ...] = ()  # columns of dates, such as 2021-12-31
+    missing: tuple[str, ...] = ()  # words or numbers that mean a missing value, besides an empty cell
+    impute: Literal["mean", "median", "most_frequent"] = "median"  # what stands in for missing numbers
     skip_bad: bool = False  # leave out images that cannot be read
     image_size: int | None = None  # side in pixels to which images are resized
     max_length: int = 128  # longest text, in tokens

@@ -10,7 +10,6 @@ from didact import trusting
 from didact.errors import DataError, nearest
 from didact.sources import encoding, images, tables, targets
 from didact.sources.extras import import_optional
-from didact.sources.ids import hash_ids
 from didact.sources.request import Request
 from didact.types import Examples
 
@@ -113,20 +112,20 @@ def _one_split(datasets: Any, data: Any, name: str, split: str | None) -> Any:
 
 
 def _images(cells: Any, frame: Any, request: Request, *, name: str, classes: tuple[str, ...]) -> Examples:
-    label, classes, task = encoding.encode_target(frame, request, name=name, classes=classes)[1:]
-    ids = (
-        None
-        if request.id_column is None
-        else hash_ids(encoding.cell_objects(frame[request.id_column]), request.id_column)
+    column = encoding.find_target(frame, request, name)
+    target = targets.encode_targets(
+        frame[column], task=request.task, name=column, missing=request.columns.missing, classes=classes
     )
+    ids = encoding.ids_of(frame, request.id_column)
     items = ((f"row {row + 1}", _source(cell)) for row, cell in enumerate(cells))
     x, contents, kept = images.stack_images(items, image_size=request.image_size, skip_bad=request.skip_bad)
     return Examples(
-        tensors={"x": x, "label": label[kept], "id": contents if ids is None else ids[kept]},
-        task=task,
+        tensors={"x": x, "label": target.label[kept], "id": contents if ids is None else ids[kept]},
+        task=target.task,
         modality="image",
-        classes=classes,
+        classes=target.classes,
         name=name,
+        notes=target.notes,
     )
 
 

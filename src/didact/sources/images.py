@@ -78,7 +78,7 @@ def _refuse_emptied(label: Tensor, classes: list[str]) -> None:
 
 
 def stack_images(
-    items: Iterable[tuple[str, Any]], *, image_size: Size | None, skip_bad: bool
+    items: Iterable[tuple[str, Any]], *, image_size: Size | None, skip_bad: bool, channels: int | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Read images into one tensor.
 
@@ -86,6 +86,7 @@ def stack_images(
         items: name, and path or open file, of each.
         image_size: to which they are resized; where None, they must all have the first one's size.
         skip_bad: leave unreadable ones out, with a warning that names and counts them.
+        channels: 1 makes all gray, 3 all coloured; where None, they are gray if all of them are.
 
     Returns:
         float32 [N, C, H, W] in [0, 1], with one channel where all are gray, else three; ids of their pixels, before any
@@ -110,7 +111,7 @@ def stack_images(
                 f"{size[0]} by {size[1]}; give image_size (--image-size), to which all are resized."
             )
         ids.append(_identity(image))
-        arrays.append(_resized(image, size))
+        arrays.append(_resized(image if channels is None else image.convert("L" if channels == 1 else "RGB"), size))
         kept.append(position)
     _report(bad, len(kept) + len(bad), skip_bad)
     return _to_tensor(arrays), hashing.of_bytes(ids), torch.tensor(kept)

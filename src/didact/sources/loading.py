@@ -1,10 +1,13 @@
 """One entrance for data of every kind."""
 
 from pathlib import Path
+from typing import Any
 
 from didact.errors import ConfigError, DataError, nearest
+from didact.preprocessing import TableOptions
+from didact.preprocessing.cells import Frame
 from didact.sources import arrays, encoding, hub, images, tables
-from didact.sources.request import Impute, Request, Size
+from didact.sources.request import Request, Size
 from didact.sources.text import ByteTokenizer, Tokenizer
 from didact.types import Examples, Task
 
@@ -18,7 +21,7 @@ def load(
     id_column: str | None = None,
     text_column: str | None = None,
     task: Task | None = None,
-    impute: Impute | None = None,
+    columns: TableOptions | None = None,
     skip_bad: bool = False,
     image_size: Size | None = None,
     tokenizer: Tokenizer | None = None,
@@ -27,10 +30,10 @@ def load(
 ) -> Examples:
     """Load examples from files.
 
-    Columns of numbers are taken as they are; columns of strings with few distinct values become 0/1 columns in sorted
-    order; a single column of free text makes the data text. Rows without a target are unlabelled. Ids are hashes of the
-    id column, or else of the inputs as they were given, so that they survive another order and added rows; equal rows
-    then have equal ids, and can never be split apart.
+    A table gets no inputs yet: its rows are kept as they came, so that `fit_preprocessing` can fit what becomes of them
+    to the training rows alone. A single column of free text makes the data text. Rows without a target are unlabelled.
+    Ids are hashes of the id column, or else of the inputs as they were given, so that they survive another order and
+    added rows; equal rows then have equal ids, and can never be split apart.
 
     Args:
         path: a `.csv`, `.tsv`, `.parquet`, `.jsonl` or `.npz` file; a folder with a folder of images for each class; or
@@ -38,9 +41,8 @@ def load(
         target: the column (or array) to be predicted; where None, the one called label, target or y.
         id_column: what names each row, every one differently.
         text_column: the only column to learn from, as text.
-        task: inferred where None: strings, booleans and integers of at most 50 distinct values are classes.
-        impute: let missing values through as NaN; after splitting, `sources.impute` fills them from training rows.
-            Without it they are refused.
+        task: inferred where None: see `targets.encode_targets`.
+        columns: of a table, what its columns are, what is missing, and what fills gaps.
         skip_bad: leave out images that cannot be read, with a warning, instead of refusing the data.
         image_size: a side in pixels, or height and width, to which images are resized.
         tokenizer: takes N strings and gives `input_ids` and `attention_mask` [N, T]; by default a `ByteTokenizer`.
@@ -62,7 +64,7 @@ def load(
         id_column=id_column,
         text_column=text_column,
         task=task,
-        impute=impute,
+        columns=columns or TableOptions(),
         skip_bad=skip_bad,
         image_size=image_size,
         split=split,
@@ -71,16 +73,23 @@ def load(
         return hub.load(str(path).removeprefix("hf:"), request)
     path = Path(path)
     if path.is_dir():
-        _refuse_options(path, request, "a folder of images", "target", "id_column", "text_column", "impute")
+        unused = [field for field in ("target", "id_column", "text_column") if getattr(request, field) is not None]
+        if unused:
+            raise _meaningless(path, request, "a folder of images", unused[0])
+        if request.columns != TableOptions():
+            raise ConfigError(f"{path.name} is a folder of images, without columns; leave out what is said of columns.")
         return images.load_folder(path, request)
-    _refuse_options(path, request, "a file", "split", "image_size")
+    unused = [field for field in ("split", "image_size") if getattr(request, field) is not None]
+    if unused:
+        raise _meaningless(path, request, "a file", unused[0])
     if not path.is_file():
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"There is no file or folder {str(path)!r}. {nearest(path.name, siblings[:1000])}")
-    if path.suffix in tables.SUFFIXES:
+    if path.suffix.lower() in tables.SUFFIXES:
         return encoding.encode(tables.read(path), request, name=path.name)
-    if path.suffix == ".npz":
-        _refuse_options(path, request, "a file of arrays", "text_column")
+    if path.suffix.lower() == ".npz":
+        if request.text_column is not None:
+            raise _meaningless(path, request, "a file of arrays", "text_column")
         return arrays.load_npz(path, request)
     if path.suffix in _PICKLES:
         raise DataError(
@@ -93,10 +102,27 @@ def load(
     )
 
 
-def _refuse_options(path: Path, request: Request, kind: str, *fields: str) -> None:
-    for field in fields:
-        if getattr(request, field) is not None:
-            raise ConfigError(
-                f"{field} is {getattr(request, field)!r}, but {path.name} is {kind}, for which it means nothing; leave "
-                f"out {field}."
-            )
+def from_frame(frame: Frame, *, name: str = "data frame", **options: Any) -> Examples:
+    """Make examples of a pandas data frame.
+
+    Args:
+        frame: a column for each feature, and one for the target.
+        name: of the data, for messages.
+        options: see `load`.
+
+    Raises:
+        DataError: see `load`.
+    """
+    if not len(frame):
+        raise DataError(f"{name} has no rows.")
+    tables.refuse_repeated(frame.columns, name)
+    tokenizer = options.pop("tokenizer", None) or ByteTokenizer(options.pop("max_length", 128))
+    options.pop("max_length", None)
+    return encoding.encode(frame.rename(columns=str), Request(tokenizer=tokenizer, **options), name=name)
+
+
+def _meaningless(path: Path, request: Request, kind: str, field: str) -> ConfigError:
+    return ConfigError(
+        f"{field} is {getattr(request, field)!r}, but {path.name} is {kind}, for which it means nothing; leave out "
+        f"{field}."
+    )

@@ -1,13 +1,12 @@
 """What a user asks for when loading data."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
 
 from didact.errors import check_choice
+from didact.preprocessing import TableOptions
 from didact.sources.text import Tokenizer
 from didact.types import Task
 
-Impute = Literal["mean", "median", "most_frequent"]
 Size = int | tuple[int, int]
 """A side in pixels, or height and width."""
 
@@ -21,7 +20,7 @@ class Request:
     id_column: str | None = None
     text_column: str | None = None
     task: Task | None = None
-    impute: Impute | None = None
+    columns: TableOptions = field(default_factory=TableOptions)
     skip_bad: bool = False
     image_size: Size | None = None
     split: str | None = None
@@ -30,5 +29,3 @@ class Request:
         """Refuse words that mean nothing."""
         if self.task is not None:
             check_choice("task", self.task, ("classification", "regression"))
-        if self.impute is not None:
-            check_choice("impute", self.impute, ("mean", "median", "most_frequent"))

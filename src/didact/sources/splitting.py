@@ -245,7 +245,9 @@ def _seats(known: np.ndarray, key: np.ndarray) -> np.ndarray:
 
 
 def content_hashes(examples: Examples) -> Tensor:
-    """Hashes of the inputs alone, whatever the ids are; int64 [N]."""
+    """Hashes of the inputs alone, as they came, whatever the ids are; int64 [N]."""
+    if examples.rows is not None:
+        return examples.rows.hashes
     return hashing.of_rows(examples.tensors["x" if "x" in examples.tensors else "input_ids"])
 
 
@@ -289,12 +291,13 @@ def fingerprint(examples: Examples) -> str:
         examples: any.
 
     Returns:
-        32 hexadecimal digits, from the ids, inputs, labels, classes, columns and task.
+        32 hexadecimal digits, from the ids, inputs, labels, classes, task and preprocessing.
     """
     label = hashing.of_rows(examples.tensors["label"])
     rows = torch.stack([examples.tensors["id"], content_hashes(examples), label], 1)
-    columns = [(column.name, column.categories) for column in examples.columns]
-    kind = json.dumps([examples.task, examples.modality, examples.shape, examples.classes, columns])
+    known = None if examples.preprocessing is None else examples.preprocessing.describe()
+    shape = examples.shape if set(examples.tensors) & {"x", "input_ids"} else None
+    kind = json.dumps([examples.task, examples.modality, shape, examples.classes, known])
     digest = hashlib.blake2b(kind.encode(), digest_size=16)
     digest.update(hashing.of_rows(rows).sort().values.numpy().tobytes())
     return digest.hexdigest()

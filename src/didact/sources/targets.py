@@ -1,58 +1,111 @@
 """Targets: what is to be predicted, as numbers."""
 
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from didact.errors import DataError, TeacherError, nearest
+from didact.preprocessing import cells
+from didact.preprocessing.cells import Column
 from didact.types import IGNORE, Examples, Task
 
 NAMES = ("label", "target", "y")
 """The target columns that are looked for when none is named."""
 FEW = 50
-"""Integers with more distinct values than this are taken for quantities, not classes."""
+"""Floats of more distinct values than this are taken for quantities, even where all are whole numbers."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is to be predicted of N examples."""
+
+    label: Tensor
+    """int64 [N] with `IGNORE` where it is missing; float64 [N] with NaN for a regression."""
+    classes: tuple[str, ...]
+    """The names of the classes; empty for a regression."""
+    task: Task
+    notes: tuple[str, ...] = ()
+    """How it was decided what it is, where its type leaves that open, as a sentence."""
 
 
 def encode_targets(
-    values: np.ndarray, missing: np.ndarray, task: Task | None, name: str
-) -> tuple[Tensor, tuple[str, ...], Task]:
+    answers: Column, *, task: Task | None, name: str, missing: Iterable[str] = (), classes: tuple[str, ...] = ()
+) -> Target:
     """Turn a column of targets into labels.
 
-    Strings, booleans, and integers with at most `FEW` distinct values are classes; everything else is a quantity.
-    Classes are sorted: by value where all are numbers, else as text.
+    Words, booleans, categories and whole numbers are classes; numbers with a fraction are quantities. Of floats that
+    are all whole, at most `FEW` distinct ones are classes. Classes are sorted: by value where all are numbers, else as
+    text.
 
     Args:
-        values: [N] of booleans, integers, floats or strings; whatever stands in missing places.
-        missing: bool [N].
+        answers: [N], of any type; a numpy array or a pandas Series.
         task: what it is to be; None infers it.
         name: the target's name, for messages.
-
-    Returns:
-        Labels (int64 [N] with `IGNORE`, or float32 [N] with NaN), the names of the classes, and the task.
+        missing: words that count as missing, besides an empty cell.
+        classes: names of the classes, where the target may hold their numbers; below 0 is unlabelled.
 
     Raises:
         DataError: no target is there, all are the same, or they do not suit the task.
     """
-    present = values[~missing]
+    if classes and answers.dtype.kind in cells.NUMERIC:
+        return _declared(answers, name, classes)
+    values, gaps = _values(answers, name, tuple(missing))
+    present = values[~gaps]
     if not len(present):
         raise DataError(f"The target {name!r} has no value in any of its {len(values)} rows; give at least two.")
-    task = task or _infer(present, bool(missing.any()))
-    if task == "regression":
-        return _quantities(values, missing, name), (), task
-    label, classes = _classes(present, missing, name)
-    return label, classes, task
+    inferred, notes = _infer(present, name)
+    if (task or inferred) == "regression":
+        return Target(_quantities(values, gaps, name), (), "regression", () if task else notes)
+    label, classes = _classes(present, gaps, name)
+    return Target(label, classes, "classification", () if task else notes)
 
 
-def _infer(present: np.ndarray, has_gaps: bool) -> Task:
+def _values(answers: Column, name: str, missing: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """A target as booleans, integers, floats or words [N], and where it is missing, bool [N]."""
+    if answers.dtype.kind in cells.NUMERIC:
+        numbers, _ = cells.numbers_of(answers, missing)
+        gaps = np.isnan(numbers)
+        kind = answers.dtype.kind
+        if kind == "f":
+            return numbers, gaps
+        whole = answers if isinstance(answers, np.ndarray) else answers.to_numpy(dtype=_WHOLE[kind], na_value=0)
+        return whole, gaps
+    try:
+        codes, words = cells.words_of(answers, missing)
+    except DataError:
+        raise DataError(f"The target {name!r} holds lists or objects; it must be one word or number a row.") from None
+    numbers = [cells.number_of(word) for word in words]
+    known = [number is not None or word in cells.MARKS for word, number in zip(words, numbers, strict=True)]
+    if not hasattr(answers.dtype, "categories") and all(known) and set(numbers) != {None}:
+        kept = np.array([0.0 if number is None else number for number in numbers])
+        gap = np.array([*(number is None for number in numbers), True])[codes]
+        whole = all(word.lstrip("+-").isdigit() and len(word) < 16 for word in words if word not in cells.MARKS)
+        return np.append(kept.astype(np.int64) if whole else kept, 0)[codes], gap
+    return np.array([*words, ""], dtype=object)[codes], codes < 0
+
+
+_WHOLE = {"b": np.bool_, "i": np.int64, "u": np.uint64}
+
+
+def _infer(present: np.ndarray, name: str) -> tuple[Task, tuple[str, ...]]:
     kind = present.dtype.kind
-    # A column of integers with gaps is often stored as floats, which have a value for "missing".
-    if kind == "f" and not (has_gaps and bool(np.all(present == np.floor(present)))):
-        return "regression"
-    if kind in "iuf" and len(np.unique(present)) > FEW:
-        return "regression"
-    return "classification"
+    if kind in "bO":
+        return "classification", ()
+    distinct = len(np.unique(present))
+    if kind in "iu" or (distinct <= FEW and bool(np.all(present == np.floor(present)))):
+        return "classification", (
+            f"The target {name!r} holds whole numbers, which are taken for {distinct} classes; say task='regression' "
+            "(--task) if they are quantities.",
+        )
+    if np.all(present == np.floor(present)):
+        return "regression", (
+            f"The target {name!r} holds {distinct} whole numbers as floats, more than {FEW}, which are taken for "
+            "quantities; say task='classification' (--task) if they are classes.",
+        )
+    return "regression", ()
 
 
 def _quantities(values: np.ndarray, missing: np.ndarray, name: str) -> Tensor:
@@ -61,7 +114,7 @@ def _quantities(values: np.ndarray, missing: np.ndarray, name: str) -> Tensor:
             f"The target {name!r} holds text such as {str(values[~missing][0])!r}, so that task='regression' cannot "
             "work; use task='classification', or another target."
         )
-    numbers = np.where(missing, np.nan, values.astype(np.float64)).astype(np.float32)
+    numbers = np.where(missing, np.nan, values.astype(np.float64))
     if np.isinf(numbers).any():
         row = int(np.isinf(numbers).argmax()) + 1
         raise DataError(f"The target {name!r} is infinite in row {row}; correct it, or leave it empty.")
@@ -71,10 +124,8 @@ def _quantities(values: np.ndarray, missing: np.ndarray, name: str) -> Tensor:
 
 
 def _classes(present: np.ndarray, missing: np.ndarray, name: str) -> tuple[Tensor, tuple[str, ...]]:
-    if present.dtype.kind not in "biuf":
-        present = present.astype(str)
     values, inverse = np.unique(present, return_inverse=True)
-    names = [_name(value) for value in values.tolist()]
+    names = [str(cells.word_of(value)) for value in values.tolist()]
     if len(names) < 2:
         raise DataError(_constant(name, names[0]))
     if len(names) > FEW and 2 * len(names) > len(present):
@@ -86,10 +137,6 @@ def _classes(present: np.ndarray, missing: np.ndarray, name: str) -> tuple[Tenso
     label = np.full(len(missing), IGNORE, dtype=np.int64)
     label[~missing] = np.argsort(order)[inverse]
     return torch.from_numpy(label), tuple(names[i] for i in order)
-
-
-def _name(value: object) -> str:
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _constant(name: str, value: str) -> str:
@@ -104,32 +151,18 @@ def sort_names(names: list[str]) -> list[int]:
         return sorted(range(len(names)), key=names.__getitem__)
 
 
-def encode_declared(
-    values: np.ndarray, missing: np.ndarray, name: str, classes: tuple[str, ...]
-) -> tuple[Tensor, tuple[str, ...], Task]:
-    """Take over class numbers whose names the data set declares, in its own order.
-
-    Args:
-        values: integers [N]; below 0 is unlabelled.
-        missing: bool [N].
-        name: the target's name, for messages.
-        classes: C names.
-
-    Returns:
-        As `encode_targets`.
-
-    Raises:
-        DataError: a number beyond the names, no label, or the same one in every row.
-    """
-    label = np.where(missing | (values < 0), IGNORE, values).astype(np.int64)
+def _declared(answers: Column, name: str, classes: tuple[str, ...]) -> Target:
+    """Class numbers whose names the data set declares, in its own order."""
+    numbers, _ = cells.numbers_of(answers)
+    label = np.where(numbers >= 0, numbers, IGNORE).astype(np.int64)
     present = np.unique(label[label != IGNORE])
     if not len(present):
-        raise DataError(f"The target {name!r} has no value in any of its {len(values)} rows; give at least two.")
+        raise DataError(f"The target {name!r} has no value in any of its {len(label)} rows; give at least two.")
     if present[-1] >= len(classes):
         raise DataError(f"The target {name!r} has the class number {present[-1]}, but only {len(classes)} names.")
     if len(present) == 1:
         raise DataError(_constant(name, classes[present[0]]))
-    return torch.from_numpy(label), classes, "classification"
+    return Target(torch.from_numpy(label), classes, "classification")
 
 
 def switch_target(examples: Examples, name: str, *, like: Examples | None = None) -> Examples:

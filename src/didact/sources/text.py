@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from didact.errors import ConfigError, DataError, check_range
+from didact.preprocessing import TextPreprocessing
 from didact.types import Examples
 
 Tokenizer = Callable[[list[str]], Mapping[str, Any]]
@@ -117,7 +118,7 @@ def add_view(examples: Examples, name: str, tokenizer: Tokenizer) -> Examples:
     return examples.with_tensors(**{f"{name}.{key}": tensor for key, tensor in tokens.items()})
 
 
-def from_texts(texts: Sequence[str], tokenizer: Tokenizer, examples: Examples) -> Examples:
+def from_texts(texts: Sequence[str], tokenizer: Tokenizer, examples: Examples, *, column: str = "text") -> Examples:
     """Give examples their texts and tokens; `label` and `id` are there already."""
     tokens, vocabulary = tokenize(texts, tokenizer)
     return dataclasses.replace(
@@ -126,4 +127,5 @@ def from_texts(texts: Sequence[str], tokenizer: Tokenizer, examples: Examples) -
         modality="text",
         texts=tuple(texts),
         vocabulary=vocabulary,
+        preprocessing=TextPreprocessing(column=column, max_length=tokens["input_ids"].shape[1], vocabulary=vocabulary),
     )

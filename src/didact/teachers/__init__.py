@@ -13,6 +13,7 @@ from didact.teachers.language import LanguageTeacher, snapshot
 from didact.teachers.onnx_file import OnnxTeacher
 from didact.teachers.peers import PeerTeacher
 from didact.teachers.specialists import ClassGroups, committee_members, teacher_net, unwrap
+from didact.teachers.tables import RawRows, TranslatedTeacher, translate
 from didact.teachers.transparent import TransparentTeacher
 from didact.teachers.tuned import TunedTeacher
 from didact.teachers.verifiers import FunctionVerifier, Verifier, try_verifier
@@ -34,6 +35,8 @@ __all__ = [
     "OnnxTeacher",
     "PeerTeacher",
     "RandomTeacher",
+    "RawRows",
+    "TranslatedTeacher",
     "TransparentTeacher",
     "TunedTeacher",
     "Verifier",
@@ -46,6 +49,7 @@ __all__ = [
     "skill_weights",
     "snapshot",
     "suspicious_order",
+    "translate",
     "try_verifier",
     "unwrap",
 ]

@@ -11,9 +11,9 @@ from didact.errors import MissingExtraError, TeacherError
 from didact.teachers.base import BaseTeacher, reorder
 from didact.teachers.classes import align, check_count
 from didact.teachers.files import check_not_pickled
-from didact.teachers.tables import check_columns, matrix, table
+from didact.teachers.tables import RawRows, check_columns, matrix
 from didact.teachers.trees import CHECKED_TYPES, check_trees
-from didact.types import Batch, Column, Labels, Task
+from didact.types import Batch, Labels, Task
 
 
 class EstimatorTeacher(BaseTeacher):
@@ -23,10 +23,10 @@ class EstimatorTeacher(BaseTeacher):
 
     Args:
         estimator: a fitted estimator. Where it has `classes_`, they are aligned with the data's. Where it has
-            `feature_names_in_`, it is given a DataFrame with these columns, decoded from `x`; otherwise `x` itself,
-            flattened, which must have `n_features_in_` columns.
+            `feature_names_in_`, it is given a DataFrame with these columns, as they came; otherwise a matrix of
+            `n_features_in_` columns: the rows' own numbers where they are so many, else `x` itself, flattened.
         classes: the data's class names, in the order of the label numbers; empty for a regression.
-        columns: the column behind each block of `x`'s columns, for a table.
+        rows: the rows behind the batches, for data that are a table.
         task: `classification` or `regression`.
         view: name of the view of the batch that it reads, where the batch has that view.
 
@@ -41,12 +41,12 @@ class EstimatorTeacher(BaseTeacher):
         estimator: Any,
         *,
         classes: Sequence[str] = (),
-        columns: Sequence[Column] = (),
+        rows: RawRows | None = None,
         task: Task = "classification",
         view: str | None = None,
     ) -> None:
         super().__init__(view=view)
-        self.estimator, self.classes, self.columns, self.task = estimator, tuple(classes), tuple(columns), task
+        self.estimator, self.classes, self.rows, self.task = estimator, tuple(classes), rows, task
         self._predict = _answering(estimator, task)
         self._order = None
         if task == "classification" and getattr(estimator, "classes_", None) is not None:
@@ -55,10 +55,9 @@ class EstimatorTeacher(BaseTeacher):
                 raise TeacherError("The estimator predicts several targets at once; fit one on a single target.")
             self._order = align(np.asarray(own).tolist(), classes)
         self._names = [str(name) for name in getattr(estimator, "feature_names_in_", ())]
-        if self._names:
-            check_columns(self._names, self.columns)
-        elif self.columns:
-            self._check_width(sum(column.width for column in self.columns))
+        self._width: int = getattr(estimator, "n_features_in_", 0)
+        if not set(self._names) <= set(() if rows is None else rows.names):
+            check_columns(self._names, () if rows is None else rows.names)
 
     @classmethod
     def load(
@@ -66,7 +65,7 @@ class EstimatorTeacher(BaseTeacher):
         path: str | Path,
         *,
         classes: Sequence[str] = (),
-        columns: Sequence[Column] = (),
+        rows: RawRows | None = None,
         task: Task = "classification",
         trust: Sequence[str] = (),
         view: str | None = None,
@@ -76,7 +75,7 @@ class EstimatorTeacher(BaseTeacher):
         Args:
             path: of a `.skops` file.
             classes: see the class.
-            columns: see the class.
+            rows: see the class.
             task: see the class.
             trust: full names of types in the file to be trusted beyond those of scikit-learn, NumPy and SciPy that
                 skops knows to be harmless. Decision trees are trusted after a check of their nodes.
@@ -87,26 +86,35 @@ class EstimatorTeacher(BaseTeacher):
             MissingExtraError: skops or scikit-learn is not installed.
         """
         estimator = load_skops(path, trust=trust)
-        return cls(estimator, classes=classes, columns=columns, task=task, view=view)
+        return cls(estimator, classes=classes, rows=rows, task=task, view=view)
 
     def signal(self, batch: Batch) -> Labels:
         """Predict a batch.
 
         Returns:
-            `Labels` of probabilities float32 [B, C] in the data's class order, or of targets float32 [B].
+            `Labels` of probabilities float32 [B, C] in the data's class order, or of targets float64 [B].
 
         Raises:
             TeacherError: the batch or the estimator's prediction has the wrong shape.
         """
         seen = self._look(batch)
-        x = matrix(seen)
-        if self._names:
-            x = table(x, self._names, self.columns)
+        if self._names and self.rows is not None:
+            x = self.rows.frame(seen)[self._names]
         else:
+            own = None if self.rows is None else self.rows.numbers(seen, self._width)
+            x = matrix(seen) if own is None else own
             self._check_width(x.shape[1])
-        answer = self._checked(self._predict(x), batch.size)
+        try:
+            answer = self._predict(x)
+        except (ValueError, TypeError, KeyError) as error:
+            raise TeacherError(
+                f"The estimator cannot answer rows of these data: {' '.join(str(error).split())[:300].rstrip('. ')}. "
+                "Fit it on rows as they are in the file, with a pipeline that also fills gaps and encodes words."
+            ) from error
+        answer = self._checked(answer, batch.size)
         self.count(seen)
-        labels = torch.from_numpy(np.ascontiguousarray(answer, dtype=np.float32))
+        exact = np.float64 if self.task == "regression" else np.float32
+        labels = torch.from_numpy(np.ascontiguousarray(answer, dtype=exact))
         return Labels(labels=reorder(labels, self._order).to(batch["id"].device))
 
     def _checked(self, answer: Any, size: int) -> np.ndarray:
@@ -127,11 +135,10 @@ class EstimatorTeacher(BaseTeacher):
         return answer
 
     def _check_width(self, width: int) -> None:
-        fitted = getattr(self.estimator, "n_features_in_", width)
-        if fitted != width:
+        if self._width not in (0, width):
             raise TeacherError(
-                f"The estimator was fitted on {fitted} features, but an example has {width} numbers. Fit it on the "
-                "same columns, in the same encoding; or on a DataFrame with named columns, which are then matched."
+                f"The estimator was fitted on {self._width} features, but an example has {width} numbers. Fit it on "
+                "the same columns, in the same encoding; or on a DataFrame with named columns, which are then matched."
             )
 
 

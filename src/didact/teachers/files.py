@@ -28,23 +28,19 @@ def check_not_pickled(path: str | Path) -> Path:
         raise TeacherError(f"{path} is not a file. Give the path of a .skops, .onnx or .safetensors file.")
     with path.open("rb") as file:
         start = file.read(2)
+    archived = zipfile.is_zipfile(path) and any(
+        name.endswith((".pkl", ".pickle")) for name in zipfile.ZipFile(path).namelist()
+    )
     begins_as_one = len(start) == 2 and start[0] == 0x80 and start[1] in range(2, 6)
-    if path.suffix.lower() in PICKLED or begins_as_one or _is_torch_archive(path):
+    if path.suffix.lower() in PICKLED or begins_as_one or archived:
         raise TeacherError(
-            f"{path} is a pickle, which can run any code when it is opened, and is refused. {_remedy(path)}"
+            f"{path} is a pickle, which can run any code when it is opened, and is refused. {_remedy(path, archived)}"
         )
     return path
 
 
-def _is_torch_archive(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith((".pkl", ".pickle")) for name in archive.namelist())
-
-
-def _remedy(path: Path) -> str:
-    if path.suffix.lower() in _TORCH or _is_torch_archive(path):
+def _remedy(path: Path, archived: bool) -> str:
+    if path.suffix.lower() in _TORCH or archived:
         return (
             "Where you trust it, load it yourself and save its weights with "
             'safetensors.torch.save_file(model.state_dict(), "model.safetensors"), or the model as ONNX.'

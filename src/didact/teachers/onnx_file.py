@@ -15,6 +15,7 @@ from didact.errors import MissingExtraError, TeacherError
 from didact.teachers.base import BaseTeacher, reorder
 from didact.teachers.classes import align, check_count
 from didact.teachers.files import check_not_pickled
+from didact.teachers.tables import RawRows
 from didact.types import Batch, Labels, Logits, Task
 
 _TYPES = {
@@ -39,11 +40,11 @@ _SILENT = 4
 class OnnxTeacher(BaseTeacher):
     """A model in an ONNX file, run by onnxruntime on the CPU; its signals are moved to the batch's device.
 
-    A graph with one input is given `x`, in the shape that the graph declares (flattened if that has two dimensions); a
-    graph whose inputs have the names of tensors of the batch (`input_ids`, `attention_mask`) is given those. The
-    prediction is the output named `probabilities` or `logits`, else the only one of shape [B, C]; a final ZipMap, as
-    from skl2onnx, is removed. Class names, from the file's metadata (`classes`, a JSON list) or the ZipMap, are aligned
-    with the data's.
+    A graph with one input is given `x`, in the shape that the graph declares (flattened where that has two dimensions);
+    a graph whose inputs are named as tensors of the batch (`input_ids`, `attention_mask`) is given those, and one whose
+    inputs are named as columns of a table is given these as they came, [B, 1] each. The answer is the output named
+    `probabilities` or `logits`, else the only one of shape [B, C]; a ZipMap at the end, as of skl2onnx, is taken off.
+    Class names, from the file's metadata (`classes`, a JSON list) or the ZipMap, are aligned with the data's.
 
     Args:
         path: of an `.onnx` file.
@@ -51,7 +52,8 @@ class OnnxTeacher(BaseTeacher):
         task: `classification` or `regression`.
         output: name of the output to use, where it is ambiguous.
         order: int64 [C], as for `FrozenTeacher`, where the file has no class names.
-        view: name of the view of the batch that it reads, where the batch has that view.
+        view: name of the view of the batch that it looks at, where the batch has that view.
+        rows: the rows behind the batches, for data that are a table.
 
     Raises:
         TeacherError: the file is not ONNX, onnxruntime can't run it, or it doesn't fit the data.
@@ -69,9 +71,11 @@ class OnnxTeacher(BaseTeacher):
         output: str | None = None,
         order: Tensor | None = None,
         view: str | None = None,
+        rows: RawRows | None = None,
     ) -> None:
         super().__init__(view=view)
         self.path, self.classes, self.task = check_not_pickled(path), tuple(classes), task
+        self._rows = rows
         self._session, own = _opened(self.path)
         self._check_inputs()
         self._output = self._pick_output(output)
@@ -130,14 +134,28 @@ class OnnxTeacher(BaseTeacher):
 
     def _feed(self, batch: Batch) -> dict[str, np.ndarray]:
         inputs = self._session.get_inputs()
+        if self._rows is not None and self._reads_columns():
+            return self._rows.columns(batch, {part.name: _TYPES.get(part.type, np.object_) for part in inputs})
         if len(inputs) == 1 and "x" in batch:
-            return {inputs[0].name: _cast(self._shaped(batch["x"], inputs[0].shape), inputs[0].type)}
+            return {inputs[0].name: _cast(self._shaped(self._numbers(batch), inputs[0].shape), inputs[0].type)}
         if not all(part.name in batch for part in inputs):
             raise TeacherError(
                 f"{self.path} has the inputs {', '.join(part.name for part in inputs)}, but the batch has "
                 f"{', '.join(sorted(batch))}. A graph needs one input, for x, or inputs named as the batch's tensors."
             )
         return {part.name: _cast(batch[part.name], part.type) for part in inputs}
+
+    def _reads_columns(self) -> bool:
+        """Whether its inputs are named as columns of the data."""
+        return self._rows is not None and {part.name for part in self._session.get_inputs()} <= set(self._rows.names)
+
+    def _numbers(self, batch: Batch) -> Tensor:
+        """The only input: the rows' own numbers, where the graph takes as many as there are columns; else `x`."""
+        declared = self._session.get_inputs()[0].shape or []
+        if self._rows is None or len(declared) != 2 or not isinstance(declared[1], int):
+            return batch["x"]
+        found = self._rows.numbers(batch, declared[1])
+        return batch["x"] if found is None else torch.from_numpy(found)
 
     def _shaped(self, x: Tensor, declared: list[Any] | None) -> Tensor:
         """`x` [B, ...] in the shape that the graph declares, if possible."""
@@ -166,7 +184,7 @@ class OnnxTeacher(BaseTeacher):
 
     def _check_inputs(self) -> None:
         for part in self._session.get_inputs():
-            if part.type not in _TYPES:
+            if part.type not in _TYPES and not (part.type == "tensor(string)" and self._reads_columns()):
                 raise TeacherError(
                     f"{self.path} has the input {part.name!r} of {part.type}, but can be given numbers only. Convert "
                     "the part of the model that comes after the encoding of its columns, or give it as a .skops file."

@@ -1,12 +1,16 @@
-"""The batch as the matrix or the table that a foreign model was fitted on."""
+"""Teachers that know the data in another form than the student: as a matrix or a table, or in another unit."""
 
-from collections.abc import Sequence
-from typing import Any
+import dataclasses
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from torch import Tensor
 
 from didact.errors import MissingExtraError, TeacherError
-from didact.types import Batch, Column
+from didact.preprocessing import Rows, TablePreprocessing
+from didact.preprocessing.cells import NUMERIC, Column, Frame, word_of
+from didact.teachers.base import WrappingTeacher
+from didact.types import Batch, Examples, Features, Labels, Logits, Scale, Signal, Teacher
 
 
 def matrix(batch: Batch) -> np.ndarray:
@@ -23,50 +27,148 @@ def matrix(batch: Batch) -> np.ndarray:
     return batch["x"].detach().flatten(1).float().cpu().numpy()
 
 
-def check_columns(wanted: Sequence[str], columns: Sequence[Column]) -> None:
-    """Raise `TeacherError` with the missing columns unless the data have every column of a teacher."""
-    missing = [name for name in wanted if name not in {column.name for column in columns}]
+def check_columns(wanted: Sequence[str], names: Sequence[str]) -> None:
+    """Raise `TeacherError`, naming what is missing, unless the data have every column that a teacher knows."""
+    missing = [name for name in wanted if name not in names]
     if missing:
-        have = ", ".join(repr(column.name) for column in columns) or "none with a name"
+        have = ", ".join(map(repr, names)) or "none with a name"
         raise TeacherError(
             f"The teacher was fitted on columns that the data lack: {', '.join(map(repr, missing))}. The data's "
             f"columns are: {have}. Name them alike, or fit the teacher on these."
         )
 
 
-def table(x: np.ndarray, wanted: Sequence[str], columns: Sequence[Column]) -> Any:
-    """The columns that a teacher was fitted on, decoded.
+class RawRows:
+    """The rows behind a batch, as they came: what a model from elsewhere was fitted on.
+
+    A row is looked up by its id. Where `x` is another than that of the row, as in a view or between two rows, it was
+    made up, and is turned back into a row as well as its numbers tell.
 
     Args:
-        x: float [B, F], as the data's `x`.
-        wanted: names of the columns, in the teacher's order.
-        columns: the columns behind `x`.
-
-    Returns:
-        A pandas DataFrame: numbers (and booleans, which are 0 and 1) as float64; categories as their names, with None
-        where no 0/1 column is set.
-
-    Raises:
-        TeacherError: a column is missing, or the width of `x` is not that of the columns.
+        examples: of the run.
     """
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise MissingExtraError("pandas", "data", "A teacher that was fitted on named columns") from error
-    check_columns(wanted, columns)
-    starts = dict(zip((c.name for c in columns), np.cumsum([0, *(c.width for c in columns)]).tolist(), strict=False))
-    if x.shape[1] != sum(column.width for column in columns):
-        raise TeacherError(
-            f"The batch's x has {x.shape[1]} columns, but the data's description makes it "
-            f"{sum(column.width for column in columns)}."
-        )
-    by_name, decoded = {column.name: column for column in columns}, dict[str, np.ndarray]()
-    for name in wanted:
-        column, start = by_name[name], starts[name]
-        if not column.categories:
-            decoded[name] = x[:, start].astype(np.float64)
-            continue
-        block = x[:, start : start + column.width]
-        names = np.array([*column.categories, None], dtype=object)
-        decoded[name] = names[np.where(block.max(1) > 0.5, block.argmax(1), column.width)]
-    return pd.DataFrame(decoded)
+
+    def __init__(self, examples: Examples) -> None:
+        known = examples.preprocessing
+        self._known = known if isinstance(known, TablePreprocessing) else None
+        self._rows = examples.rows if isinstance(examples.rows, Rows) else None
+        self._x = examples.tensors["x"].numpy() if self._rows is not None else np.zeros((0, 0))
+        ids = examples.tensors["id"].numpy()
+        self._order = np.argsort(ids, kind="stable")
+        self._ids = ids[self._order]
+        self.names: list[str] = [column.name for column in self._known.columns] if self._known is not None else []
+        """The columns, in their order; none of data that are no table."""
+
+    def frame(self, batch: Batch) -> Frame:
+        """The rows as a pandas data frame [B]; what is missing is NaN."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise MissingExtraError("pandas", "data", "A teacher that was fitted on named columns") from error
+        x, known = matrix(batch), self._known
+        if known is None or x.shape[1:] != known.shape:
+            width = 0 if known is None else known.shape[0]
+            raise TeacherError(f"The batch's x has {x.shape[1]} columns, but the data's columns make {width}.")
+        if self._rows is None:
+            return pandas.DataFrame(known.decode(x))
+        ids = batch["id"].cpu().numpy()
+        at = np.searchsorted(self._ids, ids).clip(max=len(self._ids) - 1)
+        positions = self._order[at]
+        same = (self._ids[at] == ids) & (self._x[positions] == x).all(axis=1)
+        found = self._rows.frame(positions)
+        if same.all():
+            return found
+        made = known.decode(x[~same])
+        return pandas.DataFrame({name: _joined(found[name], same, made[name]) for name in found})
+
+    def numbers(self, batch: Batch, width: int) -> np.ndarray | None:
+        """The rows' own numbers, float64 [B, width], where they are so many and nothing else; None where not."""
+        rows = self._rows
+        if rows is None or width != len(self.names) or not all(rows[name].dtype.kind in NUMERIC for name in rows):
+            return None
+        return self.frame(batch).to_numpy(dtype=np.float64, copy=True)
+
+    def columns(self, batch: Batch, types: Mapping[str, type]) -> dict[str, np.ndarray]:
+        """Some columns [B, 1] as graphs take them: numbers of their type, words where it is `object`.
+
+        Raises:
+            TeacherError: a column has gaps or words where whole numbers belong.
+        """
+        frame, found = self.frame(batch), {}
+        for name, kind in types.items():
+            column = frame[name]
+            if kind is np.object_:
+                column = column.where(column.notna(), "").map(word_of)
+            try:
+                found[name] = column.to_numpy(dtype=kind).reshape(-1, 1)
+            except (ValueError, TypeError) as error:
+                raise TeacherError(
+                    f"The teacher takes {name!r} as {np.dtype(kind)}, but the column holds something else: {error}. "
+                    "Fill its gaps, or export the model for floats."
+                ) from error
+        return found
+
+
+def _joined(found: Column, same: np.ndarray, made: np.ndarray) -> Column:
+    """A column of rows that were looked up, and, where they are not the same, of rows that were made up."""
+    import pandas
+
+    if made.dtype.kind == "M" and found.dtype.kind != "M":
+        made = np.where(np.isnat(made), None, np.datetime_as_string(made)).astype(object)
+    if made.dtype.kind == "O" and found.dtype.kind in NUMERIC:
+        made = np.array([np.nan if value is None else float(value) for value in made])
+    return pandas.concat([found[same], pandas.Series(made, index=np.flatnonzero(~same))]).sort_index()
+
+
+class TranslatedTeacher(WrappingTeacher):
+    """Stands before a teacher that reads rows, or answers a regression, as its own training rows said.
+
+    Args:
+        teacher: the one that answers in the end.
+        scale: the unit in which the student learns a regression; None for a classification.
+        own: the unit in which the teacher answers; None for the user's.
+        rows: the rows behind the batches; None where the teacher looks at `x` as it is.
+        preprocessing: what the teacher turns rows into, with `rows`.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        *,
+        scale: Scale | None,
+        own: Scale | None = None,
+        rows: RawRows | None = None,
+        preprocessing: TablePreprocessing | None = None,
+    ) -> None:
+        super().__init__(teacher)
+        self._scale, self._own, self._rows, self._preprocessing = scale, own, rows, preprocessing
+
+    def _look(self, batch: Batch) -> Batch:
+        """The batch with the inputs that the teacher takes."""
+        if self._rows is None or self._preprocessing is None:
+            return batch
+        x = self._preprocessing.encode(self._rows.frame(batch)).tensors["x"]
+        return Batch({**batch, "x": x.to(batch["id"].device)})
+
+    def _change(self, signal: Signal, batch: Batch) -> Signal:
+        """The answer in the student's unit, where it is a number."""
+        if self._scale is None or self._scale == self._own:
+            return signal
+        if isinstance(signal, Labels) and signal.labels.is_floating_point() and signal.labels.ndim == 1:
+            return dataclasses.replace(signal, labels=self._convert(signal.labels))
+        if isinstance(signal, Logits | Features) and signal.logits is not None:
+            return dataclasses.replace(signal, logits=self._convert(signal.logits))
+        return signal
+
+    def _convert(self, values: Tensor) -> Tensor:
+        assert self._scale is not None
+        return self._scale.apply(values if self._own is None else self._own.invert(values))
+
+
+def translate(teacher: Teacher, scale: Scale | None) -> Teacher:
+    """A frozen teacher that answers in the user's unit, as one that answers in the student's.
+
+    One that changes with the student, such as its average, answers as the student does.
+    """
+    changing = not getattr(teacher, "frozen", True)
+    return teacher if scale is None or changing else TranslatedTeacher(teacher, scale=scale)

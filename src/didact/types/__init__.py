@@ -6,7 +6,7 @@ B batch, C classes, D width of a representation, T tokens or steps, V vocabulary
 
 from didact.types.batches import IGNORE, Batch, is_labelled
 from didact.types.costs import Cost, LabelsSpentError, Ledger
-from didact.types.data import Column, Examples, Modality, Question, Questions, Task
+from didact.types.data import Examples, Modality, Preprocessing, Question, Questions, Rows, Scale, Task
 from didact.types.feeds import CompletionFeed, ExampleFeed, Feed, RolloutFeed, StepFeed, Strength, TaskFeed
 from didact.types.figures import LOWER_IS_BETTER
 from didact.types.groups import Group
@@ -40,7 +40,6 @@ __all__ = [
     "Batch",
     "Buffer",
     "CompletionFeed",
-    "Column",
     "Cost",
     "Curriculum",
     "Derived",
@@ -72,12 +71,15 @@ __all__ = [
     "Place",
     "Player",
     "Pool",
+    "Preprocessing",
     "Question",
     "Questions",
     "RESTARTS",
     "Restart",
     "Reward",
     "RolloutFeed",
+    "Rows",
+    "Scale",
     "Signal",
     "Source",
     "Space",

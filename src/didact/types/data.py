@@ -3,12 +3,12 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from didact.documents import Values
+from didact.documents import Document, Values
 from didact.types.batches import Batch
 
 Task = Literal["classification", "regression"]
@@ -17,18 +17,46 @@ Task = Literal["classification", "regression"]
 Modality = Literal["table", "image", "text"]
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of a user's table, and how `x` encodes it."""
-
-    name: str
-    categories: tuple[str, ...] = ()
-    """The values of a categorical column, each a 0/1 column of `x` in this order; empty for a numeric column."""
+class Preprocessing(Protocol):
+    """Turns rows as they came into the inputs of a learner; see `didact.preprocessing`."""
 
     @property
-    def width(self) -> int:
-        """The number of its columns in `x`."""
-        return len(self.categories) or 1
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input."""
+        ...
+
+    def describe(self) -> Document:
+        """All of it, ready for JSON."""
+        ...
+
+
+class Rows(Protocol):
+    """N rows as they came, in the order of the examples; see `didact.preprocessing.Rows`."""
+
+    @property
+    def hashes(self) -> Tensor:
+        """Hashes of the rows' contents, int64 [N]."""
+        ...
+
+    def select(self, positions: Tensor) -> "Rows":
+        """The rows at positions, int64 [K]."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The unit in which a regression is learned: (value - mean) / std."""
+
+    mean: float
+    std: float
+
+    def apply(self, values: Tensor) -> Tensor:
+        """Values in the user's unit as float32 in this one; shape kept."""
+        return ((values.double() - self.mean) / self.std).float()
+
+    def invert(self, values: Tensor) -> Tensor:
+        """Values in this unit as float64 in the user's; shape kept."""
+        return values.double() * self.std + self.mean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,20 +65,31 @@ class Examples:
 
     tensors: Mapping[str, Tensor]
     """`x` float32 [N, ...] raw inputs (images are [N, channels, height, width] in [0, 1]) or `input_ids` and
-    `attention_mask` int64 [N, T]; `label` int64 [N] with `IGNORE`, or float32 [N] with NaN; `id` int64 [N]; optionally
-    `group` int64 [N], equal for examples that must stay in one split."""
+    `attention_mask` int64 [N, T]; `label` int64 [N] with `IGNORE`, or float [N] with NaN; `id` int64 [N]; optionally
+    `group` int64 [N], equal for examples that must stay in one split. A table whose preprocessing is not fitted yet has
+    `rows` and no `x`."""
     task: Task
     modality: Modality
     classes: tuple[str, ...] = ()
     """Names of the classes, in the order of the label numbers; empty for a regression."""
-    columns: tuple["Column", ...] = ()
-    """For a table: the column behind each block of `x`'s columns; empty otherwise."""
+    scale: Scale | None = None
+    """For a regression: the unit of the labels, once it is fitted; None where they are in the user's."""
+    preprocessing: Preprocessing | None = None
+    """What made the inputs of rows as they came, and makes those of others; None where that is not known yet."""
+    rows: Rows | None = None
+    """For a table that was read: its rows as they came; None otherwise."""
     texts: tuple[str, ...] = ()
     """For text: the N strings."""
     vocabulary: int = 0
     """For text: the size of the vocabulary, V; 0 otherwise."""
     name: str = ""
-    """Their source, for display."""
+    """Where they came from, for people."""
+    target: str = "label"
+    """The column of a table that is predicted."""
+    id_column: str = ""
+    """The column of a table that names each row; empty where none does."""
+    notes: tuple[str, ...] = ()
+    """What was decided when they were read, and could have been decided otherwise, as sentences."""
 
     @property
     def size(self) -> int:
@@ -80,6 +119,7 @@ class Examples:
             self,
             tensors={key: tensor[positions] for key, tensor in self.tensors.items()},
             texts=tuple(self.texts[i] for i in positions.tolist()) if self.texts else (),
+            rows=None if self.rows is None else self.rows.select(positions),
         )
 
     def with_tensors(self, **tensors: Tensor) -> "Examples":

@@ -7,7 +7,8 @@ import torch
 
 from didact import hashing
 from didact.errors import MissingExtraError
-from didact.types import Column, Examples
+from didact.preprocessing import plain_table
+from didact.types import Examples
 
 
 def loader(name: str, world: str) -> Callable[..., Any]:
@@ -38,6 +39,6 @@ def shipped_table(name: str) -> Examples:
         task="classification" if classes else "regression",
         modality="table",
         classes=classes,
-        columns=tuple(Column(str(column)) for column in given.feature_names),
+        preprocessing=plain_table(map(str, given.feature_names)),
         name=name,
     )

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from didact import hashing
 from didact.errors import ConfigError, nearest
-from didact.types import Column, Examples
+from didact.preprocessing import plain_table
+from didact.types import Examples
 from didact.worlds._chance import normal, uniform
 
 SAMPLED = 2**17
@@ -110,7 +111,7 @@ class GaussianMixture:
             task="classification",
             modality="table",
             classes=tuple(f"class {number}" for number in range(self.classes)),
-            columns=tuple(Column(f"x{number}") for number in range(x.shape[1])),
+            preprocessing=plain_table(f"x{number}" for number in range(x.shape[1])),
             name=name,
         )
 

@@ -1,7 +1,8 @@
 """Runs on examples, with labels, and with teachers that predict classes, numbers or features."""
 
 FIELDS = (
-    *("target", "id_column", "text_column", "task", "impute", "skip_bad", "image_size", "max_length"),
+    *("target", "id_column", "text_column", "task", "skip_bad", "image_size", "max_length"),
+    *("drop", "categorical", "numeric", "date", "missing", "impute"),
     *("teacher_data", "labels", "labelled_share", "class_weights", "sampler", "augment"),
 )
 """The flags of these runs that do not apply to every run."""

@@ -9,12 +9,8 @@ from didact.types import Batch, Features, Labels, Logits, Output, Signal, Teache
 
 
 def as_learner(teacher: Teacher) -> Callable[[Batch], Output]:
-    """A teacher in the form of a learner, for its evaluation: its signals as logits [B, C], or predictions [B, 1]."""
-
-    def predict(batch: Batch) -> Output:
-        return Output(logits_of(teacher.signal(batch)))
-
-    return predict
+    """A teacher in the form of a learner, for scoring it: its signals as logits [B, C], or predictions [B, 1]."""
+    return lambda batch: Output(logits_of(teacher.signal(batch)))
 
 
 def logits_of(signal: Signal) -> Tensor:

@@ -1,8 +1,8 @@
 """Examples: opened, split, and with the labels that the student may see."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 from didact import evaluation, sources, worlds
@@ -14,19 +14,27 @@ from didact.experiment.config import RunConfig
 from didact.experiment.material import Run
 from didact.materials.examples import classes
 from didact.parts import parse
-from didact.parts.part import VIEW, tokenizer_of
+from didact.parts.part import VIEW, brought_by
+from didact.preprocessing import Dropped, TableOptions, TablePreprocessing
+from didact.preprocessing.cells import MARKS
 from didact.sources import add_view
 from didact.types import Examples, is_labelled
 
-_FILE_FIELDS = ("target", "id_column", "text_column", "task", "impute", "image_size", "split")
+_READING = ("target", "id_column", "text_column", "task", "skip_bad", "image_size", "max_length", "split")
+_FILE_FIELDS = (
+    *("target", "id_column", "text_column", "task", "image_size", "split"),
+    *(one.name for one in fields(TableOptions)),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExampleData:
     """The examples of a run."""
 
+    opened: Examples
+    """All of them, as they were opened: nothing is fitted yet."""
     examples: Examples
-    """All of them, as they were opened."""
+    """All of them, with inputs and labels as training examples say."""
     splits: sources.Splits
     """Training, validation and test examples, with every label."""
     train: Examples
@@ -57,7 +65,15 @@ class ExampleData:
     @property
     def fingerprint(self) -> str:
         """That of all examples."""
-        return sources.fingerprint(self.examples)
+        return sources.fingerprint(self.opened)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was decided about the data that could have been decided otherwise, as sentences."""
+        known = self.examples.preprocessing
+        columns = known.columns if isinstance(known, TablePreprocessing) else ()
+        left = [f"{column.name!r}, as {column.reason}" for column in columns if isinstance(column, Dropped)]
+        return (*self.examples.notes, *([f"Columns that are not used: {'; '.join(left)}."] if left else []))
 
     def describe(self) -> Document:
         """The examples in figures."""
@@ -79,10 +95,20 @@ class ExampleData:
         yield Check("ok", "data", f"{examples.size:,} examples of {examples.name} ({examples.modality}), {shown}.")
         sizes = ", ".join(f"{part.size:,} {name}" for name, part in self.splits)
         yield Check("ok", "splits", f"{sizes}; {count_labels(self.train):,} training labels are used.")
+        yield from (Check("ok", "data", note) for note in self.notes)
         if examples.classes:
             yield from classes.checks(self.splits)
+            yield from _marks(examples)
         if examples.modality == "text":
             yield _texts(examples, config)
+
+
+def _marks(examples: Examples) -> Iterator[Check]:
+    """Classes whose names look as if there were none."""
+    odd = [name for name in examples.classes if name in MARKS]
+    if odd:
+        detail = f"The class {odd[0]!r} looks like a missing value; if it is one, say missing={odd[0]!r} (--missing)."
+        yield Check("warn", "classes", detail)
 
 
 def _texts(examples: Examples, config: RunConfig) -> Check:
@@ -106,16 +132,20 @@ def open_examples(config: RunConfig, given: object = None) -> ExampleData:
         ConfigError: The data are not known, or an option does not go with them.
         DataError: They cannot be learned from as they are.
     """
-    examples = load_examples(config) if given is None else _from_python(given, config)
-    splits = sources.split(examples, validation=config.split.validation, test=config.split.test, seed=config.split_seed)
-    if config.data.impute is not None:
-        splits = sources.impute(splits, config.data.impute)
-    train = splits.train
-    if config.data.labels is not None:
-        train = sources.keep_labels(train, config.data.labels, seed=config.seed)
+    reading, like = _reading(config)
+    examples = load_examples(config, reading) if given is None else _from_python(given, reading)
+    fractions = {"validation": config.split.validation, "test": config.split.test}
+    split = partial(sources.split, **fractions, seed=config.split_seed)
+    keep = partial(sources.keep_labels, count=config.data.labels, seed=config.seed) if config.data.labels else None
+    splits = split(examples)
+    prepare = sources.fit_preprocessing(splits.train if keep is None else keep(splits.train), like)
+    prepared = prepare(examples)
+    # What was encoded once is not encoded again.
+    splits = splits.map(prepare) if examples.rows is None else split(prepared)
     _check_labels(splits, config)
     found = tuple(str(duplicate) for duplicate in sources.find_duplicates(splits))
-    return ExampleData(examples=examples, splits=splits, train=train, duplicates=found)
+    train = splits.train if keep is None else keep(splits.train)
+    return ExampleData(opened=examples, examples=prepared, splits=splits, train=train, duplicates=found)
 
 
 def with_tokens(run: Run[ExampleData]) -> ExampleData:
@@ -153,8 +183,23 @@ def _check_labels(splits: sources.Splits, config: RunConfig) -> None:
             )
 
 
-def load_examples(config: RunConfig) -> Examples:
-    """Read the source that a run names, as it says; see `open_examples`."""
+def _reading(config: RunConfig) -> tuple[Document, Examples | None]:
+    """The arguments of `sources.load`, and blank examples of the kind that the student was taught on before."""
+    # A student from Python brings nothing; without a tokenizer, text is read as bytes.
+    own = config.student.startswith("<")
+    tokenizer, like = (None, None) if own else brought_by(parse(config.student, "student"), config.data.max_length)
+    options = TableOptions(**{one.name: getattr(config.data, one.name) for one in fields(TableOptions)})
+    named = {name: getattr(config.data, name) for name in _READING}
+    return {"columns": options, "tokenizer": tokenizer, **named}, like
+
+
+def load_examples(config: RunConfig, reading: Document | None = None) -> Examples:
+    """Read the source that a run names; see `open_examples`.
+
+    Args:
+        config: the run's.
+        reading: the arguments of `sources.load`, where they are known.
+    """
     data = config.data
     if data.source in worlds.names():
         return _built_in(config)
@@ -164,27 +209,14 @@ def load_examples(config: RunConfig) -> Examples:
             f"{nearest(data.source, worlds.names('examples'))} `didact list worlds` prints what is. Otherwise give the "
             "path of a .csv, .parquet, .jsonl or .npz file, of a folder of images by class, or hf:NAME."
         )
-    # A student from Python brings no tokenizer; without one, text is read as bytes.
-    student = None if config.student.startswith("<") else parse(config.student, "student")
-    return sources.load(
-        data.source,
-        target=data.target,
-        id_column=data.id_column,
-        text_column=data.text_column,
-        task=data.task,
-        impute=data.impute,
-        skip_bad=data.skip_bad,
-        image_size=data.image_size,
-        tokenizer=None if student is None else tokenizer_of(student, data.max_length),
-        max_length=data.max_length,
-        split=data.split,
-    )
+    return sources.load(data.source, **(reading or _reading(config)[0]))
 
 
 def _built_in(config: RunConfig) -> Examples:
     name = config.data.source
+    usual = {one.name: one.default for one in fields(config.data)}
     for field in _FILE_FIELDS:
-        if (value := getattr(config.data, field)) is not None:
+        if (value := getattr(config.data, field)) != usual[field]:
             raise ConfigError(
                 f"{field} is {value!r}, which means nothing for the built-in data {name!r}; leave out {field}."
             )
@@ -197,17 +229,19 @@ def _built_in(config: RunConfig) -> Examples:
     return worlds.load(name, "examples")
 
 
-def _from_python(given: object, config: RunConfig) -> Examples:
+def _from_python(given: object, reading: Document) -> Examples:
     if isinstance(given, Examples):
         return given
-    missing = config.data.impute is not None
+    if hasattr(given, "iloc") and hasattr(given, "columns"):
+        return sources.from_frame(given, **reading)
+    columns = None if reading["columns"] == TableOptions() else reading["columns"]
     if isinstance(given, Mapping) and {"x", "label"} <= set(given):
-        return sources.from_tensors(
-            given["x"], given["label"], ids=given.get("id"), task=config.data.task, allow_missing=missing
+        x, label, ids = given["x"], given["label"], given.get("id")
+    elif isinstance(given, tuple) and len(given) == 2:
+        (x, label), ids = given, None
+    else:
+        raise DataError(
+            f"data is {type(given).__name__}, which is not understood; give a name or path, Examples, a data frame, a "
+            "mapping with 'x' and 'label', or a pair (x, y)."
         )
-    if isinstance(given, tuple) and len(given) == 2:
-        return sources.from_tensors(given[0], given[1], task=config.data.task, allow_missing=missing)
-    raise DataError(
-        f"data is {type(given).__name__}, which is not understood; give a name or path, Examples, a mapping with 'x' "
-        "and 'label', or a pair (x, y)."
-    )
+    return sources.from_tensors(x, label, ids=ids, task=reading["task"], columns=columns)

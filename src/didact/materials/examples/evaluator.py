@@ -68,7 +68,8 @@ class ExampleEvaluator:
         return dataclasses.replace(found, teacher=figures, teacher_seen=count, teacher_unseen=unseen)
 
     def notes(self, evaluation: Evaluation) -> Iterator[str]:
-        """Notes on classes, and on a teacher that may have seen the test examples."""
+        """Notes on how the data were read, on classes, and on a teacher that may have seen the test examples."""
+        yield from self.run.data.notes
         if self.run.data.examples.task == "classification":
             yield from classes.notes(self.run.data.splits, evaluation.diagnostics.get("confusion", []))
         yield from teacher_data.notes(self.run, evaluation)

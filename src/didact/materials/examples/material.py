@@ -15,9 +15,9 @@ from didact.materials.examples.pretraining import SEED, pretraining_of
 from didact.materials.examples.refusals import refusals
 from didact.materials.examples.source import sample_of, source_of, train_of
 from didact.materials.examples.trials import trials
-from didact.parts import python
-from didact.parts.part import ForExamples, Part
-from didact.parts.saved import STUDENT
+from didact.parts import parse, python, saved
+from didact.parts.part import ForExamples, Part, brought_by
+from didact.parts.student import Student
 from didact.types import Examples
 
 
@@ -55,16 +55,25 @@ def _ingredients(run: Run[ExampleData]) -> Values:
 
 
 def _save(run: Run[ExampleData], path: Path) -> None:
-    """Write the delivered student as `student.safetensors`."""
-    student = run.method.delivered
-    same = student.state_dict().keys() == run.method.learner.state_dict().keys()
-    spec = run.config.student if same and not run.config.student.startswith("<") else None
-    export.export(student, path / STUDENT, to="safetensors", examples=run.data.examples, spec=spec)
+    """Write the delivered student as the directory `student`."""
+    saved.save(_deliver(run), path / saved.STUDENT)
+
+
+def _deliver(run: Run[ExampleData]) -> Student:
+    """The delivered net, with what it needs to predict rows as they come."""
+    learner, examples, config = run.method.delivered, run.data.examples, run.config
+    same = learner.state_dict().keys() == run.method.learner.state_dict().keys()
+    spec = config.student if same and not config.student.startswith("<") else None
+    like = export.blank_examples(export.describe(examples))
+    text = examples.modality == "text" and not config.student.startswith("<")
+    tokenizer = brought_by(parse(config.student, "student"), like.shape[0])[0] if text else None
+    return Student(learner=learner, like=like, spec=spec, tokenizer=tokenizer)
 
 
 def _reads(config: RunConfig) -> str:
-    """The spec that decides the tokenizer, if the student has its own."""
-    return config.student if config.student.startswith("hf:") else ""
+    """The spec that decides the tokenizer and the preprocessing, if the student has its own."""
+    walk = () if config.student.startswith("<") else parse(config.student, "student").walk()
+    return config.student if any(spec.kind in ("hf", "run") for spec in walk) else ""
 
 
 MATERIAL = Material[ExampleData](
@@ -84,6 +93,7 @@ MATERIAL = Material[ExampleData](
     evaluator=ExampleEvaluator,
     refusals=refusals,
     trials=trials,
+    deliver=_deliver,
     save=_save,
     baselines=baselines.applicable,
     baseline=baselines.evaluate,

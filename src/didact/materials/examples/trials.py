@@ -62,9 +62,7 @@ def _teacher(teacher: Part, run: Run[ExampleData]) -> Iterator[Check]:
 
 def _skill(teacher: Part, known: Examples, scores: torch.Tensor) -> Check:
     label = known.tensors["label"]
-    found = evaluation.metrics(
-        evaluation.Predictions(logits=scores.cpu().float(), labels=label, task=known.task, classes=known.classes)
-    )
+    found = evaluation.metrics(evaluation.predictions_of(scores.cpu().float(), known))
     if known.task == "regression":
         r2 = found.get("r2", float("nan"))
         return Check(

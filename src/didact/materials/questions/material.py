@@ -70,6 +70,7 @@ MATERIAL = Material[QuestionData](
     evaluator=QuestionEvaluator,
     refusals=refusals,
     trials=trials,
+    deliver=lambda run: run.method.delivered,
     save=_save,
     baselines=baselines.applicable,
     baseline=baselines.evaluate,

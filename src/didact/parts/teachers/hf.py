@@ -4,11 +4,11 @@ from dataclasses import replace
 
 from didact.parts.kinds import Spec
 from didact.parts.part import VIEW, ForExamples, ForQuestions, Part
-from didact.teachers import FrozenTeacher, LanguageTeacher, align
+from didact.teachers import FrozenTeacher, LanguageTeacher, align, translate
 
 FORM = "hf:NAME | hf:DIRECTORY"
 EXAMPLE = "hf:EleutherAI/pythia-14m"
-PATHS = ("*/config.json", "!*/metrics.jsonl", "!*/student.safetensors")
+PATHS = ("*/config.json", "!*/metrics.jsonl")
 NAMES = "download"
 
 
@@ -25,4 +25,5 @@ def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
     order = align(found.classes, purpose.examples.classes) if found.classes else None
     view = VIEW if found.tokenizer is not None else None
     teacher = FrozenTeacher(found.learner, order=order, view=view)
-    return Part(model=teacher, spec=spec.text, tokenizer=found.tokenizer)
+    scale = purpose.examples.scale
+    return Part(model=translate(teacher, scale), spec=spec.text, tokenizer=found.tokenizer)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from didact.parts.kinds import Spec
 from didact.parts.part import ForExamples, Part
-from didact.teachers import OnnxTeacher
+from didact.teachers import OnnxTeacher, RawRows, translate
 
 FORM = "onnx:FILE.onnx"
 EXAMPLE = "model.onnx"
@@ -14,4 +14,6 @@ PATHS = ("*.onnx",)
 def build(spec: Spec, purpose: ForExamples) -> Part:
     """The model, with its classes in the data's order."""
     examples = purpose.examples
-    return Part(model=OnnxTeacher(Path(spec.argument), classes=examples.classes, task=examples.task), spec=spec.text)
+    rows = RawRows(examples) if examples.modality == "table" else None
+    teacher = OnnxTeacher(Path(spec.argument), classes=examples.classes, task=examples.task, rows=rows)
+    return Part(model=translate(teacher, examples.scale), spec=spec.text)

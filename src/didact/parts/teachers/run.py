@@ -6,13 +6,15 @@ from didact.errors import TeacherError
 from didact.parts import saved
 from didact.parts.kinds import Spec
 from didact.parts.part import VIEW, ForExamples, ForQuestions, Part
+from didact.preprocessing import TablePreprocessing
 from didact.sources.text import ByteTokenizer
-from didact.teachers import FrozenTeacher, LanguageTeacher, align
+from didact.teachers import FrozenTeacher, LanguageTeacher, RawRows, TranslatedTeacher, align
+from didact.teachers.tables import check_columns
 from didact.types import Examples
 
 FORM = "run:DIRECTORY | run:FILE.safetensors"
 EXAMPLE = "runs/NAME"
-PATHS = ("*/student.safetensors", "*/metrics.jsonl", "*.safetensors")
+PATHS = ("*/student/student.json", "*/student.json", "*/metrics.jsonl", "*.safetensors")
 
 
 def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
@@ -20,28 +22,36 @@ def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
     if isinstance(purpose, ForQuestions):
         part = purpose.build(replace(spec, role="student"))
         return replace(part, model=LanguageTeacher(part.model))
-    found, like = saved.load(spec.argument, purpose.trust)
-    check_like(like, spec, purpose)
-    examples = purpose.examples
+    found, examples = saved.load(spec.argument, purpose.trust), purpose.examples
+    like = found.like
+    _check_like(like, spec, purpose)
     order = align(like.classes, examples.classes) if examples.task == "classification" else None
     text = examples.modality == "text"
     tokenizer = (found.tokenizer or ByteTokenizer(like.shape[0])) if text else None
-    teacher = FrozenTeacher(found.model, order=order, view=VIEW if text else None)
+    teacher = FrozenTeacher(found.learner, order=order, view=VIEW if text else None)
+    known, ours = like.preprocessing, examples.preprocessing
+    if isinstance(known, TablePreprocessing) and isinstance(ours, TablePreprocessing) and not known.encodes_as(ours):
+        rows = RawRows(examples)
+        teacher = TranslatedTeacher(teacher, scale=examples.scale, own=like.scale, rows=rows, preprocessing=known)
+    elif examples.scale != like.scale:
+        teacher = TranslatedTeacher(teacher, scale=examples.scale, own=like.scale)
     return Part(model=teacher, spec=spec.text, tokenizer=tokenizer, origin=found.origin)
 
 
-def check_like(like: Examples, spec: Spec, purpose: ForExamples) -> None:
+def _check_like(like: Examples, spec: Spec, purpose: ForExamples) -> None:
     """Raise `TeacherError` unless a run's student was trained on examples of the same kind."""
     examples = purpose.examples
-    for what, theirs, ours in (
-        ("task", like.task, examples.task),
-        ("kind of data", like.modality, examples.modality),
-        ("columns", [c.name for c in like.columns], [c.name for c in examples.columns]),
-        ("categories", [c.categories for c in like.columns], [c.categories for c in examples.columns]),
-        ("shape of an input", like.shape, examples.shape),
-    ):
-        if theirs != ours and not (what == "shape of an input" and examples.modality == "text"):
+    facts = [("task", like.task, examples.task), ("kind of data", like.modality, examples.modality)]
+    known, ours = like.preprocessing, examples.preprocessing
+    if isinstance(known, TablePreprocessing) and isinstance(ours, TablePreprocessing):
+        check_columns(
+            [column.name for column in known.columns if column.width], [column.name for column in ours.columns]
+        )
+    elif examples.modality != "text":
+        facts.append(("shape of an input", like.shape, examples.shape))
+    for what, theirs, own in facts:
+        if theirs != own:
             raise TeacherError(
-                f"{spec.subject}, whose {what} was {theirs!r}, but these data have "
-                f"{ours!r}; give a {spec.role} of data like these."
+                f"{spec.subject}, whose {what} was {theirs!r}, but these data have {own!r}; give a {spec.role} of data "
+                "like these."
             )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from didact.parts.kinds import Spec
 from didact.parts.part import ForExamples, Part
-from didact.teachers import EstimatorTeacher
+from didact.teachers import EstimatorTeacher, RawRows, translate
 
 FORM = "skops:FILE.skops"
 EXAMPLE = "forest.skops"
@@ -17,8 +17,8 @@ def build(spec: Spec, purpose: ForExamples) -> Part:
     teacher = EstimatorTeacher.load(
         Path(spec.argument),
         classes=examples.classes,
-        columns=examples.columns,
+        rows=RawRows(examples) if examples.modality == "table" else None,
         task=examples.task,
         trust=purpose.trust,
     )
-    return Part(model=teacher, spec=spec.text)
+    return Part(model=translate(teacher, examples.scale), spec=spec.text)

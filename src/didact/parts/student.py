@@ -1,0 +1,177 @@
+"""What a run on examples delivers: a net that is used on rows as they come."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from didact import evaluation
+from didact.errors import DataError
+from didact.evaluation import Predictions
+from didact.preprocessing.cells import Frame
+from didact.sources.extras import import_optional
+from didact.sources.inputs import Inputs, labels_of, read_inputs
+from didact.sources.text import ByteTokenizer
+from didact.types import IGNORE, Examples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What a student answers to N rows."""
+
+    ids: Sequence[object]
+    """What names each row: the cells of the id column, file names, a data frame's index, or numbers from 0."""
+    predictions: Predictions
+    """Class scores, or values in the user's unit; beside the labels, where these were there."""
+    id_name: str = "row"
+    """What the ids are called."""
+    unknown: Mapping[str, int] = field(default_factory=dict)
+    """By column, how many cells held a category that was never seen in training, or hardly ever; without zeros."""
+    missing: Mapping[str, int] = field(default_factory=dict)
+    """By column, how many cells were empty and were filled; without zeros."""
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Of each class, float64 [N, C], in the order of `predictions.classes`.
+
+        Raises:
+            DataError: The student answers with numbers.
+        """
+        if self.predictions.task == "regression":
+            raise DataError("The student answers with numbers, which have no probabilities; read `values`.")
+        return self.predictions.logits.double().softmax(1).numpy()
+
+    @property
+    def labels(self) -> list[str]:
+        """The likeliest class of each row; see `probabilities` for what is raised."""
+        classes = self.predictions.classes
+        return [classes[place] for place in self.probabilities.argmax(1).tolist()]
+
+    @property
+    def values(self) -> np.ndarray:
+        """The predicted values of a regression, float64 [N], in the user's unit.
+
+        Raises:
+            DataError: The student answers with classes.
+        """
+        if self.predictions.task == "classification":
+            raise DataError("The student answers with classes; read `labels` or `probabilities`.")
+        return self.predictions.logits[:, 0].double().numpy()
+
+    def to_frame(self) -> Frame:
+        """A pandas data frame: the id, `prediction`, and of each class `probability of CLASS`."""
+        pandas = import_optional("pandas", "data", "A data frame of answers")
+        if self.predictions.task == "regression":
+            return pandas.DataFrame({self.id_name: self.ids, "prediction": self.values})
+        named = zip(self.predictions.classes, self.probabilities.T, strict=True)
+        found = {f"probability of {name}": column for name, column in named}
+        return pandas.DataFrame({self.id_name: self.ids, "prediction": self.labels, **found})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Student:
+    """A net with the preprocessing that was fitted to its training rows, and the names of what it answers."""
+
+    learner: nn.Module
+    """The net, from a batch to an `Output`."""
+    like: Examples
+    """Examples of the kind that it was taught on, for their preprocessing, classes and scale."""
+    spec: str | None = None
+    """By which the net can be built again; None for a module of one's own."""
+    tokenizer: Any = None
+    """By which it reads text, where it brings its own."""
+    origin: tuple[Path, ...] = ()
+    """The runs that it came from."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of its outputs; empty for a regression."""
+        return self.like.classes
+
+    def predict(self, rows: object) -> Answers:
+        """Answer rows as they come.
+
+        Args:
+            rows: a path of a table, an `.npz` file, an image or a folder of images; a data frame or a mapping of
+                columns; an array or tensor; a list of texts, of images, or of paths of images. Columns that the student
+                does not know are left out.
+
+        Returns:
+            An answer for each row, in their order.
+
+        Raises:
+            DataError: There are none, or they are something else than the student was taught on.
+        """
+        return join_answers(self.predict_parts(rows))
+
+    def predict_parts(self, rows: object, *, labelled: bool = False) -> Iterator[Answers]:
+        """Answer rows a part at a time, so that only a part is in memory.
+
+        Args:
+            rows: see `predict`.
+            labelled: whether the rows have answers, which are read too.
+
+        Raises:
+            DataError: See `predict`; or an answer is one that the student cannot give.
+        """
+        tokenizer = self.tokenizer or ByteTokenizer(max(self.like.shape[0], 3))
+        for part in read_inputs(rows, self.like, tokenizer):
+            yield Answers(
+                ids=part.ids,
+                id_name=self.like.id_column or "row",
+                predictions=evaluation.predict(self.learner, self._examples(part, labelled)),
+                unknown=part.encoded.unknown,
+                missing=part.encoded.missing,
+            )
+
+    def evaluate(self, rows: object) -> dict[str, float]:
+        """The metrics of `didact.evaluation.metrics` on rows with answers; see `predict_parts` for the arguments."""
+        return evaluation.metrics(join_answers(self.predict_parts(rows, labelled=True)).predictions)
+
+    def _examples(self, part: Inputs, labelled: bool) -> Examples:
+        size = len(part.ids)
+        if labelled and part.answers is None:
+            raise DataError(f"The rows have no {self.like.target!r} to compare the student's answers with.")
+        if labelled:
+            label = labels_of(part.answers, self.like)
+        else:
+            label = torch.full((size,), torch.nan if self.like.task == "regression" else IGNORE)
+        return Examples(
+            tensors={**part.encoded.tensors, "label": label, "id": torch.arange(size)},
+            task=self.like.task,
+            modality=self.like.modality,
+            classes=self.like.classes,
+            scale=self.like.scale,
+            vocabulary=self.like.vocabulary,
+        )
+
+
+def join_answers(parts: Iterable[Answers]) -> Answers:
+    """The answers of several parts as one; at least one part."""
+    found = list(parts)
+    first = found[0]
+    return Answers(
+        ids=[one for part in found for one in part.ids],
+        id_name=first.id_name,
+        predictions=Predictions(
+            logits=torch.cat([part.predictions.logits for part in found]),
+            labels=torch.cat([part.predictions.labels for part in found]),
+            task=first.predictions.task,
+            classes=first.predictions.classes,
+        ),
+        unknown=add_counts(part.unknown for part in found),
+        missing=add_counts(part.missing for part in found),
+    )
+
+
+def add_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """The sums of counts by name."""
+    total = Counter[str]()
+    for one in counts:
+        total.update(one)
+    return dict(total)
