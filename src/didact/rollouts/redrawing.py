@@ -10,10 +10,10 @@ from didact import hashing
 from didact.losses.policy.groups import dead_groups
 from didact.rollouts.layout import Rollouts, concat
 from didact.rollouts.writer import Writer
-from didact.types import Question, Questions
+from didact.types import Question
 
 
-def write_live(writer: Writer, questions: Sequence[Question], pool: Questions, *, tries: int) -> Rollouts:
+def write_live(writer: Writer, questions: Sequence[Question], pool: Sequence[Question], *, tries: int) -> Rollouts:
     """Sample completions, and replace prompts whose rewards are all equal by others (Yu et al. 2025, dynamic sampling).
 
     Args:
@@ -45,7 +45,7 @@ def _dead(rollouts: Rollouts) -> Tensor:
     return batch["group"][dead_groups(batch["reward"], batch["group"], batch["trust"]) > 0]
 
 
-def _spare(writer: Writer, questions: Sequence[Question], pool: Questions) -> Iterator[Question]:
+def _spare(writer: Writer, questions: Sequence[Question], pool: Sequence[Question]) -> Iterator[Question]:
     """The prompts of the pool that are not asked in this round, in its order."""
     asked = {question.id for question in questions}
     ids = torch.tensor([question.id for question in pool], dtype=torch.int64)

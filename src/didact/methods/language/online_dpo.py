@@ -73,10 +73,10 @@ class OnlineDPO(Method):
     def loss(self, batch: Batch) -> Terms:
         """The term `preference`; `right` is the share of correctly ordered pairs, `gap` the difference in reward."""
         other, pair = batch.view("rejected"), batch["pair"]
-        mine = [sequence_log_probs(self.learner(side), side) for side in (batch, other)]
+        chosen, rejected = (sequence_log_probs(self.learner(side), side) for side in (batch, other))
         compare = dpo_loss if self.config.objective == "dpo" else ipo_loss
-        losses = compare(*mine, batch["reference"], other["reference"], beta=self.config.beta)
-        right = (mine[0] - batch["reference"] > mine[1] - other["reference"]).float()
+        losses = compare(chosen, rejected, batch["reference"], other["reference"], beta=self.config.beta)
+        right = (chosen - batch["reference"] > rejected - other["reference"]).float()
         return Terms(
             preference=Term((losses * pair).sum(), pair.sum(), rows=losses.masked_fill(pair == 0, float("nan"))),
             right=metric_term(right, pair),
