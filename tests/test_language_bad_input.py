@@ -218,10 +218,13 @@ def doctor(method="grpo", objects=None, **settings):
     return diagnose(config, found)
 
 
-@pytest.mark.parametrize(("name", "words"), [("all_right", "accepts everything"), ("none_right", "accepts nothing")])
-def test_a_verifier_that_accepts_everything_or_nothing(rewards, name, words):
+@pytest.mark.parametrize(
+    ("name", "level", "words"),
+    [("all_right", "fail", "accepts everything"), ("none_right", "warn", "accepts nothing")],
+)
+def test_a_verifier_that_accepts_everything_or_nothing(rewards, name, level, words):
     found = [check for check in doctor(verifier=f"{rewards}:{name}") if check.name == "verifier"]
-    assert [check.level for check in found][:1] == ["warn"]
+    assert [check.level for check in found][:1] == [level]
     assert any(words in check.detail for check in found)
 
 
