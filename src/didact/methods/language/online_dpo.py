@@ -95,7 +95,7 @@ CLAIM = Claim(
     "own completions than after DPO on pairs that were made beforehand.",
     arms={
         "online_dpo": "online_dpo",
-        "dpo": {"method": "dpo", "batch_size": 32},
+        "dpo": {"method": "dpo", "batch_size": 32, "lr": 0.00003},
         "grpo": "grpo",
     },
     method="online_dpo",
@@ -113,7 +113,7 @@ CLAIM = Claim(
     world="addition:pairs",
     seeds=(200, 201, 202, 203, 204),
     tuned_on=(0,),
-    tuned="The learning rate of online_dpo and dpo (0.00003, 0.0001, 0.0003); grpo has that of its own claim.",
+    tuned="The learning rate of online_dpo (0.00003, 0.0001, 0.0003) and of dpo (0.00001, 0.00003).",
     shows="Pairs of the policy's own completions, of which one is right, against right and miscarried sums.",
     omits="Rewards of a language model, and preferences of people.",
 )
