@@ -20,7 +20,7 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_choice, check_range
-from didact.losses.policy.groups import dead_groups, extremes_of_groups
+from didact.losses.policy.groups import dead_groups, extremes_of_groups, group_mean
 from didact.losses.policy.outputs import sequence_log_probs
 from didact.losses.policy.preferences import dpo_loss, ipo_loss
 from didact.losses.tokens.rows import metric_term
@@ -64,7 +64,9 @@ class OnlineDPO(Method):
         reward, trust = batch["reward"], batch["trust"]
         best, worst = extremes_of_groups(reward, batch["group"], trust)
         chosen, rejected = batch.select(best), batch.select(worst)
+        known = (trust > 0).float()
         told = {
+            "reward": group_mean(reward, batch["group"], known)[best],
             "pair": 1.0 - dead_groups(reward, batch["group"], trust)[best],
             "reference": score_completions(self.reference.learner, chosen),
             "rejected.reference": score_completions(self.reference.learner, rejected),
@@ -74,7 +76,7 @@ class OnlineDPO(Method):
         return Batch({**chosen, **{f"rejected.{name}": rejected[name] for name in inputs}, **told})
 
     def loss(self, batch: Batch) -> Terms:
-        """The term `preference`; `right` is the share of correctly ordered pairs, `gap` the difference in reward."""
+        """The term `preference`; the others are metrics: the share of correctly ordered pairs, and rewards."""
         other, pair = batch.view("rejected"), batch["pair"]
         chosen, rejected = (sequence_log_probs(self.learner(side), side) for side in (batch, other))
         compare = dpo_loss if self.config.objective == "dpo" else ipo_loss
