@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from didact.errors import ConfigError, DataError
-from didact.evaluation import ArmResult, Comparison, compare, estimate
+from didact.errors import ConfigError, DataError, RunError
+from didact.evaluation import ArmResult, Comparison, compare, estimate, sections
 from didact.types import Cost
 
 
@@ -217,8 +217,11 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence():
         compare(run, [1], reference="alon", metric="accuracy")
     with pytest.raises(ConfigError, match="'r2', but the arm 'alone' reports accuracy"):
         compare(run, [1], reference="alone", metric="r2")
-    with pytest.raises(DataError, match="'alone' with seed 4 is nan"):
+    with pytest.raises(RunError, match=r"nothing to compare\. alone: Its accuracy is nan"):
         compare({"alone": lambda seed: result(math.nan)}, [4], reference="alone", metric="accuracy")
+    with pytest.raises(DataError, match="'alone' with seed 4 cannot be compared"):
+        broken = {"alone": (result(math.inf),)}
+        Comparison(metric="accuracy", higher_is_better=True, reference="alone", seeds=(4,), results=broken)
     with pytest.raises(DataError, match="1 results for 2 seeds"):
         Comparison(
             metric="accuracy",
@@ -227,3 +230,25 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence():
             seeds=(0, 1),
             results={"alone": (result(0.5),)},
         )
+
+
+def test_an_arm_that_breaks_down_is_a_row_and_the_others_are_compared():
+    values = {"alone": [0.5, 0.6, 0.7], "taught": [0.6, math.nan, 0.8], "other": [0.6, 0.7, 0.8]}
+    comparison = made(values)
+    without = made({arm: values[arm] for arm in ("alone", "other")})
+    assert comparison.arms == ("alone", "other")
+    assert comparison.difference("other") == without.difference("other")
+    assert comparison.table()[:2] == without.table()
+    assert comparison.table()[2] == {**dict.fromkeys(without.table()[0], ""), "arm": "taught", "verdict": "failed"}
+    failure = "taught failed with seed 1: Its accuracy is nan, which can't be averaged."
+    assert comparison.sentence() == f"{without.sentence()} {failure}"
+    again = Comparison.from_json(comparison.to_json())
+    assert again.failures == {"taught": failure}
+    assert [one.metrics["accuracy"] for one in again.results["taught"]][::2] == [0.6, 0.8]
+    assert [row["finding"] for row in sections.arms_table(again)][2] == "failed"
+
+
+def test_the_first_arm_that_did_not_fail_takes_the_place_of_the_reference():
+    comparison = made({"alone": [math.inf, 0.6], "taught": [0.6, 0.8], "other": [0.6, 0.7]})
+    assert comparison.reference == "taught"
+    assert comparison.difference("other").mean == pytest.approx(-0.05)

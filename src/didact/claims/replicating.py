@@ -298,6 +298,8 @@ def _teach(key: str, world: str, seed: int, on_result: OnResult | None = None) -
         # Its message alone: not every error can be sent from one process to another.
         where = "" if world == claim.world else f"The claim cannot be run on the world {world!r}. "
         return RunError(f"{where}{error}")
+    for failure in compared.comparison.failures.values():
+        return RunError(failure)
     return {
         "arms": {arm: _encode(results[0]) for arm, results in compared.comparison.results.items()},
         "teachers": compared.teachers,

@@ -80,8 +80,10 @@ def _refuse_several(words: list[str]) -> None:
 
 
 def _dispatch(words: list[str]) -> int:
+    from didact import terminal
     from didact.cli import top
 
+    terminal.prepare(sys.stdout, sys.stderr)
     # Custom code, `package.module` and `package.module:factory`, is imported from the working directory.
     if "" not in sys.path and os.getcwd() not in sys.path:  # noqa: PTH109 - pathlib's import would cost more than the call
         sys.path.append(os.getcwd())  # noqa: PTH109
@@ -113,7 +115,8 @@ def _asked_by_file(words: list[str]) -> contextlib.AbstractContextManager[None]:
 
 
 def _complain(sentence: str) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    Console(stderr=True, soft_wrap=True).print(Text(sentence, style="bold red"))
+    from didact import terminal
+
+    terminal.console(stderr=True).print(Text(sentence, style="bold red"), soft_wrap=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from didact import terminal
 from didact.documents import Document, Values
 from didact.errors import DataError
 from didact.types import Question
@@ -42,7 +43,7 @@ def chat(model: str, *, temperature: float, max_new_tokens: int, seed: int = 0) 
     sampler = Sampler(learner, Sampling(temperature=temperature, max_new_tokens=max_new_tokens), seed=seed)
     interactive = sys.stdin.isatty()
     if interactive:
-        sys.stdout.write(f"Chat with {model}. /quit ends, /new starts a new conversation.\n")
+        terminal.write(f"Chat with {model}. /quit ends, /new starts a new conversation.")
     template = _template_arguments(Path(model))
     messages: list[Document] = []
     for turn, line in enumerate(_lines(interactive)):
@@ -56,8 +57,7 @@ def chat(model: str, *, temperature: float, max_new_tokens: int, seed: int = 0) 
             question = dataclasses.replace(question, messages=tuple(messages))
         answer = _answer(sampler, learner, question, turn)
         messages = [*messages, {"role": "assistant", "content": answer}] if messages else []
-        sys.stdout.write(answer + "\n")
-        sys.stdout.flush()
+        terminal.write(answer)
 
 
 def _answer(sampler: "Sampler", learner: "CausalLearner", question: Question, turn: int) -> str:

@@ -12,37 +12,8 @@ from didact.documents import Values
 if TYPE_CHECKING:
     from didact.claims.replicating import Replication
     from didact.errors import DidactError
-    from didact.evaluation import ArmResult
 
 _STYLES = {"replicated": "bold green", "not replicated": "bold yellow", "opposite": "bold red"}
-
-
-class Progress:
-    """A status line with the progress of a replication over arms and seeds, if the output is a terminal.
-
-    Args:
-        total: the number of results.
-    """
-
-    def __init__(self, total: int) -> None:
-        self.total, self.count = total, 0
-        self._status = Console(stderr=True).status("checking every claim")
-
-    def __enter__(self) -> "Progress":
-        self._status.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._status.stop()
-
-    def __call__(self, method: str, arm: str, seed: int, result: "ArmResult") -> None:
-        """Count and show a result."""
-        from didact.evaluation import wording
-
-        self.count += 1
-        name = next(iter(result.metrics))
-        figure = f"{wording.figure(name, result.metrics[name])}{wording.unit_of(name)} {wording.name_of(name)}"
-        self._status.update(f"{method}, seed {seed}: {arm} {figure} ({self.count} of {self.total} results)")
 
 
 def print_outcome(found: "Replication | tuple[str, DidactError]") -> int:

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import re
 import shutil
 import sys
@@ -12,11 +13,13 @@ from typing import TYPE_CHECKING
 from didact import catalogue, trusting
 from didact.cli import flags
 from didact.cli.parser import LISTED
-from didact.documents import Document, read_object
+from didact.documents import Document
 from didact.errors import ConfigError, check_choice, check_range
 from didact.parts.listing import LISTINGS
 
 if TYPE_CHECKING:
+    from didact.evaluation import ArmResult
+    from didact.experiment.comparing import ComparisonRun
     from didact.experiment.running import RunResult
 
 SEEDS = 10_000
@@ -99,8 +102,11 @@ def _run(namespace: argparse.Namespace, **fixed: object) -> int:
     catalogue.find(config.method)
     from didact.experiment import records, running
 
-    directory = namespace.out or records.new_directory(config.method, config.data.source)
-    return _finish(running.run(config, directory=directory))
+    if namespace.out or os.environ.get("RANK", "0") != "0":
+        # The first process names the directory for all.
+        return _finish(running.run(config, directory=namespace.out or records.RUNS))
+    with records.new_directory(config.method, config.data.source) as directory:
+        return _finish(running.run(config, directory=directory))
 
 
 def _distill(namespace: argparse.Namespace) -> int:
@@ -111,10 +117,20 @@ def _distill(namespace: argparse.Namespace) -> int:
 
 
 def _resume(namespace: argparse.Namespace) -> int:
-    from didact.experiment import running
+    from didact.experiment import comparing, records, running
 
-    progress = getattr(namespace, "progress", True)
-    return _finish(running.resume(namespace.run, trust=flags.trusted_names(namespace), progress=progress))
+    progress, trust = getattr(namespace, "progress", True), flags.trusted_names(namespace)
+    directory = Path(namespace.run)
+    if not records.is_comparison(directory):
+        return _finish(running.resume(directory, trust=trust, progress=progress))
+    return _show_comparison(
+        directory, lambda tell: comparing.resume(directory, trust=trust, progress=_piped(progress), on_result=tell)
+    )
+
+
+def _piped(progress: bool) -> bool:
+    """Whether the runs of a comparison tell their progress themselves: not in a terminal, which has a status line."""
+    return progress and not sys.stderr.isatty()
 
 
 def _finish(result: "RunResult") -> int:
@@ -126,27 +142,51 @@ def _finish(result: "RunResult") -> int:
 
 def _compare(namespace: argparse.Namespace) -> int:
     values = settings(namespace)
-    from didact.cli import show
     from didact.experiment import comparing, records
 
     values.pop("method", None)
+    values["progress"] = _piped(values.get("progress", True))
     seeds = parse_seeds(namespace.seeds)
-    reference = namespace.reference
-    with show.Counter(len(seeds)) as counter:
-        compared = comparing.compare(
-            namespace.arms,
-            seeds=seeds,
-            reference=reference,
-            metric=namespace.metric,
-            baselines=namespace.baselines,
-            on_result=counter,
-            **{"progress": False, **values},
+    outputs = {name: getattr(namespace, name) for name in ("json", "report")}
+    checked = {name: records.check_output(name, path) if path else None for name, path in outputs.items()}
+
+    def compare(directory: Path) -> int:
+        return _show_comparison(
+            directory,
+            lambda tell: comparing.compare(
+                namespace.arms,
+                seeds=seeds,
+                reference=namespace.reference,
+                metric=namespace.metric,
+                baselines=namespace.baselines,
+                on_result=tell,
+                directory=directory,
+                **values,
+            ),
+            **checked,
         )
-    place = records.new_directory("compare", str(values.get("data", "digits")))
-    report = compared.write(place, Path(namespace.report) if namespace.report else None)
-    if namespace.json:
-        Path(namespace.json).write_text(compared.comparison.to_json() + "\n", encoding="utf-8")
-    show.comparison(compared, report, place)
+
+    if namespace.out:
+        return compare(Path(namespace.out))
+    with records.new_directory("compare", str(values.get("data", "digits"))) as directory:
+        return compare(directory)
+
+
+def _show_comparison(
+    directory: Path,
+    compare: "Callable[[Callable[[str, int, ArmResult], None]], ComparisonRun]",
+    json: Path | None = None,
+    report: Path | None = None,
+) -> int:
+    """Run a comparison with a line on its progress, write what it found, and print it."""
+    from didact.cli import show
+
+    with show.Counter("checking every arm") as counter:
+        compared = compare(lambda arm, seed, result: counter.tell(f"seed {seed}: {arm}", result))
+    written = compared.write(directory, report)
+    if json:
+        compared.write_result(json)
+    show.comparison(compared, written, directory)
     return 130 if compared.interrupted else 0
 
 
@@ -180,12 +220,17 @@ def _replicate(namespace: argparse.Namespace) -> int:
         sys.stdout.write("Nothing is stale.\n")
         return 0
     from didact.claims import replicating
-    from didact.cli import claims
+    from didact.cli import claims, show
 
     planned = replicating.plan(names, seeds=seeds, world=namespace.world, store=store)
     failures = 0
-    with claims.Progress(sum(len(job.left) * len(job.claim.arms) for job in planned)) as progress:
-        for found in replicating.run(planned, jobs=namespace.jobs, on_result=progress):
+    total = sum(len(job.left) * len(job.claim.arms) for job in planned)
+    with show.Counter("checking every claim", total) as counter:
+
+        def tell(method: str, arm: str, seed: int, result: "ArmResult") -> None:
+            counter.tell(f"{method}, seed {seed}: {arm}", result)
+
+        for found in replicating.run(planned, jobs=namespace.jobs, on_result=tell):
             failures += claims.print_outcome(found)
     return 2 if failures else 0
 
@@ -206,22 +251,15 @@ def _doctor(namespace: argparse.Namespace) -> int:
 
 def _report(namespace: argparse.Namespace) -> int:
     from didact.cli import show
-    from didact.experiment import comparing, running
+    from didact.experiment import comparing, records, running
 
     path, out = Path(namespace.run), Path(namespace.out) if namespace.out else None
-    if _is_comparison(path):
+    if records.is_comparison(path):
         written = comparing.read(path).write_report(out or path / "report.html")
     else:
         written = running.write_report(path, out)
     show.line("report", str(written))
     return 0
-
-
-def _is_comparison(path: Path) -> bool:
-    try:
-        return str(read_object(path / "result.json").get("format")).startswith("didact comp")
-    except (OSError, ValueError):
-        return False
 
 
 def _chat(namespace: argparse.Namespace) -> int:

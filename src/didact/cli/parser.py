@@ -91,6 +91,7 @@ def _compare(parser: Parser, _words: list[str]) -> None:
     group.add_argument(
         "--baselines", metavar="NAMES", default="auto", help="cheap baselines: auto, none or names (auto)"
     )
+    group.add_argument("--out", metavar="DIR", help="the comparison's directory (a new one under runs/)")
     group.add_argument("--json", metavar="FILE", help="also write the results to this file")
     group.add_argument("--report", metavar="FILE", help="write the report to this file")
     parser.add_argument("--config", metavar="FILE", help="TOML or JSON with any of these options; flags override it")
@@ -118,7 +119,7 @@ def _report(parser: Parser, _words: list[str]) -> None:
 
 
 def _resume(parser: Parser, _words: list[str]) -> None:
-    parser.add_argument("run", metavar="RUN", help="the directory of a run")
+    parser.add_argument("run", metavar="RUN", help="the directory of a run or of a comparison")
     flags.add_run_flag(parser, "progress")
     flags.add_run_flag(parser, "trust")
 

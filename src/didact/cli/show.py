@@ -3,6 +3,7 @@
 import json
 import sys
 import textwrap
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from didact import terminal
 from didact.catalogue import MethodInfo
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from didact.types import Cost
 
 _COSTS = ("labels", "teacher_calls", "student_tokens", "sampled_tokens", "steps", "seconds", "peak_memory")
+LINE_SECONDS = 10.0
+"""The least time between two lines about progress where the output is not a terminal."""
 _MARGIN = 9
 """Columns for the names of lines."""
 RECALLS = 10
@@ -32,7 +36,7 @@ _MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "bold
 
 def console() -> Console:
     """A console for the current standard output."""
-    return Console(highlight=False)
+    return terminal.console()
 
 
 def write_json(document: object) -> None:
@@ -181,6 +185,7 @@ def comparison(compared: "ComparisonRun", report: Path, place: Path) -> None:
         out.print(Text(note, style="yellow"))
     if compared.interrupted:
         out.print(Text(f"Interrupted: these are the {len(found.seeds)} seeds that every arm finished.", style="yellow"))
+        line("resume", f"didact resume {place}")
     line("results", str(place / "result.json"))
     line("report", str(report))
 
@@ -226,31 +231,42 @@ def checks(found: Sequence["Check"]) -> None:
 
 
 class Counter:
-    """A status line with the progress of a comparison, if the output is a terminal.
+    """The progress of a comparison or replication: a status line in a terminal, or else a plain line now and then.
 
     Args:
-        seeds: the number of seeds.
+        checking: what is done before the first result.
+        total: the number of results, if it is known.
     """
 
-    def __init__(self, seeds: int) -> None:
-        self.seeds, self.count = seeds, 0
-        self._status = Console(stderr=True).status("checking every arm")
+    def __init__(self, checking: str, total: int | None = None) -> None:
+        self._of = "" if total is None else f" of {total}"
+        self._out, self._count, self._next = terminal.console(stderr=True), 0, 0.0
+        self._status = self._out.status(checking)
 
     def __enter__(self) -> "Counter":
-        self._status.start()
+        if self._out.is_terminal:
+            self._status.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._status.stop()
 
-    def __call__(self, arm: str, seed: int, result: "ArmResult") -> None:
-        """Count and show a result."""
+    def tell(self, what: str, result: "ArmResult") -> None:
+        """Count a result, and show it with its first metric."""
         from didact.evaluation import wording
 
-        self.count += 1
-        name = next(iter(result.metrics))
-        figure = f"{wording.figure(name, result.metrics[name])}{wording.unit_of(name)} {wording.name_of(name)}"
-        self._status.update(f"seed {seed}: {arm} {figure} ({self.count} results)")
+        self._count += 1
+        words = "failed"
+        if not result.failed:
+            name = next(iter(result.metrics))
+            words = f"{wording.figure(name, result.metrics[name])}{wording.unit_of(name)} {wording.name_of(name)}"
+        line = Text(f"{what} {words} ({self._count}{self._of} results)")
+        now = time.monotonic()
+        if self._out.is_terminal:
+            self._status.update(line)
+        elif now >= self._next:
+            self._next = now + LINE_SECONDS
+            self._out.print(line, soft_wrap=True)
 
 
 def _table(*columns: str, right: bool = False) -> Table:

@@ -15,7 +15,7 @@ COMMANDS = {
     "replicate": "replicate the claims of methods, and give their verdicts",
     "doctor": "check a set-up before any compute is spent",
     "report": "write the report of a run or a comparison again",
-    "resume": "continue a run that was stopped",
+    "resume": "continue a run or a comparison that was stopped",
     "chat": "chat with the language model that a run delivered",
     "predict": "predict new rows with the student of a run",
     "evaluate": "evaluate the student of a run on labelled rows",

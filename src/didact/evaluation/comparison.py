@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from didact.documents import Document, Values, parse_json
-from didact.errors import ConfigError, DataError, check_choice
+from didact.errors import ConfigError, DataError, RunError, check_choice
 from didact.evaluation import phrases, wording
 from didact.evaluation.intervals import Estimate, estimate
 from didact.types import Cost
@@ -25,6 +25,24 @@ class ArmResult:
     cost: Cost
     diagnostics: Values = field(default_factory=dict)
     """Data for the report's charts, ready for JSON, from `evaluation.diagnostics`; may be empty."""
+    failed: str = ""
+    """Why the arm has no usable result, as a sentence; empty if it has one."""
+
+    def as_dict(self) -> Document:
+        """The result for JSON, which has no NaN and no infinity: they become Python's strings."""
+        metrics = {name: value if math.isfinite(value) else str(value) for name, value in self.metrics.items()}
+        found = {"metrics": metrics, "cost": self.cost.as_dict(), "diagnostics": dict(self.diagnostics)}
+        return {**found, "failed": self.failed} if self.failed else found
+
+    @classmethod
+    def of(cls, found: Values) -> "ArmResult":
+        """Rebuild a result from `as_dict`.
+
+        Raises:
+            ValueError: A figure is none.
+        """
+        metrics = {name: float(value) if isinstance(value, str) else value for name, value in found["metrics"].items()}
+        return cls(metrics, Cost.of(found["cost"]), found["diagnostics"], str(found.get("failed", "")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,32 +54,45 @@ class Comparison:
     reference: str
     seeds: tuple[int, ...]
     results: Mapping[str, tuple[ArmResult, ...]]
-    """The results by arm; one for each seed, in the order of `seeds`."""
+    """The results by arm; one for each seed, in the order of `seeds`. An arm with a failed one is not compared."""
 
     def __post_init__(self) -> None:
         """Refuse results that cannot be compared.
 
         Raises:
-            ConfigError: the reference is unknown, there are no seeds, one is repeated, or the metric is missing.
+            ConfigError: the reference is unknown or failed, there are no seeds, one is repeated, or the metric is
+                missing.
             DataError: an arm lacks a finite value of the metric for a seed.
         """
         _check_seeds(self.seeds)
-        check_choice("reference", self.reference, self.results)
+        check_choice("reference", self.reference, self.arms)
         for arm, results in self.results.items():
             if len(results) != len(self.seeds):
                 raise DataError(f"The arm {arm!r} has {len(results)} results for {len(self.seeds)} seeds.")
             for seed, result in zip(self.seeds, results, strict=True):
-                _check_metric(arm, seed, result, self.metric)
+                if not result.failed and (broken := _broken(arm, result, self.metric)):
+                    raise DataError(f"The arm {arm!r} with seed {seed} cannot be compared. {broken}")
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """The names of the arms, in the given order."""
-        return tuple(self.results)
+        """The names of the arms that are compared, in the given order: those that did not fail."""
+        return tuple(arm for arm, found in self.results.items() if not any(result.failed for result in found))
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """By arm that failed, the seeds and the reason of the first one, as a sentence."""
+        return {arm: self._failure(arm) for arm in self.results if arm not in self.arms}
+
+    def _failure(self, arm: str) -> str:
+        found = {seed: one.failed for seed, one in zip(self.seeds, self.results[arm], strict=True) if one.failed}
+        seeds = f"seed{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}"
+        return f"{arm} failed with {seeds}: {next(iter(found.values())).rstrip('.')}."
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """Every metric that some arm has, finite, for all seeds; the compared one first."""
-        names = dict.fromkeys([self.metric, *(name for rs in self.results.values() for r in rs for name in r.metrics)])
+        results = [result for arm in self.arms for result in self.results[arm]]
+        names = dict.fromkeys([self.metric, *(name for result in results for name in result.metrics)])
         return tuple(name for name in names if any(self._has(arm, name) for arm in self.arms))
 
     def _has(self, arm: str, metric: str) -> bool:
@@ -111,9 +142,12 @@ class Comparison:
         return [axis for axis in costs[0] if any(cost[axis] for cost in costs)]
 
     def table(self) -> list[dict[str, str]]:
-        """The comparison as a table: one row per arm, with the headings as keys, in the same order in each row."""
+        """The comparison as a table: one row per arm, with the headings as keys, in the same order in each row.
+
+        The arms that failed come last, without figures.
+        """
         axes = self.used_axes()
-        return [
+        rows = [
             {
                 "arm": arm,
                 phrases.heading(self.metric): phrases.mean_text(self.metric, self.summary(arm)),
@@ -123,13 +157,14 @@ class Comparison:
             }
             for arm in self.arms
         ]
+        return [*rows, *({**dict.fromkeys(rows[0], ""), "arm": arm, "verdict": "failed"} for arm in self.failures)]
 
     def _difference_text(self, arm: str) -> str:
         return "" if arm == self.reference else phrases.difference_text(self.metric, self.difference(arm))
 
     def sentence(self) -> str:
-        """The verdict in a sentence or two."""
-        return phrases.sentence(self)
+        """The verdict in a sentence or two, and one for each arm that failed."""
+        return " ".join([phrases.sentence(self), *self.failures.values()])
 
     def to_json(self) -> str:
         """Convert to JSON; `from_json` returns an equal comparison.
@@ -137,7 +172,7 @@ class Comparison:
         `summary` has the means, intervals and findings, for other programs; they are derived, so that `from_json` does
         not read them.
         """
-        results = {arm: [_encode(result) for result in found] for arm, found in self.results.items()}
+        results = {arm: [result.as_dict() for result in found] for arm, found in self.results.items()}
         document = {
             "format": "didact comparison 1",
             "metric": self.metric,
@@ -175,7 +210,7 @@ class Comparison:
                 higher_is_better=document["higher_is_better"],
                 reference=document["reference"],
                 seeds=tuple(document["seeds"]),
-                results={arm: tuple(_decode(result) for result in found) for arm, found in document["results"].items()},
+                results={arm: tuple(map(ArmResult.of, found)) for arm, found in document["results"].items()},
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"The text is not a comparison as `to_json` writes it: {error!r}.") from None
@@ -193,7 +228,9 @@ def compare(
     """Run every arm with every seed, and compare them by paired differences.
 
     Seeds are the outer loop, so that results before an interruption are paired. Each comparison with the reference has
-    its own 95% interval; there is no correction for multiple comparisons.
+    its own 95% interval; there is no correction for multiple comparisons. An arm that fails with a seed, or whose
+    metric is not finite, is a row without figures, and the others go on; if that is the reference, the first arm that
+    did not fail takes its place.
 
     Args:
         arms: by name, functions that run an arm with a seed; each arm has its own budget.
@@ -205,7 +242,7 @@ def compare(
 
     Raises:
         ConfigError: the reference is unknown, there are no seeds, one is repeated, or an arm lacks the metric.
-        DataError: the metric of an arm is not finite.
+        RunError: every arm failed.
     """
     _check_seeds(seeds)
     check_choice("reference", reference, arms)
@@ -213,14 +250,19 @@ def compare(
     for seed in seeds:
         for arm, run in arms.items():
             result = run(seed)
-            _check_metric(arm, seed, result, metric)
+            if not result.failed and (broken := _broken(arm, result, metric)):
+                result = dataclasses.replace(result, failed=broken)
             results[arm].append(result)
             if on_result is not None:
                 on_result(arm, seed, result)
+    finished = [arm for arm, found in results.items() if not any(result.failed for result in found)]
+    if not finished:
+        reasons = [f"{arm}: {next(one.failed for one in found if one.failed)}" for arm, found in results.items()]
+        raise RunError(f"Every arm failed, so that there is nothing to compare. {' '.join(reasons)}")
     return Comparison(
         metric=metric,
         higher_is_better=wording.higher_is_better(metric) if higher_is_better is None else higher_is_better,
-        reference=reference,
+        reference=reference if reference in finished else finished[0],
         seeds=tuple(seeds),
         results={arm: tuple(found) for arm, found in results.items()},
     )
@@ -233,23 +275,15 @@ def _check_seeds(seeds: Sequence[int]) -> None:
         raise ConfigError(f"seeds is {list(seeds)}, with one of them twice; the same run twice is no evidence.")
 
 
-def _check_metric(arm: str, seed: int, result: ArmResult, metric: str) -> None:
+def _broken(arm: str, result: ArmResult, metric: str) -> str:
+    """Why a result cannot be averaged; empty if it can.
+
+    Raises:
+        ConfigError: It lacks the metric.
+    """
     if metric not in result.metrics:
         known = ", ".join(sorted(result.metrics)) or "nothing"
         raise ConfigError(f"metric is {metric!r}, but the arm {arm!r} reports {known}; choose one that every arm has.")
-    if not math.isfinite(result.metrics[metric]):
-        raise DataError(
-            f"The {metric} of the arm {arm!r} with seed {seed} is {result.metrics[metric]}; an arm that breaks down "
-            "can't be averaged: mend it or leave it out."
-        )
-
-
-def _encode(result: ArmResult) -> Document:
-    """Encode for JSON, which has no NaN and no infinity: they become Python's strings."""
-    metrics = {name: value if math.isfinite(value) else str(value) for name, value in result.metrics.items()}
-    return {"metrics": metrics, "cost": result.cost.as_dict(), "diagnostics": dict(result.diagnostics)}
-
-
-def _decode(result: Values) -> ArmResult:
-    metrics = {name: float(value) if isinstance(value, str) else value for name, value in result["metrics"].items()}
-    return ArmResult(metrics, Cost.of(result["cost"]), result["diagnostics"])
+    if math.isfinite(result.metrics[metric]):
+        return ""
+    return f"Its {metric} is {result.metrics[metric]}, which can't be averaged."

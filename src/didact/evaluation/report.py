@@ -169,9 +169,9 @@ def _parsed(text: str) -> Any:
 def pool_diagnostics(comparison: Comparison) -> dict[str, sections.Diagnostics]:
     """The diagnostics of every arm whose results have them, pooled over the seeds."""
     pooled = {
-        arm: merge_diagnostics([result.diagnostics for result in results])
-        for arm, results in comparison.results.items()
-        if all(result.diagnostics for result in results)
+        arm: merge_diagnostics([result.diagnostics for result in comparison.results[arm]])
+        for arm in comparison.arms
+        if all(result.diagnostics for result in comparison.results[arm])
     }
     return {arm: found for arm, found in pooled.items() if found}
 
@@ -193,12 +193,13 @@ def _forests(comparison: Comparison) -> list[Document]:
 
 def _arm_curves(comparison: Comparison, curves: Mapping[str, Sequence[charts.History]]) -> list[Document]:
     colours = charts.arm_colours(comparison)
+    compared = {arm: curves[arm] for arm in comparison.arms if arm in curves}
     wanted = [
         ("On the validation examples", f"eval/{comparison.metric}", phrases.heading(comparison.metric), False),
         ("Training loss", "loss/total", "loss", True),
     ]
     found = [
-        {"title": title, "figure": charts.arms_curve(key, curves, colours, axis, log=log)}
+        {"title": title, "figure": charts.arms_curve(key, compared, colours, axis, log=log)}
         for title, key, axis, log in wanted
     ]
     return [one for one in found if one["figure"]]

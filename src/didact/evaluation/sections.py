@@ -34,7 +34,8 @@ def arms_table(comparison: Comparison) -> list[Document]:
             row["difference"] = wording.figure(comparison.metric, difference.mean, like=difference.half, sign=True)
             row["interval"] = phrases.interval_text(comparison.metric, difference)
         rows.append(row)
-    return rows
+    blank = {"mean": "", "difference": "", "interval": "", "colour": "transparent", "finding": "failed"}
+    return [*rows, *({**blank, "arm": arm} for arm in comparison.failures)]
 
 
 def metrics_table(comparison: Comparison) -> Document:

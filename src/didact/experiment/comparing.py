@@ -2,22 +2,35 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from torch import nn
 
-from didact import catalogue, evaluation
+from didact import catalogue, evaluation, files, trusting
 from didact.documents import Document, read_object
-from didact.errors import ConfigError, DataError, RunError, check_choice, nearest
+from didact.errors import (
+    ConfigError,
+    DataError,
+    DidactError,
+    PausedError,
+    PeerError,
+    RunError,
+    check_choice,
+    nearest,
+)
 from didact.evaluation import ArmResult, Comparison, report
+from didact.experiment import config as configs
 from didact.experiment import finding, records, running
+from didact.experiment.arm_store import ArmRecord, ArmStore, opened
 from didact.experiment.arms import Arm, Plan
 from didact.experiment.config import RunConfig
 from didact.experiment.keeping import Keeper
 from didact.experiment.material import Data, Material, Objects
 from didact.experiment.preparing import prepare
+from didact.loop.progress import label
 from didact.types import Cost, Verdict
 
 
@@ -41,10 +54,14 @@ class ComparisonRun:
 
     def write(self, directory: Path, report_path: Path | None = None) -> Path:
         """Write `config.json`, `result.json` and the report; returns the report's path."""
-        directory.mkdir(parents=True, exist_ok=True)
         records.write_json(directory / "config.json", self.description)
-        (directory / "result.json").write_text(self.comparison.to_json() + "\n", encoding="utf-8")
+        self.write_result(directory / "result.json")
         return self.write_report(report_path or directory / "report.html")
+
+    def write_result(self, path: Path) -> None:
+        """Write the comparison alone as JSON, atomically."""
+        with files.whole_file(path) as partial:
+            partial.write_text(self.comparison.to_json() + "\n", encoding="utf-8")
 
     def write_report(self, path: Path) -> Path:
         """Write only the report; returns its path."""
@@ -61,12 +78,15 @@ def compare(
     metric: str | None = None,
     baselines: str | Sequence[str] = "auto",
     on_result: Callable[[str, int, ArmResult], None] | None = None,
+    directory: str | Path | None = None,
+    resume: bool = False,
     **settings: object,
 ) -> ComparisonRun:
     """Run several methods at equal budget over several seeds, and compare them by paired differences.
 
     With the same seed, all arms have the same split, labels, initial weights of the student, and teacher. All arms are
-    checked before the first one is trained.
+    checked with all seeds before the first one is trained. An arm that breaks down with a seed is a row without
+    figures; the others go on.
 
     Args:
         arms: methods, such as `"distill,temperature=2,teacher=random"` with its own settings; a mapping names the arms.
@@ -75,6 +95,8 @@ def compare(
         metric: the metric to compare; by default accuracy, or R2 for a regression.
         baselines: names of cheap baselines, `auto` for those that fit the data, or `none`.
         on_result: called with each result as it comes: arm, seed, result.
+        directory: where each finished arm and seed is kept as it comes; without one, nothing is written.
+        resume: go on with the comparison of `directory`, of the same arms, seeds and settings, which was stopped.
         settings: settings of all arms: fields of `RunConfig` such as `labels=100, steps=500`; `data`, `student` (a
             module is copied for each run), `verifier`, and for the arms that take one `teacher`, which may be objects
             as in `run`.
@@ -86,23 +108,71 @@ def compare(
         DidactError: Something does not fit; the message names the field, the value and what would work.
     """
     plan = Plan(arms, settings)
-    bench = _Bench(plan)
+    bench = _Bench(plan, None if directory is None else Path(directory))
     names = _baselines(baselines, bench, seeds)
     known = check_all(plan, bench, seeds)
-    runs = {name: _runner(bench, name) for name in plan.configs}
-    runs |= {name: _baseline_runner(bench, name) for name in names}
+    runs = {name: _runner(bench, name) for name in (*plan.configs, *names)}
     reference = reference or ("supervised" if "supervised" in runs else next(iter(runs)))
-    comparison, interrupted = _evaluate(runs, seeds, reference, _metric(metric, known), on_result)
+    metric = _metric(metric, known)
+    check_choice("reference", reference, runs)
+    description = {**bench.description(seeds), "reference": reference, "metric": metric, "baselines": names}
+    if bench.directory is not None:
+        description["folder"] = records.relative_folder(bench.directory)
+    with opened(bench.directory, description, resume):
+        comparison, interrupted = _evaluate(runs, seeds, reference, metric, on_result)
     return ComparisonRun(
         comparison,
         {**plan.configs, **{name: name for name in names}},
-        bench.description(comparison.seeds),
+        description,
         curves=bench.curves,
         verdicts=bench.verdicts,
         teachers=bench.teacher_figures(),
         notes=bench.notes_by_arm(),
         interrupted=interrupted,
     )
+
+
+def resume(
+    directory: str | Path,
+    *,
+    trust: Iterable[str] = (),
+    progress: bool = True,
+    on_result: Callable[[str, int, ArmResult], None] | None = None,
+) -> ComparisonRun:
+    """Go on with a comparison that was stopped: the arms and seeds that are stored are not run again.
+
+    Args:
+        directory: the directory of the comparison.
+        trust: what its `config.json` may name, as in `didact.resume`.
+        progress: whether to show the progress of each run.
+        on_result: as in `compare`; called with the stored results too.
+
+    Raises:
+        CheckpointError: It is no comparison, or the data are not those that it started with.
+        ConfigError: It was given Python objects; call `compare` again with `directory` and `resume=True`.
+        TrustError: It names code or a download that is not in `trust`.
+    """
+    directory, trusted = Path(directory), tuple(trust)
+    stored = records.read_comparison(directory)
+    if stored["objects"]:
+        raise ConfigError(
+            f"The comparison {directory} was given its {' and '.join(stored['objects'])} from Python; go on from "
+            f"there: call didact.compare again with the same arguments, directory={str(directory)!r} and resume=True."
+        )
+    shared = {key: value for key, value in stored["config"].items() if key != "seeds"}
+    own = {"trust": trusted, "progress": progress}
+    with trusting.untrusted(directory / "config.json", trusted), records.working_folder(directory, stored) as found:
+        arms = {name: configs.make_config({**shared, **arm, **own}) for name, arm in stored["arms"].items()}
+        return compare(
+            {**arms, **{name: name for name in stored["baselines"]}},
+            seeds=stored["config"]["seeds"],
+            reference=stored["reference"],
+            metric=stored["metric"],
+            baselines="none",
+            on_result=on_result,
+            directory=found,
+            resume=True,
+        )
 
 
 def _metric(name: str | None, known: Sequence[str]) -> str:
@@ -152,8 +222,8 @@ def _so_far(results: Mapping[str, list[ArmResult]], seeds: Sequence[int], refere
 class _Bench:
     """Runs arms, and caches what they share: data by seed, and warm starts."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+    def __init__(self, plan: Plan, directory: Path | None = None) -> None:
+        self.plan, self.directory, self.store = plan, directory, ArmStore(directory)
         self.opened: dict[tuple[int, str, str], Data] = {}
         self.trained: dict[tuple[int, int, str], tuple[Document, Cost]] = {}
         self.curves: dict[str, list[list[Document]]] = {name: [] for name in plan.configs}
@@ -202,28 +272,52 @@ class _Bench:
 
         return keep
 
-    def teach(self, name: str, seed: int) -> running.RunResult:
+    def teach(self, name: str, seed: int) -> ArmRecord:
         """Run one arm with one seed."""
+        if name not in self.plan.configs:
+            return ArmRecord(
+                result=self.material(self.first).baseline(name, self.data(seed), self.config(self.first, seed))
+            )
         config = self.config(name, seed)
-        result = running.execute(
-            config,
-            self.objects(name),
-            data=self.data(seed, name),
-            keeper=self.keeper(config),
-        )
+        data = self.data(seed, name)
+        try:
+            with label(f"{name}, seed {seed}"):
+                result = running.execute(config, self.objects(name), data=data, keeper=self.keeper(config))
+        except (PausedError, PeerError):
+            raise
+        except (RunError, DataError) as error:
+            # Its answers are not finite, for instance: a result of the arm, as its data could be read.
+            return ArmRecord(result=ArmResult({}, Cost(), failed=str(error)))
         if result.status == "interrupted":
             raise KeyboardInterrupt
-        if result.status != "done":
-            raise RunError(f"The arm {name!r} with seed {seed} was {result.status}: {result.reason}")
-        self.curves[name].append(result.history)
-        self.verdicts[name].extend(result.verdicts)
-        for note in result.notes if len(self.curves[name]) == 1 else ():
+        failed = "" if result.status == "done" else result.reason
+        cost = {"cost/labels": float(result.teacher_cost.labels), "cost/seconds": result.teacher_cost.seconds}
+        seen = {"seen": float(result.teacher_seen != 0)}
+        known = bool(result.teacher) and result.config.teacher is not None
+        return ArmRecord(
+            result=ArmResult(
+                {**result.metrics, **_agreement(result)},
+                result.cost,
+                result.diagnostics,
+                failed,
+            ),
+            curve=result.history,
+            verdicts=result.verdicts,
+            teacher=result.config.teacher if known else None,
+            teacher_figures={**result.teacher, **cost, **seen} if known else {},
+            notes=result.notes,
+        )
+
+    def note(self, name: str, record: ArmRecord) -> None:
+        """Take note of what the comparison shows of a run besides its result."""
+        if name not in self.plan.configs:
+            return
+        self.curves[name].append(record.curve)
+        self.verdicts[name].extend(record.verdicts)
+        for note in record.notes if len(self.curves[name]) == 1 else ():
             self.notes.setdefault(note, []).append(name)
-        if result.teacher and result.config.teacher is not None:
-            cost = {"cost/labels": float(result.teacher_cost.labels), "cost/seconds": result.teacher_cost.seconds}
-            seen = {"seen": float(result.teacher_seen != 0)}
-            self.teachers.setdefault(result.config.teacher, []).append({**result.teacher, **cost, **seen})
-        return result
+        if record.teacher is not None:
+            self.teachers.setdefault(record.teacher, []).append(record.teacher_figures)
 
     def description(self, seeds: Sequence[int]) -> Document:
         """The contents of `config.json` of a comparison."""
@@ -237,6 +331,7 @@ class _Bench:
         return {
             "config": {**shared, "seeds": list(seeds)},
             "arms": own,
+            "objects": sorted({part for objects in self.plan.objects.values() for part in objects.names()}),
             **records.environment(),
             "data": self.data(seeds[0]).describe() if seeds else {},
         }
@@ -256,39 +351,54 @@ class _Bench:
 
 
 def check_all(plan: Plan, bench: _Bench, seeds: Sequence[int]) -> tuple[str, ...]:
-    """Assemble and check every arm for the first seed, before anything is computed.
+    """Assemble and check every arm for the first seed, and one arm of each kind of data for the others.
 
     Returns:
         The metrics that all arms report, the usual one first.
 
     Raises:
-        DidactError: An arm cannot work.
+        DidactError: An arm cannot work, or the data cannot be split with a seed; nothing has been computed.
     """
-    figures = dict.fromkeys(bench.data(seeds[0]).metrics) if seeds else {}
-    for name in plan.configs if seeds else ():
-        data = bench.data(seeds[0], name)
-        reported = prepare(bench.config(name, seeds[0]), bench.objects(name), data=data, teach=False).evaluator.metrics
+    figures = dict.fromkeys(bench.data(seeds[0]).metrics)
+    for name in plan.configs:
+        reported = _checked(bench, name, seeds[0])
         figures = {figure: None for figure in figures if figure in reported}
+    kinds = {(bench.material(name).name, bench.material(name).reads(plan.configs[name])): name for name in plan.configs}
+    for seed in seeds[1:]:
+        for name in kinds.values():
+            try:
+                _checked(bench, name, seed)
+            except DidactError as error:
+                raise ConfigError(f"With seed {seed}, the arm {name!r} cannot run: {error}") from error
     return tuple(figures)
+
+
+def _checked(bench: _Bench, name: str, seed: int) -> Sequence[str]:
+    """Assemble and check an arm with a seed; returns the metrics that it reports."""
+    run = prepare(bench.config(name, seed), bench.objects(name), data=bench.data(seed, name), teach=False)
+    return run.evaluator.metrics
 
 
 def _runner(bench: _Bench, name: str) -> Callable[[int], ArmResult]:
     def run(seed: int) -> ArmResult:
-        result = bench.teach(name, seed)
-        return ArmResult({**result.metrics, **_agreement(result)}, result.cost, result.diagnostics)
+        record = bench.store.read(name, seed)
+        if record is None:
+            try:
+                record = bench.teach(name, seed)
+            except (PausedError, PeerError):
+                raise
+            except (DidactError, torch.OutOfMemoryError) as error:
+                # Not stored: it may be mended before the comparison is resumed.
+                return ArmResult({}, Cost(), failed=str(error))
+            bench.store.write(name, seed, record)
+        bench.note(name, record)
+        return record.result
 
     return run
 
 
 def _agreement(result: running.RunResult) -> dict[str, float]:
     return {key: value for key, value in result.teacher.items() if key.startswith("teacher_")}
-
-
-def _baseline_runner(bench: _Bench, name: str) -> Callable[[int], ArmResult]:
-    def run(seed: int) -> ArmResult:
-        return bench.material(bench.first).baseline(name, bench.data(seed), bench.config(bench.first, seed))
-
-    return run
 
 
 def _baselines(wanted: str | Sequence[str], bench: _Bench, seeds: Sequence[int]) -> list[str]:
@@ -319,7 +429,7 @@ def _cheap(fitting: Sequence[str]) -> list[str]:
 
 
 def read(directory: Path) -> ComparisonRun:
-    """Read a comparison from its directory.
+    """Read a comparison from its directory, with the stored records of its arms.
 
     Raises:
         DataError: The directory has none.
@@ -329,4 +439,12 @@ def read(directory: Path) -> ComparisonRun:
         description = read_object(directory / "config.json")
     except (OSError, ValueError) as error:
         raise DataError(f"{str(directory)!r} is not the directory of a comparison: {error}.") from None
-    return ComparisonRun(comparison, {}, description)
+    store, names = ArmStore(directory), description.get("arms", {})
+    found = {arm: [kept for seed in comparison.seeds if (kept := store.read(arm, seed))] for arm in names}
+    return ComparisonRun(
+        comparison,
+        {},
+        description,
+        curves={arm: [one.curve for one in kept] for arm, kept in found.items()},
+        verdicts={arm: [verdict for one in kept for verdict in one.verdicts] for arm, kept in found.items()},
+    )

@@ -1,17 +1,21 @@
 """Records of runs and comparisons, besides those of the loop."""
 
 import contextlib
+import itertools
 import json
+import os
 import platform
 import re
 import subprocess
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
+from didact import files
 from didact.documents import Document, Values, read_object
-from didact.errors import CheckpointError
+from didact.errors import CheckpointError, ConfigError
 from didact.experiment.config import RunConfig
 
 RUNS = Path("runs")
@@ -21,14 +25,75 @@ _KINDS = {"config": dict, "data": dict, "objects": list}
 _PACKAGES = ("torch", "numpy", "safetensors")
 
 
-def new_directory(method: str, data: str) -> Path:
-    """A new directory under `runs/`, named by method, data and the next free number."""
+@contextlib.contextmanager
+def new_directory(method: str, data: str) -> Iterator[Path]:
+    """Make a new directory under `runs/`, named by method, data and the next free number.
+
+    Making it claims the name, so that runs that begin in the same instant get different ones. It is removed again if
+    nothing was written into it.
+    """
     name = "-".join(Path(word.removeprefix("hf:")).stem for word in (method, data))
     plain = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"
-    number = 1
-    while (path := RUNS / f"{plain}-{number:03d}").exists():
-        number += 1
+    RUNS.mkdir(parents=True, exist_ok=True)
+    path = next(path for number in itertools.count(1) if _claim(path := RUNS / f"{plain}-{number:03d}"))
+    try:
+        yield path
+    finally:
+        with contextlib.suppress(OSError):
+            path.rmdir()
+
+
+def _claim(path: Path) -> bool:
+    """Make a directory; False if it exists."""
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
+def check_output(name: str, path: str | Path) -> Path:
+    """Check that a file can be written, before anything is computed for it; nothing is created.
+
+    Args:
+        name: the option that names it, for the message.
+        path: the file; its folder may be missing.
+
+    Raises:
+        ConfigError: It is a directory, or its folder is not one, or cannot be written.
+    """
+    path = Path(path)
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        reason = "is a directory" if path.is_dir() else f"cannot be written: {folder} is no folder that you may write"
+        raise ConfigError(f"{name} is {str(path)!r}, which {reason}; name a file.")
     return path
+
+
+def is_comparison(directory: Path) -> bool:
+    """Whether a directory is that of a comparison, finished or not."""
+    try:
+        return isinstance(read_object(directory / "config.json").get("arms"), dict)
+    except (OSError, ValueError):
+        return False
+
+
+def read_comparison(directory: Path) -> Document:
+    """Read the `config.json` of a comparison.
+
+    Raises:
+        CheckpointError: It is no comparison, or was altered.
+    """
+    found = read_config(directory)
+    kinds = {"arms": dict, "baselines": list, "reference": str, "metric": str}
+    wrong = [name for name, kind in kinds.items() if not isinstance(found.get(name), kind)]
+    wrong += [] if isinstance(found["config"].get("seeds"), list) else ["seeds"]
+    if wrong or not all(isinstance(arm, dict) for arm in found["arms"].values()):
+        raise CheckpointError(
+            f"{directory / 'config.json'} is not what a comparison writes: its {' and '.join(wrong) or 'arms'} cannot "
+            "be read. Restore it, or start a new comparison."
+        )
+    return found
 
 
 def read_config(directory: Path) -> Document:
@@ -51,15 +116,41 @@ def read_config(directory: Path) -> Document:
     return found
 
 
-def run_description(config: RunConfig, objects: list[str], data: Values) -> Document:
+def run_description(directory: Path, config: RunConfig, objects: list[str], data: Values) -> Document:
     """The contents of `config.json`, with which the run can be repeated.
 
     Args:
+        directory: that of the run.
         config: the configuration with all defaults resolved.
         objects: the names of Python objects.
         data: the description of the data.
     """
-    return {"config": config.as_dict(), "objects": objects, **environment(), "data": data}
+    folder = relative_folder(directory)
+    return {"config": config.as_dict(), "objects": objects, "folder": folder, **environment(), "data": data}
+
+
+def relative_folder(directory: Path) -> str:
+    """The working directory, to which the paths of a configuration are relative, as seen from a run's directory."""
+    return os.path.relpath(Path.cwd(), directory)
+
+
+@contextlib.contextmanager
+def working_folder(directory: Path, stored: Document) -> Iterator[Path]:
+    """Work in the folder that a run was started from, so that relative paths of its configuration mean the same.
+
+    Args:
+        directory: the run's directory.
+        stored: its `config.json`; the working directory stays as it is if the folder is not named, or is gone.
+
+    Yields:
+        The run's directory, as an absolute path.
+    """
+    path, folder = directory.absolute(), stored.get("folder")
+    if not isinstance(folder, str) or not (path / folder).is_dir():
+        yield path
+        return
+    with contextlib.chdir(path / folder):
+        yield path
 
 
 def environment() -> Document:
@@ -77,9 +168,12 @@ def environment() -> Document:
     }
 
 
+def plain(document: Values) -> Document:
+    """A document after a round trip through a JSON file."""
+    return json.loads(json.dumps(document, default=str))
+
+
 def write_json(path: Path, document: Values) -> None:
     """Write a JSON file atomically; its folder is created if necessary."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(document, indent=1, default=str) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with files.whole_file(path) as partial:
+        partial.write_text(json.dumps(document, indent=1, default=str) + "\n", encoding="utf-8")

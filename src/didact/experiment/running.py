@@ -166,12 +166,12 @@ def resume(directory: str | Path, *, trust: Iterable[str] = (), progress: bool =
             f"didact.resume({str(directory)!r}, {', '.join(f'{name}=...' for name in missing)})."
         )
     trusted = tuple(trust)
-    with trusting.untrusted(directory / "config.json", trusted):
+    with trusting.untrusted(directory / "config.json", trusted), records.working_folder(directory, stored) as path:
         try:
             config = configs.make_config({**stored["config"], "trust": trusted, "progress": progress})
         except ConfigError as error:
             raise ConfigError(f"{directory / 'config.json'} is invalid: {error}") from None
-        return _in_directory(config, given, directory, stored=stored)
+        return dataclasses.replace(_in_directory(config, given, path, stored=stored), directory=directory)
 
 
 def split_arguments(config: RunConfig | str | None = None, **settings: object) -> tuple[RunConfig, Objects]:
@@ -274,7 +274,7 @@ def _in_directory(
             )
         opened.append(RunDirectory(path, fresh=stored is None, writes=run.place.first))
         if stored is None and run.place.first:
-            document = records.run_description(run.config, list(objects.names()), run.data.describe())
+            document = records.run_description(path, run.config, list(objects.names()), run.data.describe())
             records.write_json(path / "config.json", document)
 
     first = path / "teachers"

@@ -1,17 +1,31 @@
 """The progress line of a run in a terminal."""
 
-import sys
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from didact import stopping
+from didact import terminal
 from didact.documents import Document
 
 REFRESH_SECONDS = 0.2
+LINE_SECONDS = 10.0
+"""The least time between two lines where the output is not a terminal."""
+_LABEL: ContextVar[str] = ContextVar("_LABEL", default="")
+
+
+@contextlib.contextmanager
+def label(words: str) -> Iterator[None]:
+    """A context in which progress lines begin with these words, such as an arm and its seed."""
+    token = _LABEL.set(words)
+    try:
+        yield
+    finally:
+        _LABEL.reset(token)
 
 
 class _Rate(ProgressColumn):
@@ -20,7 +34,7 @@ class _Rate(ProgressColumn):
 
 
 class ProgressLine:
-    """A progress bar with rate, time left, losses and verdicts; silent if the output is not a terminal.
+    """A progress bar with rate, time left, losses and verdicts; a plain line now and then without a terminal.
 
     Args:
         enabled: False shows nothing.
@@ -28,9 +42,11 @@ class ProgressLine:
     """
 
     def __init__(self, enabled: bool, description: str) -> None:
-        console = Console(file=stopping.quiet_after_hangup(sys.stderr)) if enabled else None
-        self._bar = None if console is None or not console.is_terminal else _bar(console, description)
-        self._next = 0.0
+        self._out = terminal.console(stderr=True) if enabled else None
+        self._name = _LABEL.get() or description
+        self._bar = _bar(self._out, self._name) if self._out is not None and self._out.is_terminal else None
+        self._next = time.monotonic() + LINE_SECONDS if self._bar is None else 0.0
+        self._figures: Mapping[str, float] = {}
         self._started: tuple[float, int] | None = None
 
     def __enter__(self) -> "ProgressLine":
@@ -44,23 +60,27 @@ class ProgressLine:
 
     def update(self, fraction: float, examples: int, figures: Mapping[str, float] | None = None) -> None:
         """Move to a fraction of the budget, with the number of examples so far and the latest figures."""
+        if self._out is None:
+            return
+        self._figures, now = self._figures if figures is None else figures, time.monotonic()
+        if now < self._next and (figures is None or self._bar is None):
+            return
+        self._next = now + (LINE_SECONDS if self._bar is None else REFRESH_SECONDS)
+        shown = " ".join(f"{name} {value:.3g}" for name, value in self._figures.items())
         if self._bar is None:
+            line = f"{self._name}: {min(fraction, 1.0):.0%}, {examples:,} examples"
+            self._out.print(f"{line}, {shown}" if shown else line, markup=False, soft_wrap=True)
             return
-        now = time.monotonic()
-        if now < self._next and figures is None:
-            return
-        self._next = now + REFRESH_SECONDS
         self._started = self._started or (now, examples)
         since, before = self._started
         fields: Document = {"rate": (examples - before) / max(now - since, 1e-9)}
-        if figures is not None:
-            fields["figures"] = " ".join(f"{name} {value:.3g}" for name, value in figures.items())
+        fields["figures"] = shown
         self._bar.update(_TASK, completed=min(fraction, 1.0), refresh=True, **fields)
 
     def say(self, sentence: str) -> None:
         """Print a sentence above the bar."""
         if self._bar is not None:
-            self._bar.console.print(sentence, style="yellow", highlight=False)
+            self._bar.console.print(sentence, style="yellow", markup=False)
 
 
 _TASK = TaskID(0)

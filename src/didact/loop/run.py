@@ -46,7 +46,7 @@ class RunDirectory:
                 f"The directory {self.path} already holds a run; choose another, or go on with it: {self.resumed_by}"
             )
         self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = _take_lock(self.path / "lock")
+        self._lock = take_lock(self.path / "lock")
         self._tensorboard = tensorboard
 
     @property
@@ -140,7 +140,12 @@ def _read_record(place: str, line: bytes) -> Document:
     return record
 
 
-def _take_lock(path: Path) -> TextIO:
+def take_lock(path: Path) -> TextIO:
+    """Lock a directory by a file in it, until that is closed.
+
+    Raises:
+        RunError: a live run uses the directory.
+    """
     # The kernel releases an flock when its process dies, however it dies.
     file = path.open("a+")
     try:
