@@ -4,7 +4,9 @@ Every message is a sentence: the problem, with the field and its value, and the 
 """
 
 import difflib
+import importlib
 from collections.abc import Iterable
+from typing import Any
 
 
 class DidactError(Exception):
@@ -48,6 +50,27 @@ class MissingExtraError(DidactError, ImportError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs the package {package!r}. Install it with: pip install 'didact[{extra}]'")
+
+
+def import_optional(module: str, extra: str, purpose: str, package: str | None = None) -> Any:
+    """Import a module of an optional package.
+
+    Args:
+        module: what is imported, such as `PIL.Image`.
+        extra: the extra of didact that brings it.
+        purpose: what it is needed for, as the beginning of a sentence.
+        package: its name in the package index, where that is not the module's.
+
+    Returns:
+        The module.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise MissingExtraError(package or module.split(".")[0], extra, purpose) from None
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -1,6 +1,5 @@
 """Evaluation of learners: predictions, metrics, probes, cheap baselines, and comparisons of arms over seeds."""
 
-from didact.evaluation.balance import is_unbalanced
 from didact.evaluation.baselines import (
     CONSTANTS,
     baseline,
@@ -14,6 +13,7 @@ from didact.evaluation.measures import (
     agreement,
     confusion,
     diagnostics,
+    is_unbalanced,
     merge_diagnostics,
     metrics,
     recalls,

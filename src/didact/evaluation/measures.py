@@ -11,8 +11,27 @@ from didact.types import Features, Labels, Logits, Signal, is_labelled
 
 BINS = 15
 """The number of confidence bins of the calibration error, as in Guo et al. (2017)."""
+LARGEST_SHARE = 2 / 3
+"""The share of the commonest class above which classes are unbalanced."""
+LEAST_RATIO = 1 / 5
+"""The ratio of the rarest class to the commonest below which they are."""
 
 _CLASSES_AT_ONCE = 64
+
+
+def is_unbalanced(label: Tensor) -> bool:
+    """Whether one class has more than two thirds of the labels, or another less than a fifth as many as the commonest.
+
+    Then a constant answer has a high accuracy, and `balanced_accuracy` is the metric to look at.
+
+    Args:
+        label: int64 [N] with `IGNORE`; classes that do not occur do not count.
+    """
+    counts = label[is_labelled(label)].bincount()
+    counts = counts[counts > 0].double()
+    if len(counts) < 2:
+        return False
+    return bool(counts.max() > LARGEST_SHARE * counts.sum()) or bool(counts.min() < LEAST_RATIO * counts.max())
 
 
 def metrics(predictions: Predictions) -> dict[str, float]:

@@ -11,10 +11,9 @@ import torch
 from torch import nn
 
 from didact import evaluation
-from didact.errors import DataError
+from didact.errors import DataError, import_optional
 from didact.evaluation import Predictions
 from didact.preprocessing.cells import Frame
-from didact.sources.extras import import_optional
 from didact.sources.inputs import Inputs, labels_of, read_inputs
 from didact.sources.text import ByteTokenizer
 from didact.types import IGNORE, Examples

@@ -1,8 +1,8 @@
 """Preprocessing: what turns rows as they came into tensors, fitted on training rows and kept with the student."""
 
+from didact.preprocessing.cells import Impute, Kinds, TableOptions, find_kinds
 from didact.preprocessing.columns import Category, Date, Dropped, Number
 from didact.preprocessing.inputs import ImagePreprocessing, TextPreprocessing, scale_images
-from didact.preprocessing.kinds import Impute, Kinds, TableOptions, find_kinds
 from didact.preprocessing.schema import Preprocessing, parse
 from didact.preprocessing.table import Encoded, Rows, TablePreprocessing, fit_table, plain_table, refuse
 

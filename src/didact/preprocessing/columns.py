@@ -24,7 +24,6 @@ FAR = 1_024.0
 """Numbers that are so many times farther from 0 than from each other are centred before they become 32-bit floats."""
 YEAR = 365.25
 """Days."""
-FLOAT32 = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,16 +232,6 @@ def refuse_cells(fitted: Fitted, column: Column, bad: np.ndarray) -> NoReturn:
     """Raise `DataError`, naming the first cells of a column that are not what it holds."""
     raise DataError(
         f"The column {fitted.name!r} holds {fitted.kind}s, but {int(bad.sum())} of its {len(bad)} cells hold something "
-        f"else ({shown(column, bad)}); correct them, leave them empty, or say which words mean that a value is missing "
-        "(--missing)."
+        f"else ({cells.shown(column, bad)}); correct them, leave them empty, or say which words mean that a value is "
+        "missing (--missing)."
     )
-
-
-def shown(column: Column, mask: np.ndarray) -> str:
-    """The first cells under a mask, with their rows counted from 1."""
-    rows = np.flatnonzero(mask)
-    index = getattr(column, "index", None)
-    numbered = index is not None and index.dtype.kind == "i"
-    plain = column if isinstance(column, np.ndarray) else column.array
-    named = [f"row {(int(index[row]) if numbered else row) + 1}: {str(plain[row])[:40]!r}" for row in rows[:3]]
-    return ", ".join(named) + (", ..." if len(rows) > 3 else "")

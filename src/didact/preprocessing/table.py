@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from didact import hashing
 from didact.documents import Document
 from didact.errors import DataError, nearest
 from didact.preprocessing import cells
-from didact.preprocessing.cells import Column, Columns, Frame
+from didact.preprocessing.cells import Column, Columns, Frame, Kinds, TableOptions, find_kinds
 from didact.preprocessing.columns import Category, Date, Dropped, Fitted, Number
-from didact.preprocessing.kinds import Kind, Kinds, TableOptions, find_kinds
 
 WIDEST = 10_000_000
 """Columns that `x` may have."""
@@ -152,14 +152,37 @@ def fit_table(
     kinds = kinds or find_kinds(rows, options)
     if kinds.complaints:
         refuse(kinds.complaints, name)
-    columns = tuple(_fit(column, rows, kinds.kinds[column], options) for column in rows)
+    columns, missing = list[Fitted](), options.missing
+    for column, (kind, why) in kinds.kinds.items():
+        fitted: Fitted | None = None
+        if kind in ("dropped", "text"):
+            why = why or "it holds prose, which is not used beside other columns"
+            fitted, there = Dropped(name=column, reason=why), np.array([])
+        elif kind == "category":
+            codes, words = cells.words_of(rows[column], missing)
+            there = np.array([*words, None], dtype=object)[np.unique(codes)]
+            fitted = Category.fit(column, codes, words) if (codes >= 0).any() else None
+        elif kind == "date":
+            dates, _ = cells.dates_of(rows[column], missing)
+            there = np.unique(dates).astype(object)
+            fitted = None if np.isnat(dates).all() else Date.fit(column, dates)
+        else:
+            numbers, _ = cells.numbers_of(rows[column], missing)
+            there = np.unique(numbers)
+            fitted = None if np.isnan(numbers).all() else Number.fit(column, numbers, options.impute)
+        if fitted is None:
+            fitted = Dropped(name=column, reason="it has no value in any training row")
+        elif len(there) == 1:
+            word = str(cells.word_of(there[0]))
+            fitted = Dropped(name=column, reason=f"it is {word!r} in every training row", value=word)
+        columns.append(fitted)
     if not any(column.width for column in columns):
         reasons = "; ".join(f"{column.name!r}: {column.reason}" for column in columns if isinstance(column, Dropped))
         raise DataError(
             f"{name} has no column to learn from ({reasons or 'there is none beside the target'}); give others, or say "
             "what a column is with categorical, numeric, date or text_column."
         )
-    return TablePreprocessing(columns, options.missing)
+    return TablePreprocessing(tuple(columns), missing)
 
 
 def refuse(complaints: Sequence[str], name: str) -> NoReturn:
@@ -168,30 +191,6 @@ def refuse(complaints: Sequence[str], name: str) -> NoReturn:
         raise DataError(f"{name}: {complaints[0]}")
     listed = "\n".join(f"  {number}. {complaint}" for number, complaint in enumerate(complaints, 1))
     raise DataError(f"{name} cannot be learned from yet, for {len(complaints)} reasons:\n{listed}")
-
-
-def _fit(name: str, rows: Columns, kind: tuple[Kind, str], options: TableOptions) -> Fitted:
-    """A column, fitted to training rows; dropped where it is empty, or the same in all of them."""
-    column, missing = rows[name], options.missing
-    if kind[0] in ("dropped", "text"):
-        return Dropped(name=name, reason=kind[1] or "it holds prose, which is not used beside other columns")
-    if kind[0] == "category":
-        codes, words = cells.words_of(column, missing)
-        fitted, there = Category.fit(name, codes, words), np.array([*words, None], dtype=object)[np.unique(codes)]
-    elif kind[0] == "date":
-        dates, _ = cells.dates_of(column, missing)
-        fitted, there = None if np.isnat(dates).all() else Date.fit(name, dates), np.unique(dates).astype(object)
-    else:
-        numbers, _ = cells.numbers_of(column, missing)
-        fitted, there = None, np.unique(numbers)
-        if not np.isnan(numbers).all():
-            fitted = Number.fit(name, numbers, options.impute)
-    if fitted is None:
-        return Dropped(name=name, reason="it has no value in any training row")
-    if len(there) == 1:
-        word = str(cells.word_of(there[0]))
-        return Dropped(name=name, reason=f"it is {word!r} in every training row", value=word)
-    return fitted
 
 
 class Rows(Mapping[str, Column]):
@@ -209,8 +208,20 @@ class Rows(Mapping[str, Column]):
     def __init__(self, table: Columns, kinds: Kinds, options: TableOptions, name: str) -> None:
         self._table, self.kinds, self.options, self.name = table, kinds, options, name
         self._positions: Tensor | None = None
-        self.hashes = torch.from_numpy(cells.row_hashes(table))
-        """Hashes of the rows' contents, int64 [N]."""
+        parts = []
+        for column in (table[name] for name in sorted(table)):
+            if column.dtype.kind in cells.NUMERIC:
+                numbers = cells.numbers_of(column)[0] + 0.0
+                parts.append(np.where(np.isnan(numbers), np.nan, numbers).view(np.int64))
+                continue
+            codes, words = cells.words_of(column)
+            values = [np.nan if (value := cells.number_of(word)) is None else value + 0.0 for word in words]
+            # The last one is where the code -1 of a missing cell points to; a numeral is the number that it is.
+            numbers = np.array([*values, np.nan])
+            hashes = np.append(hashing.of_strings(words).numpy(), numbers[-1:].view(np.int64))
+            parts.append(np.where(np.isnan(numbers), hashes, numbers.view(np.int64))[codes])
+        self.hashes = hashing.of_rows(np.stack(parts, axis=1))
+        """Hashes of the rows' contents, int64 [N]: other rows, and the columns' order and types, change none."""
 
     def __getitem__(self, name: str) -> Column:
         """One column, [N]."""

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from didact import trusting
-from didact.errors import DataError, nearest
+from didact.errors import DataError, import_optional, nearest
 from didact.sources import encoding, images, tables, targets
-from didact.sources.extras import import_optional
 from didact.sources.request import Request
 from didact.types import Examples
 

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from didact import hashing
-from didact.errors import DataError, check_range, nearest
+from didact.errors import DataError, check_range, import_optional, nearest
 from didact.sources import targets
-from didact.sources.extras import import_optional
 from didact.sources.request import Request, Size
 from didact.types import Examples
 

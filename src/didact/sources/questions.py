@@ -12,9 +12,8 @@ from torch import Tensor
 
 from didact import hashing
 from didact.documents import Document, Values
-from didact.errors import ConfigError, DataError, nearest
+from didact.errors import ConfigError, DataError, import_optional, nearest
 from didact.sources import hub, tables
-from didact.sources.extras import import_optional
 from didact.sources.ids import hash_ids
 from didact.sources.layouts import find_layout, quote, read_messages, read_tools, rename_data
 from didact.sources.splitting import Duplicate, assign_splits, find_shared

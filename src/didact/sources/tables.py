@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from didact.documents import Document, parse_json
-from didact.errors import DataError
+from didact.errors import DataError, import_optional
 from didact.preprocessing.cells import Column, Frame
-from didact.sources.extras import import_optional
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
 """The files that are tables, in lower case."""

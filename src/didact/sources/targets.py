@@ -133,7 +133,8 @@ def _classes(present: np.ndarray, missing: np.ndarray, name: str) -> tuple[Tenso
             f"The target {name!r} has {len(names)} distinct values in {len(present)} rows, such as {names[0]!r}, too "
             "many for classes; use task='regression' if it is a quantity, or another target."
         )
-    order = sort_names(names)
+    numerals = all(cells.number_of(name) is not None for name in names)
+    order = sort_names(names) if numerals else range(len(names))
     label = np.full(len(missing), IGNORE, dtype=np.int64)
     label[~missing] = np.argsort(order)[inverse]
     return torch.from_numpy(label), tuple(names[i] for i in order)

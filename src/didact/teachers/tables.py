@@ -65,7 +65,7 @@ class RawRows:
             import pandas
         except ImportError as error:
             raise MissingExtraError("pandas", "data", "A teacher that was fitted on named columns") from error
-        x, known = matrix(batch), self._known
+        x, known = batch["x"].detach().flatten(1).float().cpu().numpy(), self._known
         if known is None or x.shape[1:] != known.shape:
             width = 0 if known is None else known.shape[0]
             raise TeacherError(f"The batch's x has {x.shape[1]} columns, but the data's columns make {width}.")

@@ -142,7 +142,10 @@ def open_examples(config: RunConfig, given: object = None) -> ExampleData:
     prepared = prepare(examples)
     # What was encoded once is not encoded again.
     splits = splits.map(prepare) if examples.rows is None else split(prepared)
-    _check_labels(splits, config)
+    for name, part in splits:
+        needed = name == "test" or (name == "validation" and config.select == "best")
+        if needed and not count_labels(part):
+            raise _unlabelled(name, part, config)
     found = tuple(str(duplicate) for duplicate in sources.find_duplicates(splits))
     train = splits.train if keep is None else keep(splits.train)
     return ExampleData(opened=examples, examples=prepared, splits=splits, train=train, duplicates=found)
@@ -172,15 +175,11 @@ def count_labels(examples: Examples) -> int:
     return int(is_labelled(examples.tensors["label"]).sum())
 
 
-def _check_labels(splits: sources.Splits, config: RunConfig) -> None:
-    """Refuse splits on which nothing could be evaluated."""
-    for name, part in splits:
-        needed = name == "test" or (name == "validation" and config.select == "best")
-        if needed and not count_labels(part):
-            raise DataError(
-                f"None of the {part.size} {name} examples has a label, so that nothing can be evaluated on them; give "
-                f"more labels, or a larger fraction than {name}={getattr(config.split, name):g}."
-            )
+def _unlabelled(name: str, part: Examples, config: RunConfig) -> DataError:
+    return DataError(
+        f"None of the {part.size} {name} examples has a label, so that nothing can be evaluated on them; give more "
+        f"labels, or a larger fraction than {name}={getattr(config.split, name):g}."
+    )
 
 
 def _reading(config: RunConfig) -> tuple[Document, Examples | None]:

@@ -21,4 +21,5 @@ def build(spec: Spec, purpose: ForExamples) -> Part:
         task=examples.task,
         trust=purpose.trust,
     )
-    return Part(model=translate(teacher, examples.scale), spec=spec.text)
+    model = teacher if examples.scale is None else translate(teacher, examples.scale)
+    return Part(model=model, spec=spec.text)
