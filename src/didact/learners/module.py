@@ -91,7 +91,7 @@ class ModuleLearner(nn.Module):
         Raises:
             ConfigError: there is no such submodule; the message lists the existing ones, the nearest first.
         """
-        known = self.candidates()
+        known = self.candidates() if names else []
         for name in names:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=max(1, len(known)), cutoff=0.0)
