@@ -54,7 +54,8 @@ def metrics(predictions: Predictions) -> dict[str, float]:
     known = predictions.labelled()
     if known.task == "regression":
         return _regression(known.logits.double()[:, 0], known.labels.double())
-    return {**_classification(known.logits.double(), known.labels), **_pixels(known)}
+    found = _classification(known.logits.double(), known.labels)
+    return found if known.maps is None else {**found, **_pixels(known, known.maps)}
 
 
 def _regression(answers: Tensor, labels: Tensor) -> dict[str, float]:
@@ -81,16 +82,16 @@ def _classification(logits: Tensor, labels: Tensor) -> dict[str, float]:
     return found
 
 
-def _pixels(predictions: Predictions) -> dict[str, float]:
+def _pixels(predictions: Predictions, maps: Tensor) -> dict[str, float]:
     """The AUROC of a learner's anomaly maps over pixels."""
-    if predictions.maps is None or predictions.masks is None or predictions.masks.all() or not predictions.masks.any():
+    if predictions.masks is None or predictions.masks.all() or not predictions.masks.any():
         return {}
-    if predictions.maps.shape != predictions.masks.shape:
+    if maps.shape != predictions.masks.shape:
         raise DataError(
-            f"The learner's maps are {list(predictions.maps.shape)}, but the masks {list(predictions.masks.shape)}; "
+            f"The learner's maps are {list(maps.shape)}, but the masks {list(predictions.masks.shape)}; "
             "give masks of the images' height and width."
         )
-    return {"pixel_auroc": float(_rank_areas(predictions.maps.flatten()[None], predictions.masks.flatten()[None]))}
+    return {"pixel_auroc": float(_rank_areas(maps.flatten()[None], predictions.masks.flatten()[None]))}
 
 
 def confusion(predictions: Predictions) -> Tensor:

@@ -10,7 +10,7 @@ from the same real one have the same number in the tensor `group`, by which spli
 
 import ast
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -108,19 +108,16 @@ def describe(name: str) -> World:
 
 @cache
 def _worlds() -> dict[str, World]:
+    found: dict[str, World] = {}
     paths = [path for path in _FOLDER.rglob("*.py") if not path.name.startswith("_")]
-    return {world.name: world for world in sorted((w for path in paths for w in _in(path)), key=lambda w: w.name)}
-
-
-def _in(path: Path) -> Iterator[World]:
-    """The worlds in a file."""
-    family = path.relative_to(_FOLDER).parts[0].removesuffix(".py")
-    for node in parse(path)[1].body:
+    for path, node in ((file, node) for file in paths for node in parse(file)[1].body):
         if not isinstance(node, ast.FunctionDef) or node.name.startswith("_") or node.args.args or not node.returns:
             continue
         kind = _KINDS.get(ast.unparse(node.returns))
         if kind is not None:
+            family = path.relative_to(_FOLDER).parts[0].removesuffix(".py")
             name = family if node.name == family else f"{family}:{node.name}"
             paragraphs = [" ".join(part.split()) for part in (ast.get_docstring(node) or "").split("\n\n")]
             parts = {head: rest for head, _, rest in (part.partition(": ") for part in paragraphs[1:])}
-            yield World(name, kind, paragraphs[0], parts["Real"], parts["Simulated"], parts["Known"], path)
+            found[name] = World(name, kind, paragraphs[0], parts["Real"], parts["Simulated"], parts["Known"], path)
+    return dict(sorted(found.items()))
