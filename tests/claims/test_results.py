@@ -1,5 +1,11 @@
 """The stored results: every method but the baselines has one, and it says what its figures say."""
 
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +15,37 @@ from scipy import stats
 from didact import catalogue
 from didact.claiming import LEAST_SEEDS
 from didact.claims import entries
-from didact.claims.store import ResultStore
+from didact.claims.store import SHIPPED, ResultStore, directory
 
-STORE = ResultStore(Path(__file__).parents[2] / "claims" / "results")
+STORE = ResultStore(SHIPPED)
 METHODS = {info.name: info for info in catalogue.listing()}
 CLAIMING = sorted(name for name, info in METHODS.items() if info.claim is not None)
+
+
+def test_an_installed_package_shows_the_stored_verdicts(tmp_path, monkeypatch):
+    """What the wheel holds is copied, as a package manager would, and asked from a folder without a repository."""
+    root = Path(__file__).parents[2]
+    build = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    for package in build["packages"]:
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(root / package, tmp_path / "site" / Path(package).name, ignore=ignored)
+    (tmp_path / "work").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "didact", "list", "--json"],
+        cwd=tmp_path / "work",
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    shown = {entry["name"]: entry["claim"]["verdict"] for entry in json.loads(done.stdout) if entry["claim"]}
+    stored = {name: json.loads((SHIPPED / f"{name}.json").read_text())["verdict"] for name in CLAIMING}
+    assert shown == stored
+    monkeypatch.chdir(tmp_path / "work")
+    assert directory() == tmp_path / "work" / "claims" / "results"
+    monkeypatch.chdir(root / "docs")
+    assert directory() == SHIPPED == ResultStore().path
 
 
 def test_only_the_baselines_claim_nothing():

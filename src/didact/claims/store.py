@@ -21,22 +21,31 @@ _DEPTH = 3
 """Levels of a file that are broken into lines; the figures of an arm with a seed share one line."""
 
 
+SHIPPED = Path(__file__).with_name("results")
+"""The results that are part of the package."""
+
+
 def directory() -> Path:
-    """`claims/results` in the repository of the working directory, or else in the working directory."""
+    """Where results are written: within didact's own repository those of the package, and elsewhere `claims/results`.
+
+    That folder is in the repository of the working directory, or else in the working directory.
+    """
     here = Path.cwd()
     root = next((folder for folder in (here, *here.parents) if (folder / ".git").exists()), here)
-    return root / "claims" / "results"
+    return SHIPPED if root / "src" / "didact" / "claims" / "results" == SHIPPED else root / "claims" / "results"
 
 
 class ResultStore:
     """Stores the results of claims.
 
     Args:
-        path: the directory, created on the first write; by default that of `directory`.
+        path: the directory, created on the first write; by default that of `directory`, and the results that are part
+            of the package are read where it has none.
     """
 
     def __init__(self, path: Path | str | None = None) -> None:
         self.path = directory() if path is None else Path(path)
+        self._shipped = SHIPPED if path is None else self.path
 
     def file(self, name: str) -> Path:
         """The path of a method's finished result."""
@@ -52,7 +61,8 @@ class ResultStore:
         Raises:
             DataError: The file is not a stored result.
         """
-        return _read(self.file(name))
+        own = self.file(name)
+        return _read(own if own.exists() else self._shipped / own.name)
 
     def finished(self, name: str, basis: Values) -> Document:
         """The seeds that an interrupted replication of the same claim with the same code has finished.

@@ -110,7 +110,9 @@ def _replicate(parser: Parser, _words: list[str]) -> None:
 
 
 def _add_store(parser: Parser) -> None:
-    parser.add_argument("--store", metavar="DIR", help="where results are stored (claims/results in the repository)")
+    parser.add_argument(
+        "--store", metavar="DIR", help="where results are stored (claims/results), instead of in the package"
+    )
 
 
 def _report(parser: Parser, _words: list[str]) -> None:
