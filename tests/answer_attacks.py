@@ -44,7 +44,7 @@ class Attack:
 
     tests: Suite
     code: str
-    seconds: float = 4
+    seconds: float = 20
     outcome: str = "0"
     """0, or abstains where nobody can tell it from a right answer that the pipe is in the way of."""
 

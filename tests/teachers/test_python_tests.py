@@ -12,7 +12,9 @@ from didact.types import Question
 pytestmark = pytest.mark.skipif(not strength().strong, reason=f"{strength()}")
 quiet = pytest.mark.filterwarnings("ignore:The verifier:RuntimeWarning")
 GOOD, BAD, HALF = "def f(x):\n    return x + 1", "def f(x):\n    return x + 2", "def f(x):\n    return 2"
-VERIFIER, SHARE = PythonVerifier(), PythonVerifier(share=True)
+# Long enough for pytest on a machine that is busy.
+PATIENT = Sandbox(seconds=30)
+VERIFIER, SHARE = PythonVerifier(sandbox=PATIENT), PythonVerifier(share=True, sandbox=PATIENT)
 
 
 def worth(verifier, text, prompt="", **data):
@@ -150,7 +152,7 @@ def test_what_the_pipe_is_in_the_way_of_is_an_abstention_and_never_a_failure():
         assert worth(VERIFIER, solution, tests=tests) in (1, None), name
         assert worth(VERIFIER, "def get(): return []\ndef add(*x): pass\ntotal = 7", tests=tests) == 0, name
     slow = "n = 0\nfor i in range(200_000): n = f(n)\nassert n == 200_000"
-    assert worth(PythonVerifier(sandbox=Sandbox(seconds=1)), "def f(n): return n + 1", tests=slow) is None
+    assert worth(PythonVerifier(sandbox=Sandbox(seconds=2)), "def f(n): return n + 1", tests=slow) is None
     assert worth(PythonVerifier(sandbox=Sandbox(seconds=1)), "def f(n):\n    while True: pass", tests=slow) == 0
 
 

@@ -10,7 +10,7 @@ from didact.teachers.verifiers import PythonVerifier, Sandbox, strength
 from didact.types import Question
 
 pytestmark = pytest.mark.skipif(not strength().strong, reason=f"{strength()}")
-VERIFIER = PythonVerifier(sandbox=Sandbox(seconds=5))
+VERIFIER = PythonVerifier(sandbox=Sandbox(seconds=30))
 
 # name: tests, a right answer, what in it is replaced, and by what, to make it wrong.
 RIGHT = {
