@@ -262,6 +262,23 @@ def _report(namespace: argparse.Namespace) -> int:
     return 0
 
 
+def _split(namespace: argparse.Namespace) -> int:
+    from didact.cli import show
+    from didact.sources.split_files import split_file
+
+    columns = ("target", "id_column", "group_column", "time_column")
+    found = split_file(
+        namespace.data,
+        namespace.out,
+        validation=namespace.validation,
+        test=namespace.test,
+        seed=namespace.seed,
+        **{name: getattr(namespace, name) for name in columns if hasattr(namespace, name)},
+    )
+    show.split_files(found)
+    return 0
+
+
 def _chat(namespace: argparse.Namespace) -> int:
     from didact.cli.chat import chat
 
@@ -336,6 +353,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "replicate": _replicate,
     "doctor": _doctor,
     "report": _report,
+    "split": _split,
     "resume": _resume,
     "chat": _chat,
     "predict": _predict,

@@ -120,6 +120,16 @@ def _report(parser: Parser, _words: list[str]) -> None:
     parser.add_argument("--out", metavar="FILE", help="where to write it (report.html in that directory)")
 
 
+def _split(parser: Parser, _words: list[str]) -> None:
+    parser.add_argument("data", metavar="FILE", help="a .csv, .tsv, .parquet or .jsonl file")
+    parser.add_argument("--out", metavar="DIR", required=True, help="a new folder for train.csv, test.csv and so on")
+    parser.add_argument("--validation", metavar="N", type=float, default=0.1, help="fraction of the rows (0.1)")
+    parser.add_argument("--test", metavar="N", type=float, default=0.2, help="fraction of the rows (0.2)")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the hash of each row (0)")
+    for name in ("target", "id_column", "group_column", "time_column"):
+        flags.add_run_flag(parser, name)
+
+
 def _resume(parser: Parser, _words: list[str]) -> None:
     parser.add_argument("run", metavar="RUN", help="the directory of a run or of a comparison")
     flags.add_run_flag(parser, "progress")
@@ -206,6 +216,7 @@ _BUILDERS = {
     "replicate": _replicate,
     "doctor": _doctor,
     "report": _report,
+    "split": _split,
     "resume": _resume,
     "chat": _chat,
     "predict": _predict,

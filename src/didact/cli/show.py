@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from didact.experiment.comparing import ComparisonRun
     from didact.experiment.running import RunResult
     from didact.parts.listing import Entry
+    from didact.sources.split_files import SplitFiles
     from didact.types import Cost
 
 _COSTS = ("labels", "teacher_calls", "student_tokens", "sampled_tokens", "steps", "seconds", "peak_memory")
@@ -166,6 +167,19 @@ def _cost_words(cost: "Cost") -> str:
         figure = wording.cost_figure(axis, value)
         shown.append(figure if axis in ("seconds", "peak_memory") else f"{figure} {wording.name_of(axis)}")
     return ", ".join(shown) or "nothing"
+
+
+def split_files(found: "SplitFiles") -> None:
+    """Print the files that a table was split into, and how to use them."""
+    for name, path in found.paths.items():
+        line(name, f"{path} ({found.sizes[name]:,} rows)")
+    if found.untested:
+        more = f" and {len(found.untested) - RECALLS} more" if len(found.untested) > RECALLS else ""
+        words = f"Too few rows for any in the test: {', '.join(found.untested[:RECALLS])}{more}."
+        console().print(Text(words, style="yellow"))
+    flags = {"train": "--data", "validation": "--validation", "test": "--test"}
+    words = " ".join(f"{flags[name]} {path}" for name, path in found.paths.items())
+    line("use", f"didact distill --teacher MODEL {words}")
 
 
 def comparison(compared: "ComparisonRun", report: Path, place: Path) -> None:

@@ -14,6 +14,7 @@ COMMANDS = {
     "compare": "compare methods at equal budget over seeds, with cheap baselines",
     "replicate": "replicate the claims of methods, and give their verdicts",
     "doctor": "check a set-up before any compute is spent",
+    "split": "split a table into files of training, validation and test rows",
     "report": "write the report of a run or a comparison again",
     "resume": "continue a run or a comparison that was stopped",
     "chat": "chat with the language model that a run delivered",

@@ -16,6 +16,7 @@ from didact.preprocessing import Rows, TableOptions, find_kinds, plain_table, re
 from didact.preprocessing.columns import FAR
 from didact.sources import targets
 from didact.sources.ids import hash_ids
+from didact.sources.marks import mark_rows
 from didact.sources.request import Request
 from didact.types import Examples, Modality, Task
 
@@ -137,7 +138,8 @@ def load_npz(path: Path, request: Request) -> Examples:
     )
     views = {name: array for name, array in arrays.items() if name.endswith(".x") and name != ".x"}
     seen = {name: _view(array, examples.size, f"{path.name}: {name}") for name, array in views.items()}
-    return examples.with_tensors(**seen) if seen else examples
+    split_tensors = mark_rows(lambda field, name: [str(cell) for cell in _pick(arrays, (name,), field, path)], request)
+    return examples.with_tensors(**seen, **split_tensors)
 
 
 def _view(array: Array, size: int, name: str) -> Tensor:

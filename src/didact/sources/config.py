@@ -32,6 +32,9 @@ class DataConfig:
     skip_bad: bool = False  # leave out images that cannot be read
     image_size: int | None = None  # side in pixels to which images are resized
     max_length: int = 128  # longest text, in tokens
+    group_column: str | None = None  # rows with the same value in this column stay in one split
+    time_column: str | None = None  # the earliest rows train, the latest are the test
+    split_column: str | None = None  # the column that says train, validation or test
     columns: Mapping[str, str] = field(default_factory=dict)  # of questions: columns by field, as prompt=question
     turns: Literal["last", "all"] = "last"  # which of the assistant's turns in a conversation are learned
     packing: int | None = None  # tokens of a row that several answers share; by default, each has its own
@@ -57,16 +60,30 @@ class SplitConfig:
 
     FLAGS: ClassVar[Mapping[str, str]] = {"seed": "split_seed"}
 
-    validation: float = 0.1  # fraction of the examples for choosing and watching
-    test: float = 0.2  # fraction of the examples for the final figures
+    validation: float | str = 0.1  # fraction of the examples for choosing and watching, or a file of them
+    test: float | str = 0.2  # fraction of the examples for the final figures, or a file of them
     seed: int | None = None  # decides the splits where another seed is to decide the rest
 
     def __post_init__(self) -> None:
-        check_range("validation", self.validation, at_least=0, below=1)
-        check_range("test", self.test, above=0, below=1)
-        check_range("validation + test", self.validation + self.test, below=1)
+        fractions = self.fractions
+        check_range("validation", fractions["validation"], at_least=0, below=1)
+        if not isinstance(self.test, str):
+            check_range("test", self.test, above=0, below=1)
+        check_range("validation + test", fractions["validation"] + fractions["test"], below=1)
         if self.seed is not None:
             check_range("split_seed", self.seed, at_least=0, below=2**63)
+
+    @property
+    def fractions(self) -> dict[str, float]:
+        """The fractions `validation` and `test`; 0 for what is in a file of its own."""
+        given = {"validation": self.validation, "test": self.test}
+        return {name: 0.0 if isinstance(value, str) else value for name, value in given.items()}
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The files that are given, by the argument of `sources.load`."""
+        given = {"validation_file": self.validation, "test_file": self.test}
+        return {name: value for name, value in given.items() if isinstance(value, str)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ from didact.preprocessing import (
 from didact.preprocessing.cells import Column, Frame
 from didact.sources import targets
 from didact.sources.ids import hash_ids
+from didact.sources.marks import take_marks
 from didact.sources.request import Request
 from didact.sources.text import from_texts
 from didact.types import Examples, Preprocessing, Scale
@@ -45,6 +46,7 @@ def encode(frame: Frame, request: Request, *, name: str, classes: tuple[str, ...
     Raises:
         DataError: see `sources.load`; all that is wrong is told at once.
     """
+    frame, split_tensors = take_marks(frame, request, name)
     target_name = find_target(frame, request, name)
     inputs = frame[[column for column in frame.columns if column not in (target_name, request.id_column)]]
     if not len(inputs.columns):
@@ -69,7 +71,7 @@ def encode(frame: Frame, request: Request, *, name: str, classes: tuple[str, ...
     if problems:
         refuse(problems, name)
     examples = Examples(
-        tensors={"label": target.label},
+        tensors={"label": target.label, **split_tensors},
         task=target.task,
         modality="table",
         classes=target.classes,

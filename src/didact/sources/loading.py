@@ -7,10 +7,13 @@ from didact.errors import ConfigError, DataError, nearest
 from didact.preprocessing import TableOptions
 from didact.preprocessing.cells import Frame
 from didact.sources import arrays, encoding, hub, images, tables
+from didact.sources.extras import import_optional
+from didact.sources.marks import FILE
 from didact.sources.request import Request, Size
 from didact.sources.text import ByteTokenizer, Tokenizer
 from didact.types import Examples, Task
 
+_SPLITTING = ("group_column", "time_column", "split_column", "validation_file", "test_file")
 _PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".npy")
 
 
@@ -20,6 +23,11 @@ def load(
     target: str | None = None,
     id_column: str | None = None,
     text_column: str | None = None,
+    group_column: str | None = None,
+    time_column: str | None = None,
+    split_column: str | None = None,
+    validation_file: str | None = None,
+    test_file: str | None = None,
     task: Task | None = None,
     columns: TableOptions | None = None,
     skip_bad: bool = False,
@@ -41,6 +49,11 @@ def load(
         target: the column (or array) to be predicted; where None, the one called label, target or y.
         id_column: what names each row, every one differently.
         text_column: the only column to learn from, as text.
+        group_column: rows with the same value get the same `group`, and stay in one split.
+        time_column: numbers or dates, which become the tensor `time`: the earliest rows train, the latest are the test.
+        split_column: the words train, validation and test, which become the tensor `split`.
+        validation_file: another table with the validation rows.
+        test_file: another table with the test rows.
         task: inferred where None: see `targets.encode_targets`.
         columns: of a table, what its columns are, what is missing, and what fills gaps.
         skip_bad: leave out images that cannot be read, with a warning, instead of refusing the data.
@@ -63,6 +76,11 @@ def load(
         target=target,
         id_column=id_column,
         text_column=text_column,
+        group_column=group_column,
+        time_column=time_column,
+        split_column=split_column,
+        validation_file=validation_file,
+        test_file=test_file,
         task=task,
         columns=columns or TableOptions(),
         skip_bad=skip_bad,
@@ -70,6 +88,7 @@ def load(
         split=split,
     )
     if str(path).startswith("hf:"):
+        _refuse_splitting(Path(path), request, "a Hugging Face data set", _SPLITTING)
         return hub.load(str(path).removeprefix("hf:"), request)
     path = Path(path)
     if path.is_dir():
@@ -78,6 +97,7 @@ def load(
             raise _meaningless(path, request, "a folder of images", unused[0])
         if request.columns != TableOptions():
             raise ConfigError(f"{path.name} is a folder of images, without columns; leave out what is said of columns.")
+        _refuse_splitting(path, request, "a folder of images", _SPLITTING)
         return images.load_folder(path, request)
     unused = [field for field in ("split", "image_size") if getattr(request, field) is not None]
     if unused:
@@ -86,10 +106,11 @@ def load(
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"There is no file or folder {str(path)!r}. {nearest(path.name, siblings[:1000])}")
     if path.suffix.lower() in tables.SUFFIXES:
-        return encoding.encode(tables.read(path), request, name=path.name)
+        return encoding.encode(_read_tables(path, request), request, name=path.name)
     if path.suffix.lower() == ".npz":
         if request.text_column is not None:
             raise _meaningless(path, request, "a file of arrays", "text_column")
+        _refuse_splitting(path, request, "a file of arrays", ("validation_file", "test_file"))
         return arrays.load_npz(path, request)
     if path.suffix in _PICKLES:
         raise DataError(
@@ -119,6 +140,40 @@ def from_frame(frame: Frame, *, name: str = "data frame", **options: Any) -> Exa
     tokenizer = options.pop("tokenizer", None) or ByteTokenizer(options.pop("max_length", 128))
     options.pop("max_length", None)
     return encoding.encode(frame.rename(columns=str), Request(tokenizer=tokenizer, **options), name=name)
+
+
+def _refuse_splitting(path: Path, request: Request, kind: str, names: tuple[str, ...]) -> None:
+    """Refuse what would say how rows are split, for data that have no such thing."""
+    for field in names:
+        if getattr(request, field) is not None:
+            raise _meaningless(path, request, kind, field)
+
+
+def _read_tables(path: Path, request: Request) -> Frame:
+    """The rows of a table, and those of the files with its validation and test rows, marked by their file."""
+    frame = tables.read(path)
+    others = [(1, "validation", request.validation_file), (2, "test", request.test_file)]
+    given = [(number, field, Path(name)) for number, field, name in others if name is not None]
+    if not given:
+        return frame
+    pandas = import_optional("pandas", "data", f"Reading {path.name}")
+    # Rows of the table itself are left to the fractions, which are 0 for what has a file.
+    parts = [frame.assign(**{FILE: -1})]
+    for number, field, other in given:
+        if not other.is_file() or other.suffix.lower() not in tables.SUFFIXES:
+            raise DataError(f"{field} is {str(other)!r}, which is no table; give a fraction, or a file as {path.name}.")
+        rows = tables.read(other)
+        if odd := sorted(set(map(str, frame.columns)) ^ set(map(str, rows.columns))):
+            raise DataError(
+                f"{path.name} and {other.name} have different columns: {', '.join(map(repr, odd[:8]))} is only in one "
+                "of them; both need the same."
+            )
+        parts.append(rows.assign(**{FILE: number}))
+    for column in frame.columns:
+        # Numbers in one file and words in another are words.
+        if len({part[column].dtype.kind in "biuf" for part in parts}) > 1:
+            parts = [part.astype({column: "string"}) for part in parts]
+    return pandas.concat(parts, ignore_index=True)
 
 
 def _meaningless(path: Path, request: Request, kind: str, field: str) -> ConfigError:

@@ -19,6 +19,11 @@ class Request:
     target: str | None = None
     id_column: str | None = None
     text_column: str | None = None
+    group_column: str | None = None
+    time_column: str | None = None
+    split_column: str | None = None
+    validation_file: str | None = None
+    test_file: str | None = None
     task: Task | None = None
     columns: TableOptions = field(default_factory=TableOptions)
     skip_bad: bool = False

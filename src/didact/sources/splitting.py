@@ -55,7 +55,8 @@ def split(examples: Examples, *, validation: float = 0.1, test: float = 0.2, see
 
     Examples with the same id stay together. Three tensors of the examples say more: `group` (int64 [N], for several
     views of one object) keeps examples with the same number together, `time` (int64 or float64 [N]) puts the earliest
-    into training, and `split` (int64 [N]; 0 for training, 1 for validation, 2 for test) decides alone.
+    into training, and `split` (int64 [N]; 0 for training, 1 for validation, 2 for test) decides by itself, unless it is
+    -1.
 
     Args:
         examples: N of them.
@@ -71,18 +72,20 @@ def split(examples: Examples, *, validation: float = 0.1, test: float = 0.2, see
         DataError: a split that should not be empty is.
     """
     tensors = examples.tensors
-    if "split" in tensors:
-        masks = (tensors["split"] == 0, tensors["split"] == 1, tensors["split"] == 2)
-        _refuse_empty(masks, (1.0, 0.0, test), "Mark some rows for it.")
-    else:
+    number = tensors["split"].clone() if "split" in tensors else torch.full((examples.size,), -1)
+    open_ = number < 0
+    if open_.any():
         masks = assign_splits(
-            tensors.get("group", tensors["id"]),
+            tensors.get("group", tensors["id"])[open_],
             validation=validation,
             test=test,
             seed=seed,
-            labels=tensors["label"] if examples.task == "classification" else None,
-            time=tensors.get("time"),
+            labels=tensors["label"][open_] if examples.task == "classification" else None,
+            time=tensors["time"][open_] if "time" in tensors else None,
         )
+        number[open_] = masks[1] + 2 * masks[2].long()
+    masks = [number == split for split in range(3)]
+    _refuse_empty(masks, (1.0, 0.0, test), "Mark some rows for it.")
     kept = {name: tensor for name, tensor in tensors.items() if name not in ("time", "split")}
     examples = dataclasses.replace(examples, tensors=kept)
     return Splits(*map(examples.select, masks))

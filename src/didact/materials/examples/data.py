@@ -21,7 +21,9 @@ from didact.sources import add_view
 from didact.types import Examples, is_labelled
 
 _READING = ("target", "id_column", "text_column", "task", "skip_bad", "image_size", "max_length", "split")
+_SPLITTING = ("group_column", "time_column", "split_column")
 _FILE_FIELDS = (
+    *_SPLITTING,
     *("target", "id_column", "text_column", "task", "image_size", "split"),
     *(one.name for one in fields(TableOptions)),
 )
@@ -134,8 +136,12 @@ def open_examples(config: RunConfig, given: object = None) -> ExampleData:
     """
     reading, like = _reading(config)
     examples = load_examples(config, reading) if given is None else _from_python(given, reading)
-    fractions = {"validation": config.split.validation, "test": config.split.test}
-    split = partial(sources.split, **fractions, seed=config.split_seed)
+    if config.split.files and (given is not None or config.data.source in worlds.names()):
+        raise ConfigError(
+            f"{' and '.join(config.split.files.values())} cannot go with data that come from no file; give fractions, "
+            "or examples with a tensor 'split'."
+        )
+    split = partial(sources.split, **config.split.fractions, seed=config.split_seed)
     keep = partial(sources.keep_labels, count=config.data.labels, seed=config.seed) if config.data.labels else None
     splits = split(examples)
     prepare = sources.fit_preprocessing(splits.train if keep is None else keep(splits.train), like)
@@ -178,7 +184,7 @@ def count_labels(examples: Examples) -> int:
 def _unlabelled(name: str, part: Examples, config: RunConfig) -> DataError:
     return DataError(
         f"None of the {part.size} {name} examples has a label, so that nothing can be evaluated on them; give more "
-        f"labels, or a larger fraction than {name}={getattr(config.split, name):g}."
+        f"labels, or a larger fraction than {name}={getattr(config.split, name)}."
     )
 
 
@@ -188,8 +194,8 @@ def _reading(config: RunConfig) -> tuple[Document, Examples | None]:
     own = config.student.startswith("<")
     tokenizer, like = (None, None) if own else brought_by(parse(config.student, "student"), config.data.max_length)
     options = TableOptions(**{one.name: getattr(config.data, one.name) for one in fields(TableOptions)})
-    named = {name: getattr(config.data, name) for name in _READING}
-    return {"columns": options, "tokenizer": tokenizer, **named}, like
+    named = {name: getattr(config.data, name) for name in (*_READING, *_SPLITTING)}
+    return {"columns": options, "tokenizer": tokenizer, **named, **config.split.files}, like
 
 
 def load_examples(config: RunConfig, reading: Document | None = None) -> Examples:

@@ -16,6 +16,7 @@ from didact.experiment.material import Evaluation, Run
 from didact.materials.examples.answers import as_learner
 from didact.materials.examples.data import ExampleData, load_examples, select_labelled
 from didact.parts.part import Part
+from didact.sources import SplitConfig
 from didact.types import Examples
 
 COMPARED = 1000
@@ -44,7 +45,7 @@ def find_seen(run: Run[ExampleData], examples: Examples) -> Tensor | None:
     if not Path(run.config.teacher_data).exists():
         raise ConfigError(f"teacher_data is {run.config.teacher_data!r}, but there is no such file; correct the path.")
     source = dataclasses.replace(run.config.data, source=run.config.teacher_data)
-    theirs = load_examples(dataclasses.replace(run.config, data=source))
+    theirs = load_examples(dataclasses.replace(run.config, data=source, split=SplitConfig()))
     return torch.isin(examples.tensors["id"], theirs.tensors["id"])
 
 

@@ -87,10 +87,12 @@ def open_questions(config: RunConfig, given: object = None) -> QuestionData:
     if template := config.data.chat_template_kwargs:
         loaded = [_with_template(part, template) for part in loaded]
     split = config.split
-    found = [
-        sources.split_questions(part, validation=split.validation, test=split.test, seed=config.split_seed)
-        for part in loaded
-    ]
+    if split.files:
+        raise ConfigError(
+            f"{' and '.join(split.files.values())} is a file of its own, but prompts are split by fractions; give "
+            "numbers for validation and test."
+        )
+    found = [sources.split_questions(part, **split.fractions, seed=config.split_seed) for part in loaded]
     train, validation, test = zip(*found, strict=True)
     parts = {
         "train": sources.join_questions(train, shares),
