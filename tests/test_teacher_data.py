@@ -12,6 +12,7 @@ from didact.experiment.config import RunConfig
 from didact.experiment.doctor import diagnose
 from didact.experiment.material import Objects
 from didact.experiment.preparing import prepare
+from didact.materials.examples.data import open_examples
 
 SHORT = {"method": "distill", "student": "mlp:8", "steps": 30, "progress": False, "split_seed": 0}
 
@@ -53,7 +54,7 @@ def test_figures_on_rows_that_it_learned_are_told_apart(table, tmp_path):
     named = write_table(tmp_path / "half.csv", rows[:300])
     teacher = forest(rows[:300])
     result = didact.run(data=path, teacher=teacher, teacher_data=named, **SHORT)
-    test = didact.sources.split(didact.sources.load(path), seed=0).test
+    test = open_examples(RunConfig.from_flags(**SHORT, data=path)).splits.test
     x, label = test.tensors["x"].numpy(), np.array(["no", "yes"])[test.tensors["label"].numpy()]
     learned = {tuple(np.float32(row[:3])) for row in rows[:300]}
     seen = np.array([tuple(row) in learned for row in x])

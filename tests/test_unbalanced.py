@@ -167,3 +167,15 @@ def test_remedies_without_effect_are_refused(settings, message):
     data = (x, label.astype(float) if "task" in settings else label)
     with pytest.raises(ConfigError, match=message):
         didact.run(**{"method": "supervised", **SHORT, **settings}, data=data)
+
+
+def test_a_constant_answer_to_a_regression_is_the_mean_in_the_users_unit():
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(300, 3))
+    y = 200_000 + 80_000 * x[:, 0] + generator.normal(size=300)
+    where = np.arange(300) % 3 == 0
+    examples = sources.from_tensors(x, y).with_tensors(split=torch.from_numpy(np.where(where, 2, 0)))
+    result = didact.run(method="supervised", data=examples, **SHORT)
+    expected = np.sqrt(np.mean((y[where] - y[~where].mean()) ** 2))
+    assert result.constant["rmse"] == pytest.approx(expected, rel=1e-4)
+    assert result.recalls == {}

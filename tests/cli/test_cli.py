@@ -240,6 +240,9 @@ def result_of(cost):
         metrics={},
         validation={},
         teacher={},
+        teacher_seen=0,
+        teacher_unseen={},
+        constant={},
         cost=cost,
         spent={},
         teacher_cost=Cost(),
@@ -356,9 +359,7 @@ def test_a_forest_teaches_a_net_on_a_table_that_someone_just_made(forest, capsys
 def test_a_method_of_ones_own_is_run_by_its_file(work, capsys):
     source = catalogue.find("supervised").path.read_text().replace("label_smoothing", "smooth")
     Path("mine.py").write_text(
-        source.replace(
-            'label_loss(logits, batch["label"], smooth=', 'label_loss(logits, batch["label"], label_smoothing='
-        )
+        source.replace("weight=batch.label_weight, smooth=", "weight=batch.label_weight, label_smoothing=")
     )
     words = ["--data", "table.csv", "--target", "kind", "--steps", "3", "--smooth", "0.1", "--no-progress"]
     assert main(["run", "mine.py", *words]) == 0, capsys.readouterr().err

@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from didact.errors import ConfigError, DataError, nearest
+from didact.errors import ConfigError, DataError, import_optional, nearest
 from didact.preprocessing import TableOptions
 from didact.preprocessing.cells import Frame
 from didact.sources import arrays, encoding, hub, images, tables
-from didact.sources.extras import import_optional
 from didact.sources.marks import FILE
 from didact.sources.request import Request, Size
 from didact.sources.text import ByteTokenizer, Tokenizer

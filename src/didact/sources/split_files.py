@@ -14,9 +14,8 @@ from torch import Tensor
 
 from didact import hashing
 from didact.documents import parse_json
-from didact.errors import ConfigError, DataError, nearest
+from didact.errors import ConfigError, DataError, import_optional, nearest
 from didact.sources import marks, tables, targets
-from didact.sources.extras import import_optional
 from didact.sources.ids import hash_ids
 from didact.sources.splitting import assign_splits
 from didact.types import IGNORE
