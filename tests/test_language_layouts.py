@@ -133,20 +133,20 @@ def test_calls_of_tools_are_learned_where_the_template_renders_them(calling, cha
 def test_the_names_of_tools_are_said_to_be_unread(calling):
     tool = {"role": "tool", "name": "f", "content": "1"}
     data = [{"messages": [*row["messages"][:-1], tool, row["messages"][-1]]} for row in map(talk, range(24))]
-    words = "The student's chat template does not show the 'name' of messages."
+    words = "The student's chat template does not render the 'name' of messages."
     assert doctor(data=data, student=calling)["columns"].detail == words
     assert words in didact.run(**{**QUICK, "student": calling}, data=data, progress=False).notes
 
 
 def test_bad_answers_are_not_learned_as_good_ones():
     data = [{**pair, "label": place % 2 == 0} for place, pair in enumerate(PAIRS)]
-    refused(DataError, "an answer whose label is false", "'sft'", data=data)
+    refused(DataError, "a completion whose label is false", "'sft'", data=data)
     prepared(data=[row for row in data if row["label"]])
     prepared(data=data, method="grpo", verifier="length:4", sampling="max_new_tokens=4,samples=4")
 
 
 def test_rejected_answers_that_are_not_read_are_named():
-    words = "The method sft learns the chosen answers; the rejected ones are not read."
+    words = "The method sft learns the chosen completions; the rejected ones are not read."
     assert doctor(data=[{**pair, "rejected": "0"} for pair in PAIRS])["columns"].detail == words
 
 
@@ -154,17 +154,14 @@ def test_texts_are_learned_whole_and_ask_nothing():
     run = prepared(data=[{"text": f"text {i}"} for i in range(40)])
     question = run.data.train[0]
     assert learned(run, question) == f"⟦{question.completion}⟧"
-    refused(DataError, "The data are texts, which ask nothing", data=[{"text": f"text {i}"} for i in range(40)],
+    refused(DataError, "The data are texts without prompts", data=[{"text": f"text {i}"} for i in range(40)],
             method="grpo", verifier="length:4", sampling="max_new_tokens=4,samples=4")  # fmt: skip
 
 
 def test_how_files_were_read_is_said(tmp_path):
     path = tmp_path / "q.jsonl"
     path.write_text("".join(json.dumps({**pair, "level": 1}) + "\n" for pair in PAIRS))
-    words = (
-        "q.jsonl was read as prompt and completion, 36 rows. No part of a question, and kept for verifiers and methods "
-        "that ask: level."
-    )
+    words = "q.jsonl was read as prompt and completion, 36 rows. Other columns, kept for verifiers and methods: level."
     assert doctor(data=str(path))["layout"].detail == words
     result = didact.run(**QUICK, data=str(path), progress=False, directory=tmp_path / "run")
     assert words in result.notes

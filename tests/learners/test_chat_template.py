@@ -81,7 +81,7 @@ def test_a_template_without_ends_gets_that_of_the_sequence(tmp_path):
     found = tokens(tmp_path, PLAIN)
     assert found.ends == {2}
     assert found.completion(asked(user("hi"))) == ids_of(found, "yo", "</s>")
-    with pytest.raises(ConfigError, match="no token behind an assistant's turn"):
+    with pytest.raises(ConfigError, match="no token after an assistant's turn"):
         found.turns(asked(user("hi"), says("a"), user("b")))
 
 

@@ -39,13 +39,13 @@ def sentence(*records):
 )
 def test_a_layout_is_named(name, record):
     assert sentence(record).startswith(f"q was read as {name}, 1 row")
-    assert "No part of a question" not in sentence(record)
+    assert "Other columns" not in sentence(record)
 
 
 def test_columns_that_are_no_part_of_a_question_are_named():
     assert sentence({"question": "a", "level": 3, "answer": 1}, {"question": "b", "source": "x"}) == (
-        "q was read as prompts, 2 rows (prompt from question). No part of a question, and kept for verifiers and "
-        "methods that ask: level, source."
+        "q was read as prompts, 2 rows (prompt from question). Other columns, kept for verifiers and "
+        "methods: level, source."
     )
 
 
@@ -68,7 +68,7 @@ def test_share_gpt_has_the_roles_of_chat_templates():
     assert [m["role"] for m in found.messages] == ["system", "user", "assistant", "tool"]
     assert found.messages[2]["tool_calls"] == [{"name": "add", "arguments": {"a": 1}}]
     assert (found.completion, found.tools) == ("two", (TOOL,))
-    with pytest.raises(DataError, match=r"a message from 'gtp', who is not known\. Did you mean gpt"):
+    with pytest.raises(DataError, match=r"a message from 'gtp', which is unknown\. Did you mean gpt"):
         one(conversations=[{"from": "gtp", "value": "x"}])
 
 
@@ -105,7 +105,7 @@ def test_texts_are_told_apart_though_they_ask_nothing():
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ({"prompt": "a", "images": ["x.png"]}, "the column 'images', which language models here can't look at"),
+        ({"prompt": "a", "images": ["x.png"]}, "the column 'images', but didact's language models read only text"),
         ({"messages": [USER, {**YO, "weight": 0}]}, "a message of weight 0"),
         ({"messages": [USER, {**YO, "tool_calls": [{"x": 1}]}]}, "without the name of a tool"),
         ({"messages": [USER, {**YO, "tool_calls": [{"name": "f", "arguments": "{"}]}]}, "whose arguments are no JSON"),
@@ -127,7 +127,7 @@ def test_the_columns_of_a_preference_that_are_not_read_are_named():
     both = [USER, YO]
     worse = [USER, {**YO, "content": "no"}]
     words = sentence({"prompt": "hi", "chosen": both, "rejected": worse, "messages": both, "score_chosen": 3.0})
-    assert words.endswith("methods that ask: messages, score_chosen.")
+    assert words.endswith("methods: messages, score_chosen.")
 
 
 def test_parquet_fills_up_with_nothing_that_is_read(tmp_path):

@@ -1,4 +1,4 @@
-"""Examples of which some come more often than others."""
+"""Examples that are sampled by weight."""
 
 import torch
 from torch import Tensor
@@ -8,17 +8,17 @@ from didact.errors import ConfigError
 
 
 class Weighted(Uniform):
-    """Passes in which each example comes as often as its weight says, in a new random order each time.
+    """Epochs in which each example occurs in proportion to its weight, in a new random order each time.
 
-    A pass is as long as there are examples. In each, an example whose share of the weights is that of 1.3 of them comes
-    once or twice, and 1.3 times on average: systematic sampling (Madow 1949). `Stateful`, as `Uniform` is.
+    An epoch has as many draws as there are examples. An example with 1.3 times the mean weight is drawn once or twice
+    in each, and 1.3 times on average: systematic sampling (Madow 1949). `Stateful`, like `Uniform`.
 
     Args:
-        weights: float [N], not negative, and not all 0.
-        seed: the only source of randomness.
+        weights: float [N], non-negative, not all 0.
+        seed: the seed of the random number generator.
 
     Raises:
-        ConfigError: weights that are none.
+        ConfigError: invalid weights.
     """
 
     def __init__(self, weights: Tensor, seed: int = 0) -> None:
@@ -29,7 +29,7 @@ class Weighted(Uniform):
         super().__init__(len(weights), seed)
 
     def _shuffle(self) -> None:
-        """Draw the next pass: marks at equal distances over the examples' shares, these in random order."""
+        """Draw the next epoch: equidistant marks over the shares of the examples, in random order."""
         super()._shuffle()
         ends = self.counts[self._order].cumsum(0)
         marks = torch.arange(self.size) + torch.rand((), generator=self._generator, dtype=torch.float64)

@@ -18,7 +18,7 @@ from didact.types import Batch, Head, TokenOutput
 from didact.types.frozen import mark_frozen
 
 GGUF = ".gguf"
-"""How the name of a file of GGUF ends."""
+"""The suffix of GGUF files."""
 _FACTS, _GENERATION = "didact.json", "generation_config.json"
 _OWN_TOKENS = {"bytes": ByteTokens, "numbers": NumberTokens}
 """Tokenizers that transformers does not have, by their name in `didact.json`."""
@@ -182,7 +182,7 @@ def load_with_adapters(name: str, rank: int, *, seed: int = 0, dtype: torch.dtyp
 
 
 def _of_hub(name: str, dtype: torch.dtype) -> tuple[nn.Module, Tokens]:
-    """A model of transformers with its tokenizer, which ends answers where the model's settings do, too."""
+    """A model of transformers with its tokenizer, which knows the ends of the generation config."""
     if not _is_gguf(name):
         loaded = hub_causal.load_model(name, dtype)
         return loaded, _tokenizer(name, hub_causal.generation_ends(loaded))
@@ -252,7 +252,7 @@ def _write(learner: CausalLearner, directory: Path) -> None:
 
 
 def _note_ends(tokenizer: Tokens, directory: Path) -> None:
-    """Have `generate` end where didact does: at any of the tokenizer's ends."""
+    """Write all ends to `generation_config.json`, so that `generate` stops where didact does."""
     path = directory / _GENERATION
     settings = foreign.read_json(path) if path.is_file() else {}
     noted = settings.get("eos_token_id", tokenizer.eos)

@@ -1,4 +1,4 @@
-"""Conversations in a model's chat template: what it is given, what it is to write, and what ends its turns."""
+"""Chat templates: the token ids of prompts, completions and turns, and the token that ends a turn."""
 
 import contextlib
 import sys
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 TEMPLATE_SECONDS = 10.0
 """How long a chat template may compute for a conversation."""
 _SAID = "didact-says-17"
-"""Words that no template has of its own."""
+"""A content that occurs in no template."""
 _ASKED: Document = {"role": "user", "content": "a"}
 _PLAIN = ("role", "content")
 
 
 class ChatTemplate:
-    """The chat template of a Hugging Face tokenizer; it runs in the sandbox of transformers.
+    """The chat template of a Hugging Face tokenizer, rendered in the sandbox of transformers.
 
     Args:
-        tokenizer: has a chat template.
-        name: where it came from, for messages.
+        tokenizer: the tokenizer; it must have a chat template.
+        name: its directory or name, for messages.
     """
 
     def __init__(self, tokenizer: Any, name: str) -> None:
@@ -36,13 +36,13 @@ class ChatTemplate:
 
     @cached_property
     def end(self) -> int | None:
-        """The first special token that the template puts behind an assistant's turn; None where there is none."""
+        """The first special token that the template puts after an assistant's turn; None without one."""
         ids = self._encode(self._behind)
         return next((token for token in ids if token in self._special), None)
 
     @cached_property
     def _behind(self) -> str:
-        """What stands behind the words of the last turn."""
+        """The text that the template puts after the content of the last turn."""
         try:
             whole = self._text([_ASKED, {"role": "assistant", "content": _SAID}], Question(id=0, prompt=""))
         except ConfigError:
@@ -51,17 +51,17 @@ class ChatTemplate:
 
     @cached_property
     def _special(self) -> frozenset[int]:
-        """Tokens that were added to the vocabulary as a whole; some that end turns are not marked as special."""
+        """The added tokens; not all that end turns are marked as special."""
         return frozenset(self.tokenizer.added_tokens_decoder) | frozenset(self.tokenizer.all_special_ids)
 
     @cached_property
     def _rest(self) -> int:
-        """How many tokens stand behind the one that ends a turn, such as a line break."""
+        """The number of tokens after the one that ends a turn, such as a line break."""
         ids = self._encode(self._behind)
         return 0 if self.end is None else len(ids) - 1 - ids.index(self.end)
 
     def prompt(self, question: Question) -> list[int]:
-        """The ids of a conversation with the opening of the answer.
+        """The ids of a conversation with the generation prompt.
 
         Raises:
             ConfigError: the template refuses the conversation.
@@ -69,27 +69,27 @@ class ChatTemplate:
         return self._encode(self._text(question.messages, question, opened=True))
 
     def completion(self, question: Question, message: Values) -> list[int]:
-        """The ids that a model is to write behind `prompt`: an answer as the template renders it, its end included.
+        """The ids of a completion as the template renders it after `prompt`, with its end-of-turn token.
 
         Args:
             question: a conversation.
             message: the assistant's.
 
         Raises:
-            ConfigError: what the template makes of the conversation with the answer does not begin with the prompt, or
-                does not end as its turns do.
+            ConfigError: the rendered conversation with its completion does not begin with the rendered prompt, or does
+                not end with the end-of-turn token.
         """
         return self._split(question.messages, message, question)[1]
 
     def turns(self, question: Question, message: Values) -> tuple[list[int], list[bool]]:
-        """A conversation with its answer, and which of its tokens the assistant wrote, in all its turns.
+        """The ids of a conversation with its completion, and for each whether it is the assistant's, in any turn.
 
         Args:
             question: a conversation.
             message: the assistant's last.
 
         Returns:
-            The ids, as `prompt` and `completion` give them, and for each whether an assistant wrote it, ends included.
+            The ids of `prompt` and `completion`, and for each whether it is the assistant's; end-of-turn tokens are.
 
         Raises:
             ConfigError: as for `completion`; or the template renders an earlier turn differently once others follow, or
@@ -103,8 +103,8 @@ class ChatTemplate:
                 continue
             if self.end is None:
                 raise ConfigError(
-                    f"turns is 'all', but the chat template of {self.name!r} puts no token behind an assistant's turn, "
-                    "so that a model could not learn where it ends; learn the last turn alone."
+                    f"turns is 'all', but the chat template of {self.name!r} puts no token after an assistant's turn, "
+                    "so that a model could not learn where it ends; use turns='last'."
                 )
             prompt, answer = self._split(messages[:place], one, question)
             until = len(prompt) + len(answer)
@@ -113,11 +113,11 @@ class ChatTemplate:
         return ids, learned
 
     def unread(self, question: Question, message: Values | None) -> tuple[str, ...]:
-        """What a conversation says that its rendering does not depend on.
+        """What a conversation has that the template does not render.
 
         Args:
             question: a conversation.
-            message: the assistant's last, where there is one.
+            message: the completion's message, if there is one.
 
         Returns:
             `tools`, keys of messages such as `tool_calls` and `name`, and `messages of ROLE`.
@@ -138,22 +138,24 @@ class ChatTemplate:
         return (*tools, *found)
 
     def _safe(self, messages: Sequence[Values], question: Question) -> str | None:
-        """A rendering; None where the template refuses, as it does where it misses something that it reads."""
+        """The rendered conversation; None if the template raises, as it does if something that it needs is missing."""
         try:
             return self._text(messages, question)
         except ConfigError:
             return None
 
     def _split(self, messages: Sequence[Values], message: Values, question: Question) -> tuple[list[int], list[int]]:
-        """The ids of a prompt, and those of the answer behind it."""
+        """The ids of a prompt, and those of the completion after it."""
         given, whole = self._text(messages, question, opened=True), self._text([*messages, message], question)
         if self.end is None:
             whole = whole.removesuffix(self._behind)
         prompt, ids = self._encode(given), self._encode(whole)
         if not whole.startswith(given):
-            self._check_prefix(prompt, ids, question, "the prompt", "chat_template_kwargs that open no thought")
+            self._check_prefix(
+                prompt, ids, question, "the prompt", "chat_template_kwargs such as enable_thinking=false"
+            )
         if ids[: len(prompt)] != prompt:
-            # A token lies across the border, such as two line breaks; a model that is given the prompt writes the rest.
+            # A token spans the border, such as two line breaks. After the prompt, a model generates the rest of it.
             ids = [*prompt, *self._encode(whole[len(given) :])]
             if self._decode(ids) != self._decode(self._encode(whole)):
                 self._check_prefix(prompt, self._encode(whole), question, "the prompt", "another template")
@@ -162,21 +164,21 @@ class ChatTemplate:
             return prompt, [*ids[len(prompt) :], int(self.tokenizer.eos_token_id)]
         if len(ids) <= len(prompt) or ids[-1] != self.end:
             raise ConfigError(
-                f"The chat template of {self.name!r} ends the answer to question {question.id} otherwise than with "
-                f"{self._named(self.end)}, as it does others; give a template that ends all turns alike."
+                f"The chat template of {self.name!r} does not end the completion of question {question.id} with "
+                f"{self._named(self.end)}, as it does others; give a template that ends all turns the same way."
             )
         return prompt, ids[len(prompt) :]
 
     def _check_prefix(self, first: list[int], whole: list[int], question: Question, what: str, remedy: str) -> None:
-        """Raise where one sequence does not begin another, and name the first token that differs."""
+        """Raise if a sequence does not begin with another, and name the first token that differs."""
         place = next((i for i, (a, b) in enumerate(zip(first, whole, strict=False)) if a != b), len(whole))
         if place >= len(first):
             return
         there = self._named(whole[place]) if place < len(whole) else "nothing"
         raise ConfigError(
-            f"The chat template of {self.name!r} renders question {question.id} with its answer so that it does not "
-            f"begin with {what}: token {place} is {self._named(first[place])} there and {there} here. What a model "
-            f"would learn is not what it is asked; give {remedy}, or another template."
+            f"The chat template of {self.name!r} renders question {question.id} with its completion, which does not "
+            f"begin with {what}: token {place} is {self._named(first[place])} there and {there} here. The model would "
+            f"learn something else than it generates; give {remedy}, or another template."
         )
 
     def _named(self, token: int) -> str:
@@ -189,7 +191,7 @@ class ChatTemplate:
         return self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
     def _text(self, messages: Sequence[Values], question: Question, *, opened: bool = False) -> str:
-        """A conversation as text, with the opening of an answer where it is `opened`."""
+        """The rendered conversation, with a generation prompt if it is `opened`."""
         options: Values = question.template
         try:
             with _limited():

@@ -66,23 +66,23 @@ def load_model(name: str, dtype: torch.dtype) -> Any:
 
 
 def load_gguf(path: Path, dtype: torch.dtype) -> Any:
-    """Load a causal language model from a file of GGUF, which holds tensors, and nothing that is run.
+    """Load a causal language model from a GGUF file, which holds no code.
 
     Args:
         path: the file.
-        dtype: of the weights, which are dequantised.
+        dtype: the dtype of the dequantised weights.
 
     Returns:
-        A plain model of its class in evaluation mode, on the CPU, as if it had come from safetensors.
+        A plain model of its class in evaluation mode, on the CPU, as loaded from safetensors.
 
     Raises:
-        ConfigError: there is none, or it is of a kind that transformers can't read.
+        ConfigError: the file is broken, or transformers cannot read it.
         MissingExtraError: transformers or gguf is not installed.
     """
     foreign.check_gguf(path)
     with explain_errors(str(path), "causal language model"), _quiet(), foreign.gguf_file(path) as place:
         read = _transformers().AutoModelForCausalLM.from_pretrained(**place, trust_remote_code=False)
-    # What was dequantised refuses to be cast or saved as what it is.
+    # A dequantised model still counts as quantised, and refuses to be cast.
     config = copy.deepcopy(read.config)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
@@ -93,7 +93,7 @@ def load_gguf(path: Path, dtype: torch.dtype) -> Any:
 
 
 def generation_ends(model: Any) -> tuple[int, ...]:
-    """The ids at which a model's `generation_config` ends what it writes."""
+    """The `eos_token_id`s of a model's `generation_config`."""
     found = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     return tuple(found) if isinstance(found, list | tuple) else () if found is None else (int(found),)
 

@@ -18,9 +18,9 @@ class Tokens(Protocol):
     """A tokenizer, as a causal language model has one."""
 
     eos: int
-    """The id that ends a sequence, and an answer to a plain prompt."""
+    """The id that ends a sequence, and the completion of a plain prompt."""
     ends: frozenset[int]
-    """The ids that end an assistant's turn, `eos` among them; a completion is over at the first of any."""
+    """The ids that end a completion: `eos`, and end-of-turn tokens."""
     pad: int
     """The id of padding; may be `eos`, since masks mark padding."""
     bos: int | None
@@ -35,7 +35,7 @@ class Tokens(Protocol):
         ...
 
     def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
-        """The text of some ids, with the names of special tokens where they are asked for."""
+        """The text of some ids; special tokens are left out unless `special`."""
         ...
 
     def spans(self, text: str) -> list[tuple[int, int]]:
@@ -131,11 +131,11 @@ class HubTokens:
 
     Args:
         name: directory, hub name, or a file of GGUF.
-        ends: further ids that end a turn, as a model's `generation_config` has them.
+        ends: further ids that end a completion, from the model's `generation_config`.
 
     Raises:
         ConfigError: there is no tokenizer, or it has no token that ends a sequence.
-        MissingExtraError: transformers is not installed, or gguf, which such a file needs.
+        MissingExtraError: transformers is not installed, or gguf, for such a file.
     """
 
     def __init__(self, name: str, *, ends: Iterable[int] = ()) -> None:
@@ -168,7 +168,7 @@ class HubTokens:
         return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
-        """The text of some ids, spaces as they are, with the names of special tokens where they are asked for."""
+        """The text of some ids, with all spaces; special tokens are left out unless `special`."""
         return self.tokenizer.decode(list(ids), skip_special_tokens=not special, clean_up_tokenization_spaces=False)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
@@ -189,7 +189,7 @@ class HubTokens:
     def prompt(self, question: Question) -> list[int]:
         """The ids of a prompt: `bos` where the model has one and the prompt, or the conversation in the chat template.
 
-        An empty prompt, as a text has, that no `bos` begins, begins with `eos`: so texts follow each other.
+        Without `bos`, an empty prompt is `eos`, as texts are separated in pretraining.
 
         Raises:
             ConfigError: the chat template refuses the conversation.
@@ -201,7 +201,7 @@ class HubTokens:
         return ids if ids or text else [self.eos]
 
     def completion(self, question: Question, text: str | None = None) -> list[int]:
-        """The ids of a whole answer, with what ends it: in a conversation as the chat template renders both.
+        """The ids of a whole completion with the token that ends it, in a conversation as the chat template renders it.
 
         Raises:
             ConfigError: the chat template renders the conversation with its completion differently from the prompt.
@@ -227,7 +227,7 @@ class HubTokens:
 
 
 def answer_message(question: Question, text: str | None = None) -> Document:
-    """An answer as an assistant's message: some text, or by default the question's own answer, with its `reply`."""
+    """The assistant's message of a text, or by default of the question's own completion, with its `reply`."""
     return (
         {"role": "assistant", "content": _own(question), **question.reply}
         if text is None
@@ -240,11 +240,11 @@ def _own(question: Question) -> str:
 
 
 def _last_turn(tokenizer: Tokens, question: Question) -> tuple[list[int], list[bool]]:
-    """Prompt and completion of a question that the assistant answers once."""
+    """The ids of prompt and completion, of which the last turn alone is the assistant's."""
     if any(message["role"] == "assistant" for message in question.messages):
         raise ConfigError(
-            "turns is 'all', but the model has no chat template, so that nothing would tell it where an earlier turn "
-            "ends; learn the last turn alone, or give a model with a template."
+            "turns is 'all', but the model has no chat template, so that earlier turns have no end-of-turn token; use "
+            "turns='last', or give a model with a chat template."
         )
     prompt, answer = tokenizer.prompt(question), tokenizer.completion(question)
     return [*prompt, *answer], [False] * len(prompt) + [True] * len(answer)

@@ -33,11 +33,11 @@ class Completions:
 
     @cached_property
     def texts(self) -> tuple[str, ...]:
-        """What an assistant says in the M completions: without what ended it and special tokens, with stop strings."""
+        """The M completions as text, without the token that ended them and special tokens, with stop strings."""
         rows = zip(self.tokens.tolist(), self.lengths.tolist(), strict=True)
-        return tuple(self._said(tokens[:length]) for tokens, length in rows)
+        return tuple(self._text(tokens[:length]) for tokens, length in rows)
 
-    def _said(self, tokens: list[int]) -> str:
+    def _text(self, tokens: list[int]) -> str:
         return self.tokenizer.decode(tokens[:-1] if tokens[-1] in self.tokenizer.ends else tokens)
 
     def gather(self, place: Place) -> "Completions":

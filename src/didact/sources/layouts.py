@@ -1,4 +1,4 @@
-"""The layouts of data sets for language models: which column is what, and the messages of conversations."""
+"""Layouts of language data: the fields that columns are, and the messages of conversations."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,9 +24,9 @@ FIELDS = {
     "tools": ("tools",),
     "chat_template_kwargs": ("chat_template_kwargs",),
 }
-"""What each field's column is usually called; the first is the field's own name."""
+"""The usual column names of each field; the first is the field's own name."""
 DATA = ("tests", "setup", "entry_point", "schema", "metadata", "rated", "rationales", "golden", "paraphrase")
-"""What verifiers and methods of didact look for in `Question.data`; their columns may have other names too."""
+"""The names that verifiers and methods read from `Question.data`; `columns` can rename columns to them."""
 _ROLES = {
     **dict.fromkeys(("human", "user"), "user"),
     **dict.fromkeys(("gpt", "assistant", "chatgpt", "bing", "bard", "model"), "assistant"),
@@ -34,44 +34,44 @@ _ROLES = {
     "system": "system",
     "function_call": "function_call",
 }
-"""Who speaks in ShareGPT's conversations, by the word in `from`."""
+"""The roles of ShareGPT's speakers."""
 _SEEN = ("image", "images", "video", "videos", "audio", "audios")
 _SHOWN = 60
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """How the rows of a data set are read."""
+    """The layout of a data set."""
 
     name: str
-    """What people call it, such as `Alpaca`."""
+    """Its common name, such as `Alpaca`."""
     columns: Mapping[str, str]
-    """The column of each field that there is."""
+    """The column of each field."""
     beside: tuple[str, ...]
-    """The columns of no field."""
+    """The other columns."""
 
     def sentence(self, name: str, rows: int) -> str:
-        """What was recognised, for people: of a data set with a name and so many rows."""
+        """A sentence on the layout of a data set with a name and a number of rows."""
         unusual = [f"{field} from {column}" for field, column in self.columns.items() if field != column]
         words = f"{name} was read as {self.name}, {rows:,} row{'s' * (rows != 1)}"
         words += f" ({', '.join(unusual)})." if unusual else "."
         if self.beside:
-            words += f" No part of a question, and kept for verifiers and methods that ask: {', '.join(self.beside)}."
+            words += f" Other columns, kept for verifiers and methods: {', '.join(self.beside)}."
         return words
 
 
 def rename_data(
     records: Sequence[Values], columns: Mapping[str, str], name: str
 ) -> tuple[list[Values], dict[str, str]]:
-    """Call the columns that verifiers and methods look for as they do.
+    """Rename columns to the names that verifiers and methods read.
 
     Args:
         records: the rows.
-        columns: the column of each field, and of each name in `DATA`, that is called otherwise.
+        columns: the column of each field, or of each name in `DATA`.
         name: of the data set, for messages.
 
     Returns:
-        The rows, and the columns that are fields.
+        The rows, and the entries of `columns` that are fields.
 
     Raises:
         ConfigError: `columns` names something that is neither a field nor in `DATA`.
@@ -96,15 +96,15 @@ def rename_data(
 
 
 def find_layout(records: Sequence[Values], columns: Mapping[str, str], name: str) -> Layout:
-    """Recognise what the columns of some rows are.
+    """Recognise the layout of rows.
 
     Args:
         records: the rows.
-        columns: the column of each field that has an unusual name; an empty name leaves the field out.
+        columns: the columns of fields with other names; an empty name leaves the field out.
         name: of the data set, for messages.
 
     Raises:
-        DataError: several columns may be the same field, or one holds pictures or sound.
+        DataError: several columns may be the same field, or one has images, video or audio.
     """
     known = list(dict.fromkeys(column for record in records for column in record))
     found = _columns(columns, known, name)
@@ -114,8 +114,8 @@ def find_layout(records: Sequence[Values], columns: Mapping[str, str], name: str
     found = _without_doubtful(found, columns, records)
     if seen := [column for column in _SEEN if column in known and any(record.get(column) for record in records)]:
         raise DataError(
-            f"{name} has the column {seen[0]!r}, which language models here can't look at or listen to; remove that "
-            "column, or those rows."
+            f"{name} has the column {seen[0]!r}, but didact's language models read only text; remove the column, or "
+            "the rows that need it."
         )
     used = set(found.values())
     return Layout(
@@ -124,7 +124,7 @@ def find_layout(records: Sequence[Values], columns: Mapping[str, str], name: str
 
 
 def _columns(wanted: Mapping[str, str], known: list[str], name: str) -> dict[str, str]:
-    """The column of each field that has one."""
+    """The column of each field."""
     found = {}
     for field, usual in FIELDS.items():
         present = [column for column in usual if column in known and column not in wanted.values()]
@@ -154,11 +154,11 @@ _KINDS: dict[str, Callable[[Any], bool]] = {
     "tools": lambda value: isinstance(value, list | str),
     "chat_template_kwargs": lambda value: isinstance(value, Mapping),
 }
-"""What is in a column of such a name where it is that field; verifiers have columns of these names too."""
+"""What the values of these fields are; verifiers may use columns of the same names for other things."""
 
 
 def _without_doubtful(found: dict[str, str], wanted: Mapping[str, str], records: Sequence[Values]) -> dict[str, str]:
-    """The fields that go together: a column such as `input` or `text` may be another thing beside others."""
+    """The fields without those that mean something else next to others, such as `input` and `text`."""
     asked = found.keys() & {"prompt", "messages", "chosen"}
     chosen = next((record.get(found["chosen"]) for record in records), None) if "chosen" in found else None
     doubtful = {
@@ -172,7 +172,7 @@ def _without_doubtful(found: dict[str, str], wanted: Mapping[str, str], records:
 
 
 def _name(found: Mapping[str, str], records: Sequence[Values]) -> str:
-    """What people call the layout."""
+    """The common name of the layout."""
     tools = " with tools" if "tools" in found else ""
     if "rejected" in found:
         return f"preference{tools}"
@@ -190,18 +190,18 @@ def _name(found: Mapping[str, str], records: Sequence[Values]) -> str:
 
 
 def read_messages(value: object, where: str) -> tuple[Document, ...]:
-    """The messages of a conversation, those of ShareGPT too.
+    """The messages of a conversation, also of ShareGPT.
 
     Args:
         value: a list of messages with `role` and `content`, or with `from` and `value`.
-        where: the row, for messages.
+        where: the row, for errors.
 
     Returns:
-        Each message with `role`, `content` (a string, empty beside calls of tools) and whatever else is there; what is
-        None is left out, as tables fill up with it. Arguments of tools are objects, where they came as JSON in words.
+        Each message with `role`, `content` (a string, possibly empty next to tool calls) and its other keys, without
+        None, with which tables fill missing keys. Arguments of tool calls are parsed from JSON.
 
     Raises:
-        DataError: it is something else.
+        DataError: it is no conversation.
     """
     if not isinstance(value, list) or not value or not all(isinstance(message, Mapping) for message in value):
         raise _no_conversation(value, where)
@@ -222,8 +222,8 @@ def _message(message: Values, whole: object, where: str) -> Document:
     role, content, calls = given.pop("role", None), given.pop("content", None), given.pop("tool_calls", None)
     if given.pop("weight", 1) != 1:
         raise DataError(
-            f"{where} has a message of weight {message['weight']!r}; didact learns messages whole. Leave out the row, "
-            "or the weight."
+            f"{where} has a message of weight {message['weight']!r}; didact has no weights of messages. Remove the "
+            "row, or the weight."
         )
     if isinstance(content, list) and all(isinstance(p, Mapping) and isinstance(p.get("text"), str) for p in content):
         content = "".join(part["text"] for part in content)
@@ -239,14 +239,14 @@ def _share_gpt(given: Document, where: str) -> Document:
     """A message of ShareGPT as one of `role` and `content`."""
     speaker, value = given.pop("from"), given.pop("value")
     if not isinstance(speaker, str) or speaker not in _ROLES:
-        raise DataError(f"{where} has a message from {speaker!r}, who is not known. {nearest(str(speaker), _ROLES)}")
+        raise DataError(f"{where} has a message from {speaker!r}, which is unknown. {nearest(str(speaker), _ROLES)}")
     if _ROLES[speaker] == "function_call":
         return {"role": "assistant", "content": "", "tool_calls": value, **given}
     return {"role": _ROLES[speaker], "content": value, **given}
 
 
 def _listed(value: object, what: str, where: str) -> list[Any]:
-    """A list of objects, which may come as JSON in words."""
+    """A list of objects, or one as JSON."""
     try:
         found = parse_json(value) if isinstance(value, str) else value
     except ValueError as error:
@@ -258,7 +258,7 @@ def _listed(value: object, what: str, where: str) -> list[Any]:
 
 
 def _call(call: Values, where: str) -> Document:
-    """A call of a tool, its arguments as an object, as chat templates want them."""
+    """A tool call with its arguments as an object, as chat templates expect them."""
     made = _pruned(call)
     inner = made["function"] if isinstance(made.get("function"), dict) else made
     if not isinstance(inner.get("name"), str):
@@ -274,16 +274,16 @@ def _call(call: Values, where: str) -> Document:
 
 
 def read_tools(value: object, where: str) -> tuple[Document, ...]:
-    """Descriptions of tools, from a list or from JSON in words.
+    """The schemas of tools, from a list or from JSON.
 
     Raises:
-        DataError: it is something else.
+        DataError: they are no list of objects.
     """
     return () if value is None else tuple(_pruned(tool) for tool in _listed(value, "tools", where))
 
 
 def _pruned(value: Values) -> Document:
-    """The same without what is None, at any depth."""
+    """A copy without None, at any depth."""
     return {str(key): _kept(item) for key, item in value.items() if item is not None}
 
 
@@ -294,5 +294,5 @@ def _kept(item: Any) -> Any:
 
 
 def quote(text: str) -> str:
-    """The beginning of a text, quoted, for messages."""
+    """The beginning of a text, quoted, for errors."""
     return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")

@@ -1,4 +1,4 @@
-"""Several data sets of questions as one, of which each comes as often as it should."""
+"""Mixtures of data sets of questions, sampled by shares."""
 
 import dataclasses
 import re
@@ -18,13 +18,13 @@ def read_mixture(words: str) -> list[tuple[str, float | None]]:
     """Read `a.jsonl*0.7+b.jsonl*0.3`: data sets with their shares.
 
     Args:
-        words: data sets with `+` between them; a path that exists is one, whatever signs it has.
+        words: data sets with `+` between them; an existing path is one data set, whatever characters it has.
 
     Returns:
-        Each data set with its share, or None where there is none.
+        Each data set with its share, or None without one.
 
     Raises:
-        ConfigError: some have a share and others have none, or a share is 0.
+        ConfigError: only some have a share, or a share is 0.
     """
     if Path(words).exists() or "+" not in words:
         return [(words, None)]
@@ -37,7 +37,7 @@ def read_mixture(words: str) -> list[tuple[str, float | None]]:
         )
     if lacking and len(lacking) < len(found):
         raise ConfigError(
-            f"data is {words!r}, where {lacking[0]!r} has no share and others have one; give each one, or none."
+            f"data is {words!r}, where {lacking[0]!r} has no share, but others have one; give one to each, or to none."
         )
     return found
 
@@ -48,13 +48,13 @@ def _part(words: str) -> tuple[str, float | None]:
 
 
 def distinct_ids(parts: Sequence[Questions]) -> list[Questions]:
-    """Data sets in which an id means one question: where a later one uses it for another, all of its ids are new.
+    """Data sets without common ids for different questions; a later data set gets new ids if it has such.
 
     Args:
-        parts: the data sets, in their order.
+        parts: the data sets.
 
     Returns:
-        The same, with new ids that depend on the name of their data set where it takes any.
+        The same data sets; new ids are hashes of the old ones and the data set's name.
     """
     seen: dict[int, Question] = {}
     found = []
@@ -70,26 +70,26 @@ def distinct_ids(parts: Sequence[Questions]) -> list[Questions]:
 
 
 def join_questions(parts: Sequence[Questions], shares: Sequence[float | None] | None = None) -> Questions:
-    """Several data sets as one.
+    """Concatenate data sets.
 
     Args:
         parts: at least one.
-        shares: of what is trained on, one for each data set, none of them empty; by default each question comes
-            equally often.
+        shares: the share of each data set in training, all None or all positive; by default all questions have the
+            same weight.
 
     Returns:
-        All questions, with a `weight` each that is 1 on average.
+        All questions, each with a `weight`, 1 on average.
 
     Raises:
-        ConfigError: the data sets want different verifiers.
+        ConfigError: the data sets have different verifiers.
     """
     if len(parts) == 1:
         return parts[0]
     verifiers = {part.verifier for part in parts}
     if len(verifiers) > 1:
         raise ConfigError(
-            f"data mixes questions for the verifiers {' and '.join(sorted(v or 'none' for v in verifiers))}; give "
-            "those that one verifier can judge."
+            f"data mixes questions for the verifiers {' and '.join(sorted(v or 'none' for v in verifiers))}; mix only "
+            "data sets with the same verifier."
         )
     count, total = sum(map(len, parts)), sum(share or 0.0 for share in shares or ())
     items = []

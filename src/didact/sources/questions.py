@@ -28,13 +28,13 @@ def load_questions(
 ) -> Questions:
     """Read questions from JSON lines, Parquet or a Hugging Face data set.
 
-    What is asked is a string (`prompt`) or a conversation: a list of messages with `role` and `content` (or, as
-    ShareGPT has them, `from` and `value`), in the column `messages` or `prompt`. A conversation's last message becomes
-    the completion where it is an assistant's. A pair is two strings, `chosen` and `rejected`, or two conversations that
-    differ in their last message only; a `label` of true or false says what one completion is worth. Alpaca's `input`
-    follows the `instruction` behind an empty line; `system` and `history` make a conversation of a prompt, as `tools`
-    do. A `text` is a completion of nothing. Where a row says a thing twice, a pair counts most, then `completion`, then
-    `messages`, then `prompt`. Columns of no field stay in `data`.
+    The prompt is a string (`prompt`) or a conversation: a list of messages with `role` and `content` (in ShareGPT,
+    `from` and `value`), in the column `messages` or `prompt`. The last message of a conversation is the completion if
+    it is the assistant's. A pair is two strings, `chosen` and `rejected`, or two conversations that differ only in
+    their last message; a `label` of true or false marks a completion as desirable or not. Alpaca's `input` is appended
+    to the `instruction` after an empty line; `system`, `history` and `tools` make a conversation of a prompt. A `text`
+    is a completion with an empty prompt. Where columns overlap, a pair has priority, then `completion`, then
+    `messages`, then `prompt`. Other columns are kept in `data`.
 
     Without a column `id`, ids are hashes of the contents, so that they survive another order and added rows, and equal
     rows have equal ids.
@@ -95,7 +95,7 @@ def from_records(
 
 
 def _questions(name: str, rows: list[tuple[str, Document]], columns: Mapping[str, str]) -> Questions:
-    """The questions in rows, each of which comes with the words for where it is."""
+    """The questions in rows; each row comes with its place, for errors."""
     records, columns = rename_data([record for _, record in rows], columns, name)
     layout = find_layout(records, columns, name)
     named = zip(records, (where for where, _ in rows), strict=True)
@@ -116,7 +116,7 @@ def split_questions(
     """Split by a keyed hash of what is asked, as `sources.split` does.
 
     Neither another order nor added questions move one, and those that ask the same are never split apart, whatever
-    their ids are. Only where there are so few that a split would be empty, it gets the one that is nearest to it.
+    their ids are. If there are so few that a split would be empty, it gets the nearest one.
 
     Args:
         questions: N of them.
@@ -222,7 +222,7 @@ def _file_rows(path: Path) -> list[tuple[str, Document]]:
 
 
 def _question(record: Values, columns: Mapping[str, str], where: str) -> Document:
-    """What a row says, as the fields of a `Question`, all but its id."""
+    """A row as the fields of a `Question`, without its id."""
     given = {field: record[column] for field, column in columns.items() if record.get(column) is not None}
     better, worse = given.get("chosen", given.get("completion")), given.get("rejected")
     if ("chosen" in given or worse is not None) and (better is None or worse is None):
@@ -261,7 +261,7 @@ def _joined(messages: Iterable[Values]) -> str:
 def _conversation(
     given: Values, better: object, worse: object, where: str
 ) -> tuple[tuple[Document, ...], object, object]:
-    """The messages that are asked (none for a plain prompt), and the answers: strings or messages."""
+    """The messages of the prompt (none for a plain one), and the completions, as strings or messages."""
     start: tuple[Document, ...] = ()
     if isinstance(better, list):
         start, better = _answered(better, where)
@@ -288,14 +288,14 @@ def _conversation(
 
 
 def _begun(messages: tuple[Document, ...], given: Values) -> tuple[Document, ...]:
-    """The messages behind those of the column `system`, where they have none."""
+    """The messages, with that of the column `system` in front unless they have one."""
     if not given.get("system") or messages[0]["role"] == "system":
         return messages
     return ({"role": "system", "content": given["system"]}, *messages)
 
 
 def _earlier(given: Values, where: str) -> tuple[Document, ...]:
-    """The turns of a column `history`, pairs of what was asked and answered."""
+    """The turns of a column `history`, pairs of a user's and an assistant's message."""
     turns = given.get("history") or []
     if not all(len(turn) == 2 and all(isinstance(words, str) for words in turn) for turn in turns):
         raise DataError(f"{where} has a history that is no list of pairs of strings; correct or remove it.")
@@ -325,7 +325,7 @@ def _prompt(given: Values, record: Values, where: str) -> str:
 
 
 def _said(value: object, field: str, where: str) -> tuple[str | None, Document]:
-    """The words of an answer, and what else its message holds."""
+    """The content of a completion, and the other keys of its message."""
     if isinstance(value, dict):
         return value["content"], {key: item for key, item in value.items() if key not in ("role", "content")}
     if value is not None and not isinstance(value, str):

@@ -1,4 +1,4 @@
-"""What a run's models make of the data: what they would not read, and one example as it is learned."""
+"""Checks of what models and methods read of the data, and a rendered example."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,16 +11,16 @@ from didact.materials.questions.models import model_of
 from didact.types import CompletionFeed, Question, RolloutFeed
 
 DETAILS = ("name", "tool_call_id", "id")
-"""Keys of messages without which a conversation says the same; that they are not read is said, and no error."""
+"""Keys of messages that chat templates may ignore; this is noted, not refused."""
 
 
 def check_read(run: Run[QuestionData]) -> None:
-    """Refuse data of which a model or the method would leave out what has a meaning.
+    """Refuse data with meaningful parts that a model or the method would not read.
 
     Raises:
-        DataError: tools, calls of tools, thoughts or whole messages that a chat template drops; answers that are said
-            to be bad; or texts, for a method that asks something.
-        ConfigError: an option that means nothing here, or a chat template by which answers can't be learned.
+        DataError: a chat template drops tools, tool calls, reasoning or messages; the method would learn undesirable
+            completions; or it needs prompts, and the data are texts.
+        ConfigError: an option of the data that the method cannot use.
     """
     _check_options(run)
     feed = run.method.feed
@@ -28,26 +28,26 @@ def check_read(run: Run[QuestionData]) -> None:
     for question in (question for part in run.data.splits.values() for question in part):
         if learned and question.label is False:
             raise DataError(
-                f"The question {question.prompt[:60]!r} has an answer whose label is false, and the method "
-                f"{run.info.name!r} would learn it as a good one; leave such rows out, or give pairs to a method such "
-                "as dpo."
+                f"The question {question.prompt[:60]!r} has a completion whose label is false, but the method "
+                f"{run.info.name!r} would learn it as a good one; remove such rows, or use a method of pairs, such as "
+                "dpo."
             )
         if question.reply and not isinstance(feed, CompletionFeed) and learned:
             raise DataError(
-                f"The answer to {question.prompt[:60]!r} has {' and '.join(question.reply)}, which the method "
-                f"{run.info.name!r} would not learn; use sft, or leave such rows out."
+                f"The completion of {question.prompt[:60]!r} has {' and '.join(question.reply)}, which the method "
+                f"{run.info.name!r} would not learn; use sft, or remove such rows."
             )
         if not question.prompt and not question.messages and isinstance(feed, RolloutFeed):
             raise DataError(
-                f"The data are texts, which ask nothing, but the method {run.info.name!r} has the student answer; give "
-                "prompts or messages."
+                f"The data are texts without prompts, but the method {run.info.name!r} samples completions of prompts; "
+                "give prompts or messages."
             )
     for role, name, question in _unread(run):
         if name not in DETAILS:
             raise DataError(
                 f"The question {question.prompt[:60]!r} has {name}, which the {role} {_config(run, role)!r} would not "
-                "be shown: its tokenizer has no chat template that renders them. Give a model whose template does, or "
-                "leave that out of the data."
+                "read: it has no chat template that renders them. Use a model whose chat template does, or remove them "
+                "from the data."
             )
 
 
@@ -55,27 +55,26 @@ def _check_options(run: Run[QuestionData]) -> None:
     data, feed, name = run.config.data, run.method.feed, run.info.name
     alone = isinstance(feed, CompletionFeed) and not feed.pairs and feed.tokenizers == "same"
     if data.turns == "all" and not alone:
-        raise ConfigError(f"turns is 'all', but the method {name!r} learns the last turn alone; leave out turns.")
+        raise ConfigError(f"turns is 'all', but the method {name!r} learns only the last turn; leave out turns.")
     if data.packing is not None and not (alone and not feed.coupled):
         raise ConfigError(
-            f"packing is {data.packing}, but the method {name!r} needs each answer in a row of its own; leave out "
-            "packing."
+            f"packing is {data.packing}, but the method {name!r} needs a row for each completion; leave out packing."
         )
     if data.packing is not None and any(question.weight != 1.0 for question in run.data.train):
         raise ConfigError(
-            f"packing is {data.packing}, but rows that hold several answers can't come as often as each of them "
-            "should; leave out packing, or the shares of the data."
+            f"packing is {data.packing}, but packed rows cannot be sampled by the shares of the data; leave out "
+            "packing, or the shares."
         )
 
 
 def unread_details(run: Run[QuestionData]) -> Iterator[str]:
-    """Sentences on answers that the method has no use for, and on what a chat template leaves out of messages."""
+    """Sentences on rejected completions that the method does not read, and on what a chat template ignores."""
     feed = run.method.feed
     if isinstance(feed, CompletionFeed) and not feed.pairs and any(q.rejected is not None for q in run.data.train):
-        yield f"The method {run.info.name} learns the chosen answers; the rejected ones are not read."
+        yield f"The method {run.info.name} learns the chosen completions; the rejected ones are not read."
     for role, name, _ in _unread(run):
         if name in DETAILS:
-            yield f"The {role}'s chat template does not show the {name!r} of messages."
+            yield f"The {role}'s chat template does not render the {name!r} of messages."
 
 
 def _config(run: Run[QuestionData], role: str) -> str:
@@ -84,7 +83,7 @@ def _config(run: Run[QuestionData], role: str) -> str:
 
 
 def _unread(run: Run[QuestionData]) -> Iterator[tuple[str, str, Question]]:
-    """What each model would not be shown, with the first question that has it; one question of each kind is tried."""
+    """What each model would not read, with the first question that has it; one question of each kind is tried."""
     kinds: dict[frozenset[str], Question] = {}
     for part in run.data.splits.values():
         for question in part:
@@ -101,7 +100,7 @@ def _unread(run: Run[QuestionData]) -> Iterator[tuple[str, str, Question]]:
 
 
 def _kind(question: Question) -> frozenset[str]:
-    """What there is in a conversation: its roles, the keys of its messages, and whether there are tools."""
+    """The roles and keys of the messages of a conversation, and whether it has tools."""
     messages = [*question.messages, *([answer_message(question)] if question.answered else [])]
     found = {f"{message['role']}.{key}" for message in messages if question.messages for key in message}
     return frozenset(found | ({"tools"} if question.tools else set()) | ({"reply"} if question.reply else set()))
@@ -116,7 +115,7 @@ def _left_out(tokenizer: Tokens, question: Question) -> tuple[str, ...]:
 
 
 def rendered_example(run: Run[QuestionData]) -> str:
-    """The first training question as the student reads it; what is learned of it stands between ⟦ and ⟧."""
+    """The first training question as the student reads it, with the learned tokens between ⟦ and ⟧."""
     model: CausalLearner = run.student.model
     question: Question = run.data.train[0]
     if not isinstance(run.method.feed, CompletionFeed):
@@ -128,12 +127,12 @@ def rendered_example(run: Run[QuestionData]) -> str:
 
 
 def mark_learned(tokenizer: Tokens, ids: Sequence[int], learned: Sequence[bool]) -> str:
-    """Tokens as text, special ones by their names, with ⟦ and ⟧ around those that are learned.
+    """Tokens as text, with special tokens, and with ⟦ and ⟧ around those that are learned.
 
     Args:
-        tokenizer: that of the tokens.
-        ids: T of them.
-        learned: for each whether it is learned; those behind its end are not.
+        tokenizer: their tokenizer.
+        ids: the ids, T of them.
+        learned: for each whether it is learned; if shorter, the remaining ones are not.
     """
     flags = [*learned, *[False] * (len(ids) - len(learned))]
     words, start = "", 0

@@ -1,4 +1,4 @@
-"""A causal language model from a file of GGUF, as llama.cpp runs them; its weights are dequantised."""
+"""A causal language model from a GGUF file, as llama.cpp uses them, with dequantised weights."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ PATHS = ("*.gguf",)
 
 
 def build(spec: Spec, purpose: ForQuestions) -> Part:
-    """The model with the tokenizer and the chat template in its file."""
+    """The model, with the tokenizer and chat template of its file."""
     if not (spec.argument.endswith(causal.GGUF) and Path(spec.argument).is_file()):
         raise spec.error("there is no file of that name that ends in .gguf.")
     model = causal.load_causal(spec.argument, purpose.dtype)
