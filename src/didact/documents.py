@@ -6,6 +6,7 @@ message, instead of a traceback from deep within a parser.
 
 import json
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,10 @@ def read_text(path: Path, *, largest: int = LARGEST) -> str:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is larger, or not text.
+        ValueError: it is larger, not text, or not a regular file: to open a named pipe would wait for a writer.
     """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("it is not a regular file")
     with path.open("rb") as file:
         content = file.read(largest + 1)
     if len(content) > largest:

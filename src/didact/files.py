@@ -131,6 +131,8 @@ def read_tensors(path: Path) -> "tuple[dict[str, Tensor], Document]":
     from safetensors import safe_open
 
     try:
+        if path.exists() and not path.is_file():
+            raise CheckpointError("it is not a regular file")
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

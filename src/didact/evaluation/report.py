@@ -144,11 +144,11 @@ def read_run(run: str | Path) -> Document:
         raise DataError(f"{run} is no run: it holds no config.json. Give the directory of a run.")
 
     def lines(name: str) -> list[Any]:
-        found = (run / name).read_text().splitlines() if (run / name).exists() else []
+        found = (run / name).read_text().splitlines() if (run / name).is_file() else []
         return [one for one in map(_parsed, found) if isinstance(one, dict) and isinstance(one.get("step"), int)]
 
     def document(name: str) -> Any:
-        return (_parsed((run / name).read_text()) if (run / name).exists() else None) or {}
+        return (_parsed((run / name).read_text()) if (run / name).is_file() else None) or {}
 
     return {
         "config": document("config.json"),

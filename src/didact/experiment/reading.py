@@ -42,11 +42,11 @@ def read_file(path: str | Path) -> Document:
     path = Path(path)
     try:
         text = read_text(path, largest=LARGEST)
-        values = parse_toml(text) if path.suffix == ".toml" else parse_json(text)
+        values = parse_toml(text) if path.suffix.lower() == ".toml" else parse_json(text)
     except OSError as error:
         raise ConfigError(f"The configuration {str(path)!r} cannot be read: {error.strerror or error}.") from None
     except ValueError as error:
-        kind = "TOML" if path.suffix == ".toml" else "JSON"
+        kind = "TOML" if path.suffix.lower() == ".toml" else "JSON"
         raise ConfigError(f"The configuration {str(path)!r} is not {kind}: {error}.") from None
     if not isinstance(values, dict):
         raise ConfigError(

@@ -226,7 +226,7 @@ def _shapes(path: Path) -> list[list[int]]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        opened = [safe_open(file, framework="pt") for file in path.glob("*.safetensors")]
+        opened = [safe_open(file, framework="pt") for file in path.glob("*.safetensors") if file.is_file()]
         return [weights.get_slice(name).get_shape() for weights in opened for name in weights.keys()]  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise ConfigError(f"The weights in {path} can't be read: {error}. Save the model again.") from error

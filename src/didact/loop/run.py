@@ -104,7 +104,7 @@ class RunDirectory:
 
     def _first(self, name: str, count: int) -> list[Document]:
         path = self.path / name
-        return _read_records(path, count) if path.exists() else []
+        return _read_records(path, count) if path.is_file() else []
 
     def _append(self, name: str, record: Values) -> None:
         with (self.path / name).open("a") as file:

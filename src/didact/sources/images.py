@@ -126,11 +126,13 @@ def _checked(image_size: Size | None) -> tuple[int, int] | None:
 
 
 def _open(source: Any) -> Any:
-    """A gray ("L") or colour ("RGB") image, upright; None if it cannot be read."""
+    """A gray ("L") or colour ("RGB") image, upright; None if it cannot be read or is not a regular file."""
     image_module, ops = (
         import_optional("PIL.Image", "vision", "Reading images", "pillow"),
         import_optional("PIL.ImageOps", "vision", ""),
     )
+    if isinstance(source, str | Path) and not Path(source).is_file():
+        return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", image_module.DecompressionBombWarning)

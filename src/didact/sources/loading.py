@@ -111,7 +111,7 @@ def load(
             raise _meaningless(path, request, "a file of arrays", "text_column")
         _refuse_splitting(path, request, "a file of arrays", ("validation_file", "test_file"))
         return arrays.load_npz(path, request)
-    if path.suffix in _PICKLES:
+    if path.suffix.lower() in _PICKLES:
         raise DataError(
             f"{path.name} may hold pickled Python objects, which didact never loads, as they can run code; save arrays "
             "with numpy.savez, or a table as CSV or Parquet."

@@ -206,9 +206,9 @@ def _file_rows(path: Path) -> list[tuple[str, Document]]:
     if not path.is_file():
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"There is no file {str(path)!r}. {nearest(path.name, siblings[:1000])}")
-    if path.suffix in _LINES:
+    if path.suffix.lower() in _LINES:
         return [(f"{path.name}, line {number}", record) for number, record in tables.read_lines(path)]
-    if path.suffix != ".parquet":
+    if path.suffix.lower() != ".parquet":
         raise DataError(
             f"{path.name} is of a kind that holds no questions; didact reads them from {', '.join(_LINES)} and "
             ".parquet files, and from hf:NAME."
