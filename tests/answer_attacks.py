@@ -276,6 +276,10 @@ ATTACKS = {
         Suite(tests=("assert math.isclose(add(1, 2), 3)",)),
         "class math:\n    isclose = staticmethod(lambda *a: True)\ndef add(a, b): return 77",
     ),
+    "the reference solution of the setup": Attack(
+        Suite(setup="def right(a, b): return a + b", tests=("assert add(1, 2) == right(1, 2)",)),
+        "def add(a, b): return right(a, b)",
+    ),
     "the names of the tests' helpers": Attack(HELPER, "def same(a, b): pass\ndef add(a, b): return 77"),
     "the names of the tests": Attack(
         CHECK, "def check(c): pass\ntest_sum = check\ncandidate = 3\ndef add(a, b): return 77"

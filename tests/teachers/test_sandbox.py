@@ -314,9 +314,9 @@ from jail import supervise, walls, wire
 walls.leave = lambda: ["network"]
 supervise.main()
 """
-    known = {"program": False, "setup": "", "prompt": "", "entry_point": None, "packages": {}, "weak": False}
+    known = {"program": False, "prelude": "", "prompt": "", "entry_point": None, "packages": {}, "weak": False}
     answer = {"source": "open('x', 'w')", "seconds": 5, "memory": 512 << 20, **known}
-    asked = wire.frame(answer) + wire.frame({"tests": ["pass"]})
+    asked = wire.frame(answer) + wire.frame({"tests": ["pass"], "setup": ""})
     command = [sys.executable, "-S", "-s", "-P", "-c", script, str(Path(walls.__file__).parents[1])]
     done = subprocess.run(command, input=asked, capture_output=True, timeout=30, cwd=tmp_path)
     replied = wire.parse(done.stdout)
@@ -529,11 +529,11 @@ def test_the_weak_mode_runs_only_where_it_is_allowed(missing, weak, tmp_path):
     script = f"import sys; sys.path.insert(0, sys.argv[1])\nfrom jail import supervise, walls\nwalls.{missing} = "
     script += "lambda *a: False\nsupervise.main()"
     limits = {"seconds": 10, "memory": 512 << 20, "weak": weak, "packages": {}}
-    limits |= {"setup": "", "prompt": "", "entry_point": None}
+    limits |= {"prelude": "", "prompt": "", "entry_point": None}
     program = "try:\n    open('/tmp/didact-weak', 'w')\nexcept PermissionError:\n    print(input())"
     cases = [
-        ({"source": GOOD, "program": False, **limits}, {"tests": list(ADD.tests)}, 2),
-        ({"source": program, "program": True, **limits}, {"tests": [{"input": "7", "output": "7"}]}, 1),
+        ({"source": GOOD, "program": False, **limits}, {"tests": list(ADD.tests), "setup": ""}, 2),
+        ({"source": program, "program": True, **limits}, {"tests": [{"input": "7", "output": "7"}], "setup": ""}, 1),
     ]
     for answer, job, passes in cases:
         command = [sys.executable, "-S", "-c", script, str(Path(sandbox.__file__).parent)]

@@ -17,6 +17,7 @@ and sizes of files can be seen (not their contents); durations can be measured; 
 solution that knows what the tests check can return what they expect, as any solution can.
 """
 
+import ast
 import functools
 import importlib.util
 import os
@@ -101,7 +102,7 @@ class Suite:
     tests: tuple[Any, ...]
     """Python sources; or, for a program, mappings with the `input` it reads and the `output` it must write."""
     setup: str = ""
-    """Python that runs before the tests, and before the solution if it works without it."""
+    """Python that runs before the tests. The solution has its imports and classes, and not its functions."""
     entry_point: str | None = None
     """The name of the function that `check(candidate)` is called with."""
     prompt: str = ""
@@ -200,14 +201,24 @@ def _supervised(source: str, tests: Suite, *, seconds: float, memory: int, weak:
     if sys.platform == "win32":
         raise TeacherError("Generated Python is run on Linux (or, weakly, on macOS); this is Windows. Use WSL.")
     limits = {"seconds": seconds, "memory": memory, "weak": weak, "packages": _packages()}
-    known = {"program": tests.program, "setup": tests.setup, "prompt": tests.prompt, "entry_point": tests.entry_point}
-    asked = {"tests": [_plain(test) for test in tests.tests]}
+    known = {"program": tests.program, "prompt": tests.prompt, "entry_point": tests.entry_point}
+    known["prelude"] = _prelude(tests.setup)
+    asked = {"tests": [_plain(test) for test in tests.tests], "setup": tests.setup}
     try:
         messages = wire.frame({"source": source, **limits, **known}) + wire.frame(asked)
     except (wire.WireError, UnicodeError) as error:
         return {"failed": f"the solution can't be sent: {error}"}
     with tempfile.TemporaryDirectory(prefix="didact-", ignore_cleanup_errors=True) as directory:
         return nursery().supervise(directory, messages, 2 * seconds + GRACE)
+
+
+def _prelude(setup: str) -> str:
+    """The imports and classes of a setup. Its functions are not for the solution, as they may say what is right."""
+    try:
+        body = ast.parse(setup).body
+    except (SyntaxError, ValueError):
+        return ""
+    return "\n".join(ast.unparse(node) for node in body if isinstance(node, ast.Import | ast.ImportFrom | ast.ClassDef))
 
 
 @functools.cache

@@ -32,7 +32,7 @@ def serve(requests: int, replies: int, answer: wire.Message) -> None:
     module = types.ModuleType("solution")
     sys.modules["solution"] = module
     try:
-        run_setup(answer["setup"], module)
+        run_setup(answer["prelude"], module)
         run_answer(answer, module)
         names = {name: value for name, value in module.__dict__.items() if not name.startswith("__")}
         peer.reply({"value": peer.pack(names)})

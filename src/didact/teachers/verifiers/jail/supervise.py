@@ -20,7 +20,7 @@ def main() -> None:
     answer["disk"] = _disk() if "disk" in apart else ""
     requests, replies = os.pipe(), os.pipe()
     ends = [_start([requests[0], replies[1]], lambda: _solve(requests[0], replies[1], answer))]
-    job = {**wire.receive(0), **{name: answer[name] for name in ("program", "setup", "prompt", "entry_point")}}
+    job = {**wire.receive(0), **{name: answer[name] for name in ("program", "prompt", "entry_point")}}
     verdicts = os.pipe()
     given = [requests[1], replies[0], verdicts[1]]
     ends.append(_start(given, lambda: _grade(requests[1], replies[0], verdicts[1], answer, job)))

@@ -13,7 +13,7 @@ def grade(answer: wire.Message, job: wire.Message) -> wire.Message:
     """Run the tests in the namespace of the solution.
 
     Args:
-        answer: its source, setup and prompt.
+        answer: its source and prompt.
         job: the tests.
 
     Returns:
@@ -21,10 +21,10 @@ def grade(answer: wire.Message, job: wire.Message) -> wire.Message:
     """
     module = layouts.new_module("solution")
     try:
-        prepared = solution.run_setup(answer["setup"], module)
+        prepared = solution.run_setup(job["setup"], module)
         solution.run_answer(answer, module)
         module.__dict__["candidate"] = module.__dict__.get(job["entry_point"])
-        if not prepared and (words := layouts.prepare(layouts.Source(answer["setup"], -1), module.__dict__)):
+        if not prepared and (words := layouts.prepare(layouts.Source(job["setup"], -1), module.__dict__)):
             return {"results": [], "reason": words}
     except BaseException as error:
         return {"results": [], "reason": type(error).__name__}
