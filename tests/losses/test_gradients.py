@@ -34,3 +34,15 @@ def test_gradients_that_agree_stay_as_they_are():
     first, second = torch.tensor([1.0, 2.0]), torch.tensor([3.0, -1.0])
     assert torch.equal(project_conflicts([first], [second])[0], first)
     assert torch.equal(project_conflicts([first], [torch.zeros(2)])[0], first)
+
+
+def test_conflicts_of_tiny_gradients_are_taken_out_as_a_whole():
+    """What is kept may be of any size: no floor of its square leaves a part of the conflict."""
+    generator = torch.Generator().manual_seed(0)
+    kept = [torch.randn(5, generator=generator)]
+    against = [-kept[0] + 0.3 * torch.randn(5, generator=generator)]
+    for unit in (1.0, 1e-8, 1e-12):
+        (found,) = project_conflicts([unit * against[0]], [unit * kept[0]])
+        assert abs(float((found * kept[0]).sum())) < 1e-5 * unit
+    zero = [torch.zeros(5)]
+    assert torch.equal(project_conflicts(against, zero)[0], against[0])

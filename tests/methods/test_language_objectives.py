@@ -308,7 +308,7 @@ def unpaired(count=48):
     for question in questions(count):
         good = question.id % 2 == 0
         text = question.completion if good else question.rejected
-        found.append(dataclasses.replace(question, completion=text, data={"label": good}))
+        found.append(dataclasses.replace(question, completion=text, rejected=None, label=good))
     return Questions(items=tuple(found), name="unpaired", verifier="exact")
 
 
@@ -322,7 +322,7 @@ def test_kto_weighs_answers_against_the_divergence_of_others():
     batch = method.collect(asked_for[:6], writer)
 
     def total(model, question, text):
-        tokens = model.tokenizer.prompt(question), model.tokenizer.completion(text)
+        tokens = model.tokenizer.prompt(question), model.tokenizer.completion(question, text)
         ids = torch.tensor([[*tokens[0], *tokens[1]]])
         given = Batch({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
         with torch.no_grad():
@@ -341,7 +341,7 @@ def test_kto_weighs_answers_against_the_divergence_of_others():
     wanted = []
     for question in items:
         gain = 0.4 * (ratio(question, question.completion) - z)
-        good = question.data["label"]
+        good = question.label
         wanted.append(1 - 1 / (1 + math.exp(-gain)) if good else 2.0 * (1 - 1 / (1 + math.exp(gain))))
     terms = method.loss(batch)
     assert terms.total().item() == pytest.approx(sum(wanted) / 6, rel=1e-4)
@@ -356,8 +356,8 @@ def test_kto_learns_what_labels_say_and_nothing_from_labels_that_say_nothing():
         data = unpaired()
         if shuffled:
             generator = torch.Generator().manual_seed(3)
-            labels = [data[i].data["label"] for i in torch.randperm(len(data), generator=generator).tolist()]
-            items = (dataclasses.replace(q, data={"label": label}) for q, label in zip(data, labels, strict=True))
+            labels = [data[i].label for i in torch.randperm(len(data), generator=generator).tolist()]
+            items = (dataclasses.replace(q, label=label) for q, label in zip(data, labels, strict=True))
             data = dataclasses.replace(data, items=tuple(items))
         result = didact.run("kto", data=data, student=LEARNER, steps=40, batch_size=16, lr=3e-3, progress=False,
                             sampling="max_new_tokens=4", select="last")  # fmt: skip
@@ -382,7 +382,7 @@ def test_kto_learns_what_labels_say_and_nothing_from_labels_that_say_nothing():
 
 def test_kto_needs_a_label_for_every_answer():
     bare = [{"prompt": f"{i}+1=", "completion": str(i + 1)} for i in range(40)]
-    with pytest.raises(DataError, match="has the label None, but kto needs true or false"):
+    with pytest.raises(DataError, match="has neither a label nor a rejected answer, but kto needs"):
         didact.run("kto", data=bare, student=LEARNER, steps=1, sampling="max_new_tokens=4")
 
 
@@ -598,3 +598,16 @@ def test_what_the_teacher_thinks_of_the_students_likeliest():
         assert found["overlap_advantage"][row].item() == pytest.approx(advantage, abs=1e-5)
         gap = -np.sum(p[row] * np.log(p[row])) + np.sum(q[row] * np.log(q[row]))
         assert found["entropy_gap"][row].item() == pytest.approx(gap, abs=1e-5)
+
+
+def test_rows_with_labels_are_read_by_kto_alone():
+    """In the layout that people have, from a list of rows; another method would learn bad answers as good ones."""
+    rows = [{"prompt": f"{i}+1=", "completion": str(i + 1 + i % 2), "label": i % 2 == 0} for i in range(40)]
+    values = {"data": rows, "student": LEARNER, "steps": 2, "batch_size": 8, "lr": 1e-3, "progress": False}
+    result = didact.run("kto", sampling="max_new_tokens=4", **values)
+    assert result.status == "done"
+    assert math.isfinite(result.metrics["nll"])
+    with pytest.raises(DataError, match="whose label is false, but the method 'sft'"):
+        didact.run("sft", **values)
+    with pytest.raises(DataError, match="whose label is false"):
+        didact.run("kto", sampling="max_new_tokens=4", **{**values, "student": f"warm:5:{LEARNER}"})

@@ -89,5 +89,5 @@ def project_conflicts(gradients: Sequence[Tensor], kept: Sequence[Tensor]) -> li
     """
     product = torch.stack([(g * k).sum() for g, k in zip(gradients, kept, strict=True)]).sum()
     square = torch.stack([k.square().sum() for k in kept]).sum()
-    share = product.clamp(max=0.0) / square.clamp(min=1e-12)
+    share = product.clamp(max=0.0) / square.masked_fill(square == 0, 1.0)
     return [g - share * k for g, k in zip(gradients, kept, strict=True)]

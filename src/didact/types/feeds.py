@@ -99,6 +99,8 @@ class RolloutFeed:
     """See `CompletionFeed`."""
     completions: bool = False
     """Whether the method also learns from the completions of the data."""
+    unpaired: bool = False
+    """Whether the method reads `Question.label`, so that undesirable completions may be among the data's."""
     epochs: int = 1
     """Passes over each round."""
     minibatches: int = 1

@@ -24,13 +24,15 @@ def check_read(run: Run[QuestionData]) -> None:
     """
     _check_options(run)
     feed = run.method.feed
-    learned = not isinstance(feed, RolloutFeed) or feed.completions or any(p.warm_starts for p in run.parts.values())
+    warmed = any(part.warm_starts for part in run.parts.values())
+    learned = not isinstance(feed, RolloutFeed) or feed.completions or warmed
+    reads_labels = isinstance(feed, RolloutFeed) and feed.unpaired and not warmed
     for question in (question for part in run.data.splits.values() for question in part):
-        if learned and question.label is False:
+        if learned and question.label is False and not reads_labels:
             raise DataError(
                 f"The question {question.prompt[:60]!r} has a completion whose label is false, but the method "
-                f"{run.info.name!r} would learn it as a good one; remove such rows, or use a method of pairs, such as "
-                "dpo."
+                f"{run.info.name!r} would learn it as a good one; remove such rows, or use kto, without a warm "
+                "start."
             )
         if question.reply and not isinstance(feed, CompletionFeed) and learned:
             raise DataError(

@@ -106,7 +106,7 @@ class QuestionEvaluator:
 
         Returns:
             The metrics: `accuracy` and `reward` of its greedy completions, if there is a verifier; `length` in tokens,
-            and the share `finished`; `nll` of the data's completions in nats per token, if all questions have one;
+            and the share `finished`; `nll` of the data's desirable completions in nats per token, if all have one;
             `pair_accuracy`, the share of pairs whose preferred completion is likelier per token (for reward models: has
             the higher reward), if all questions have a pair; `teacher_kl`, the mean divergence from the teacher per
             token. And the shown completions.
@@ -118,8 +118,9 @@ class QuestionEvaluator:
         )
         lengths = found.batch["completion_mask"].sum(1)
         scores, rewards = self._rewards(found.texts, questions, lengths)
-        if all(question.answered for question in questions):
-            scores["nll"] = mean_nll(model, questions)
+        good = questions.select([i for i, question in enumerate(questions) if question.label is not False])
+        if len(good) and all(question.answered for question in good):
+            scores["nll"] = mean_nll(model, good)
         if all(question.completion and question.rejected for question in questions):
             scores["pair_accuracy"] = pair_accuracy(model, questions, self.rank)
         if taught and self.run.teacher is not None and can_compare(self.run):

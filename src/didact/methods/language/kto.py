@@ -48,14 +48,13 @@ class KTO(Method):
     Args:
         config: the options.
         learner: a causal language model.
-        questions: the training prompts, each with a `completion`, and with a boolean `label` in its `data` or a
-            `rejected` answer.
+        questions: the training prompts, each with a `completion`, and with a `label` or a `rejected` answer.
 
     Raises:
         DataError: a prompt with neither.
     """
 
-    feed = RolloutFeed(rate=0.05, completions=True)
+    feed = RolloutFeed(rate=0.05, completions=True, unpaired=True)
 
     def __init__(self, config: Config, learner: LanguageLearner, questions: Questions) -> None:
         self.config, self.learner = config, learner
@@ -110,14 +109,14 @@ def _labelled(question: Question) -> list[tuple[Question, str, bool]]:
     Raises:
         DataError: it has neither a label nor a pair.
     """
-    label, given = question.data.get("label"), completion_of(question)
-    if isinstance(label, bool):
-        return [(question, given, label)]
+    given = completion_of(question)
+    if question.label is not None:
+        return [(question, given, question.label)]
     if question.rejected:
         return [(question, given, True), (question, question.rejected, False)]
     raise DataError(
-        f"The question {question.prompt[:60]!r} has the label {label!r}, but kto needs true or false: whether its "
-        "completion is good; give a column label, or a rejected answer beside each completion."
+        f"The question {question.prompt[:60]!r} has neither a label nor a rejected answer, but kto needs to know "
+        "whether its completion is good; give a column label of true and false, or pairs."
     )
 
 
