@@ -25,7 +25,7 @@ def main(directory: Path) -> bool:
         "random teacher": {"method": "distill", "teacher": "random"},
         "label_spreading": "label_spreading",
     }
-    with show.Counter(seeds=5) as counter:
+    with show.Counter("checking every arm") as counter:
         compared = didact.compare(
             arms,
             data="digits",
@@ -34,7 +34,7 @@ def main(directory: Path) -> bool:
             steps=1000,
             seeds=range(5),
             baselines="none",
-            on_result=counter,
+            on_result=lambda arm, seed, result: counter.tell(f"seed {seed}: {arm}", result),
         )
     show.comparison(compared, compared.write(directory), directory)
     found = compared.comparison
