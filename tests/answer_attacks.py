@@ -147,6 +147,16 @@ ATTACKS = {
     "StopIteration in a loop of the tests": Attack(LOOP, "def double(x): raise StopIteration"),
     "an empty iterator's StopIteration": Attack(LOOP, "def double(x): return next(iter(()))"),
     "its own kind of StopIteration": Attack(LOOP, "class End(StopIteration): pass\ndef double(x): raise End"),
+    "StopIteration that the tests expect elsewhere": Attack(
+        Suite(
+            tests=(
+                *LOOP.tests,
+                "try:\n    double('x')\nexcept StopIteration:\n    pass\nelse:\n    raise AssertionError",
+            )
+        ),
+        "def double(x): raise StopIteration",
+        outcome="abstains",
+    ),
     "GeneratorExit": Attack(NEXT, "def double(x): raise GeneratorExit"),
     "SystemExit when called": Attack(ADD, "def add(a, b): raise SystemExit(0)"),
     "SystemExit at once": Attack(CASES, "raise SystemExit(0)"),

@@ -119,6 +119,11 @@ RIGHT = {
         """,
         ("'nothing', 7", "'nothing', 8"),
     ),
+    "an exit that the tests expect": (
+        "try:\n    main([])\nexcept SystemExit as end:\n    assert end.code == 3\nelse:\n    raise AssertionError\nassert main([1]) == 1",
+        "import sys\ndef main(args): return len(args) or sys.exit(3)",
+        ("sys.exit(3)", "sys.exit(4)"),
+    ),
     "callbacks": (
         "seen = []\ndef note(x):\n    seen.append(x)\n    return x % 2\nassert keep(note, [1, 2, 3]) == [1, 3] and seen == [1, 2, 3]\nassert keep(lambda x: x > 1, [1, 2]) == [2] and keep(str.isdigit, ['1', 'a']) == ['1']",
         "def keep(f, xs): return [x for x in xs if f(x)]",

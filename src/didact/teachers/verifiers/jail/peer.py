@@ -152,10 +152,10 @@ class Peer:
         return kind
 
     def _base(self, base: object) -> object:
-        """Replace an exception that would end a loop of the tests, unless they use its name."""
+        """Replace an exception that would end a loop of the tests, or their program, unless they use its name."""
         if not self.wary or isinstance(base, Mirror) or not isinstance(base, type) or not _ends(base):
             return base
-        return base if base.__name__ in self.mentioned else Exception
+        return base if base.__name__ in self.mentioned and not issubclass(base, StopIteration) else Exception
 
     # ---- asking
 
@@ -295,6 +295,8 @@ class Peer:
         if not {kind.__name__ for kind in type(error).__mro__} & self.mentioned:
             return SolutionError(words)
         self.notice()
+        if isinstance(error, StopIteration):  # it could end another loop of the tests
+            return SolutionError(words)
         return AnswerExit(*error.args) if type(error) is SystemExit else error
 
     # ---- being asked
