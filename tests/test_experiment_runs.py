@@ -230,3 +230,21 @@ def test_a_hugging_face_text_classifier_teaches_a_reader_of_bytes(tmp_path):
     assert plain.teacher == result.teacher
     pupil = didact.run(method="supervised", progress=False, **{**settings, "student": f"hf:{tmp_path / 'hf'}"})
     assert pupil.config.optimizer.lr == 5e-5
+
+
+def test_a_run_that_is_done_keeps_one_checkpoint_and_its_end_can_be_repeated(tmp_path):
+    settings = {**QUICK, "checkpoint_every": 5}
+    first = didact.run(method="supervised", directory=tmp_path / "run", **settings)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    assert [path.name for path in checkpoints.iterdir()] == ["step-0000000020"]
+    again = didact.resume(tmp_path / "run", progress=False, data=DATA)
+    assert again.metrics == first.metrics
+
+
+def test_patience_is_refused_where_nothing_is_evaluated():
+    with pytest.raises(ConfigError, match="patience is 3, but the student cannot be evaluated"):
+        didact.run(method="supervised", patience=3, validation=0, **QUICK)
+    ended = didact.run(method="supervised", patience=1, evaluate_every=1, **{**QUICK, "steps": 400, "lr": 0.03})
+    evaluated = [(one["step"], one["eval/accuracy"]) for one in ended.history if "eval/accuracy" in one]
+    best = max(evaluated, key=lambda pair: (pair[1], -pair[0]))[0]
+    assert ended.status == "done" and ended.cost.steps == evaluated[-1][0] == best + 1

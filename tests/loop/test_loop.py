@@ -525,3 +525,41 @@ def test_bfloat16_on_the_cpu_trains(problem):
 def test_an_unknown_device_is_refused(problem):
     with pytest.raises(ConfigError, match="device is 'cuda:77'"):
         quiet_fit(supervised(), BatchSource(problem, batch_size=20), budget=Budget(steps=5), device="cuda:77", **QUIET)
+
+
+@pytest.mark.parametrize("stop", [None, 15, 35])
+@pytest.mark.parametrize(("patience", "end"), [(None, 60), (1, 20), (2, 50), (4, 60)])
+def test_evaluations_that_do_not_improve_end_a_run_at_the_same_step_however_it_is_stopped(
+    tmp_path, problem, patience, end, stop
+):
+    scores = {0: 0.1, 10: 0.5, 20: 0.4, 30: 0.6, 40: 0.6, 50: 0.2, 60: 0.3}
+    taken = []
+
+    class Counts(Supervised):
+        def after_step(self):
+            taken.append(self.step + 1)
+            if len(taken) == stop:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    for resume in [False, True][: 2 if stop else 1]:
+        result = quiet_fit(
+            Counts(Config(), ModuleLearner(net())),
+            BatchSource(problem, batch_size=20),
+            budget=Budget(steps=60),
+            validation=Validation(lambda _: {"accuracy": scores[taken[-1] if taken else 0]}, select="best"),
+            evaluate_every=10,
+            patience=patience,
+            run=tmp_path / "run",
+            resume=resume,
+            **QUIET,
+        )
+        assert result.status == ("done" if resume or not stop or stop > end else "interrupted")
+    assert result.steps == max(taken) == end
+    assert result.best["step"] == (10 if end == 20 else 30)
+    assert result.reason.startswith("No evaluation has been better" if end < 60 else "The budget is used up")
+
+
+def test_patience_without_evaluations_is_refused(problem):
+    method = Supervised(Config(), ModuleLearner(net()))
+    with pytest.raises(ConfigError, match="patience is 2, but nothing is evaluated"):
+        quiet_fit(method, BatchSource(problem, batch_size=20), budget=Budget(steps=5), patience=2, **QUIET)

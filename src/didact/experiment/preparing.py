@@ -171,6 +171,11 @@ def _method(run: Run[Data]) -> Iterator[Check]:
             "select is 'best', but the student cannot be evaluated during training; give validation data, a "
             "verifier, a completion for each question, or select='last'."
         )
+    if run.config.loop.patience is not None and not run.evaluator.validates:
+        raise ConfigError(
+            f"patience is {run.config.loop.patience}, but the student cannot be evaluated during training; give "
+            "validation data, a verifier, a completion for each question, or leave patience out."
+        )
     check_place(run.method, run.place, run.config.loop.micro_batch)
     limits = ", ".join(f"{amount:g} {axis}" for axis, amount in run.config.budget.limits().items())
     yield Check("ok", "method", f"{run.info.name}: {type(run.method).__name__}, {run.info.title} Budget: {limits}.")

@@ -81,7 +81,7 @@ class Pretraining:
                 self.source,
                 budget=self.budget,
                 optimizer=self.optimizer,
-                loop=dataclasses.replace(self.loop, evaluate_every=None, micro_batch=None),
+                loop=dataclasses.replace(self.loop, evaluate_every=None, micro_batch=None, patience=None),
                 monitors=self.monitors if self.goal is None else [*(self.monitors or ()), self.goal],
                 run=directory,
                 resume=going_on,

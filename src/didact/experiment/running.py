@@ -285,6 +285,8 @@ def _in_directory(
         finished = _finished(run, result, path)
         if run.place.first:
             _save(run, finished, path)
+            if finished.status == "done":
+                directory.prune()
         return finished
     finally:
         for directory in opened:

@@ -25,13 +25,14 @@ class LoopConfig:
     micro_batch: int | None = None  # examples that go through the model at once, to save memory
     log_every: int | None = None  # steps between readings of the losses, when monitors look; 50, or 10 for text
     evaluate_every: int | None = None  # steps between evaluations on the validation examples; ten times a run
+    patience: int | None = None  # evaluations in a row without a better one that end the run; also give select = best
     checkpoint_every: int | None = None  # steps between checkpoints; one a minute
-    keep_checkpoints: int = 3  # how many checkpoints are kept
+    keep_checkpoints: int = 3  # how many checkpoints are kept during a run; one when it is done
     progress: bool = True  # a progress bar, in a terminal
 
     def __post_init__(self) -> None:
         check_choice("precision", self.precision, ("auto", "float32", "bfloat16"))
-        for name in ("micro_batch", "log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints"):
+        for name in ("micro_batch", "log_every", "evaluate_every", "checkpoint_every", "keep_checkpoints", "patience"):
             if (value := getattr(self, name)) is not None:
                 check_range(name, value, at_least=1)
         if self.clip_norm is not None:

@@ -62,9 +62,10 @@ class Engine(TrainingState):
             self.save()
         if self.going and self.cost.steps == 0 and self.validation is not None:
             self.validate()
+        early = not self.improves()
         clock = time.perf_counter()
         batches = charge_labels(self.source, self.method, self.ledger)
-        while self.going and (fraction := self.fraction) < 1.0:
+        while self.going and not early and (fraction := self.fraction) < 1.0:
             # A source may let the method collect a round, which is to know how far the run has come.
             self.method.step, self.method.fraction = self.cost.steps, fraction
             batch = next(batches, None)
@@ -86,8 +87,11 @@ class Engine(TrainingState):
             if not admitted or self.cost.steps % self.log_every == 0:
                 self.review_window(admitted)
             if self.going:
-                self.keep_house(stopping, due)
+                early = self.keep_house(stopping, due)
             line.update(fraction, self.cost.examples)
+        if early and self.going:
+            best, patience = self.result.best["step"], self.loop.patience
+            self.result.reason = f"No evaluation has been better than that of step {best} for {patience} in a row."
         return self.finish()
 
     def step(self, batch: Batch, fraction: float) -> bool:
@@ -297,16 +301,27 @@ class Engine(TrainingState):
         self.cost.seconds, stopping, due = self.place.max((self.cost.seconds, float(stop.is_set()), float(due)))
         return stopping > 0, due > 0
 
-    def keep_house(self, stopping: bool, due: bool) -> None:
-        """Evaluate, stop and save when it is time."""
-        step, every = self.cost.steps, self.loop.evaluate_every
+    def keep_house(self, stopping: bool, due: bool) -> bool:
+        """Evaluate, stop and save when it is time; whether the run is to end early, as nothing improves any more."""
+        step, every, early = self.cost.steps, self.loop.evaluate_every, False
         if every is not None and step % every == 0 and step != self.validated_step:
             self.validate()
+            early = not self.improves()
         if stopping and self.going:
             self.result.status, self.result.reason = "interrupted", "A signal asked the run to end."
         # Where the device has left steps out since the last window, the next one will count them; see `finish`, too.
         elif due and self.fraction < 1.0 and not self.guard.halted():
             self.save()
+        return early
+
+    def improves(self) -> bool:
+        """Whether the best evaluation is among the last ones, as many as `patience` says."""
+        best = self.result.best
+        if self.loop.patience is None or self.validation is None or not best:
+            return True
+        name = f"eval/{self.validation.metric}"
+        later = sum(name in record and record["step"] > best["step"] for record in self.result.history)
+        return later < self.loop.patience
 
     def save_is_due(self) -> bool:
         """Whether it is time for a checkpoint; the first comes after a step, with whatever that brings into being."""

@@ -61,6 +61,8 @@ def fit(
     monitors = health.monitors(method.feed.material) if monitors is None else monitors
     if loop.evaluate_every is not None and validation is None:
         raise ConfigError(f"evaluate_every is {loop.evaluate_every}, but there is no `validation`.")
+    if loop.patience is not None and loop.evaluate_every is None:
+        raise ConfigError(f"patience is {loop.patience}, but nothing is evaluated during the run; set evaluate_every.")
     _check(method, source, budget, monitors, run, loop.micro_batch, resume)
     place = find_place(find_device(loop.device))
     check_place(method, place, loop.micro_batch)

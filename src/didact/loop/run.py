@@ -3,12 +3,14 @@
 import fcntl
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any, TextIO
 
 from didact import files
 from didact.documents import Document, Values, parse_json
 from didact.errors import RunError
+from didact.loop.checkpoint import list_checkpoints
 from didact.types import Verdict
 
 
@@ -53,6 +55,11 @@ class RunDirectory:
     def checkpoints(self) -> Path:
         """The folder of its checkpoints."""
         return self.path / "checkpoints"
+
+    def prune(self) -> None:
+        """Delete all checkpoints but the newest, from which `resume` repeats the end of a finished run."""
+        for checkpoint in list_checkpoints(self.checkpoints)[1:]:
+            shutil.rmtree(checkpoint, ignore_errors=True)
 
     def log(self, record: Values) -> None:
         """Append metrics to `metrics.jsonl` (and TensorBoard): a flat mapping with `step`."""
