@@ -417,3 +417,30 @@ def test_a_pause_says_how_to_go_on(work, capsys, monkeypatch):
     assert "paused: Someone should look at this." in out
     assert "didact resume run" in out
     monkeypatch.undo()
+
+
+def test_a_run_with_several_seeds_gives_the_mean_of_single_runs(work, capsys):
+    words = ["run", "supervised", "--data", "table.csv", "--target", "kind", "--student", "mlp:4", "--steps", "30"]
+    assert main([*words, "--seeds", "0,1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    alone = []
+    for seed in ("0", "1"):
+        assert main([*words, "--seed", seed, "--json"]) == 0
+        alone.append(json.loads(capsys.readouterr().out))
+    accuracies = [one["metrics"]["accuracy"] for one in alone]
+    assert [one["metrics"]["accuracy"] for one in found["runs"]] == accuracies
+    summary = found["summary"]["accuracy"]
+    assert summary["mean"] == pytest.approx(np.mean(accuracies))
+    # t(0.975, 1) = 12.7062 from any table.
+    half = 12.7062 * np.std(accuracies, ddof=1) / np.sqrt(2)
+    assert summary["high"] - summary["mean"] == pytest.approx(half, rel=1e-4)
+    assert [one["directory"] for one in found["runs"]] == [f"runs/supervised-table-001/seed-{n}" for n in (0, 1)]
+    assert Path("runs/supervised-table-001/seed-1/student").exists()
+    assert main([*words, "--seeds", "0", "--seed", "1"]) == 2
+
+
+def test_doctor_as_json(work, capsys):
+    assert main(["doctor", "--data", "table.csv", "--target", "kind", "--student", "mlp:4", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {"ok"} <= {check["level"] for check in found} <= {"ok", "warn"}
+    assert any(check["name"] == "method" and "supervised" in check["detail"] for check in found)

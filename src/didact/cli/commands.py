@@ -100,13 +100,28 @@ def _run(namespace: argparse.Namespace, **fixed: object) -> int:
 
     config = configs.make_config(settings(namespace, **fixed))
     catalogue.find(config.method)
+    from didact.cli import show
     from didact.experiment import records, running
+
+    if namespace.seeds is not None and "seed" in namespace:
+        raise ConfigError(f"seed is {namespace.seed} and seeds {namespace.seeds}; give one of them.")
+
+    def run(directory: Path) -> int:
+        if namespace.seeds is None:
+            return _finish(running.run(config, directory=directory), namespace.json)
+        results = []
+        for seed in parse_seeds(namespace.seeds):
+            results.append(running.run(config.replace(seed=seed), directory=directory / f"seed-{seed}"))
+            if results[-1].status != "done":
+                return _finish(results[-1], namespace.json)
+        show.seeds(results, as_json=namespace.json)
+        return 0
 
     if namespace.out or os.environ.get("RANK", "0") != "0":
         # The first process names the directory for all.
-        return _finish(running.run(config, directory=namespace.out or records.RUNS))
+        return run(Path(namespace.out or records.RUNS))
     with records.new_directory(config.method, config.data.source) as directory:
-        return _finish(running.run(config, directory=directory))
+        return run(directory)
 
 
 def _distill(namespace: argparse.Namespace) -> int:
@@ -133,10 +148,13 @@ def _piped(progress: bool) -> bool:
     return progress and not sys.stderr.isatty()
 
 
-def _finish(result: "RunResult") -> int:
+def _finish(result: "RunResult", as_json: bool = False) -> int:
     from didact.cli import show
 
-    show.run(result)
+    if as_json:
+        show.write_json({"directory": str(result.directory), **result.as_dict()})
+    else:
+        show.run(result)
     return STATUS_CODES[result.status]
 
 
@@ -245,7 +263,10 @@ def _doctor(namespace: argparse.Namespace) -> int:
     from didact.experiment import doctor
 
     checks = doctor.diagnose(config)
-    show.checks(checks)
+    if namespace.json:
+        show.write_json([{"level": check.level, "name": check.name, "detail": check.detail} for check in checks])
+    else:
+        show.checks(checks)
     return 1 if any(check.level == "fail" for check in checks) else 0
 
 

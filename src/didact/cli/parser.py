@@ -70,6 +70,7 @@ def _distill(parser: Parser, _words: list[str]) -> None:
 def _doctor(parser: Parser, words: list[str]) -> None:
     parser.add_argument("method", metavar="METHOD", nargs="?", default=argparse.SUPPRESS, help=_METHOD)
     parser.add_argument("--config", metavar="FILE", help="TOML or JSON with any of these options; flags override it")
+    parser.add_argument("--json", action="store_true", help="print the checks as JSON")
     flags.add_run_flags(parser)
     _add_method(parser, words)
 
@@ -173,6 +174,8 @@ def _export(parser: Parser, _words: list[str]) -> None:
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="TOML or JSON with any of these options; flags override it")
     parser.add_argument("--out", metavar="DIR", help="the run's directory (a new one under runs/)")
+    parser.add_argument("--seeds", metavar="SEEDS", help="run with each seed, such as 0-4, each in a folder of its own")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
     flags.add_run_flags(parser)
 
 

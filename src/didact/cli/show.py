@@ -1,6 +1,8 @@
 """Output of the commands, for 80 columns. Importing it does not import torch."""
 
+import dataclasses
 import json
+import math
 import sys
 import textwrap
 import time
@@ -143,6 +145,25 @@ def run(result: "RunResult") -> None:
         out.print(Text(f"{result.status}: {result.reason}", style="bold yellow"))
     if result.directory is not None:
         _next(result.status, result.directory)
+
+
+def seeds(results: Sequence["RunResult"], *, as_json: bool) -> None:
+    """Print the metrics of one run with several seeds: each mean with its 95% interval, and the directories."""
+    from didact.evaluation import estimate, phrases
+
+    names = [name for name in results[0].metrics if all(math.isfinite(one.metrics[name]) for one in results)]
+    found = {name: estimate([one.metrics[name] for one in results]) for name in names}
+    numbers = [one.config.seed for one in results]
+    if as_json:
+        runs = [{"directory": str(one.directory), "seed": one.config.seed, **one.as_dict()} for one in results]
+        write_json({"seeds": numbers, "summary": {n: dataclasses.asdict(e) for n, e in found.items()}, "runs": runs})
+        return
+    table = _table("on the test examples", f"mean of {len(results)} seeds")
+    for name, one in found.items():
+        table.add_row(phrases.heading(name), phrases.mean_text(name, one))
+    console().print(table)
+    for one in results:
+        line(f"seed {one.config.seed}", str(one.directory))
 
 
 def _next(status: str, directory: Path) -> None:
