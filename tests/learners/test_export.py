@@ -1,5 +1,6 @@
 """Exports answer as the learner did."""
 
+import dataclasses
 import json
 import pickle
 
@@ -23,13 +24,13 @@ from transformers import (
 )
 
 from didact.errors import CheckpointError, ConfigError, DidactError
-from didact.learners import ModuleLearner, huggingface
+from didact.learners import ModuleLearner, huggingface, onnx_export, onnx_graph
 from didact.learners import export as exports
 from didact.learners.export import export
 from didact.parts import saved
 from didact.parts.models import build
-from didact.preprocessing import Category, Number, TablePreprocessing
-from didact.types import Examples
+from didact.preprocessing import Category, ImagePreprocessing, Number, TablePreprocessing
+from didact.types import Examples, Scale
 
 CLASSES = ("b", "a", "c")
 
@@ -45,7 +46,8 @@ def examples(modality, *, count=6, task="classification", vocabulary=30):
         return Examples(tensors=tensors, task=task, modality="text", classes=classes, vocabulary=vocabulary)
     shape = (count, 1, 8, 8) if modality == "image" else (count, 3)
     colour = Category(name="colour", values=("blue", "red"), places=(1, 0), width=2, unknown=-1, missing=0)
-    known = None if modality == "image" else TablePreprocessing((Number(name="size", fill=2.5), colour))
+    table = TablePreprocessing((Number(name="size", fill=2.5), colour))
+    known = ImagePreprocessing(channels=1, height=8, width=8) if modality == "image" else table
     x = torch.rand(shape, generator=generator) * 3 + 1
     return Examples(tensors={"x": x, **ids}, task=task, modality=modality, classes=classes, preprocessing=known)
 
@@ -56,6 +58,26 @@ KINDS = [("mlp:8", "table"), ("cnn:4,8", "image"), ("transformer:1x16", "image")
 def answer(learner, data):
     with torch.no_grad():
         return learner.eval()(data.batch()).logits
+
+
+def raw(data):
+    """Rows as a graph takes them, and the same examples with their inputs."""
+    if data.modality == "text":
+        return {name: data.tensors[name].numpy() for name in ("input_ids", "attention_mask")}, data
+    if data.modality == "image":
+        pixels = np.random.default_rng(0).integers(0, 256, (data.size, 8, 8, 1), dtype=np.uint8)
+        return {"images": pixels}, data.with_tensors(x=torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255)
+    sizes = np.array([3.5, np.nan, 1.25, -2, 0, 1e3])[: data.size]
+    colours = np.array(["red", "blue", "", "green", "red", ""], dtype=object)[: data.size]
+    x = torch.tensor([[3.5, 1, 0], [2.5, 0, 1], [1.25, 1, 0], [-2, 0, 0], [0, 1, 0], [1e3, 1, 0]])[: data.size]
+    return {"size": sizes[:, None], "colour": colours[:, None]}, data.with_tensors(x=x)
+
+
+def run(path, feed):
+    session = onnxruntime.InferenceSession(str(path))
+    known = {one.name for one in session.get_inputs()}
+    given = {name: array for name, array in feed.items() if name in known}
+    return dict(zip([one.name for one in session.get_outputs()], session.run(None, given), strict=True))
 
 
 @pytest.mark.parametrize(("spec", "modality"), KINDS)
@@ -130,7 +152,7 @@ def test_onnx_answers_as_the_learner(tmp_path, capfd, spec, modality):
     data = examples(modality)
     learner = build(spec, data, seed=3).train()
     learner.tap("hidden", learner.candidates()[1])
-    path = export(learner, tmp_path / "student", to="onnx", examples=data, spec=spec)
+    path = export(learner, tmp_path / "student", to="onnx", examples=data, spec=spec, logits=True)
     assert learner.training
     assert capfd.readouterr() == ("", "")
     model = onnx.load(path)
@@ -138,33 +160,72 @@ def test_onnx_answers_as_the_learner(tmp_path, capfd, spec, modality):
     properties = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
     assert properties["classes"] == ["b", "a", "c"]
     assert properties["didact"]["spec"] == spec
-    assert [p.name for p in tmp_path.iterdir()] == ["student.onnx"]
-    session = onnxruntime.InferenceSession(str(path))
-    assert [out.name for out in session.get_outputs()] == ["logits"]
-    names = [part.name for part in session.get_inputs()]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["student.onnx", "student.onnx.json", "student.onnx.py"]
     for size in (1, 6):
-        few = data.select(torch.arange(size))
-        (logits,) = session.run(None, {name: few.tensors[name].numpy() for name in names})
-        np.testing.assert_allclose(logits, answer(learner, few), rtol=1e-4, atol=1e-4)
-    assert np.asarray(answer(learner, data)).std() > 1e-3
+        feed, few = raw(data.select(torch.arange(size)))
+        found, expected = run(path, feed), answer(learner, few)
+        assert list(found) == ["probabilities", "label", "logits"]
+        np.testing.assert_allclose(found["probabilities"], expected.double().softmax(1), atol=1e-5)
+        np.testing.assert_allclose(found["logits"], expected, rtol=1e-4, atol=1e-4)
+        assert found["label"].tolist() == [CLASSES[place] for place in expected.argmax(1)]
+    assert np.asarray(expected).std() > 1e-3
     assert len(learner(data.batch()).features) == 2
 
 
-def test_onnx_of_a_regression_is_a_prediction(tmp_path):
-    data = examples("table", task="regression")
-    path = export(build("mlp:4", data), tmp_path / "a.onnx", to="onnx", examples=data)
-    session = onnxruntime.InferenceSession(str(path))
-    assert [out.name for out in session.get_outputs()] == ["prediction"]
-    assert session.run(None, {"x": data.tensors["x"].numpy()})[0].shape == (6, 1)
-
-
-def test_a_graph_that_computes_something_else_is_not_kept(tmp_path, monkeypatch):
-    data = examples("table")
+def test_onnx_of_a_regression_is_a_prediction_in_the_users_unit(tmp_path):
+    data = dataclasses.replace(examples("table", task="regression"), scale=Scale(200_000.0, 80_000.0))
     learner = build("mlp:4", data)
+    path = export(learner, tmp_path / "a.onnx", to="onnx", examples=data)
+    feed, rows = raw(data)
+    found = run(path, feed)
+    assert list(found) == ["prediction"]
+    np.testing.assert_allclose(found["prediction"], answer(learner, rows).double() * 80_000 + 200_000, rtol=1e-6)
+    with pytest.raises(ConfigError, match="logits is set, but the learner answers a regression"):
+        export(learner, tmp_path / "a.onnx", to="onnx", examples=data, logits=True)
+
+
+@pytest.mark.parametrize("modality", ["table", "image", "text"])
+def test_what_a_graph_takes_is_told_beside_it(tmp_path, modality):
+    data = examples(modality)
+    path = export(build("mlp:4", data), tmp_path / "a.onnx", to="onnx", examples=data)
+    facts = json.loads((tmp_path / "a.onnx.json").read_text())
+    session = onnxruntime.InferenceSession(str(path))
+    assert {one.name for one in session.get_inputs()} <= {one["name"] for one in facts["inputs"]}
+    assert [one.name for one in session.get_outputs()] == [one["name"] for one in facts["outputs"]]
+    assert facts["outputs"][0]["type"] == "float32 [batch, 3]"
+    assert facts["classes"] == ["b", "a", "c"]
+    assert all(sentence.endswith(".") for sentence in facts["not_in_the_graph"])
+
+
+def test_a_net_with_other_outputs_than_classes_is_refused(tmp_path):
+    net = ModuleLearner(nn.Sequential(nn.Flatten(), nn.Linear(3, 5)))
+    with pytest.raises(ConfigError, match="the learner gives 5 numbers where 3 belong"):
+        export(net, tmp_path / "a", to="onnx", examples=examples("table"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def other_weights(monkeypatch, data):
+    net, other = onnx_export._net, onnx_export._Answering(build("mlp:4", data, seed=9))
+    monkeypatch.setattr(onnx_export, "_net", lambda _model, inputs: net(other, inputs))
+
+
+def other_encoding(monkeypatch, _data):
+    monkeypatch.setattr(onnx_graph, "FLOAT32", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (other_weights, r"differs from the learner by 0\.\d+, more than 1e-05"),
+        (other_encoding, "reads rows differently"),
+    ],
+)
+def test_a_graph_that_computes_something_else_is_not_kept(tmp_path, monkeypatch, change, message):
+    data = examples("table")
     (tmp_path / "a.onnx").write_text("what was there")
-    monkeypatch.setattr(exports, "TOLERANCE", -1.0)
-    with pytest.raises(DidactError, match=r"The ONNX graph differs from the learner by \d.*, more than -1"):
-        export(learner, tmp_path / "a.onnx", to="onnx", examples=data)
+    change(monkeypatch, data)
+    with pytest.raises(DidactError, match=message):
+        export(build("mlp:4", data), tmp_path / "a.onnx", to="onnx", examples=data)
     assert (tmp_path / "a.onnx").read_text() == "what was there"
     assert [p.name for p in tmp_path.iterdir()] == ["a.onnx"]
 
@@ -222,9 +283,8 @@ def test_hugging_face_text_models_go_back_and_into_onnx(tmp_path, capfd):
     loaded = huggingface.load_teacher(str(path), data)
     assert loaded.classes == CLASSES
     torch.testing.assert_close(answer(loaded.learner, data), answer(learner, data))
-    session = onnxruntime.InferenceSession(str(graph))
-    (logits,) = session.run(None, {name: tensor.numpy() for name, tensor in tokens.items()})
-    np.testing.assert_allclose(logits, answer(learner, data), rtol=1e-4, atol=1e-4)
+    found = run(graph, raw(data)[0])["probabilities"]
+    np.testing.assert_allclose(found, answer(learner, data).softmax(1), rtol=1e-4, atol=1e-5)
 
 
 def test_hugging_face_image_models_go_back_and_into_onnx(tmp_path):
@@ -247,8 +307,10 @@ def test_hugging_face_image_models_go_back_and_into_onnx(tmp_path):
     path = export(learner, tmp_path / "to", to="hf", examples=data)
     torch.testing.assert_close(answer(huggingface.load_teacher(str(path), data).learner, data), answer(learner, data))
     graph = export(learner, tmp_path / "graph", to="onnx", examples=data)
-    (logits,) = onnxruntime.InferenceSession(str(graph)).run(None, {"x": data.tensors["x"].numpy()})
-    np.testing.assert_allclose(logits, answer(learner, data), rtol=1e-4, atol=1e-4)
+    feed, data = raw(data)
+    np.testing.assert_allclose(
+        run(graph, feed)["probabilities"], answer(learner, data).softmax(1), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_other_learners_cannot_be_hugging_face_models(tmp_path):

@@ -113,11 +113,11 @@ def test_torch_exports_are_logits_of_images(tmp_path):
     examples = Examples(
         tensors={"x": images, "id": torch.arange(6)}, task="classification", modality="image", classes=("a", "b", "c")
     )
-    path = export(ModuleLearner(net), tmp_path / "net", to="onnx", examples=examples)
-    signal = OnnxTeacher(path, classes=["c", "a", "b"]).signal(batch(images.numpy()))
+    path = export(ModuleLearner(net), tmp_path / "net", to="onnx", examples=examples, logits=True)
+    signal = OnnxTeacher(path, classes=["c", "a", "b"], output="logits").signal(batch(images.numpy()))
     assert isinstance(signal, Logits)
     torch.testing.assert_close(signal.logits, net(images).detach()[:, [2, 0, 1]], rtol=1e-4, atol=1e-5)
-    assert isinstance(OnnxTeacher(path, classes=["c", "a", "b"]).signal(batch(images.flatten(1).numpy())), Logits)
+    assert isinstance(OnnxTeacher(path, classes=["c", "a", "b"]).signal(batch(images.flatten(1).numpy())), Labels)
     with pytest.raises(TeacherError, match=r"takes inputs of shape \[1, 4, 4\], but an example is \[4, 4, 1\]"):
         OnnxTeacher(path, classes=["c", "a", "b"]).signal(batch(np.zeros((2, 4, 4, 1), "f4")))
     with pytest.raises(TeacherError, match=r"takes inputs of shape \[1, 4, 4\], but an example is \[17\]"):

@@ -331,7 +331,6 @@ def _export(namespace: argparse.Namespace) -> int:
 
     check_choice("to", namespace.to, ("safetensors", "onnx", "hf"))
     from didact.cli import show
-    from didact.learners import export
     from didact.parts import saved
 
     run = Path(namespace.run)
@@ -342,7 +341,7 @@ def _export(namespace: argparse.Namespace) -> int:
     name = "student-hf" if namespace.to == "hf" else f"student.{namespace.to}"
     out = Path(namespace.out) if namespace.out else beside / name
     with trusting.untrusted(run, flags.trusted_names(namespace)):
-        written = export.export(student.learner, out, to=namespace.to, examples=student.like, spec=student.spec)
+        written = student.export(out, to=namespace.to, logits=namespace.logits)
     show.line("written", str(written))
     return 0
 

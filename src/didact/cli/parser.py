@@ -168,6 +168,7 @@ def _export(parser: Parser, _words: list[str]) -> None:
     parser.add_argument("run", metavar="RUN", help="the directory of a run")
     parser.add_argument("--to", metavar="safetensors|onnx|hf", default="safetensors", help="the format (safetensors)")
     parser.add_argument("--out", metavar="PATH", help="where to write it (in the run's directory)")
+    parser.add_argument("--logits", action="store_true", help="onnx: answer with logits beside probabilities")
     flags.add_run_flag(parser, "trust")
 
 

@@ -4,6 +4,7 @@ Nothing is unpickled and no code that comes with a model is run: weights are rea
 """
 
 import contextlib
+import copy
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -126,6 +127,27 @@ class Tokenizer:
             return_tensors="pt",
         )
         return {name: encoded[name] for name in _INPUTS["text"]}
+
+    def write(self, path: Path, length: int) -> None:
+        """Write it as a file of the `tokenizers` package that cuts and pads each text to `length` tokens.
+
+        Raises:
+            ConfigError: it has no such form.
+        """
+        if not self.tokenizer.is_fast:
+            raise ConfigError(
+                f"The tokenizer of {self.name!r} has no tokenizer.json, so that it can't lie beside an ONNX graph; "
+                "'hf' would work."
+            )
+        inner = copy.deepcopy(self.tokenizer.backend_tokenizer)
+        inner.enable_truncation(self.max_length)
+        inner.enable_padding(
+            length=length,
+            direction=self.tokenizer.padding_side,
+            pad_id=self.tokenizer.pad_token_id,
+            pad_token=self.tokenizer.pad_token,
+        )
+        inner.save(str(path))
 
 
 def tokenizer_of(name: str, *, max_length: int = 128, multiple: int = 8) -> Tokenizer:

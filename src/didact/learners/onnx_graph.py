@@ -15,11 +15,12 @@ from didact.preprocessing import (
     Dropped,
     ImagePreprocessing,
     Number,
-    Preprocessing,
     TablePreprocessing,
     cells,
 )
-from didact.preprocessing.columns import FLOAT32, YEAR
+from didact.preprocessing.cells import FLOAT32
+from didact.preprocessing.columns import YEAR
+from didact.types import Preprocessing
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
@@ -310,6 +311,7 @@ def answering(
     graph.constants += inner.graph.initializer
     _answer(graph, inner.graph.output[0].name, names, classes, scale, logits=logits)
     model = graph.model()
+    model.ir_version = max(model.ir_version, net.ir_version)
     model.graph.value_info.extend(inner.graph.value_info)
     model.functions.extend(inner.functions)
     have = {one.domain for one in model.opset_import}

@@ -4,15 +4,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import nn
 
 from didact import evaluation
-from didact.errors import DataError, import_optional
+from didact.errors import ConfigError, DataError, import_optional
 from didact.evaluation import Predictions
+from didact.learners import ModuleLearner, export
 from didact.preprocessing.cells import Frame
 from didact.sources.inputs import Inputs, labels_of, read_inputs
 from didact.sources.text import ByteTokenizer
@@ -131,6 +132,27 @@ class Student:
     def evaluate(self, rows: object) -> dict[str, float]:
         """The metrics of `didact.evaluation.metrics` on rows with answers; see `predict_parts` for the arguments."""
         return evaluation.metrics(join_answers(self.predict_parts(rows, labelled=True)).predictions)
+
+    def export(
+        self, destination: str | Path, *, to: Literal["safetensors", "onnx", "hf"] = "onnx", logits: bool = False
+    ) -> Path:
+        """Write it into a file or a directory; see `didact.learners.export.export`.
+
+        Raises:
+            ConfigError: It has no such form.
+            DidactError: The ONNX graph can't be exported, or answers differently.
+        """
+        if not isinstance(self.learner, ModuleLearner):
+            raise ConfigError(f"The student is a {type(self.learner).__name__}, which can't be exported.")
+        return export.export(
+            self.learner,
+            destination,
+            to=to,
+            examples=self.like,
+            spec=self.spec,
+            logits=logits,
+            tokenizer=None if isinstance(self.tokenizer, ByteTokenizer) else self.tokenizer,
+        )
 
     def _examples(self, part: Inputs, labelled: bool) -> Examples:
         size = len(part.ids)

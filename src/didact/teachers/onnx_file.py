@@ -24,6 +24,7 @@ _TYPES = {
     "tensor(float16)": np.float16,
     "tensor(int64)": np.int64,
     "tensor(int32)": np.int32,
+    "tensor(uint8)": np.uint8,
 }
 
 
@@ -40,11 +41,12 @@ _SILENT = 4
 class OnnxTeacher(BaseTeacher):
     """A model in an ONNX file, run by onnxruntime on the CPU; its signals are moved to the batch's device.
 
-    A graph with one input is given `x`, in the shape that the graph declares (flattened where that has two dimensions);
-    a graph whose inputs are named as tensors of the batch (`input_ids`, `attention_mask`) is given those, and one whose
-    inputs are named as columns of a table is given these as they came, [B, 1] each. The answer is the output named
-    `probabilities` or `logits`, else the only one of shape [B, C]; a ZipMap at the end, as of skl2onnx, is taken off.
-    Class names, from the file's metadata (`classes`, a JSON list) or the ZipMap, are aligned with the data's.
+    A graph with one input is given `x`, in the shape that the graph declares (flattened where that has two dimensions),
+    or, where it takes bytes, images [B, H, W, C]; a graph whose inputs are named as tensors of the batch (`input_ids`,
+    `attention_mask`) is given those, and one whose inputs are named as columns of a table is given these as they came,
+    [B, 1] each. The answer is the output named `probabilities` or `logits`, else the only one of shape [B, C]; a ZipMap
+    at the end, as of skl2onnx, is taken off. Class names, from the file's metadata (`classes`, a JSON list) or the
+    ZipMap, are aligned with the data's.
 
     Args:
         path: of an `.onnx` file.
@@ -137,7 +139,9 @@ class OnnxTeacher(BaseTeacher):
         if self._rows is not None and self._reads_columns():
             return self._rows.columns(batch, {part.name: _TYPES.get(part.type, np.object_) for part in inputs})
         if len(inputs) == 1 and "x" in batch:
-            return {inputs[0].name: _cast(self._shaped(self._numbers(batch), inputs[0].shape), inputs[0].type)}
+            x, only = self._numbers(batch), inputs[0]
+            x = _pixels(x, only.shape) if only.type == "tensor(uint8)" else x
+            return {only.name: _cast(self._shaped(x, only.shape), only.type)}
         if not all(part.name in batch for part in inputs):
             raise TeacherError(
                 f"{self.path} has the inputs {', '.join(part.name for part in inputs)}, but the batch has "
@@ -306,6 +310,12 @@ def _without_zipmap(graph: Any) -> bool:
         del graph.graph.output[:]
         graph.graph.output.extend([*outputs, raw])
     return bool(zipmaps)
+
+
+def _pixels(x: Tensor, declared: list[Any] | None) -> Tensor:
+    """Images [B, C, H, W] in [0, 1] as bytes: [B, H, W, C], unless the graph declares channels first."""
+    x = (x * 255).round().byte()
+    return x.permute(0, 2, 3, 1) if x.ndim == 4 and (declared or [])[1:2] not in ([1], [3]) else x
 
 
 def _cast(tensor: Tensor, declared: str) -> np.ndarray:

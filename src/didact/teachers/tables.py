@@ -8,7 +8,7 @@ from torch import Tensor
 
 from didact.errors import MissingExtraError, TeacherError
 from didact.preprocessing import Rows, TablePreprocessing
-from didact.preprocessing.cells import NUMERIC, Column, Frame, word_of
+from didact.preprocessing.cells import NUMERIC, Column, Frame, numbers_of, words_of
 from didact.teachers.base import WrappingTeacher
 from didact.types import Batch, Examples, Features, Labels, Logits, Scale, Signal, Teacher
 
@@ -94,18 +94,21 @@ class RawRows:
         Raises:
             TeacherError: a column has gaps or words where whole numbers belong.
         """
-        frame, found = self.frame(batch), {}
+        frame, found = self.frame(batch), dict[str, np.ndarray]()
         for name, kind in types.items():
-            column = frame[name]
             if kind is np.object_:
-                column = column.where(column.notna(), "").map(word_of)
-            try:
-                found[name] = column.to_numpy(dtype=kind).reshape(-1, 1)
-            except (ValueError, TypeError) as error:
+                codes, words = words_of(frame[name])
+                # The last one is where the code -1 of a missing cell points to.
+                found[name] = np.array([*words, ""], dtype=object)[codes, None]
+                continue
+            numbers, bad = numbers_of(frame[name])
+            gaps = np.isnan(numbers) if issubclass(kind, np.integer) else bad
+            if other := int((bad | gaps).sum()):
                 raise TeacherError(
-                    f"The teacher takes {name!r} as {np.dtype(kind)}, but the column holds something else: {error}. "
-                    "Fill its gaps, or export the model for floats."
-                ) from error
+                    f"The teacher takes {name!r} as {np.dtype(kind)}, but {other} cells of the column hold something "
+                    "else. Fill its gaps, or export the model for floats."
+                )
+            found[name] = numbers.astype(kind)[:, None]
         return found
 
 
