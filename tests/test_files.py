@@ -99,7 +99,8 @@ TWO_RUNS = """
 import sys
 import didact
 out = sys.argv[1]
-didact.run(method="distill", teacher="mlp:8", student="mlp:4", steps=3, teacher_epochs=1, directory=out + "/net",
+didact.run(method="distill", data="digits", teacher="mlp:8", student="mlp:4", steps=3, teacher_epochs=1,
+           directory=out + "/net",
            progress=False)
 didact.run(method="sft", data="addition", student="warm:2:decoder:1x16", steps=2, directory=out + "/words",
            sampling={"max_new_tokens": 4}, progress=False)

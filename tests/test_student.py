@@ -371,3 +371,26 @@ def test_what_was_decided_of_the_columns_is_told(run):
 def test_data_must_be_named():
     with pytest.raises(ConfigError, match="data is not given; say what to learn from"):
         didact.run(method="supervised", steps=1, **SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("net", "message"),
+    [
+        (nn.Linear(4, 5), r"gives 5 numbers for an example, but the data 'tensors' have 2 classes: 0, 1"),
+        (nn.Linear(4, 1), "gives 1 numbers for an example"),
+        (nn.Linear(3, 2), r"cannot read inputs of shape \[4\] \(mat1 and mat2 shapes"),
+    ],
+)
+def test_a_student_of_other_outputs_or_inputs_is_refused_before_compute(net, message, tmp_path):
+    data = (torch.randn(60, 4, generator=torch.Generator().manual_seed(0)), torch.arange(60) % 2)
+    weights = [parameter.clone() for parameter in net.parameters()]
+    with pytest.raises(ConfigError, match=message):
+        didact.run(method="supervised", data=data, steps=5, directory=tmp_path / "run", **{**SETTINGS, "student": net})
+    assert not (tmp_path / "run").exists()
+    assert all(torch.equal(*pair) for pair in zip(weights, net.parameters(), strict=True))
+
+
+def test_a_student_of_two_outputs_is_refused_for_a_regression():
+    data = (torch.randn(60, 4), torch.randn(60))
+    with pytest.raises(ConfigError, match="gives 2 numbers for an example, but the data 'tensors' have one number"):
+        didact.run(method="supervised", data=data, steps=5, **{**SETTINGS, "student": nn.Linear(4, 2)})

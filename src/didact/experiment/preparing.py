@@ -166,7 +166,7 @@ def refusals(run: Run[Data]) -> Iterator[Check]:
 
 def _method(run: Run[Data]) -> Iterator[Check]:
     """Check that the method accepts its parts, and that there is a metric if the best weights are selected."""
-    if run.config.select == "best" and not run.evaluator.validates:
+    if not run.evaluator.validates and run.config.select == "best":
         raise ConfigError(
             "select is 'best', but the student cannot be evaluated during training; give validation data, a "
             "verifier, a completion for each question, or select='last'."

@@ -4,14 +4,28 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+import torch
+
 from didact import evaluation
+from didact.errors import ConfigError
 from didact.experiment.material import Evaluation, Run
 from didact.materials.examples import classes, teacher_data
 from didact.materials.examples.answers import as_learner
 from didact.materials.examples.data import ExampleData, select_labelled
+from didact.materials.examples.source import train_of
 from didact.parts.part import Part
 from didact.sources import switch_target
 from didact.types import Examples
+
+
+def _unfit(run: Run[ExampleData], what: str) -> ConfigError:
+    """What is wrong with a student, for these data."""
+    examples = run.data.examples
+    wanted = f"have {examples.outputs} classes: {', '.join(examples.classes)[:200]}"
+    return ConfigError(
+        f"student is {run.config.student!r}, which {' '.join(what.split())[:300]}, but the data {examples.name!r} "
+        f"{wanted if examples.classes else 'have one number to predict'}; give a student for these."
+    )
 
 
 class ExampleEvaluator:
@@ -19,6 +33,9 @@ class ExampleEvaluator:
 
     Args:
         run: the run, with its teacher and data.
+
+    Raises:
+        ConfigError: the student does not read the inputs, or gives another number of outputs.
     """
 
     def __init__(self, run: Run[ExampleData]) -> None:
@@ -27,6 +44,13 @@ class ExampleEvaluator:
         self.validation = select_labelled(run.data.splits.validation)
         self.validates = bool(self.validation.size)
         self.metrics = run.data.metrics
+        few = train_of(run).select(torch.arange(1))
+        try:
+            width = evaluation.predict(run.method.delivered, few).logits.shape[-1]
+        except RuntimeError as error:
+            raise _unfit(run, f"cannot read inputs of shape {list(few.shape)} ({error})") from error
+        if width != few.outputs:
+            raise _unfit(run, f"gives {width} numbers for an example")
 
     def validate(self, student: Any) -> dict[str, float]:
         """Metrics on the validation examples with a label."""
