@@ -147,8 +147,8 @@ def _view(array: Array, size: int, name: str) -> Tensor:
     values = array.astype(np.float32) if array.ndim == 2 and array.dtype.kind in "biuf" else scale_images(array, name)
     if len(values) != size or not np.isfinite(values).all():
         raise DataError(
-            f"{name} has shape {list(array.shape)}, but must hold a row of finite numbers for each of the {size} rows of "
-            "x; correct it."
+            f"{name} has shape {list(array.shape)}, but must hold a row of finite numbers for each of {size} examples; "
+            "correct it."
         )
     return torch.from_numpy(values)
 
