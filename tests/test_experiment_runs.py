@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -248,3 +249,26 @@ def test_patience_is_refused_where_nothing_is_evaluated():
     evaluated = [(one["step"], one["eval/accuracy"]) for one in ended.history if "eval/accuracy" in one]
     best = max(evaluated, key=lambda pair: (pair[1], -pair[0]))[0]
     assert ended.status == "done" and ended.cost.steps == evaluated[-1][0] == best + 1
+
+
+def test_the_model_card_says_what_the_run_found(tmp_path):
+    rows = sources.from_tensors(
+        DATA.tensors["x"], np.array(["a|b", "<i>bee", "cat"])[DATA.tensors["label"].numpy()], name="rows"
+    )
+    settings = {**QUICK, "data": rows, "teacher": "mlp:16", "seed": 3}
+    result = didact.run(method="distill", directory=tmp_path / "run", **settings)
+    text = (tmp_path / "run" / "student" / "README.md").read_text()
+    assert text.startswith("---\nlibrary_name: didact\n")
+    _, what, how, metrics, cost, data, limits = text.split("\n## ")
+    assert f"- parameters: {4 * 8 + 8 + 8 * 3 + 3}\n" in what
+    assert "- classes: \\<i\\>bee, a\\|b, cat" in what
+    assert "- method: distill\n- teacher: mlp:16\n" in how and "- seed: 3\n" in how and "budget: steps 20" in how
+    rows = {line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ")[1:] for line in metrics.splitlines()[4:]}
+    heads = metrics.splitlines()[4].strip("|").split("|")[1:]
+    accuracy = next(place for place, head in enumerate(heads) if head.strip() == "accuracy (%)")
+    assert rows["student"][accuracy] == f"{100 * result.metrics['accuracy']:.1f}"
+    assert rows["teacher"][accuracy] == f"{100 * result.teacher['accuracy']:.1f}"
+    assert "the student" in cost and "the teacher, trained here" in cost
+    assert f"- fingerprint: {json.loads((tmp_path / 'run' / 'config.json').read_text())['data']['fingerprint']}" in data
+    assert all(f"- {note[:20]}" in limits for note in result.notes)
+    assert saved.load(tmp_path / "run").spec == "mlp:8"

@@ -10,7 +10,7 @@ from typing import Any
 from didact import catalogue, health, trusting
 from didact.documents import Document
 from didact.errors import CheckpointError, ConfigError, DataError
-from didact.evaluation import report
+from didact.evaluation import card, report
 from didact.experiment import config as configs
 from didact.experiment import leaks, records
 from didact.experiment.config import RunConfig
@@ -338,6 +338,8 @@ def _save(run: Run[Data], result: RunResult, path: Path) -> None:
     if result.status != "done":
         return
     run.material.save(run, path)
+    if (path / "student").is_dir():
+        card.write_card(path / "student" / card.FILE, records.read_config(path), result.as_dict())
     records.write_json(path / "diagnostics.json", result.diagnostics)
     write_report(path)
 
