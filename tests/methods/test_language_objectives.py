@@ -12,6 +12,7 @@ import didact
 from contract import LEARNER, TEACHER
 from didact import worlds
 from didact.errors import ConfigError, DataError
+from didact.experiment.doctor import diagnose
 from didact.experiment.preparing import prepare
 from didact.experiment.running import split_arguments
 from didact.losses.policy.groups import extremes_of_groups
@@ -607,6 +608,10 @@ def test_rows_with_labels_are_read_by_kto_alone():
     result = didact.run("kto", sampling="max_new_tokens=4", **values)
     assert result.status == "done"
     assert math.isfinite(result.metrics["nll"])
+    config, objects = split_arguments("kto", sampling="max_new_tokens=4", **values)
+    (shown,) = (check.detail for check in diagnose(config, objects) if check.name == "example")
+    question = prepare(config, objects).data.train[0]
+    assert f"{question.prompt}⟦{question.completion}" in shown
     with pytest.raises(DataError, match="whose label is false, but the method 'sft'"):
         didact.run("sft", **values)
     with pytest.raises(DataError, match="whose label is false"):

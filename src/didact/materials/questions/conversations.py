@@ -120,7 +120,8 @@ def rendered_example(run: Run[QuestionData]) -> str:
     """The first training question as the student reads it, with the learned tokens between ⟦ and ⟧."""
     model: CausalLearner = run.student.model
     question: Question = run.data.train[0]
-    if not isinstance(run.method.feed, CompletionFeed):
+    feed = run.method.feed
+    if isinstance(feed, RolloutFeed) and not (feed.completions and question.answered):
         return mark_learned(model.tokenizer, model.tokenizer.prompt(question), [])
     if run.config.data.turns == "all":
         return mark_learned(model.tokenizer, *model.tokenizer.turns(question))
