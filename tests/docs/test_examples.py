@@ -60,11 +60,21 @@ def test_the_examples_of_the_guides_run():
     """A data set from tensors, and a teacher that is made of rules."""
     found = {}
     exec(compile(_blocks(ROOT / "docs" / "guides" / "data.md", "python")[0], "data.md", "exec"), found)
-    exec(compile(_blocks(ROOT / "docs" / "guides" / "teacher.md", "python")[1], "teacher.md", "exec"), found)
+    exec(compile(_blocks(ROOT / "docs" / "guides" / "teacher.md", "python")[2], "teacher.md", "exec"), found)
     batch = found["examples"].batch().check()
     signal = found["Rules"]().signal(batch)
     assert signal.labels.tolist() == [int(x > 2) for x in batch["x"][:, 0].tolist()]
     assert signal.trust.tolist() == [float(abs(x) > 2) for x in batch["x"][:, 0].tolist()]
+
+
+def test_a_function_teaches_as_the_guide_shows():
+    import pandas
+
+    cities = ["Oslo", "Rome", "Cairo"] * 20
+    found = {"table": pandas.DataFrame({"city": cities, "age": range(60), "label": ["yes", "no", "no"] * 20})}
+    source = _blocks(ROOT / "docs" / "guides" / "teacher.md", "python")[1]
+    exec(compile(source.replace("steps=500", "steps=2"), "teacher.md", "exec"), found)
+    assert found["result"].teacher["accuracy"] == 1.0
 
 
 def test_the_guide_to_language_models_runs():

@@ -112,10 +112,12 @@ def run(
         config: the configuration, or the name of a method; alternatively, its fields are keyword arguments, with
             `method` and the method's own options. `steps`, `epochs` and `seconds` are a budget.
         directory: where metrics, checkpoints, the student and the report are written; without one, nothing is written.
-        data: a name or path; or `Examples`, a mapping of tensors with `x` and `label`, or a pair (x, y).
+        data: a name or path; or `Examples`, a data frame (with `target`), a pair (x, y), a mapping with `x` and
+            `label`, or a `Dataset` or `DataLoader` of torch.
         student: a spec; or an `nn.Module`, which is trained in place, or a function that returns one. `learner` is an
             alias.
-        teacher: a spec; or an `nn.Module`, a fitted estimator, or anything with `signal(batch)`.
+        teacher: a spec; or an `nn.Module`, a fitted estimator, a function of the rows (see
+            `didact.teachers.FunctionTeacher`), or anything with `signal(batch)`.
         verifier: for language models, a spec; or a function of a text and a `Question` that returns a float, or a
             `didact.teachers.Verifier`.
         settings: fields of `RunConfig` by their flags, and options of the method.

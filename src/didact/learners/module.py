@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from didact.errors import ConfigError, DataError
@@ -106,10 +107,18 @@ class ModuleLearner(nn.Module):
             self.taps = (*self.taps, name)
 
     def forward(self, batch: Batch) -> Output:
-        """Compute the output for a batch: logits [B, C], features of the taps, and the input of the head [B, D]."""
+        """Compute the output for a batch: logits [B, C], features of the taps, and the input of the head [B, D].
+
+        Raises:
+            ConfigError: the module failed, and has weights of another type than float32.
+        """
         names = self.inputs or (("x",) if "x" in batch else ("input_ids", "attention_mask"))
         one = len(names) == 1
-        result = self.module(batch[names[0]]) if one else self.module(**{name: batch[name] for name in names})
+        try:
+            result = self.module(batch[names[0]]) if one else self.module(**{name: batch[name] for name in names})
+        except RuntimeError:
+            self._refuse_types()
+            raise
         logits = result if isinstance(result, Tensor) else _logits_of(result)
         hidden = self._store.pop("", None)
         features: dict[str, Tensor] = {}
@@ -118,6 +127,15 @@ class ModuleLearner(nn.Module):
             assert tapped is not None
             features[name] = tapped
         return Output(logits, features, hidden if hidden is not None and hidden.ndim == 2 else None)
+
+    def _refuse_types(self) -> None:
+        """After a failure, refuse weights of another type than float32, which is that of inputs."""
+        for name, weight in self.module.named_parameters():
+            if weight.is_floating_point() and weight.dtype != torch.float32:
+                raise ConfigError(
+                    f"The {type(self.module).__name__} has weights of {weight.dtype} ({name}), but inputs are float32; "
+                    "call module.float() first, or let its forward convert them."
+                )
 
 
 def _logits_of(result: Any) -> Tensor:

@@ -10,7 +10,15 @@ from didact.learners import CausalLearner, ModuleLearner
 from didact.parts.part import ForExamples, ForQuestions, Part, Purpose
 from didact.parts.students import hf
 from didact.parts.students._drawing import seeded_init
-from didact.teachers import Committee, EstimatorTeacher, FrozenTeacher, LanguageTeacher, RawRows, translate
+from didact.teachers import (
+    Committee,
+    EstimatorTeacher,
+    FrozenTeacher,
+    FunctionTeacher,
+    LanguageTeacher,
+    RawRows,
+    translate,
+)
 
 
 def student_of(given: object, purpose: Purpose) -> Part:
@@ -49,7 +57,8 @@ def teacher_of(given: object, purpose: Purpose, *, spec: str = "") -> Part:
     """A teacher from its spec, or from Python.
 
     Args:
-        given: a spec; an object with `signal`, a module, an estimator, or a list of several.
+        given: a spec; an object with `signal`, a module, an estimator, a function (see `FunctionTeacher`), or a list of
+            several.
         purpose: the purpose of the part.
         spec: the spec that builds it again, if any.
 
@@ -71,12 +80,19 @@ def teacher_of(given: object, purpose: Purpose, *, spec: str = "") -> Part:
     if isinstance(purpose, ForExamples) and isinstance(given, nn.Module):
         teacher = translate(FrozenTeacher(as_student(given)), purpose.examples.scale)
         return Part(model=teacher, spec=named)
-    if isinstance(purpose, ForExamples) and (hasattr(given, "predict_proba") or hasattr(given, "predict")):
-        examples = purpose.examples
+    estimates = hasattr(given, "predict_proba") or hasattr(given, "predict")
+    if isinstance(purpose, ForExamples) and (estimates or callable(given)) and not isinstance(given, type):
+        examples, kind = purpose.examples, EstimatorTeacher if estimates else FunctionTeacher
         rows = RawRows(examples) if examples.modality == "table" else None
-        teacher = EstimatorTeacher(given, classes=examples.classes, rows=rows, task=examples.task)
+        teacher = kind(given, classes=examples.classes, rows=rows, task=examples.task)
         return Part(model=translate(teacher, examples.scale), spec=named)
-    models = "an nn.Module, an estimator with predict_proba" if isinstance(purpose, ForExamples) else "a CausalLearner"
+    if isinstance(given, type):
+        raise TeacherError(f"{purpose.field or 'teacher'} is the class {given.__name__}; give an instance of it.")
+    models = (
+        "an nn.Module, an estimator with predict_proba, a function of the rows"
+        if isinstance(purpose, ForExamples)
+        else "a CausalLearner"
+    )
     raise TeacherError(
         f"{purpose.field or 'teacher'} is {type(given).__name__}, which cannot teach; give a spec, {models}, or an "
         "object with signal(batch)."

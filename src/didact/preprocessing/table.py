@@ -207,6 +207,8 @@ class Rows(Mapping[str, Column]):
 
     def __init__(self, table: Columns, kinds: Kinds, options: TableOptions, name: str) -> None:
         self._table, self.kinds, self.options, self.name = table, kinds, options, name
+        self.framed = not isinstance(table, dict)
+        """Whether they are a data frame, and not the numbered columns of an array."""
         self._positions: Tensor | None = None
         parts = []
         for column in (table[name] for name in sorted(table)):

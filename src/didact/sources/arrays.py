@@ -23,6 +23,30 @@ from didact.types import Examples, Modality, Task
 Array = np.ndarray[Any, Any]
 
 
+def as_array(given: object, name: str) -> Array:
+    """Numbers or words of any kind as an array of numpy.
+
+    Args:
+        given: a tensor of any type and device, an array, a picture of pillow, or a list.
+        name: what it is, for messages.
+
+    Raises:
+        DataError: A list whose rows have different lengths, or a tensor that is not dense.
+    """
+    if isinstance(given, Tensor):
+        if given.layout != torch.strided or given.is_quantized:
+            raise DataError(f"{name} is a tensor that is sparse or quantized; give its to_dense() or dequantize().")
+        given = given.detach().cpu().resolve_conj().resolve_neg()
+        return (given.float() if given.dtype == torch.bfloat16 else given).numpy()
+    try:
+        return np.asarray(given)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DataError(
+            f"{name} is {type(given).__name__}, which is no array of numbers: {' '.join(str(error).split())[:150]}. "
+            "Give rows of one length."
+        ) from None
+
+
 def from_tensors(
     x: Tensor | Array,
     label: Tensor | Array,
@@ -52,7 +76,8 @@ def from_tensors(
     Raises:
         DataError: shapes that do not fit, values that are not finite, or unusable targets.
     """
-    features, answers = np.asarray(x), np.asarray(label)
+    features = as_array(x, f"{name}: x")
+    answers = label if hasattr(label, "iloc") else as_array(label, f"{name}: the target")
     if not len(features) or answers.shape != features.shape[:1]:
         raise DataError(
             f"{name}: x has shape {list(features.shape)} and the target {list(answers.shape)}; there must be one "

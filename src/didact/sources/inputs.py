@@ -139,7 +139,7 @@ def _tables(given: Any, known: TablePreprocessing, like: Examples) -> Iterator[C
             raise DataError("The columns have different lengths; give each a cell for every row.")
         yield from _sliced(columns, ROWS)
     else:
-        yield from _sliced(_named({"x": _array(given)}, known, like), ROWS)
+        yield from _sliced(_named({"x": arrays.as_array(given, "x")}, known, like), ROWS)
 
 
 def _named(given: Mapping[str, np.ndarray], known: TablePreprocessing, like: Examples) -> dict[str, np.ndarray]:
@@ -212,7 +212,7 @@ def _images(given: Any, known: ImagePreprocessing, like: Examples) -> Iterator[I
             yield Inputs(ids, _read([(str(one), image) for one, image in zip(ids, some, strict=True)], known))
             start += len(some)
     else:
-        x = _array(given)
+        x = arrays.as_array(given, "x")
         yield Inputs(range(len(x)), known.encode(x))
 
 
@@ -256,14 +256,10 @@ def _check_suffix(path: Path, kind: str) -> None:
         )
 
 
-def _array(given: Any) -> np.ndarray:
-    return given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
-
-
 def _cells(given: Any) -> Column:
     """A column of a mapping: numbers where all cells are, else whatever they are; a single cell is a row."""
     if hasattr(given, "dtype"):
-        return given if getattr(given, "ndim", 0) else np.atleast_1d(_array(given))
+        return given if getattr(given, "ndim", 0) else np.atleast_1d(arrays.as_array(given, "x"))
     cells = list(given) if isinstance(given, list | tuple) else [given]
     if all(cell is None or isinstance(cell, int | float) for cell in cells):
         return np.array([np.nan if cell is None else cell for cell in cells], dtype=np.float64)

@@ -9,6 +9,7 @@ from didact.teachers.ema import EmaTeacher, LaggingTeacher
 from didact.teachers.estimator import EstimatorTeacher, load_skops
 from didact.teachers.files import PICKLED, check_not_pickled
 from didact.teachers.frozen import FrozenTeacher
+from didact.teachers.function import FunctionTeacher
 from didact.teachers.language import LanguageTeacher, snapshot
 from didact.teachers.onnx_file import OnnxTeacher
 from didact.teachers.peers import PeerTeacher
@@ -28,6 +29,7 @@ __all__ = [
     "EmaTeacher",
     "EstimatorTeacher",
     "FrozenTeacher",
+    "FunctionTeacher",
     "FunctionVerifier",
     "LaggingTeacher",
     "LanguageTeacher",

@@ -33,7 +33,7 @@ def align(own_classes: Iterable[object], data_classes: Iterable[object]) -> Tens
     own_classes = list(own_classes)
     own, data = [str(c) for c in own_classes], [str(c) for c in data_classes]
     if sorted(own) != sorted(data):
-        own_keys, data_keys = [_value(c) for c in own], [_value(c) for c in data]
+        own_keys, data_keys = [canonical(c) for c in own], [canonical(c) for c in data]
         if len(set(own_keys)) < len(own) or set(own_keys) != set(data_keys):
             raise TeacherError(_difference(own, data))
         own, data = own_keys, data_keys
@@ -123,8 +123,8 @@ def _assignment(answers: np.ndarray, truth: np.ndarray, classes: int) -> np.ndar
     return linear_sum_assignment(counts, maximize=True)[1]
 
 
-def _value(name: str) -> str:
-    """One spelling for equal numbers; other names unchanged."""
+def canonical(name: str) -> str:
+    """One spelling of a class's name for equal numbers; other names unchanged."""
     name = name.strip()
     return str(Decimal(name).normalize() + 0) if _NUMBER.fullmatch(name) else name
 

@@ -58,6 +58,8 @@ class RawRows:
         self._ids = ids[self._order]
         self.names: list[str] = [column.name for column in self._known.columns] if self._known is not None else []
         """The columns, in their order; none of data that are no table."""
+        self.framed = self._rows is not None and self._rows.framed
+        """Whether the rows came with names, as a data frame or a file, and not as an array."""
 
     def frame(self, batch: Batch) -> Frame:
         """The rows as a pandas data frame [B]; what is missing is NaN."""

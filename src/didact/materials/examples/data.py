@@ -1,6 +1,6 @@
 """Examples: opened, split, and with the labels that the student may see."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from didact.parts.part import VIEW, brought_by
 from didact.preprocessing import Dropped, TableOptions, TablePreprocessing
 from didact.preprocessing.cells import MARKS
 from didact.sources import add_view
+from didact.sources.objects import from_object
 from didact.types import Examples, is_labelled
 
 _READING = ("target", "id_column", "text_column", "task", "skip_bad", "image_size", "max_length", "split")
@@ -125,7 +126,7 @@ def open_examples(config: RunConfig, given: object = None) -> ExampleData:
 
     Args:
         config: `data` and what says how to read it.
-        given: data from Python in the place of a source: `Examples`, a mapping of tensors, or a pair (x, y).
+        given: data from Python in the place of a source; see `sources.objects.from_object`.
 
     Returns:
         The data; nothing is written.
@@ -135,7 +136,7 @@ def open_examples(config: RunConfig, given: object = None) -> ExampleData:
         DataError: They cannot be learned from as they are.
     """
     reading, like = _reading(config)
-    examples = load_examples(config, reading) if given is None else _from_python(given, reading)
+    examples = load_examples(config, reading) if given is None else from_object(given, reading)
     if config.split.files and (given is not None or config.data.source in worlds.names()):
         raise ConfigError(
             f"{' and '.join(config.split.files.values())} cannot go with data that come from no file; give fractions, "
@@ -232,21 +233,3 @@ def _built_in(config: RunConfig) -> Examples:
             f"{', '.join(worlds.names('examples')[:4])}."
         )
     return worlds.load(name, "examples")
-
-
-def _from_python(given: object, reading: Document) -> Examples:
-    if isinstance(given, Examples):
-        return given
-    if hasattr(given, "iloc") and hasattr(given, "columns"):
-        return sources.from_frame(given, **reading)
-    columns = None if reading["columns"] == TableOptions() else reading["columns"]
-    if isinstance(given, Mapping) and {"x", "label"} <= set(given):
-        x, label, ids = given["x"], given["label"], given.get("id")
-    elif isinstance(given, tuple) and len(given) == 2:
-        (x, label), ids = given, None
-    else:
-        raise DataError(
-            f"data is {type(given).__name__}, which is not understood; give a name or path, Examples, a data frame, a "
-            "mapping with 'x' and 'label', or a pair (x, y)."
-        )
-    return sources.from_tensors(x, label, ids=ids, task=reading["task"], columns=columns)
