@@ -143,6 +143,25 @@ ATTACKS = {
     ),
     "mock.ANY": Attack(ADD, "from unittest import mock\ndef add(a, b): return mock.ANY"),
     "an array of its own whose all() is true": Attack(ARRAY, _EQUAL.format(base="", value="")),
+    "an object that takes NumPy's functions over": Attack(
+        Suite(tests=("import numpy as np\nassert np.allclose(add(1, 2), 3)",)),
+        """
+        class Yes:
+            def __array_function__(self, function, types, arguments, keywords): return True
+            def __array_ufunc__(self, *arguments, **keywords): return True
+        def add(a, b): return Yes()
+        """,
+        outcome="abstains",
+    ),
+    "an array that lies in the judge's memory": Attack(
+        ARRAY,
+        """
+        class Lying:
+            __array_interface__ = {"shape": (1,), "typestr": "<i8", "data": (id(3) + 24, False), "version": 3}
+        def add(a, b): return Lying()
+        """,
+        outcome="abstains",
+    ),
     # ---- exceptions and exits
     "StopIteration in a loop of the tests": Attack(LOOP, "def double(x): raise StopIteration"),
     "an empty iterator's StopIteration": Attack(LOOP, "def double(x): return next(iter(()))"),

@@ -29,6 +29,8 @@ CONTENT: dict[type, Callable[..., object]] = {
 }
 """Immutable plain types, each with the conversion of an instance of a subclass."""
 _PLAIN = {*_named("eq hash bool len iter getitem contains int float complex index"), *_ORDER}
+_SPECIAL_ATTRIBUTES = """name qualname doc dict annotations wrapped defaults kwdefaults members cause context notes
+    slots dataclass_fields"""
 FEW = 64
 """The number of items that are fetched one by one from an iterator, since its side effects may be visible."""
 
@@ -38,6 +40,10 @@ class Other(Protocol):
 
     def ask(self, target: object, action: str, *arguments: object, **keywords: object) -> object:
         """Use an object."""
+        ...
+
+    def notice(self) -> None:
+        """Record that a failure may be due to a proxy."""
         ...
 
     def next(self, items: object, count: int) -> tuple[list[object], BaseException | None]:
@@ -65,6 +71,14 @@ class AnswerExit(SystemExit):
     """The solution's exit; unlike an exit of the tests, it is a failure."""
 
 
+def _read(proxy: object, peer: Other, name: str) -> object:
+    """Get an attribute; no special one that controls its users, such as NumPy's `__array_function__`."""
+    if name.startswith("__") and name[2:-2] not in _SPECIAL_ATTRIBUTES.split():
+        peer.notice()
+        raise AttributeError(name)
+    return peer.ask(proxy, "get", name)
+
+
 class Standin:
     """A proxy of an object."""
 
@@ -72,7 +86,7 @@ class Standin:
     _number_: int
 
     def __getattr__(self, name: str) -> object:
-        return self._peer_.ask(self, "get", name)
+        return _read(self, self._peer_, name)
 
     def __setattr__(self, name: str, value: object) -> None:
         self._peer_.ask(self, "set", name, value)
@@ -147,7 +161,7 @@ class Mirror(type):
         return cls._peer_.ask(cls, "call", *arguments, **keywords)
 
     def __getattr__(cls, name: str) -> object:
-        return cls._peer_.ask(cls, "get", name)
+        return _read(cls, cls._peer_, name)
 
     def __setattr__(cls, name: str, value: object) -> None:
         cls._peer_.ask(cls, "set", name, value)
