@@ -1,6 +1,7 @@
 """The command line: what it accepts, what it says, and what it leaves behind."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -445,3 +446,26 @@ def test_doctor_as_json(work, capsys):
     found = json.loads(capsys.readouterr().out)
     assert {"ok"} <= {check["level"] for check in found} <= {"ok", "warn"}
     assert any(check["name"] == "method" and "supervised" in check["detail"] for check in found)
+
+
+def test_bash_completes_commands_and_flags(capsys, tmp_path):
+    assert main(["completion", "bash"]) == 0
+    script = tmp_path / "didact.sh"
+    script.write_text(capsys.readouterr().out)
+
+    def completed(*words):
+        line = " ".join(map(shlex.quote, words))
+        ask = f"source {script}; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; COMPREPLY=(); _shtab_didact"
+        done = subprocess.run(
+            ["bash", "-c", f'{ask}; printf "%s\\n" "${{COMPREPLY[@]}}"'], capture_output=True, text=True, timeout=60
+        )
+        return done.stdout.split()
+
+    assert completed("didact", "re") == [name for name in parser.COMMANDS if name.startswith("re")]
+    accepted_flags = accepted()[list(parser.COMMANDS).index("compare")].split()
+    assert sorted(completed("didact", "compare", "--se")) == [
+        flag for flag in accepted_flags if flag.startswith("--se")
+    ]
+    (tmp_path / "table.csv").touch()
+    assert completed("didact", "run", "--data", f"{tmp_path}/ta") == [f"{tmp_path}/table.csv"]
+    assert main(["completion", "fish"]) == 2

@@ -14,7 +14,7 @@ from didact import catalogue, trusting
 from didact.cli import flags
 from didact.cli.parser import LISTED
 from didact.documents import Document
-from didact.errors import ConfigError, check_choice, check_range
+from didact.errors import ConfigError, check_choice, check_range, import_optional
 from didact.parts.listing import LISTINGS
 
 if TYPE_CHECKING:
@@ -364,6 +364,15 @@ def _export_language(student: Path, namespace: argparse.Namespace) -> int:
     return 0
 
 
+def _completion(namespace: argparse.Namespace) -> int:
+    check_choice("shell", namespace.shell, ("bash", "zsh", "tcsh"))
+    shtab = import_optional("shtab", "completion", "The completion of a shell")
+    from didact.cli.parser import whole_parser
+
+    sys.stdout.write(shtab.complete(whole_parser(shtab.FILE), namespace.shell) + "\n")
+    return 0
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "list": _list,
     "show": _show,
@@ -379,5 +388,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "predict": _predict,
     "evaluate": _evaluate,
     "export": _export,
+    "completion": _completion,
 }
 """The implementation of each command: returns the exit status, and raises `DidactError` for inputs that cannot work."""

@@ -1,6 +1,7 @@
 """Parsers of the commands. Nothing here imports torch."""
 
 import argparse
+from collections.abc import Mapping
 
 from didact import catalogue
 from didact.cli import flags
@@ -172,6 +173,31 @@ def _export(parser: Parser, _words: list[str]) -> None:
     flags.add_run_flag(parser, "trust")
 
 
+def _completion(parser: Parser, _words: list[str]) -> None:
+    parser.add_argument("shell", metavar="SHELL", help="bash, zsh or tcsh")
+
+
+def whole_parser(files: Mapping[str, str]) -> Parser:
+    """One parser with all commands and their options, but those of methods, for the completion of shells.
+
+    Args:
+        files: what shtab completes paths with.
+    """
+    parser = new_parser("didact", "")
+    commands = parser.add_subparsers(dest="command", parser_class=Parser)
+    for name, words in COMMANDS.items():
+        own = command_parser(name, [])
+        for action in own._actions:
+            if action.metavar in PATHS:
+                vars(action)["complete"] = files
+        commands.add_parser(name, help=words, add_help=False, parents=[own])
+    return parser
+
+
+PATHS = ("CONFIG", "DATA", "DIR", "FILE", "PATH", "RUN")
+"""The names of values that are paths, for the completion of shells."""
+
+
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="TOML or JSON with any of these options; flags override it")
     parser.add_argument("--out", metavar="DIR", help="the run's directory (a new one under runs/)")
@@ -226,4 +252,5 @@ _BUILDERS = {
     "predict": _predict,
     "evaluate": _evaluate,
     "export": _export,
+    "completion": _completion,
 }

@@ -21,6 +21,7 @@ COMMANDS = {
     "predict": "predict new rows with the student of a run",
     "evaluate": "evaluate the student of a run on labelled rows",
     "export": "write the student of a run as safetensors, ONNX or for Hugging Face",
+    "completion": "print the completion of bash, zsh or tcsh",
 }
 """The commands with their help."""
 
