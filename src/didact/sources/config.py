@@ -40,6 +40,7 @@ class DataConfig:
     packing: int | None = None  # tokens of a row that several answers share; by default, each has its own
     chat_template_kwargs: Mapping[str, object] = field(default_factory=dict)  # for templates, as enable_thinking=false
     split: str | None = None  # the part to use, of a Hugging Face data set or a folder that has several
+    classes: tuple[str, ...] = ()  # their names, where no row has a label and the teacher does not say them
     labels: int | None = None  # how many training labels the student may see; all by default
 
     def __post_init__(self) -> None:

@@ -54,7 +54,12 @@ def encode(frame: Frame, request: Request, *, name: str, classes: tuple[str, ...
     problems, texts, kinds, text_column = Problems(), list[str](), Kinds(), request.text_column
     with problems:
         target = targets.encode_targets(
-            frame[target_name], task=request.task, name=target_name, missing=request.columns.missing, classes=classes
+            frame[target_name],
+            task=request.task,
+            name=target_name,
+            missing=request.columns.missing,
+            classes=classes,
+            unlabelled=request.classes,
         )
     ids = None
     if request.id_column is not None:

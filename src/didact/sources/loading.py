@@ -1,5 +1,6 @@
 """One entrance for data of every kind."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def load(
     tokenizer: Tokenizer | None = None,
     max_length: int = 128,
     split: str | None = None,
+    classes: Callable[[], tuple[str, ...]] = tuple,
 ) -> Examples:
     """Load examples from files.
 
@@ -60,6 +62,7 @@ def load(
         tokenizer: takes N strings and gives `input_ids` and `attention_mask` [N, T]; by default a `ByteTokenizer`.
         max_length: longest text in tokens for the default tokenizer.
         split: which part of a Hugging Face data set, or of a folder with train, validation and test.
+        classes: gives the names of the classes of a table where no row has a label.
 
     Returns:
         The examples.
@@ -85,6 +88,7 @@ def load(
         skip_bad=skip_bad,
         image_size=image_size,
         split=split,
+        classes=classes,
     )
     if str(path).startswith("hf:"):
         _refuse_splitting(Path(path), request, "a Hugging Face data set", _SPLITTING)

@@ -1,5 +1,6 @@
 """What a user asks for when loading data."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from didact.errors import check_choice
@@ -29,6 +30,7 @@ class Request:
     skip_bad: bool = False
     image_size: Size | None = None
     split: str | None = None
+    classes: Callable[[], tuple[str, ...]] = tuple
 
     def __post_init__(self) -> None:
         """Refuse words that mean nothing."""

@@ -1,6 +1,6 @@
 """Targets: what is to be predicted, as numbers."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,7 +32,13 @@ class Target:
 
 
 def encode_targets(
-    answers: Column, *, task: Task | None, name: str, missing: Iterable[str] = (), classes: tuple[str, ...] = ()
+    answers: Column,
+    *,
+    task: Task | None,
+    name: str,
+    missing: Iterable[str] = (),
+    classes: tuple[str, ...] = (),
+    unlabelled: Callable[[], tuple[str, ...]] = tuple,
 ) -> Target:
     """Turn a column of targets into labels.
 
@@ -46,6 +52,7 @@ def encode_targets(
         name: the target's name, for messages.
         missing: words that count as missing, besides an empty cell.
         classes: names of the classes, where the target may hold their numbers; below 0 is unlabelled.
+        unlabelled: gives the names of the classes where no row has a label; none if they are not known.
 
     Raises:
         DataError: no target is there, all are the same, or they do not suit the task.
@@ -55,7 +62,13 @@ def encode_targets(
     values, gaps = _values(answers, name, tuple(missing))
     present = values[~gaps]
     if not len(present):
-        raise DataError(f"The target {name!r} has no value in any of its {len(values)} rows; give at least two.")
+        names = unlabelled() if task != "regression" else ()
+        if len(names) < 2:
+            raise DataError(
+                f"The target {name!r} has no value in any of its {len(values)} rows; give at least two, or a teacher "
+                "with the names of its classes in classes (--classes)."
+            )
+        return Target(torch.full((len(values),), IGNORE), names, "classification")
     inferred, notes = _infer(present, name)
     if (task or inferred) == "regression":
         return Target(_quantities(values, gaps, name), (), "regression", () if task else notes)

@@ -2,7 +2,7 @@
 
 FIELDS = (
     *("target", "id_column", "text_column", "task", "skip_bad", "image_size", "max_length"),
-    *("group_column", "time_column", "split_column"),
+    *("classes", "group_column", "time_column", "split_column"),
     *("drop", "categorical", "numeric", "date", "missing", "impute"),
     *("teacher_data", "labels", "labelled_share", "class_weights", "sampler", "augment"),
 )

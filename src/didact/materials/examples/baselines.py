@@ -11,7 +11,7 @@ from didact.types import Cost
 
 def applicable(data: ExampleData, config: RunConfig) -> tuple[str, ...]:
     """The baselines that fit the training examples, the cheapest first."""
-    return evaluation.baselines_for(data.train)
+    return evaluation.baselines_for(data.train) if data.has_labels else ()
 
 
 def evaluate(name: str, data: ExampleData, config: RunConfig) -> ArmResult:

@@ -14,6 +14,7 @@ from didact.experiment.config import RunConfig
 from didact.experiment.material import Run
 from didact.materials.examples import classes
 from didact.parts import parse
+from didact.parts.kinds import find
 from didact.parts.part import VIEW, brought_by
 from didact.preprocessing import Dropped, TableOptions, TablePreprocessing
 from didact.preprocessing.cells import MARKS
@@ -48,12 +49,19 @@ class ExampleData:
     @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics that they allow, the usual one first."""
+        if not self.has_labels:
+            return ("teacher_agreement", "teacher_kl")
         if self.examples.task == "regression":
             return ("r2", "rmse", "mae")
         known = ("accuracy", "balanced_accuracy", "nll", "ece", "macro_f1", "auroc")
         if evaluation.is_unbalanced(self.examples.tensors["label"]):
             known = ("balanced_accuracy", "accuracy", *known[2:])
         return (*known, "pixel_auroc") if MASK in self.examples.tensors else known
+
+    @cached_property
+    def has_labels(self) -> bool:
+        """Whether any example has a label; otherwise only agreement with the teacher can be measured."""
+        return count_labels(self.examples) > 0
 
     def order_metrics(self, found: dict[str, float]) -> dict[str, float]:
         """The same metrics, the usual one first."""
@@ -99,9 +107,11 @@ class ExampleData:
         sizes = ", ".join(f"{part.size:,} {name}" for name, part in self.splits)
         yield Check("ok", "splits", f"{sizes}; {count_labels(self.train):,} training labels are used.")
         yield from (Check("ok", "data", note) for note in self.notes)
-        if examples.classes:
+        if examples.classes and not self.has_labels:
+            yield Check("warn", "classes", "No example has a label; only agreement with the teacher can be measured.")
+        elif examples.classes:
             yield from classes.checks(self.splits)
-            yield from _marks(examples)
+        yield from _marks(examples)
         if examples.modality == "text":
             yield _texts(examples, config)
 
@@ -151,7 +161,7 @@ def open_examples(config: RunConfig, given: object = None) -> ExampleData:
     splits = splits.map(prepare) if examples.rows is None else split(prepared)
     for name, part in splits:
         needed = name == "test" or (name == "validation" and config.select == "best")
-        if needed and not count_labels(part):
+        if needed and count_labels(prepared) and not count_labels(part):
             raise _unlabelled(name, part, config)
     found = tuple(str(duplicate) for duplicate in sources.find_duplicates(splits))
     train = splits.train if keep is None else keep(splits.train)
@@ -196,7 +206,17 @@ def _reading(config: RunConfig) -> tuple[Document, Examples | None]:
     tokenizer, like = (None, None) if own else brought_by(parse(config.student, "student"), config.data.max_length)
     options = TableOptions(**{one.name: getattr(config.data, one.name) for one in fields(TableOptions)})
     named = {name: getattr(config.data, name) for name in (*_READING, *_SPLITTING)}
-    return {"columns": options, "tokenizer": tokenizer, **named, **config.split.files}, like
+    found = {"columns": options, "tokenizer": tokenizer, "classes": partial(_known_classes, config)}
+    return {**found, **named, **config.split.files}, like
+
+
+def _known_classes(config: RunConfig) -> tuple[str, ...]:
+    """The names of the classes, for data without a label: as they are given, or as the teacher says them."""
+    if config.data.classes or config.teacher is None or config.teacher.startswith("<"):
+        return config.data.classes
+    spec = parse(config.teacher, "teacher")
+    kind = find(spec.role, spec.kind).load()
+    return kind.classes(spec, config.trust) if hasattr(kind, "classes") else ()
 
 
 def load_examples(config: RunConfig, reading: Document | None = None) -> Examples:

@@ -58,7 +58,10 @@ class ExampleEvaluator:
 
     def test(self) -> Evaluation:
         """Metrics on the test examples with a label."""
-        student, test = self.run.method.delivered, select_labelled(self.run.data.splits.test)
+        student = self.run.method.delivered
+        if not self.run.data.has_labels:
+            return self._agreement(student)
+        test = select_labelled(self.run.data.splits.test)
         tested = evaluation.predict(student, test)
         found = Evaluation(
             metrics=self.run.data.order_metrics(evaluation.metrics(tested)),
@@ -69,6 +72,12 @@ class ExampleEvaluator:
             labels=self.validation.size if self.run.config.select == "best" else 0,
         )
         return self._with_teacher(found, self.run.teachers[0], test, tested) if len(self.run.teachers) == 1 else found
+
+    def _agreement(self, student: Any) -> Evaluation:
+        """The agreement with the teacher alone, where no example has a label."""
+        test = self.run.data.splits.test
+        tested, asked = (evaluation.predict(one, test) for one in (student, as_learner(self.run.teachers[0].model)))
+        return Evaluation(metrics=evaluation.agreement(tested, asked), validation={}, teacher={})
 
     def _constant(self, test: Examples) -> dict[str, float]:
         """The metrics of a constant answer, the commonest class or the mean; empty without training labels."""
@@ -94,7 +103,9 @@ class ExampleEvaluator:
     def notes(self, evaluation: Evaluation) -> Iterator[str]:
         """Notes on how the data were read, on classes, and on a teacher that may have seen the test examples."""
         yield from self.run.data.notes
-        if self.run.data.examples.task == "classification":
+        if not self.run.data.has_labels:
+            yield "No example has a label: the metric is agreement with the teacher, right or wrong."
+        elif self.run.data.examples.task == "classification":
             yield from classes.notes(self.run.data.splits, evaluation.diagnostics.get("confusion", []))
         yield from teacher_data.notes(self.run, evaluation)
         if evaluation.teacher.get("accuracy") == 1.0 and evaluation.teacher_seen is None:

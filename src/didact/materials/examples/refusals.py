@@ -23,7 +23,14 @@ CHECKED = 256
 
 def refusals(run: Run[ExampleData]) -> Iterator[Check]:
     """Check the task, the batches, warm starts, and the teacher's signal."""
-    stages = {"method": _task, "classes": _classes, "batches": _batches, "warm start": _goals, "teacher": _teachers}
+    stages = {
+        "method": _task,
+        "labels": _labels,
+        "classes": _classes,
+        "batches": _batches,
+        "warm start": _goals,
+        "teacher": _teachers,
+    }
     return run_checks(stages, run)
 
 
@@ -34,6 +41,17 @@ def _task(run: Run[ExampleData]) -> None:
         raise ConfigError(
             f"The method {run.info.name!r} is for {' and '.join(tasks)}, but the data {examples.name!r} are a "
             f"{examples.task}; choose another method, or give task='{tasks[0]}' if they are one."
+        )
+
+
+def _labels(run: Run[ExampleData]) -> None:
+    """Check that without any label there is one finished teacher whose answers can be learned and agreed with."""
+    if run.data.has_labels:
+        return
+    if len(run.teachers) != 1 or any(part.warm_starts for part in run.parts.values()):
+        raise ConfigError(
+            f"No example of {run.data.examples.name!r} has a label, so that nothing can be trained before the run; "
+            "give one teacher that is trained already, or labels."
         )
 
 
@@ -117,6 +135,8 @@ def _check_order(teacher: Part, train: Examples) -> None:
     if teacher.control or teacher.warm_starts or train.task != "classification":
         return
     known = select_labelled(train)
+    if not known.size:
+        return
     known = known.select(torch.arange(min(CHECKED, known.size)))
     scores = predict(as_learner(teacher.model), known, batch_size=CHECKED).logits
     complaint = suspicious_order(scores, known.tensors["label"], train.classes)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from didact.curricula import LabelledMix, Weighted
-from didact.errors import DataError
+from didact.errors import ConfigError, DataError
 from didact.experiment.material import Run
 from didact.materials.examples.data import ExampleData
 from didact.sources import BatchSource
@@ -22,8 +22,19 @@ def feed_of(run: Run[ExampleData]) -> ExampleFeed:
 
 
 def train_of(run: Run[ExampleData]) -> Examples:
-    """The student's training examples, without unlabelled ones if the method does not use them."""
-    return run.data.train if feed_of(run).unlabelled else run.data.labelled
+    """The student's training examples, without unlabelled ones if the method does not use them.
+
+    Raises:
+        ConfigError: No example at all has a label, and the method needs some.
+    """
+    feed = feed_of(run)
+    alone = feed.unlabelled and feed.labelled_share is None and feed.teacher == "classes"
+    if not (alone or run.data.has_labels):
+        raise ConfigError(
+            f"No example of {run.data.examples.name!r} has a label, but the method {run.info.name!r} needs some; give "
+            "labels, or use a method that learns from a teacher's answers alone, such as distill."
+        )
+    return run.data.train if feed.unlabelled else run.data.labelled
 
 
 def source_of(run: Run[ExampleData]) -> BatchSource:

@@ -40,7 +40,7 @@ def _teachers(run: Run[ExampleData]) -> Iterator[Check]:
 
 def _teacher(teacher: Part, run: Run[ExampleData]) -> Iterator[Check]:
     train = train_of(run)
-    known = select_labelled(train)
+    known = select_labelled(train) if run.data.has_labels else train
     batch = known.batch(slice(0, CHECKED))
     first, second = teacher.model.signal(batch), teacher.model.signal(batch)
     scores, again = logits_of(first), logits_of(second)
@@ -55,7 +55,7 @@ def _teacher(teacher: Part, run: Run[ExampleData]) -> Iterator[Check]:
         yield Check("ok", "teacher", words)
     elif scores.shape[-1] != train.outputs:
         yield Check("ok", "teacher", f"{teacher.spec} has classes of its own; its features are used.")
-    else:
+    elif run.data.has_labels:
         yield _skill(teacher, known.select(torch.arange(min(CHECKED, known.size))), scores)
         yield from teacher_data.checks(run, teacher)
 

@@ -17,6 +17,11 @@ EXAMPLE = "runs/NAME"
 PATHS = ("*/student/student.json", "*/student.json", "*/metrics.jsonl", "*.safetensors")
 
 
+def classes(spec: Spec, trust: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of its classes; none of a regression."""
+    return saved.load(spec.argument, trust).like.classes
+
+
 def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
     """The delivered student as a teacher."""
     if isinstance(purpose, ForQuestions):

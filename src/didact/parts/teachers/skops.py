@@ -5,10 +5,16 @@ from pathlib import Path
 from didact.parts.kinds import Spec
 from didact.parts.part import ForExamples, Part
 from didact.teachers import EstimatorTeacher, RawRows, translate
+from didact.teachers.estimator import load_skops
 
 FORM = "skops:FILE.skops"
 EXAMPLE = "forest.skops"
 PATHS = ("*.skops", "*")
+
+
+def classes(spec: Spec, trust: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of its classes; none of a regression."""
+    return tuple(map(str, getattr(load_skops(spec.argument, trust=trust), "classes_", ())))
 
 
 def build(spec: Spec, purpose: ForExamples) -> Part:
