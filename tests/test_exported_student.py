@@ -8,7 +8,10 @@ import numpy as np
 import onnxruntime
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 import didact
 from didact import sources
@@ -177,3 +180,29 @@ def test_texts_are_answered_by_the_script(tmp_path):
     expected = result.student.predict(new)
     np.testing.assert_allclose([one["probabilities"] for one in found], expected.probabilities, atol=1e-5)
     assert [one["label"] for one in found] == expected.labels
+
+
+def test_the_tokenizer_of_a_text_model_lies_beside_its_graph(tmp_path):
+    words = {word: number for number, word in enumerate(["[PAD]", "[UNK]", "good", "bad", *map(str, range(20))])}
+    inner = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="[UNK]", pad_token="[PAD]").save_pretrained(
+        tmp_path / "m"
+    )
+    config = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    torch.manual_seed(0)
+    BertForSequenceClassification(BertConfig(vocab_size=len(words), initializer_range=0.5, **config)).save_pretrained(
+        tmp_path / "m"
+    )
+    texts = [f"{number} {word} words" for number in range(20) for word in ("good", "bad")]
+    frame = pd.DataFrame({"said": texts, "label": [text.split()[1] for text in texts]})
+    settings = {**SETTINGS, "student": f"hf:{tmp_path / 'm'}", "steps": 5, "text_column": "said", "max_length": 8}
+    student = didact.run(method="supervised", data=frame, directory=tmp_path / "run", **settings).student
+    student.export(tmp_path / "graph")
+    assert json.loads((tmp_path / "graph.onnx.tokenizer.json").read_text())["truncation"]["max_length"] == 8
+    new = ["good 7 unheard words", "bad", "1 2 3 4 5 6 7 8 9 10 bad"]
+    (tmp_path / "new.txt").write_text("\n".join(new))
+    found = ask(tmp_path / "graph.onnx.py", tmp_path / "new.txt")
+    expected = student.predict(new).probabilities
+    np.testing.assert_allclose([one["probabilities"] for one in found], expected, atol=1e-5)
+    assert np.ptp(expected[:, 0]) > 1e-3
