@@ -13,6 +13,7 @@ from didact import sources
 from didact.errors import CheckpointError, ConfigError, DataError, TeacherError
 from didact.experiment.preparing import prepare
 from didact.experiment.running import split_arguments
+from didact.loop import RunDirectory
 from didact.materials.questions import pretraining
 from didact.parts.models import build_causal
 from didact.teachers import FunctionVerifier
@@ -103,7 +104,9 @@ def test_adapters_are_trained_alone_and_delivered_merged(llama, tmp_path):
         ("grpo", {"verifier": "characters:4:4", "updates": 2, "kl": 0.1}),
     ],
 )
-def test_what_is_stopped_goes_on_to_the_bit(llama, tmp_path, method, settings):
+def test_what_is_stopped_goes_on_to_the_bit(llama, tmp_path, monkeypatch, method, settings):
+    # As if it had been killed before the end: the checkpoints of a run that is done are pruned.
+    monkeypatch.setattr(RunDirectory, "prune", lambda _: None)
     # Questions from Python would have to be given again; those of a file are found by the run itself.
     path = tmp_path / "questions.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in RECORDS))
@@ -130,6 +133,7 @@ def test_what_is_stopped_goes_on_to_the_bit(llama, tmp_path, method, settings):
 @pytest.mark.parametrize("more", [{}, {"student": "warm:4:lora", "select": "best", "evaluate_every": 3}])
 def test_the_base_of_adapters_is_in_no_checkpoint_and_must_be_the_same_again(llama, tmp_path, monkeypatch, more):
     monkeypatch.setenv("DIDACT_CACHE", "")
+    monkeypatch.setattr(RunDirectory, "prune", lambda _: None)
     base, path, run = tmp_path / "base", tmp_path / "questions.jsonl", tmp_path / "run"
     shutil.copytree(llama, base)
     path.write_text("".join(json.dumps(record) + "\n" for record in RECORDS))
