@@ -30,23 +30,25 @@ def new_directory(method: str, data: str) -> Iterator[Path]:
     """Make a new directory under `runs/`, named by method, data and the next free number.
 
     Making it claims the name, so that runs that begin in the same instant get different ones. It is removed again if
-    nothing was written into it.
+    nothing was written into it, and `runs/` with it if it is new.
     """
     name = "-".join(Path(word.removeprefix("hf:")).stem for word in (method, data))
     plain = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"
-    RUNS.mkdir(parents=True, exist_ok=True)
+    first = not RUNS.exists()
     path = next(path for number in itertools.count(1) if _claim(path := RUNS / f"{plain}-{number:03d}"))
     try:
         yield path
     finally:
         with contextlib.suppress(OSError):
             path.rmdir()
+            if first:
+                RUNS.rmdir()
 
 
 def _claim(path: Path) -> bool:
     """Make a directory; False if it exists."""
     try:
-        path.mkdir()
+        path.mkdir(parents=True)
     except FileExistsError:
         return False
     return True
