@@ -295,6 +295,8 @@ def altered(change):
         lambda whole, n, c: n.update(fill=10**400),
         lambda whole, n, c: n.update(marked=1),
         lambda whole, n, c: n.update(name="n" * 100_000),
+        lambda whole, n, c: whole.update(missing="?"),
+        lambda whole, n, c: c.update(values="ab"),
         lambda whole, n, c: c.update(values=["b", "a"]),
         lambda whole, n, c: c.update(places=[0, 3]),
         lambda whole, n, c: c.update(places=[0]),

@@ -18,7 +18,6 @@ from didact.parts.kinds import Spec, find
 from didact.parts.part import ForExamples, brought_by
 from didact.parts.python import as_student
 from didact.parts.student import Student
-from didact.sources.text import ByteTokenizer
 from didact.types import Examples
 
 STUDENT, FACTS, WEIGHTS = "student", "student.json", "weights.safetensors"
@@ -55,17 +54,16 @@ def load(place: str | Path, trust: tuple[str, ...] = (), *, module: nn.Module | 
     path = Path(place)
     file, tensors, facts = _read(path)
     like, text = export.blank_examples(facts), facts["spec"]
-    if module is not None:
-        model, tokenizer = as_student(module), ByteTokenizer(like.shape[0]) if like.modality == "text" else None
-    elif text is None:
+    if text is None and module is None:
         raise CheckpointError(
             f"{file} holds the weights of a module of your own; build that, and give it: didact.load(PATH, module=...)."
         )
     purpose = ForExamples(examples=like, field=str(file), trust=trust)
     try:
         with trusting.untrusted(file, trust):
-            if module is None:
-                spec = parse(text, "student", field=str(file))
+            model, tokenizer = None if module is None else as_student(module), None
+            if model is None:
+                spec = parse(str(text), "student", field=str(file))
                 _check_shapes(spec, purpose, tensors)
                 model = purpose.build(spec).model
                 tokenizer = brought_by(spec, like.shape[0])[0] if like.modality == "text" else None

@@ -153,9 +153,9 @@ def shown(column: Column, mask: np.ndarray) -> str:
     """The first cells under a mask, with their rows counted from 1."""
     rows = np.flatnonzero(mask)
     index = getattr(column, "index", None)
-    numbered = index is not None and index.dtype.kind == "i"
+    numbers = index if index is not None and index.dtype.kind == "i" else range(len(column))
     plain = column if isinstance(column, np.ndarray) else column.array
-    named = [f"row {(int(index[row]) if numbered else row) + 1}: {str(plain[row])[:40]!r}" for row in rows[:3]]
+    named = [f"row {int(numbers[row]) + 1}: {str(plain[row])[:40]!r}" for row in rows[:3]]
     return ", ".join(named) + (", ..." if len(rows) > 3 else "")
 
 
@@ -234,9 +234,10 @@ def find_kinds(columns: Columns, options: TableOptions | None = None) -> Kinds:
     kinds: dict[str, tuple[Kind, str]] = {}
     complaints: list[str] = []
     for name in columns:
-        column, kind = columns[name], forced.get(name)
+        column = columns[name]
         try:
-            kinds[name] = (kind, "you said so") if kind else _guess(name, column, options.missing)
+            said: tuple[Kind, str] | None = (forced[name], "you said so") if name in forced else None
+            kinds[name] = said or _guess(name, column, options.missing)
             kind = kinds[name][0]
             if kind in ("number", "date"):
                 read = numbers_of if kind == "number" else dates_of

@@ -38,7 +38,9 @@ def parse(document: object) -> Preprocessing:
     if not len(fields["columns"]) <= MOST:
         raise ValueError("it has too many columns")
     columns = tuple(_column(column) for column in fields["columns"])
-    return TablePreprocessing(columns, _value("missing", fields["missing"], tuple[str, ...]))
+    words = _value("missing", fields["missing"], tuple[str, ...])
+    assert isinstance(words, tuple)
+    return TablePreprocessing(columns, words)
 
 
 def _column(document: object) -> Number | Category | Date | Dropped:
@@ -66,7 +68,9 @@ def _make(kind: type[T], fields: Document) -> T:
 
 def _value(name: str, value: object, kind: object) -> object:
     """A value of a type, with lists as tuples."""
-    if typing.get_origin(kind) is tuple and isinstance(value, list) and len(value) <= MOST:
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, list) or len(value) > MOST:
+            raise ValueError(f"{name} is {value!r:.50}, which is no list of at most {MOST:,}")
         return tuple(_value(name, item, typing.get_args(kind)[0]) for item in value)
     kinds = typing.get_args(kind) or (kind,)
     if type(value) is int and float in kinds and abs(value) < 2**1000:

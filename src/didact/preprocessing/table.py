@@ -72,19 +72,22 @@ class TablePreprocessing:
         Raises:
             DataError: a column is not there, or cells hold something else than the column did in training.
         """
-        blocks, unknown, missing = [], {}, {}
+        unknown, missing = dict[str, int](), dict[str, int]()
         used = [column for column in self.columns if column.width]
         if absent := [column.name for column in used if column.name not in rows]:
             raise DataError(
                 f"The rows have no column {', '.join(map(repr, absent))}, which the student was taught with. "
                 f"{nearest(absent[0], map(str, rows))}"
             )
+        x, start = np.empty((0, 0), dtype=np.float32), 0
         for column in used:
             block, unknown[column.name], missing[column.name] = column.encode(rows[column.name], self.missing)
-            blocks.append(block)
-        x = torch.from_numpy(np.concatenate(blocks, axis=1, dtype=np.float32))
+            # One block at a time is in memory beside the whole.
+            x = x if start else np.empty((len(block), *self.shape), dtype=np.float32)
+            x[:, start : start + column.width] = block
+            start += column.width
         return Encoded(
-            {"x": x},
+            {"x": torch.from_numpy(x)},
             {name: count for name, count in unknown.items() if count},
             {name: count for name, count in missing.items() if count},
         )
@@ -232,6 +235,10 @@ class Rows(Mapping[str, Column]):
             return column
         at = self._positions.numpy()
         return column[at] if isinstance(column, np.ndarray) else column.iloc[at]
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a column of that name."""
+        return name in self._table
 
     def __iter__(self) -> Iterator[str]:
         """The names of the columns."""

@@ -52,6 +52,7 @@ def encode(frame: Frame, request: Request, *, name: str, classes: tuple[str, ...
     if not len(inputs.columns):
         raise DataError(f"{name} has no column beside the target {target_name!r} to learn from.")
     problems, texts, kinds, text_column = Problems(), list[str](), Kinds(), request.text_column
+    target = None
     with problems:
         target = targets.encode_targets(
             frame[target_name],
@@ -73,7 +74,7 @@ def encode(frame: Frame, request: Request, *, name: str, classes: tuple[str, ...
     if text_column is not None:
         with problems:
             texts = _texts(frame[text_column])
-    if problems:
+    if problems or target is None:
         refuse(problems, name)
     examples = Examples(
         tensors={"label": target.label, **split_tensors},
