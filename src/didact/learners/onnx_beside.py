@@ -1,6 +1,7 @@
 """What lies beside an ONNX graph: a readable file of what it takes and can't do, and a script that uses both."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,7 @@ feed = {one.name: numpy.array(tokens[one.name], dtype=numpy.int64) for one in se
 """
 
 
-def write(path: Path, examples: Examples, outputs: list[Values], tokenizer: "Tokenizer | None" = None) -> None:
+def write(path: Path, examples: Examples, outputs: Sequence[Values], tokenizer: "Tokenizer | None" = None) -> None:
     """Write `NAME.onnx.json` and `NAME.onnx.py` beside `NAME.onnx`, and `NAME.onnx.tokenizer.json` where it has one.
 
     Args:
