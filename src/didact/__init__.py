@@ -12,6 +12,8 @@ _HOMES = {
     "Batch": "didact.types",
     "Budget": "didact.loop",
     "Cost": "didact.types",
+    "Distiller": "didact.materials.examples.distiller",
+    "DistillerRegressor": "didact.materials.examples.distiller",
     "Examples": "didact.types",
     "LoopConfig": "didact.loop",
     "Method": "didact.types",

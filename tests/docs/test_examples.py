@@ -77,6 +77,14 @@ def test_a_function_teaches_as_the_guide_shows():
     assert found["result"].teacher["accuracy"] == 1.0
 
 
+def test_the_guide_to_scikit_learn_runs():
+    page, found = ROOT / "docs" / "guides" / "sklearn.md", {}
+    source = _blocks(page, "python")[0].replace("steps=500", "steps=60").replace("n_estimators=300", "n_estimators=10")
+    exec(compile(source, page.name, "exec"), found)
+    assert found["scores"].mean() > 0.6
+    assert found["distiller"].score(found["X"], found["y"]) > 0.8
+
+
 def test_the_guide_to_language_models_runs():
     page = ROOT / "docs" / "guides" / "language_models.md"
     found = {}

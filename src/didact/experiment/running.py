@@ -9,7 +9,7 @@ from typing import Any
 
 from didact import catalogue, health, trusting
 from didact.documents import Document
-from didact.errors import CheckpointError, ConfigError, DataError
+from didact.errors import CheckpointError, ConfigError, DataError, RunError
 from didact.evaluation import card, report
 from didact.experiment import config as configs
 from didact.experiment import leaks, records
@@ -228,6 +228,22 @@ def execute(
         )
     run = prepare(config, objects, data=data, keeper=keeper)
     return _finished(run, _fit(run, None))
+
+
+def teach(config: RunConfig, objects: Objects, data: Data) -> Any:
+    """Train a student on data that are loaded, and deliver it without an evaluation; nothing is written.
+
+    Raises:
+        DidactError: Something does not fit, or training ended before its budget.
+        KeyboardInterrupt: It was interrupted.
+    """
+    run = prepare(config, objects, data=data)
+    result = _fit(run, None)
+    if result.status == "interrupted":
+        raise KeyboardInterrupt(result.reason)
+    if result.status != "done":
+        raise RunError(f"Training ended before its budget: {result.reason}")
+    return run.material.deliver(run)
 
 
 def _fit(run: Run[Data], directory: RunDirectory | None, *, going_on: bool = False) -> FitResult:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
 
+import torch
+
 from didact import evaluation, sources, worlds
 from didact.documents import Document
 from didact.errors import ConfigError, DataError, nearest
@@ -166,6 +168,16 @@ def open_examples(config: RunConfig, given: object = None) -> ExampleData:
     found = tuple(str(duplicate) for duplicate in sources.find_duplicates(splits))
     train = splits.train if keep is None else keep(splits.train)
     return ExampleData(opened=examples, examples=prepared, splits=splits, train=train, duplicates=found)
+
+
+def open_whole(config: RunConfig, given: object) -> ExampleData:
+    """The same with all examples for training, for a student that is judged elsewhere; see `open_examples`."""
+    reading, like = _reading(config)
+    examples = from_object(given, reading)
+    train = sources.fit_preprocessing(examples, like)(examples)
+    none = train.select(torch.zeros(0, dtype=torch.int64))
+    splits = sources.Splits(train=train, validation=none, test=none)
+    return ExampleData(opened=examples, examples=train, splits=splits, train=train, duplicates=())
 
 
 def with_tokens(run: Run[ExampleData]) -> ExampleData:
