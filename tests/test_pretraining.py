@@ -73,7 +73,7 @@ def test_a_training_before_a_run_goes_on_where_it_was_hung_up_to_the_bit(tmp_pat
     (training,) = (tmp_path / "cut" / "teachers").iterdir()
     assert [path.name for path in list_checkpoints(training / "checkpoints")] == ["step-0000000138", "step-0000000001"]
     again = didact.resume(tmp_path / "cut", data=DATA, progress=False)
-    assert same(again.student, whole.student)
+    assert same(again.learner, whole.learner)
     assert again.metrics == whole.metrics
     assert again.teacher_cost.steps == whole.teacher_cost.steps
 
@@ -105,7 +105,7 @@ def test_a_training_before_a_run_goes_on_from_its_last_checkpoint_to_the_bit(tmp
     again = didact.resume(tmp_path / "cut", data=DATA, progress=False)
     after = seen[seen.index(250) + 1 :]
     assert after[0] == 200
-    assert same(again.student, whole.student)
+    assert same(again.learner, whole.learner)
     assert again.metrics == whole.metrics
     spent = [
         {k: v for k, v in r.teacher_cost.as_dict().items() if k not in ("seconds", "peak_memory")}
@@ -126,7 +126,7 @@ def test_a_language_model_that_is_trained_first_goes_on_from_its_last_checkpoint
         didact.run(**settings, directory=tmp_path / "cut")
     again = didact.resume(tmp_path / "cut", data=settings["data"], progress=False)
     assert seen[seen.index(25) + 1 :][0] == 20
-    assert same(again.student, whole.student)
+    assert same(again.learner, whole.learner)
 
 
 def test_a_student_learns_first_from_the_labels_that_it_may_see(monkeypatch):

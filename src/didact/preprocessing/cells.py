@@ -228,7 +228,7 @@ def find_kinds(columns: Columns, options: TableOptions | None = None) -> Kinds:
         DataError: a column that the user names is not there.
     """
     options = options or TableOptions()
-    forced = {name: kind for role, kind in _FORCED.items() for name in getattr(options, role)}
+    forced: dict[str, Kind] = {name: kind for role, kind in _FORCED.items() for name in getattr(options, role)}
     if absent := [name for name in forced if name not in columns]:
         raise DataError(f"There is no column {absent[0]!r}, to which a role is given. {nearest(absent[0], columns)}")
     kinds: dict[str, tuple[Kind, str]] = {}
