@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,7 +107,10 @@ def _run(namespace: argparse.Namespace, **fixed: object) -> int:
     if namespace.seeds is not None and "seed" in namespace:
         raise ConfigError(f"seed is {namespace.seed} and seeds {namespace.seeds}; give one of them.")
 
-    def run(directory: Path) -> int:
+    # The first process names the directory for all.
+    named = namespace.out or (None if os.environ.get("RANK", "0") == "0" else records.RUNS)
+    made = records.new_directory(config.method, config.data.source) if named is None else nullcontext(Path(named))
+    with made as directory:
         if namespace.seeds is None:
             return _finish(running.run(config, directory=directory), namespace.json)
         results = []
@@ -114,14 +118,8 @@ def _run(namespace: argparse.Namespace, **fixed: object) -> int:
             results.append(running.run(config.replace(seed=seed), directory=directory / f"seed-{seed}"))
             if results[-1].status != "done":
                 return _finish(results[-1], namespace.json)
-        show.seeds(results, as_json=namespace.json)
-        return 0
-
-    if namespace.out or os.environ.get("RANK", "0") != "0":
-        # The first process names the directory for all.
-        return run(Path(namespace.out or records.RUNS))
-    with records.new_directory(config.method, config.data.source) as directory:
-        return run(directory)
+    show.seeds(results, as_json=namespace.json)
+    return 0
 
 
 def _distill(namespace: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,7 +118,7 @@ def compare(
     check_choice("reference", reference, runs)
     description = {**bench.description(seeds), "reference": reference, "metric": metric, "baselines": names}
     if bench.directory is not None:
-        description["folder"] = records.relative_folder(bench.directory)
+        description["folder"] = os.path.relpath(Path.cwd(), bench.directory)
     with opened(bench.directory, description, resume):
         comparison, interrupted = _evaluate(runs, seeds, reference, metric, on_result)
     return ComparisonRun(

@@ -1,7 +1,6 @@
 """Records of runs and comparisons, besides those of the loop."""
 
 import contextlib
-import itertools
 import json
 import os
 import platform
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import torch
 
-from didact import files
 from didact.documents import Document, Values, read_object
 from didact.errors import CheckpointError, ConfigError
 from didact.experiment.config import RunConfig
@@ -35,7 +33,13 @@ def new_directory(method: str, data: str) -> Iterator[Path]:
     name = "-".join(Path(word.removeprefix("hf:")).stem for word in (method, data))
     plain = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"
     first = not RUNS.exists()
-    path = next(path for number in itertools.count(1) if _claim(path := RUNS / f"{plain}-{number:03d}"))
+    number, path = 1, RUNS / f"{plain}-001"
+    while True:
+        try:
+            path.mkdir(parents=True)
+            break
+        except FileExistsError:
+            number, path = number + 1, RUNS / f"{plain}-{number + 1:03d}"
     try:
         yield path
     finally:
@@ -43,15 +47,6 @@ def new_directory(method: str, data: str) -> Iterator[Path]:
             path.rmdir()
             if first:
                 RUNS.rmdir()
-
-
-def _claim(path: Path) -> bool:
-    """Make a directory; False if it exists."""
-    try:
-        path.mkdir(parents=True)
-    except FileExistsError:
-        return False
-    return True
 
 
 def check_output(name: str, path: str | Path) -> Path:
@@ -127,13 +122,9 @@ def run_description(directory: Path, config: RunConfig, objects: list[str], data
         objects: the names of Python objects.
         data: the description of the data.
     """
-    folder = relative_folder(directory)
+    # The working directory, to which the paths of a configuration are relative, as seen from the run's.
+    folder = os.path.relpath(Path.cwd(), directory)
     return {"config": config.as_dict(), "objects": objects, "folder": folder, **environment(), "data": data}
-
-
-def relative_folder(directory: Path) -> str:
-    """The working directory, to which the paths of a configuration are relative, as seen from a run's directory."""
-    return os.path.relpath(Path.cwd(), directory)
 
 
 @contextlib.contextmanager
@@ -177,5 +168,7 @@ def plain(document: Values) -> Document:
 
 def write_json(path: Path, document: Values) -> None:
     """Write a JSON file atomically; its folder is created if necessary."""
-    with files.whole_file(path) as partial:
-        partial.write_text(json.dumps(document, indent=1, default=str) + "\n", encoding="utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(document, indent=1, default=str) + "\n", encoding="utf-8")
+    partial.replace(path)

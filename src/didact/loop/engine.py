@@ -62,7 +62,7 @@ class Engine(TrainingState):
             self.save()
         if self.going and self.cost.steps == 0 and self.validation is not None:
             self.validate()
-        early = not self.improves()
+        early = self.loop.patience is not None and not self.improves()
         clock = time.perf_counter()
         batches = charge_labels(self.source, self.method, self.ledger)
         while self.going and not early and (fraction := self.fraction) < 1.0:
@@ -306,7 +306,7 @@ class Engine(TrainingState):
         step, every, early = self.cost.steps, self.loop.evaluate_every, False
         if every is not None and step % every == 0 and step != self.validated_step:
             self.validate()
-            early = not self.improves()
+            early = self.loop.patience is not None and not self.improves()
         if stopping and self.going:
             self.result.status, self.result.reason = "interrupted", "A signal asked the run to end."
         # Where the device has left steps out since the last window, the next one will count them; see `finish`, too.
