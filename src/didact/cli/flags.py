@@ -153,7 +153,8 @@ def refuse_unknown(extras: Sequence[str], parser: argparse.ArgumentParser) -> No
 
 def _help(option: Option) -> str:
     default = option.default
-    shown = "" if default in (None, "None", "False", "()") or default.startswith("field(") else f" ({_plain(default)})"
+    empty = default in (None, "None", "False", "()", "''") or default.startswith("field(")
+    shown = "" if empty else f" ({_plain(default)})"
     return f"{option.help}{shown}".replace("%", "%%")
 
 

@@ -24,7 +24,7 @@ from didact.preprocessing import (
 from didact.preprocessing.cells import Column, Frame
 from didact.sources import targets
 from didact.sources.ids import hash_ids
-from didact.sources.marks import take_marks
+from didact.sources.marks import FILE, take_marks
 from didact.sources.request import Request
 from didact.sources.text import from_texts
 from didact.types import Examples, Preprocessing, Scale
@@ -46,7 +46,9 @@ def encode(frame: Frame, request: Request, *, name: str, classes: tuple[str, ...
     Raises:
         DataError: see `sources.load`; all that is wrong is told at once.
     """
-    frame, split_tensors = take_marks(frame, request, name)
+    split_tensors = {}
+    if request.splitting or FILE in frame.columns:
+        frame, split_tensors = take_marks(frame, request, name)
     target_name = find_target(frame, request, name)
     inputs = frame[[column for column in frame.columns if column not in (target_name, request.id_column)]]
     if not len(inputs.columns):

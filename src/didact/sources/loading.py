@@ -109,7 +109,9 @@ def load(
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"There is no file or folder {str(path)!r}. {nearest(path.name, siblings[:1000])}")
     if path.suffix.lower() in tables.SUFFIXES:
-        return encoding.encode(_read_tables(path, request), request, name=path.name)
+        several = request.validation_file is not None or request.test_file is not None
+        rows = _read_tables(path, request) if several else tables.read(path)
+        return encoding.encode(rows, request, name=path.name)
     if path.suffix.lower() == ".npz":
         if request.text_column is not None:
             raise _meaningless(path, request, "a file of arrays", "text_column")
@@ -157,8 +159,6 @@ def _read_tables(path: Path, request: Request) -> Frame:
     frame = tables.read(path)
     others = [(1, "validation", request.validation_file), (2, "test", request.test_file)]
     given = [(number, field, Path(name)) for number, field, name in others if name is not None]
-    if not given:
-        return frame
     pandas = import_optional("pandas", "data", f"Reading {path.name}")
     # Rows of the table itself are left to the fractions, which are 0 for what has a file.
     parts = [frame.assign(**{FILE: -1})]

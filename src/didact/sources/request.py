@@ -32,7 +32,12 @@ class Request:
     split: str | None = None
     classes: Callable[[], tuple[str, ...]] = tuple
 
+    splitting: bool = field(init=False)
+    """Whether a column says how rows are split."""
+
     def __post_init__(self) -> None:
         """Refuse words that mean nothing."""
+        columns = (self.group_column, self.time_column, self.split_column)
+        object.__setattr__(self, "splitting", any(column is not None for column in columns))
         if self.task is not None:
             check_choice("task", self.task, ("classification", "regression"))

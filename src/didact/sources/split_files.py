@@ -3,7 +3,7 @@
 import contextlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ class SplitFiles:
 
 @dataclass(frozen=True)
 class _Table:
-    columns: dict[str, Sequence[str]]
+    columns: Mapping[str, Sequence[str]]
     """The cells by column, as text."""
     write: Callable[[list[int], Path], object]
     """Writes the rows at some positions into a file, as they were."""

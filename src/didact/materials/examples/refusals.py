@@ -25,7 +25,6 @@ def refusals(run: Run[ExampleData]) -> Iterator[Check]:
     """Check the task, the batches, warm starts, and the teacher's signal."""
     stages = {
         "method": _task,
-        "labels": _labels,
         "classes": _classes,
         "batches": _batches,
         "warm start": _goals,
@@ -35,23 +34,17 @@ def refusals(run: Run[ExampleData]) -> Iterator[Check]:
 
 
 def _task(run: Run[ExampleData]) -> None:
-    """Check that the method supports the task of the data."""
+    """Check that the method supports the task of the data, and that without any label one finished teacher answers."""
     tasks, examples = feed_of(run).tasks, run.data.examples
     if examples.task not in tasks:
         raise ConfigError(
             f"The method {run.info.name!r} is for {' and '.join(tasks)}, but the data {examples.name!r} are a "
             f"{examples.task}; choose another method, or give task='{tasks[0]}' if they are one."
         )
-
-
-def _labels(run: Run[ExampleData]) -> None:
-    """Check that without any label there is one finished teacher whose answers can be learned and agreed with."""
-    if run.data.has_labels:
-        return
-    if len(run.teachers) != 1 or any(part.warm_starts for part in run.parts.values()):
+    if not run.data.has_labels and (len(run.teachers) != 1 or any(part.warm_starts for part in run.parts.values())):
         raise ConfigError(
-            f"No example of {run.data.examples.name!r} has a label, so that nothing can be trained before the run; "
-            "give one teacher that is trained already, or labels."
+            f"No example of {examples.name!r} has a label, so that nothing can be trained before the run; give one "
+            "teacher that is trained already, or labels."
         )
 
 
