@@ -122,6 +122,14 @@ def test_what_cannot_be_fitted_is_refused(y, settings, error, message):
         didact.Distiller(**{**SHORT, **settings}).fit(X, y)
 
 
+@pytest.mark.parametrize(
+    ("y", "message"), [([0, 1], "inconsistent numbers"), ([0.5, np.nan, 1], "NaN"), (None, "requires y")]
+)
+def test_answers_that_do_not_fit_a_data_frame_are_refused(y, message):
+    with pytest.raises(ValueError, match=message):
+        didact.DistillerRegressor(**SHORT).fit(pd.DataFrame({"a": [1.0, 2.0, 3.0]}), y)
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     "distiller",

@@ -53,7 +53,7 @@ def as_student(module: nn.Module) -> nn.Module:
     return module if isinstance(module, ModuleLearner | CausalLearner) else ModuleLearner(module)
 
 
-def teacher_of(given: object, purpose: Purpose, *, spec: str = "") -> Part:
+def teacher_of(given: Any, purpose: Purpose, *, spec: str = "") -> Part:
     """A teacher from its spec, or from Python.
 
     Args:

@@ -18,7 +18,7 @@ from didact.types import Task
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
-    from sklearn.utils import Tags, check_array, check_consistent_length, check_random_state
+    from sklearn.utils import Tags, assert_all_finite, check_consistent_length, check_random_state
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 except ImportError as error:
@@ -99,19 +99,24 @@ class _Distilled(BaseEstimator):
     def _fitted_teacher(self, X: object, y: ArrayLike) -> Any:
         def fitted(one: Any) -> Any:
             estimates = hasattr(one, "fit") and hasattr(one, "get_params") and not isinstance(one, type)
-            return clone(one).fit(X, y) if estimates else copy.deepcopy(one)
+            if not estimates:
+                return copy.deepcopy(one)
+            copied: Any = clone(one)
+            return copied.fit(X, y)
 
-        several = isinstance(self.teacher, list | tuple)
-        return [fitted(one) for one in self.teacher] if several else fitted(self.teacher)  # type: ignore[union-attr]
+        given = self.teacher
+        return [fitted(one) for one in given] if isinstance(given, list | tuple) else fitted(given)
 
     def _checked(self, X: Any, y: Any, task: Task) -> tuple[Any, Any]:
         """Rows and answers, as scikit-learn checks them."""
         if not is_frame(X):
             numeric = task == "regression"
             options = {"ensure_all_finite": "allow-nan", "ensure_min_samples": 2, "y_numeric": numeric}
-            return validate_data(self, X, y, **options)
+            checked: Any = validate_data(self, X, y, **options)
+            return checked
         X, y = validate_data(self, X, y, skip_check_array=True)
-        y = check_array(column_or_1d(y, warn=True), ensure_2d=False, dtype=None)
+        y = column_or_1d(y, warn=True)
+        assert_all_finite(y)
         check_consistent_length(X, y)
         return X, y
 
