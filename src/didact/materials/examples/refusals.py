@@ -25,7 +25,6 @@ def refusals(run: Run[ExampleData]) -> Iterator[Check]:
     """Check the task, the batches, warm starts, and the teacher's signal."""
     stages = {
         "method": _task,
-        "classes": _classes,
         "batches": _batches,
         "warm start": _goals,
         "teacher": _teachers,
@@ -64,6 +63,8 @@ def _classes(run: Run[ExampleData]) -> None:
 
 def _batches(run: Run[ExampleData]) -> None:
     """Check that each batch has enough examples to compare, also the last one of each epoch."""
+    if "balanced" in (run.config.batches.class_weights, run.config.batches.sampler):
+        _classes(run)
     train, source, size = train_of(run), source_of(run), run.config.batches.size
     least, left = feed_of(run).least_batch, train.size % source.batch_size
     whole = isinstance(source.curriculum, LabelledMix) or not left
