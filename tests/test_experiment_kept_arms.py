@@ -48,6 +48,7 @@ def kept(directory):
 
 KILLED = """
 import os, signal, sys
+from didact.experiment.arm_store import ArmStore
 from didact.cli import main
 write = ArmStore.write
 def then_killed(self, arm, seed, record):
