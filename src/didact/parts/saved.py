@@ -60,9 +60,9 @@ def load(place: str | Path, trust: tuple[str, ...] = (), *, module: nn.Module | 
         )
     purpose = ForExamples(examples=like, field=str(file), trust=trust)
     try:
-        with trusting.untrusted(file, trust):
-            model, tokenizer = None if module is None else as_student(module), None
-            if model is None:
+        model, tokenizer = None if module is None else as_student(module), None
+        if model is None:
+            with trusting.untrusted(file, trust):
                 spec = parse(str(text), "student", field=str(file))
                 _check_shapes(spec, purpose, tensors)
                 model = purpose.build(spec).model

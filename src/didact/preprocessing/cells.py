@@ -5,6 +5,7 @@ empty cell, None and NaN always; the marks that the user names always; and `MARK
 where a word can mean nothing else. Everywhere else `NA` is a word like any other, such as the class North America.
 """
 
+import contextlib
 import datetime
 import re
 from collections import Counter
@@ -143,10 +144,10 @@ def dates_of(column: Column, missing: Iterable[str] = ()) -> tuple[np.ndarray, n
 def date_of(word: str) -> np.datetime64:
     """The date that a word is, to the second; NaT where it is none."""
     match = _DATE.fullmatch(word.strip())
-    try:
-        return np.datetime64("T".join(filter(None, match.groups())), "s") if match else np.datetime64("NaT", "s")
-    except ValueError:
-        return np.datetime64("NaT", "s")
+    with contextlib.suppress(ValueError):
+        if match:
+            return np.datetime64("T".join(filter(None, match.groups())), "s")
+    return np.datetime64("NaT", "s")
 
 
 def shown(column: Column, mask: np.ndarray) -> str:
@@ -236,8 +237,10 @@ def find_kinds(columns: Columns, options: TableOptions | None = None) -> Kinds:
     for name in columns:
         column = columns[name]
         try:
-            said: tuple[Kind, str] | None = (forced[name], "you said so") if name in forced else None
-            kinds[name] = said or _guess(name, column, options.missing)
+            if name in forced:
+                kinds[name] = (forced[name], "you said so")
+            else:
+                kinds[name] = _guess(name, column, options.missing)
             kind = kinds[name][0]
             if kind in ("number", "date"):
                 read = numbers_of if kind == "number" else dates_of

@@ -38,8 +38,7 @@ def parse(document: object) -> Preprocessing:
     if not len(fields["columns"]) <= MOST:
         raise ValueError("it has too many columns")
     columns = tuple(_column(column) for column in fields["columns"])
-    words = _value("missing", fields["missing"], tuple[str, ...])
-    assert isinstance(words, tuple)
+    words = typing.cast(tuple[str, ...], _value("missing", fields["missing"], tuple[str, ...]))
     return TablePreprocessing(columns, words)
 
 

@@ -49,7 +49,7 @@ class BatchSource:
     ) -> None:
         examples.batch().check()
         self.examples, self.batch_size, self.drop_last, self.progress = examples, batch_size, drop_last, progress
-        self.curriculum = Uniform(examples.size, seed) if curriculum is None else curriculum
+        self.curriculum: Curriculum = Uniform(examples.size, seed) if curriculum is None else curriculum
         name = type(self.curriculum).__name__
         if not isinstance(self.curriculum, Stateful):
             raise ConfigError(

@@ -184,14 +184,16 @@ def _read_csv(path: Path) -> _Table:
     def write(rows: list[int], out: Path) -> None:
         frame.iloc[rows].to_csv(out, sep=separator, index=False)
 
-    return _Table({str(name): frame[name].tolist() for name in frame.columns}, write)
+    cells: dict[str, Sequence[str]] = {str(name): frame[name].tolist() for name in frame.columns}
+    return _Table(cells, write)
 
 
 def _read_parquet(path: Path) -> _Table:
     parquet = import_optional("pyarrow.parquet", "data", f"Reading {path.name}")
     table = parquet.read_table(path)
-    cells = {
-        name: ["" if cell is None else str(cell) for cell in table[name].to_pylist()] for name in table.column_names
+    cells: dict[str, Sequence[str]] = {
+        str(name): ["" if cell is None else str(cell) for cell in table[name].to_pylist()]
+        for name in table.column_names
     }
     return _Table(cells, lambda rows, out: parquet.write_table(table.take(rows), out))
 
@@ -203,7 +205,7 @@ def _read_lines(path: Path) -> _Table:
         if not isinstance(record, dict):
             raise DataError(f"{path.name} holds no object in row {row}; each line must be one.")
     names = dict.fromkeys(name for record in records for name in record)
-    cells = {name: [_word(record.get(name)) for record in records] for name in names}
+    cells: dict[str, Sequence[str]] = {str(name): [_word(record.get(name)) for record in records] for name in names}
     return _Table(cells, lambda rows, out: out.write_text("".join(f"{lines[row]}\n" for row in rows), encoding="utf-8"))
 
 

@@ -120,7 +120,7 @@ def _joined(found: Column, same: np.ndarray, made: np.ndarray) -> Column:
 
     if made.dtype.kind == "M" and found.dtype.kind != "M":
         written = np.datetime_as_string(made).astype(object)
-        made = np.where(np.isnat(made), np.nan, written)
+        made = np.where(np.isnat(made), np.array(np.nan, dtype=object), written)
     if made.dtype.kind == "O" and found.dtype.kind in NUMERIC:
         made = np.array([np.nan if value is None else float(value) for value in made])
     return pandas.concat([found[same], pandas.Series(made, index=np.flatnonzero(~same))]).sort_index()

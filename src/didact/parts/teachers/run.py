@@ -53,7 +53,7 @@ def _check_like(like: Examples, spec: Spec, purpose: ForExamples) -> None:
             [column.name for column in known.columns if column.width], [column.name for column in ours.columns]
         )
     elif examples.modality != "text":
-        facts.append(("shape of an input", like.shape, examples.shape))
+        facts.append(("shape of an input", str(like.shape), str(examples.shape)))
     for what, theirs, own in facts:
         if theirs != own:
             raise TeacherError(
