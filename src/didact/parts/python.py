@@ -1,7 +1,8 @@
 """Students and teachers that are given as Python objects instead of specs."""
 
 import copy
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from torch import nn
 
@@ -19,6 +20,7 @@ from didact.teachers import (
     RawRows,
     translate,
 )
+from didact.types import Teacher
 
 
 def student_of(given: object, purpose: Purpose) -> Part:
@@ -74,7 +76,7 @@ def teacher_of(given: Any, purpose: Purpose, *, spec: str = "") -> Part:
         return Part(model=teacher, spec=named, members=members)
     if hasattr(given, "signal"):
         scale = purpose.examples.scale if isinstance(purpose, ForExamples) else None
-        return Part(model=translate(given, scale), spec=named, tokenizer=_tokenizer(given))
+        return Part(model=translate(cast(Teacher, given), scale), spec=named, tokenizer=_tokenizer(given))
     if isinstance(given, CausalLearner):
         return Part(model=LanguageTeacher(given), spec=named, tokenizer=given.tokenizer)
     if isinstance(purpose, ForExamples) and isinstance(given, nn.Module):
@@ -82,7 +84,8 @@ def teacher_of(given: Any, purpose: Purpose, *, spec: str = "") -> Part:
         return Part(model=teacher, spec=named)
     estimates = hasattr(given, "predict_proba") or hasattr(given, "predict")
     if isinstance(purpose, ForExamples) and (estimates or callable(given)) and not isinstance(given, type):
-        examples, kind = purpose.examples, EstimatorTeacher if estimates else FunctionTeacher
+        examples = purpose.examples
+        kind = cast(Callable[..., Teacher], EstimatorTeacher if estimates else FunctionTeacher)
         rows = RawRows(examples) if examples.modality == "table" else None
         teacher = kind(given, classes=examples.classes, rows=rows, task=examples.task)
         return Part(model=translate(teacher, examples.scale), spec=named)
