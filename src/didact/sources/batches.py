@@ -160,6 +160,6 @@ def _check_curriculum(curriculum: object) -> None:
         )
     if not hasattr(curriculum, "uses_feedback"):
         raise ConfigError(
-            f"curriculum is a {name}, which does not say whether `update` is to be called; give it uses_feedback = True "
-            "or False."
+            f"curriculum is a {name}, which does not say whether `update` is to be called; give it uses_feedback = "
+            "True or False."
         )
