@@ -200,6 +200,7 @@ def test_an_estimator_of_a_data_frame_teaches():
         (lambda x: ["maybe"] * len(x), TeacherError, "answers 'maybe', which is no class of the data: '0', '1'"),
         (lambda x: x[:, :2] * torch.nan, TeacherError, "not all finite"),
         (lambda x: None, TeacherError, r"with the shape \[\]"),
+        ([], TeacherError, "teacher is an empty list; give one"),
         (RandomForestClassifier, TeacherError, "is the class RandomForestClassifier; give an instance"),
         (nn.Linear(3, 2).double(), ConfigError, r"weights of torch.float64 \(weight\).* call module.float\(\) first"),
     ],

@@ -70,7 +70,9 @@ def teacher_of(given: Any, purpose: Purpose, *, spec: str = "") -> Part:
     if isinstance(given, str):
         return purpose.open(given, "teacher")
     named = spec or f"<{type(given).__name__}>"
-    if isinstance(given, list | tuple) and given:
+    if isinstance(given, list | tuple):
+        if not given:
+            raise TeacherError(f"{purpose.field or 'teacher'} is an empty list; give one teacher or more.")
         members = tuple(teacher_of(one, purpose) for one in given)
         teacher = members[0].model if len(members) == 1 else Committee([one.model for one in members])
         return Part(model=teacher, spec=named, members=members)
