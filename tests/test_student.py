@@ -111,6 +111,7 @@ def test_a_directory_holds_the_student_whole(run):
     for path in (folder / "run", folder / "run" / "student"):
         np.testing.assert_array_equal(didact.load(path).predict(new).probabilities, expected)
     assert sorted(path.name for path in (folder / "run" / "student").iterdir()) == [
+        "README.md",
         "checksums.json",
         "student.json",
         "weights.safetensors",

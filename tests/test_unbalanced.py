@@ -41,7 +41,8 @@ def test_the_headline_is_balanced_accuracy_and_a_constant_answer_stands_beside_i
     assert result.constant["balanced_accuracy"] == pytest.approx(1 / 3)
     notes = " ".join(result.notes)
     share = (unbalanced()[1] == "x").mean()
-    assert f"'x' has {100 * share:.1f}% of the labels" in notes
+    rarest = (unbalanced()[1] == "z").mean()
+    assert f"'x' has {100 * share:.1f}% and 'z' has {100 * rarest:.1f}% of the labels" in notes
     assert "The metric is therefore balanced accuracy" in notes
     assert "The student never predicts 'y', 'z'" in notes
     stored = json.loads((tmp_path / "run" / "result.json").read_text())

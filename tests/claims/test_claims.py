@@ -372,8 +372,11 @@ def test_processes_find_the_same(store):
 def test_a_process_that_dies_is_told_in_a_sentence(store):
     source = catalogue.find("supervised").path.read_text()
     dying = source.replace(
-        "        logits = self", "        import os\n\n        os._exit(1)\n        logits = self", 1
+        "        logits, smoothing = self",
+        "        import os\n\n        os._exit(1)\n        logits, smoothing = self",
+        1,
     )
+    assert dying != source
     write(source=dying)
     with pytest.raises(RunError, match="One of the processes was killed"):
         replicating.replicate(["mine.py"], store=store, jobs=2)

@@ -105,14 +105,6 @@ def test_a_constant_target_column(refused):
     assert "another target" in said
 
 
-def test_a_class_that_is_seen_in_one_split_only(refused):
-    table(rows={5: "1,2,3,4,dodo"})
-    said = refused(*SUPERVISED, "--target", "kind")
-    assert "'dodo'" in said
-    assert "only in" in said
-    assert "Give more examples" in said
-
-
 def test_text_where_numbers_belong(refused):
     table(rows={i: f"1,2,{'x' * (i % 7)}?{i},4,ant" for i in range(0, 240, 3)})
     said = refused(*SUPERVISED, "--target", "kind")

@@ -162,7 +162,7 @@ DOCUMENTS = {
 @pytest.mark.parametrize("kind", DOCUMENTS)
 def test_the_document_of_a_run(kind, stopped, said):
     (stopped / "config.json").write_text(DOCUMENTS[kind])
-    wanted = "not those that the run run started with" if kind == "no data" else "config.json"
+    wanted = f"not those that the run {stopped.resolve()} started with" if kind == "no data" else "config.json"
     assert wanted in said("resume", "run", "--no-progress")
     shutil.rmtree(stopped / "checkpoints")
     assert wanted in said("resume", "run", "--no-progress")

@@ -142,7 +142,7 @@ def test_teachers_that_cannot_be_are_refused(examples, teacher, error, words):
 
 
 def test_other_methods_refuse_a_teacher_of_another_task(examples):
-    with pytest.raises(TeacherError, match=r"tells digit, but the method 'distill'.*such as cnn:4,8"):
+    with pytest.raises(TeacherError, match=r"predicts digit, but the method 'distill'.*such as cnn:4,8"):
         didact.run(method="distill", data=examples, student="cnn:4,8", teacher=TARGET, steps=1)
 
 

@@ -55,4 +55,4 @@ def test_other_commands_are_refused(folder, monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert main(["compare", "supervised", "--data", "digits"]) == 2
     found = " ".join(capsys.readouterr().err.split())
-    assert "`didact compare` was begun in 2 processes, but only run, distill, resume can use them" in found
+    assert "`didact compare` was started in 2 processes, but only run, distill, resume can use them" in found

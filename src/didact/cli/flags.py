@@ -153,8 +153,8 @@ def refuse_unknown(extras: Sequence[str], parser: argparse.ArgumentParser) -> No
 
 def _help(option: Option) -> str:
     default = option.default
-    empty = default in (None, "None", "False", "()", "''") or default.startswith("field(")
-    shown = "" if empty else f" ({_plain(default)})"
+    empty = default is None or default in ("None", "False", "()", "''") or default.startswith("field(")
+    shown = "" if default is None or empty else f" ({_plain(default)})"
     return f"{option.help}{shown}".replace("%", "%%")
 
 

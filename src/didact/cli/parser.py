@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from didact import catalogue
 from didact.cli import flags
-from didact.cli.top import COMMANDS, Parser, new_parser
+from didact.cli.top import COMMANDS, Parser
 from didact.parts.listing import LISTINGS
 
 
@@ -22,7 +22,7 @@ def command_parser(command: str, words: list[str]) -> Parser:
     Raises:
         ConfigError: A method is unknown.
     """
-    parser = new_parser(f"didact {command}", COMMANDS[command][:1].upper() + COMMANDS[command][1:] + ".")
+    parser = Parser(prog=f"didact {command}", description=COMMANDS[command][:1].upper() + COMMANDS[command][1:] + ".")
     _BUILDERS[command](parser, words)
     # The groups of flags below replace the long list in the usage.
     takes = [f"{a.metavar}{' ...' if a.nargs in ('+', '*') else ''}" for a in parser._get_positional_actions()]
@@ -183,7 +183,7 @@ def whole_parser(files: Mapping[str, str]) -> Parser:
     Args:
         files: what shtab completes paths with.
     """
-    parser = new_parser("didact", "")
+    parser = Parser(prog="didact", description="")
     commands = parser.add_subparsers(dest="command", parser_class=Parser)
     for name, words in COMMANDS.items():
         own = command_parser(name, [])

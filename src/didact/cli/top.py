@@ -1,7 +1,7 @@
 """The main command: its commands and the format of its help, which is shown before anything else is imported."""
 
 import argparse
-from typing import ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from didact import __version__
 from didact.errors import ConfigError
@@ -34,7 +34,19 @@ _EXAMPLES = """examples:
 
 
 class Parser(argparse.ArgumentParser):
-    """An `ArgumentParser` that raises `ConfigError`."""
+    """An `ArgumentParser` with the common help format that raises `ConfigError`."""
+
+    def __init__(self, **settings: Any) -> None:
+        from rich_argparse import RawDescriptionRichHelpFormatter
+
+        class Formatter(RawDescriptionRichHelpFormatter):
+            highlights: ClassVar[list[str]] = []
+            group_name_formatter = str.capitalize
+
+            def __init__(self, prog: str, **settings: Any) -> None:
+                super().__init__(prog, **{**settings, "max_help_position": 28})
+
+        super().__init__(**{"formatter_class": Formatter, "allow_abbrev": False, **settings})
 
     def error(self, message: str) -> NoReturn:
         """Raise `ConfigError`, where argparse would print the usage and exit."""
@@ -42,23 +54,9 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"{sentence.rstrip('.')}. `{self.prog} --help` shows the usage.")
 
 
-def new_parser(prog: str, description: str, epilog: str | None = None) -> Parser:
-    """An empty parser with the common help format."""
-    from rich_argparse import RawDescriptionRichHelpFormatter
-
-    class Formatter(RawDescriptionRichHelpFormatter):
-        highlights: ClassVar[list[str]] = []
-        group_name_formatter = str.capitalize
-
-        def __init__(self, prog: str, **settings: object) -> None:
-            super().__init__(prog, **{**settings, "max_help_position": 28})  # pyright: ignore[reportArgumentType]
-
-    return Parser(prog=prog, description=description, epilog=epilog, formatter_class=Formatter, allow_abbrev=False)
-
-
 def main_parser() -> Parser:
     """The parser of `didact` itself, with its commands but without their options."""
-    parser = new_parser("didact", "Any student, taught by any teacher.", _EXAMPLES)
+    parser = Parser(prog="didact", description="Any student, taught by any teacher.", epilog=_EXAMPLES)
     parser.add_argument("--version", action="version", version=f"didact {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=Parser)
     for name, words in COMMANDS.items():

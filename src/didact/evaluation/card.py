@@ -48,7 +48,11 @@ def _lines(config: Values, result: Values) -> Iterator[str]:
     columns = {"student": result["metrics"], "teacher": result["teacher"], "constant answer": result.get("constant")}
     measured = {name: found for name, found in columns.items() if found}
     yield from _table("", sections.figures_table(measured)) if measured else ("None were measured.", "")
-    costs = {"the student": result["cost"], "the teacher, trained here": result["teacher_cost"]}
+    # Without time and memory, which differ between equal runs: their students have equal files.
+    costs = {
+        name: {axis: spent for axis, spent in cost.items() if axis not in ("seconds", "peak_memory")}
+        for name, cost in (("the student", result["cost"]), ("the teacher, trained here", result["teacher_cost"]))
+    }
     yield from ("## Cost of training", "")
     yield from _table("", sections.costs_table({name: cost for name, cost in costs.items() if any(cost.values())}))
     yield from ("## Data", "")

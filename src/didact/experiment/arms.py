@@ -9,10 +9,9 @@ from didact.documents import Values
 from didact.errors import ConfigError, nearest
 from didact.experiment import config as configs
 from didact.experiment import finding, running
-from didact.experiment.config import RunConfig
+from didact.experiment.config import RunConfig, resolve_aliases
 from didact.experiment.material import Objects
 from didact.experiment.preparing import accepts
-from didact.experiment.reading import resolve_aliases
 
 Arm = str | Mapping[str, Any] | RunConfig
 """A method's name with settings after commas, a mapping of settings with `method`, or a whole configuration."""

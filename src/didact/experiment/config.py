@@ -9,7 +9,7 @@ from typing import Literal
 from didact import health
 from didact.documents import Document, Values
 from didact.errors import ConfigError, check_range, nearest
-from didact.experiment.reading import ALIASES, parse_table, parse_values, resolve_aliases
+from didact.experiment.reading import ALIASES, parse_table, parse_values
 from didact.loop import Budget, LoopConfig, OptimizerConfig
 from didact.options import convert
 from didact.rollouts import Sampling
@@ -161,6 +161,21 @@ def _opened(table: str, values: Values) -> Document:
         if name not in known:
             raise ConfigError(f"The table {table} has no {name!r}. {nearest(str(name), known)}")
     return {_flag(table, name): value for name, value in values.items()}
+
+
+def resolve_aliases(values: Values) -> Document:
+    """Values by the names of their fields.
+
+    Args:
+        values: by the names of fields or by `ALIASES`.
+
+    Raises:
+        ConfigError: A field is there by two names, each of which may have another value.
+    """
+    for other, name in ALIASES.items():
+        if {other, name} <= values.keys():
+            raise ConfigError(f"{other} and {name} are both given, but mean the same; give only {name}.")
+    return {ALIASES.get(name, name): value for name, value in values.items()}
 
 
 def make_config(values: Values) -> RunConfig:

@@ -3,28 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from didact.documents import MEBIBYTE, Document, Values, parse_json, parse_toml, read_text
+from didact.documents import MEBIBYTE, Document, parse_json, parse_toml, read_text
 from didact.errors import ConfigError
 
 ALIASES = {"learner": "student"}
 """Accepted aliases of fields, as flags and in files."""
 LARGEST = MEBIBYTE
 """Maximal size of a configuration file in bytes."""
-
-
-def resolve_aliases(values: Values) -> Document:
-    """Values by the names of their fields.
-
-    Args:
-        values: by the names of fields or by `ALIASES`.
-
-    Raises:
-        ConfigError: A field is there by two names, each of which may have another value.
-    """
-    for other, name in ALIASES.items():
-        if {other, name} <= values.keys():
-            raise ConfigError(f"{other} and {name} are both given, but mean the same; give only {name}.")
-    return {ALIASES.get(name, name): value for name, value in values.items()}
 
 
 def read_file(path: str | Path) -> Document:

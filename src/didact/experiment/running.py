@@ -13,11 +13,11 @@ from didact.errors import CheckpointError, ConfigError, DataError, RunError
 from didact.evaluation import card, report
 from didact.experiment import config as configs
 from didact.experiment import leaks, records
-from didact.experiment.config import RunConfig
+from didact.experiment.config import RunConfig, resolve_aliases
 from didact.experiment.keeping import Keeper, ModelStore
 from didact.experiment.material import Data, Evaluation, Objects, Run
 from didact.experiment.preparing import prepare
-from didact.experiment.reading import ALIASES, resolve_aliases
+from didact.experiment.reading import ALIASES
 from didact.loop import FitResult, RunDirectory, Validation, fit
 from didact.loop.devices import find_device
 from didact.loop.place import find_place

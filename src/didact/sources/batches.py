@@ -50,7 +50,17 @@ class BatchSource:
         examples.batch().check()
         self.examples, self.batch_size, self.drop_last, self.progress = examples, batch_size, drop_last, progress
         self.curriculum = Uniform(examples.size, seed) if curriculum is None else curriculum
-        _check_curriculum(self.curriculum)
+        name, has_state = type(self.curriculum).__name__, hasattr(self.curriculum, "state_dict")
+        if not (has_state and hasattr(self.curriculum, "load_state_dict")):
+            raise ConfigError(
+                f"curriculum is a {name}, which has no state_dict, so that a run could not be resumed; give it "
+                "state_dict and load_state_dict."
+            )
+        if not hasattr(self.curriculum, "uses_feedback"):
+            raise ConfigError(
+                f"curriculum is a {name}, which does not say whether `update` is to be called; give it "
+                "uses_feedback = True or False."
+            )
         check_range("batch_size", batch_size, at_least=1)
         if batch_size > examples.size:
             raise ConfigError(
@@ -149,17 +159,3 @@ class BatchSource:
             )
         self.curriculum.load_state_dict(state["curriculum"])
         self._generator.set_state(state["generator"])
-
-
-def _check_curriculum(curriculum: object) -> None:
-    name = type(curriculum).__name__
-    if not isinstance(curriculum, Stateful):
-        raise ConfigError(
-            f"curriculum is a {name}, which has no state_dict, so that a run could not be resumed; give it state_dict "
-            "and load_state_dict."
-        )
-    if not hasattr(curriculum, "uses_feedback"):
-        raise ConfigError(
-            f"curriculum is a {name}, which does not say whether `update` is to be called; give it uses_feedback = "
-            "True or False."
-        )

@@ -65,9 +65,12 @@ def _absent(splits: Splits, counts: Tensor) -> Iterator[str]:
 def _unbalanced(splits: Splits) -> Iterator[str]:
     if evaluation.is_unbalanced(torch.cat([part.tensors["label"] for _, part in splits])):
         counts = _counts(splits).sum(0)
-        share = wording.figure("accuracy", float(counts.max() / counts.sum()))
+        ends = (
+            f"{splits.train.classes[place]!r} has {wording.figure('accuracy', float(counts[place] / counts.sum()))}%"
+            for place in (int(counts.argmax()), int(counts.masked_fill(counts == 0, counts.max()).argmin()))
+        )
         yield (
-            f"The classes are unbalanced: {splits.train.classes[int(counts.argmax())]!r} has {share}% of the labels. "
+            f"The classes are unbalanced: {' and '.join(ends)} of the labels. "
             "The metric is therefore balanced accuracy, the mean recall of the classes; a constant answer has "
             f"{wording.figure('accuracy', 1 / int((counts > 0).sum()))}%."
         )
