@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("average", "completions", "rollouts")]
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("taught", "average", "completions", "rollouts")]
 
 
-@pytest.mark.parametrize("name", ["examples", "taught", *SLOW])
+@pytest.mark.parametrize("name", ["examples", *SLOW])
 def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_left_alone(name):
     driver = Path(__file__).with_name("killed_runs.py")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}

@@ -1,5 +1,6 @@
 """Every kind of student and teacher: what it says of itself, that its example can be built, and what it refuses."""
 
+import shutil
 import sys
 import types
 from pathlib import Path
@@ -56,32 +57,40 @@ def questions():
     return ForQuestions(seed=3, student=build_causal("decoder:1x32"))
 
 
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    """A folder in which whatever the examples name is there, for examples."""
-    monkeypatch.chdir(tmp_path)
-    nets = types.ModuleType("nets")
-    nets.make_net = lambda shape, outputs: nn.Sequential(nn.Flatten(), nn.Linear(shape[0] * 64, outputs))
-    for name in ("my_package.nets", "my_package.teachers"):
-        monkeypatch.setitem(sys.modules, name, nets)
-    nets.make_teacher = nets.make_net
+@pytest.fixture(scope="module")
+def examples_folder(tmp_path_factory):
+    """A folder with the files that examples of kinds name; made once, as a graph takes seconds."""
+    folder = tmp_path_factory.mktemp("examples")
     student = build("cnn:4", DATA, seed=1)
-    saved.save(Student(learner=student, like=DATA, spec="cnn:4"), tmp_path / "runs" / "NAME" / "student")
+    saved.save(Student(learner=student, like=DATA, spec="cnn:4"), folder / "runs" / "NAME" / "student")
     forest = RandomForestClassifier(2, random_state=0)
     forest.fit(DATA.tensors["x"].flatten(1).numpy(), [CLASSES[i] for i in DATA.tensors["label"].tolist()])
-    skops.io.dump(forest, "forest.skops")
-    export.export(student, "model", to="onnx", examples=DATA)
+    skops.io.dump(forest, folder / "forest.skops")
+    export.export(student, folder / "model", to="onnx", examples=DATA)
     config = ViTConfig(
         image_size=8, patch_size=4, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
         id2label=dict(enumerate(CLASSES)),
     )  # fmt: skip
-    path = tmp_path / "EleutherAI" / "pythia-14m"
+    path = folder / "EleutherAI" / "pythia-14m"
     ViTForImageClassification(config).save_pretrained(path)
     (path / "preprocessor_config.json").write_text(
         '{"do_resize": true, "size": {"height": 8, "width": 8}, "resample": 2, "do_rescale": true,'
         '"do_normalize": true, "rescale_factor": 0.00392156862745098, "image_mean": [0.5, 0.4, 0.3],'
         '"image_std": [0.5, 0.25, 0.2]}'
     )
+    return folder
+
+
+@pytest.fixture
+def place(examples_folder, tmp_path, monkeypatch):
+    """A folder in which whatever the examples name is there, for examples."""
+    shutil.copytree(examples_folder, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    nets = types.ModuleType("nets")
+    nets.make_net = lambda shape, outputs: nn.Sequential(nn.Flatten(), nn.Linear(shape[0] * 64, outputs))
+    nets.make_teacher = nets.make_net
+    for name in ("my_package.nets", "my_package.teachers"):
+        monkeypatch.setitem(sys.modules, name, nets)
     return tmp_path
 
 
