@@ -29,8 +29,7 @@ DEEP = 100_000
 def said(tmp_path, monkeypatch, capsys):
     """Run a command that must be refused, in a directory of its own; gives back its one sentence."""
     monkeypatch.chdir(tmp_path)
-    rows = [[*(f"{v:.4f}" for v in x), DATA.classes[y]] for x, y in zip(X.tolist(), LABEL.tolist(), strict=True)]
-    Path("table.csv").write_text("\n".join(map(",".join, [["a", "b", "c", "d", "kind"], *rows])) + "\n")
+    write_table()
 
     def run(*words, status=2):
         capsys.readouterr()
@@ -43,12 +42,17 @@ def said(tmp_path, monkeypatch, capsys):
     return run
 
 
+def write_table():
+    rows = [[*(f"{v:.4f}" for v in x), DATA.classes[y]] for x, y in zip(X.tolist(), LABEL.tolist(), strict=True)]
+    Path("table.csv").write_text("\n".join(map(",".join, [["a", "b", "c", "d", "kind"], *rows])) + "\n")
+
+
 TABLE = ("--data", "table.csv", "--target", "kind", "--no-progress")
 STEPS = ("--steps", "4")
 
 
-@pytest.fixture
-def stopped(said, monkeypatch):
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
     """A run with a kept teacher that was killed at step 25, with checkpoints at 10 and 20."""
     from didact.methods.distillation.distill import Distill
 
@@ -56,12 +60,20 @@ def stopped(said, monkeypatch):
         if self.step == 25:
             raise KeyError("killed")
 
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("killed"))
         patch.setattr(Distill, "after_step", kill)
+        write_table()
         words = ["--teacher", "mlp:4", "--teacher-epochs", "1", "--steps", "40", "--checkpoint-every", "10"]
         with pytest.raises(KeyError):
             main(["distill", *TABLE, "--student", "mlp:4", *words, "--out", "run"])
-    return Path("run")
+        return Path("run").resolve()
+
+
+@pytest.fixture
+def stopped(said, killed):
+    """A copy of `killed` in the directory of the test."""
+    return Path(shutil.copytree(killed, "run"))
 
 
 def reseal(directory):
@@ -276,7 +288,8 @@ def test_an_image_of_another_size_than_it_says(said):
 
     for name in ("cat", "dog"):
         (Path("pets") / name).mkdir(parents=True)
-        Image.new("1", (50_000, 50_000)).save(f"pets/{name}/0.png")
+    Image.new("1", (50_000, 50_000)).save("pets/cat/0.png")
+    shutil.copy("pets/cat/0.png", "pets/dog/0.png")
     assert "0.png" in said("run", "supervised", "--data", "pets", "--steps", "2")
 
 
