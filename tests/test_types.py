@@ -125,7 +125,7 @@ def test_errors_say_what_would_work():
     with pytest.raises(ConfigError, match="Did you mean cosine"):
         check_choice("schedule", "cosne", ["cosine", "linear"])
     assert nearest("zzz", ["b", "a"]) == "Known: a, b."
-    assert "pip install 'didact[report]'" in str(MissingExtraError("plotly", "report", "The report"))
+    assert "pip install 'didact[report]'" in str(MissingExtraError("jinja2", "report", "The report"))
 
 
 def test_importing_didact_does_not_import_torch():

@@ -1,29 +1,31 @@
-"""The report's charts as plotly figures.
-
-Colours are CSS variables, `var(--arm-1)`; the page replaces them by its light or dark ones. Text from users is escaped,
-since plotly interprets tags.
-"""
+"""The report's charts: seeds and differences of arms, learning curves, calibration, predicted and actual values."""
 
 import math
 import re
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
-from didact.documents import Document
 from didact.evaluation import wording
 from didact.evaluation.comparison import Comparison
+from didact.evaluation.drawing import Axis, Chart, Dot, Plot, linear_axis, log_axis
 from didact.evaluation.intervals import Estimate
 from didact.evaluation.phrases import heading
 
-Figure = dict[str, Any]
 History = Sequence[Mapping[str, Any]]
+
+Line = Sequence[tuple[float, float]]
 
 _POINTS = 300
 """The approximate number of points of a thinned curve."""
 
+_ALL_POINTS = 20_000
+"""The approximate number of points of all curves of seeds in a chart: each is about 12 bytes of the report."""
+
+_HITS = 40
+"""The largest number of points of a curve that say their value where the pointer rests."""
+
 _NAME_WIDTH = 18
-"""Names of arms longer than this are wrapped beside a chart."""
+"""Names of arms longer than this are broken beside a chart."""
 
 _PAIRS = 400
 """The largest number of dots per arm in the chart of predicted and actual values."""
@@ -43,101 +45,65 @@ def arm_colours(comparison: Comparison) -> dict[str, str]:
     return {comparison.reference: colour(0), **{arm: colour(i + 1) for i, arm in enumerate(others)}}
 
 
-def _figure(traces: list[Document], *, height: int, x: Document, y: Document, **more: object) -> Figure:
-    axis = {"gridcolor": "var(--line)", "linecolor": "var(--line)", "zeroline": False, "automargin": True}
-    titles = [{"title": {**one.get("title", {}), "font": {"size": 12}, "standoff": 10}} for one in (x, y)]
-    layout = {
-        "height": height,
-        "margin": {"l": 8, "r": 16, "t": 8, "b": 8},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"family": "var(--font)", "size": 12.5, "color": "var(--soft)"},
-        "hoverlabel": {"font": {"family": "var(--font)"}, "bgcolor": "var(--paper)", "bordercolor": "var(--line)"},
-        "showlegend": False,
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": "var(--ink)"}},
-        "xaxis": {**axis, **x, **titles[0]},
-        "yaxis": {**axis, **y, **titles[1]},
-        "dragmode": False,
-        **more,
-    }
-    return {"data": traces, "layout": layout}
-
-
 def _scale(metric: str) -> float:
     return 100.0 if wording.is_percent(metric) else 1.0
 
 
-def seeds_chart(comparison: Comparison) -> Figure:
+def seeds_chart(comparison: Comparison) -> Chart:
     """A dot for every seed of every arm, and the means with their intervals."""
     found = {arm: comparison.summary(arm) for arm in comparison.arms}
     return _forest(found, comparison, heading(comparison.metric))
 
 
-def differences_chart(comparison: Comparison) -> Figure:
+def differences_chart(comparison: Comparison) -> Chart:
     """The paired difference of every seed to the reference, and the means with their intervals, with a line at zero.
 
     The reference keeps its row, which is empty, so that the rows are those of `seeds_chart`.
     """
     found = {arm: comparison.difference(arm) if arm != comparison.reference else None for arm in comparison.arms}
     unit = "points" if wording.is_percent(comparison.metric) else wording.unit_of(comparison.metric)
-    figure = _forest(found, comparison, f"difference to {comparison.reference}" + (f" ({unit})" if unit else ""))
-    zero = {"type": "line", "x0": 0, "x1": 0, "yref": "paper", "y0": 0, "y1": 1, "layer": "below"}
-    figure["layout"]["shapes"] = [{**zero, "line": {"color": "var(--arm-0)", "width": 1.5}}]
-    return figure
+    return _forest(found, comparison, f"difference to {comparison.reference}" + (f" ({unit})" if unit else ""))
 
 
-def _forest(found: Mapping[str, Estimate | None], comparison: Comparison, title: str) -> Figure:
-    colours = arm_colours(comparison)
-    sign = comparison.reference in found and found[comparison.reference] is None
-    rows = [(len(found) - 1 - i, arm, one) for i, (arm, one) in enumerate(found.items())]
-    traces = [
-        trace for y, arm, one in rows if one for trace in _forest_row(y, one, colours[arm], comparison, sign=sign)
-    ]
-    ticks = {"tickvals": [y for y, _, _ in rows], "ticktext": [_lines(arm) for _, arm, _ in rows]}
-    return _figure(
-        traces,
-        height=72 + 46 * len(found),
-        x={"title": {"text": escape(title)}},
-        y={**ticks, "tickfont": {"color": "var(--ink)"}, "range": [-0.6, len(found) - 0.4], "showgrid": False},
-    )
+def _forest(found: Mapping[str, Estimate | None], comparison: Comparison, title: str) -> Chart:
+    scale, colours = _scale(comparison.metric), arm_colours(comparison)
+    of_differences = None in found.values()
+    names = {arm: _broken(arm) for arm in found}
+    rows = {arm: len(found) - 1.0 - i for i, arm in enumerate(found)}
+    ends = [end * scale for one in found.values() if one for end in (*one.values, one.low, one.high) if end is not None]
+    x = linear_axis([*ends, *([0.0] if of_differences else [])], title)
+    labels = tuple((rows[arm], name) for arm, name in names.items())
+    height = max(46, 16 * max(name.count("\n") + 1 for name in names.values()) + 8)
+    plot = Plot(x, Axis(low=-0.6, high=len(found) - 0.4, ticks=labels, grid=False), height=52 + height * len(found))
+    if of_differences:
+        plot.line([(0, -0.6), (0, len(found) - 0.4)], colour(0), width=1.5)
+    for arm, one in found.items():
+        if one is not None:
+            _draw_row(plot, rows[arm], one, colours[arm], comparison, sign=of_differences)
+    return Chart(plot.svg(title))
 
 
-def _lines(name: str) -> str:
-    """Wrap a long name after the characters that join its words."""
+def _broken(name: str) -> str:
+    """A long name in several lines, broken after the characters that join its words."""
     lines = [""]
-    for piece in re.findall(r"[^_,=-]+[_,=-]*|[_,=-]+", name):
-        if lines[-1] and len(lines[-1]) + len(piece) > _NAME_WIDTH:
+    for piece in re.findall(rf"[^_,=-]{{1,{_NAME_WIDTH - 1}}}[_,=-]?|[_,=-]", name):
+        if len(lines[-1]) + len(piece) > _NAME_WIDTH:
             lines.append("")
         lines[-1] += piece
-    return "<br>".join(map(escape, lines))
+    return "\n".join(lines)
 
 
-def _forest_row(y: int, found: Estimate, shade: str, comparison: Comparison, *, sign: bool) -> list[Document]:
+def _draw_row(plot: Plot, y: float, found: Estimate, shade: str, comparison: Comparison, *, sign: bool) -> None:
     metric, half, scale = comparison.metric, found.half or 0.0, _scale(comparison.metric)
     shown = [wording.figure(metric, value, like=found.half, sign=sign) for value in found.values]
-    dots = {
-        "type": "scatter",
-        "mode": "markers",
-        "x": [value * scale for value in found.values],
-        "y": [y - 0.26] * len(found.values),
-        "marker": {"color": shade, "size": 7, "opacity": 0.45},
-        "text": [f"seed {seed}: {value}" for seed, value in zip(comparison.seeds, shown, strict=True)],
-        "hovertemplate": "%{text}<extra></extra>",
-    }
-    mean = {
-        "type": "scatter",
-        "mode": "markers",
-        "x": [found.mean * scale],
-        "y": [y],
-        "marker": {"color": shade, "size": 11},
-        "error_x": {"type": "data", "array": [half * scale], "color": shade, "thickness": 2.5, "width": 0},
-        "text": [_mean_hover(metric, found, sign=sign)],
-        "hovertemplate": "%{text}<extra></extra>",
-    }
-    return [dots, mean]
+    pairs = zip(comparison.seeds, found.values, shown, strict=True)
+    seeds = [Dot(value * scale, y - 0.26, f"seed {seed}: {words}") for seed, value, words in pairs]
+    plot.dots(seeds, shade, opacity=0.45)
+    plot.line([((found.mean - half) * scale, y), ((found.mean + half) * scale, y)], shade, width=2.5)
+    plot.dots([Dot(found.mean * scale, y, _mean_words(metric, found, sign=sign), radius=5.5)], shade)
 
 
-def _mean_hover(metric: str, found: Estimate, *, sign: bool) -> str:
+def _mean_words(metric: str, found: Estimate, *, sign: bool) -> str:
     shown = wording.figure(metric, found.mean, like=found.half, sign=sign)
     if found.low is None or found.high is None:
         return f"mean {shown}"
@@ -147,67 +113,73 @@ def _mean_hover(metric: str, found: Estimate, *, sign: bool) -> str:
 
 def arms_curve(
     metric: str, curves: Mapping[str, Sequence[History]], colours: Mapping[str, str], title: str, *, log: bool = False
-) -> Figure | None:
+) -> Chart | None:
     """A metric of `metrics.jsonl` over the steps: thin lines for seeds, a thick one for an arm's mean.
 
     Returns:
         None if no arm has it.
     """
-    traces: list[Document] = []
-    scale = _scale(metric)
-    for arm, histories in curves.items():
-        lines = [line for history in histories if (line := series(history, metric))]
-        shade = colours.get(arm, "var(--ink)")
-        many = len(lines) > 1
-        traces += [_line(line, shade, scale, width=1, opacity=0.3, hoverinfo="skip") for line in lines if many]
-        if lines:
-            mean = _mean_line(lines)
-            traces.append(_line(mean, shade, scale, width=2.5, name=escape(arm), showlegend=True))
-    if not traces:
-        return None
-    return _curve_figure(traces, title, legend=len(curves) > 1, log=log)
+    points = min(_POINTS, _ALL_POINTS // (sum(map(len, curves.values())) or 1))
+    found = {arm: _lines(histories, metric, points) for arm, histories in curves.items()}
+    means = {arm: _mean_line(lines) for arm, lines in found.items() if lines}
+    seeds = {arm: lines for arm, lines in found.items() if len(lines) > 1}
+    return _curves(means, seeds, {arm: colours.get(arm, "var(--ink)") for arm in means}, title, log=log)
 
 
-def run_curve(metrics: Sequence[str], history: History, title: str, *, log: bool = False) -> Figure | None:
+def _lines(histories: Sequence[History], metric: str, points: int = _POINTS) -> list[Line]:
+    """A metric over the steps of each of the histories that have it, in the unit of a chart."""
+    found = [line for history in histories if (line := series(history, metric, points))]
+    return [[(step, value * _scale(metric)) for step, value in line] for line in found]
+
+
+def run_curve(metrics: Sequence[str], history: History, title: str, *, log: bool = False) -> Chart | None:
     """Some metrics of one run over its steps, in one chart; None if the run has none of them."""
-    found = [(metric, line) for metric in metrics if (line := series(history, metric))]
-    if not found:
+    lines = {wording.name_of(metric): line for metric in metrics for line in _lines([history], metric)}
+    return _curves(lines, {}, {name: colour(i + 1) for i, name in enumerate(lines)}, title, log=log)
+
+
+def _curves(
+    lines: Mapping[str, Line],
+    seeds: Mapping[str, Sequence[Line]],
+    colours: Mapping[str, str],
+    title: str,
+    *,
+    log: bool,
+) -> Chart | None:
+    drawn = [*lines.values(), *(line for of_arm in seeds.values() for line in of_arm)]
+    if not drawn:
         return None
-    traces = [
-        _line(line, colour(i + 1), _scale(metric), width=2, name=escape(wording.name_of(metric)), showlegend=True)
-        for i, (metric, line) in enumerate(found)
-    ]
-    return _curve_figure(traces, title, legend=len(found) > 1, log=log)
-
-
-def _curve_figure(traces: list[Document], title: str, *, legend: bool, log: bool = False) -> Figure:
-    values = [value for trace in traces for value in trace["y"]]
+    steps, values = ([pair[i] for line in drawn for pair in line] for i in range(2))
     # A constant line at 0 would be in the middle of an axis from -1 to 1.
-    y = {"title": {"text": escape(title)}, "rangemode": "nonnegative" if min(values) >= 0 else "normal"}
-    y |= _log_axis(min(values), max(values)) if log else {}
-    x = {"title": {"text": "steps"}, "showgrid": False, "rangemode": "tozero"}
-    return _figure(traces, height=300, x=x, y=y, showlegend=legend, hovermode="x unified" if legend else "closest")
+    floor = 0.0 if min(values) >= 0 else -math.inf
+    y = (log_axis(values, title) if log else None) or linear_axis(values, title, floor=floor)
+    plot = Plot(linear_axis([0, *steps], "steps", floor=0, grid=False), y, height=270)
+    for name, of_arm in seeds.items():
+        for line in of_arm:
+            plot.line(line, colours[name], width=1, opacity=0.3)
+    for name, line in lines.items():
+        _draw_curve(plot, f"{name}, " if len(lines) > 1 else "", line, colours[name])
+    return Chart(plot.svg(f"{title} over steps"), tuple(colours.items()) if len(lines) > 1 else ())
 
 
-def _log_axis(low: float, high: float) -> Document:
-    """A logarithmic axis if the values span a power of ten, with ticks at 1, 2 and 5 while there are few."""
-    if low <= 0 or high < 10 * low:
-        return {}
-    steps = (1, 2, 5) if high < 1000 * low else (1,)
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    ticks = [step * 10.0**power for power in powers for step in steps]
-    return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+def _draw_curve(plot: Plot, name: str, line: Line, shade: str) -> None:
+    """A thick line that says its values where the pointer rests; a single point is a dot."""
+    stride = -(-len(line) // _HITS)
+    dots = [Dot(x, y, f"{name}step {x:,.0f}: {y:.4g}") for x, y in line[::stride]]
+    if len(line) > 1:
+        plot.line(line, shade, width=2.2)
+    plot.dots(dots, shade, kind="hits" if len(line) > 1 else "dots")
 
 
-def series(history: History, key: str) -> list[tuple[int, float]]:
-    """The finite (step, value) pairs of a metric in the records of `metrics.jsonl`, thinned."""
+def series(history: History, key: str, points: int = _POINTS) -> list[tuple[int, float]]:
+    """The finite (step, value) pairs of a metric in the records of `metrics.jsonl`, thinned to about `points`."""
     pairs = [(record["step"], record[key]) for record in history if record.get(key) is not None]
     pairs = [(step, float(value)) for step, value in pairs if math.isfinite(value)]
-    stride = -(-len(pairs) // _POINTS)
+    stride = -(-len(pairs) // points)
     return pairs[:: stride or 1] + (pairs[-1:] if stride > 1 and (len(pairs) - 1) % stride else [])
 
 
-def _mean_line(lines: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[int, float]]:
+def _mean_line(lines: Sequence[Line]) -> Line:
     """The mean at the steps that every line has; the first line if they have no common step."""
     tables = [dict(line) for line in lines]
     common = [step for step in tables[0] if all(step in table for table in tables)]
@@ -215,67 +187,55 @@ def _mean_line(lines: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[int, 
     return mean or list(lines[0])
 
 
-def _line(pairs: Sequence[tuple[int, float]], shade: str, scale: float, *, width: float, **more: object) -> Document:
-    return {
-        "type": "scatter",
-        "mode": "lines" if len(pairs) > 1 else "markers",
-        "x": [step for step, _ in pairs],
-        "y": [value * scale for _, value in pairs],
-        "line": {"color": shade, "width": width},
-        "marker": {"color": shade},
-        "showlegend": False,
-        "hovertemplate": "%{y:.4~g}" if "hoverinfo" not in more else None,
-        **more,
-    }
-
-
-def calibration_chart(bins: Mapping[str, Sequence[Mapping[str, float]]], colours: Mapping[str, str]) -> Figure:
+def calibration_chart(bins: Mapping[str, Sequence[Mapping[str, float]]], colours: Mapping[str, str]) -> Chart:
     """A reliability diagram: accuracy by confidence, with the diagonal of perfect calibration.
 
     Args:
         bins: by arm, the result of `evaluation.reliability`. The size of a dot shows its number of predictions.
         colours: by arm.
     """
-    diagonal = {"x": [0, 100], "y": [0, 100], "line": {"color": "var(--soft)", "dash": "dot", "width": 1}}
-    traces = [{"type": "scatter", "mode": "lines", "hoverinfo": "skip", "showlegend": False, **diagonal}]
+    ticks = tuple((float(n), str(n)) for n in range(0, 101, 25))
+    x = Axis(low=-3, high=103, ticks=ticks, title="confidence (%)")
+    plot = Plot(x, Axis(low=-3, high=103, ticks=ticks, title="accuracy (%)"))
+    plot.line([(0, 0), (100, 100)], "var(--soft)", width=1, dotted=True)
+    shades = {arm: colours.get(arm, "var(--arm-1)") for arm in bins}
     for arm, rows in bins.items():
-        total = sum(row["count"] for row in rows)
-        shade = colours.get(arm, "var(--arm-1)")
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": escape(arm),
-                "x": [100 * row["confidence"] for row in rows],
-                "y": [100 * row["accuracy"] for row in rows],
-                "line": {"color": shade, "width": 1.5},
-                "marker": {"color": shade, "size": [5 + 15 * math.sqrt(row["count"] / total) for row in rows]},
-                "text": [f"{row['count']:,.0f} predictions" for row in rows],
-                "hovertemplate": "%{x:.1f}% sure, %{y:.1f}% right<br>%{text}",
-            }
-        )
-    side = {"range": [-3, 103], "dtick": 25, "constrain": "domain"}
-    x = {**side, "title": {"text": "confidence (%)"}}
-    y = {**side, "title": {"text": "accuracy (%)"}, "scaleanchor": "x"}
-    return _figure(traces, height=400, x=x, y=y, showlegend=len(bins) > 1)
+        dots = _calibration_dots(rows)
+        plot.line([(dot.x, dot.y) for dot in dots], shades[arm], width=1.5)
+        plot.dots(dots, shades[arm])
+    return Chart(plot.svg("accuracy by confidence"), tuple(shades.items()) if len(bins) > 1 else ())
 
 
-def scatter_chart(pairs: Mapping[str, Mapping[str, Sequence[float]]], colours: Mapping[str, str]) -> Figure:
+def _calibration_dots(rows: Sequence[Mapping[str, float]]) -> list[Dot]:
+    total = sum(row["count"] for row in rows)
+    dots = []
+    for row in rows:
+        sure, right = 100 * row["confidence"], 100 * row["accuracy"]
+        words = f"{sure:.1f}% sure, {right:.1f}% right: {row['count']:,.0f} predictions"
+        dots.append(Dot(sure, right, words, radius=2.5 + 7.5 * math.sqrt(row["count"] / total)))
+    return dots
+
+
+def scatter_chart(pairs: Mapping[str, Mapping[str, Sequence[float]]], colours: Mapping[str, str]) -> Chart:
     """Predicted against actual values of a regression, with the diagonal.
 
     Args:
         pairs: by arm, `actual` and `predicted`.
         colours: by arm.
     """
-    values = [value for one in pairs.values() for value in one["actual"]]
-    ends = [min(values), max(values)]
-    diagonal = {"x": ends, "y": ends, "line": {"color": "var(--soft)", "dash": "dot", "width": 1}}
-    traces = [{"type": "scatter", "mode": "lines", "hoverinfo": "skip", "showlegend": False, **diagonal}]
-    for arm, one in pairs.items():
-        marker = {"color": colours.get(arm, "var(--arm-1)"), "size": 5, "opacity": 0.5}
-        stride = -(-len(one["actual"]) // _PAIRS)
-        points = {"x": list(one["actual"][::stride]), "y": list(one["predicted"][::stride]), "marker": marker}
-        hover = "actual %{x:.4~g}<br>predicted %{y:.4~g}"
-        traces.append({"type": "scatter", "mode": "markers", "name": escape(arm), "hovertemplate": hover, **points})
-    x, y = {"title": {"text": "actual"}}, {"title": {"text": "predicted"}}
-    return _figure(traces, height=380, x=x, y=y, showlegend=len(pairs) > 1)
+    shades = {arm: colours.get(arm, "var(--arm-1)") for arm in pairs}
+    dots = {arm: _scatter_dots(one["actual"], one["predicted"]) for arm, one in pairs.items()}
+    every = [dot for of_arm in dots.values() for dot in of_arm]
+    actual = [value for one in pairs.values() for value in one["actual"]]
+    x, y = linear_axis(actual, "actual"), linear_axis([*actual, *(dot.y for dot in every)], "predicted")
+    plot = Plot(x, y, height=360)
+    plot.line([(min(actual), min(actual)), (max(actual), max(actual))], "var(--soft)", width=1, dotted=True)
+    for arm, of_arm in dots.items():
+        plot.dots(of_arm, shades[arm], opacity=0.5)
+    return Chart(plot.svg("predicted against actual values"), tuple(shades.items()) if len(pairs) > 1 else ())
+
+
+def _scatter_dots(actual: Sequence[float], predicted: Sequence[float]) -> list[Dot]:
+    stride = -(-len(actual) // _PAIRS)
+    shown = zip(actual[::stride], predicted[::stride], strict=True)
+    return [Dot(x, y, f"actual {x:.4g}, predicted {y:.4g}", radius=2.5) for x, y in shown]

@@ -1,6 +1,5 @@
 """The report: one self-contained HTML file, which needs no network."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -46,7 +45,7 @@ def write_comparison_report(
         The path.
 
     Raises:
-        MissingExtraError: jinja2 or plotly is not installed.
+        MissingExtraError: jinja2 is not installed.
     """
     config = config or {}
     pooled = pool_diagnostics(comparison) if diagnostics is None else diagnostics
@@ -102,7 +101,7 @@ def write_run_report(
         The path.
 
     Raises:
-        MissingExtraError: jinja2 or plotly is not installed.
+        MissingExtraError: jinja2 is not installed.
     """
     drawn = diagnostics_of(diagnostics) if isinstance(diagnostics, Predictions) else diagnostics or {}
     headline, lead = _run_words(config, result)
@@ -184,10 +183,10 @@ def _shown_arms(comparison: Comparison) -> list[str]:
 
 
 def _forests(comparison: Comparison) -> list[Document]:
-    found = [{"title": "Each seed, and the mean with its 95% interval", "figure": charts.seeds_chart(comparison)}]
+    found = [{"title": "Each seed, and the mean with its 95% interval", "chart": charts.seeds_chart(comparison)}]
     if len(comparison.arms) > 1:
         title = f"Difference to {comparison.reference}, seed by seed"
-        found.append({"title": title, "figure": charts.differences_chart(comparison)})
+        found.append({"title": title, "chart": charts.differences_chart(comparison)})
     return found
 
 
@@ -199,10 +198,10 @@ def _arm_curves(comparison: Comparison, curves: Mapping[str, Sequence[charts.His
         ("Training loss", "loss/total", "loss", True),
     ]
     found = [
-        {"title": title, "figure": charts.arms_curve(key, compared, colours, axis, log=log)}
+        {"title": title, "chart": charts.arms_curve(key, compared, colours, axis, log=log)}
         for title, key, axis, log in wanted
     ]
-    return [one for one in found if one["figure"]]
+    return [one for one in found if one["chart"]]
 
 
 def _run_curves(history: charts.History) -> list[Document]:
@@ -220,10 +219,9 @@ def _run_curves(history: charts.History) -> list[Document]:
         ("Learning rate", ["lr"], "learning rate", False),
     ]
     found = [
-        {"title": title, "figure": charts.run_curve(names, history, axis, log=log)}
-        for title, names, axis, log in wanted
+        {"title": title, "chart": charts.run_curve(names, history, axis, log=log)} for title, names, axis, log in wanted
     ]
-    return [one for one in found if one["figure"]]
+    return [one for one in found if one["chart"]]
 
 
 def _answers(found: Mapping[str, sections.Diagnostics], shown: Sequence[str], colours: Mapping[str, str]) -> Document:
@@ -296,21 +294,17 @@ def _first_sentence(words: str) -> tuple[str, str]:
 
 
 def _write(path: str | Path, page: Values) -> Path:
-    """Fill in the template, with plotly's script if the page has a chart."""
+    """Fill in the template."""
     try:
         from jinja2 import Environment, StrictUndefined
     except ImportError:
         raise MissingExtraError("jinja2", "report", "A report") from None
-    try:
-        from plotly.offline import get_plotlyjs
-    except ImportError:
-        raise MissingExtraError("plotly", "report", "A report") from None
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"figure_json": _script_json, "breakable": _breakable}
+    environment.filters["breakable"] = _breakable
     template = environment.from_string(files("didact.evaluation").joinpath("report.html").read_text(encoding="utf-8"))
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(template.render(page, plotly_js=get_plotlyjs()), encoding="utf-8")
+    path.write_text(template.render(page), encoding="utf-8")
     return path
 
 
@@ -319,8 +313,3 @@ def _breakable(name: str) -> Any:
     from markupsafe import Markup, escape
 
     return Markup("<wbr>").join(map(escape, re.split(r"(?<=[_,=])", name)))
-
-
-def _script_json(figure: charts.Figure) -> str:
-    """JSON that is safe in a script element: nothing in it can end the element or open a comment."""
-    return json.dumps(figure, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c").replace("&", "\\u0026")

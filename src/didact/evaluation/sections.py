@@ -53,13 +53,15 @@ def costs_table(costs: Mapping[str, Mapping[str, float]]) -> Document:
 
 
 def figures_table(figures: Mapping[str, Mapping[str, float]]) -> Document:
-    """Metrics of single runs, those that the first has: `columns` and `rows` of (name, cells)."""
-    names = list(next(iter(figures.values())))
+    """Metrics of single runs, those that the first has: `columns`, the runs, and `rows` of (metric, cells)."""
     rows = [
-        (who, [wording.figure(name, found[name]) if name in found else "\u2013" for name in names])
-        for who, found in figures.items()
+        (
+            phrases.heading(name),
+            [wording.figure(name, one[name]) if name in one else "\u2013" for one in figures.values()],
+        )
+        for name in next(iter(figures.values()))
     ]
-    return {"columns": [phrases.heading(name) for name in names], "rows": rows}
+    return {"columns": list(figures), "rows": rows}
 
 
 def budget_note(comparison: Comparison) -> str:
