@@ -6,6 +6,7 @@ from didact.sources.completions import CompletionSource
 from didact.sources.config import BatchConfig, DataConfig, SplitConfig
 from didact.sources.encoding import fit_preprocessing
 from didact.sources.loading import from_frame, load
+from didact.sources.made_up import make_up, with_made_up
 from didact.sources.mixing import distinct_ids, join_questions, read_mixture
 from didact.sources.phases import Phases
 from didact.sources.questions import (
@@ -49,6 +50,7 @@ __all__ = [
     "keep_labels",
     "load",
     "load_questions",
+    "make_up",
     "switch_target",
     "rated_answers",
     "read_mixture",
@@ -56,4 +58,5 @@ __all__ = [
     "split_questions",
     "split_tasks",
     "rotations",
+    "with_made_up",
 ]

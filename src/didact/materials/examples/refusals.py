@@ -40,6 +40,16 @@ def _task(run: Run[ExampleData]) -> None:
             f"The method {run.info.name!r} is for {' and '.join(tasks)}, but the data {examples.name!r} are a "
             f"{examples.task}; choose another method, or give task='{tasks[0]}' if they are one."
         )
+    if not any(weight.requires_grad for weight in run.student.model.parameters()):
+        raise ConfigError(
+            f"student is {run.config.student!r}, which has nothing to train; give a net such as mlp:64, or leave it to "
+            "`didact compress`, which fits decision trees too."
+        )
+    if run.config.data.made_up and not feed_of(run).unlabelled:
+        raise ConfigError(
+            f"made_up is {run.config.data.made_up:g}, but the method {run.info.name!r} learns from labels alone, which "
+            "made-up rows have none of; leave it out, or choose a method such as distill."
+        )
     if not run.data.has_labels and (len(run.teachers) != 1 or any(part.warm_starts for part in run.parts.values())):
         raise ConfigError(
             f"No example of {examples.name!r} has a label, so that nothing can be trained before the run; give one "
