@@ -76,7 +76,7 @@ def test_findings_follow_the_interval_and_the_direction():
     arms = {"alone": ALONE, "taught": TAUGHT, "worse": [v - 0.1 for v in ALONE[::-1]], "same": ALONE[1:] + ALONE[:1]}
     comparison = made(arms)
     findings = {arm: comparison.finding(arm) for arm in comparison.arms}
-    expected = {"alone": "reference", "taught": "better", "worse": "worse", "same": "no difference shown"}
+    expected = {"alone": "reference", "taught": "better", "worse": "worse", "same": "undecided"}
     assert findings == expected
     less_is_more = made(arms, metric="nll")
     assert not less_is_more.higher_is_better
@@ -86,7 +86,7 @@ def test_findings_follow_the_interval_and_the_direction():
 
 def test_differences_without_spread():
     comparison = made({"alone": [0.5, 0.75], "twin": [0.5, 0.75], "up": [0.75, 1.0]})
-    assert comparison.finding("twin") == "no difference shown"
+    assert comparison.finding("twin") == "undecided"
     assert comparison.finding("up") == "better"
 
 
@@ -96,7 +96,7 @@ def test_the_false_alarm_rate_is_one_in_twenty():
         made({"alone": generator.normal(size=5).tolist(), "other": generator.normal(size=5).tolist()}).finding("other")
         for _ in range(600)
     ]
-    wrong = np.mean([finding != "no difference shown" for finding in findings])
+    wrong = np.mean([finding != "undecided" for finding in findings])
     assert wrong == pytest.approx(0.05, abs=3 * math.sqrt(0.05 * 0.95 / 600))
 
 
@@ -188,12 +188,12 @@ def test_the_table_and_the_sentence_read_well():
     assert rows[1]["accuracy (%)"] == "87.0 ± 1.2"
     assert rows[1]["difference to alone"] == "+6.0 (+4.8 to +7.2)"
     assert rows[1]["verdict"] == "better" and rows[0]["difference to alone"] == ""
-    assert rows[2]["verdict"] == "no difference shown"
+    assert rows[2]["verdict"] == "undecided"
     assert rows[0]["labels"] == "100" and rows[0]["seconds"] == "1.5 s"
     sentence = comparison.sentence()
     expected = "Over 5 seeds, taught beats alone by 6.0 points (95% interval 4.8 to 7.2): 87.0% accuracy against 81.0%."
     assert sentence.startswith(expected)
-    assert "random_teacher shows no difference from alone (95% interval \u22123.6 to +3.6)." in sentence
+    assert "random_teacher against alone is undecided (95% interval \u22123.6 to +3.6)." in sentence
 
 
 def test_a_metric_of_which_less_is_better_reads_well():

@@ -124,7 +124,7 @@ def test_a_comparison_is_told_from_the_verdict_to_the_configuration(tmp_path):
     page = Page(path)
     first, _, rest = found.sentence().partition(". ")
     assert f"{first}." in page.text and " ".join(rest.split()) in page.text
-    for words in ("better", "reference", "no difference shown", "Cost", "Learning curves", "Calibration", "Confusion"):
+    for words in ("better", "reference", "undecided", "Cost", "Learning curves", "Calibration", "Confusion"):
         assert words in page.text
     assert "loss_spike" in page.text and "2 times" in page.text and "It is NaN." in page.text
     assert page.text.index("non_finite") < page.text.index("loss_spike")

@@ -174,6 +174,7 @@ def _compare(namespace: argparse.Namespace) -> int:
                 seeds=seeds,
                 reference=namespace.reference,
                 metric=namespace.metric,
+                smallest_effect=namespace.smallest_effect,
                 baselines=namespace.baselines,
                 on_result=tell,
                 directory=directory,

@@ -91,6 +91,13 @@ def _compare(parser: Parser, _words: list[str]) -> None:
     )
     group.add_argument("--metric", metavar="METRIC", help="the metric to compare (accuracy, or r2 for a regression)")
     group.add_argument(
+        "--smallest-effect",
+        metavar="X",
+        type=float,
+        help="the smallest effect of interest, in the metric's unit (0.01 is a point of accuracy): arms that differ by "
+        "less are equivalent; without it, what is not better or worse is undecided",
+    )
+    group.add_argument(
         "--baselines", metavar="NAMES", default="auto", help="cheap baselines: auto, none or names (auto)"
     )
     group.add_argument("--out", metavar="DIR", help="the comparison's directory (a new one under runs/)")

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from didact.documents import Document, Values, parse_json
-from didact.errors import ConfigError, DataError, RunError, check_choice
-from didact.evaluation import phrases, wording
+from didact.errors import ConfigError, DataError, RunError, check_choice, check_range
+from didact.evaluation import phrases, verdicts, wording
 from didact.evaluation.intervals import Estimate, estimate
 from didact.types import Cost
 
-Finding = Literal["reference", "better", "worse", "no difference shown", "one seed"]
+Finding = Literal["reference", "one seed"] | verdicts.Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +27,14 @@ class ArmResult:
     """Data for the report's charts, ready for JSON, from `evaluation.diagnostics`; may be empty."""
     failed: str = ""
     """Why the arm has no usable result, as a sentence; empty if it has one."""
+    validation: Mapping[str, float] = field(default_factory=dict)
+    """Metrics on the validation examples, on which settings may be chosen; empty if there are none."""
 
     def as_dict(self) -> Document:
         """The result for JSON, which has no NaN and no infinity: they become Python's strings."""
-        metrics = {name: value if math.isfinite(value) else str(value) for name, value in self.metrics.items()}
-        found = {"metrics": metrics, "cost": self.cost.as_dict(), "diagnostics": dict(self.diagnostics)}
-        return {**found, "failed": self.failed} if self.failed else found
+        found = {"metrics": _encoded(self.metrics), "cost": self.cost.as_dict(), "diagnostics": dict(self.diagnostics)}
+        more = {"failed": self.failed, "validation": _encoded(self.validation)}
+        return {**found, **{name: value for name, value in more.items() if value}}
 
     @classmethod
     def of(cls, found: Values) -> "ArmResult":
@@ -41,8 +43,17 @@ class ArmResult:
         Raises:
             ValueError: A figure is none.
         """
-        metrics = {name: float(value) if isinstance(value, str) else value for name, value in found["metrics"].items()}
-        return cls(metrics, Cost.of(found["cost"]), found["diagnostics"], str(found.get("failed", "")))
+        metrics, validation = (_decoded(found.get(name, {})) for name in ("metrics", "validation"))
+        failed = str(found.get("failed", ""))
+        return cls(metrics, Cost.of(found["cost"]), found["diagnostics"], failed, validation)
+
+
+def _encoded(metrics: Mapping[str, float]) -> Document:
+    return {name: value if math.isfinite(value) else str(value) for name, value in metrics.items()}
+
+
+def _decoded(metrics: Values) -> dict[str, float]:
+    return {name: float(value) if isinstance(value, str) else value for name, value in metrics.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,16 +66,19 @@ class Comparison:
     seeds: tuple[int, ...]
     results: Mapping[str, tuple[ArmResult, ...]]
     """The results by arm; one for each seed, in the order of `seeds`. An arm with a failed one is not compared."""
+    smallest_effect: float | None = None
+    """The smallest effect of interest, in the metric's unit; without one, no arm is `equivalent`."""
 
     def __post_init__(self) -> None:
         """Refuse results that cannot be compared.
 
         Raises:
-            ConfigError: the reference is unknown or failed, there are no seeds, one is repeated, or the metric is
-                missing.
+            ConfigError: the reference is unknown or failed, there are no seeds, one is repeated, the metric is missing,
+                or the smallest effect is not above zero.
             DataError: an arm lacks a finite value of the metric for a seed.
         """
         _check_seeds(self.seeds)
+        check_smallest_effect(self.smallest_effect, self.metric)
         check_choice("reference", self.reference, self.arms)
         for arm, results in self.results.items():
             if len(results) != len(self.seeds):
@@ -118,17 +132,16 @@ class Comparison:
         """The finding about an arm.
 
         Returns:
-            "better" or "worse" than the reference if the 95% interval of the paired difference excludes zero, else "no
-            difference shown"; "one seed" if there is no interval; "reference" for the reference itself.
+            `better`, `worse`, `equivalent` or `undecided` against the reference, see `verdicts.decide`; "one seed" if
+            there is no interval; "reference" for the reference itself.
         """
         if arm == self.reference:
             return "reference"
-        difference = self.difference(arm)
-        if difference.low is None or difference.high is None:
+        if len(self.seeds) == 1:
             return "one seed"
-        if difference.low <= 0 <= difference.high:
-            return "no difference shown"
-        return "better" if (difference.low > 0) == self.higher_is_better else "worse"
+        return verdicts.decide(
+            self.difference(arm), smallest_effect=self.smallest_effect, higher_is_better=self.higher_is_better
+        )
 
     def cost(self, arm: str) -> dict[str, float]:
         """The cost of an arm, averaged over the seeds; peak memory is the largest."""
@@ -178,6 +191,7 @@ class Comparison:
             "metric": self.metric,
             "higher_is_better": self.higher_is_better,
             "reference": self.reference,
+            "smallest_effect": self.smallest_effect,
             "seeds": list(self.seeds),
             "sentence": self.sentence(),
             "summary": {arm: self._summary_json(arm) for arm in self.arms},
@@ -211,6 +225,7 @@ class Comparison:
                 reference=document["reference"],
                 seeds=tuple(document["seeds"]),
                 results={arm: tuple(map(ArmResult.of, found)) for arm, found in document["results"].items()},
+                smallest_effect=document.get("smallest_effect"),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"The text is not a comparison as `to_json` writes it: {error!r}.") from None
@@ -223,6 +238,7 @@ def compare(
     reference: str,
     metric: str,
     higher_is_better: bool | None = None,
+    smallest_effect: float | None = None,
     on_result: Callable[[str, int, ArmResult], None] | None = None,
 ) -> Comparison:
     """Run every arm with every seed, and compare them by paired differences.
@@ -238,13 +254,16 @@ def compare(
         reference: the arm that the others are compared with.
         metric: the metric of the comparison; every arm must report it.
         higher_is_better: whether more of it is better; by default that of `metrics`, and true for any other.
+        smallest_effect: the smallest effect of interest, in the metric's unit, named before anything is seen.
         on_result: called with each result: arm, seed, result.
 
     Raises:
-        ConfigError: the reference is unknown, there are no seeds, one is repeated, or an arm lacks the metric.
+        ConfigError: the reference is unknown, there are no seeds, one is repeated, an arm lacks the metric, or the
+            smallest effect is not above zero.
         RunError: every arm failed.
     """
     _check_seeds(seeds)
+    check_smallest_effect(smallest_effect, metric)
     check_choice("reference", reference, arms)
     results: dict[str, list[ArmResult]] = {arm: [] for arm in arms}
     for seed in seeds:
@@ -265,7 +284,25 @@ def compare(
         reference=reference if reference in finished else finished[0],
         seeds=tuple(seeds),
         results={arm: tuple(found) for arm, found in results.items()},
+        smallest_effect=smallest_effect,
     )
+
+
+def check_smallest_effect(value: float | None, metric: str) -> None:
+    """Refuse a smallest effect of interest that cannot be meant.
+
+    Args:
+        value: in the metric's unit, or None.
+        metric: the metric's name.
+
+    Raises:
+        ConfigError: it is not above 0; or at least 1 for a metric that goes from 0 to 1.
+    """
+    if value is None:
+        return
+    check_range("smallest_effect", value, above=0.0, below=math.inf)
+    if wording.is_percent(metric) and value >= 1.0:
+        raise ConfigError(f"smallest_effect is {value:g}, but {metric} goes from 0 to 1; for one point, give 0.01.")
 
 
 def _check_seeds(seeds: Sequence[int]) -> None:

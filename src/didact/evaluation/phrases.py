@@ -65,9 +65,11 @@ def sentence(comparison: Arms) -> str:
 def _clause(comparison: Arms, arm: str) -> str:
     reference, finding = comparison.reference, comparison.finding(arm)
     difference = comparison.difference(arm)
-    if finding == "no difference shown":
-        interval = interval_text(comparison.metric, difference)
-        return f"{arm} shows no difference from {reference} (95% interval {interval})"
+    shown = f"(95% interval {interval_text(comparison.metric, difference)})"
+    if finding == "equivalent":
+        return f"{arm} is equivalent to {reference} {shown}"
+    if finding == "undecided":
+        return f"{arm} against {reference} is undecided {shown}"
     size, near, far = _magnitudes(comparison.metric, difference)
     verb = "beats" if finding == "better" else "does worse than"
     return f"{arm} {verb} {reference} by {size} (95% interval {near} to {far})"

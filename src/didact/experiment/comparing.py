@@ -23,6 +23,7 @@ from didact.errors import (
     nearest,
 )
 from didact.evaluation import ArmResult, Comparison, report
+from didact.evaluation.comparison import check_smallest_effect
 from didact.experiment import config as configs
 from didact.experiment import finding, records, running
 from didact.experiment.arm_store import ArmRecord, ArmStore, opened
@@ -77,6 +78,7 @@ def compare(
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
     reference: str | None = None,
     metric: str | None = None,
+    smallest_effect: float | None = None,
     baselines: str | Sequence[str] = "auto",
     on_result: Callable[[str, int, ArmResult], None] | None = None,
     directory: str | Path | None = None,
@@ -94,6 +96,8 @@ def compare(
         seeds: distinct seeds.
         reference: the arm that the others are compared with; by default `supervised` if given, else the first.
         metric: the metric to compare; by default accuracy, or R2 for a regression.
+        smallest_effect: the smallest effect of interest, in the metric's unit (0.01 is a point of accuracy): an arm
+            whose whole interval is smaller is `equivalent`. Without it, what is not better or worse is `undecided`.
         baselines: names of cheap baselines, `auto` for those that fit the data, or `none`.
         on_result: called with each result as it comes: arm, seed, result.
         directory: where each finished arm and seed is kept as it comes; without one, nothing is written.
@@ -116,11 +120,14 @@ def compare(
     reference = reference or ("supervised" if "supervised" in runs else next(iter(runs)))
     metric = _metric(metric, known)
     check_choice("reference", reference, runs)
-    description = {**bench.description(seeds), "reference": reference, "metric": metric, "baselines": names}
+    check_smallest_effect(smallest_effect, metric)
+    chosen = {"reference": reference, "metric": metric, "smallest_effect": smallest_effect, "baselines": names}
+    description = {**bench.description(seeds), **chosen}
     if bench.directory is not None:
         description["folder"] = os.path.relpath(Path.cwd(), bench.directory)
     with opened(bench.directory, description, resume):
         comparison, interrupted = _evaluate(runs, seeds, reference, metric, on_result)
+        comparison = dataclasses.replace(comparison, smallest_effect=smallest_effect)
     return ComparisonRun(
         comparison,
         {**plan.configs, **{name: name for name in names}},
@@ -169,6 +176,7 @@ def resume(
             seeds=stored["config"]["seeds"],
             reference=stored["reference"],
             metric=stored["metric"],
+            smallest_effect=stored.get("smallest_effect"),
             baselines="none",
             on_result=on_result,
             directory=found,
@@ -301,6 +309,7 @@ class _Bench:
                 result.cost,
                 result.diagnostics,
                 failed,
+                result.validation,
             ),
             curve=result.history,
             verdicts=result.verdicts,
