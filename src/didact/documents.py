@@ -25,16 +25,28 @@ DEEPEST = 100
 """The limit of nested lists and objects in a document."""
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, *, unique: bool = False) -> Any:
     """Parse JSON.
+
+    Args:
+        text: in UTF-8, -16 or -32.
+        unique: refuse an object with the same key twice, of which the last one would be kept.
 
     Raises:
         ValueError: it is not JSON, or nested more than `DEEPEST` levels deep.
     """
     try:
-        return _shallow(json.loads(text))
+        return _shallow(json.loads(text, object_pairs_hook=_unique if unique else None))
     except (RecursionError, MemoryError):
         raise ValueError(f"it is nested more than {DEEPEST} levels deep, or too large") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> Document:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in found if keys.count(key) > 1)!r} comes twice")
+    return found
 
 
 def parse_toml(text: str) -> Document:

@@ -1,3 +1,4 @@
+import gzip
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from didact import sources
 from didact.errors import ConfigError, DataError
 from didact.preprocessing import TableOptions
+from didact.sources import tables
 from didact.types import IGNORE
 
 CSV = """size,colour,grown,answer
@@ -238,6 +240,72 @@ def test_nothing_is_learned_from_other_splits(tmp_path):
     assert prepared.tensors["x"].tolist() == [[1, 0, 1], [2, 1, 0], [3, 0, 1], [1000, 0, 0], [2, 0, 1]]
 
 
+GERMAN = "größe;ort;y\n1,5;Köln;a\n;Zürich;b\n-2,25;Köln;a\n1000;Zürich;b\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"), [("t.csv", "utf-8"), ("t.csv", "cp1252"), ("t.tsv", "utf-16"), ("t.csv", "utf-8-sig")]
+)
+def test_semicolons_decimal_commas_and_other_encodings_are_read_and_said(tmp_path, name, encoding):
+    (tmp_path / name).write_bytes(GERMAN.encode(encoding))
+    examples = load(tmp_path / name)
+    assert columns(examples) == {"größe": None, "ort": ("Köln", "Zürich")}
+    assert examples.tensors["x"].tolist() == [[1.5, 0, 1, 0], [1.5, 1, 0, 1], [-2.25, 0, 1, 0], [1000, 0, 0, 1]]
+    said = f"The cells of {name} are separated by ';', and a comma in a number is its decimal point."
+    assert examples.notes[0] == said
+    assert len(examples.notes) == 1 + (encoding == "cp1252")
+    assert encoding != "cp1252" or "is not UTF-8 and is read as cp1252" in examples.notes[1]
+
+
+@pytest.mark.parametrize("separator", "\t|;")
+def test_the_first_line_says_what_separates_cells(tmp_path, separator):
+    text = f'a,b,"x{separator}y{separator}",answer\n1,2,3,u\n4,5,6,v\n'
+    assert list(columns(load(write(tmp_path, text), target="answer"))) == ["a", "b", f"x{separator}y{separator}"]
+    other = load(write(tmp_path, CSV.replace(",", separator)), target="answer")
+    assert other.tensors["x"].tolist() == X
+    assert ("a tab" if separator == "\t" else repr(separator)) in other.notes[0]
+
+
+def test_compressed_text_and_feather_are_tables_too(tmp_path):
+    frame = pd.read_csv(write(tmp_path, CSV))
+    expected = load(tmp_path / "table.csv", target="answer")
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(CSV.encode()))
+    frame.to_json(tmp_path / "t.jsonl.gz", orient="records", lines=True)
+    frame.to_feather(tmp_path / "t.feather")
+    for name in ("t.csv.gz", "t.jsonl.gz", "t.feather"):
+        found = load(tmp_path / name, target="answer")
+        assert all(torch.equal(tensor, found.tensors[key]) for key, tensor in expected.tensors.items()), name
+
+
+def test_numbers_of_text_are_the_nearest_floats(tmp_path):
+    written = [repr(float(number)) for number in np.random.default_rng(0).normal(size=500) * 1e-7]
+    frame, _ = tables.read(write(tmp_path, "x,y\n" + "".join(f"{number},a\n" for number in written)))
+    assert [repr(float(number)) for number in frame["x"]] == written
+
+
+@pytest.mark.parametrize(
+    ("cells", "dtype"),
+    [
+        (["1", " 2", ""], "Int64"),
+        (["1", "-2.5e3", ""], "Float64"),
+        (["true", "False", ""], "boolean"),
+        (["18446744073709551615", "1", ""], "UInt64"),
+        (["18446744073709551616", "1", "2"], "string"),
+        (["0x1F", "12", "13"], "string"),
+        (["01186", "75001", ""], "string"),
+        (["1.5", "nan", "2"], "string"),
+        (["NA", "1", "2"], "string"),
+        (["True", "1", "0"], "string"),
+    ],
+)
+def test_columns_of_text_get_the_narrowest_type(tmp_path, cells, dtype):
+    frame, _ = tables.read(write(tmp_path, "x,y\n" + "".join(f"{cell},a\n" for cell in cells)))
+    assert str(frame["x"].dtype) == dtype
+    assert frame["x"].isna().tolist() == [not cell for cell in cells]
+    parts = pd.concat(tables.read_chunks(tmp_path / "table.csv", 2, {"x"}))
+    assert parts["x"].fillna("").tolist() == cells
+
+
 WORDS = "\n".join(f"{i},name{i},{'ab'[i % 2]}" for i in range(8))
 PROSE = "\n".join(f"{i},this is sentence {i},{'ab'[i % 2]}" for i in range(8))
 BAD = {
@@ -266,8 +334,12 @@ BAD = {
     ),
     "no rows": (None, "a,y\n", "has no rows"),
     "nothing": (None, "", "not a readable CSV"),
-    "ragged": (None, "a,y\n1,2\n1,2,3\n", "not a readable CSV .*line 3"),
-    "more cells than names": (None, "a,y\n1,2,3\n4,5,6\n", "more cells in a row than names"),
+    "ragged": (None, "a,y\n1,2\n1,2,3\n", "not a readable CSV file: line 3 has 3 cells"),
+    "fewer cells than names": (None, "a,y\n1,x\n2\n", "line 3 has 1 cells, but the first line has 2 names"),
+    "no names": (None, "5.1,3.5,x\n4.9,3.0,z\n", "no names in its first line, but 5.1, 3.5, x; put a line with a name"),
+    "numbers for names": (None, "0,5,13,1\n0,9,2,0\n", "no names in its first line"),
+    "dates for names": (None, "2021-03-04,x\n2021-03-05,z\n", "no names in its first line"),
+    "more cells than names": (None, "a,y\n1,2,3\n4,5,6\n", "line 2 has 3 cells, but the first line has 2 names"),
     "nameless column": (None, "a,,y\n1,2,b\n4,5,c\n", "no name for column 2"),
     "target alone": (None, "y\na\nb\n", "no column beside the target"),
     "distinct targets": (
@@ -295,6 +367,7 @@ def test_a_quantity_cannot_be_words(tmp_path):
     [
         ('{"x": 1, "y": "a"}\n\n{"x": 2,\n', "line 3 is not JSON"),
         ('{"x": 1, "y": "a"}\n[1, 2]\n', "line 2 is a list, but every line must be a JSON object"),
+        ('{"x": 1, "x": 2, "y": "a"}\n', "line 1 is not JSON: the key 'x' comes twice"),
         ('{"x": [1], "y": "a"}\n{"x": [2], "y": "b"}\n', "column 'x' cannot be used: it holds lists"),
         ('{"x": 1, "y": ["a"]}\n{"x": 2, "y": ["b"]}\n', "target 'y' holds lists"),
     ],

@@ -38,6 +38,9 @@ def as_array(given: object, name: str) -> Array:
             raise DataError(f"{name} is a tensor that is sparse or quantized; give its to_dense() or dequantize().")
         given = given.detach().cpu().resolve_conj().resolve_neg()
         return (given.float() if given.dtype == torch.bfloat16 else given).numpy()
+    if isinstance(given, list | tuple) and any(isinstance(cell, str) for cell in given):
+        # An array of strings would give each the width of the longest.
+        return np.array([*given, None], dtype=object)[:-1]
     try:
         return np.asarray(given)
     except (ValueError, TypeError, RuntimeError) as error:

@@ -30,7 +30,9 @@ from didact.sources.text import from_texts
 from didact.types import Examples, Preprocessing, Scale
 
 
-def encode(frame: Frame, request: Request, *, name: str, classes: tuple[str, ...] = ()) -> Examples:
+def encode(
+    frame: Frame, request: Request, *, name: str, classes: tuple[str, ...] = (), notes: tuple[str, ...] = ()
+) -> Examples:
     """Make examples of a data frame.
 
     Args:
@@ -38,6 +40,7 @@ def encode(frame: Frame, request: Request, *, name: str, classes: tuple[str, ...
         request: the options of `sources.load`.
         name: of the data, for messages.
         classes: names of the classes where the target holds their numbers; below 0 is unlabelled.
+        notes: what was decided when it was read.
 
     Returns:
         A table, whose preprocessing is not fitted yet, or text. Rows are named by the hash of their contents where
@@ -86,7 +89,7 @@ def encode(frame: Frame, request: Request, *, name: str, classes: tuple[str, ...
         name=name,
         target=target_name,
         id_column=request.id_column or "",
-        notes=target.notes,
+        notes=(*notes, *target.notes),
     )
     if text_column is not None:
         examples = examples.with_tensors(id=hashing.of_strings(texts) if ids is None else ids)

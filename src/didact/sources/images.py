@@ -96,7 +96,7 @@ def stack_images(
         MissingExtraError: pillow is not installed.
     """
     size = _checked(image_size)
-    arrays, ids, kept, bad = [], [], [], []
+    arrays, ids, kept, bad = list[np.ndarray](), list[Tensor](), list[int](), list[str]()
     for position, (name, source) in enumerate(items):
         image = _open(source)
         if image is None:
@@ -109,11 +109,12 @@ def stack_images(
                 f"The image {name} is {image.height} by {image.width} pixels (height by width), but the first is "
                 f"{size[0]} by {size[1]}; give image_size (--image-size), to which all are resized."
             )
-        ids.append(_identity(image))
+        # The pixels of one image at a time are in memory beside the small ones that are kept.
+        ids.append(hashing.of_bytes([_identity(image)]))
         arrays.append(_resized(image if channels is None else image.convert("L" if channels == 1 else "RGB"), size))
         kept.append(position)
     _report(bad, len(kept) + len(bad), skip_bad)
-    return _to_tensor(arrays), hashing.of_bytes(ids), torch.tensor(kept)
+    return _to_tensor(arrays), torch.cat(ids), torch.tensor(kept)
 
 
 def _checked(image_size: Size | None) -> tuple[int, int] | None:
@@ -157,14 +158,16 @@ def _resized(image: Any, size: tuple[int, int]) -> np.ndarray:
     height, width = size
     if (image.width, image.height) != (width, height):
         image = image.resize((width, height))
-    array = np.asarray(image)
+    array = np.array(image)
     return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
 
 
 def _to_tensor(arrays: list[np.ndarray]) -> Tensor:
-    channels = max(len(array) for array in arrays)
-    stacked = np.stack([np.broadcast_to(array, (channels, *array.shape[1:])) for array in arrays])
-    return torch.from_numpy(stacked).float() / 255
+    """Bytes [C, H, W] of each as float32 [N, C, H, W] in [0, 1]; gray ones are repeated where others are coloured."""
+    x = torch.empty(len(arrays), max(map(len, arrays)), *arrays[0].shape[1:])
+    for place, array in enumerate(arrays):
+        x[place] = torch.from_numpy(array)
+    return x.div_(255)
 
 
 def _report(bad: list[str], total: int, skip_bad: bool) -> None:

@@ -249,7 +249,7 @@ def _existing(given: str | Path) -> Path:
 
 
 def _check_suffix(path: Path, kind: str) -> None:
-    if path.suffix.lower() not in tables.SUFFIXES:
+    if not tables.is_table(path):
         raise DataError(
             f"The student was taught on {kind}, but {path.name} is none; give a file of the kind "
             f"{', '.join(tables.SUFFIXES)}."

@@ -45,8 +45,9 @@ def load(
     added rows; equal rows then have equal ids, and can never be split apart.
 
     Args:
-        path: a `.csv`, `.tsv`, `.parquet`, `.jsonl` or `.npz` file; a folder with a folder of images for each class; or
-            `hf:` and the name or directory of a Hugging Face data set.
+        path: a `.csv`, `.tsv`, `.parquet`, `.feather`, `.jsonl` or `.npz` file, where text may be compressed as `.gz`;
+            a folder with a folder of images for each class; or `hf:` and the name or directory of a Hugging Face data
+            set.
         target: the column (or array) to be predicted; where None, the one called label, target or y.
         id_column: what names each row, every one differently.
         text_column: the only column to learn from, as text.
@@ -108,10 +109,10 @@ def load(
     if not path.is_file():
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"There is no file or folder {str(path)!r}. {nearest(path.name, siblings[:1000])}")
-    if path.suffix.lower() in tables.SUFFIXES:
+    if tables.is_table(path):
         several = request.validation_file is not None or request.test_file is not None
-        rows = _read_tables(path, request) if several else tables.read(path)
-        return encoding.encode(rows, request, name=path.name)
+        frame, notes = _read_tables(path, request) if several else tables.read(path)
+        return encoding.encode(frame, request, name=path.name, notes=notes)
     if path.suffix.lower() == ".npz":
         if request.text_column is not None:
             raise _meaningless(path, request, "a file of arrays", "text_column")
@@ -154,18 +155,19 @@ def _refuse_splitting(path: Path, request: Request, kind: str, names: tuple[str,
             raise _meaningless(path, request, kind, field)
 
 
-def _read_tables(path: Path, request: Request) -> Frame:
+def _read_tables(path: Path, request: Request) -> tuple[Frame, tuple[str, ...]]:
     """The rows of a table, and those of the files with its validation and test rows, marked by their file."""
-    frame = tables.read(path)
+    frame, notes = tables.read(path)
     others = [(1, "validation", request.validation_file), (2, "test", request.test_file)]
     given = [(number, field, Path(name)) for number, field, name in others if name is not None]
     pandas = import_optional("pandas", "data", f"Reading {path.name}")
     # Rows of the table itself are left to the fractions, which are 0 for what has a file.
     parts = [frame.assign(**{FILE: -1})]
     for number, field, other in given:
-        if not other.is_file() or other.suffix.lower() not in tables.SUFFIXES:
+        if not other.is_file() or not tables.is_table(other):
             raise DataError(f"{field} is {str(other)!r}, which is no table; give a fraction, or a file as {path.name}.")
-        rows = tables.read(other)
+        rows, further = tables.read(other)
+        notes += further
         if odd := sorted(set(map(str, frame.columns)) ^ set(map(str, rows.columns))):
             raise DataError(
                 f"{path.name} and {other.name} have different columns: {', '.join(map(repr, odd[:8]))} is only in one "
@@ -176,7 +178,7 @@ def _read_tables(path: Path, request: Request) -> Frame:
         # Numbers in one file and words in another are words.
         if len({part[column].dtype.kind in "biuf" for part in parts}) > 1:
             parts = [part.astype({column: "string"}) for part in parts]
-    return pandas.concat(parts, ignore_index=True)
+    return pandas.concat(parts, ignore_index=True), notes
 
 
 def _meaningless(path: Path, request: Request, kind: str, field: str) -> ConfigError:

@@ -19,7 +19,6 @@ from didact.sources.layouts import find_layout, quote, read_messages, read_tools
 from didact.sources.splitting import Duplicate, assign_splits, find_shared
 from didact.types import Question, Questions
 
-_LINES = (".jsonl", ".ndjson")
 """The endings of JSON lines."""
 
 
@@ -206,11 +205,11 @@ def _file_rows(path: Path) -> list[tuple[str, Document]]:
     if not path.is_file():
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"There is no file {str(path)!r}. {nearest(path.name, siblings[:1000])}")
-    if path.suffix.lower() in _LINES:
+    if tables.kind_of(path) in tables.LINES:
         return [(f"{path.name}, line {number}", record) for number, record in tables.read_lines(path)]
     if path.suffix.lower() != ".parquet":
         raise DataError(
-            f"{path.name} is of a kind that holds no questions; didact reads them from {', '.join(_LINES)} and "
+            f"{path.name} is of a kind that holds no questions; didact reads them from {', '.join(tables.LINES)} and "
             ".parquet files, and from hf:NAME."
         )
     parquet = import_optional("pyarrow.parquet", "data", f"Reading {path.name}")

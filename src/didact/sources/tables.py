@@ -1,47 +1,70 @@
-"""Reading tables: CSV, Parquet and JSON lines become one kind of data frame, with a mark for missing cells."""
+"""Reading tables: CSV, Parquet, Feather and JSON lines become one kind of data frame, with a mark for missing cells."""
 
+import gzip
 import itertools
-import mmap
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from didact.documents import Document, parse_json
 from didact.errors import DataError, import_optional
-from didact.preprocessing.cells import Column, Frame
+from didact.preprocessing.cells import Column, Frame, date_of, number_of
+from didact.sources import delimited
 
-SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
-"""The files that are tables, in lower case."""
-_LINES = (".jsonl", ".ndjson")
+SUFFIXES = (".csv", ".tsv", ".parquet", ".feather", ".jsonl", ".ndjson")
+"""The files that are tables, in lower case; those of text may be compressed, as `.csv.gz`."""
+LINES = (".jsonl", ".ndjson")
+"""The files of JSON lines."""
+_TEXT = (*delimited.SEPARATORS, *LINES)
+_RISING = 8
+"""Numbers in rising order of which a first line is taken for names, such as wavelengths."""
 
 
-def read(path: Path) -> Frame:
+def kind_of(path: Path) -> str:
+    """Which of `SUFFIXES` a file has, without `.gz` and in lower case; the suffix itself where it is none of them."""
+    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+    return suffixes[0] if len(suffixes) > 1 and suffixes[1] == ".gz" and suffixes[0] in _TEXT else path.suffix.lower()
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is one of `SUFFIXES`, by its name."""
+    return kind_of(path) in SUFFIXES
+
+
+def read(path: Path) -> tuple[Frame, tuple[str, ...]]:
     """Read a table.
 
     Args:
         path: with one of `SUFFIXES`.
 
     Returns:
-        A pandas data frame of nullable types: booleans, integers, floats and strings. Only empty cells are missing;
-        what `NA` means is for whoever knows what the column is. An unnamed first column of different integers, as
-        pandas writes its index, is left out. Digits that begin with a zero stay strings.
+        A pandas data frame of nullable types: booleans, integers, floats and strings; and what was decided about the
+        file, as sentences. Only empty cells are missing; what `NA` means is for whoever knows what the column is. An
+        unnamed first column of different integers, as pandas writes its index, is left out. Digits that begin with a
+        zero stay strings.
 
     Raises:
         DataError: the file cannot be read, has no rows, or has several columns of one name.
         MissingExtraError: pandas or pyarrow is not installed.
     """
-    pandas = import_optional("pandas", "data", f"Reading {path.name}")
-    if path.suffix.lower() in _LINES:
-        frame = _from_records([record for _, record in read_lines(path)])
-    elif path.suffix.lower() == ".parquet":
-        frame = _read_parquet(path)
-    else:
-        frame = _read_csv(path, pandas)
+    notes: tuple[str, ...] = ()
+    try:
+        if kind_of(path) in LINES:
+            frame = _from_records([record for _, record in read_lines(path)])
+        elif kind_of(path) == ".parquet":
+            frame = from_arrow(import_optional("pyarrow.parquet", "data", f"Reading {path.name}").read_table(path))
+        elif kind_of(path) == ".feather":
+            frame = from_arrow(import_optional("pyarrow.feather", "data", f"Reading {path.name}").read_table(path))
+        else:
+            dialect = find_dialect(path)
+            frame, notes = _read_delimited(path, dialect), dialect.notes(path.name)
+    except (ValueError, OSError) as error:
+        raise unreadable(path, error) from error
     if not len(frame):
         raise DataError(f"{path.name} has no rows.")
-    return frame
+    return frame, notes
 
 
 def read_chunks(path: Path, rows: int, words: Collection[str]) -> Iterator[Frame]:
@@ -49,7 +72,7 @@ def read_chunks(path: Path, rows: int, words: Collection[str]) -> Iterator[Frame
 
     Args:
         path: with one of `SUFFIXES`.
-        rows: of a part.
+        rows: of a part, about.
         words: columns whose cells are to be read as they are written; the others are read as in `read`.
 
     Yields:
@@ -58,34 +81,109 @@ def read_chunks(path: Path, rows: int, words: Collection[str]) -> Iterator[Frame
     Raises:
         DataError: see `read`.
     """
-    pandas = import_optional("pandas", "data", f"Reading {path.name}")
     first = 0
-    for part in _parts(path, rows, words, pandas):
-        part.index = range(first, first + len(part))
-        first += len(part)
-        if len(part):
-            yield part
+    try:
+        for part in _parts(path, rows, words):
+            part.index = range(first, first + len(part))
+            first += len(part)
+            if len(part):
+                yield part
+    except (ValueError, OSError) as error:
+        raise unreadable(path, error) from error
     if not first:
         raise DataError(f"{path.name} has no rows.")
 
 
-def _parts(path: Path, rows: int, words: Collection[str], pandas: Any) -> Iterator[Frame]:
-    suffix = path.suffix.lower()
-    try:
-        if suffix in _LINES:
-            records = (record for _, record in lines_of(path))
-            while some := list(itertools.islice(records, rows)):
-                yield _from_records(some)
-        elif suffix == ".parquet":
-            parquet = import_optional("pyarrow.parquet", "data", f"Reading {path.name}")
-            pyarrow = import_optional("pyarrow", "data", f"Reading {path.name}")
-            for batch in parquet.ParquetFile(path).iter_batches(batch_size=rows):
-                yield from_arrow(pyarrow.Table.from_batches([batch]))
-        else:
-            with _open_csv(path, pandas, chunksize=rows, dtype=dict.fromkeys(words, "string")) as reader:
-                yield from reader
-    except (ValueError, OSError) as error:
-        raise _unreadable(path, error) from error
+def _parts(path: Path, rows: int, words: Collection[str]) -> Iterator[Frame]:
+    pyarrow = import_optional("pyarrow", "data", f"Reading {path.name}")
+    if kind_of(path) in LINES:
+        records = (record for _, record in lines_of(path))
+        while some := list(itertools.islice(records, rows)):
+            yield _from_records(some)
+    elif kind_of(path) == ".feather":
+        whole = import_optional("pyarrow.feather", "data", f"Reading {path.name}").read_table(path, memory_map=True)
+        for start in range(0, len(whole), rows):
+            yield from_arrow(whole[start : start + rows])
+    elif kind_of(path) == ".parquet":
+        parquet = import_optional("pyarrow.parquet", "data", f"Reading {path.name}")
+        for batch in parquet.ParquetFile(path).iter_batches(batch_size=rows):
+            yield from_arrow(pyarrow.Table.from_batches([batch]))
+    else:
+        blocks = delimited.read_word_parts(path, find_dialect(path))
+        for some in _gathered(blocks, rows):
+            yield _narrowed(some, words)
+
+
+def _gathered(blocks: Iterator[Any], rows: int) -> Iterator[list[Any]]:
+    """Blocks of rows in lists of about so many rows."""
+    held: list[Any] = []
+    for block in blocks:
+        held.append(block)
+        if sum(map(len, held)) >= rows:
+            yield held
+            held = []
+    if held:
+        yield held
+
+
+def find_dialect(path: Path) -> delimited.Dialect:
+    """How a table of text is written.
+
+    Raises:
+        ValueError: see `delimited.find_dialect`.
+        DataError: its first line holds the same name twice, or numbers in the place of names.
+    """
+    found = delimited.find_dialect(path, kind_of(path))
+    if _is_row(found.names):
+        raise DataError(
+            f"{path.name} has no names in its first line, but {', '.join(found.names)[:60]}; put a line with a name "
+            "for each column in front of it."
+        )
+    refuse_repeated(found.names, path.name)
+    return found
+
+
+def _is_row(names: Sequence[str]) -> bool:
+    """Whether a first line holds numbers and dates as a row does, and no names such as 0, 1, 2 or wavelengths."""
+    numbers = [number_of(name) for name in names]
+    known = [number for number in numbers if number is not None]
+    rising = all(one < other for one, other in itertools.pairwise(known))
+    consecutive = rising and len(known) == len(names) and known[-1] - known[0] == len(known) - 1
+    if consecutive or (rising and len(known) >= _RISING):
+        return False
+    fractions = any(not number.is_integer() for number in known)
+    return fractions or len(known) == len(names) or any(str(date_of(name)) != "NaT" for name in names)
+
+
+def _read_delimited(path: Path, dialect: delimited.Dialect) -> Frame:
+    """A table of text, without the index that pandas wrote."""
+    table = delimited.read_words(path, dialect, gaps=True)
+    if not dialect.names[0]:
+        index = delimited.narrow(table.column(0))
+        if str(index.type) == "int64" and len(index.unique()) == len(index):
+            table = table.remove_column(0)
+    if "" in table.column_names:
+        position = len(dialect.names) - len(table.column_names) + table.column_names.index("") + 1
+        raise DataError(f"{path.name} has no name for column {position}; name it in the first line, or remove it.")
+    return _narrowed([table], ())
+
+
+def _narrowed(parts: list[Any], words: Collection[str]) -> Frame:
+    """Parts of a table of strings as a data frame, whose columns get the narrowest type unless they are to stay words.
+
+    Args:
+        parts: emptied, so that each column is dropped once it has become another.
+        words: names.
+    """
+    pyarrow = import_optional("pyarrow", "data", "Reading a table")
+    table, columns = pyarrow.concat_tables(parts), dict[str, Any]()
+    parts.clear()
+    while table.num_columns:
+        name, column = table.column_names[0], table.column(0)
+        table = table.remove_column(0)
+        if name:
+            columns[name] = column if name in words else delimited.narrow(column)
+    return from_arrow(pyarrow.table(columns))
 
 
 def from_arrow(table: Any) -> Frame:
@@ -110,61 +208,15 @@ def from_arrow(table: Any) -> Frame:
     return frame.reset_index(level=named_index).reset_index(drop=True) if named_index else frame.reset_index(drop=True)
 
 
-def _read_parquet(path: Path) -> Frame:
-    parquet = import_optional("pyarrow.parquet", "data", f"Reading {path.name}")
-    try:
-        return from_arrow(parquet.read_table(path))
-    except (ValueError, OSError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> DataError:
+def unreadable(path: Path, error: Exception) -> DataError:
+    """What is wrong with a file, as a sentence."""
     if isinstance(error, DataError):
         return error
-    kind = {".parquet": "Parquet"}.get(path.suffix.lower(), path.suffix[1:].upper())
-    return DataError(f"{path.name} is not a readable {kind} file: {error}")
-
-
-def _open_csv(path: Path, pandas: Any, **options: Any) -> Frame:
-    """A CSV file, of which only empty cells are missing; with `chunksize`, a reader of parts of it."""
-    separator = "\t" if path.suffix.lower() == ".tsv" else ","
-    try:
-        names = pandas.read_csv(path, sep=separator, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0]
-        if names[names != ""].duplicated().any():
-            refuse_repeated(names, path.name)
-        return pandas.read_csv(
-            path,
-            sep=separator,
-            dtype_backend="numpy_nullable",
-            low_memory=False,
-            keep_default_na=False,
-            na_values=[""],
-            **options,
-        )
-    except (ValueError, OSError) as error:
-        raise _unreadable(path, error) from error
-
-
-_ZERO = re.compile(rb'(?:^|[,"\t\n])0\d')
-
-
-def _read_csv(path: Path, pandas: Any) -> Frame:
-    """A CSV file, without the index that pandas wrote, and with digits that begin with a zero as they are written."""
-    frame = _open_csv(path, pandas)
-    if not isinstance(frame.index, pandas.RangeIndex):
-        raise DataError(f"{path.name} has more cells in a row than names in its first line; name every column there.")
-    first = frame.columns[0]
-    if first == "Unnamed: 0" and str(frame[first].dtype) == "Int64" and frame[first].is_unique:
-        frame = frame.drop(columns=first)
-    if unnamed := [name for name in frame.columns if str(name).startswith("Unnamed: ")]:
-        position = list(frame.columns).index(unnamed[0]) + 1
-        raise DataError(f"{path.name} has no name for column {position}; name it in the first line, or remove it.")
-    whole = [name for name in frame.columns if frame[name].dtype.kind in "iu"]
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        found = whole and _ZERO.search(content) is not None
-    written = _open_csv(path, pandas, usecols=whole, dtype="string") if found else {}
-    codes = {name: written[name] for name in written if written[name].str.match(r"\s*0\d").fillna(False).any()}
-    return frame.assign(**codes)
+    kind = {".parquet": "Parquet", ".feather": "Feather"}.get(kind_of(path), kind_of(path)[1:].upper())
+    reason = " ".join(str(error).removeprefix("CSV parse error: ").split())
+    if found := re.match(r"Row #(\d+): Expected (\d+) columns, got (\d+)", reason):
+        reason = f"line {found[1]} has {found[3]} cells, but the first line has {found[2]} names; correct it"
+    return DataError(f"{path.name} is not a readable {kind} file: {reason[:200].rstrip('.')}.")
 
 
 def refuse_repeated(names: Iterable[object], source: str) -> None:
@@ -191,12 +243,12 @@ def read_lines(path: Path) -> list[tuple[int, Document]]:
 
 def lines_of(path: Path) -> Iterator[tuple[int, Document]]:
     """Read JSON lines one after the other; see `read_lines`."""
-    with path.open("rb") as file:
+    with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
             try:
-                record = parse_json(line)
+                record = parse_json(line, unique=True)
             except ValueError as error:
                 raise DataError(f"{path.name}, line {number} is not JSON: {error}; correct or remove it.") from None
             if not isinstance(record, dict):

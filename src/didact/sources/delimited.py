@@ -1,0 +1,225 @@
+"""Tables as text, such as CSV: their separator and encoding are found, and every column gets the narrowest type."""
+
+import codecs
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from didact.errors import import_optional
+
+SEPARATORS = {".csv": ",;\t|", ".tsv": "\t,;|"}
+"""What may separate cells, by the kind of file: the usual one first."""
+FALLBACK = "cp1252"
+"""The encoding of files that are not Unicode: Western European, with the letters of Latin-1."""
+_HEAD = 4 << 20
+_BLOCK = 1 << 20
+_LARGEST = 2**31 - 1
+_MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_CODE = r"^[+-]?0[0-9xX]"
+_COMMA = r"^(\s*[+-]?[0-9]*),([0-9]+\s*)$"
+_TRUTH = ("True", "TRUE", "true", "False", "FALSE", "false")
+
+Table = Any
+"""A `pyarrow.Table`."""
+Column = Any
+"""A `pyarrow.ChunkedArray`, [N]."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a file is written."""
+
+    names: tuple[str, ...]
+    """The cells of its first line."""
+    separator: str
+    encoding: str
+    usual: str
+    """The separator that files of this kind have."""
+
+    def notes(self, name: str) -> tuple[str, ...]:
+        """What was found that could have been decided otherwise, as sentences."""
+        found = []
+        if self.separator != self.usual:
+            shown = {"\t": "a tab"}.get(self.separator, repr(self.separator))
+            commas = ", and a comma in a number is its decimal point" if self.separator == ";" else ""
+            found.append(f"The cells of {name} are separated by {shown}{commas}.")
+        if self.encoding == FALLBACK:
+            found.append(
+                f"{name} is not UTF-8 and is read as {FALLBACK} (Western European); if letters come out wrong, save it "
+                "as UTF-8."
+            )
+        return tuple(found)
+
+
+def find_dialect(path: Path, kind: str) -> Dialect:
+    """Find the separator and the names by the first line, and the encoding by the whole file.
+
+    Args:
+        path: of the file, which may be compressed as `.gz`.
+        kind: one of `SEPARATORS`.
+
+    Raises:
+        ValueError: there is no first line.
+        OSError: it cannot be read.
+    """
+    with _open(path) as file:
+        head = file.read(_HEAD)
+        encoding = _encoding(head, file)
+    text, usual = head.decode(encoding, errors="ignore").lstrip("\ufeff\r\n"), SEPARATORS[kind]
+    try:
+        lines = [tuple(next(csv.reader(io.StringIO(text), delimiter=one), ())) for one in usual]
+    except csv.Error as error:
+        raise ValueError(f"its first line is no line of names ({error})") from None
+    names, separator = max(zip(lines, usual, strict=True), key=lambda found: len(found[0]))
+    if not names:
+        raise ValueError("it is empty")
+    return Dialect(names, separator, encoding, usual[0])
+
+
+def _encoding(head: bytes, rest: Any) -> str:
+    """UTF-16 where a mark says so, UTF-8 where all is that, else the fallback."""
+    for mark, name in _MARKS.items():
+        if head.startswith(mark):
+            return name
+    decoder, block = codecs.getincrementaldecoder("utf-8")(), head
+    while block:
+        # A letter may be cut in two at the end of a block.
+        if not block.isascii() or decoder.getstate()[0]:
+            try:
+                decoder.decode(block)
+            except UnicodeDecodeError:
+                return FALLBACK
+        block = rest.read(_HEAD)
+    return "utf-8" if not decoder.getstate()[0] else FALLBACK
+
+
+def read_words(path: Path, dialect: Dialect, *, gaps: bool) -> Table:
+    """Read a whole file, every cell as it is written.
+
+    Args:
+        path: see `find_dialect`.
+        dialect: of the file.
+        gaps: whether empty cells are missing, and decimal commas become points; else all is left as it is.
+
+    Returns:
+        A table of strings, with the names of the first line.
+
+    Raises:
+        ValueError: it is not such a file.
+    """
+    reader = import_optional("pyarrow.csv", "data", f"Reading {path.name}")
+    size, threads = _BLOCK, True
+    while True:
+        try:
+            with _open(path) as file:
+                return _finish(
+                    reader.read_csv(file, **_options(dialect, size, threads=threads, gaps=gaps)), dialect, gaps=gaps
+                )
+        except ValueError as error:
+            if "straddling" in str(error) and size < _LARGEST:  # a row is longer than a block
+                size = min(64 * size, _LARGEST)
+            elif threads:  # threads cannot tell in which line something is wrong
+                threads = False
+            else:
+                raise
+
+
+def read_word_parts(path: Path, dialect: Dialect) -> Iterator[Table]:
+    """Read a file a block of rows at a time, with gaps; see `read_words`."""
+    reader = import_optional("pyarrow.csv", "data", f"Reading {path.name}")
+    import pyarrow
+
+    size, done = _BLOCK, 0
+    while True:
+        skipped = 0
+        try:
+            with _open(path) as file:
+                for batch in reader.open_csv(file, **_options(dialect, size, threads=True, gaps=True)):
+                    skip = min(done - skipped, len(batch))
+                    skipped += skip
+                    yield _finish(pyarrow.Table.from_batches([batch])[skip:], dialect)
+                    done, skipped = done + len(batch) - skip, skipped + len(batch) - skip
+            return
+        except ValueError as error:
+            if "straddling" not in str(error) or size >= _LARGEST:
+                raise
+            size = min(64 * size, _LARGEST)
+
+
+def narrow(column: Column) -> Column:
+    """A column of strings as whole numbers, floats or booleans, where all of its cells are; else as it is.
+
+    Digits that begin with a zero, and more digits than 64 bits hold, stay strings.
+    """
+    import pyarrow
+    from pyarrow import compute
+
+    if _any(compute.starts_with(column, " ")) or _any(compute.ends_with(column, " ")):
+        trimmed = narrow(compute.utf8_trim_whitespace(column))
+        return column if trimmed.type == column.type else trimmed
+    for kind in (pyarrow.int64(), pyarrow.uint64()):
+        if (numbers := _cast(column, kind)) is not None:
+            odd = column.filter(compute.not_equal(compute.cast(numbers, pyarrow.string()), column))
+            return column if _any(compute.match_substring_regex(odd, _CODE)) else numbers
+    numbers = _cast(column, pyarrow.float64())
+    if numbers is not None and not _any(compute.is_nan(numbers)):
+        # So many digits are more likely an id than a quantity.
+        return column if compute.all(compute.ascii_is_decimal(column)).as_py() else numbers
+    truth = _cast(column, pyarrow.bool_())
+    known = truth is not None and compute.all(compute.is_in(column.drop_null(), value_set=pyarrow.array(_TRUTH)))
+    return truth if known and known.as_py() else column
+
+
+def _cast(column: Column, kind: object) -> Column | None:
+    """A column of another type; None where a cell is none of it."""
+    from pyarrow import ArrowInvalid, compute
+
+    try:
+        return compute.cast(column, kind)
+    except ArrowInvalid:
+        return None
+
+
+def _any(found: Column) -> bool:
+    from pyarrow import compute
+
+    return bool(compute.any(found).as_py())
+
+
+def _open(path: Path) -> Any:
+    pyarrow = import_optional("pyarrow", "data", f"Reading {path.name}")
+    return pyarrow.input_stream(path, compression="gzip" if path.suffix.lower() == ".gz" else None)
+
+
+def _options(dialect: Dialect, size: int, *, threads: bool, gaps: bool) -> dict[str, Any]:
+    """The arguments of pyarrow's readers, by which columns are numbered, as names may be repeated."""
+    import pyarrow
+    from pyarrow import csv as reader
+
+    names = list(map(str, range(len(dialect.names))))
+    return {
+        "read_options": reader.ReadOptions(
+            use_threads=threads,
+            block_size=size,
+            encoding=dialect.encoding,
+            column_names=names,
+            skip_rows_after_names=1,
+        ),
+        "parse_options": reader.ParseOptions(delimiter=dialect.separator, newlines_in_values=True),
+        "convert_options": reader.ConvertOptions(
+            column_types=dict.fromkeys(names, pyarrow.string()), null_values=[""], strings_can_be_null=gaps
+        ),
+    }
+
+
+def _finish(table: Table, dialect: Dialect, *, gaps: bool = True) -> Table:
+    """A table with the names of the file, and points in the place of decimal commas."""
+    from pyarrow import compute
+
+    if gaps and dialect.separator == ";":
+        for place, column in enumerate(table.columns):
+            table = table.set_column(place, str(place), compute.replace_substring_regex(column, _COMMA, r"\1.\2"))
+    return table.rename_columns(dialect.names)
