@@ -1,6 +1,7 @@
 """The command line: what it accepts, what it says, and what it leaves behind."""
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 from blobs import DATA
 from didact import catalogue, health, parts, worlds
-from didact.cli import EXIT_CODES, commands, flags, main, parser, show
+from didact.cli import EXIT_CODES, claims, commands, flags, main, parser, show
 from didact.errors import ConfigError
 from didact.experiment import arms, running
 from didact.experiment import config as configs
@@ -88,20 +89,45 @@ def test_help_fits_a_terminal(capsys, monkeypatch):
 def test_a_methods_options_stand_in_a_group_of_their_own(capsys):
     with pytest.raises(SystemExit):
         main(["run", "mean_teacher", "--help"])
-    group = capsys.readouterr().out.split("Options of mean_teacher:")[1]
+    group, others = capsys.readouterr().out.split("Options of mean_teacher:")[1].split("\nRun:\n")
+    assert "--student" in others
     assert "--ema-decay N" in group
     assert "(0.99)" in group
 
 
-def test_nothing_given_shows_the_commands(capsys):
+def test_nothing_given_shows_the_commands_on_a_line_each(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     assert main([]) == 0
-    out = capsys.readouterr().out
-    assert all(command in out for command in parser.COMMANDS)
+    lines = capsys.readouterr().out.splitlines()
+    for command, words in parser.COMMANDS.items():
+        assert f"  {command:12}{words}" in lines
 
 
-def test_list(capsys):
+def listed(capsys, monkeypatch, width):
+    """The lines of `didact list` by the names of methods, in a terminal of some columns."""
+    monkeypatch.setenv("COLUMNS", str(width))
     assert main(["list"]) == 0
-    assert "mean_teacher" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    return {name: [line.rstrip() for line in lines if line.split()[:1] == [name]] for name in catalogue.names()}
+
+
+def test_a_method_has_one_line_in_a_list(capsys, monkeypatch):
+    narrow, wide = (listed(capsys, monkeypatch, width) for width in (80, 200))
+    for name in catalogue.names():
+        # A family may be called like a method, and has a line too.
+        (line,) = (found for found in narrow[name] if found.startswith("  "))
+        (wider,) = (found for found in wide[name] if found.startswith("  "))
+        title = catalogue.find(name).title.rstrip(".")
+        assert title not in line
+        assert wider.startswith(line) and wider.endswith(title[:60]) == (len(title) <= 60) and title[:60] in wider
+    words = {name: re.split(r"  +", narrow[name][-1].strip())[1] for name in catalogue.names()}
+    assert words["fitnet"] == "labels, teacher's features"
+    assert (words["distill"], words["gkd"], words["kdrl"]) == ("labels, teacher", "teacher", "teacher, verifier")
+    assert (words["sft"], words["dpo"], words["co_reward"]) == ("answers", "pairs of answers", "itself")
+
+
+def test_list_prints_json(capsys):
     assert main(["list", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     option = next(entry for entry in found if entry["name"] == "distill")["options"][0]
@@ -155,11 +181,13 @@ def test_list_says_how_each_part_is_written_and_what_it_is_for(capsys):
     assert "Did you mean teachers?" in capsys.readouterr().err
 
 
-def test_show(capsys):
+def test_show(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     assert main(["show", "fitnet"]) == 0
     out = capsys.readouterr().out
-    assert "Departures" in out
-    assert "--hint-share" in out
+    assert out.index("Departures") < out.index("didact run fitnet --teacher TEACHER") < out.index("--hint-share")
+    assert out.index("--hint-share") < out.index("Its claim")
+    assert [claims._changes(list(letters)) for letters in ("ab", "abcde")] == ["a, b", "a, b, c and 2 others"]
 
 
 def _resolved(words):

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from didact.claims.replicating import Replication
     from didact.errors import DidactError
 
+_NAMED = 3
+"""The number of changes that are named."""
 _STYLES = {"replicated": "bold green", "not replicated": "bold yellow", "opposite": "bold red"}
 
 
@@ -41,16 +43,12 @@ def print_outcome(found: "Replication | tuple[str, DidactError]") -> int:
 
 
 def print_claim(entry: Values) -> None:
-    """Print the needs and use of a method, and its claim with the stored figures."""
-    out = show.console()
-    out.print()
-    show.line("needs", ", ".join([*entry["needs"]]))
+    """Print the claim of a method with the stored figures, if it has one."""
     name = entry["name"].replace("_", "-") if entry["module"].startswith("didact.") else entry["module"]
-    flags = " ".join(f"--{need} {need.upper()}" for need in ("teacher", "verifier") if need in entry["needs"])
-    show.line("use", " ".join(filter(None, [f"didact run {name}", flags, entry["use"]])))
     claim = entry["claim"]
     if claim is None:
         return
+    out = show.console()
     out.print()
     out.print(Text.assemble(("Its claim: ", "bold"), claim["statement"]))
     out.print(Text(f"{claim['shows']} Not shown: {claim['omits']}", style="dim"))
@@ -62,7 +60,13 @@ def print_claim(entry: Values) -> None:
     _arms(out, claim["tables"], baseline, claim["sentence"], claim["verdict"])
     show.line("seeds", f"{', '.join(map(str, claim['seeds']))} on {claim['world']}")
     if not claim["fresh"]:
-        show.line("stale", f"changed since: {', '.join(claim['changed'])}; run it again: didact replicate {name}")
+        show.paragraph("stale", f"{_changes(claim['changed'])} changed since; run it again: didact replicate {name}")
+
+
+def _changes(changed: Sequence[str]) -> str:
+    """What has changed since a claim was run, in a few words."""
+    others = len(changed) - _NAMED
+    return ", ".join(changed) if others <= 0 else f"{', '.join(changed[:_NAMED])} and {others} others"
 
 
 def _arms(out: Console, tables: Sequence[list[dict[str, str]]], baseline: str, words: str, verdict: str | None) -> None:

@@ -91,8 +91,8 @@ def _show(namespace: argparse.Namespace) -> int:
 
     info = catalogue.find(namespace.method)
     show.method(info)
-    claims.print_claim(entries.catalogue_entry(info, ResultStore(namespace.store)))
     show.options(info)
+    claims.print_claim(entries.catalogue_entry(info, ResultStore(namespace.store)))
     return 0
 
 

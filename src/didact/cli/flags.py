@@ -154,7 +154,7 @@ def refuse_unknown(extras: Sequence[str], parser: argparse.ArgumentParser) -> No
 def _help(option: Option) -> str:
     default = option.default
     empty = default is None or default in ("None", "False", "()", "''") or default.startswith("field(")
-    shown = "" if default is None or empty else f" ({_plain(default)})"
+    shown = "" if default is None or empty else f" ({'on' if default == 'True' else _plain(default)})"
     return f"{option.help}{shown}".replace("%", "%%")
 
 

@@ -46,12 +46,13 @@ def _show(parser: Parser, _words: list[str]) -> None:
 def _run(parser: Parser, words: list[str]) -> None:
     # A configuration file may name the method, so a missing argument is not yet an error.
     parser.add_argument("method", metavar="METHOD", nargs="?", default=argparse.SUPPRESS, help=_METHOD)
-    _add_run(parser)
+    _add_output(parser)
     _add_method(parser, words)
+    flags.add_run_flags(parser)
 
 
 def _distill(parser: Parser, _words: list[str]) -> None:
-    _add_run(parser)
+    _add_output(parser)
     info = catalogue.find("distill")
     flags.add_method_flags(parser, "options of distill", info.options)
     group = parser.add_argument_group("language models")
@@ -66,14 +67,15 @@ def _distill(parser: Parser, _words: list[str]) -> None:
     for option in catalogue.find("gkd").options:
         if option.name != "on_policy":
             flags.add_flag(group, option, dest=f"options.{option.name}")
+    flags.add_run_flags(parser)
 
 
 def _doctor(parser: Parser, words: list[str]) -> None:
     parser.add_argument("method", metavar="METHOD", nargs="?", default=argparse.SUPPRESS, help=_METHOD)
     parser.add_argument("--config", metavar="FILE", help="TOML or JSON with any of these options; flags override it")
     parser.add_argument("--json", action="store_true", help="print the checks as JSON")
-    flags.add_run_flags(parser)
     _add_method(parser, words)
+    flags.add_run_flags(parser)
 
 
 def _compare(parser: Parser, _words: list[str]) -> None:
@@ -205,12 +207,11 @@ PATHS = ("CONFIG", "DATA", "DIR", "FILE", "PATH", "RUN")
 """The names of values that are paths, for the completion of shells."""
 
 
-def _add_run(parser: argparse.ArgumentParser) -> None:
+def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="TOML or JSON with any of these options; flags override it")
     parser.add_argument("--out", metavar="DIR", help="the run's directory (a new one under runs/)")
     parser.add_argument("--seeds", metavar="SEEDS", help="run with each seed, such as 0-4, each in a folder of its own")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    flags.add_run_flags(parser)
 
 
 def _add_method(parser: Parser, words: list[str]) -> None:
@@ -228,7 +229,8 @@ def _method_in(words: list[str]) -> str | None:
         return words[0]
     finder = Parser(add_help=False, allow_abbrev=False)
     finder.add_argument("method", nargs="?")
-    _add_run(finder)
+    _add_output(finder)
+    flags.add_run_flags(finder)
     # All methods' flags are needed to tell the name of a method from the value of a flag.
     for option in {option.name: option for info in catalogue.listing() for option in info.options}.values():
         flags.add_flag(finder, option)

@@ -34,6 +34,20 @@ _MARGIN = 9
 """Columns for the names of lines."""
 RECALLS = 10
 """The largest number of classes whose recall is shown, the lowest first."""
+_WIDE = 110
+"""Columns of a terminal that has room for the papers of methods."""
+_GAP = 3
+"""Columns of a terminal between two columns of a table."""
+_LESSONS = {
+    "labels": "labels",
+    "prompts with completions to learn from": "answers",
+    "prompts with a chosen and a rejected completion": "pairs of answers",
+    "teacher": "teacher",
+    "teacher's features": "teacher's features",
+    "further learners": "peers",
+    "verifier": "verifier",
+}
+"""What can be learned from, by what `MethodInfo.needs` calls it."""
 _MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "bold red")}
 
 
@@ -52,6 +66,12 @@ def line(name: str, words: str) -> None:
     console().print(_named(name, words), soft_wrap=True)
 
 
+def paragraph(name: str, words: str) -> None:
+    """Print a name and a text that may be wrapped."""
+    out = console()
+    out.print(_wrapped(name, words, out.width))
+
+
 def _named(name: str, words: str) -> Text:
     return Text.assemble((name.ljust(_MARGIN), "dim"), words)
 
@@ -66,31 +86,61 @@ def _wrapped(name: str, words: str, width: int) -> Text:
 
 
 def methods(found: Sequence[MethodInfo], verdicts: Sequence[str]) -> None:
-    """Print the methods by family, with the verdicts on their claims."""
-    table = _table("method", "family", "what it is", "its claim")
+    """Print a line for each method, by family: what it learns from, the verdict on its claim, and its paper.
+
+    The paper is there where the terminal is wide, and is cut at its edge.
+    """
+    out, rows, family = console(), list[tuple[Text, ...]](), ""
     for info, verdict in zip(found, verdicts, strict=True):
-        table.add_row(Text(info.name, style="bold cyan"), info.family, info.title, verdict)
-    console().print(table)
+        if info.family != family:
+            family = info.family
+            rows.append((Text(family.replace("_", "-"), style="bold"), *[Text()] * 3))
+        words = (", ".join(_lessons(info)), verdict, info.title.rstrip("."))
+        rows.append((Text(f"  {info.name}", style="cyan"), *map(Text, words)))
+    table = _table("method", "learns from", "its claim")
+    used = sum(max(len(row[number]) for row in rows) + _GAP for number in range(3))
+    if out.width >= _WIDE:
+        table.add_column("what it is")
+        for row in rows:
+            row[3].truncate(out.width - used, overflow="ellipsis")
+    for row in rows:
+        table.add_row(*row[: len(table.columns)])
+    out.print(table)
+    words = sorted({word for word in verdicts if not word.startswith("baseline")}, key=verdicts.count, reverse=True)
+    paragraph("claims", ", ".join(f"{verdicts.count(word)} {word}" for word in words))
     line("more", "didact show METHOD")
 
 
+def _lessons(info: MethodInfo) -> list[str]:
+    """What a method learns from, in a word or two each."""
+    words = [words for need, words in _LESSONS.items() if need in info.needs]
+    if "teacher's features" in words:
+        words.remove("teacher")
+    return words or ["itself" if info.feed.get("rewards") == "itself" else "answers"]
+
+
 def parts(found: Sequence["Entry"], use: str) -> None:
-    """Print the kinds of one part: form, description and material of each."""
-    several = {entry.materials for entry in found} != {()}
-    table = _table("form", "what it is", *(["for"] if several else []))
+    """Print the kinds of one part: its form and description, and its materials where it is not for all."""
+    every = {material for entry in found for material in entry.materials}
+    table = _table("form", "what it is")
     for entry in found:
-        materials = [", ".join(entry.materials) or "all"] if several else []
-        table.add_row(Text(entry.form.replace(" | ", "\n"), style="bold cyan"), entry.help, *materials)
+        limits = "" if set(entry.materials) in (set(), every) else f" ({', '.join(entry.materials)})"
+        table.add_row(Text(entry.form.replace(" | ", "\n"), style="cyan"), Text.assemble(entry.help, (limits, "dim")))
     console().print(table)
     line("use", use)
 
 
 def method(info: MethodInfo) -> None:
-    """Print the description of a method."""
+    """Print the description of a method, what it needs, and how it is used."""
     out = console()
     out.print(Text.assemble((info.name, "bold cyan"), f"  {info.family}  {info.path}"), soft_wrap=True)
     out.print()
     out.print(Text(_unwrapped(info.description)))
+    out.print()
+    paragraph("needs", ", ".join(info.needs))
+    name = info.name.replace("_", "-") if info.module.startswith("didact.") else info.module
+    required = [f"--{need} {need.upper()}" for need in ("teacher", "verifier") if need in info.needs]
+    line("use", " ".join(filter(None, [f"didact run {name}", *required, info.use])))
 
 
 def options(info: MethodInfo) -> None:

@@ -6,30 +6,41 @@ from typing import Any, ClassVar, NoReturn
 from didact import __version__
 from didact.errors import ConfigError
 
-COMMANDS = {
-    "list": "show the methods, or the students, teachers, worlds and other parts",
-    "show": "describe a method, its departures from the paper, and its options",
-    "run": "train a student with a method",
-    "distill": "train a student with a teacher (short for `run distill`)",
-    "compare": "compare methods at equal budget over seeds, with cheap baselines",
-    "replicate": "replicate the claims of methods, and give their verdicts",
-    "doctor": "check a set-up before any compute is spent",
-    "split": "split a table into files of training, validation and test rows",
-    "report": "write the report of a run or a comparison again",
-    "resume": "continue a run or a comparison that was stopped",
-    "chat": "chat with the language model that a run delivered",
-    "predict": "predict new rows with the student of a run",
-    "evaluate": "evaluate the student of a run on labelled rows",
-    "export": "write the student of a run as safetensors, ONNX or for Hugging Face",
-    "completion": "print the completion of bash, zsh or tcsh",
+GROUPS = {
+    "See what there is": {
+        "list": "show the methods, or the teachers, students and other parts",
+        "show": "describe a method, its departures from the paper, its options",
+    },
+    "Teach": {
+        "split": "split a table into training, validation and test files",
+        "doctor": "check a set-up before any compute is spent",
+        "distill": "train a student with a teacher (short for `run distill`)",
+        "run": "train a student with a method",
+        "resume": "continue a run or a comparison that was stopped",
+    },
+    "Find out what works": {
+        "compare": "compare methods at equal budget over seeds",
+        "report": "write the report of a run or a comparison again",
+        "replicate": "replicate the claims of methods, and give their verdicts",
+    },
+    "Use the student": {
+        "predict": "predict new rows with the student of a run",
+        "evaluate": "evaluate the student of a run on labelled rows",
+        "export": "write the student as safetensors, ONNX or for Hugging Face",
+        "chat": "chat with the language model that a run delivered",
+    },
+    "Set up": {"completion": "print the completion of bash, zsh or tcsh"},
 }
+"""The commands with their help, in the groups of the main help; each fits on a line of 80 columns."""
+COMMANDS = {name: words for group in GROUPS.values() for name, words in group.items()}
 """The commands with their help."""
 
-_EXAMPLES = """examples:
-  didact list
-  didact list teachers
+_EXAMPLES = """Examples:
   didact distill --teacher forest.skops --student mlp:16 --data table.csv
+  didact predict runs/NAME --data new.csv --out answers.csv
   didact compare supervised distill --teacher cnn:32,64 --data digits
+
+`didact COMMAND --help` shows the options of a command.
 """
 
 
@@ -55,10 +66,11 @@ class Parser(argparse.ArgumentParser):
 
 
 def main_parser() -> Parser:
-    """The parser of `didact` itself, with its commands but without their options."""
-    parser = Parser(prog="didact", description="Any student, taught by any teacher.", epilog=_EXAMPLES)
+    """The parser of `didact` itself, whose help lists the commands."""
+    parser = Parser(
+        prog="didact", usage="%(prog)s COMMAND ...", description="Any student, taught by any teacher.", epilog=_EXAMPLES
+    )
     parser.add_argument("--version", action="version", version=f"didact {__version__}")
-    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=Parser)
-    for name, words in COMMANDS.items():
-        commands.add_parser(name, help=words, add_help=False)
+    for title, commands in GROUPS.items():
+        parser.add_argument_group(title, "\n".join(f"{name:12}{words}" for name, words in commands.items()))
     return parser
