@@ -11,7 +11,7 @@ from didact import worlds
 from didact.errors import ConfigError, TeacherError
 from didact.types import Batch, Logits
 from didact.worlds.gaussian import distribution
-from didact.worlds.planted import PlantedTeacher
+from didact.worlds.planted.teacher import PlantedTeacher
 
 FRESH = 20_000
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from didact import hashing
 from didact.errors import DataError
+from didact.preprocessing import plain_table
 from didact.types import Examples, Question, Questions
 from didact.worlds._asking import questions_of
 
@@ -64,12 +65,16 @@ def _lines_of(package: str) -> set[str]:
     folder = Path(sysconfig.get_path("stdlib")) / package
     files = [file for file in folder.rglob("*.py") if not {"test", "tests"} & set(file.relative_to(folder).parts)]
     if not files:
-        raise DataError(
-            f"The world 'stdlib:text' reads Python's own source files, but there are none in {folder}; use a Python "
-            "that comes with them, or another world."
-        )
+        raise _without_source("stdlib:text", folder)
     stripped = (line.strip() for file in files for line in file.read_text("utf-8", errors="replace").splitlines())
     return {line for line in stripped if _SHORTEST <= len(line) <= _LONGEST}
+
+
+def _without_source(world: str, folder: Path) -> DataError:
+    return DataError(
+        f"The world {world!r} reads Python's own source files, but there are none in {folder}; use a Python that comes "
+        "with them, or another world."
+    )
 
 
 def _selected(packages: list[set[str]]) -> list[list[str]]:
@@ -120,3 +125,63 @@ def code() -> Questions:
             data = {"package": lines.classes[label]}
             asked[line[:cut]] = Question(id=0, prompt=line[:cut], completion=line[cut:], data=data)
     return questions_of(asked.values(), name="stdlib:code")
+
+
+MODULES, _LINES_EACH, _CHUNKS = 30, 8, 100
+_CHARACTERS = "etaoinsrlhdcumfpgwybvkxjqz_0123456789 .,:;()[]{}'\"#=<>+-*/%@\\"
+
+
+@functools.cache
+def modules() -> Examples:
+    """Tell which of thirty modules of Python's standard library eight lines come from, by their characters.
+
+    Real: the lines, from the running interpreter's own files: of the thirty longest modules at the top of the library,
+    each 100 groups of eight lines that follow each other, evenly spread over the module. Empty lines are left out.
+
+    Simulated: nothing.
+
+    Known: nothing for certain, and the data differ a little between versions of Python; their fingerprint tells. On
+    3.11 logistic regression with 20 labels for each class reaches about 38%, with all labels 47%, and a random
+    forest 50%.
+
+    Returns:
+        `x` float32 [N, C], the standardised shares of C characters among those of a group; `label` int64 [N], `id`
+        int64 [N] from the contents.
+
+    Raises:
+        DataError: this Python comes without its source files.
+    """
+    folder = Path(sysconfig.get_path("stdlib"))
+    files = [file for file in folder.glob("*.py") if not file.stem.startswith("_")]
+    if len(files) < MODULES:
+        raise _without_source("stdlib:modules", folder)
+    chosen = sorted(sorted(files, key=lambda file: (-file.stat().st_size, file.stem))[:MODULES])
+    chunks = [(_spread(_filled(file)), number) for number, file in enumerate(chosen)]
+    counts = [[text.count(one) for one in _CHARACTERS] for texts, _ in chunks for text in texts]
+    share = torch.tensor(counts, dtype=torch.float64)
+    share = share / share.sum(1, keepdim=True)
+    x = ((share - share.mean(0)) / share.std(0)).float()
+    return Examples(
+        tensors={
+            "x": x,
+            "label": torch.tensor([number for texts, number in chunks for _ in texts]),
+            "id": hashing.of_rows(share.float()),
+        },
+        task="classification",
+        modality="table",
+        classes=tuple(file.stem for file in chosen),
+        preprocessing=plain_table(f"share of {one!r}" for one in _CHARACTERS),
+        name="stdlib:modules",
+    )
+
+
+def _filled(file: Path) -> list[str]:
+    lines = (line.strip().lower() for line in file.read_text("utf-8", errors="replace").splitlines())
+    return [line for line in lines if line]
+
+
+def _spread(lines: list[str]) -> list[str]:
+    """Up to 100 different groups of eight lines, evenly spread."""
+    starts = range(0, len(lines) - _LINES_EACH + 1, _LINES_EACH)
+    texts = list(dict.fromkeys("\n".join(lines[start : start + _LINES_EACH]) for start in starts))
+    return [texts[i * len(texts) // _CHUNKS] for i in range(_CHUNKS)] if len(texts) > _CHUNKS else texts

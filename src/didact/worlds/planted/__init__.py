@@ -1,0 +1,1 @@
+"""A teacher of known quality, and data whose best solution is known."""
