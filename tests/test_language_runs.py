@@ -159,10 +159,6 @@ def test_the_base_of_adapters_is_in_no_checkpoint_and_must_be_the_same_again(lla
     tensors = load_file(base / "model.safetensors")
     tensors["model.layers.1.mlp.up_proj.weight"][0, 0] += 1e-3
     save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
-    if student.startswith("warm"):
-        # What was trained first was kept whole, and stands in the place of what the file holds now.
-        assert weights_of(didact.resume(run, progress=False).learner) == weights_of(whole.learner)
-        return
     with pytest.raises(CheckpointError, match="frozen, and was read from a file that has changed"):
         didact.resume(run, progress=False)
 

@@ -189,8 +189,8 @@ def test_adapters_come_from_the_seed(tmp_path):
 
 def test_half_precision(tmp_path):
     save_model(tmp_path, dtype=torch.bfloat16)
-    assert build_causal(f"hf:{tmp_path}").head.weight.dtype == torch.float32
-    learner = build_causal(f"hf:{tmp_path}", dtype=torch.bfloat16)
+    assert build_causal(f"hf:{tmp_path}", dtype=torch.float32).head.weight.dtype == torch.float32
+    learner = build_causal(f"hf:{tmp_path}")
     with torch.no_grad():
         output = learner(BATCH)
         packed = learner(PACKED).hidden
@@ -230,7 +230,10 @@ def test_taps(tmp_path):
         ("decoder:2x32:0", "but decoder is written decoder:LAYERSxWIDTH"),
         ("decodr:2x32", "Did you mean decoder?"),
         ("hf:", "hf is written hf:NAME or hf:DIRECTORY"),
-        ("lora:8:decoder:2x32", "lora is written lora:RANK:STUDENT, such as lora:8:hf:"),
+        (
+            "lora:8:decoder:2x32",
+            "lora is written lora:RANK:STUDENT or lora:RANK/OPTION=VALUE:STUDENT, such as lora:8:hf:",
+        ),
         ("lora:hf:x", "no student 'x'"),
     ],
 )

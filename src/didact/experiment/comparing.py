@@ -34,6 +34,7 @@ from didact.experiment.material import Data, Material, Objects
 from didact.experiment.preparing import prepare
 from didact.loop.progress import label
 from didact.types import Cost, Verdict
+from didact.types.frozen import load_module_state, module_state
 
 
 @dataclass
@@ -272,11 +273,11 @@ class _Bench:
         def keep(name: str, model: nn.Module, cost: Cost | None = None) -> Cost | None:
             key = (config.seed, config.teacher_epochs, name)
             if cost is not None:
-                self.trained[key] = (copy.deepcopy(model.state_dict()), cost)
+                self.trained[key] = (copy.deepcopy(module_state(model)), cost)
             if key not in self.trained:
                 return None
             state, spent = self.trained[key]
-            model.load_state_dict(state)
+            load_module_state(model, state)
             return copy.copy(spent)
 
         return keep

@@ -8,7 +8,7 @@ from typing import Literal
 
 from didact import health
 from didact.documents import Document, Values
-from didact.errors import ConfigError, check_range, nearest
+from didact.errors import ConfigError, check_choice, check_range, nearest
 from didact.experiment.reading import ALIASES, parse_table, parse_values
 from didact.loop import Budget, LoopConfig, OptimizerConfig
 from didact.options import convert
@@ -42,6 +42,7 @@ class RunConfig:
     teacher_epochs: int = 30  # epochs that train a teacher such as mlp:256,256 first; at least 500 steps
     verifier: str | None = None  # the verifier, such as numeric or exact+0.1*length:512; see `didact list verifiers`
     sampling: Sampling = field(default_factory=Sampling)  # of completions: max_new_tokens=64,temperature=1,samples=8
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # of language models; auto: as they are stored
     dropout: Literal["auto", "on", "off"] = (
         "auto"  # of a language model; auto: off if the method compares probabilities
     )
@@ -57,6 +58,7 @@ class RunConfig:
     loop: LoopConfig = field(default_factory=LoopConfig)
 
     def __post_init__(self) -> None:
+        check_choice("dtype", self.dtype, ("auto", "float32", "bfloat16"))
         check_range("teacher_epochs", self.teacher_epochs, at_least=1)
         check_range("seed", self.seed, at_least=0, below=2**63)
         health.actions(self.monitors)

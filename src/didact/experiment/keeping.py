@@ -16,12 +16,14 @@ from didact.documents import read_object
 from didact.errors import CheckpointError
 from didact.experiment import records
 from didact.types import Cost
-from didact.types.frozen import load_module_state
+from didact.types.frozen import load_module_state, module_state
 
 CACHE = "DIDACT_CACHE"
 """The environment variable for the folder of pretrained models; empty for no cache."""
 WEIGHTS = "weights.safetensors"
 """The file of a model's weights."""
+FROZEN = "frozen"
+"""The fact with the hashes of frozen weights, which are read from their own files again."""
 COST = "cost.json"
 """The file of its training cost."""
 KEPT = 200
@@ -59,7 +61,10 @@ class ModelStore:
 
     def _keep(self, path: Path, model: nn.Module, cost: Cost) -> None:
         with files.whole_directory(path, replace=not (path / COST).exists()) as made:
-            files.write_tensors(made / WEIGHTS, model.state_dict(), {})
+            state = module_state(model)
+            hashes = {name: kept for name, kept in state.items() if isinstance(kept, str)}
+            tensors = {name: kept for name, kept in state.items() if name not in hashes}
+            files.write_tensors(made / WEIGHTS, tensors, {FROZEN: hashes})
             records.write_json(made / COST, cost.as_dict())
 
 
@@ -71,9 +76,9 @@ def _cost(path: Path) -> Cost:
 
 
 def _load(path: Path, model: nn.Module) -> None:
-    tensors, _ = files.read_tensors(path)
+    tensors, facts = files.read_tensors(path)
     try:
-        load_module_state(model, tensors)
+        load_module_state(model, {**tensors, **facts.get(FROZEN, {})})
     except RuntimeError as error:
         raise CheckpointError(f"{path} holds the weights of another model: {error}.") from error
 

@@ -17,6 +17,7 @@ from didact.loop.devices import find_device
 from didact.loop.fitting import check_place
 from didact.loop.ledger import check_budget
 from didact.loop.place import find_place
+from didact.types.frozen import is_marked
 
 COMPARED = 8
 """The default number of completions per prompt, for methods that compare them."""
@@ -186,8 +187,9 @@ def _teach(run: Run[Data], keeper: Keeper | None, directory: Path | None) -> Non
     warm_starts = [(role, warm_start) for role, part in run.parts.items() for warm_start in part.warm_starts]
     for number, (role, warm_start) in enumerate(warm_starts):
         if warm_start.freeze:
-            # A teacher is frozen when it is built. A student keeps its own frozen weights, as the base of adapters.
-            warm_start.model.requires_grad_(True)
+            # A teacher is frozen when it is built, but for the base of its adapters, which was frozen before.
+            for parameter in warm_start.model.parameters():
+                parameter.requires_grad_(not is_marked(parameter))
         training = run.material.pretraining(run, role, warm_start)
         name, words = pretraining.file_name(f"{number}-{role}-{warm_start.spec}"), f"{role} is {warm_start.spec!r}"
         run.teacher_cost += pretraining.pretrain(

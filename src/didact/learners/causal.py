@@ -137,14 +137,14 @@ class CausalLearner(nn.Module):
         return hub_causal.hidden_states(self.module, ids, segments)
 
 
-def load_causal(name: str, dtype: torch.dtype = torch.float32) -> CausalLearner:
+def load_causal(name: str, dtype: torch.dtype | None = None) -> CausalLearner:
     """Load a causal language model as it is.
 
     Args:
         name: a directory, a name on the Hugging Face hub, or a file of GGUF, whose weights are dequantised. A directory
             that `save_causal` wrote from a decoder becomes a `Decoder` again, and a Llama that `Llama` computes just as
             transformers does, a `HubLlama`.
-        dtype: of the weights.
+        dtype: of the weights; None for the stored one, see `didact.learners.hub_causal.load_model`.
 
     Returns:
         The model on the CPU, in evaluation mode.
@@ -162,29 +162,32 @@ def load_causal(name: str, dtype: torch.dtype = torch.float32) -> CausalLearner:
     return CausalLearner(HubLlama.convert(loaded) or loaded, tokenizer, config=_spec(name))
 
 
-def load_with_adapters(name: str, rank: int, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> CausalLearner:
+def load_with_adapters(
+    name: str, adapters: hub_causal.Adapters, *, seed: int = 0, dtype: torch.dtype | None = None, config: str = ""
+) -> CausalLearner:
     """Load a causal language model, and add adapters; only these are trained and stored in checkpoints.
 
     Args:
         name: a directory, a name on the Hugging Face hub, or a file of GGUF.
-        rank: of the adapters, at least 1.
+        adapters: their options.
         seed: the only source of the adapters' first weights.
-        dtype: of the weights.
+        dtype: of the frozen weights; None for the stored one.
+        config: the spec that it was built from, for messages and records.
 
     Raises:
         ConfigError: a model that can't be used; the message says why.
         MissingExtraError: transformers, gguf or peft is needed and not installed.
     """
-    loaded, tokenizer = _of_hub(name, dtype)
-    model = hub_causal.add_adapters(loaded, rank, seed=seed)
+    loaded, tokenizer = _of_hub(name, dtype, bits=adapters.bits)
+    model = hub_causal.add_adapters(loaded, adapters, seed=seed)
     mark_frozen(model)
-    return CausalLearner(model, tokenizer, config=f"lora:{rank}:{_spec(name)}")
+    return CausalLearner(model, tokenizer, config=config or f"lora:{adapters.rank}:{_spec(name)}")
 
 
-def _of_hub(name: str, dtype: torch.dtype) -> tuple[nn.Module, Tokens]:
+def _of_hub(name: str, dtype: torch.dtype | None, *, bits: int | None = None) -> tuple[nn.Module, Tokens]:
     """A model of transformers with its tokenizer, which knows the ends of the generation config."""
     if not _is_gguf(name):
-        loaded = hub_causal.load_model(name, dtype)
+        loaded = hub_causal.load_model(name, dtype, bits=bits)
         return loaded, _tokenizer(name, hub_causal.generation_ends(loaded))
     loaded = hub_causal.load_gguf(Path(name), dtype)
     return loaded, HubTokens(name, ends=hub_causal.generation_ends(loaded))

@@ -342,12 +342,12 @@ def save_decoder(decoder: Decoder, directory: Path, *, bos: int | None, eos: int
     save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
 
 
-def load_decoder(directory: Path, dtype: torch.dtype = torch.float32) -> Decoder:
+def load_decoder(directory: Path, dtype: torch.dtype | None = None) -> Decoder:
     """Read a plain Llama (no biases, no scaled positions, one file of weights) as a `Decoder`.
 
     Args:
         directory: with `config.json` and `model.safetensors`.
-        dtype: of the weights.
+        dtype: of the weights; None for the stored one.
 
     Raises:
         ConfigError: it is missing, broken, or of another architecture.
@@ -359,6 +359,7 @@ def load_decoder(directory: Path, dtype: torch.dtype = torch.float32) -> Decoder
         weights = load_file(directory / "model.safetensors")
         decoder = Decoder(config)
         decoder.load_state_dict(weights)
+        stored = weights["model.embed_tokens.weight"].dtype
     except ConfigError as error:
         raise ConfigError(f"{str(directory)!r} can't be read as a decoder: {error}") from error
     except Exception as error:
@@ -366,7 +367,7 @@ def load_decoder(directory: Path, dtype: torch.dtype = torch.float32) -> Decoder
             f"{str(directory)!r} can't be read as a decoder: {str(error).splitlines()[0]} Give a directory that a run "
             "of didact wrote."
         ) from error
-    return decoder.to(dtype)
+    return decoder.to(dtype or stored)
 
 
 def _decoder_config(written: Document) -> DecoderConfig:

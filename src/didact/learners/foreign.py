@@ -131,7 +131,7 @@ def check_weights(name: str) -> None:
             raise ConfigError(f"{index} names the file {shard!r}; weights lie in *.safetensors beside it.")
 
 
-def check_parameters(name: str | Path, build: Callable[[], Any], *, itemsize: int = 4) -> None:
+def check_parameters(name: str | Path, build: Callable[[], Any], *, itemsize: float = 4) -> None:
     """Refuse a directory whose configuration speaks of more parameters than its weights can be, or than fit in memory.
 
     Args:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from didact.documents import Document
-from didact.errors import ConfigError, MissingExtraError, check_range
+from didact.errors import ConfigError, check_choice, check_range, import_optional
 from didact.learners import foreign
 from didact.learners.decoder import packed_mask, packed_positions
 from didact.learners.huggingface import _config, _explained, _quiet, _transformers, explain_errors
@@ -29,31 +29,66 @@ class HeadScaling:
     softcap: float | None = None
 
 
-def load_model(name: str, dtype: torch.dtype) -> Any:
+@dataclass(frozen=True, kw_only=True)
+class Adapters:
+    """Options of low-rank adapters (LoRA; Hu et al. 2021), of which only those are trained.
+
+    Raises:
+        ConfigError: a number out of range.
+    """
+
+    rank: int
+    alpha: float | None = None
+    """The products are multiplied by alpha / rank; by default twice the rank."""
+    dropout: float = 0.0
+    """The dropout rate of their inputs, in methods that keep dropout."""
+    targets: tuple[str, ...] = ()
+    """Names of the layers that get adapters, such as `q_proj`; all linear layers but the head if empty."""
+    bits: int | None = None
+    """4 or 8: the frozen weights are quantised to so many bits (QLoRA; Dettmers et al. 2023)."""
+
+    def __post_init__(self) -> None:
+        check_range("rank of lora", self.rank, at_least=1)
+        if self.alpha is not None:
+            check_range("alpha of lora", self.alpha, above=0.0)
+        check_range("dropout of lora", self.dropout, at_least=0.0, below=1.0)
+        if self.bits is not None:
+            check_choice("bits of lora", str(self.bits), ("4", "8"))
+
+
+def load_model(name: str, dtype: torch.dtype | None, *, bits: int | None = None) -> Any:
     """Load a pretrained causal language model; no code that comes with it is run, and nothing is unpickled.
 
     Args:
         name: directory or hub name; its weights must be safetensors.
-        dtype: of the weights.
+        dtype: of the weights; None for the stored one, but float32 for float16, whose range is too small for gradients.
+        bits: 4 or 8 quantises the weights, see `Adapters`.
 
     Returns:
-        The model in evaluation mode, on the CPU.
+        The model in evaluation mode, on the CPU; a quantised one on the GPU, if there is one.
 
     Raises:
         ConfigError: it is missing, of another kind, or lacks weights.
-        MissingExtraError: transformers is not installed.
+        MissingExtraError: transformers or bitsandbytes is not installed.
     """
     foreign.check_weights(name)
     transformers = _transformers()
     major, minor = (int(part) for part in transformers.__version__.split(".")[:2])
     option = "dtype" if (major, minor) >= (4, 56) else "torch_dtype"
     auto = transformers.AutoModelForCausalLM
+    quantised = _quantised(transformers, dtype, bits) if bits else {}
     with _explained(name, "causal language model"), _quiet():
-        foreign.check_parameters(
-            name, lambda: auto.from_config(_config(name), trust_remote_code=False), itemsize=dtype.itemsize
-        )
+        config = _config(name)
+        wanted = dtype or (torch.float32 if getattr(config, option, None) == torch.float16 else "auto")
+        itemsize = bits / 8 if bits else getattr(wanted, "itemsize", 2)
+        foreign.check_parameters(name, lambda: auto.from_config(config, trust_remote_code=False), itemsize=itemsize)
         model, info = auto.from_pretrained(
-            name, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **{option: dtype}
+            name,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **{option: wanted},
+            **quantised,
         )
     missing = sorted(info["missing_keys"])
     if missing:
@@ -62,15 +97,30 @@ def load_model(name: str, dtype: torch.dtype) -> Any:
             f"{', '.join(missing[:3])} {'is' if len(missing) == 1 else 'are'} missing. Give the directory of a causal "
             "language model that save_pretrained wrote."
         )
-    return model
+    # Without a dtype in its config.json, the first weights decide.
+    return model.float() if dtype is None and not bits and model.dtype == torch.float16 else model
 
 
-def load_gguf(path: Path, dtype: torch.dtype) -> Any:
+def _quantised(transformers: Any, dtype: torch.dtype | None, bits: int) -> Document:
+    """The arguments of `from_pretrained` for quantised weights."""
+    import_optional("bitsandbytes", "qlora", "Quantised weights")
+    four = {
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": "nf4",
+        "bnb_4bit_use_double_quant": True,
+        "bnb_4bit_compute_dtype": dtype or torch.bfloat16,
+    }
+    config = transformers.BitsAndBytesConfig(**({"load_in_8bit": True} if bits == 8 else four))
+    place = torch.cuda.current_device() if torch.cuda.is_available() else "cpu"
+    return {"quantization_config": config, "device_map": {"": place}}
+
+
+def load_gguf(path: Path, dtype: torch.dtype | None) -> Any:
     """Load a causal language model from a GGUF file, which holds no code.
 
     Args:
         path: the file.
-        dtype: the dtype of the dequantised weights.
+        dtype: the dtype of the dequantised weights; None for float32.
 
     Returns:
         A plain model of its class in evaluation mode, on the CPU, as loaded from safetensors.
@@ -86,10 +136,15 @@ def load_gguf(path: Path, dtype: torch.dtype) -> Any:
     config = copy.deepcopy(read.config)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    plain = type(read)(config).to(dtype)
-    plain.load_state_dict({name: tensor.to(dtype) for name, tensor in read.state_dict().items()})
+    # It takes the tensors themselves, so that there is no second copy of them.
+    with torch.device("meta"):
+        plain = type(read)(config)
+    plain.load_state_dict(read.state_dict(), assign=True)
+    for name, part in plain.named_modules():
+        part._buffers.update(read.get_submodule(name)._buffers)
+    plain.tie_weights()
     plain.generation_config = read.generation_config
-    return plain.eval()
+    return plain.to(dtype or torch.float32).eval()
 
 
 def generation_ends(model: Any) -> tuple[int, ...]:
@@ -159,9 +214,10 @@ def _some_tokens(model: Any, head: Head, length: int) -> Tensor:
     return drawn.to(model.get_output_embeddings().weight.device)
 
 
-def _near(found: Tensor, wanted: Tensor) -> bool:
-    """Whether two tensors are equal within 1e-4 of the largest magnitude, or within half precision."""
-    tolerance = 1e-4 if wanted.dtype in (torch.float32, torch.float64) else 3e-2
+def _near(model: Any, found: Tensor, wanted: Tensor) -> bool:
+    """Whether two tensors are equal within 1e-4 of the largest magnitude, or within the precision of the weights."""
+    exact = 1e-4 if wanted.dtype in (torch.float32, torch.float64) else 3e-2
+    tolerance = 0.1 if getattr(model, "is_quantized", False) else exact
     return bool((found - wanted).abs().max() <= tolerance * wanted.abs().max())
 
 
@@ -182,13 +238,13 @@ def find_head_scaling(model: Any, name: str) -> HeadScaling:
         with explain_errors(name, "causal language model"):
             logits, hidden = model(input_ids=ids, use_cache=False).logits, hidden_states(model, ids)
             alone = hidden_states(model, ids[:, :1])
-        if not _near(hidden[:, :1], alone):
+        if not _near(model, hidden[:, :1], alone):
             raise ConfigError(
                 f"{name!r} ({type(model).__name__}) lets a token see those after it, so that it is no causal language "
                 "model; give one that is."
             )
         for scaling in _head_scalings(model):
-            if _near(head_of(model, scaling)(hidden), logits):
+            if _near(model, head_of(model, scaling)(hidden), logits):
                 return scaling
     raise ConfigError(
         f"The scores of {name!r} ({type(model).__name__}) are not its last layer times the states before it, scaled "
@@ -216,8 +272,8 @@ def check_packing(model: Any, name: str) -> None:
     with _calmly(model):
         try:
             packed = hidden_states(model, ids, segments)
-            holds = _near(packed[:, :3], hidden_states(model, ids[:, :3])) and _near(
-                packed[:, 3:], hidden_states(model, ids[:, 3:])
+            holds = _near(model, packed[:, :3], hidden_states(model, ids[:, :3])) and _near(
+                model, packed[:, 3:], hidden_states(model, ids[:, 3:])
             )
         except (RuntimeError, TypeError, ValueError, IndexError, AttributeError):
             # Architectures without support for such a mask fail in many ways.
@@ -229,33 +285,38 @@ def check_packing(model: Any, name: str) -> None:
         )
 
 
-def add_adapters(model: Any, rank: int, *, seed: int) -> Any:
-    """Freeze a model and add low-rank adapters to all its linear layers but the head (LoRA; Hu et al. 2021).
+def add_adapters(model: Any, adapters: Adapters, *, seed: int) -> Any:
+    """Freeze a model and add low-rank adapters in float32 (LoRA; Hu et al. 2021).
 
     Args:
         model: changed in place.
-        rank: at least 1. The adapters' products are multiplied by 2, whatever the rank (alpha is twice the rank).
+        adapters: their options.
         seed: of the adapters' weights.
 
     Raises:
-        ConfigError: a rank below 1.
+        ConfigError: the model has none of the target layers.
         MissingExtraError: peft is not installed.
     """
-    check_range("rank of lora", rank, at_least=1)
-    try:
-        import peft
-    except ImportError as error:
-        raise MissingExtraError("peft", "llm", "A low-rank adapter") from error
+    peft = import_optional("peft", "llm", "A low-rank adapter")
     config = peft.LoraConfig(
-        r=rank,
-        lora_alpha=2 * rank,
-        target_modules="all-linear",
+        r=adapters.rank,
+        lora_alpha=adapters.alpha or 2 * adapters.rank,
+        lora_dropout=adapters.dropout,
+        target_modules=list(adapters.targets) or "all-linear",
+        task_type="CAUSAL_LM",
         # GPT-2's layers store their weights transposed.
         fan_in_fan_out=any(type(part).__name__ == "Conv1D" for part in model.modules()),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return peft.inject_adapter_in_model(config, model)
+        try:
+            adapted = peft.inject_adapter_in_model(config, model)
+        except ValueError as error:
+            raise ConfigError(f"targets of lora is {'+'.join(adapters.targets)}: {error}") from error
+    for name, parameter in adapted.named_parameters():
+        if ".lora_" in name:
+            parameter.data = parameter.data.float()
+    return adapted
 
 
 def save_model(model: Any, directory: Path) -> None:

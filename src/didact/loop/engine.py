@@ -178,7 +178,7 @@ class Engine(TrainingState):
         rows = (mine.size, batch.size if self.method.feed.coupled else mine.size) if self.uses_feedback else ()
         whole = reduce_terms(terms, self.place, rows)
         self.stepper.backward(terms, {name: term.count for name, term in whole.items()})
-        reduce_gradients(self.stepper.parameters, self.place)
+        reduce_gradients(self.stepper.stepped, self.place)
         return whole
 
     def check_counts(self, expected: Mapping[str, Tensor | float], found: Terms) -> None:

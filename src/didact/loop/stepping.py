@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from didact.documents import Document, State
 from didact.errors import CheckpointError, ConfigError
 from didact.loop import foreach
+from didact.loop.masters import Masters
 from didact.loop.optimizer import LeanAdamW, OptimizerConfig, OptimizerFactory, restore
 from didact.types import Group, Method, Terms
 
@@ -30,18 +31,20 @@ class Stepper:
         self._schedule = optimizer.factor if configured else None
         self.rate_factor = 1.0
         """A factor of the learning rate besides the schedule."""
+        self.masters = Masters()
         self.optimizer = self._read()
 
     def regroup(self) -> None:
         """Read the method's groups again; the moments of earlier parameters are kept."""
         before = self.optimizer.state
         self.optimizer = self._read()
-        for parameter in self.parameters:
+        for parameter in self.stepped:
             if parameter in before:
                 self.optimizer.state[parameter] = before[parameter]
 
     def restart(self) -> None:
         """Reset all moments."""
+        self.masters = Masters()
         self.optimizer = self._read()
 
     def _read(self) -> torch.optim.Optimizer:
@@ -49,20 +52,23 @@ class Stepper:
         self.members = {name: found for name, group in self.groups.items() if (found := group.parameters())}
         """Read the groups, and build the optimizer over those with parameters."""
         self.parameters = [parameter for members in self.members.values() for parameter in members]
+        self.stepped = self.masters.of(self.parameters)
+        """What the optimizer has in their place."""
         names = {parameter: name for name, parameter in self.method.named_parameters().items()}
         self._check(names)
         self.names = [names[parameter] for parameter in self.parameters]
         self._single, self._terms_checked = len(self.groups) == 1, False
         self._plain = all(group.plain for group in self.groups.values())
         one = self._single and self._plain
-        optimizer = self._build(self.parameters if one else [self._torch_group(name) for name in self.members])
+        optimizer = self._build(self.stepped if one else [self._torch_group(name) for name in self.members])
         self.base_rates = [group["lr"] for group in optimizer.param_groups]
         return optimizer
 
     def _torch_group(self, name: str) -> Document:
         group = self.groups[name]
         own = {"lr": group.lr, "weight_decay": group.weight_decay}
-        return {"params": self.members[name], **{key: value for key, value in own.items() if value is not None}}
+        stepped = self.masters.of(self.members[name])
+        return {"params": stepped, **{key: value for key, value in own.items() if value is not None}}
 
     def _check(self, names: Mapping[nn.Parameter, str]) -> None:
         """Refuse groups that do not hold each trained parameter once."""
@@ -108,17 +114,18 @@ class Stepper:
         if not self._terms_checked:
             self._check_terms(terms)
         terms.backward(counts, None if self._single else self.members)
+        self.masters.take_gradients()
 
     def gradients(self, step: int) -> list[Tensor]:
         """The gradients of a step, in the order of the parameters."""
         if not self._plain:
             self._prepare(step)
-        return [p.grad for p in self.parameters if p.grad is not None]
+        return [p.grad for p in self.stepped if p.grad is not None]
 
     def _prepare(self, step: int) -> None:
         """Drop the gradients of groups that are not due, and negate those of groups that maximise."""
         for name, members in self.members.items():
-            group = self.groups[name]
+            group, members = self.groups[name], self.masters.of(members)
             if step % group.every:
                 _clear(members)
             elif group.maximise:
@@ -126,20 +133,24 @@ class Stepper:
 
     def advance(self, gradients: list[Tensor]) -> None:
         """Take a step of the optimizer."""
+        self.masters.refresh()
         if self._single and isinstance(self.optimizer, LeanAdamW):
             self.optimizer.advance(gradients)
         else:
             self.optimizer.step()
+        self.masters.give_back()
 
     def clear(self) -> None:
         """Drop all gradients."""
-        _clear(self.parameters)
+        _clear(self.stepped)
 
     def state_dict(self) -> State:
         """The optimizer's state, with the names of its parameters by group."""
         names = iter(self.names)
         groups = {group: [next(names) for _ in members] for group, members in self.members.items()}
-        return {"optimizer": self.optimizer.state_dict(), "groups": groups, "rate_factor": self.rate_factor}
+        found = {"optimizer": self.optimizer.state_dict(), "groups": groups, "rate_factor": self.rate_factor}
+        named = zip(self.names, self.parameters, self.stepped, strict=True)
+        return {**found, "masters": {name: master for name, own, master in named if master is not own}}
 
     def load_state_dict(self, state: State, /) -> None:
         """Restore the result of `state_dict`, each moment by the name of its parameter.
@@ -156,6 +167,8 @@ class Stepper:
         by_group = dict(zip(saved, packed["param_groups"], strict=True))
         packed["param_groups"] = [{**by_group[g], "params": [at[n] for n in names]} for g, names in present.items()]
         restore(self.optimizer, packed)
+        named = dict(zip(self.names, self.parameters, strict=True))
+        self.masters.load({named[name]: master for name, master in state["masters"].items()})
         self.rate_factor = state["rate_factor"]
 
 

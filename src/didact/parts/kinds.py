@@ -223,7 +223,7 @@ def _described(role: str, path: Path, _modified: int) -> Kind:
         takes_list=bool(nested) and forms[0].endswith("S"),
         called=bool(nested) and "(" in forms[0],
         words=forms[0].count(":") - 1,
-        quoted=tuple(form[: form.index("/")] for form in forms if "/" in form),
+        quoted=tuple(form[: form.index("/")] for form in forms if ":/" in form),
     )
 
 

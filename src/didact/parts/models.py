@@ -27,13 +27,13 @@ def build(spec: str, examples: Examples, *, seed: int = 0) -> ModuleLearner:
     return _model(spec, ForExamples(examples=examples, seed=seed))
 
 
-def build_causal(spec: str, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> CausalLearner:
+def build_causal(spec: str, *, seed: int = 0, dtype: torch.dtype | None = None) -> CausalLearner:
     """Build a causal language model.
 
     Args:
         spec: such as `decoder:4x128` or `hf:DIRECTORY`; `didact list students` prints the kinds.
         seed: the only source of the initial weights of a decoder or of adapters.
-        dtype: of the weights.
+        dtype: of the weights; None for the stored one.
 
     Returns:
         The model on the CPU, in training mode if it is new and in evaluation mode if it was loaded.

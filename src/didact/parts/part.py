@@ -139,8 +139,8 @@ class ForQuestions(Purpose):
     """Parts for questions, which are language models."""
 
     material: ClassVar[str] = "questions"
-    dtype: torch.dtype = torch.float32
-    """The dtype of the weights."""
+    dtype: torch.dtype | None = None
+    """The dtype of the weights; None for the stored one, see `didact.learners.hub_causal.load_model`."""
     student: Any = None
     """The language model that a teacher teaches, whose tokenizer and head define the token ids."""
 

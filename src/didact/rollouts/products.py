@@ -137,7 +137,7 @@ def _weight(part: Any) -> Tensor:
     weight = part.base_layer.weight
     if part.merged or part.disable_adapters:
         return weight
-    return weight + sum(part.get_delta_weight(adapter) for adapter in part.active_adapters)
+    return (weight + sum(part.get_delta_weight(adapter) for adapter in part.active_adapters)).to(weight.dtype)
 
 
 def _bias(part: Any) -> Tensor | None:

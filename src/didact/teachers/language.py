@@ -1,11 +1,11 @@
 """Language models as teachers, and as references."""
 
-import copy
 from typing import Any
 
 from didact.teachers.base import BaseTeacher
 from didact.teachers.frozen import FrozenTeacher
 from didact.types import Batch, LanguageLearner, States
+from didact.types.frozen import copy_trained
 
 
 class LanguageTeacher(FrozenTeacher):
@@ -36,5 +36,8 @@ class LanguageTeacher(FrozenTeacher):
 
 
 def snapshot(learner: LanguageLearner) -> LanguageTeacher:
-    """A frozen copy of the present learner, as the reference of methods with a KL penalty."""
-    return LanguageTeacher(copy.deepcopy(learner))
+    """A frozen copy of the present learner, as the reference of methods with a KL penalty.
+
+    It shares frozen weights, such as the base of adapters, with the learner.
+    """
+    return LanguageTeacher(copy_trained(learner))

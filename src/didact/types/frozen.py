@@ -1,7 +1,9 @@
 """Weights that are read from files and stay as they are: a checkpoint holds their hash in their place."""
 
+import copy
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +12,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from didact.documents import State
 from didact.errors import CheckpointError
 
+Module = TypeVar("Module", bound=nn.Module)
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -38,6 +41,16 @@ def mark_frozen(module: nn.Module) -> None:
     for parameter in module.parameters():
         if not parameter.requires_grad:
             _read[parameter] = _Content(parameter._version, _sum_bits(parameter))
+
+
+def is_marked(parameter: nn.Parameter) -> bool:
+    """Whether `mark_frozen` noted a parameter."""
+    return parameter in _read
+
+
+def copy_trained(module: Module) -> Module:
+    """A deep copy of a module that shares its frozen parameters, those that require no gradient."""
+    return copy.deepcopy(module, {id(p): p for p in module.parameters() if not p.requires_grad})
 
 
 def module_state(module: nn.Module) -> State:

@@ -1,8 +1,12 @@
 """Runs on questions: a language model learns from the data's completions, or from its own rollouts."""
 
+import dataclasses
 from pathlib import Path
 
+import torch
+
 from didact.documents import Values
+from didact.experiment.config import RunConfig
 from didact.experiment.material import Material, Run
 from didact.learners import causal
 from didact.learners.dropout import switch_off_dropout
@@ -24,7 +28,7 @@ STUDENT = "student"
 def _student(run: Run[QuestionData]) -> Part:
     """A causal language model, without dropout for methods that compare its probabilities."""
     config, feed = run.config, run.info.method_type.feed
-    part = python.student_of(run.argument("student"), ForQuestions(seed=config.seed, trust=config.trust))
+    part = python.student_of(run.argument("student"), _purpose(config))
     if not (getattr(feed, "dropout", False) if config.dropout == "auto" else config.dropout == "on"):
         switch_off_dropout(part.model)
     return part
@@ -33,8 +37,13 @@ def _student(run: Run[QuestionData]) -> Part:
 def _teacher(run: Run[QuestionData]) -> Part:
     """A teacher of tokens, with another seed, so that one of the student's kind has other initial weights."""
     student, config = run.student.model, run.config
-    purpose = ForQuestions(seed=config.seed + 1, trust=config.trust, student=student)
+    purpose = dataclasses.replace(_purpose(config), seed=config.seed + 1, student=student)
     return python.teacher_of(run.argument("teacher"), purpose)
+
+
+def _purpose(config: RunConfig) -> ForQuestions:
+    dtype = None if config.dtype == "auto" else getattr(torch, config.dtype)
+    return ForQuestions(seed=config.seed, trust=config.trust, dtype=dtype)
 
 
 def _ingredients(run: Run[QuestionData]) -> Values:

@@ -14,7 +14,6 @@ Three pairs in stages beat one pair per prompt, but the order is not what helps:
 the reference renewed as often, do better still. Without renewing it, they are not shown to be better than one pair.
 """
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -31,6 +30,7 @@ from didact.losses.tokens.rows import metric_term
 from didact.rollouts import RatedPairs
 from didact.teachers import LanguageTeacher
 from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Term, Terms
+from didact.types.frozen import copy_trained, load_module_state, module_state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,15 +50,15 @@ class _Stages(LanguageTeacher):
     """The current stage, from 0, and the reference, a copy of the learner; `Stateful`."""
 
     def __init__(self, learner: Any, count: int) -> None:
-        super().__init__(copy.deepcopy(learner))
+        super().__init__(copy_trained(learner))
         self.number, self.total = 0, count
 
     def state_dict(self) -> dict[str, Any]:
-        return {"number": self.number, "weights": self.learner.state_dict()}
+        return {"number": self.number, "weights": module_state(self.learner)}
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
         self.number = state["number"]
-        self.learner.load_state_dict(state["weights"])
+        load_module_state(self.learner, state["weights"])
 
 
 class CurryDPO(Method):
@@ -113,7 +113,7 @@ class CurryDPO(Method):
         if number > self.stages.number:
             self.stages.number = number
             if self.config.renew:
-                self.stages.learner.load_state_dict(self.learner.state_dict())
+                load_module_state(self.stages.learner, module_state(self.learner))
 
 
 CLAIM = Claim(

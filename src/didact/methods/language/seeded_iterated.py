@@ -13,7 +13,6 @@ where it started at 82% and grpo came to 96%; the supervised mix drifted least, 
 drift here, is as easy to imitate as what earns the reward. Higher learning rates and shorter phases did no better.
 """
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,6 +25,7 @@ from didact.losses.policy.outputs import add_advantages, policy_outputs, rollout
 from didact.losses.tokens.rows import select_tokens, token_counts
 from didact.losses.tokens.vocabulary import completion_cross_entropy
 from didact.types import Batch, LanguageLearner, Method, Question, Questions, RolloutFeed, Terms
+from didact.types.frozen import copy_trained, load_module_state, module_state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class SeededIterated(Method):
         self.config, self.learner = config, learner
         self.feed = replace(self.feed, completions=config.supervised > 0.0)
         # Trained too: each of the two has its own moments in the optimizer.
-        self.student: Any = copy.deepcopy(learner) if config.imitation else None
+        self.student: Any = copy_trained(learner) if config.imitation else None
 
     @property
     def generation(self) -> int:
@@ -103,7 +103,7 @@ class SeededIterated(Method):
     def after_step(self) -> None:
         """Replace the learner by the student at the end of an imitation."""
         if self.student is not None and (self.step + 1) % self.generation == 0:
-            self.learner.load_state_dict(self.student.state_dict())
+            load_module_state(self.learner, module_state(self.student))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """Tokens of each kind."""

@@ -2,6 +2,8 @@
 
 import re
 
+import torch
+
 from didact.learners.causal import CausalLearner
 from didact.learners.decoder import Decoder, DecoderConfig
 from didact.learners.tokenizers import ByteTokens, NumberTokens
@@ -27,5 +29,6 @@ def build(spec: Spec, purpose: ForQuestions) -> Part:
     context = parse_bounded(spec, found[3] or str(CONTEXT), WIDEST, "long")
     config = DecoderConfig.small(depth, width, vocabulary=tokenizer.vocabulary, context=context)
     with seeded_build(spec, purpose.seed):
-        model = CausalLearner(Decoder(config, seed=purpose.seed).to(purpose.dtype), tokenizer, config=spec.text)
+        decoder = Decoder(config, seed=purpose.seed).to(purpose.dtype or torch.float32)
+        model = CausalLearner(decoder, tokenizer, config=spec.text)
     return Part(model=model, spec=spec.text, rate=RATE, tokenizer=tokenizer)
