@@ -72,9 +72,11 @@ class Pretraining:
             part_of: the directory of the run that this training precedes.
         """
         going_on = place.broadcast(path is not None and path.is_dir())
-        directory = (
-            None if path is None else RunDirectory(path, fresh=not going_on, writes=place.first, part_of=part_of)
-        )
+        directory = None
+        if path is not None:
+            # Trackers that are named get the run that this precedes, and nothing else.
+            track = ("none",) if self.loop.track else ()
+            directory = RunDirectory(path, fresh=not going_on, track=track, writes=place.first, part_of=part_of)
         with contextlib.closing(directory) if directory is not None else contextlib.nullcontext():
             return fit(
                 self.method,

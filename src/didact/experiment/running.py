@@ -290,7 +290,7 @@ def _in_directory(
                 f"The data {config.data.source!r} are not those that the run {path} started with; restore them, or "
                 "start a new run."
             )
-        opened.append(RunDirectory(path, fresh=stored is None, writes=run.place.first))
+        opened.append(RunDirectory(path, fresh=stored is None, track=run.config.loop.track, writes=run.place.first))
         if stored is None and run.place.first:
             document = records.run_description(path, run.config, list(objects.names()), run.data.describe())
             records.write_json(path / "config.json", document)

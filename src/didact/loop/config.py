@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from didact.errors import check_choice, check_range
+from didact.loop.tracking import check_trackers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,7 +13,8 @@ class LoopConfig:
     """Options of the loop: device, precision, and the intervals of logging, evaluation and checkpoints.
 
     Raises:
-        ConfigError: a number out of range, or an unknown precision.
+        ConfigError: a number out of range, an unknown precision or an unknown tracker.
+        MissingExtraError: a tracker is not installed.
     """
 
     FLAGS: ClassVar[Mapping[str, str]] = {}
@@ -28,6 +30,7 @@ class LoopConfig:
     patience: int | None = None  # evaluations in a row without a better one that end the run; also give select = best
     checkpoint_every: int | None = None  # steps between checkpoints; one a minute
     keep_checkpoints: int = 3  # how many checkpoints are kept during a run; one when it is done
+    track: tuple[str, ...] = ()  # where metrics go, too: tensorboard (where it is installed), wandb, mlflow or none
     progress: bool = True  # a progress bar, in a terminal
 
     def __post_init__(self) -> None:
@@ -37,6 +40,8 @@ class LoopConfig:
                 check_range(name, value, at_least=1)
         if self.clip_norm is not None:
             check_range("clip_norm", self.clip_norm, at_least=0.0)
+        if self.track:
+            check_trackers(self.track)
 
 
 @dataclass(frozen=True, slots=True)

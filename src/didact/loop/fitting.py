@@ -67,7 +67,7 @@ def fit(
     place = find_place(find_device(loop.device))
     check_place(method, place, loop.micro_batch)
     made = isinstance(run, str | Path)
-    directory = RunDirectory(run, fresh=not resume, writes=place.first) if made else run
+    directory = RunDirectory(run, fresh=not resume, track=loop.track, writes=place.first) if made else run
     try:
         with seed_generators(seed, place.device), stopping.stop_requested() as stop:
             engine = Engine(method, source, budget, optimizer, monitors, place, loop, validation, directory)

@@ -4,13 +4,15 @@ import fcntl
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from didact import files
 from didact.documents import Document, Values, parse_json
 from didact.errors import RunError
 from didact.loop.checkpoint import list_checkpoints
+from didact.loop.tracking import Tracking
 from didact.types import Verdict
 
 
@@ -20,7 +22,7 @@ class RunDirectory:
     Args:
         path: the directory; created if missing.
         fresh: refuse a directory that already holds a run.
-        tensorboard: also write the metrics for TensorBoard, if it is installed.
+        track: the trackers that also get the metrics; see `LoopConfig`.
         writes: False for the processes that only read checkpoints, while the first one writes.
         part_of: the directory to resume, if this training precedes another run; by default this one.
 
@@ -33,14 +35,14 @@ class RunDirectory:
         path: Path | str,
         *,
         fresh: bool = False,
-        tensorboard: bool = True,
+        track: Sequence[str] = (),
         writes: bool = True,
         part_of: Path | None = None,
     ) -> None:
         self.path, self.writes = Path(path), writes
         self.resumed_by = f"didact resume {part_of or self.path}"
         self._lock: TextIO | None = None
-        self._writer: Any = None
+        self._tracking = Tracking(track, self.path)
         if not writes:
             return
         if fresh and (self.path / "metrics.jsonl").exists():
@@ -49,7 +51,6 @@ class RunDirectory:
             )
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = take_lock(self.path / "lock")
-        self._tensorboard = tensorboard
 
     @property
     def checkpoints(self) -> Path:
@@ -62,15 +63,10 @@ class RunDirectory:
             shutil.rmtree(checkpoint, ignore_errors=True)
 
     def log(self, record: Values) -> None:
-        """Append metrics to `metrics.jsonl` (and TensorBoard): a flat mapping with `step`."""
-        if not self.writes:
-            return
-        self._append("metrics.jsonl", record)
-        writer = self._board(record["step"])
-        if writer is not None:
-            for name, value in record.items():
-                if isinstance(value, int | float) and name != "step":
-                    writer.add_scalar(name, value, record["step"])
+        """Append metrics to `metrics.jsonl` and send them to the trackers: a flat mapping with `step`."""
+        if self.writes:
+            self._append("metrics.jsonl", record)
+            self._tracking.log(record)
 
     def verdict(self, record: Values) -> None:
         """Append a monitor's verdict to `verdicts.jsonl`."""
@@ -102,10 +98,8 @@ class RunDirectory:
         return kept["metrics.jsonl"], given
 
     def close(self) -> None:
-        """Release the directory."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        """End the run in its trackers, and release the directory."""
+        self._tracking.close()
         if self._lock is not None:
             self._lock.close()
 
@@ -116,16 +110,6 @@ class RunDirectory:
     def _append(self, name: str, record: Values) -> None:
         with (self.path / name).open("a") as file:
             file.write(json.dumps(record) + "\n")
-
-    def _board(self, step: int) -> Any:
-        if self._tensorboard and self._writer is None:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError:
-                self._tensorboard = False
-            else:
-                self._writer = SummaryWriter(str(self.path / "tensorboard"), purge_step=step)
-        return self._writer
 
 
 def _read_records(path: Path, count: int) -> list[Document]:
