@@ -26,6 +26,7 @@ _HOMES = {
     "Validation": "didact.loop",
     "Verdict": "didact.types",
     "compare": "didact.experiment",
+    "compress": "didact.materials.examples.compression.compressing",
     "fit": "didact.loop",
     "load": "didact.parts.saved",
     "resume": "didact.experiment",

@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from didact.errors import CheckpointError, ConfigError, DidactError
-from didact.learners import ModuleLearner, huggingface, onnx_export, onnx_graph
+from didact.learners import ModuleLearner, huggingface, onnx_export, onnx_graph, onnx_layers
 from didact.learners import export as exports
 from didact.learners.export import export
 from didact.parts import saved
@@ -197,6 +197,18 @@ def test_what_a_graph_takes_is_told_beside_it(tmp_path, modality):
     assert all(sentence.endswith(".") for sentence in facts["not_in_the_graph"])
 
 
+@pytest.mark.parametrize(
+    "layers", [[nn.Flatten(), nn.Linear(3, 4), nn.GELU()], [nn.Linear(3, 3, bias=False)], [nn.Linear(3, 3), nn.ReLU()]]
+)
+def test_a_module_with_other_layers_is_left_to_torchs_exporter(layers):
+    assert onnx_layers.net_of(nn.Sequential(*layers), (3,)) is None
+    assert onnx_layers.net_of(nn.Linear(3, 3), (2, 3)) is None
+    hooked = nn.Linear(3, 3)
+    hooked.register_forward_hook(lambda _module, _given, found: found + 1)
+    assert onnx_layers.net_of(hooked, (3,)) is None
+    assert onnx_layers.net_of(nn.Linear(3, 3), (3,)) is not None
+
+
 def test_a_net_with_other_outputs_than_classes_is_refused(tmp_path):
     net = ModuleLearner(nn.Sequential(nn.Flatten(), nn.Linear(3, 5)))
     with pytest.raises(ConfigError, match="the learner gives 5 numbers where 3 belong"):
@@ -205,8 +217,8 @@ def test_a_net_with_other_outputs_than_classes_is_refused(tmp_path):
 
 
 def other_weights(monkeypatch, data):
-    net, other = onnx_export._net, onnx_export._Answering(build("mlp:4", data, seed=9))
-    monkeypatch.setattr(onnx_export, "_net", lambda _model, inputs: net(other, inputs))
+    net_of, other = onnx_layers.net_of, onnx_export._Answering(build("mlp:4", data, seed=9)).module
+    monkeypatch.setattr(onnx_layers, "net_of", lambda _module, shape: net_of(other, shape))
 
 
 def other_encoding(monkeypatch, _data):

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from didact.evaluation import ArmResult
     from didact.experiment.comparing import ComparisonRun
     from didact.experiment.running import RunResult
+    from didact.materials.examples.compression.result import Compression
+    from didact.materials.examples.compression.searching import OnTrial
 
 SEEDS = 10_000
 """Maximal number of seeds of a comparison."""
@@ -134,6 +136,10 @@ def _resume(namespace: argparse.Namespace) -> int:
 
     progress, trust = getattr(namespace, "progress", True), flags.trusted_names(namespace)
     directory = Path(namespace.run)
+    from didact.materials.examples.compression import compressing
+
+    if compressing.is_compression(directory):
+        return _show_compression(lambda tell: compressing.resume(directory, trust=trust, on_trial=tell))
     if not records.is_comparison(directory):
         return _finish(running.resume(directory, trust=trust, progress=progress))
     return _show_comparison(
@@ -187,6 +193,38 @@ def _compare(namespace: argparse.Namespace) -> int:
         return compare(Path(namespace.out))
     with records.new_directory("compare", str(values.get("data", "digits"))) as directory:
         return compare(directory)
+
+
+def _compress(namespace: argparse.Namespace) -> int:
+    values, seeds = settings(namespace), parse_seeds(namespace.seeds)
+    from didact.experiment import records
+    from didact.materials.examples.compression import compressing
+
+    own = {name: getattr(namespace, name) for name in ("within", "minutes", "prefer", "students")}
+
+    def compress(directory: Path) -> int:
+        return _show_compression(
+            lambda tell: compressing.compress(**own, seeds=seeds, directory=directory, on_trial=tell, **values),
+            namespace.json,
+        )
+
+    if namespace.out:
+        return compress(Path(namespace.out))
+    with records.new_directory("compress", str(values.get("data", "data"))) as directory:
+        return compress(directory)
+
+
+def _show_compression(compress: "Callable[[OnTrial], Compression]", as_json: bool = False) -> int:
+    """Search with a line on its progress, and print what was found."""
+    from didact.cli import show
+
+    with show.Counter("checking every student") as counter:
+        found = compress(counter.tell_trial)
+    if as_json:
+        show.write_json({"directory": str(found.directory), **found.as_dict()})
+    else:
+        show.compression(found)
+    return 0
 
 
 def _show_comparison(
@@ -274,6 +312,11 @@ def _report(namespace: argparse.Namespace) -> int:
     from didact.experiment import comparing, records, running
 
     path, out = Path(namespace.run), Path(namespace.out) if namespace.out else None
+    from didact.materials.examples.compression import compressing
+
+    if compressing.is_compression(path):
+        show.line("report", str(compressing.write_report(path, out)))
+        return 0
     if records.is_comparison(path):
         written = comparing.read(path).write_report(out or path / "report.html")
     else:
@@ -378,6 +421,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
     "distill": _distill,
     "compare": _compare,
+    "compress": _compress,
     "replicate": _replicate,
     "doctor": _doctor,
     "report": _report,

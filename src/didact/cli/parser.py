@@ -109,6 +109,30 @@ def _compare(parser: Parser, _words: list[str]) -> None:
     flags.add_run_flags(parser)
 
 
+def _compress(parser: Parser, _words: list[str]) -> None:
+    group = parser.add_argument_group("search")
+    group.add_argument("--within", metavar="N", default="1", help="the largest distance, in points of the metric (1)")
+    group.add_argument("--minutes", metavar="N", default="5", help="how long the search may take (5)")
+    group.add_argument(
+        "--prefer",
+        metavar="size|latency",
+        default="size",
+        help="the smallest file, or the fastest for 1,000 rows",
+    )
+    group.add_argument(
+        "--students",
+        metavar="STUDENT",
+        nargs="+",
+        default=(),
+        help="the nets to try, and of a table linear, tree:LEAVES and boosted:TREES (those that fit the data)",
+    )
+    group.add_argument("--seeds", metavar="SEEDS", default="0-2", help="of the last round (0-2)")
+    group.add_argument("--out", metavar="DIR", help="the search's directory (a new one under runs/)")
+    group.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--config", metavar="FILE", help="TOML or JSON with any of these options; flags override it")
+    flags.add_run_flags(parser)
+
+
 def _replicate(parser: Parser, _words: list[str]) -> None:
     parser.add_argument("methods", metavar="METHOD", nargs="*", help=_METHOD)
     parser.add_argument("--family", metavar="FAMILY", help="all methods of a family that have a claim")
@@ -252,6 +276,7 @@ _BUILDERS = {
     "run": _run,
     "distill": _distill,
     "compare": _compare,
+    "compress": _compress,
     "replicate": _replicate,
     "doctor": _doctor,
     "report": _report,

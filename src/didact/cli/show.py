@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from didact.experiment.checking import Check
     from didact.experiment.comparing import ComparisonRun
     from didact.experiment.running import RunResult
+    from didact.materials.examples.compression.result import Compression
+    from didact.materials.examples.compression.trials import Trial
     from didact.parts.listing import Entry
     from didact.sources.split_files import SplitFiles
     from didact.types import Cost
@@ -223,10 +225,14 @@ def _next(status: str, directory: Path) -> None:
         if (directory / "student" / "config.json").is_file():
             line("chat", f"didact chat {directory}")
             return
-        line("predict", f"didact predict {directory} --data FILE --out answers.csv")
-        line("export", f"didact export {directory} --to onnx")
+        _next_of_student(directory)
     else:
         line("resume", f"didact resume {directory}")
+
+
+def _next_of_student(directory: Path) -> None:
+    line("predict", f"didact predict {directory} --data FILE --out answers.csv")
+    line("export", f"didact export {directory} --to onnx")
 
 
 def _cost_words(cost: "Cost") -> str:
@@ -315,6 +321,31 @@ def checks(found: Sequence["Check"]) -> None:
     out.print(Text(words[worst], style=_MARKS[worst][1]))
 
 
+def compression(found: "Compression") -> None:
+    """Print a search: the students of the front and the chosen one, what was found, and the next commands."""
+    from didact.evaluation import phrases, wording
+
+    out = console()
+    columns = (f"{phrases.heading(found.metric)}, validation", "parameters", "MB", "ms for 1,000 rows", "")
+    table = _table("student", *columns, right=True)
+    for row in found.rows:
+        if row.front or row.name == found.name:
+            size, speed = f"{row.megabytes:.3g}", f"{row.milliseconds:.3g}"
+            numbers = (wording.figure(found.metric, row.metric), f"{row.parameters:,}", size, speed)
+            chosen = row.name == found.name
+            table.add_row(row.name, *numbers, "chosen" if chosen else "", style="green" if chosen else "")
+    teacher = wording.figure(found.metric, found.teacher_validation), f"{found.teacher_milliseconds:.3g}"
+    table.add_row("the teacher", teacher[0], "", "", teacher[1], "", style="dim")
+    out.print(table)
+    for sentence in found.sentences():
+        out.print(Text(sentence, style="bold"))
+    for note in found.notes:
+        out.print(Text(note, style="yellow"))
+    if found.directory is not None:
+        line("report", str(found.directory / "report.html"))
+        _next_of_student(found.directory)
+
+
 class Counter:
     """The progress of a comparison or replication: a status line in a terminal, or else a plain line now and then.
 
@@ -340,11 +371,19 @@ class Counter:
         """Count a result, and show it with its first metric."""
         from didact.evaluation import wording
 
-        self._count += 1
         words = "failed"
         if not result.failed:
             name = next(iter(result.metrics))
             words = f"{wording.figure(name, result.metrics[name])}{wording.unit_of(name)} {wording.name_of(name)}"
+        self._show(what, words)
+
+    def tell_trial(self, trial: "Trial") -> None:
+        """Count a trial of a search, and show it."""
+        words = "failed" if trial.failed else f"{trial.metric:.4f} on validation rows"
+        self._show(f"round {trial.number + 1}, seed {trial.seed}: {trial.name}", words)
+
+    def _show(self, what: str, words: str) -> None:
+        self._count += 1
         line = Text(f"{what} {words} ({self._count}{self._of} results)")
         now = time.monotonic()
         if self._out.is_terminal:

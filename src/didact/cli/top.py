@@ -20,6 +20,7 @@ GROUPS = {
     },
     "Find out what works": {
         "compare": "compare methods at equal budget over seeds",
+        "compress": "find the smallest or fastest student like its teacher",
         "report": "write the report of a run or a comparison again",
         "replicate": "replicate the claims of methods, and give their verdicts",
     },

@@ -1,7 +1,9 @@
 """The report's charts: seeds and differences of arms, learning curves, calibration, predicted and actual values."""
 
+import dataclasses
 import math
 import re
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +11,7 @@ from didact.evaluation import wording
 from didact.evaluation.comparison import Comparison
 from didact.evaluation.drawing import Axis, Chart, Dot, Plot, linear_axis, log_axis
 from didact.evaluation.intervals import Estimate
+from didact.evaluation.pareto import pareto_set
 from didact.evaluation.phrases import heading
 
 History = Sequence[Mapping[str, Any]]
@@ -239,3 +242,34 @@ def _scatter_dots(actual: Sequence[float], predicted: Sequence[float]) -> list[D
     stride = -(-len(actual) // _PAIRS)
     shown = zip(actual[::stride], predicted[::stride], strict=True)
     return [Dot(x, y, f"actual {x:.4g}, predicted {y:.4g}", radius=2.5) for x, y in shown]
+
+
+def tradeoff_chart(
+    points: Sequence[Mapping[str, Any]], axis: str, title: str, metric: str, *, chosen: str, bound: float
+) -> Chart:
+    """A metric against what a student takes, with the Pareto front of these two as a line.
+
+    Args:
+        points: each with `name`, `metric`, and a positive number by the name of the axis.
+        axis: the name of the horizontal axis in the points.
+        title: of that axis.
+        metric: its name.
+        chosen: the name of the point that stands out.
+        bound: a value of the metric at which a line is drawn.
+    """
+    scale = _scale(metric)
+    places = {point["name"]: (float(point[axis]), point["metric"] * scale) for point in points}
+    across, up = ([place[i] for place in places.values()] for i in range(2))
+    # A few that learned nothing would press all others together.
+    shown = [value for value in up if value >= bound * scale - 3 * (max(up) - statistics.median(up))] or up
+    y = linear_axis([*shown, bound * scale], heading(metric))
+    plot = Plot(log_axis(across, title) or linear_axis(across, title, floor=0), y, height=300)
+    plot.line([(min(across), bound * scale), (max(across), bound * scale)], "var(--soft)", width=1, dotted=True)
+    kept = {name: place for name, place in places.items() if place[1] >= y.low}
+    names, pairs = list(kept), [(x, -value) for x, value in kept.values()]
+    front = sorted(kept[names[at]] for at in pareto_set(pairs))
+    plot.line(front, colour(1), width=1.5, opacity=0.6)
+    dots = {name: Dot(*place, f"{name}: {place[0]:.3g}, {place[1]:.4g}", 4) for name, place in kept.items()}
+    plot.dots([dot for name, dot in dots.items() if name != chosen], colour(1))
+    plot.dots([dataclasses.replace(dots[name], radius=7.0) for name in dots if name == chosen], colour(2))
+    return Chart(plot.svg(f"{heading(metric)} against {title}"))

@@ -129,6 +129,62 @@ def write_run_report(
     return _write(path, page)
 
 
+def write_compression_report(path: str | Path, found: Values, *, config: Values) -> Path:
+    """Write the report of a search for a small or fast student.
+
+    Args:
+        path: the HTML file; its folder is created if missing.
+        found: the contents of its `result.json`.
+        config: the contents of its `config.json`.
+
+    Returns:
+        The path.
+
+    Raises:
+        MissingExtraError: jinja2 is not installed.
+    """
+    metric, footprint = found["metric"], found["footprint"]
+    rows = [row for row in found["rows"] if not row["failed"]]
+    tiles = _tiles({metric: found["metrics"][metric]})
+    tiles += [("parameters", wording.number(footprint["parameters"], 0), "")]
+    tiles += [("exported file", f"{footprint['megabytes']:.3g}", "MB")]
+    tiles += [
+        ("1,000 rows", f"{footprint['milliseconds']:.3g}", "ms"),
+        ("speed beside the teacher's", f"{found['speedup']:.3g}", "times"),
+    ]
+    bound = found["teacher_validation"] - found["within"] / 100
+    axes = {"parameters": "parameters", "megabytes": "MB of the exported file", "milliseconds": "ms for 1,000 rows"}
+    drawn = {
+        title: charts.tradeoff_chart(
+            [row for row in rows if row[axis] > 0], axis, title, metric, chosen=found["name"], bound=bound
+        )
+        for axis, title in axes.items()
+    }
+    page = {
+        "kind": "Compression",
+        "facts": [sections.find_value(config, "source") or "", f"{len(found['rows'])} students tried"],
+        "headline": found["sentences"][0],
+        "lead": found["sentences"][1],
+        "comparison": None,
+        "tiles": tiles,
+        "notes": found["notes"],
+        "beside": sections.figures_table({found["name"]: found["metrics"], "teacher": found["teacher"]}),
+        "costs": {"columns": []},
+        "curves": [],
+        "students": sections.students_table(found),
+        "tradeoffs": [{"title": title, "chart": chart} for title, chart in drawn.items()],
+        "calibration": None,
+        "scatter": None,
+        "confusions": [],
+        "said": [],
+        "recalls": None,
+        "monitors": [],
+        "watched": False,
+        "configuration": sections.configuration({name: config[name] for name in ("compress", "config", "data")}),
+    }
+    return _write(path, page)
+
+
 def read_run(run: str | Path) -> Document:
     """Read a run's directory as the keyword arguments of `write_run_report`.
 
@@ -301,6 +357,7 @@ def _write(path: str | Path, page: Values) -> Path:
         raise MissingExtraError("jinja2", "report", "A report") from None
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["breakable"] = _breakable
+    environment.globals |= {"students": None, "tradeoffs": []}
     template = environment.from_string(files("didact.evaluation").joinpath("report.html").read_text(encoding="utf-8"))
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -64,6 +64,25 @@ def figures_table(figures: Mapping[str, Mapping[str, float]]) -> Document:
     return {"columns": list(figures), "rows": rows}
 
 
+def students_table(found: Values) -> Document:
+    """The students that a search tried: `columns` and `rows` of (name, cells).
+
+    Args:
+        found: the contents of the search's `result.json`.
+    """
+    metric = found["metric"]
+    columns = [f"{phrases.heading(metric)}, validation", "seeds", "parameters", "MB", "ms for 1,000 rows", ""]
+    rows = []
+    for row in found["rows"]:
+        mark = "chosen" if row["name"] == found["name"] else "front" if row["front"] else ""
+        if row["failed"]:
+            rows.append((row["name"], ["failed", *["\u2013"] * 4, mark]))
+            continue
+        numbers = [wording.number(row["parameters"], 0), f"{row['megabytes']:.3g}", f"{row['milliseconds']:.3g}"]
+        rows.append((row["name"], [wording.figure(metric, row["metric"]), str(len(row["seeds"])), *numbers, mark]))
+    return {"columns": columns, "rows": rows}
+
+
 def budget_note(comparison: Comparison) -> str:
     """Whether the arms spent the same labels and steps."""
     same, notes = [], []

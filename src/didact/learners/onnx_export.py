@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from didact import files
 from didact.documents import Values
 from didact.errors import ConfigError, DidactError, MissingExtraError
-from didact.learners import onnx_beside, onnx_graph
+from didact.learners import onnx_beside, onnx_graph, onnx_layers
 from didact.learners.module import ModuleLearner, _logits_of, _Tap
-from didact.learners.trees import Trees
 from didact.preprocessing import ImagePreprocessing, TablePreprocessing
 from didact.types import Examples
 
@@ -59,9 +58,8 @@ def to_onnx(
         raise ConfigError(
             f"to is 'onnx', but the learner gives {width} numbers where {examples.outputs} belong, one for each answer."
         )
-    net = model.module
     graph = onnx_graph.answering(
-        net.onnx_net(examples.shape) if isinstance(net, Trees) else _net(model, inputs),
+        onnx_layers.net_of(model.module, examples.shape) or _net(model, inputs),
         examples.preprocessing,
         classes=examples.classes,
         scale=None if scale is None else (scale.mean, scale.std),
