@@ -2,7 +2,8 @@
 
 A method is a file `didact/methods/<family>/<name>.py` that holds a frozen dataclass `Config` and exactly one subclass
 of `didact.types.Method`. Nothing is registered. A user's own method is named by its module (`package.module`) or its
-file (`path/to/method.py`). Listing and describing read the files as text, so that they cost no import of torch.
+file (`path/to/method.py`). A published system that only composes what is there is a recipe: a file of TOML in
+`didact/recipes`. Listing and describing read the files as text, so that they cost no import of torch.
 """
 
 import ast
@@ -19,17 +20,19 @@ from typing import Any
 
 from didact import trusting
 from didact.claiming import Claim
-from didact.documents import Document, Values
-from didact.errors import ConfigError, nearest
+from didact.documents import Document, Values, parse_toml, read_text
+from didact.errors import ConfigError, check_choice, nearest
 from didact.options import PACKAGE, Option, convert, lineage, parse, read_options
 
 METHODS = Path(__file__).parent / "methods"
 """The folder of the methods, with one subfolder per family."""
+RECIPES = Path(__file__).parent / "recipes"
+"""The folder of the recipes: files of TOML that compose what is there, each with a claim."""
 
 
 @dataclass(frozen=True)
-class MethodInfo:
-    """The description of a method; its file is imported when `config_type` or `method_type` is first read."""
+class CatalogueEntry:
+    """The description of a file that may carry a claim: a method, a recipe, or another module."""
 
     name: str
     family: str
@@ -41,12 +44,28 @@ class MethodInfo:
     """The first line of its docstring."""
     description: str
     """The whole docstring."""
-    options: tuple[Option, ...]
 
     @cached_property
     def claim(self) -> Claim | None:
         """Its claim, read from its file without running it; None if it has none."""
-        return _read_claim(self.path)
+        return _read_recipe(self.path)[1] if self.path.suffix == ".toml" else _read_claim(self.path)
+
+    @property
+    def kind(self) -> str:
+        """`method`, `study` for another module, or what a recipe says: `recipe`, `variant` or `study`."""
+        return _read_recipe(self.path)[0]["kind"] if self.path.suffix == ".toml" else "study"
+
+
+@dataclass(frozen=True)
+class MethodInfo(CatalogueEntry):
+    """The description of a method; its file is imported when `config_type` or `method_type` is first read."""
+
+    options: tuple[Option, ...]
+
+    @property
+    def kind(self) -> str:
+        """`method`."""
+        return "method"
 
     @cached_property
     def needs(self) -> tuple[str, ...]:
@@ -145,6 +164,34 @@ def find(name: str) -> MethodInfo:
     raise ConfigError(f"There is no method {name!r}. {nearest(plain, paths)}")
 
 
+def recipes() -> tuple[CatalogueEntry, ...]:
+    """All recipes, variants and studies, by name.
+
+    They are the files of `didact/recipes`, and didact's modules outside of `methods` that state a `CLAIM`.
+    """
+    found = [_described_recipe(path) for path in RECIPES.glob("*.toml")]
+    found += [_described_module(path) for path in PACKAGE.rglob("*.py") if _states_claim(path)]
+    return tuple(sorted(found, key=lambda entry: entry.name))
+
+
+def find_claim(name: str) -> CatalogueEntry:
+    """Find what may carry a claim: a recipe or a module of `recipes`, or else a method.
+
+    Args:
+        name: of a recipe or of a method; `-` and `_` are equal in it. See `find`.
+
+    Raises:
+        ConfigError: there is neither; the nearest names are suggested.
+    """
+    known = {entry.name: entry for entry in recipes()}
+    plain = name.replace("-", "_")
+    if plain in known:
+        return known[plain]
+    if plain in _paths() or "." in name:
+        return find(name)
+    raise ConfigError(f"There is no method or recipe {name!r}. {nearest(plain, {**known, **_paths()})}")
+
+
 def build_config(info: MethodInfo, options: Values) -> Any:
     """Build a method's `Config` from options of the command line or of a file.
 
@@ -218,6 +265,52 @@ def _read_claim(path: Path) -> Claim | None:
             except TypeError as error:
                 raise ConfigError(f"The claim in {path} cannot be made: {error}.") from None
     return None
+
+
+_RECIPE = ("title", "kind", "description", "formula", "mechanism", "claim")
+_RECIPE_KINDS = ("recipe", "variant", "study")
+_TUPLES = ("seeds", "tuned_on", "systems")
+"""The fields of a claim that are tuples, which TOML does not have."""
+
+
+def _read_recipe(path: Path) -> tuple[Document, Claim]:
+    """A recipe's file, and its claim.
+
+    Raises:
+        ConfigError: it is no TOML, a field is unknown or missing, or the claim refuses its fields.
+    """
+    try:
+        found = parse_toml(read_text(path))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"The recipe {path} cannot be read: {error}.") from None
+    for field in found:
+        check_choice(f"A field of the recipe {path}", field, _RECIPE)
+    missing = [field for field in _RECIPE if field not in found]
+    if missing:
+        raise ConfigError(f"The recipe {path} has no {missing[0]}; give one.")
+    check_choice(f"The kind of the recipe {path}", found["kind"], _RECIPE_KINDS)
+    words = {name: tuple(value) if name in _TUPLES else value for name, value in found["claim"].items()}
+    try:
+        return found, Claim(**words)
+    except TypeError as error:
+        raise ConfigError(f"The claim in {path} cannot be made: {error}.") from None
+
+
+def _described_recipe(path: Path) -> CatalogueEntry:
+    found = _read_recipe(path)[0]
+    words = f"{found['title']}\n\n{found['description'].strip()}"
+    return CatalogueEntry(path.stem, "recipes", str(path), path, found["title"], words)
+
+
+def _described_module(path: Path) -> CatalogueEntry:
+    words = ast.get_docstring(parse(path)[1]) or ""
+    module = ".".join([PACKAGE.name, *path.relative_to(PACKAGE).with_suffix("").parts])
+    return CatalogueEntry(path.stem, path.parent.name, module, path, words.partition("\n")[0], words)
+
+
+def _states_claim(path: Path) -> bool:
+    """Whether a module of didact's that is no method has a claim."""
+    return METHODS not in path.parents and "\nCLAIM = Claim(" in path.read_text(encoding="utf-8")
 
 
 def _literal(path: Path, word: ast.keyword) -> Any:

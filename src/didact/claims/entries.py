@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from didact import catalogue
-from didact.catalogue import MethodInfo
+from didact.catalogue import CatalogueEntry, MethodInfo
 from didact.claims import code
 from didact.claims.store import ResultStore
 from didact.documents import Document
@@ -33,20 +33,28 @@ def catalogue_entry(info: MethodInfo, store: ResultStore) -> Document:
     """
     options = [{"name": o.name, "type": o.type, "default": o.default, "help": o.help} for o in info.options]
     return {
-        "name": info.name,
-        "family": info.family,
-        "title": info.title,
-        "module": info.module,
+        **claim_entry(info, store),
         "material": info.material,
         "use": info.use,
-        "systems": list(info.claim.systems) if info.claim else [],
         "needs": list(info.needs),
-        "claim": _claim(info, store),
         "options": options,
     }
 
 
-def _claim(info: MethodInfo, store: ResultStore) -> Document | None:
+def claim_entry(info: CatalogueEntry, store: ResultStore) -> Document:
+    """The part of `catalogue_entry` that recipes have too, with their `kind`."""
+    return {
+        "name": info.name,
+        "kind": info.kind,
+        "family": info.family,
+        "title": info.title,
+        "module": info.module,
+        "systems": list(info.claim.systems) if info.claim else [],
+        "claim": _claim(info, store),
+    }
+
+
+def _claim(info: CatalogueEntry, store: ResultStore) -> Document | None:
     claim = info.claim
     if claim is None:
         return None
@@ -72,13 +80,13 @@ def _claim(info: MethodInfo, store: ResultStore) -> Document | None:
     }
 
 
-def verdict_words(infos: Sequence[MethodInfo], store: ResultStore) -> list[str]:
+def verdict_words(infos: Sequence[CatalogueEntry], store: ResultStore) -> list[str]:
     """The verdict on each method in a word or two, for a list."""
     counts = baselines()
     return [_word(info, store, counts[info.name]) for info in infos]
 
 
-def _word(info: MethodInfo, store: ResultStore, claims: int) -> str:
+def _word(info: CatalogueEntry, store: ResultStore, claims: int) -> str:
     if info.claim is None:
         return f"baseline of {claims}" if claims else "no claim"
     found, changed = store.read(info.name), store.stale(info)
@@ -111,7 +119,7 @@ def select_methods(
     ways = [bool(names), family is not None, every]
     if sum(ways) > 1 or not (any(ways) or stale):
         raise ConfigError("Give the claims to replicate by one of: names of methods, --family F, --stale, --all.")
-    infos = [catalogue.find(name) for name in names] if names else list(catalogue.listing())
+    infos = [catalogue.find_claim(name) for name in names] if names else [*catalogue.listing(), *catalogue.recipes()]
     if family is not None:
         plain, known = family.replace("-", "_"), sorted({info.family for info in infos})
         if plain not in known:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from didact import catalogue, worlds
-from didact.catalogue import MethodInfo
+from didact.catalogue import CatalogueEntry
 from didact.claiming import Claim, Verdict
 from didact.claims.store import ResultStore, basis
 from didact.documents import Document, Values
@@ -57,7 +57,7 @@ class Replication:
 class Job:
     """A claim with the seeds to run."""
 
-    info: MethodInfo
+    info: CatalogueEntry
     claim: Claim
     world: str
     seeds: tuple[int, ...]
@@ -156,7 +156,7 @@ def run(
             yield name, error
 
 
-def claim_of(info: MethodInfo) -> Claim:
+def claim_of(info: CatalogueEntry) -> Claim:
     """The claim of a method.
 
     Raises:
@@ -169,7 +169,7 @@ def claim_of(info: MethodInfo) -> Claim:
 
 
 def _job(name: str, seeds: Sequence[int] | None, world: str | None, store: ResultStore) -> Job:
-    info = catalogue.find(name)
+    info = catalogue.find_claim(name)
     claim = claim_of(info)
     kind = "questions" if claim.world in worlds.names("questions") else "examples"
     check_choice("world", world or claim.world, worlds.names(kind))
@@ -267,14 +267,14 @@ def _begin(news: Any) -> None:
     torch.set_num_threads(1)
 
 
-def _key(info: MethodInfo) -> str | Path:
+def _key(info: CatalogueEntry) -> str | Path:
     """The key by which another process finds the same method."""
     return info.path if info.family == "yours" else info.name
 
 
 def _teach(key: str, world: str, seed: int, on_result: OnResult | None = None) -> Document | DidactError:
     """Run all arms of a claim with one seed; an error is returned, so that the other claims continue."""
-    info = catalogue.find(key)
+    info = catalogue.find_claim(str(key))
     claim = claim_of(info)
 
     def report(arm: str, seed: int, result: ArmResult) -> None:

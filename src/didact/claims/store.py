@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from didact.catalogue import MethodInfo
+from didact.catalogue import CatalogueEntry
 from didact.claiming import Claim
 from didact.claims import code
 from didact.documents import Document, Values, read_json
@@ -90,7 +90,7 @@ class ResultStore:
         self.partial(name).unlink(missing_ok=True)
         return self.file(name)
 
-    def stale(self, info: MethodInfo) -> list[str] | None:
+    def stale(self, info: CatalogueEntry) -> list[str] | None:
         """The changes since a method's result was stored.
 
         Args:

@@ -44,7 +44,7 @@ def print_outcome(found: "Replication | tuple[str, DidactError]") -> int:
 
 def print_claim(entry: Values) -> None:
     """Print the claim of a method with the stored figures, if it has one."""
-    name = entry["name"].replace("_", "-") if entry["module"].startswith("didact.") else entry["module"]
+    name = entry["name"].replace("_", "-") if entry["family"] != "yours" else entry["module"]
     claim = entry["claim"]
     if claim is None:
         return

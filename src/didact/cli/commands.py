@@ -58,7 +58,8 @@ def settings(namespace: argparse.Namespace, **fixed: object) -> Document:
 
 def _list(namespace: argparse.Namespace) -> int:
     check_choice("what to list", namespace.parts, LISTED)
-    return _list_methods(namespace) if namespace.parts == "methods" else _list_parts(namespace)
+    special = {"methods": _list_methods, "recipes": _list_recipes, "systems": _list_systems}
+    return special.get(namespace.parts, _list_parts)(namespace)
 
 
 def _list_parts(namespace: argparse.Namespace) -> int:
@@ -86,15 +87,44 @@ def _list_methods(namespace: argparse.Namespace) -> int:
     return 0
 
 
+def _list_recipes(namespace: argparse.Namespace) -> int:
+    from didact.claims import entries
+    from didact.claims.store import ResultStore
+    from didact.cli import show
+
+    found, store = catalogue.recipes(), ResultStore(namespace.store)
+    if namespace.json:
+        show.write_json([entries.claim_entry(entry, store) for entry in found])
+    else:
+        show.recipes(found, entries.verdict_words(found, store))
+    return 0
+
+
+def _list_systems(namespace: argparse.Namespace) -> int:
+    from didact.claims import systems
+    from didact.claims.store import ResultStore
+    from didact.cli import show
+
+    found = systems.listing(ResultStore(namespace.store))
+    if namespace.json:
+        show.write_json(found)
+    else:
+        show.systems(found)
+    return 0
+
+
 def _show(namespace: argparse.Namespace) -> int:
     from didact.claims import entries
     from didact.claims.store import ResultStore
     from didact.cli import claims, show
 
-    info = catalogue.find(namespace.method)
-    show.method(info)
-    show.options(info)
-    claims.print_claim(entries.catalogue_entry(info, ResultStore(namespace.store)))
+    entry = catalogue.find_claim(namespace.method)
+    if isinstance(entry, catalogue.MethodInfo):
+        show.method(entry)
+        show.options(entry)
+    else:
+        show.entry(entry)
+    claims.print_claim(entries.claim_entry(entry, ResultStore(namespace.store)))
     return 0
 
 

@@ -267,7 +267,7 @@ def _method_in(words: list[str]) -> str | None:
     return method if isinstance(method, str) else None
 
 
-LISTED = ("methods", *LISTINGS)
+LISTED = ("methods", "recipes", "systems", *LISTINGS)
 """The choices of `didact list`."""
 _METHOD = "a method's name (see `didact list`), package.module, or the path of its file"
 _BUILDERS = {

@@ -16,7 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from didact import terminal
-from didact.catalogue import MethodInfo
+from didact.catalogue import CatalogueEntry, MethodInfo
+from didact.documents import Values
 
 if TYPE_CHECKING:
     from didact.evaluation import ArmResult
@@ -113,6 +114,28 @@ def methods(found: Sequence[MethodInfo], verdicts: Sequence[str]) -> None:
     line("more", "didact show METHOD")
 
 
+def recipes(found: Sequence[CatalogueEntry], verdicts: Sequence[str]) -> None:
+    """Print a line for each recipe: its kind, the verdict on its claim, and its title."""
+    table = _table("recipe", "kind", "its claim", "what it is")
+    for one, verdict in zip(found, verdicts, strict=True):
+        table.add_row(Text(one.name, style="cyan"), one.kind, verdict, one.title)
+    console().print(table)
+    line("more", "didact show RECIPE; didact replicate RECIPE")
+
+
+def systems(found: Sequence[Values]) -> None:
+    """Print a line for each covered system: what covers it, and the verdict on its claim; and how many are not."""
+    table, covered = _table("system", "covered by", "kind", "outcome"), [one for one in found if one["covered_by"]]
+    for one in covered:
+        outcomes = ", ".join(verdict or "not run" for verdict in one["outcome"].values())
+        table.add_row(Text(one["id"], style="cyan"), ", ".join(one["covered_by"]), one["kind"], outcomes)
+    console().print(table)
+    outside = sum(one["kind"] == "outside" for one in found)
+    left = len(found) - len(covered) - outside
+    paragraph("systems", f"{len(covered)} of {len(found)} are covered, {left} are not yet, {outside} are left out")
+    line("more", "didact list systems --json")
+
+
 def _lessons(info: MethodInfo) -> list[str]:
     """What a method learns from, in a word or two each."""
     words = [words for need, words in _LESSONS.items() if need in info.needs]
@@ -132,13 +155,18 @@ def parts(found: Sequence["Entry"], use: str) -> None:
     line("use", use)
 
 
-def method(info: MethodInfo) -> None:
-    """Print the description of a method, what it needs, and how it is used."""
+def entry(info: CatalogueEntry) -> None:
+    """Print the description of a method or recipe."""
     out = console()
     out.print(Text.assemble((info.name, "bold cyan"), f"  {info.family}  {info.path}"), soft_wrap=True)
     out.print()
     out.print(Text(_unwrapped(info.description)))
     out.print()
+
+
+def method(info: MethodInfo) -> None:
+    """Print the description of a method, what it needs, and how it is used."""
+    entry(info)
     paragraph("needs", ", ".join(info.needs))
     name = info.name.replace("_", "-") if info.module.startswith("didact.") else info.module
     required = [f"--{need} {need.upper()}" for need in ("teacher", "verifier") if need in info.needs]
