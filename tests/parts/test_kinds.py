@@ -3,6 +3,7 @@
 import shutil
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,7 @@ def images(count=12):
 
 DATA = images()
 EXAMPLES = ForExamples(examples=DATA, seed=3)
+SERIES = replace(EXAMPLES, examples=replace(DATA.with_tensors(x=DATA.tensors["x"].flatten(2)), modality="series"))
 
 
 def questions():
@@ -128,7 +130,7 @@ def test_the_example_of_a_kind_is_read_as_that_kind_and_can_be_built(role, name,
     text = _for(kind, material)
     spec = parts.parse(text, role)
     assert spec.kind == name
-    purpose = EXAMPLES if material == "examples" else questions()
+    purpose = SERIES if name == "cnn1d" else EXAMPLES if material == "examples" else questions()
     part = purpose.build(spec)
     assert isinstance(part, Part)
     assert (part.spec == text) is (name != "auto")

@@ -39,9 +39,9 @@ def export(
         to: `safetensors`: weights, with what is needed to rebuild the learner. `onnx`: a graph from rows as they came
             to `probabilities` [B, C] and `label` [B], the name of the likeliest class, or to `prediction` [B, 1] in the
             user's unit; with any batch size, checked against torch. Its inputs are the columns of a table [B, 1] by
-            name, `images` uint8 [B, H, W, channels], or token ids; what it can't do is told in `NAME.onnx.json`, and
-            done by the script `NAME.onnx.py`. `hf`: a directory that `from_pretrained` reads, for learners that were
-            loaded from one.
+            name, `images` uint8 [B, H, W, channels], `series` float64 [B, channels, steps], or token ids; what it can't
+            do is told in `NAME.onnx.json`, and done by the script `NAME.onnx.py`. `hf`: a directory that
+            `from_pretrained` reads, for learners that were loaded from one.
         examples: any with the kind, shape and classes of its training data.
         spec: the spec from which `didact.parts` builds the learner; None for a user's own module.
         config: further facts to keep in the file, as JSON.

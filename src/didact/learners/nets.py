@@ -14,6 +14,10 @@ from didact.types import Examples
 
 WIDTH_OF_HEADS = 16
 """The smallest width of an attention head of the built-in transformer."""
+STRETCHES = 16
+"""About how many tokens it makes of a series."""
+FIRST_KERNELS = (9, 5)
+"""Steps that the first convolutions of `cnn1d` look at; all others look at 3."""
 
 
 class Standardise(nn.Module):
@@ -34,8 +38,10 @@ class Standardise(nn.Module):
 
     @classmethod
     def fit(cls, examples: Examples) -> "Standardise":
-        """Fit to examples: by column for a table, by channel for images."""
+        """Fit to examples: by column for a table, by channel for images; of series, which are scaled, nothing."""
         x = examples.tensors["x"]
+        if examples.modality == "series":
+            return cls(torch.zeros(()), torch.ones(()))
         over = [0] if examples.modality == "table" else [0, *range(2, x.ndim)]
         mean, std = x.mean(over, keepdim=True)[0], x.std(over, correction=0, keepdim=True)[0]
         return cls(mean, std)
@@ -102,6 +108,33 @@ def cnn(widths: Sequence[int], examples: Examples, outputs: int) -> nn.Module:
     return nn.Sequential(Standardise.fit(examples), *blocks, pool, nn.Linear(channels, outputs))
 
 
+class SeriesBlock(nn.Module):
+    """A convolution over time that keeps the length, group normalisation and ReLU."""
+
+    def __init__(self, channels: int, width: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(channels, width, kernel, padding=kernel // 2, bias=False)
+        self.norm = nn.GroupNorm(_groups(width), width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, channels, T] to [B, width, T]."""
+        return F.relu(self.norm(self.conv(x)))
+
+
+def cnn1d(widths: Sequence[int], examples: Examples, outputs: int) -> nn.Module:
+    """The fully convolutional net for series of Wang, Yan & Oates (2017): blocks, a mean over time, a linear head.
+
+    Departures: the kernels are 9, 5, 3, 3, ... where theirs were 8, 5, 3, so that a step has as many before as behind;
+    groups of channels are normalised, not the batch.
+    """
+    channels, blocks = [examples.shape[0], *widths], list[nn.Module]()
+    for place, width in enumerate(widths):
+        kernel = FIRST_KERNELS[place] if place < len(FIRST_KERNELS) else 3
+        blocks.append(SeriesBlock(channels[place], width, kernel))
+    pool = nn.Sequential(nn.AdaptiveAvgPool1d(1), nn.Flatten())
+    return nn.Sequential(*blocks, pool, nn.Linear(channels[-1], outputs))
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention."""
 
@@ -165,14 +198,14 @@ class ColumnTokens(nn.Module):
 
 
 class PatchTokens(nn.Module):
-    """Square patches of an image as tokens."""
+    """Square patches of an image, or stretches of a series, as tokens."""
 
-    def __init__(self, channels: int, patch: int, width: int) -> None:
+    def __init__(self, channels: int, patch: int, width: int, kind: type[nn.Conv1d | nn.Conv2d] = nn.Conv2d) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, width, patch, stride=patch)
+        self.conv = kind(channels, width, patch, stride=patch)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, channels, H, W] to [B, T, D]."""
+        """[B, channels, H, W] or [B, channels, steps] to [B, T, D]."""
         return self.conv(x).flatten(2).transpose(1, 2)
 
 
@@ -191,13 +224,16 @@ class TextNet(nn.Module):
 
 
 def transformer(depth: int, width: int, examples: Examples, outputs: int) -> nn.Module:
-    """A pre-norm transformer encoder over patches, columns or tokens, a mean over them, and a linear head."""
+    """A pre-norm transformer encoder over patches, stretches, columns or tokens, their mean, and a linear head."""
     head = nn.Linear(width, outputs)
     if examples.modality == "text":
         embedding = nn.Embedding(examples.vocabulary, width)
         return TextNet(embedding, Encoder(depth, width, examples.shape[0]), head)
     if examples.modality == "table":
         tokens, length = ColumnTokens(examples.shape[0], width), examples.shape[0]
+    elif examples.modality == "series":
+        patch = max(1, examples.shape[1] // STRETCHES)
+        tokens, length = PatchTokens(examples.shape[0], patch, width, nn.Conv1d), examples.shape[1] // patch
     else:
         channels, height, breadth = examples.shape
         patch = max(1, min(height, breadth) // 4)

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 from didact import files
 from didact.documents import Document, Values
-from didact.preprocessing import Category, Date, Dropped, ImagePreprocessing, Number, TablePreprocessing
+from didact.preprocessing import (
+    Category,
+    Date,
+    Dropped,
+    ImagePreprocessing,
+    Number,
+    SeriesPreprocessing,
+    TablePreprocessing,
+)
 from didact.preprocessing.cells import MARKS
 from didact.types import Examples
 
@@ -52,6 +60,11 @@ _IMAGE = """image = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RG
 pixels = numpy.asarray(image.resize((facts["width"], facts["height"])))
 feed = {"images": pixels.reshape(1, facts["height"], facts["width"], -1)}
 """
+_SERIES = """series = numpy.load(sys.argv[1])["x"].astype(float)
+series = series.reshape(len(series), facts["channels"], -1)
+end = facts["length"] - series.shape[2]
+feed = {"series": numpy.pad(series, ((0, 0), (0, 0), (0, end)), constant_values=numpy.nan)}
+"""
 _BYTES = """length, known = facts["length"], facts["tokenizer"]
 texts = Path(sys.argv[1]).read_text("utf-8").splitlines()
 cut = [[known["first_byte"] + byte for byte in text.encode()[: length - 2]] for text in texts]
@@ -85,6 +98,8 @@ def write(path: Path, examples: Examples, outputs: Sequence[Values], tokenizer: 
         told, script = _table(known), _script("table", "rows of a .csv file", "rows.csv", _TABLE)
     elif isinstance(known, ImagePreprocessing):
         told, script = _image(known), _script("image", "an image", "image.png", _IMAGE)
+    elif isinstance(known, SeriesPreprocessing):
+        told, script = _series(known), _script("series", "the series x of a .npz file", "series.npz", _SERIES)
     elif examples.modality == "text":
         told = _text(examples, tokenizer, path)
         body = _BYTES if isinstance(told["tokenizer"], dict) else _TOKENS
@@ -110,6 +125,7 @@ def _script(kind: str, what: str, example: str, body: str) -> str:
         "image": "from PIL import Image, ImageOps\n",
         "tokens": "import tokenizers\n",
         "bytes": "",
+        "series": "",
     }[kind]
     doc = f"Answers {what}: python student.onnx.py {example}"
     return _HEAD.format(doc=doc, imports=imports, more=more) + body + _TAIL
@@ -161,6 +177,21 @@ def _image(known: ImagePreprocessing) -> Document:
             "Files are decoded, turned upright and made gray or coloured before.",
             "The graph resizes images of other sizes by itself. Pillow, by which didact resizes, rounds in another "
             "order for some sizes, which changes pixels by a few of 255 levels; the script resizes with Pillow.",
+        ],
+    }
+
+
+def _series(known: SeriesPreprocessing) -> Document:
+    channels, length = known.shape
+    columns = {"columns": list(known.columns)} if known.columns else {}
+    return {
+        "inputs": [{"name": "series", "kind": "series", "type": f"float64 [batch, {channels}, {length}]"}],
+        "channels": channels,
+        "length": length,
+        **columns,
+        "not_in_the_graph": [
+            "Shorter series end with NaN, and what is missing in them is NaN too; the graph fills both.",
+            "Longer series and infinite numbers are not refused by words; infinities count as missing.",
         ],
     }
 

@@ -18,7 +18,7 @@ from didact.documents import Values
 from didact.errors import ConfigError, DidactError, MissingExtraError
 from didact.learners import onnx_beside, onnx_graph, onnx_layers
 from didact.learners.module import ModuleLearner, _logits_of, _Tap
-from didact.preprocessing import ImagePreprocessing, TablePreprocessing
+from didact.preprocessing import ImagePreprocessing, SeriesPreprocessing, TablePreprocessing
 from didact.types import Examples
 
 if TYPE_CHECKING:
@@ -165,9 +165,14 @@ def _check(path: Path, model: nn.Module, learner: ModuleLearner, examples: Examp
     known, tolerance = examples.preprocessing, TOLERANCE
     if isinstance(known, TablePreprocessing):
         tolerance = TABLE_TOLERANCE
-        _check_encoding(known)
+        wild = onnx_graph.sample_rows(known, wild=True)
+        _check_encoding(known, _columns(wild), known.encode(wild).tensors["x"].numpy())
         rows = onnx_graph.sample_rows(known, wild=False)
         feed, inputs = _columns(rows), {"x": known.encode(rows).tensors["x"]}
+    elif isinstance(known, SeriesPreprocessing):
+        tolerance, series = TABLE_TOLERANCE, onnx_graph.sample_series(known)
+        feed, inputs = {onnx_graph.SERIES: series}, {"x": known.encode(series).tensors["x"]}
+        _check_encoding(known, feed, inputs["x"].numpy())
     elif isinstance(known, ImagePreprocessing):
         pixels = np.random.default_rng(0).integers(0, 256, (5, known.height, known.width, known.channels), np.uint8)
         feed, inputs = {onnx_graph.IMAGES: pixels}, known.encode(pixels.transpose(0, 3, 1, 2)).tensors
@@ -190,11 +195,11 @@ def _check(path: Path, model: nn.Module, learner: ModuleLearner, examples: Examp
         )
 
 
-def _check_encoding(known: TablePreprocessing) -> None:
+def _check_encoding(
+    known: TablePreprocessing | SeriesPreprocessing, feed: Mapping[str, np.ndarray], wanted: np.ndarray
+) -> None:
     """Compare `x` for rows that are far from those of training too; the first numbers may be large, and are rounded."""
-    rows = onnx_graph.sample_rows(known, wild=True)
-    found = _run(onnx_graph.encoder(known).SerializeToString(), _columns(rows))
-    wanted = known.encode(rows).tensors["x"].numpy()
+    found = _run(onnx_graph.encoder(known).SerializeToString(), feed)
     apart = np.abs(found - wanted) / np.maximum(np.abs(wanted), 1)
     if not apart.max() <= TABLE_TOLERANCE / 10:
         raise DidactError(

@@ -15,11 +15,13 @@ from didact.preprocessing import (
     Dropped,
     ImagePreprocessing,
     Number,
+    SeriesPreprocessing,
     TablePreprocessing,
     cells,
 )
 from didact.preprocessing.cells import FLOAT32
 from didact.preprocessing.columns import YEAR
+from didact.preprocessing.series import RESIDUE
 from didact.types import Preprocessing
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ OPSET, ML_OPSET, IR = 20, 3, 9
 """The versions of the operators, of those of `ai.onnx.ml`, and of the format; all from 2023."""
 IMAGES = "images"
 """The input of a graph that reads images."""
+SERIES = "series"
+"""The input of a graph that reads series."""
 _BATCH = "batch"
 _CALENDAR = (
     # Any year: months of 31 and of 30 days, and February; then the 29th of February of leap years.
@@ -268,11 +272,90 @@ def encode_images(graph: Graph, known: ImagePreprocessing) -> str:
     return graph.add("Div", graph.add("Cast", resized, to=np.float32), graph.constant(255, np.float32))
 
 
-def encoder(known: TablePreprocessing) -> "ModelProto":
-    """A model from the columns of a table to `x`; see `encode_table`."""
+def encode_series(graph: Graph, known: SeriesPreprocessing) -> str:
+    """Write the preprocessing of series.
+
+    Args:
+        graph: gets the input `series`, float64 [B, channels, length], with NaN for what is missing, as behind the end
+            of shorter ones.
+        known: the preprocessing.
+
+    Returns:
+        The name of `x`, float32 [B, channels, length].
+    """
+    given = graph.input(SERIES, np.float64, (_BATCH, *known.shape))
+    # NaN and infinities are not less than anything.
+    there = graph.add("Less", graph.add("Abs", given), graph.constant(np.inf, np.float64))
+    values = graph.add("Where", there, given, graph.constant(0, np.float64))
+    filled = _filled(graph, values, there, known.length)
+    if known.standardise == "series":
+        mean, std = _unit(graph, values, there)
+    else:
+        mean, std = (graph.constant(np.array(part)[:, None], np.float64) for part in (known.means, known.stds))
+    scaled = graph.add("Div", graph.add("Sub", filled, mean), std)
+    # A channel without any value is its mean.
+    count = graph.add("ReduceMax", graph.add("Cast", there, to=np.float64), graph.constant([2], np.int64))
+    some = graph.add("Cast", count, to=np.bool_)
+    return graph.add("Cast", graph.add("Where", some, scaled, graph.constant(0, np.float64)), to=np.float32)
+
+
+def _filled(graph: Graph, values: str, there: str, length: int) -> str:
+    """Values float64 [B, C, T] with lines through what is not there."""
+
+    def reached(at: str, *, back: bool) -> str:
+        """The running maximum of places [B, C, T], from the first step on, or from the last back."""
+        for width in (2**power for power in range(max(length - 1, 0).bit_length())):
+            ends = [0, 0, -width, 0, 0, width] if back else [0, 0, width, 0, 0, -width]
+            moved = graph.add("Pad", at, graph.constant(ends, np.int64), graph.constant(-length, np.float64))
+            at = graph.add("Max", at, moved)
+        return at
+
+    step, last = graph.constant(np.arange(length), np.float64), graph.constant(length - 1, np.float64)
+    none, zero, one = (graph.constant(number, np.float64) for number in (-length, 0, 1))
+    before = reached(graph.add("Where", there, step, none), back=False)
+    after = graph.add("Neg", reached(graph.add("Where", there, graph.add("Neg", step), none), back=True))
+    left = graph.add("Where", graph.add("Less", before, zero), after, before)
+    right = graph.add("Where", graph.add("Greater", after, last), before, after)
+    left, right = (graph.add("Min", graph.add("Max", place, zero), last) for place in (left, right))
+    start, end = (
+        graph.add("GatherElements", values, graph.add("Cast", place, to=np.int64), axis=2) for place in (left, right)
+    )
+    share = graph.add("Div", graph.add("Sub", step, left), graph.add("Max", graph.add("Sub", right, left), one))
+    return graph.add("Add", start, graph.add("Mul", graph.add("Sub", end, start), share))
+
+
+def _unit(graph: Graph, values: str, there: str) -> tuple[str, str]:
+    """Mean and standard deviation of each channel of each series, float64 [B, C, 1]; see `SeriesPreprocessing.unit`."""
+    axis, zero, one = graph.constant([2], np.int64), graph.constant(0, np.float64), graph.constant(1, np.float64)
+    count = graph.add("Max", graph.add("ReduceSum", graph.add("Cast", there, to=np.float64), axis), one)
+    mean = graph.add("Div", graph.add("ReduceSum", values, axis), count)
+    apart = graph.add("Where", there, graph.add("Sub", values, mean), zero)
+    square = graph.add("ReduceSum", graph.add("Mul", apart, apart), axis)
+    std = graph.add("Sqrt", graph.add("Div", square, count))
+    largest = graph.add("ReduceMax", graph.add("Abs", values), axis)
+    differs = graph.add("Greater", std, graph.add("Mul", largest, graph.constant(RESIDUE, np.float64)))
+    return mean, graph.add("Where", differs, std, one)
+
+
+def encoder(known: TablePreprocessing | SeriesPreprocessing) -> "ModelProto":
+    """A model from the columns of a table, or from series, to `x`; see `encode_table` and `encode_series`."""
     graph = Graph([*_names(known), "x"])
-    graph.output(encode_table(graph, known), "x", np.float32, (_BATCH, *known.shape))
+    encoded = encode_series(graph, known) if isinstance(known, SeriesPreprocessing) else encode_table(graph, known)
+    graph.output(encoded, "x", np.float32, (_BATCH, *known.shape))
     return graph.model()
+
+
+def sample_series(known: SeriesPreprocessing) -> np.ndarray:
+    """Series of every sort: whole, with gaps, short, constant, without any value; float64 [64, channels, length]."""
+    generator = np.random.default_rng(0)
+    mean, std = np.array(known.means)[:, None], np.array(known.stds)[:, None]
+    series = mean + std * generator.standard_normal((64, *known.shape)).cumsum(2)
+    series[8:32][generator.random((24, *known.shape)) < 0.3] = np.nan
+    for row in range(32, 48):
+        series[row, :, generator.integers(1, known.length + 1) :] = np.nan
+    series[48:52] = mean + 0.1
+    series[52:56, 0] = np.nan
+    return series
 
 
 def _names(known: Preprocessing | None) -> list[str]:
@@ -304,7 +387,7 @@ def answering(
     from onnx import compose, helper
 
     names = _names(known)
-    graph = Graph([*names, IMAGES, "probabilities", "label", "logits", "prediction"])
+    graph = Graph([*names, IMAGES, SERIES, "probabilities", "label", "logits", "prediction"])
     inner = compose.add_prefix(net, f"{graph.prefix}net{graph.prefix}")
     _connect(graph, net, inner, known)
     graph.nodes += inner.graph.node
@@ -329,6 +412,8 @@ def _connect(graph: Graph, net: "ModelProto", inner: "ModelProto", known: Prepro
         values = [encode_table(graph, known)]
     elif isinstance(known, ImagePreprocessing):
         values = [encode_images(graph, known)]
+    elif isinstance(known, SeriesPreprocessing):
+        values = [encode_series(graph, known)]
     else:
         values = [one.name for one in net.graph.input]
         graph.inputs += net.graph.input

@@ -18,6 +18,7 @@ from didact.teachers import (
     FunctionTeacher,
     LanguageTeacher,
     RawRows,
+    reader_of,
     translate,
 )
 from didact.types import Teacher
@@ -90,7 +91,7 @@ def teacher_of(given: Any, purpose: Purpose, *, spec: str = "") -> Part:
         kind = cast(Callable[..., Teacher], EstimatorTeacher if estimates else FunctionTeacher)
         rows = RawRows(examples) if examples.modality == "table" else None
         teacher = kind(given, classes=examples.classes, rows=rows, task=examples.task)
-        return Part(model=translate(teacher, examples.scale), spec=named)
+        return Part(model=translate(teacher, examples.scale, reader_of(examples)), spec=named)
     if isinstance(given, type):
         raise TeacherError(f"{purpose.field or 'teacher'} is the class {given.__name__}; give an instance of it.")
     models = (

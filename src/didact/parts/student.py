@@ -97,9 +97,9 @@ class Student:
         """Answer rows as they come.
 
         Args:
-            rows: a path of a table, an `.npz` file, an image or a folder of images; a data frame or a mapping of
-                columns; an array or tensor; a list of texts, of images, or of paths of images. Columns that the student
-                does not know are left out.
+            rows: a path of a table, an `.npz` file, a file of series, an image or a folder of images; a data frame or a
+                mapping of columns; an array or tensor; a list of texts, of series, of images, or of paths of images.
+                Columns that the student does not know are left out.
 
         Returns:
             An answer for each row, in their order.

@@ -4,6 +4,7 @@ from didact.preprocessing.cells import Impute, Kinds, TableOptions, find_kinds
 from didact.preprocessing.columns import Category, Date, Dropped, Number
 from didact.preprocessing.inputs import ImagePreprocessing, TextPreprocessing, scale_images
 from didact.preprocessing.schema import Preprocessing, parse
+from didact.preprocessing.series import SeriesPreprocessing, SeriesRows
 from didact.preprocessing.table import Encoded, Rows, TablePreprocessing, fit_table, plain_table, refuse
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "Number",
     "Preprocessing",
     "Rows",
+    "SeriesPreprocessing",
+    "SeriesRows",
     "TableOptions",
     "TablePreprocessing",
     "TextPreprocessing",

@@ -74,14 +74,14 @@ def scale_images(images: np.ndarray, name: str = "the images") -> np.ndarray:
         images = images.transpose(0, 3, 1, 2)
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise DataError(
-            f"{name}: x has shape {list(given)}; a table is [N, F], and images are [N, H, W], [N, C, H, W] or "
-            "[N, H, W, C] with 1 or 3 channels."
+            f"{name}: x has shape {list(given)}; a table is [N, F], series are [N, channels, T], and images are "
+            "[N, H, W], [N, C, H, W] or [N, H, W, C] with 1 or 3 channels."
         )
     values = images.astype(np.float32) / (255 if images.dtype.kind in "iu" else 1)
     if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
         raise DataError(
             f"{name}: the images' values lie between {values.min():g} and {values.max():g}; they must be bytes, or "
-            "floats in [0, 1]."
+            f"floats in [0, 1].{' Say modality=series (--modality series) if they are series.' * (len(given) == 3)}"
         )
     return np.ascontiguousarray(values)
 

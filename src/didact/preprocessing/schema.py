@@ -8,15 +8,16 @@ from collections.abc import Mapping
 from didact.documents import Document
 from didact.preprocessing.columns import Category, Date, Dropped, Number
 from didact.preprocessing.inputs import ImagePreprocessing, TextPreprocessing
+from didact.preprocessing.series import SeriesPreprocessing
 from didact.preprocessing.table import TablePreprocessing
 
-Preprocessing = TablePreprocessing | ImagePreprocessing | TextPreprocessing
+Preprocessing = TablePreprocessing | ImagePreprocessing | SeriesPreprocessing | TextPreprocessing
 LONGEST = 10_000
 """Characters of a word."""
 MOST = 1_000_000
 """Items of a list."""
 _COLUMNS = {kind.kind: kind for kind in (Number, Category, Date, Dropped)}
-_INPUTS = {"image": ImagePreprocessing, "text": TextPreprocessing}
+_INPUTS = {"image": ImagePreprocessing, "series": SeriesPreprocessing, "text": TextPreprocessing}
 T = typing.TypeVar("T")
 
 

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from didact import hashing
 from didact.errors import DataError, nearest
-from didact.preprocessing import Rows, TableOptions, find_kinds, plain_table, refuse, scale_images
+from didact.preprocessing import Rows, SeriesRows, TableOptions, find_kinds, plain_table, refuse, scale_images
 from didact.preprocessing.columns import FAR
-from didact.sources import targets
+from didact.sources import series, targets
 from didact.sources.ids import hash_ids
 from didact.sources.marks import mark_rows
 from didact.sources.request import Request
-from didact.types import Examples, Modality, Task
+from didact.types import Examples, Modality, Standardisation, Task
 
 Array = np.ndarray[Any, Any]
 
@@ -46,7 +46,7 @@ def as_array(given: object, name: str) -> Array:
     except (ValueError, TypeError, RuntimeError) as error:
         raise DataError(
             f"{name} is {type(given).__name__}, which is no array of numbers: {' '.join(str(error).split())[:150]}. "
-            "Give rows of one length."
+            "Give rows of one length, or say modality='series' if they are series."
         ) from None
 
 
@@ -57,6 +57,8 @@ def from_tensors(
     task: Task | None = None,
     ids: Tensor | Array | None = None,
     columns: TableOptions | None = None,
+    modality: Modality | None = None,
+    standardise: Standardisation = "channel",
     name: str = "tensors",
     target: str = "label",
 ) -> Examples:
@@ -64,12 +66,14 @@ def from_tensors(
 
     Args:
         x: numbers. [N, F] is a table; where it has gaps (NaN) or columns far from 0, it has no inputs until
-            `fit_preprocessing` made them. Images are [N, H, W], [N, C, H, W] or [N, H, W, C] with 1 or 3 channels:
-            bytes, or floats in [0, 1].
+            `fit_preprocessing` made them, as have series [N, channels, steps], or [N, steps] where `modality` says so.
+            Images are [N, H, W], [N, C, H, W] or [N, H, W, C] with 1 or 3 channels: bytes, or floats in [0, 1].
         label: [N] of booleans, integers, floats or strings; NaN, None or an empty string is missing.
         task: inferred where None: see `targets.encode_targets`.
         ids: [N], what names each example; its content where None.
         columns: of a table, what is to be known of its columns, which are called x0, x1, and so on.
+        modality: what x holds; where None, see `series.modality_of`.
+        standardise: how series are scaled.
         name: where they came from, for people.
         target: what the targets are called, for messages.
 
@@ -89,16 +93,20 @@ def from_tensors(
     if features.dtype.kind not in "biuf":
         raise DataError(f"{name}: x is of the type {features.dtype}, but it must hold numbers.")
     found = targets.encode_targets(answers, task=task, name=target, missing=columns.missing if columns else ())
-    modality: Modality = "table" if features.ndim == 2 else "image"
+    taken, why = series.modality_of(features, modality, name)
     examples = Examples(
         tensors={"label": found.label},
         task=found.task,
-        modality=modality,
+        modality=taken,
         classes=found.classes,
         name=name,
-        notes=found.notes,
+        target=target,
+        notes=(*found.notes, *why),
     )
-    if modality == "image":
+    if taken == "series":
+        values = features[:, None] if features.ndim == 2 else features
+        return with_series(examples, SeriesRows(values, standardise), None if ids is None else hash_ids(ids, "ids"))
+    if taken == "image":
         values = torch.from_numpy(scale_images(features, name))
     elif _needs_fitting(features) or columns is not None:
         rows = _rows(features, columns or TableOptions(), name)
@@ -108,6 +116,12 @@ def from_tensors(
         values = torch.from_numpy(features.astype(np.float32))
         examples = dataclasses.replace(examples, preprocessing=plain_table(_names(features)))
     return examples.with_tensors(x=values, id=hashing.of_rows(values) if ids is None else hash_ids(ids, "ids"))
+
+
+def with_series(examples: Examples, rows: SeriesRows, ids: Tensor | None) -> Examples:
+    """Give examples their series as they came, and ids, int64 [N], by default of their contents."""
+    named = examples.with_tensors(id=rows.hashes if ids is None else ids)
+    return dataclasses.replace(named, modality="series", rows=rows, notes=(*examples.notes, *rows.notes))
 
 
 def _needs_fitting(features: Array) -> bool:
@@ -135,8 +149,8 @@ def _names(features: Array) -> list[str]:
     return [f"x{i}" for i in range(features.shape[1])]
 
 
-def load_npz(path: Path, request: Request) -> Examples:
-    """Read arrays from a `.npz` file: `x` (or `X`), the target, and ids where asked for.
+def load_arrays(path: Path, request: Request) -> Examples:
+    """Read arrays from a `.npz` file or one of series: `x` (or `X`), the target, and ids where asked for.
 
     Arrays such as `privileged.x` are views of the same examples, here `privileged`, for teachers alone.
 
@@ -150,7 +164,7 @@ def load_npz(path: Path, request: Request) -> Examples:
     Raises:
         DataError: an array is missing, or cannot be used.
     """
-    arrays = read(path)
+    arrays, marks = _read_files(path, request)
     x = _pick(arrays, ("x", "X"), "x", path)
     names = targets.NAMES if request.target is None else (request.target,)
     label = _pick(arrays, names, "target", path)
@@ -161,13 +175,32 @@ def load_npz(path: Path, request: Request) -> Examples:
         task=request.task,
         ids=ids,
         columns=None if request.columns == TableOptions() else request.columns,
+        modality=request.modality or (None if path.suffix.lower() == ".npz" else "series"),
+        standardise=request.standardise,
         name=path.name,
         target=next(name for name in names if name in arrays),
     )
     views = {name: array for name, array in arrays.items() if name.endswith(".x") and name != ".x"}
     seen = {name: _view(array, examples.size, f"{path.name}: {name}") for name, array in views.items()}
     split_tensors = mark_rows(lambda field, name: [str(cell) for cell in _pick(arrays, (name,), field, path)], request)
-    return examples.with_tensors(**seen, **split_tensors)
+    return examples.with_tensors(**seen, **split_tensors, **marks)
+
+
+def _read_files(path: Path, request: Request) -> tuple[dict[str, Array], dict[str, Tensor]]:
+    """The arrays of a file, and of those with its validation and test rows; and the tensor `split` of several."""
+    others = [(1, "validation", request.validation_file), (2, "test", request.test_file)]
+    given = [(number, field, Path(name)) for number, field, name in others if name is not None]
+    for _, field, other in given:
+        if not other.is_file():
+            raise DataError(f"{field} is {str(other)!r}, which is no file; give a fraction, or a file as {path.name}.")
+    paths = [path, *(other for _, _, other in given)]
+    files = [read(one) for one in paths]
+    if len(files) == 1:
+        return files[0], {}
+    sizes = [len(next(iter(file.values()))) for file in files]
+    # Rows of the file itself are left to the fractions, which are 0 for what has a file.
+    split = torch.repeat_interleave(torch.tensor([-1, *(number for number, _, _ in given)]), torch.tensor(sizes))
+    return series.join(files, [one.name for one in paths]), {"split": split}
 
 
 def _view(array: Array, size: int, name: str) -> Tensor:
@@ -182,7 +215,9 @@ def _view(array: Array, size: int, name: str) -> Tensor:
 
 
 def read(path: Path) -> dict[str, Array]:
-    """The arrays of a `.npz` file, by name; a `DataError` where it cannot be read."""
+    """The arrays of a `.npz` file or one of series, by name; a `DataError` where it cannot be read."""
+    if path.suffix.lower() in series.SUFFIXES:
+        return series.read(path)
     if not zipfile.is_zipfile(path):
         raise DataError(f"{path.name} is not a readable .npz file: it is no archive, or was cut short.")
     try:

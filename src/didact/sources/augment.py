@@ -12,16 +12,25 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from didact.errors import check_choice
+from didact.errors import ConfigError, check_choice
 from didact.preprocessing import TablePreprocessing
+from didact.sources.augment_series import augment_series
 from didact.types import Examples, Strength
 
 VIEWS: dict[Strength, str] = {
     "none": "The inputs as they are.",
     "weak": "Images turned and shifted a little; a little noise on numbers; 10% of the tokens hidden.",
     "strong": "Images moved further, scaled, sheared, partly erased and noised; more noise; 30% of the tokens hidden.",
+    "jitter": "Series with noise of 3% of their standard deviation.",
+    "scaling": "Series whose channels are multiplied by a factor around 1, with a deviation of 10%.",
+    "window_slice": "A window of 90% of a series, stretched to the whole length.",
+    "window_warp": "Series in which a window of 10% passes at half or double speed.",
+    "magnitude_warp": "Series multiplied by a smooth curve around 1, with a deviation of 20%.",
+    "time_warp": "Series in which time passes at a smoothly varying speed, with a deviation of 20%.",
 }
-"""The strengths that there are; see `augmenter`."""
+"""The views that there are; see `augmenter`. All but the first three are of series alone."""
+COMMON = ("none", "weak", "strong")
+"""Those that all examples have."""
 Augment = Callable[[Mapping[str, Tensor], torch.Generator], dict[str, Tensor]]
 """Takes the inputs of a batch by name; returns those that changed."""
 
@@ -56,21 +65,27 @@ def augmenter(examples: Examples, strength: Strength) -> Augment:
 
     Images are rotated and shifted a little (`weak`: up to 8 degrees, 6% of the side), or more, and scaled, sheared,
     partly erased and noised (`strong`: up to 15 degrees, 10%, a factor of 1.16, a shear of 0.1). Numbers of a table get
-    Gaussian noise of 0.05 or 0.2 of their column's standard deviation; categories stay. Of texts, 10% or 30% of the
-    tokens, never the first, are hidden through the attention mask, which works with any vocabulary.
+    Gaussian noise of 0.05 or 0.2 of their column's standard deviation; categories stay. Series are scaled and noised,
+    or cut, warped in time and magnitude, and noised, and have views of their own; see `augment_series`. Of texts, 10%
+    or 30% of the tokens, never the first, are hidden through the attention mask, which works with any vocabulary.
 
     Args:
         examples: all that batches will be drawn from.
-        strength: `none`, `weak` or `strong`.
+        strength: one of `VIEWS`.
 
     Returns:
         A function of the inputs of a batch (`x`, or `input_ids` and `attention_mask`) and a generator on their device;
         it changes nothing in place.
 
     Raises:
-        ConfigError: an unknown strength.
+        ConfigError: an unknown strength, or a view that these examples lack.
     """
     check_choice("augment", strength, VIEWS)
+    if examples.modality != "series" and strength not in COMMON:
+        raise ConfigError(
+            f"augment is {strength!r}, a view of series, which {examples.name or 'these data'} ({examples.modality}) "
+            f"lack; use one of {', '.join(COMMON)}."
+        )
     if strength == "none":
         return lambda inputs, generator: dict(inputs)
     if examples.modality == "image":
@@ -78,6 +93,10 @@ def augmenter(examples: Examples, strength: Strength) -> Augment:
     if examples.modality == "table":
         scale = _column_scale(examples) * _TABLE_NOISE[strength]
         return lambda inputs, generator: {"x": _add_noise(inputs["x"], scale, generator)}
+    if examples.modality == "series":
+        spread = examples.tensors["x"].std((0, 2), correction=0)[:, None]
+        unit = torch.where(spread > 0, spread, 1.0)
+        return lambda inputs, generator: {"x": augment_series(inputs["x"], strength, unit, generator)}
     rate = _TOKEN_DROPOUT[strength]
     return lambda inputs, generator: {
         "input_ids": inputs["input_ids"],

@@ -14,6 +14,9 @@ from didact.preprocessing import (
     Kinds,
     Number,
     Rows,
+    SeriesPreprocessing,
+    SeriesRows,
+    TableOptions,
     TablePreprocessing,
     TextPreprocessing,
     find_kinds,
@@ -21,8 +24,9 @@ from didact.preprocessing import (
     plain_table,
     refuse,
 )
-from didact.preprocessing.cells import Column, Frame
+from didact.preprocessing.cells import Column, Frame, numbers_of
 from didact.sources import targets
+from didact.sources.arrays import with_series
 from didact.sources.ids import hash_ids
 from didact.sources.marks import FILE, take_marks
 from didact.sources.request import Request
@@ -57,6 +61,7 @@ def encode(
     if not len(inputs.columns):
         raise DataError(f"{name} has no column beside the target {target_name!r} to learn from.")
     problems, texts, kinds, text_column = Problems(), list[str](), Kinds(), request.text_column
+    series = None
     target = None
     with problems:
         target = targets.encode_targets(
@@ -71,7 +76,10 @@ def encode(
     if request.id_column is not None:
         with problems:
             ids = ids_of(frame, request.id_column)
-    if text_column is None:
+    if request.modality == "series":
+        with problems:
+            series = _series(inputs, request)
+    elif text_column is None:
         kinds = find_kinds(inputs, request.columns)
         problems += kinds.complaints
         prose = [column for column, (kind, _) in kinds.kinds.items() if kind == "text"]
@@ -91,11 +99,23 @@ def encode(
         id_column=request.id_column or "",
         notes=(*notes, *target.notes),
     )
+    if series is not None:
+        return with_series(examples, series, ids)
     if text_column is not None:
         examples = examples.with_tensors(id=hashing.of_strings(texts) if ids is None else ids)
         return from_texts(texts, request.tokenizer, examples, column=text_column)
     rows = Rows(inputs, kinds, request.columns, name)
     return dataclasses.replace(examples.with_tensors(id=rows.hashes if ids is None else ids), rows=rows)
+
+
+def _series(inputs: Frame, request: Request) -> SeriesRows:
+    """The columns of a table as the steps of series of one channel."""
+    steps = [name for name in inputs.columns if name not in request.columns.drop]
+    kinds = find_kinds(inputs[steps], TableOptions(numeric=tuple(steps), missing=request.columns.missing))
+    if kinds.complaints:
+        raise DataError("; ".join(kinds.complaints))
+    values = np.stack([numbers_of(inputs[name], request.columns.missing)[0] for name in steps], axis=1)
+    return SeriesRows(values[:, None], request.standardise, tuple(map(str, steps)))
 
 
 class Problems(list[str]):
@@ -177,7 +197,7 @@ def _texts(series: Column) -> list[str]:
 def fit_preprocessing(train: Examples, like: Examples | None = None) -> "Prepare":
     """Fit the preprocessing and the unit of the labels to training examples.
 
-    A table that was read gets its inputs (see `didact.preprocessing.fit_table`). The labels of a regression are
+    Tables and series that were read get their inputs (see `didact.preprocessing`). The labels of a regression are
     standardised by the mean and the standard deviation of those that are there.
 
     Args:
@@ -193,10 +213,12 @@ def fit_preprocessing(train: Examples, like: Examples | None = None) -> "Prepare
     scale, rows = train.scale, train.rows
     if train.task == "regression" and scale is None:
         scale = fit_scale(train.tensors["label"]) if like is None or like.scale is None else like.scale
-    if like is not None and isinstance(like.preprocessing, TablePreprocessing) and rows is not None:
+    if like is not None and like.preprocessing is not None and rows is not None:
         preprocessing: Preprocessing | None = like.preprocessing
     elif isinstance(rows, Rows) and "x" not in train.tensors:
         preprocessing = fit_table(rows, rows.options, kinds=rows.kinds, name=rows.name)
+    elif isinstance(rows, SeriesRows) and "x" not in train.tensors:
+        preprocessing = rows.fit()
     else:
         preprocessing = plain_preprocessing(train)
     return Prepare(preprocessing, scale)
@@ -211,9 +233,11 @@ class Prepare:
 
     def __call__(self, examples: Examples) -> Examples:
         """The same examples with inputs, and labels in that unit; what is there already is left alone."""
-        tensors, known = dict(examples.tensors), self.preprocessing
-        if isinstance(examples.rows, Rows) and isinstance(known, TablePreprocessing) and "x" not in tensors:
-            tensors = {**known.encode(examples.rows).tensors, **tensors}
+        tensors, known, rows = dict(examples.tensors), self.preprocessing, examples.rows
+        if isinstance(rows, Rows) and isinstance(known, TablePreprocessing) and "x" not in tensors:
+            tensors = {**known.encode(rows).tensors, **tensors}
+        elif isinstance(rows, SeriesRows) and isinstance(known, SeriesPreprocessing) and "x" not in tensors:
+            tensors = {**known.encode(rows.values).tensors, **tensors}
         if self.scale is not None and examples.scale is None:
             tensors["label"] = self.scale.apply(tensors["label"])
         return dataclasses.replace(examples, tensors=tensors, preprocessing=known, scale=self.scale)

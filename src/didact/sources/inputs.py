@@ -11,9 +11,17 @@ import torch
 from torch import Tensor
 
 from didact.errors import DataError, nearest
-from didact.preprocessing import Category, Date, Encoded, ImagePreprocessing, TablePreprocessing, TextPreprocessing
+from didact.preprocessing import (
+    Category,
+    Date,
+    Encoded,
+    ImagePreprocessing,
+    SeriesPreprocessing,
+    TablePreprocessing,
+    TextPreprocessing,
+)
 from didact.preprocessing.cells import Column, Columns, numbers_of, word_of, words_of
-from didact.sources import arrays, images, tables
+from didact.sources import arrays, images, series, tables
 from didact.sources.text import Tokenizer, tokenize
 from didact.types import IGNORE, Examples
 
@@ -38,8 +46,8 @@ def read_inputs(given: object, like: Examples, tokenizer: Tokenizer) -> Iterator
     """Read rows in parts that fit into memory.
 
     Args:
-        given: a path of a table, an `.npz` file, an image or a folder of images; a data frame or a mapping of columns;
-            an array or tensor; a list of texts, of images, or of paths of images.
+        given: a path of a table, an `.npz` file, a file of series, an image or a folder of images; a data frame or a
+            mapping of columns; an array or tensor; a list of texts, of series, of images, or of paths of images.
         like: examples of the kind that the student was taught on, with their preprocessing.
         tokenizer: of a student that reads text.
 
@@ -56,6 +64,8 @@ def read_inputs(given: object, like: Examples, tokenizer: Tokenizer) -> Iterator
         parts = (_text(part, known, like, tokenizer) for part in _texts(given, known, like))
     elif isinstance(known, ImagePreprocessing):
         parts = _images(given, known, like)
+    elif isinstance(known, SeriesPreprocessing):
+        parts = _series(given, known, like)
     else:
         raise DataError(
             f"The student takes inputs of shape {list(like.shape)}, which are made of no rows that didact knows; call "
@@ -214,6 +224,49 @@ def _images(given: Any, known: ImagePreprocessing, like: Examples) -> Iterator[I
     else:
         x = arrays.as_array(given, "x")
         yield Inputs(range(len(x)), known.encode(x))
+
+
+def _series(given: Any, known: SeriesPreprocessing, like: Examples) -> Iterator[Inputs]:
+    path = _existing(given) if isinstance(given, str | Path) else None
+    if path is not None and known.columns and tables.is_table(path):
+        for part in tables.read_chunks(path, ROWS, {like.target, like.id_column}):
+            yield _steps(part, known, like)
+    elif hasattr(given, "columns") or (isinstance(given, Mapping) and "x" not in given):
+        for part in _sliced(given, ROWS):
+            yield _steps(part, known, like)
+    else:
+        found: Mapping[str, Any] = given if isinstance(given, Mapping) else {"x": given}
+        found = found if path is None else _arrays(path)
+        values, answers = series.ragged(found["x"]), found.get(like.target)
+        x = arrays.as_array(found["x"], "x") if values is None else values
+        if x.dtype.kind not in "biuf":
+            raise DataError(f"x is of the type {x.dtype}, but series hold numbers.")
+        x = x[:, None] if x.ndim == 2 else x
+        for start in range(0, len(x), ROWS):
+            part = slice(start, start + ROWS)
+            encoded = known.encode(x[part])
+            yield Inputs(range(start, start + len(x[part])), encoded, None if answers is None else answers[part])
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file, of which one is `x`."""
+    if path.suffix.lower() not in (".npz", *series.SUFFIXES):
+        raise DataError(f"The student was taught on series; {path.name} is no .npz, .tsv, .txt or .ts file of them.")
+    found = arrays.read(path)
+    if not {"x", "X"} & set(found):
+        raise DataError(f"{path.name} has no array x of series. {nearest('x', found)}")
+    return found if "x" in found else {"x": found["X"], **found}
+
+
+def _steps(part: Columns, known: SeriesPreprocessing, like: Examples) -> Inputs:
+    """Columns of a table, which are the steps of a series."""
+    if absent := [name for name in known.columns if name not in part] or (not known.columns and ["x"]):
+        raise DataError(
+            f"The rows have no column {', '.join(map(repr, absent[:8]))}, which the student was taught with. "
+            f"{nearest(absent[0], map(str, part))}"
+        )
+    values = [numbers_of(part[name])[0] for name in known.columns]
+    return Inputs(_ids(part, like), known.encode(np.stack(values, axis=1)[:, None]), part.get(like.target))
 
 
 def _read(items: list[tuple[str, Any]], known: ImagePreprocessing) -> Encoded:

@@ -7,11 +7,11 @@ from typing import Any
 from didact.errors import ConfigError, DataError, import_optional, nearest
 from didact.preprocessing import TableOptions
 from didact.preprocessing.cells import Frame
-from didact.sources import arrays, encoding, hub, images, tables
+from didact.sources import arrays, encoding, hub, images, series, tables
 from didact.sources.marks import FILE
 from didact.sources.request import Request, Size
 from didact.sources.text import ByteTokenizer, Tokenizer
-from didact.types import Examples, Task
+from didact.types import Examples, Modality, Standardisation, Task
 
 _SPLITTING = ("group_column", "time_column", "split_column", "validation_file", "test_file")
 _PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".npy")
@@ -30,6 +30,8 @@ def load(
     test_file: str | None = None,
     task: Task | None = None,
     columns: TableOptions | None = None,
+    modality: Modality | None = None,
+    standardise: Standardisation = "channel",
     skip_bad: bool = False,
     image_size: Size | None = None,
     tokenizer: Tokenizer | None = None,
@@ -46,8 +48,8 @@ def load(
 
     Args:
         path: a `.csv`, `.tsv`, `.parquet`, `.feather`, `.jsonl` or `.npz` file, where text may be compressed as `.gz`;
-            a folder with a folder of images for each class; or `hf:` and the name or directory of a Hugging Face data
-            set.
+            one of series, see `series.reads`; a folder with a folder of images for each class; or `hf:` and the name or
+            directory of a Hugging Face data set.
         target: the column (or array) to be predicted; where None, the one called label, target or y.
         id_column: what names each row, every one differently.
         text_column: the only column to learn from, as text.
@@ -58,6 +60,8 @@ def load(
         test_file: another table with the test rows.
         task: inferred where None: see `targets.encode_targets`.
         columns: of a table, what its columns are, what is missing, and what fills gaps.
+        modality: what an array holds, `table`, `image` or `series`; `series` makes one of the columns of a table.
+        standardise: how series are scaled: each channel by the training rows, each series by itself, or not.
         skip_bad: leave out images that cannot be read, with a warning, instead of refusing the data.
         image_size: a side in pixels, or height and width, to which images are resized.
         tokenizer: takes N strings and gives `input_ids` and `attention_mask` [N, T]; by default a `ByteTokenizer`.
@@ -86,13 +90,15 @@ def load(
         test_file=test_file,
         task=task,
         columns=columns or TableOptions(),
+        modality=modality,
+        standardise=standardise,
         skip_bad=skip_bad,
         image_size=image_size,
         split=split,
         classes=classes,
     )
     if str(path).startswith("hf:"):
-        _refuse_splitting(Path(path), request, "a Hugging Face data set", _SPLITTING)
+        _refuse(Path(path), request, "a Hugging Face data set", (*_SPLITTING, "modality"))
         return hub.load(str(path).removeprefix("hf:"), request)
     path = Path(path)
     if path.is_dir():
@@ -101,7 +107,7 @@ def load(
             raise _meaningless(path, request, "a folder of images", unused[0])
         if request.columns != TableOptions():
             raise ConfigError(f"{path.name} is a folder of images, without columns; leave out what is said of columns.")
-        _refuse_splitting(path, request, "a folder of images", _SPLITTING)
+        _refuse(path, request, "a folder of images", (*_SPLITTING, "modality"))
         return images.load_folder(path, request)
     unused = [field for field in ("split", "image_size") if getattr(request, field) is not None]
     if unused:
@@ -109,23 +115,25 @@ def load(
     if not path.is_file():
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"There is no file or folder {str(path)!r}. {nearest(path.name, siblings[:1000])}")
+    suffix, modality = path.suffix.lower(), request.modality
+    as_series = suffix in series.SUFFIXES and modality != "table" and series.reads(path, asked=modality == "series")
+    if suffix == ".npz" or as_series:
+        _refuse(path, request, "a file of arrays", ("text_column",))
+        return arrays.load_arrays(path, request)
     if tables.is_table(path):
+        if modality == "image":
+            raise _meaningless(path, request, "a table", "modality")
         several = request.validation_file is not None or request.test_file is not None
         frame, notes = _read_tables(path, request) if several else tables.read(path)
         return encoding.encode(frame, request, name=path.name, notes=notes)
-    if path.suffix.lower() == ".npz":
-        if request.text_column is not None:
-            raise _meaningless(path, request, "a file of arrays", "text_column")
-        _refuse_splitting(path, request, "a file of arrays", ("validation_file", "test_file"))
-        return arrays.load_npz(path, request)
-    if path.suffix.lower() in _PICKLES:
+    if suffix in _PICKLES:
         raise DataError(
             f"{path.name} may hold pickled Python objects, which didact never loads, as they can run code; save arrays "
             "with numpy.savez, or a table as CSV or Parquet."
         )
     raise DataError(
-        f"{path.name} is of an unknown kind; didact reads {', '.join((*tables.SUFFIXES, '.npz'))}, folders of images, "
-        "and hf:NAME."
+        f"{path.name} is of an unknown kind; didact reads {', '.join((*tables.SUFFIXES, '.npz', '.ts', '.txt'))}, "
+        "folders of images, and hf:NAME."
     )
 
 
@@ -148,8 +156,8 @@ def from_frame(frame: Frame, *, name: str = "data frame", **options: Any) -> Exa
     return encoding.encode(frame.rename(columns=str), Request(tokenizer=tokenizer, **options), name=name)
 
 
-def _refuse_splitting(path: Path, request: Request, kind: str, names: tuple[str, ...]) -> None:
-    """Refuse what would say how rows are split, for data that have no such thing."""
+def _refuse(path: Path, request: Request, kind: str, names: tuple[str, ...]) -> None:
+    """Refuse options that mean nothing for data of a kind."""
     for field in names:
         if getattr(request, field) is not None:
             raise _meaningless(path, request, kind, field)

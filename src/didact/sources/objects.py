@@ -19,6 +19,7 @@ from didact.documents import Document
 from didact.errors import DataError
 from didact.preprocessing import TableOptions
 from didact.preprocessing.cells import Frame
+from didact.sources import series
 from didact.sources.arrays import as_array, from_tensors
 from didact.sources.loading import from_frame
 from didact.types import Examples
@@ -58,7 +59,10 @@ def from_object(given: object, reading: Document) -> Examples:
         return from_frame(frame, **{**reading, "target": target})
     columns = None if reading["columns"] == TableOptions() else reading["columns"]
     ids = None if ids is None else as_array(ids, "id")
-    return from_tensors(as_array(x, "x"), _answers(y), ids=ids, task=reading["task"], columns=columns)
+    said = {name: reading[name] for name in ("task", "modality", "standardise") if name in reading}
+    values = series.ragged(x) if said.get("modality") == "series" else None
+    values = as_array(x, "x") if values is None else values
+    return from_tensors(values, _answers(y), ids=ids, columns=columns, **said)
 
 
 def is_frame(given: object) -> Any:

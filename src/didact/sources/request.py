@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from didact.errors import check_choice
 from didact.preprocessing import TableOptions
 from didact.sources.text import Tokenizer
-from didact.types import Task
+from didact.types import Modality, Standardisation, Task
 
 Size = int | tuple[int, int]
 """A side in pixels, or height and width."""
@@ -30,6 +30,8 @@ class Request:
     skip_bad: bool = False
     image_size: Size | None = None
     split: str | None = None
+    modality: Modality | None = None
+    standardise: Standardisation = "channel"
     classes: Callable[[], tuple[str, ...]] = tuple
 
     splitting: bool = field(init=False)

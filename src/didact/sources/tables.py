@@ -134,7 +134,7 @@ def find_dialect(path: Path) -> delimited.Dialect:
         DataError: its first line holds the same name twice, or numbers in the place of names.
     """
     found = delimited.find_dialect(path, kind_of(path))
-    if _is_row(found.names):
+    if is_row(found.names):
         raise DataError(
             f"{path.name} has no names in its first line, but {', '.join(found.names)[:60]}; put a line with a name "
             "for each column in front of it."
@@ -143,7 +143,7 @@ def find_dialect(path: Path) -> delimited.Dialect:
     return found
 
 
-def _is_row(names: Sequence[str]) -> bool:
+def is_row(names: Sequence[str]) -> bool:
     """Whether a first line holds numbers and dates as a row does, and no names such as 0, 1, 2 or wavelengths."""
     numbers = [number_of(name) for name in names]
     known = [number for number in numbers if number is not None]

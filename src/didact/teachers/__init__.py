@@ -13,6 +13,7 @@ from didact.teachers.function import FunctionTeacher
 from didact.teachers.language import LanguageTeacher, snapshot
 from didact.teachers.onnx_file import OnnxTeacher
 from didact.teachers.peers import PeerTeacher
+from didact.teachers.series import RawSeries, reader_of
 from didact.teachers.specialists import ClassGroups, committee_members, teacher_net, unwrap
 from didact.teachers.tables import RawRows, TranslatedTeacher, translate
 from didact.teachers.transparent import TransparentTeacher
@@ -38,6 +39,8 @@ __all__ = [
     "PeerTeacher",
     "RandomTeacher",
     "RawRows",
+    "RawSeries",
+    "reader_of",
     "TranslatedTeacher",
     "TransparentTeacher",
     "TunedTeacher",

@@ -17,7 +17,8 @@ class FunctionTeacher(BaseTeacher):
     """A function of the rows of a batch, called without gradients.
 
     Of data that came as a data frame or as a file of a table, it is given a data frame with the rows as they came; of
-    all others a tensor, float32 [B, ...] on the batch's device, or float64 [B, F] for arrays with gaps.
+    all others a tensor, float32 [B, ...] on the batch's device, or float64 for arrays with gaps, and series as they
+    came.
 
     Its answer is a tensor, an array, a list, or an object of pandas. For classes:
 

@@ -1,7 +1,8 @@
 """Teachers that know the data in another form than the student: as a matrix or a table, or in another unit."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from torch import Tensor
@@ -38,6 +39,23 @@ def check_columns(wanted: Sequence[str], names: Sequence[str]) -> None:
         )
 
 
+class Lookup:
+    """Where examples lie, by their ids.
+
+    Args:
+        ids: int64 [N].
+    """
+
+    def __init__(self, ids: np.ndarray) -> None:
+        self._order = np.argsort(ids, kind="stable")
+        self._ids = ids[self._order]
+
+    def __call__(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """For ids int64 [B], positions in [0, N), and which of them are right, bool [B]."""
+        at = np.searchsorted(self._ids, ids).clip(max=len(self._ids) - 1)
+        return self._order[at], self._ids[at] == ids
+
+
 class RawRows:
     """The rows behind a batch, as they came: what a model from elsewhere was fitted on.
 
@@ -53,9 +71,7 @@ class RawRows:
         self._known = known if isinstance(known, TablePreprocessing) else None
         self._rows = examples.rows if isinstance(examples.rows, Rows) else None
         self._x = examples.tensors["x"].numpy() if self._rows is not None else np.zeros((0, 0))
-        ids = examples.tensors["id"].numpy()
-        self._order = np.argsort(ids, kind="stable")
-        self._ids = ids[self._order]
+        self._lookup = Lookup(examples.tensors["id"].numpy())
         self.names: list[str] = [column.name for column in self._known.columns] if self._known is not None else []
         """The columns, in their order; none of data that are no table."""
         self.framed = self._rows is not None and self._rows.framed
@@ -73,15 +89,20 @@ class RawRows:
             raise TeacherError(f"The batch's x has {x.shape[1]} columns, but the data's columns make {width}.")
         if self._rows is None:
             return pandas.DataFrame(known.decode(x))
-        ids = batch["id"].cpu().numpy()
-        at = np.searchsorted(self._ids, ids).clip(max=len(self._ids) - 1)
-        positions = self._order[at]
-        same = (self._ids[at] == ids) & (self._x[positions] == x).all(axis=1)
+        positions, there = self._lookup(batch["id"].cpu().numpy())
+        same = there & (self._x[positions] == x).all(axis=1)
         found = self._rows.frame(positions)
         if same.all():
             return found
         made = known.decode(x[~same])
         return pandas.DataFrame({name: _joined(found[name], same, made[name]) for name in found})
+
+    def reader(self, preprocessing: TablePreprocessing) -> Callable[[Batch], Tensor]:
+        """What gives a teacher its inputs of a batch, as its own preprocessing has them."""
+        return partial(self._read, preprocessing)
+
+    def _read(self, preprocessing: TablePreprocessing, batch: Batch) -> Tensor:
+        return preprocessing.encode(self.frame(batch)).tensors["x"]
 
     def numbers(self, batch: Batch, width: int) -> np.ndarray | None:
         """The rows' own numbers, float64 [B, width], where they are so many and nothing else; None where not."""
@@ -133,8 +154,7 @@ class TranslatedTeacher(WrappingTeacher):
         teacher: the one that answers in the end.
         scale: the unit in which the student learns a regression; None for a classification.
         own: the unit in which the teacher answers; None for the user's.
-        rows: the rows behind the batches; None where the teacher looks at `x` as it is.
-        preprocessing: what the teacher turns rows into, with `rows`.
+        look: gives the teacher's `x` of a batch; None where it looks at `x` as it is.
     """
 
     def __init__(
@@ -143,18 +163,16 @@ class TranslatedTeacher(WrappingTeacher):
         *,
         scale: Scale | None,
         own: Scale | None = None,
-        rows: RawRows | None = None,
-        preprocessing: TablePreprocessing | None = None,
+        look: Callable[[Batch], Tensor] | None = None,
     ) -> None:
         super().__init__(teacher)
-        self._scale, self._own, self._rows, self._preprocessing = scale, own, rows, preprocessing
+        self._scale, self._own, self._reader = scale, own, look
 
     def _look(self, batch: Batch) -> Batch:
         """The batch with the inputs that the teacher takes."""
-        if self._rows is None or self._preprocessing is None:
+        if self._reader is None:
             return batch
-        x = self._preprocessing.encode(self._rows.frame(batch)).tensors["x"]
-        return Batch({**batch, "x": x.to(batch["id"].device)})
+        return Batch({**batch, "x": self._reader(batch).to(batch["id"].device)})
 
     def _change(self, signal: Signal, batch: Batch) -> Signal:
         """The answer in the student's unit, where it is a number."""
@@ -171,10 +189,11 @@ class TranslatedTeacher(WrappingTeacher):
         return self._scale.apply(values if self._own is None else self._own.invert(values))
 
 
-def translate(teacher: Teacher, scale: Scale | None) -> Teacher:
+def translate(teacher: Teacher, scale: Scale | None, look: Callable[[Batch], Tensor] | None = None) -> Teacher:
     """A frozen teacher that answers in the user's unit, as one that answers in the student's.
 
-    One that changes with the student, such as its average, answers as the student does.
+    One that changes with the student, such as its average, answers as the student does. See `TranslatedTeacher`.
     """
+    same = scale is None and look is None
     changing = not getattr(teacher, "frozen", True)
-    return teacher if scale is None or changing else TranslatedTeacher(teacher, scale=scale)
+    return teacher if same or changing else TranslatedTeacher(teacher, scale=scale, look=look)

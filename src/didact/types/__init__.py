@@ -6,7 +6,17 @@ B batch, C classes, D width of a representation, T tokens or steps, V vocabulary
 
 from didact.types.batches import IGNORE, Batch, is_labelled
 from didact.types.costs import Cost, LabelsSpentError, Ledger
-from didact.types.data import Examples, Modality, Preprocessing, Question, Questions, Rows, Scale, Task
+from didact.types.data import (
+    Examples,
+    Modality,
+    Preprocessing,
+    Question,
+    Questions,
+    Rows,
+    Scale,
+    Standardisation,
+    Task,
+)
 from didact.types.feeds import CompletionFeed, ExampleFeed, Feed, RolloutFeed, StepFeed, Strength, TaskFeed
 from didact.types.figures import LOWER_IS_BETTER
 from didact.types.groups import Group
@@ -65,6 +75,7 @@ __all__ = [
     "Logits",
     "Method",
     "Modality",
+    "Standardisation",
     "Monitor",
     "Output",
     "Pending",

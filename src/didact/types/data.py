@@ -14,7 +14,9 @@ from didact.types.batches import Batch
 Task = Literal["classification", "regression"]
 
 
-Modality = Literal["table", "image", "text"]
+Modality = Literal["table", "image", "series", "text"]
+Standardisation = Literal["channel", "series", "none"]
+"""How series are scaled: by the training rows of each channel, each series by itself, or not."""
 
 
 class Preprocessing(Protocol):
@@ -64,10 +66,10 @@ class Examples:
     """A finite set of examples, as tensors in memory."""
 
     tensors: Mapping[str, Tensor]
-    """`x` float32 [N, ...] raw inputs (images are [N, channels, height, width] in [0, 1]) or `input_ids` and
-    `attention_mask` int64 [N, T]; `label` int64 [N] with `IGNORE`, or float [N] with NaN; `id` int64 [N]; optionally
-    `group` int64 [N], equal for examples that must stay in one split. A table whose preprocessing is not fitted yet has
-    `rows` and no `x`."""
+    """`x` float32 [N, ...] inputs (images are [N, channels, height, width] in [0, 1], series [N, channels, steps]) or
+    `input_ids` and `attention_mask` int64 [N, T]; `label` int64 [N] with `IGNORE`, or float [N] with NaN; `id` int64
+    [N]; optionally `group` int64 [N], equal for examples that must stay in one split. A table or series whose
+    preprocessing is not fitted yet has `rows` and no `x`."""
     task: Task
     modality: Modality
     classes: tuple[str, ...] = ()
@@ -77,7 +79,7 @@ class Examples:
     preprocessing: Preprocessing | None = None
     """What made the inputs of rows as they came, and makes those of others; None where that is not known yet."""
     rows: Rows | None = None
-    """For a table that was read: its rows as they came; None otherwise."""
+    """For a table or series that were read: the rows as they came; None otherwise."""
     texts: tuple[str, ...] = ()
     """For text: the N strings."""
     vocabulary: int = 0

@@ -10,8 +10,18 @@ from didact.types.data import Task
 
 _NONE: tuple[list[int], None] = [], None
 
-Strength = Literal["none", "weak", "strong"]
-"""The strength of a view's augmentation."""
+Strength = Literal[
+    "none",
+    "weak",
+    "strong",
+    "jitter",
+    "scaling",
+    "window_slice",
+    "window_warp",
+    "magnitude_warp",
+    "time_warp",
+]
+"""How inputs are augmented; see `didact.sources.augment.VIEWS`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,11 +24,14 @@ from didact.sources import add_view
 from didact.sources.objects import from_object
 from didact.types import Examples, is_labelled
 
-_READING = ("target", "id_column", "text_column", "task", "skip_bad", "image_size", "max_length", "split")
+_READING = (
+    *("target", "id_column", "text_column", "task", "modality", "standardise", "skip_bad", "image_size", "max_length"),
+    "split",
+)
 _SPLITTING = ("group_column", "time_column", "split_column")
 _FILE_FIELDS = (
     *_SPLITTING,
-    *("target", "id_column", "text_column", "task", "image_size", "split"),
+    *("target", "id_column", "text_column", "task", "modality", "standardise", "image_size", "split"),
     *(one.name for one in fields(TableOptions)),
 )
 
@@ -247,7 +250,7 @@ def load_examples(config: RunConfig, reading: Document | None = None) -> Example
         raise ConfigError(
             f"data is {data.source!r}, which is neither a file or folder here nor built in. "
             f"{nearest(data.source, worlds.names('examples'))} `didact list worlds` prints what is. Otherwise give the "
-            "path of a .csv, .parquet, .jsonl or .npz file, of a folder of images by class, or hf:NAME."
+            "path of a .csv, .parquet, .jsonl, .npz or .ts file, of a folder of images by class, or hf:NAME."
         )
     return sources.load(data.source, **(reading or _reading(config)[0]))
 

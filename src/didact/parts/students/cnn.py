@@ -16,7 +16,7 @@ def build(spec: Spec, purpose: ForExamples) -> Part:
     if examples.modality != "image" or not widths:
         raise spec.error(
             f"the data are of the kind {examples.modality}; a convolutional net needs images and at least one width. "
-            "For tables and text, mlp:64,64 or transformer:2x64 would work.",
+            "For series, cnn1d:32,64,32 would work, for tables and text mlp:64,64 or transformer:2x64.",
         )
     with seeded_build(spec, purpose.seed):
         return Part(model=ModuleLearner(nets.cnn(widths, examples, examples.outputs)), spec=spec.text, rate=RATE)

@@ -1,4 +1,4 @@
-"""A transformer encoder over patches of an image, columns of a table or tokens of a text."""
+"""A transformer encoder over patches of an image, stretches of a series, columns of a table or tokens of a text."""
 
 from didact.learners import ModuleLearner, nets
 from didact.parts.kinds import Spec

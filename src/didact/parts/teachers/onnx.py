@@ -4,7 +4,7 @@ from pathlib import Path
 
 from didact.parts.kinds import Spec
 from didact.parts.part import ForExamples, Part
-from didact.teachers import OnnxTeacher, RawRows, translate
+from didact.teachers import OnnxTeacher, RawRows, reader_of, translate
 
 FORM = "onnx:FILE.onnx"
 EXAMPLE = "model.onnx"
@@ -16,4 +16,4 @@ def build(spec: Spec, purpose: ForExamples) -> Part:
     examples = purpose.examples
     rows = RawRows(examples) if examples.modality == "table" else None
     teacher = OnnxTeacher(Path(spec.argument), classes=examples.classes, task=examples.task, rows=rows)
-    return Part(model=translate(teacher, examples.scale), spec=spec.text)
+    return Part(model=translate(teacher, examples.scale, reader_of(examples)), spec=spec.text)

@@ -6,9 +6,9 @@ from didact.errors import TeacherError
 from didact.parts import saved
 from didact.parts.kinds import Spec
 from didact.parts.part import VIEW, ForExamples, ForQuestions, Part
-from didact.preprocessing import TablePreprocessing
+from didact.preprocessing import SeriesPreprocessing, TablePreprocessing
 from didact.sources.text import ByteTokenizer
-from didact.teachers import FrozenTeacher, LanguageTeacher, RawRows, TranslatedTeacher, align
+from didact.teachers import FrozenTeacher, LanguageTeacher, RawRows, RawSeries, TranslatedTeacher, align
 from didact.teachers.tables import check_columns
 from didact.types import Examples
 
@@ -36,8 +36,11 @@ def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
     teacher = FrozenTeacher(found.learner, order=order, view=VIEW if text else None)
     known, ours = like.preprocessing, examples.preprocessing
     if isinstance(known, TablePreprocessing) and isinstance(ours, TablePreprocessing) and not known.encodes_as(ours):
-        rows = RawRows(examples)
-        teacher = TranslatedTeacher(teacher, scale=examples.scale, own=like.scale, rows=rows, preprocessing=known)
+        look = RawRows(examples).reader(known)
+        teacher = TranslatedTeacher(teacher, scale=examples.scale, own=like.scale, look=look)
+    elif isinstance(known, SeriesPreprocessing) and known != ours:
+        look = RawSeries(examples).reader(known)
+        teacher = TranslatedTeacher(teacher, scale=examples.scale, own=like.scale, look=look)
     elif examples.scale != like.scale:
         teacher = TranslatedTeacher(teacher, scale=examples.scale, own=like.scale)
     return Part(model=teacher, spec=spec.text, tokenizer=tokenizer, origin=found.origin)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from didact.parts.kinds import Spec
 from didact.parts.part import ForExamples, Part
-from didact.teachers import EstimatorTeacher, RawRows, translate
+from didact.teachers import EstimatorTeacher, RawRows, reader_of, translate
 from didact.teachers.estimator import load_skops
 
 FORM = "skops:FILE.skops"
@@ -27,5 +27,6 @@ def build(spec: Spec, purpose: ForExamples) -> Part:
         task=examples.task,
         trust=purpose.trust,
     )
-    model = teacher if examples.scale is None else translate(teacher, examples.scale)
+    plain = examples.scale is None and examples.modality != "series"
+    model = teacher if plain else translate(teacher, examples.scale, reader_of(examples))
     return Part(model=model, spec=spec.text)
