@@ -101,9 +101,8 @@ class Trees(nn.Module):
         from onnx import TensorProto, helper
 
         flat = helper.make_node("Flatten", ["x"], ["flat"], axis=1)
-        node = helper.make_node(
-            "TreeEnsembleRegressor", ["flat"], ["logits"], domain="ai.onnx.ml", **self._attributes()
-        )
+        node = helper.make_node("TreeEnsembleRegressor", ["flat"], ["logits"], domain="ai.onnx.ml")
+        node.attribute.extend(helper.make_attribute(key, value) for key, value in self._attributes().items())
         x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", *shape])
         logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", len(self.bias)])
         graph = helper.make_graph([flat, node], "trees", [x], [logits])

@@ -152,7 +152,7 @@ def plan(config: RunConfig, objects: Objects, *, students: Sequence[str] = (), m
     train = with_made_up(data.train, share, seed=config.seed) if share else data.train
     kept = dataclasses.replace(data, splits=Splits(splits.train, splits.validation, splits.validation), train=train)
     chosen = candidates(data.examples, students, labelled=data.has_labels)
-    run = prepare(config, objects, data=kept)
+    run = cast(Run[ExampleData], prepare(config, objects, data=kept))
     asked = CachedTeacher(run.teachers[0].model, SignalCache(run.data.train.tensors["id"]))
     scale = data.examples.scale
     made = Plan(
