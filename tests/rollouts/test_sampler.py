@@ -9,7 +9,7 @@ from scipy import stats
 from didact.errors import ConfigError, DataError
 from didact.learners import ByteTokens
 from didact.parts.models import build_causal
-from didact.rollouts import Sampler, Sampling
+from didact.rollouts import Sampler, Sampling, products
 from didact.rollouts.cached import CachedBackend
 from didact.rollouts.continuous_batch import ContinuousBatch
 from didact.rollouts.packed import PackedBackend
@@ -48,9 +48,18 @@ KINDS = [
 ]
 
 
+@pytest.fixture(params=["copied", "shared"])
+def weights(request, monkeypatch):
+    """Both layouts of weights; those of a large model are shared, and go through oneDNN."""
+    if request.param == "shared":
+        monkeypatch.setattr(products, "COPIED", 0)
+        monkeypatch.setattr(products, "_WORTH_ONEDNN", 0)
+    return request.param
+
+
 @pytest.mark.parametrize(("kind", "options"), KINDS)
 @pytest.mark.parametrize("slots", [3, 64])
-def test_greedy_completions_are_those_of_generate(kind, options, slots):
+def test_greedy_completions_are_those_of_generate(weights, kind, options, slots):
     model = learner(kind, **options)
     found = Sampler(model, dataclasses.replace(GREEDY, slots=slots)).sample(PROMPTS, IDS)
     assert rows(found) == generated(model.module, PROMPTS, 20)
@@ -137,7 +146,7 @@ def test_training_modes_come_back():
     assert [part.training for part in model.modules()] == modes
 
 
-def test_adapters_count():
+def test_adapters_count(weights):
     peft = pytest.importorskip("peft")
     base = learner()
     config = peft.LoraConfig(r=4, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
@@ -176,7 +185,22 @@ def flat_log_probs(found):
     return found.log_probs[torch.arange(found.tokens.shape[1]) < found.lengths[:, None]]
 
 
-def test_the_decoder_agrees_with_its_own_forward():
+@pytest.mark.parametrize("adapters", [False, True])
+def test_a_large_model_is_sampled_from_without_a_copy(monkeypatch, adapters):
+    monkeypatch.setattr(products, "COPIED", 0)
+    model = learner()
+    if adapters:
+        peft = pytest.importorskip("peft")
+        model.module = peft.inject_adapter_in_model(peft.LoraConfig(target_modules=["q_proj"]), model.module)
+    own = {id(part) for part in model.modules()}
+    packed = products.pack(model.module, model.head, 40)
+    blocks = [[block.qkv, block.out, block.gate_up, block.down] for block in packed.blocks]
+    assert all(id(layer) in own for layer in [layer for block in blocks for part in block for layer in part.layers])
+    assert packed.scores.layers[0].weight is model.head.weight
+    assert packed.embedding is model.module.model.embed_tokens.weight
+
+
+def test_the_decoder_agrees_with_its_own_forward(weights):
     model = drawn_decoder(2.5)
     found = Sampler(model, Sampling(max_new_tokens=30, samples=2, slots=5)).sample(PROMPTS, IDS)
     assert found.log_probs.min() < -7.5

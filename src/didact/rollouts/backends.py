@@ -1,7 +1,7 @@
 """Two backends that run a language model one token at a time, with one interface.
 
-`PackedBackend` is for Llama-shaped models, whose weights it copies in another layout; `CachedBackend` for all others
-with a key-value cache. Axis letters: S slots, P prompts, R slots that are filled, V vocabulary.
+`PackedBackend` is for Llama-shaped models, of which it copies small ones in another layout; `CachedBackend` for all
+others with a key-value cache. Axis letters: S slots, P prompts, R slots that are filled, V vocabulary.
 """
 
 from collections.abc import Sequence

@@ -64,7 +64,7 @@ class PackedBackend:
                 return None
             q, k, v = (part.transpose(1, 2) for part in (queries, keys, values))
             many = w.heads != w.kv_heads
-            found = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=1.0, enable_gqa=many)
+            found = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=w.scale, enable_gqa=many)
             return found.transpose(1, 2).reshape(P * T, -1)
 
         if T:
@@ -104,7 +104,7 @@ class PackedBackend:
             queries, new = states.split_with_sizes((w.heads, 2 * w.kv_heads), 1)
             written[block].copy_(new.view(S, 2, w.kv_heads, -1))
             queries = queries.reshape(S * w.kv_heads, groups, w.head_size)
-            weights = torch.baddbmm(mask, queries, keys[block]).softmax(-1)
+            weights = torch.baddbmm(mask, queries, keys[block], alpha=w.scale).softmax(-1)
             return torch.bmm(weights, values[block]).view(S, -1)
 
         x = self._through(tokens, w.turns[self.positions], attend)
@@ -128,34 +128,35 @@ class PackedBackend:
         w = self.weights
         x = w.embedding[tokens]
         for i, block in enumerate(w.blocks):
-            states = block.qkv(self._normed(x)).view(x.shape[0], -1, w.head_size)
+            states = block.qkv(self._normed(x, block.before)).view(x.shape[0], -1, w.head_size)
             self._turn(states[:, : w.heads + w.kv_heads], turns, block)
             attended = attend(i, states)
             if attended is None:
                 return x
             x = block.out.add(attended, x)
-            gate, up = block.gate_up(self._normed(x)).chunk(2, 1)
+            gate, up = block.gate_up.parts(self._normed(x, block.after))
             x = block.down.add(F.silu(gate).mul_(up), x)
         return x
 
     def _turn(self, states: Tensor, turns: Tensor, block: PackedBlock) -> None:
         """Rotate queries and keys [N, H + G, E] by their positions, in place."""
         if block.gains is not None:
-            states.copy_(self._normed(states) * block.gains)
-        shape = (*states.shape[:2], -1, 2)
-        if states.dtype == torch.float32:
-            torch.view_as_complex(states.view(shape)).mul_(turns)
-        else:
-            pairs = torch.view_as_complex(states.float().view(shape))
-            states.copy_(torch.view_as_real(pairs * turns).flatten(-2))
+            states.copy_(self._normed(states, block.gains))
+        if self.weights.paired:
+            torch.view_as_complex(states.view(*states.shape[:2], -1, 2)).mul_(turns)
+            return
+        first, second = states.float().chunk(2, -1)
+        turned = torch.complex(first, second) * turns
+        states.copy_(torch.cat([turned.real, turned.imag], -1))
 
-    def _normed(self, x: Tensor) -> Tensor:
-        """Divide [..., D] by sqrt(D) times its root mean square; the rest of the norm is in the next weights."""
+    def _normed(self, x: Tensor, gain: Tensor | None) -> Tensor:
+        """Divide [..., D] by sqrt(D) times its root mean square, and multiply it by the gain, which holds sqrt(D)."""
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-        return (x / torch.hypot(length, self.floors[x.shape[-1]])).to(x.dtype)
+        normed = (x / torch.hypot(length, self.floors[x.shape[-1]])).to(x.dtype)
+        return normed if gain is None else normed * gain
 
     def _scores(self, x: Tensor) -> Tensor:
         """States [N, D] to scores [N, V]."""
-        head, scores = self.weights.head, self.weights.scores(self._normed(x))
+        head, scores = self.weights.head, self.weights.scores(self._normed(x, self.weights.last))
         scores = scores if head.scale == 1.0 else scores * head.scale
         return scores if head.softcap is None else head.softcap * torch.tanh(scores / head.softcap)
