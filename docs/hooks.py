@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 from check_docstrings import public_modules, undocumented  # noqa: E402
 from didact import catalogue  # noqa: E402
-from didact.claims import entries  # noqa: E402
+from didact.claims import entries, multiplicity  # noqa: E402
 from didact.claims.store import SHIPPED, ResultStore  # noqa: E402
 
 PACKAGE = ROOT / "src" / "didact"
@@ -113,8 +113,10 @@ def _methods_index() -> str:
     words = dict(zip(infos, entries.verdict_words(infos, store), strict=True))
     counts = Counter(word for info, word in words.items() if info.claim is not None)
     summary = ", ".join(f"{count} {word}" for word, count in counts.most_common()) or "none"
-    lines = [head, "", f"Results of `didact replicate`: {summary}.", ""]
-    lines += ["| method | family | | needs | its claim | effect | seeds |", "|---|---|---|---|---|---|---|"]
+    corrected = multiplicity.corrected(infos, store)
+    lines = [head, "", f"Results of `didact replicate`: {summary}. {multiplicity.sentence(corrected)}", ""]
+    columns = ("method", "family", "", "needs", "its claim", "effect", "seeds", "p", "Holm", "Benjamini-Hochberg")
+    lines += [_row(columns), _row(["---"] * len(columns))]
     for info, word in words.items():
         found = entries.catalogue_entry(info, store)
         link = f"[`{info.name}`]({info.family}/{info.name}.md)"
@@ -122,7 +124,8 @@ def _methods_index() -> str:
         claim = found["claim"] or {}
         effect, seeds = claim.get("sentence") or "", len(claim.get("seeds", [])) or ""
         family = info.family.replace("_", "-")
-        lines.append(f"| {link} | {family} | {_cell(info.title)} | {needs} | {word} | {_cell(effect)} | {seeds} |")
+        chances = [f"{q:.2g}" for q in corrected.get(info.name, {}).values()] or [""] * 3
+        lines.append(_row([link, family, info.title, needs, word, effect, str(seeds), *chances]))
     return "\n".join([*lines, ""])
 
 
@@ -138,6 +141,8 @@ def _claim(claim: dict[str, Any]) -> list[str]:
     for rows in claim["tables"]:
         lines += [_row(rows[0]), _row(["---"] * len(rows[0])), *(_row(row.values()) for row in rows), ""]
     lines += [f"**{claim['verdict']}**: {claim['sentence']}", ""]
+    if claim["first_design"]:
+        lines += ["This result is of the first design, which named no smallest effect of interest.", ""]
     seeds, axis = ", ".join(map(str, claim["seeds"])), claim["budget"]["axis"].replace("_", " ")
     lines += [f"World {claim['world']}, seeds {seeds}, equal {axis}, at commit `{claim['commit']}`.", ""]
     return lines if claim["fresh"] else [*lines, f"Stale: {', '.join(claim['changed'])} changed since.", ""]

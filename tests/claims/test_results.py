@@ -40,7 +40,7 @@ def test_an_installed_package_shows_the_stored_verdicts(tmp_path, monkeypatch):
         check=True,
     )
     shown = {entry["name"]: entry["claim"]["verdict"] for entry in json.loads(done.stdout) if entry["claim"]}
-    stored = {name: json.loads((SHIPPED / f"{name}.json").read_text())["verdict"] for name in CLAIMING}
+    stored = {name: STORE.read(name)["verdict"] for name in CLAIMING}
     assert shown == stored
     monkeypatch.chdir(tmp_path / "work")
     assert directory() == tmp_path / "work" / "claims" / "results"
@@ -76,4 +76,4 @@ def test_the_stored_verdict_is_that_of_the_stored_figures(name):
     np.testing.assert_allclose(found["interval"], [low, high], rtol=1e-9, atol=1e-12)
     less_is_better = found["claim"]["metric"] in ("nll", "ece", "rmse", "mae")
     better, worse = (high < 0, low > 0) if less_is_better else (low > 0, high < 0)
-    assert found["verdict"] == ("replicated" if better else "opposite" if worse else "not replicated")
+    assert found["verdict"] == ("better" if better else "worse" if worse else "undecided")

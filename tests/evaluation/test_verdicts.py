@@ -1,7 +1,6 @@
 """Verdicts against known effects, and their statistics against scipy and transcriptions."""
 
 import math
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ from didact.evaluation.intervals import Estimate
 from didact.types import Cost
 
 VALUES = st.lists(st.floats(-100, 100).map(lambda v: round(v, 3)), min_size=1, max_size=41)
-P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=20)
 
 
 def interval(low, high):
@@ -159,31 +157,6 @@ def test_a_bootstrap_interval_is_that_of_scipy():
     assert found.robust
     width = wanted.high - wanted.low
     assert (found.estimate.low, found.estimate.high) == pytest.approx((wanted.low, wanted.high), abs=0.05 * width)
-
-
-@given(P_VALUES)
-def test_false_discoveries_are_controlled_as_in_scipy(p_values):
-    wanted = stats.false_discovery_control(p_values, method="bh")
-    np.testing.assert_allclose(verdicts.benjamini_hochberg(p_values), wanted, rtol=1e-9, atol=1e-12)
-
-
-@given(P_VALUES)
-def test_holm_steps_down(p_values):
-    """Transcribed from the definition: the largest of the products so far, of the p-values from the smallest on."""
-    found, m = verdicts.holm(p_values), len(p_values)
-    for i, p in enumerate(p_values):
-        smaller = sorted(p_values)[: sorted(p_values).index(p) + 1]
-        least = max(min(1.0, (m - k) * q) for k, q in enumerate(smaller))
-        last = len(p_values) - sorted(p_values)[::-1].index(p)
-        most = max(min(1.0, (m - k) * q) for k, q in enumerate(sorted(p_values)[:last]))
-        assert least <= found[i] + 1e-12 and found[i] <= most + 1e-12
-    adjusted = [value for _, value in sorted(zip(p_values, found, strict=True))]
-    assert all(a <= b for a, b in pairwise(adjusted))
-
-
-def test_holm_by_hand():
-    # Four p-values of which the first two survive: 0.001 * 4, 0.012 * 3, max(0.036, 0.03 * 2), max(0.06, 0.04).
-    assert verdicts.holm([0.012, 0.04, 0.001, 0.03]) == pytest.approx([0.036, 0.06, 0.004, 0.06])
 
 
 def test_a_comparison_is_equivalent_only_where_an_effect_was_named():

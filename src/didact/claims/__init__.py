@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "Replication": "replicating",
+    "Replication": "result",
     "ResultStore": "store",
     "catalogue_entry": "entries",
     "replicate": "replicating",

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from didact import catalogue
 from didact.catalogue import CatalogueEntry, MethodInfo
 from didact.claims import code
-from didact.claims.store import ResultStore
+from didact.claims.store import FIRST, ResultStore
 from didact.documents import Document
 from didact.errors import ConfigError, nearest
 
 _KEPT = (
-    *("effect", "interval", "effect_on_cheap", "interval_on_cheap", "verdict", "sentence", "tables"),
-    *("budget", "cost", "teachers", "commit", "versions"),
+    *("effect", "interval", "effect_on_cheap", "interval_on_cheap", "verdict", "works", "verdicts", "sentence"),
+    *("tables", "budget", "cost", "teachers", "pilot", "history", "commit", "versions"),
 )
 
 
@@ -59,7 +59,8 @@ def _claim(info: CatalogueEntry, store: ResultStore) -> Document | None:
     if claim is None:
         return None
     found, changed = store.read(info.name) or {}, store.stale(info)
-    roles = {claim.method: "method", claim.cheap: "cheap alternative", claim.baseline: "baseline"}
+    roles = {arm: "cheap alternative" if role == "cheap" else role for role, arm in reversed([*claim.roles()])}
+    roles[claim.method] = "method"
     summary = found.get("summary", {})
     arms = {
         name: {"settings": arm, "role": roles.get(name, "control"), **summary.get(name, {})}
@@ -75,6 +76,8 @@ def _claim(info: CatalogueEntry, store: ResultStore) -> Document | None:
         "arms": arms,
         "seeds": [int(seed) for seed in found.get("seeds", {})],
         **{key: found.get(key) for key in _KEPT},
+        "smallest_effect": claim.smallest_effect,
+        "first_design": found.get("format") == FIRST,
         "fresh": changed == [],
         "changed": changed or [],
     }
@@ -92,7 +95,8 @@ def _word(info: CatalogueEntry, store: ResultStore, claims: int) -> str:
     found, changed = store.read(info.name), store.stale(info)
     if found is None:
         return "not run yet"
-    return f"{found['verdict']} (stale)" if changed else str(found["verdict"])
+    word = f"{found['verdict']}, works" if found.get("works") else str(found["verdict"])
+    return f"{word} (stale)" if changed else word
 
 
 def baselines() -> Counter[str]:

@@ -15,42 +15,25 @@ import torch
 
 from didact import catalogue, worlds
 from didact.catalogue import CatalogueEntry
-from didact.claiming import Claim, Verdict
-from didact.claims.store import ResultStore, basis
+from didact.claiming import Claim
+from didact.claims import deciding, result, tuning
+from didact.claims.result import Replication
+from didact.claims.store import ResultStore, basis, tuned_design
 from didact.documents import Document, Values
 from didact.errors import ConfigError, DataError, DidactError, RunError, check_choice, check_range
-from didact.evaluation import ArmResult, Comparison, phrases, wording
-from didact.evaluation.intervals import Estimate
+from didact.evaluation import ArmResult, Comparison
 from didact.experiment import comparing, records
+from didact.experiment.arms import Arm
 from didact.types import LOWER_IS_BETTER, Cost
 
+SPLIT_SEED = 0
+"""The seed of the splits of all claims that decide."""
 SLACK = 0.01
 """Relative difference between method and baseline that is allowed on the axis that is held equal."""
 _POLL = 0.2
 
 OnResult = Callable[[str, str, int, ArmResult], None]
 """Called with each result as it comes: method, arm, seed, result."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Replication:
-    """A replicated claim."""
-
-    name: str
-    """The method's name."""
-    claim: Claim
-    world: str
-    """The world that it was run on."""
-    comparison: Comparison
-    """The results of all arms, with the baseline as the reference."""
-    verdict: Verdict | None
-    """None with one seed, which gives no interval."""
-    budget: Values
-    """`axis`, and under `spent` each arm's mean on it."""
-    teachers: Mapping[str, Mapping[str, float]]
-    """By teacher, its mean figures on the test examples, and the mean cost of training it."""
-    stored: Path | None
-    """The path of the stored result; None for other seeds or another world than the claim's own."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +44,21 @@ class Job:
     claim: Claim
     world: str
     seeds: tuple[int, ...]
-    store: ResultStore | None
-    """None if the result is not stored."""
+    store: ResultStore
     basis: Values
     """The claim and the digests of the code, which the figures rest on."""
     done: Document
     """The results of each finished seed, by the seed as a string."""
+    arms: Mapping[str, Arm]
+    """The arms to run; those of the tuning seeds are all variants."""
+    pilot: Values
+    """What the tuning seeds said, if they are finished."""
+    kept: str
+    """The name under which finished seeds are kept; empty if they are not."""
+    stages: Mapping[str, Sequence[str]]
+    """By arm, the options with the shares of its earlier stages."""
+    tunes: bool = False
+    """Whether it runs the tuning seeds."""
 
     @property
     def left(self) -> list[int]:
@@ -85,8 +77,9 @@ def replicate(
 ) -> list[Replication]:
     """Replicate the claims of methods, on the CPU with one thread per process.
 
-    Each seed is run by `didact.compare` and stored when it is finished. A killed replication continues after its
-    finished seeds, unless the claim or its code has changed since.
+    The tuning seeds of a claim that names its smallest effect of interest are run first: they choose its settings, and
+    their spread says how many seeds are needed. Each seed is run by `didact.compare` and stored when it is finished. A
+    killed replication continues after its finished seeds, unless the claim or its code has changed since.
 
     Args:
         names: methods with a claim.
@@ -100,8 +93,8 @@ def replicate(
         The claims with their verdicts.
 
     Raises:
-        ConfigError: A method has no claim, a seed was used for tuning, or the world or `jobs` is invalid; nothing has
-            been computed then.
+        ConfigError: A method has no claim, a seed was used for tuning, the claim was changed after its seeds had been
+            reported, or the world or `jobs` is invalid; nothing has been computed then.
         RunError: An arm cannot be run, or the budgets are unequal.
     """
     found: list[Replication] = []
@@ -126,7 +119,7 @@ def plan(
 def run(
     planned: Sequence[Job], *, jobs: int = 1, on_result: OnResult | None = None
 ) -> Iterator[Replication | tuple[str, DidactError]]:
-    """Run planned jobs.
+    """Run planned jobs, the tuning seeds first.
 
     Args:
         planned: see `plan`.
@@ -137,23 +130,88 @@ def run(
         Each claim as soon as its last seed is finished; or a method's name with the error that ended it, after which
         the others continue.
     """
+    tuned: dict[str, Values] = {}
+    for name, found in tune(planned, jobs=jobs, on_result=on_result):
+        if isinstance(found, DidactError):
+            yield name, found
+        else:
+            tuned[name] = found
+    ready = [
+        job if job.pilot or not job.claim.tunes else _settled(job, tuned[job.info.name])
+        for job in planned
+        if job.pilot or not job.claim.tunes or job.info.name in tuned
+    ]
+    for job, error in _finished(ready, jobs, on_result):
+        yield _result(job) if error is None else (job.info.name, error)
+
+
+def count(planned: Sequence[Job], *, pilot: bool = False) -> int:
+    """The number of results to come.
+
+    Args:
+        planned: see `plan`.
+        pilot: of the tuning seeds alone.
+    """
+    pilots = [_pilot_of(job) for job in planned if job.claim.tunes and not job.pilot]
+    own = 0 if pilot else sum(len(job.left) * len(job.claim.arms) for job in planned)
+    return own + sum(len(job.left) * len(job.arms) for job in pilots)
+
+
+def check_pilots(planned: Sequence[Job]) -> None:
+    """Refuse claims of the first design, whose tuning seeds say nothing.
+
+    Raises:
+        ConfigError: A claim names no smallest effect.
+    """
+    for job in planned:
+        if not job.claim.tunes:
+            raise ConfigError(
+                f"The claim of {job.info.name} names no smallest_effect, so that its tuning seeds cannot say how many "
+                "seeds it needs; give it one."
+            )
+
+
+def tune(
+    planned: Sequence[Job], *, jobs: int = 1, on_result: OnResult | None = None
+) -> Iterator[tuple[str, Values | DidactError]]:
+    """Run the tuning seeds of those planned jobs that need them and lack them.
+
+    Yields:
+        A method's name with what they said, see `tuning.choose`, or with the error that ended them.
+    """
+    pilots = [_pilot_of(job) for job in planned if job.claim.tunes and not job.pilot]
+    for job, error in _finished(pilots, jobs, on_result):
+        if error is not None:
+            yield job.info.name, error
+            continue
+        try:
+            found = tuning.choose(job.claim, job.done)
+        except DidactError as wrong:
+            yield job.info.name, wrong
+        else:
+            yield job.info.name, job.store.keep_pilot(job.info.name, job.claim, found)
+
+
+def _finished(
+    planned: Sequence[Job], jobs: int, on_result: OnResult | None
+) -> Iterator[tuple[Job, DidactError | None]]:
+    """Each job as soon as its last seed is finished, or with the error that ended it."""
     check_range("jobs", jobs, at_least=1)
     failed: set[str] = set()
     for job in planned:
         if not job.left:
-            yield _result(job)
+            yield job, None
     teach = _here if jobs == 1 else functools.partial(_in_processes, jobs)
     for job, seed, found in teach([job for job in planned if job.left], on_result):
-        name = job.info.name
-        if name in failed:
+        if job.info.name in failed:
             continue
         try:
             _keep(job, seed, found)
             if not job.left:
-                yield _result(job)
+                yield job, None
         except DidactError as error:
-            failed.add(name)
-            yield name, error
+            failed.add(job.info.name)
+            yield job, error
 
 
 def claim_of(info: CatalogueEntry) -> Claim:
@@ -178,10 +236,40 @@ def _job(name: str, seeds: Sequence[int] | None, world: str | None, store: Resul
         if not seeds or len(set(seeds)) != len(seeds):
             raise ConfigError(f"seeds is {list(seeds)}; give at least one, each once, and 5 or more for a verdict.")
     chosen, place = tuple(seeds or claim.seeds), world or claim.world
-    found = basis(claim)
-    if chosen != claim.seeds or place != claim.world:
-        return Job(info, claim, place, chosen, None, found, {})
-    return Job(info, claim, place, chosen, store, found, store.finished(info.name, found))
+    found, pilot = basis(claim), store.pilot(info.name, claim) or {}
+    job = Job(info, claim, place, chosen, store, found, {}, {}, {}, "", claim.stages)
+    if chosen == claim.seeds and place == claim.world:
+        store.check_seeds(info.name, claim)
+        job = dataclasses.replace(job, kept=info.name)
+    return job if claim.tunes and not pilot else _settled(job, pilot)
+
+
+def _settled(job: Job, pilot: Values) -> Job:
+    """A job with the settings that the tuning seeds chose."""
+    arms = tuning.settled(job.claim, pilot.get("chosen", {}))
+    found = {**job.basis, "pilot": dict(pilot)} if pilot else job.basis
+    done = job.store.finished(job.kept, found) if job.kept else {}
+    return dataclasses.replace(job, arms=arms, pilot=pilot, basis=found, done=done)
+
+
+def _pilot_of(job: Job) -> Job:
+    """The tuning seeds of a job, with all variants of its arms."""
+    claim, name = job.claim, f"{job.info.name}.pilot"
+    variants = tuning.variants(claim)
+    arms = {one.name: one.arm for found in variants.values() for one in found}
+    stages = {one.name: options for arm, options in claim.stages.items() for one in variants.get(arm, ())}
+    design = {"design": tuned_design(claim), "code": job.basis["code"]}
+    return dataclasses.replace(
+        job,
+        world=claim.world,
+        seeds=claim.tuned_on,
+        arms=arms,
+        stages=stages,
+        kept=name,
+        tunes=True,
+        basis=design,
+        done=job.store.finished(name, design),
+    )
 
 
 _Finished = tuple[Job, int, dict[str, Any] | DidactError]
@@ -191,20 +279,26 @@ def _keep(job: Job, seed: int, found: Document | DidactError) -> None:
     """Store a finished seed, unless its budgets are unequal."""
     if isinstance(found, DidactError):
         raise found
-    _check_equal(job.claim, seed, found["arms"])
+    if not job.tunes:
+        _check_equal(job.claim, seed, found["arms"])
     job.done[str(seed)] = found
-    if job.store is not None:
-        job.store.keep(job.info.name, job.basis, job.done)
+    if job.kept:
+        job.store.keep(job.kept, job.basis, job.done)
 
 
 def _check_equal(claim: Claim, seed: int, arms: Values) -> None:
     """Raise `RunError` if method and baseline spent different amounts on the axis that the claim holds equal."""
-    spent, theirs = (arms[arm]["cost"].get(claim.equal, 0) for arm in (claim.method, claim.baseline))
+    spent, theirs = (_spent(arms[arm], claim) for arm in (claim.method, claim.baseline))
     if not math.isclose(spent, theirs, rel_tol=SLACK):
         raise RunError(
             f"The claim holds {claim.equal} equal, but with seed {seed} {claim.method!r} spent {spent:g} and "
             f"{claim.baseline!r} {theirs:g}; correct the arms' budgets, or name the axis that is equal."
         )
+
+
+def _spent(arm: Values, claim: Claim) -> float:
+    """What an arm spent on the axis that the claim holds equal."""
+    return arm["last_stage"] if claim.equal == "last_stage" else arm["cost"].get(claim.equal, 0)
 
 
 def _here(planned: list[Job], on_result: OnResult | None) -> Iterator[_Finished]:
@@ -213,7 +307,7 @@ def _here(planned: list[Job], on_result: OnResult | None) -> Iterator[_Finished]
     try:
         for job in planned:
             for seed in job.left:
-                found = _teach(str(_key(job.info)), job.world, seed, on_result)
+                found = _teach(str(_key(job.info)), job.world, seed, job.arms, job.stages, on_result)
                 yield job, seed, found
                 if isinstance(found, DidactError):
                     break
@@ -226,7 +320,7 @@ def _in_processes(jobs: int, planned: list[Job], on_result: OnResult | None) -> 
     news = context.Queue()
     with ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(news,)) as pool:
         futures = {
-            pool.submit(_teach, str(_key(job.info)), job.world, seed): (job, seed)
+            pool.submit(_teach, str(_key(job.info)), job.world, seed, job.arms, job.stages): (job, seed)
             for job in planned
             for seed in job.left
         }
@@ -272,8 +366,15 @@ def _key(info: CatalogueEntry) -> str | Path:
     return info.path if info.family == "yours" else info.name
 
 
-def _teach(key: str, world: str, seed: int, on_result: OnResult | None = None) -> Document | DidactError:
-    """Run all arms of a claim with one seed; an error is returned, so that the other claims continue."""
+def _teach(
+    key: str,
+    world: str,
+    seed: int,
+    arms: Mapping[str, Arm],
+    stages: Mapping[str, Sequence[str]],
+    on_result: OnResult | None = None,
+) -> Document | DidactError:
+    """Run arms of a claim with one seed; an error is returned, so that the other claims continue."""
     info = catalogue.find_claim(str(key))
     claim = claim_of(info)
 
@@ -285,14 +386,15 @@ def _teach(key: str, world: str, seed: int, on_result: OnResult | None = None) -
 
     try:
         compared = comparing.compare(
-            dict(claim.arms),
+            dict(arms),
             seeds=[seed],
-            reference=claim.baseline,
+            reference=claim.baseline if claim.baseline in arms else next(iter(arms)),
             metric=claim.metric,
             baselines="none",
+            stages=stages,
             on_result=report,
             data=world,
-            **{"progress": False, "device": "cpu", **claim.settings},
+            **{"progress": False, "device": "cpu", **_shared(claim), **claim.settings},
         )
     except DidactError as error:
         # Its message alone: not every error can be sent from one process to another.
@@ -300,17 +402,25 @@ def _teach(key: str, world: str, seed: int, on_result: OnResult | None = None) -
         return RunError(f"{where}{error}")
     for failure in compared.comparison.failures.values():
         return RunError(failure)
+    results = {arm: found[0] for arm, found in compared.comparison.results.items()}
+    last = {arm: round(found.cost.steps * (1.0 - compared.early.get(arm, 0.0))) for arm, found in results.items()}
     return {
-        "arms": {arm: _encode(results[0]) for arm, results in compared.comparison.results.items()},
+        "arms": {arm: {**_encode(found), "last_stage": last[arm]} for arm, found in results.items()},
         "teachers": compared.teachers,
         "data": compared.description["data"],
     }
 
 
+def _shared(claim: Claim) -> Document:
+    """Settings of a claim that decides: the test examples are the same for all seeds."""
+    return {} if claim.smallest_effect is None else {"split_seed": SPLIT_SEED}
+
+
 def _encode(result: ArmResult) -> Document:
     """An arm's figures for JSON, which has no NaN; axes without cost are left out."""
-    metrics = {name: value if math.isfinite(value) else str(value) for name, value in result.metrics.items()}
-    return {"metrics": metrics, "cost": {axis: spent for axis, spent in result.cost.as_dict().items() if spent}}
+    kept = result.as_dict()
+    cost = {axis: spent for axis, spent in kept["cost"].items() if spent}
+    return {"metrics": kept["metrics"], "validation": kept.get("validation", {}), "cost": cost}
 
 
 def _decode(kept: Values, name: str) -> ArmResult:
@@ -331,6 +441,7 @@ def _result(job: Job) -> Replication:
         reference=claim.baseline,
         seeds=seeds,
         results={arm: tuple(_decode(found["arms"][arm], job.info.name) for found in kept) for arm in kept[0]["arms"]},
+        smallest_effect=claim.smallest_effect,
     )
     teachers = {
         spec: {name: math.fsum(found["teachers"][spec][name] for found in kept) / len(kept) for name in figures}
@@ -341,84 +452,46 @@ def _result(job: Job) -> Replication:
         claim=claim,
         world=job.world,
         comparison=comparison,
-        verdict=_verdict(claim, comparison),
-        budget={"axis": claim.equal, "spent": {arm: comparison.cost(arm)[claim.equal] for arm in comparison.arms}},
+        outcomes=deciding.outcomes(claim, comparison, teachers),
+        pilot=job.pilot,
+        budget={"axis": claim.equal, "spent": _budget(claim, kept)},
         teachers=teachers,
         stored=None,
     )
-    if job.store is None:
+    if not job.kept:
         return replicated
     return dataclasses.replace(replicated, stored=job.store.finish(job.info.name, _document(job, replicated)))
 
 
-def _verdict(claim: Claim, comparison: Comparison) -> Verdict | None:
-    found = comparison.difference(claim.method)
-    if found.low is None or found.high is None:
-        return None
-    return claim.verdict(found.low, found.high, higher_is_better=comparison.higher_is_better)
+def _budget(claim: Claim, kept: Sequence[Values]) -> dict[str, float]:
+    """By arm, its mean on the axis that the claim holds equal."""
+    return {arm: math.fsum(_spent(one["arms"][arm], claim) for one in kept) / len(kept) for arm in kept[0]["arms"]}
 
 
 def _document(job: Job, replicated: Replication) -> Document:
     """The document that is stored for a claim."""
     comparison = replicated.comparison
-    effect, cheap = comparison.difference(job.claim.method), _against_cheap(replicated)
+    found = {one.role: one.as_dict() for one in replicated.outcomes}
     return {
         "method": job.info.name,
         "verdict": replicated.verdict,
-        "effect": effect.mean,
-        "interval": [effect.low, effect.high],
-        "effect_on_cheap": cheap.mean,
-        "interval_on_cheap": [cheap.low, cheap.high],
-        "sentence": sentence(replicated),
-        "tables": tables(replicated),
+        "works": replicated.works,
+        "verdicts": found,
+        "effect": found["baseline"]["effect"],
+        "interval": found["baseline"]["interval"],
+        "effect_on_cheap": found["cheap"]["effect"],
+        "interval_on_cheap": found["cheap"]["interval"],
+        "sentence": result.sentence(replicated),
+        "tables": result.tables(replicated),
         "budget": replicated.budget,
         "cost": {
             "seconds": math.fsum(r.cost.seconds for results in comparison.results.values() for r in results),
             "arms": {arm: {k: v for k, v in comparison.cost(arm).items() if v} for arm in comparison.arms},
         },
-        "summary": {arm: _summary(comparison, arm) for arm in comparison.arms},
+        "summary": {arm: result.summary(comparison, arm) for arm in comparison.arms},
         "teachers": replicated.teachers,
         **job.basis,
         **records.environment(),
         "data": job.done[str(job.seeds[0])]["data"],
         "seeds": {str(seed): job.done[str(seed)]["arms"] for seed in job.seeds},
-    }
-
-
-def tables(replicated: Replication) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """Two tables with a row per arm: the figures, and the main costs."""
-    comparison = replicated.comparison
-    axes = dict.fromkeys(("labels", replicated.claim.equal, "teacher_calls", "steps", "seconds"))
-    costs = {wording.name_of(axis) for axis in comparison.used_axes()}
-    wanted = [name for name in map(wording.name_of, axes) if name in costs]
-    rows = comparison.table()
-    figures = [{name: cell for name, cell in row.items() if name not in costs} for row in rows]
-    return figures, [{"cost": row["arm"], **{name: row[name] for name in wanted}} for row in rows]
-
-
-def sentence(replicated: Replication) -> str:
-    """The effect in words: the method minus the baseline, and minus the cheap alternative."""
-    claim, comparison = replicated.claim, replicated.comparison
-    first = phrases.difference_text(claim.metric, comparison.difference(claim.method))
-    words = f"{claim.method} less {claim.baseline} is {first} in {phrases.heading(claim.metric)}"
-    if claim.cheap == claim.baseline:
-        return f"{words}."
-    second = phrases.difference_text(claim.metric, _against_cheap(replicated))
-    return f"{words}; less {claim.cheap}, it is {second}."
-
-
-def _against_cheap(replicated: Replication) -> Estimate:
-    comparison = dataclasses.replace(replicated.comparison, reference=replicated.claim.cheap)
-    return comparison.difference(replicated.claim.method)
-
-
-def _summary(comparison: Comparison, arm: str) -> Document:
-    mean, apart = comparison.summary(arm), None if arm == comparison.reference else comparison.difference(arm)
-    assert mean is not None
-    return {
-        "mean": mean.mean,
-        "interval": [mean.low, mean.high],
-        "difference": None if apart is None else apart.mean,
-        "difference_interval": None if apart is None else [apart.low, apart.high],
-        "finding": comparison.finding(arm),
     }

@@ -12,11 +12,25 @@ from didact.catalogue import CatalogueEntry
 from didact.claiming import Claim
 from didact.claims import code
 from didact.documents import Document, Values, read_json
-from didact.errors import DataError
+from didact.errors import ConfigError, DataError
 
-FORMAT = "didact claim 1"
-DESIGN = ("arms", "method", "baseline", "cheap", "settings", "equal", "world", "metric", "seeds", "tuned_on")
-"""The fields of a claim that its figures depend on; the others are prose."""
+FORMAT = "didact claim 2"
+FIRST = "didact claim 1"
+"""The format of the first design, which named no smallest effect beforehand."""
+DESIGN = (
+    *("arms", "method", "baseline", "cheap", "settings", "equal", "world", "metric", "seeds", "tuned_on"),
+    *("smallest_effect", "ablation", "untaught", "search", "stages"),
+)
+"""The fields of a claim that its figures and verdicts depend on; the others are prose."""
+_UNNAMED = {"smallest_effect": None, "ablation": "", "untaught": "", "search": {}, "stages": {}}
+"""The fields that claims of the first design did not have."""
+_WORDS = {
+    "replicated": "better",
+    "opposite": "worse",
+    "not replicated": "undecided",
+    "no difference shown": "undecided",
+}
+"""The verdicts of the first design in the words of today."""
 _DEPTH = 3
 """Levels of a file that are broken into lines; the figures of an arm with a seed share one line."""
 
@@ -64,6 +78,50 @@ class ResultStore:
         own = self.file(name)
         return _read(own if own.exists() else self._shipped / own.name)
 
+    def pilot(self, name: str, claim: Claim) -> Document | None:
+        """What the tuning seeds of a claim said, if they were run with the same design; see `tuning.choose`."""
+        for path, inner in ((self._pilot(name), False), (self.file(name), True)):
+            with contextlib.suppress(DataError):
+                found = _read(path) or {}
+                kept = found.get("pilot") if inner else found
+                if kept and kept["design"] == tuned_design(claim):
+                    return dict(kept)
+        return None
+
+    def keep_pilot(self, name: str, claim: Claim, found: Values) -> Document:
+        """Store what the tuning seeds of a claim said; returns it with the design that it is for."""
+        kept = {"design": tuned_design(claim), **_plain(found)}
+        _write(self._pilot(name), {"format": FORMAT, **kept})
+        self.partial(f"{name}.pilot").unlink(missing_ok=True)
+        return kept
+
+    def _pilot(self, name: str) -> Path:
+        return self.path / f".{name}.pilot.json"
+
+    def history(self, name: str) -> list[Document]:
+        """The designs that were reported for a method, the latest last, each with its verdicts and commit."""
+        found = self.read(name)
+        if found is None:
+            return []
+        latest = {"design": design(found["claim"]), **{k: found.get(k) for k in ("verdict", "verdicts", "commit")}}
+        return [*found.get("history", []), latest]
+
+    def check_seeds(self, name: str, claim: Claim) -> None:
+        """Refuse seeds that were reported before for another design of the claim.
+
+        Raises:
+            ConfigError: The design changed after results on some of its seeds were seen.
+        """
+        now = design(_plain(dataclasses.asdict(claim)))
+        for past in self.history(name):
+            changed = [field for field in DESIGN if past["design"][field] != now[field]]
+            used = sorted({*past["design"]["seeds"]} & {*now["seeds"]})
+            if changed and used and claim.smallest_effect is not None:
+                raise ConfigError(
+                    f"The claim of {name} has other {', '.join(changed)} than when seeds {', '.join(map(str, used))} "
+                    "were reported, so that it was changed after they were seen; give it seeds that no report has used."
+                )
+
     def finished(self, name: str, basis: Values) -> Document:
         """The seeds that an interrupted replication of the same claim with the same code has finished.
 
@@ -86,8 +144,9 @@ class ResultStore:
 
     def finish(self, name: str, document: Values) -> Path:
         """Write a complete result, replacing the previous one; returns its path."""
-        _write(self.file(name), {"format": FORMAT, **document})
-        self.partial(name).unlink(missing_ok=True)
+        _write(self.file(name), {"format": FORMAT, **document, "history": self.history(name)})
+        for path in (self.partial(name), self._pilot(name)):
+            path.unlink(missing_ok=True)
         return self.file(name)
 
     def stale(self, info: CatalogueEntry) -> list[str] | None:
@@ -106,9 +165,19 @@ class ResultStore:
         if found is None or info.claim is None:
             return None
         now = basis(info.claim)
-        before, after = found["claim"], _plain(now["claim"])
-        fields = [f"claim.{field}" for field in DESIGN if before.get(field) != after[field]]
+        before, after = design(found["claim"]), design(_plain(now["claim"]))
+        fields = [f"claim.{field}" for field in DESIGN if before[field] != after[field]]
         return [*fields, *code.changed_paths(found["code"], now["code"])]
+
+
+def design(claim: Values) -> Document:
+    """The design of a stored claim, with the fields that the first design did not have."""
+    return {field: claim.get(field, _UNNAMED.get(field)) for field in DESIGN}
+
+
+def tuned_design(claim: Claim) -> Document:
+    """The design that the tuning seeds are for: the seeds to report may be chosen after them."""
+    return {field: value for field, value in design(_plain(dataclasses.asdict(claim))).items() if field != "seeds"}
 
 
 def basis(claim: Claim) -> Document:
@@ -130,9 +199,16 @@ def _read(path: Path) -> Document | None:
         raise DataError(
             f"{path} cannot be read as the result of a claim: {error}. Delete it, and run it again."
         ) from None
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
+    if not isinstance(found, dict) or found.get("format") not in (FORMAT, FIRST):
         raise DataError(f"{path} is not the result of a claim ({FORMAT!r}). Delete it, and run the claim again.")
-    return found
+    return found if found["format"] == FORMAT else _converted(found)
+
+
+def _converted(found: Any) -> Any:
+    """A result of the first design with the verdicts of today: it named no smallest effect, so none is equivalent."""
+    if isinstance(found, dict):
+        return {key: _WORDS.get(str(value), _converted(value)) for key, value in found.items()}
+    return [_converted(one) for one in found] if isinstance(found, list) else found
 
 
 def _write(path: Path, document: Values) -> None:

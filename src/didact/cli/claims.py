@@ -1,6 +1,6 @@
 """Output of the commands about claims. Importing it does not import torch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -10,12 +10,13 @@ from didact.cli import show
 from didact.documents import Values
 
 if TYPE_CHECKING:
-    from didact.claims.replicating import Replication
+    from didact.claiming import Claim
+    from didact.claims.result import Replication
     from didact.errors import DidactError
 
 _NAMED = 3
 """The number of changes that are named."""
-_STYLES = {"replicated": "bold green", "not replicated": "bold yellow", "opposite": "bold red"}
+_STYLES = {"better": "bold green", "equivalent": "bold yellow", "undecided": "bold yellow", "worse": "bold red"}
 
 
 def print_outcome(found: "Replication | tuple[str, DidactError]") -> int:
@@ -25,21 +26,49 @@ def print_outcome(found: "Replication | tuple[str, DidactError]") -> int:
         name, error = found
         out.print(Text.assemble((name, "bold cyan"), "  ", (str(error), "bold red")))
         return 1
-    from didact.claims import replicating
+    from didact.claims import result
 
     claim, seeds = found.claim, found.comparison.seeds
-    tables, words = replicating.tables(found), replicating.sentence(found)
+    tables, words = result.tables(found), result.sentence(found)
     out.print(Text.assemble((found.name, "bold cyan"), f"  {claim.statement}"))
     out.print()
     _arms(out, tables, claim.baseline, words, found.verdict)
     for spec, figures in found.teachers.items():
         out.print(Text(show.teacher_words(spec, figures), style="dim"))
+    if found.works is not None:
+        show.paragraph("works", _works_words(found.works, claim.method, claim.baseline, claim.ablation))
+    if found.pilot:
+        print_pilot(claim, found.pilot)
     spent = found.budget["spent"][claim.method]
     show.line("budget", f"{spent:g} {claim.equal.replace('_', ' ')} for {claim.method} and {claim.baseline} alike")
     show.line("seeds", f"{', '.join(map(str, seeds))} on {found.world}")
     show.line("stored", str(found.stored or "no: these are not the claim's own seeds and world"))
     out.print()
     return 0
+
+
+def print_pilot(claim: "Claim", found: Values) -> None:
+    """Print what the tuning seeds of a claim said: the settings that they chose, and the seeds that it needs."""
+    for arm, settings in found["chosen"].items():
+        show.paragraph("chosen", f"{arm}: {', '.join(f'{name} {value}' for name, value in settings.items())}")
+    most = max(found["spread"].values(), key=lambda one: one["seeds_needed"])
+    words = f"with a spread of {most['sd']:.2g} as on the tuning seeds, {most['seeds_needed']} seeds find an effect of "
+    words += f"{claim.smallest_effect:g} in 80% of cases; the claim's {len(claim.seeds)} do in {most['power']:.0%}"
+    show.paragraph("power", words)
+
+
+def print_tuning(claim: "Claim", name: str, found: "Values | DidactError") -> int:
+    """Print what the tuning seeds of a method's claim said, or the error that ended them; returns 1 for an error."""
+    if not isinstance(found, Mapping):
+        return print_outcome((name, found))
+    show.console().print(Text.assemble((name, "bold cyan"), f"  {claim.statement}"))
+    print_pilot(claim, found)
+    return 0
+
+
+def _works_words(works: bool, method: str, baseline: str, ablation: str) -> str:
+    others = baseline if baseline == ablation else f"{baseline} and {ablation}"
+    return f"{'yes' if works else 'no'}: {method} is {'' if works else 'not '}better than {others}"
 
 
 def print_claim(entry: Values) -> None:
@@ -58,6 +87,12 @@ def print_claim(entry: Values) -> None:
         return
     baseline = next(arm for arm, found in claim["arms"].items() if found["role"] == "baseline")
     _arms(out, claim["tables"], baseline, claim["sentence"], claim["verdict"])
+    if claim["works"] is not None:
+        roles = {found["role"]: arm for arm, found in claim["arms"].items()}
+        ablation = roles.get("ablation", baseline)
+        show.paragraph("works", _works_words(claim["works"], roles["method"], baseline, ablation))
+    if claim["first_design"]:
+        show.paragraph("design", "The first one: no smallest effect was named, and what is undecided was not shown.")
     show.line("seeds", f"{', '.join(map(str, claim['seeds']))} on {claim['world']}")
     if not claim["fresh"]:
         show.paragraph("stale", f"{_changes(claim['changed'])} changed since; run it again: didact replicate {name}")
@@ -69,7 +104,7 @@ def _changes(changed: Sequence[str]) -> str:
     return ", ".join(changed) if others <= 0 else f"{', '.join(changed[:_NAMED])} and {others} others"
 
 
-def _arms(out: Console, tables: Sequence[list[dict[str, str]]], baseline: str, words: str, verdict: str | None) -> None:
+def _arms(out: Console, tables: Sequence[list[dict[str, str]]], baseline: str, words: str, verdict: str) -> None:
     for rows in tables:
         out.print(show.arms(rows, baseline))
-    out.print(Text.assemble((f"{verdict or 'one seed, no verdict'}: ", _STYLES.get(verdict or "", "bold")), words))
+    out.print(Text.assemble((f"{verdict}: ", _STYLES.get(verdict, "bold")), words))

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import itertools
 import os
 import re
 import shutil
@@ -75,15 +76,16 @@ def _list_parts(namespace: argparse.Namespace) -> int:
 
 
 def _list_methods(namespace: argparse.Namespace) -> int:
-    from didact.claims import entries
+    from didact.claims import entries, multiplicity
     from didact.claims.store import ResultStore
     from didact.cli import show
 
     methods, store = catalogue.listing(), ResultStore(namespace.store)
     if namespace.json:
         show.write_json([entries.catalogue_entry(info, store) for info in methods])
-    else:
-        show.methods(methods, entries.verdict_words(methods, store))
+        return 0
+    show.methods(methods, entries.verdict_words(methods, store))
+    show.paragraph("chance", multiplicity.sentence(multiplicity.corrected(methods, store)))
     return 0
 
 
@@ -308,13 +310,22 @@ def _replicate(namespace: argparse.Namespace) -> int:
     from didact.cli import claims, show
 
     planned = replicating.plan(names, seeds=seeds, world=namespace.world, store=store)
+    if namespace.pilot:
+        replicating.check_pilots(planned)
     failures = 0
-    total = sum(len(job.left) * len(job.claim.arms) for job in planned)
+    total = replicating.count(planned, pilot=namespace.pilot)
     with show.Counter("checking every claim", total) as counter:
 
         def tell(method: str, arm: str, seed: int, result: "ArmResult") -> None:
             counter.tell(f"{method}, seed {seed}: {arm}", result)
 
+        if namespace.pilot:
+            tuned = replicating.tune(planned, jobs=namespace.jobs, on_result=tell)
+            kept = {job.info.name: job for job in planned}
+            known = ((name, job.pilot) for name, job in kept.items() if job.pilot)
+            for name, said in itertools.chain(known, tuned):
+                failures += claims.print_tuning(kept[name].claim, name, said)
+            return 2 if failures else 0
         for found in replicating.run(planned, jobs=namespace.jobs, on_result=tell):
             failures += claims.print_outcome(found)
     return 2 if failures else 0

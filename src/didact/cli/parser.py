@@ -137,6 +137,7 @@ def _replicate(parser: Parser, _words: list[str]) -> None:
     parser.add_argument("methods", metavar="METHOD", nargs="*", help=_METHOD)
     parser.add_argument("--family", metavar="FAMILY", help="all methods of a family that have a claim")
     parser.add_argument("--all", action="store_true", help="all methods that have a claim")
+    parser.add_argument("--pilot", action="store_true", help="only the tuning seeds: choose settings, count the seeds")
     parser.add_argument("--stale", action="store_true", help="only claims whose stored result is missing or stale")
     parser.add_argument("--seeds", metavar="SEEDS", help="other seeds than the claim's, such as 200-204; not stored")
     parser.add_argument("--world", metavar="WORLD", help="another world than the claim's; not stored")

@@ -5,10 +5,9 @@ interval say little; interquartile means, bootstrap intervals and the share of c
 Schwarzer, Castro, Courville & Bellemare 2021, and their package rliable).
 """
 
-import itertools
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -80,7 +79,7 @@ def effect(mine: Sequence[float], theirs: Sequence[float], *, higher_is_better: 
     shares = tuple(collapsed(values, higher_is_better=higher_is_better, least=least) for values in (mine, theirs))
     ends = (shares[0], shares[1])
     if len(differences) < LEAST_SEEDS or not (any(shares) or _is_odd(differences)):
-        return Effect(means, False, ends, _t_test(means))
+        return Effect(means, False, ends, p_value(means))
     drawn = _resampled(mine, theirs)
     low, high = _quantiles(drawn)
     point = interquartile_mean(mine) - interquartile_mean(theirs)
@@ -148,24 +147,6 @@ def collapsed(values: Sequence[float], *, higher_is_better: bool, least: float =
     return sum(value < fence for value in signed) / len(signed)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted by Holm (1979), in the given order: below 0.05, no false finding in 95% of catalogues."""
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    scaled = (min(1.0, p_values[i] * (len(order) - rank)) for rank, i in enumerate(order))
-    return _in_order(order, itertools.accumulate(scaled, max))
-
-
-def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted by Benjamini and Hochberg (1995): of the findings below 0.05, 5% are expected to be false."""
-    order = sorted(range(len(p_values)), key=lambda i: -p_values[i])
-    scaled = (min(1.0, p_values[i] * len(order) / (len(order) - rank)) for rank, i in enumerate(order))
-    return _in_order(order, itertools.accumulate(scaled, min))
-
-
-def _in_order(order: Sequence[int], adjusted: Iterator[float]) -> list[float]:
-    return [value for _, value in sorted(zip(order, adjusted, strict=True))]
-
-
 def _is_odd(differences: Sequence[float]) -> bool:
     """Whether differences are not normal, by the test of Shapiro and Wilk (1965)."""
     if max(differences) - min(differences) <= 1e-12 * max(map(abs, differences)):
@@ -173,7 +154,8 @@ def _is_odd(differences: Sequence[float]) -> bool:
     return float(_scipy("stats").shapiro(differences).pvalue) < _NORMAL
 
 
-def _t_test(found: Estimate) -> float | None:
+def p_value(found: Estimate) -> float | None:
+    """The two-sided p-value of a mean of zero, of Student's t test; None with one value."""
     n = len(found.values)
     if found.sd is None:
         return None

@@ -1,12 +1,13 @@
 """The arms of a comparison: from strings or mappings to configurations that can be compared fairly."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from didact import catalogue
 from didact.documents import Values
-from didact.errors import ConfigError, nearest
+from didact.errors import ConfigError, check_choice, nearest
 from didact.experiment import config as configs
 from didact.experiment import finding, running
 from didact.experiment.config import RunConfig, resolve_aliases
@@ -46,12 +47,18 @@ class Plan:
     Args:
         arms: see `compare`.
         settings: the settings that all arms share, including `data`, `student` and `teacher`.
+        stages: see `compare`.
 
     Raises:
         ConfigError: An arm is invalid, is given twice, or has settings that would make the comparison unfair.
     """
 
-    def __init__(self, arms: Sequence[Arm] | Mapping[str, Arm], settings: Values) -> None:
+    def __init__(
+        self,
+        arms: Sequence[Arm] | Mapping[str, Arm],
+        settings: Values,
+        stages: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         named = dict(arms) if isinstance(arms, Mapping) else _named(arms)
         if not named:
             raise ConfigError("There is no arm to compare; give at least one method, such as supervised.")
@@ -62,6 +69,17 @@ class Plan:
         self.configs: dict[str, RunConfig] = {name: config for name, (config, _) in gathered.items()}
         self.objects: dict[str, Objects] = {name: objects for name, (_, objects) in gathered.items()}
         self._check_equal()
+        self.early = {arm: early_share(self._staged(arm), options) for arm, options in (stages or {}).items()}
+        """By arm, the share of its steps that its earlier stages take."""
+
+    def config(self, arm: str, seed: int) -> RunConfig:
+        """An arm's configuration for a seed."""
+        config = self.configs[arm].replace(seed=seed)
+        return _extended(arm, config, self.early[arm]) if arm in self.early else config
+
+    def _staged(self, arm: str) -> RunConfig:
+        check_choice("stages", arm, self.configs)
+        return self.configs[arm]
 
     def _check_equal(self) -> None:
         """Refuse arms that differ in data, labels, splits or budget."""
@@ -74,6 +92,35 @@ class Plan:
                         f"The arm {name!r} has its own {flag}, but every arm of a comparison has the same data, "
                         "labels, splits and budget; leave it out."
                     )
+
+
+def early_share(config: RunConfig, options: Sequence[str]) -> float:
+    """The share of a run's steps that its earlier stages take.
+
+    Args:
+        config: the run.
+        options: the options of its method that hold the shares of those stages.
+
+    Raises:
+        ConfigError: The method has no such option, or they leave nothing for the last stage.
+    """
+    method = catalogue.build_config(catalogue.find(config.method), config.options)
+    for name in options:
+        check_choice("stages", name, [one.name for one in dataclasses.fields(method)])
+    share = sum(float(getattr(method, name)) for name in options)
+    if not 0.0 <= share < 1.0:
+        raise ConfigError(
+            f"{' and '.join(options)} of {config.method} add up to {share:g}; leave a part for the last stage."
+        )
+    return share
+
+
+def _extended(arm: str, config: RunConfig, share: float) -> RunConfig:
+    """A run whose last stage is as long as it was in all."""
+    limits = config.budget.limits()
+    if set(limits) != {"steps"}:
+        raise ConfigError(f"The arm {arm!r} has stages, and its budget is in {', '.join(limits)}; give it in steps.")
+    return config.replace(budget={"steps": round(limits["steps"] / (1.0 - share))})
 
 
 def _named(arms: Sequence[Arm]) -> dict[str, Arm]:

@@ -52,6 +52,8 @@ class ComparisonRun:
     """The mean metrics of each teacher on the test examples, and the mean cost of training it here."""
     notes: tuple[str, ...] = ()
     """Notes of the first seed's runs for a reader of the figures."""
+    early: dict[str, float] = field(default_factory=dict)
+    """By arm with stages, the share of its steps that those before the last one take."""
     interrupted: bool = False
     """Whether it ended early; it then has the seeds that every arm finished."""
 
@@ -81,6 +83,7 @@ def compare(
     metric: str | None = None,
     smallest_effect: float | None = None,
     baselines: str | Sequence[str] = "auto",
+    stages: Mapping[str, Sequence[str]] | None = None,
     on_result: Callable[[str, int, ArmResult], None] | None = None,
     directory: str | Path | None = None,
     resume: bool = False,
@@ -100,6 +103,9 @@ def compare(
         smallest_effect: the smallest effect of interest, in the metric's unit (0.01 is a point of accuracy): an arm
             whose whole interval is smaller is `equivalent`. Without it, what is not better or worse is `undecided`.
         baselines: names of cheap baselines, `auto` for those that fit the data, or `none`.
+        stages: by arm, the options of its method that hold the shares of its earlier stages, such as
+            `{"fitnet": ["hint_share"]}`: its steps are extended, so that its last stage is as long as the whole run of
+            the others.
         on_result: called with each result as it comes: arm, seed, result.
         directory: where each finished arm and seed is kept as it comes; without one, nothing is written.
         resume: go on with the comparison of `directory`, of the same arms, seeds and settings, which was stopped.
@@ -113,7 +119,7 @@ def compare(
     Raises:
         DidactError: Something does not fit; the message names the field, the value and what would work.
     """
-    plan = Plan(arms, settings)
+    plan = Plan(arms, settings, stages)
     bench = _Bench(plan, None if directory is None else Path(directory))
     names = _baselines(baselines, bench, seeds)
     known = check_all(plan, bench, seeds)
@@ -123,6 +129,7 @@ def compare(
     check_choice("reference", reference, runs)
     check_smallest_effect(smallest_effect, metric)
     chosen = {"reference": reference, "metric": metric, "smallest_effect": smallest_effect, "baselines": names}
+    chosen["stages"] = {arm: list(options) for arm, options in (stages or {}).items()}
     description = {**bench.description(seeds), **chosen}
     if bench.directory is not None:
         description["folder"] = os.path.relpath(Path.cwd(), bench.directory)
@@ -137,6 +144,7 @@ def compare(
         verdicts=bench.verdicts,
         teachers=bench.teacher_figures(),
         notes=bench.notes_by_arm(),
+        early=plan.early,
         interrupted=interrupted,
     )
 
@@ -178,6 +186,7 @@ def resume(
             reference=stored["reference"],
             metric=stored["metric"],
             smallest_effect=stored.get("smallest_effect"),
+            stages=stored.get("stages"),
             baselines="none",
             on_result=on_result,
             directory=found,
@@ -244,7 +253,7 @@ class _Bench:
 
     def config(self, name: str, seed: int) -> RunConfig:
         """An arm's configuration for a seed."""
-        return self.plan.configs[name].replace(seed=seed)
+        return self.plan.config(name, seed)
 
     def material(self, name: str) -> Material[Data]:
         """An arm's material."""
