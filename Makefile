@@ -60,7 +60,8 @@ contracts: setup ## which package may import which, and no import cycles
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/check_cycles.py
 
-docs: setup ## the documentation, in site/
+docs: setup ## the documentation, in site/, and whether its notebooks run
+	$(ONE_THREAD) $(BIN)/python scripts/run_notebooks.py --check
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
 
 JOBS ?= 2

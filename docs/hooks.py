@@ -1,4 +1,4 @@
-"""Generates the pages of methods and the reference from the code, and refuses undocumented public names."""
+"""Generates the pages of methods, parts, notebooks and the reference, and refuses undocumented public names."""
 
 import ast
 import importlib
@@ -12,10 +12,12 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "docs")]
 
+import pages as made  # noqa: E402
 from check_docstrings import public_modules, undocumented  # noqa: E402
 from didact import catalogue  # noqa: E402
 from didact.claims import entries, multiplicity  # noqa: E402
@@ -42,9 +44,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages = {page: _reference(name) for name, page in _modules().items()}
     pages["methods/index.md"] = _methods_index()
     pages |= {_method_page(info): _method(info) for info in catalogue.listing()}
+    pages |= {f"notebooks/{path.stem}.md": made.notebook(path) for path in (ROOT / "docs/notebooks").glob("*.ipynb")}
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
+    """Fill in stored results, and the kinds of parts."""
+    text = made.with_evidence(markdown, _store())
+    return made.specs(text) if page.file.src_uri == "guides/specs.md" else text
 
 
 def _modules() -> dict[str, str]:
@@ -81,7 +90,7 @@ def _reference(name: str) -> str:
     lines = [f"::: {name}", "    options:", f"      members: {here or 'false'}", ""]
     if elsewhere:
         lines += ["| name | |", "|---|---|"]
-        lines += [f"| [`{word}`][{full}] | {_cell(summary)} |" for word, full, summary in elsewhere]
+        lines += [f"| [`{word}`][{full}] | {made.cell(summary)} |" for word, full, summary in elsewhere]
     return "\n".join([*lines, ""])
 
 
@@ -149,7 +158,7 @@ def _claim(claim: dict[str, Any]) -> list[str]:
 
 
 def _row(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(map(_cell, cells))} |"
+    return f"| {' | '.join(map(made.cell, cells))} |"
 
 
 def _method(info: catalogue.MethodInfo) -> str:
@@ -160,16 +169,11 @@ def _method(info: catalogue.MethodInfo) -> str:
     if info.options:
         lines += ["## Options", "", "| option | type | default | |", "|---|---|---|---|"]
         for option in info.options:
-            default = "required" if option.default is None else f"`{_cell(option.default)}`"
+            default = "required" if option.default is None else f"`{made.cell(option.default)}`"
             flag = option.name.replace("_", "-")
-            lines.append(f"| `--{flag}` | `{_cell(option.type)}` | {default} | {_cell(option.help)} |")
+            lines.append(f"| `--{flag}` | `{made.cell(option.type)}` | {default} | {made.cell(option.help)} |")
     classes = [node for node in ast.parse(info.path.read_text()).body if isinstance(node, ast.ClassDef)]
     for node in classes:
         if any(ast.unparse(base).endswith("Method") for base in node.bases):
             lines += ["", f"::: {info.module}.{node.name}", "    options:", "      heading_level: 2", ""]
     return "\n".join(lines)
-
-
-def _cell(text: str) -> str:
-    """The text of a cell: a bar would end it."""
-    return text.replace("|", "\\|")

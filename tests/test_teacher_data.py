@@ -8,6 +8,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 import didact
 from didact.errors import DidactError
+from didact.experiment.arms import Plan
 from didact.experiment.config import RunConfig
 from didact.experiment.doctor import diagnose
 from didact.experiment.material import Objects
@@ -104,3 +105,9 @@ def test_rows_that_mean_nothing_are_refused_before_the_run(table, teacher, named
     config = RunConfig.from_flags(**{**SHORT, "data": path, "teacher_data": named, "teacher": teacher})
     with pytest.raises(DidactError, match=message):
         prepare(config, Objects(teacher=None if teacher else forest(rows)), teach=False)
+
+
+def test_arms_without_that_teacher_compare_without_its_rows():
+    shared = {"data": "train.csv", "teacher": "forest.skops", "teacher_data": "train.csv"}
+    configs = Plan(["supervised", "distill", "distill,teacher=random"], shared).configs
+    assert [config.teacher_data for config in configs.values()] == [None, "train.csv", None]

@@ -121,3 +121,55 @@ def test_the_readme_replaces_a_forest_honestly(tmp_path, monkeypatch, capsys):
     assert found["teacher"]["accuracy"] == pytest.approx(score)
     train = pandas.read_csv("data/train.csv")
     assert score < 0.8 < made["forest"].score(train.drop(columns="label"), train["label"])
+
+
+@pytest.fixture
+def customers(tmp_path, monkeypatch):
+    """A table of numbers, words and gaps, whose labels are noisy, in an empty folder; and files of some of its rows."""
+    import numpy as np
+    import pandas
+
+    monkeypatch.chdir(tmp_path)
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(400, 2)).round(4)
+    table = pandas.DataFrame(x, columns=["a", "b"]).assign(city=generator.choice(["Oslo", "Rome"], 400))
+    table["label"] = np.where(x[:, 0] + (table["city"] == "Oslo") + generator.normal(size=400) > 0.5, "yes", "no")
+    table.loc[::20, "b"] = np.nan
+    table.to_csv("table.csv", index=False)
+    table[:50].to_csv("labelled.csv", index=False)
+    table[:50].drop(columns="label").to_csv("new.csv", index=False)
+    return table
+
+
+SHORT = {
+    "doctor": ["--steps", "20"],
+    "distill": ["--steps", "20", "--no-progress"],
+    "compare": ["--steps", "5", "--no-progress", "--baselines", "none", "--seeds", "0-1"],
+}
+"""What is added to commands, so that they take seconds."""
+
+
+@pytest.mark.slow
+def test_the_way_from_a_table_to_a_deployed_student(customers, capsys):
+    """Every command of the page in its order; the graph answers raw rows as `didact predict` does."""
+    import numpy
+    import onnxruntime
+    import pandas
+
+    from didact.cli import main
+
+    page = ROOT / "docs" / "guides" / "table.md"
+    (source,) = _blocks(page, "python")
+    commands = [param.values[0] for param in _commands(page)]
+    names = [words[0] for words in commands]
+    assert names == ["split", "doctor", "distill", "compare", "evaluate", "predict", "export"]
+    assert main(commands[0]) == 0
+    exec(compile(source.replace("n_estimators=300", "n_estimators=9"), page.name, "exec"), {})
+    for words in commands[1:]:
+        assert main([*words, *SHORT.get(words[0], [])]) == 0, words
+    assert "random" in capsys.readouterr().out
+    answers, rows = pandas.read_csv("answers.csv"), pandas.read_csv("new.csv")
+    feed = {name: rows[[name]].to_numpy(dtype=object if name == "city" else float) for name in rows}
+    probabilities, labels = onnxruntime.InferenceSession("student.onnx").run(None, feed)
+    assert labels.tolist() == answers["prediction"].tolist()
+    assert numpy.abs(probabilities - answers[["probability of no", "probability of yes"]].to_numpy()).max() < 1e-5

@@ -76,7 +76,7 @@ def paragraph(name: str, words: str) -> None:
 
 
 def _named(name: str, words: str) -> Text:
-    return Text.assemble((name.ljust(_MARGIN), "dim"), words)
+    return Text.assemble((f"{name:{_MARGIN - 1}} ", "dim"), words)
 
 
 def _wrapped(name: str, words: str, width: int) -> Text:

@@ -151,8 +151,12 @@ def _gathered(arm: Arm, settings: Values) -> tuple[RunConfig, Objects]:
         arm = {"method": method, **words_of_arm}
     own = resolve_aliases(arm)
     info = _method(own.get("method"), arm)
-    if not (accepts(info, "teacher") or accepts(info, "teachers")):
+    taught = accepts(info, "teacher") or accepts(info, "teachers")
+    if not taught:
         shared.pop("teacher", None)
+    if not taught or "teacher" in own:
+        # They are the rows of the shared teacher.
+        shared.pop("teacher_data", None)
     # Shared options apply to the arms whose methods have them.
     mine = {option.name for option in info.options}
     shared["options"] = {name: value for name, value in shared.get("options", {}).items() if name in mine}

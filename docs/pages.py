@@ -1,0 +1,84 @@
+"""Pages and passages of the documentation that are made from the code, from stored results and from notebooks."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from didact import catalogue
+from didact.claims import entries
+from didact.claims.store import ResultStore
+from didact.parts.kinds import Kind, kinds
+
+ROLES = {"student": "Students", "teacher": "Teachers", "verifier": "Verifiers"}
+_EVIDENCE = re.compile(r"\{\{ evidence (\w+) \}\}")
+
+
+def specs(grammar: str) -> str:
+    """The page of the grammar of specs, with every kind of part.
+
+    Args:
+        grammar: what is said before the kinds.
+    """
+    lines = [grammar]
+    for role, title in ROLES.items():
+        found = kinds(role)
+        lines += ["", f"## {title}", "", "| written | for example | |", "|---|---|---|"]
+        lines += [_kind(kind) for kind in found.values()]
+        for kind in found.values():
+            more = kind.description.partition("\n\n")[2].strip()
+            lines += ["", f"**`{kind.name}`.** {more}"] if more else []
+    return "\n".join([*lines, ""])
+
+
+def _kind(kind: Kind) -> str:
+    form = "<br>".join(f"`{cell(one)}`" for one in kind.form.split(" | "))
+    limits = f" For {' and '.join(kind.materials)} only." if len(kind.materials) == 1 else ""
+    return f"| {form} | `{cell(kind.example)}` | {cell(kind.help)}{limits} |"
+
+
+def cell(text: str) -> str:
+    """The text of a cell: a bar would end it."""
+    return text.replace("|", "\\|")
+
+
+def with_evidence(text: str, store: ResultStore) -> str:
+    """Fill in what was measured: `{{ evidence METHOD }}` becomes the verdict on the claim of a method, with figures."""
+    return _EVIDENCE.sub(lambda found: evidence(found[1], store), text)
+
+
+def evidence(method: str, store: ResultStore) -> str:
+    """The verdict on the claim of a method, with figures and where they were measured.
+
+    Raises:
+        ConfigError: There is no such method.
+    """
+    claim = entries.catalogue_entry(catalogue.find(method), store)["claim"]
+    if claim is None:
+        return "no claim"
+    if claim["verdict"] is None:
+        return "not run yet"
+    stale = "" if claim["fresh"] else ", stale"
+    place = f"{claim['world']}, {len(claim['seeds'])} seeds{stale}"
+    return cell(f"**{claim['verdict']}** ({place}): {claim['sentence']}")
+
+
+def notebook(path: Path) -> str:
+    """A page with the cells of a notebook and what they printed."""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    note = f"*This page is a notebook of the repository, `docs/notebooks/{path.name}`, which `make docs` runs.*"
+    first, *rest = [block for one in found["cells"] for block in _cell(one)]
+    title, _, opening = first.partition("\n\n")
+    return "\n\n".join([title, note, opening, *rest, ""])
+
+
+def _cell(found: dict[str, Any]) -> Iterator[str]:
+    source = "".join(found["source"])
+    if found["cell_type"] == "markdown":
+        yield source
+        return
+    yield f"```python\n{source}\n```"
+    printed = "".join(text for output in found["outputs"] for text in output.get("text", []))
+    if printed:
+        yield f"```text\n{printed.rstrip()}\n```"
