@@ -201,3 +201,44 @@ def test_quantised_weights_are_trained_through(tmp_path, bits):
     result = didact.run(method="dpo", student=f"lora:2/bits={bits}:hf:{tmp_path}", **QUICK)
     moved = [p for name, p in result.learner.named_parameters() if ".lora_B" in name]
     assert all(p.dtype == torch.float32 and p.abs().max() > 0 for p in moved)
+
+
+# ---- activations
+
+
+def gradients_and_kept(learner, checkpointing):
+    """The gradients of a loss in training mode with dropout, and the bytes that are kept for them."""
+    if checkpointing:
+        learner.checkpoint_gradients()
+    kept = {}
+    own = {p.untyped_storage().data_ptr() for p in learner.parameters()}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        kept.update({storage.data_ptr(): storage.nbytes()} if storage.data_ptr() not in own else {})
+        return tensor
+
+    torch.manual_seed(3)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        hidden = learner.train()(Batch({**BATCH, "input_ids": IDS.repeat(8, 1)})).hidden
+    hidden.square().mean().backward()
+    return {name: p.grad for name, p in learner.named_parameters() if p.grad is not None}, sum(kept.values())
+
+
+@pytest.mark.parametrize("student", ["decoder:4x32", "hf:{llama}", "lora:2/dropout=0.5:hf:{llama}", "hf:{gpt2}"])
+def test_gradient_checkpointing_gives_the_same_gradients_for_less_memory(llama, tmp_path, student):
+    save_model(tmp_path, "gpt2", attn_pdrop=0.5)
+    spec = student.format(llama=llama, gpt2=tmp_path)
+    plain, before = gradients_and_kept(build_causal(spec), checkpointing=False)
+    again, after = gradients_and_kept(build_causal(spec), checkpointing=True)
+    assert plain and plain.keys() == again.keys()
+    assert all(torch.equal(plain[name], gradient) for name, gradient in again.items())
+    assert after < 0.4 * before
+
+
+def test_gradient_checkpointing_is_an_option_of_runs(llama):
+    settings = {**QUICK, "method": "dpo", "student": str(llama)}
+    plain, again = (didact.run(**settings, gradient_checkpointing=on) for on in (False, True))
+    assert again.learner.module.model.checkpointing and not plain.learner.module.model.checkpointing
+    kept = weights_of(again.learner)
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in weights_of(plain.learner).items())

@@ -46,6 +46,7 @@ class RunConfig:
     dropout: Literal["auto", "on", "off"] = (
         "auto"  # of a language model; auto: off if the method compares probabilities
     )
+    gradient_checkpointing: bool = False  # of a language model: less memory for activations, a third more time
     trust: tuple[str, ...] = ()  # what files may use: package.module:factory, hf:NAME, types in a .skops file
     monitors: tuple[str, ...] = ()  # actions of monitors, such as loss_spike=stop; see `didact list monitors`
     select: Literal["last", "best"] = "last"  # the delivered weights; best counts the validation labels as used

@@ -74,6 +74,19 @@ class CausalLearner(nn.Module):
         """The device of the weights."""
         return next(self.module.parameters()).device
 
+    def checkpoint_gradients(self) -> None:
+        """From now on, keep only the inputs of blocks for the backward pass, which computes the rest again.
+
+        Gradients are the same; this takes about a third more time, in training mode only.
+
+        Raises:
+            ConfigError: a model of transformers without this.
+        """
+        if isinstance(self.module, Llama):
+            self.module.model.checkpointing = True
+        else:
+            hub_causal.checkpoint_gradients(self.module, self.config)
+
     def candidates(self) -> list[str]:
         """The names that can be tapped: `hidden`, and the submodules before the head."""
         head = _name_of_head(self.module)

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from didact.documents import Document, read_object
 from didact.errors import ConfigError, check_range
@@ -161,12 +162,15 @@ class Stack(nn.Module):
         self.embed_tokens = nn.Embedding(config.vocabulary, config.width)
         self.layers = nn.ModuleList(DecoderBlock(config) for _ in range(config.layers))
         self.norm = Norm(config.width, config.norm_eps)
+        self.checkpointing = False
+        """Whether blocks are computed again in the backward pass, so that only their inputs are kept for it."""
 
     def forward(self, input_ids: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
         """int64 [B, T] to states [B, T, D]."""
         x = self.embed_tokens(input_ids)
+        again = self.checkpointing and self.training and torch.is_grad_enabled()
         for layer in self.layers:
-            x = layer(x, cos, sin, mask)
+            x = checkpoint(layer, x, cos, sin, mask, use_reentrant=False) if again else layer(x, cos, sin, mask)
         return self.norm(x)
 
 

@@ -285,6 +285,22 @@ def check_packing(model: Any, name: str) -> None:
         )
 
 
+def checkpoint_gradients(model: Any, name: str) -> None:
+    """Have transformers compute the blocks of a model again in the backward pass.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    # Its name since transformers 5.
+    new = getattr(model, "activation_checkpointing_enable", None)
+    try:
+        (new or model.gradient_checkpointing_enable)({"use_reentrant": False})
+    except ValueError as error:
+        raise ConfigError(
+            f"gradient_checkpointing is on, but {name!r} ({type(model).__name__}) does not have it; leave it out."
+        ) from error
+
+
 def add_adapters(model: Any, adapters: Adapters, *, seed: int) -> Any:
     """Freeze a model and add low-rank adapters in float32 (LoRA; Hu et al. 2021).
 

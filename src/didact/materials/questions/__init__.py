@@ -1,6 +1,16 @@
 """Runs on questions: language models, completions, rollouts, verifiers."""
 
-FIELDS = ("chat_template_kwargs", "columns", "dropout", "dtype", "packing", "sampling", "turns", "verifier")
+FIELDS = (
+    "chat_template_kwargs",
+    "columns",
+    "dropout",
+    "dtype",
+    "gradient_checkpointing",
+    "packing",
+    "sampling",
+    "turns",
+    "verifier",
+)
 """The flags of these runs that do not apply to every run."""
 BASELINES = ("commonest_answer", "nearest_prompt")
 """The cheap baselines."""

@@ -31,6 +31,8 @@ def _student(run: Run[QuestionData]) -> Part:
     part = python.student_of(run.argument("student"), _purpose(config))
     if not (getattr(feed, "dropout", False) if config.dropout == "auto" else config.dropout == "on"):
         switch_off_dropout(part.model)
+    if config.gradient_checkpointing:
+        part.model.checkpoint_gradients()
     return part
 
 
