@@ -1,6 +1,7 @@
 """Stable ids: 64-bit hashes of contents, and keyed hashes of ids in place of random numbers.
 
-Contents are hashed with BLAKE2b, once, while data are loaded. Later draws for an example (its split, whether it keeps
+Contents are hashed with BLAKE2b, once, while data are loaded; the cells of a table's row are hashed one by one and then
+mixed. Later draws for an example (its split, whether it keeps
 its label) are keyed hashes of its id: functions of the id, the seed and a purpose, and so independent of the order and
 number of other examples. That hash is the finaliser of SplitMix64 (Steele, Lea and Flood 2014), computed on int64
 tensors, whose products wrap around modulo 2^64.
@@ -48,6 +49,37 @@ def of_rows(rows: Tensor | np.ndarray) -> Tensor:
     if array.dtype.kind == "f":
         array = np.where(np.isnan(array), np.array(np.nan, array.dtype), array + np.array(0, array.dtype))
     return of_bytes(np.ascontiguousarray(array).reshape(len(array), -1))
+
+
+def of_columns(columns: Iterable[np.ndarray]) -> Tensor:
+    """Hash rows whose cells are numbers or hashes already, one column after the other.
+
+    Each cell is mixed, and the sum of a row's cells is weighted by the powers of an odd number, so that two rows have
+    equal hashes with a chance of about 2^-64; this is no protection against rows that were made to collide.
+
+    Args:
+        columns: int64 [N] each, at least one; their order counts.
+
+    Returns:
+        int64 [N].
+    """
+    total: np.ndarray | None = None
+    for column in columns:
+        cells = _mix(column.view(np.uint64).copy())
+        if total is not None:
+            total *= np.uint64(0x9E3779B97F4A7C15)
+            cells += total
+        total = cells
+    assert total is not None
+    return torch.from_numpy(_mix(total).view(np.int64))
+
+
+def _mix(bits: np.ndarray) -> np.ndarray:
+    """`mix` of uint64 in place, which is several times as fast."""
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+        bits ^= bits >> np.uint64(shift)
+        bits *= np.uint64(factor)
+    return bits
 
 
 def keyed_hash(ids: Tensor, seed: int, purpose: str) -> Tensor:

@@ -53,3 +53,10 @@ def test_augmenting_moves_images_as_far(load):
     bench.check_moved({"DataLoader": theirs, "BatchSource": list(itertools.islice(bench.ours("weak"), steps))})
     with pytest.raises(AssertionError, match="standard errors"):
         bench.check_moved({"DataLoader": theirs, "BatchSource": list(itertools.islice(bench.ours("strong"), steps))})
+
+
+def test_tables_become_the_same_numbers_and_answers(load, tmp_path):
+    bench = load("tables")
+    path = bench.write_table(3_000, tmp_path)
+    for sides in (("pandas and scikit-learn", "didact"), ("pandas and a bare net", "didact predict")):
+        bench.check({side: bench.WORK[side](path).detach().numpy() for side in sides})

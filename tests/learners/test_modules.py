@@ -8,7 +8,7 @@ from torch import nn
 
 from conftest import net, planted
 from didact.errors import ConfigError, DataError
-from didact.learners import ModuleLearner, projector
+from didact.learners import ModuleLearner, nets, projector
 from didact.parts.models import build
 from didact.types import Batch, Examples
 
@@ -212,3 +212,13 @@ def test_a_transformer_needs_rows():
 def test_a_module_without_parts_has_nothing_to_tap():
     with pytest.raises(ConfigError, match="It has: no submodules"):
         ModuleLearner(nn.Identity(), taps=["1"])
+
+
+def test_large_tables_are_standardised_by_the_same_figures(monkeypatch):
+    x = torch.randn(3000, 7, generator=torch.Generator().manual_seed(0)) * torch.arange(7) + 100
+    examples = Examples(tensors={"x": x, "id": torch.arange(3000)}, task="regression", modality="table")
+    monkeypatch.setattr(nets, "_LARGE", 4096)
+    found = nets.Standardise.fit(examples)
+    torch.testing.assert_close(found.mean, x.double().mean(0).float())
+    expected = x.double().std(0, correction=0).float()
+    torch.testing.assert_close(found.std, torch.where(expected > 0, expected, 1.0))

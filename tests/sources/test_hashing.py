@@ -75,3 +75,23 @@ def test_strings_are_hashed_by_their_utf8_bytes():
     expected = int.from_bytes(blake2b("naïve".encode(), digest_size=8).digest(), "little", signed=True)
     assert hashing.of_strings(["naïve"]).tolist() == [expected]
     assert hashing.of_strings([]).shape == (0,)
+
+
+def test_rows_of_columns_are_a_weighted_sum_of_mixed_cells():
+    columns = np.random.default_rng(0).integers(-(2**63), 2**63, (3, 50), dtype=np.int64)
+    whole, odd = 2**64, 0x9E3779B97F4A7C15
+
+    expected = []
+    for row in columns.T.tolist():
+        total = 0
+        for cell in row:
+            total = (total * odd + slow_mix(cell)) % whole
+        expected.append((slow_mix(total) + 2**63) % whole - 2**63)
+    assert hashing.of_columns(columns).tolist() == expected
+    assert torch.equal(hashing.of_columns(columns[:1]), hashing.mix(hashing.mix(torch.from_numpy(columns[0]))))
+
+
+def test_small_floats_do_not_collide():
+    numbers = np.arange(64.0).view(np.int64)
+    grid = [part.ravel() for part in np.meshgrid(numbers, numbers, numbers)]
+    assert hashing.of_columns(grid).unique().numel() == 64**3

@@ -106,3 +106,12 @@ def test_folders_of_splits_are_chosen_by_name(tmp_path):
     assert sources.load(tmp_path, split="val").size == 2
     with pytest.raises(DataError, match=r"no folder for split 'vale'. Did you mean val\?"):
         sources.load(tmp_path, split="vale")
+
+
+def test_folders_of_other_splits_must_be_folders_of_the_same_classes(tmp_path):
+    path = folder(tmp_path / "pets")
+    folder(tmp_path / "others", classes=("cat", "horse"))
+    with pytest.raises(DataError, match=r"images of the class 'horse', but .*pets has none"):
+        sources.load(path, test_file=str(tmp_path / "others"))
+    with pytest.raises(DataError, match="'nowhere' is none; give a fraction, or a folder"):
+        sources.load(path, test_file="nowhere")

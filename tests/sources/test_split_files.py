@@ -1,12 +1,15 @@
 """`didact split`: files of rows as they were."""
 
 import csv
+import gzip
 import json
 
 import pytest
+from PIL import Image
 
 from didact.cli import main
 from didact.errors import ConfigError, DataError
+from didact.sources import load, split
 from didact.sources.split_files import split_file
 
 # Cells that a reader of numbers would change: leading zeros, spaces, quotes, commas, line breaks and words for missing.
@@ -99,6 +102,45 @@ def test_quantities_are_not_stratified_and_small_classes_are_named(tmp_path):
     assert 35 < found.sizes["test"] < 85
     rows = [{"x": str(i), "label": "one" if i == 3 else "ab"[i % 2]} for i in range(60)]
     assert split_file(write(tmp_path / "small.csv", rows), tmp_path / "small").untested == ("one",)
+
+
+def test_text_of_any_separator_stays_as_it_was(tmp_path):
+    text = "größe;label\n" + "".join(f"{i},50;{'ab'[i % 2]}\n" for i in range(40))
+    (tmp_path / "all.csv.gz").write_bytes(gzip.compress(text.encode("cp1252")))
+    found = split_file(tmp_path / "all.csv.gz", tmp_path / "out", validation=0)
+    lines = [path.read_text(encoding="utf-8").splitlines() for path in found.paths.values()]
+    assert [part[0] for part in lines] == ["größe;label"] * 2
+    assert sorted(lines[0][1:] + lines[1][1:]) == sorted(text.splitlines()[1:])
+
+
+def test_questions_without_a_target_are_split_by_their_contents(tmp_path):
+    records = [{"messages": [{"role": "user", "content": f"What is {i // 2}?"}]} for i in range(100)]
+    (tmp_path / "all.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    found = split_file(tmp_path / "all.jsonl", tmp_path / "out")
+    parts = {name: path.read_text().splitlines() for name, path in found.paths.items()}
+    assert sorted(line for part in parts.values() for line in part) == sorted(map(json.dumps, records))
+    # Equal ones stay together.
+    assert not set(parts["train"]) & set(parts["test"]) and len(parts["test"]) % 2 == 0
+
+
+def test_images_are_linked_into_folders_that_can_be_run_with(tmp_path):
+    for number in range(60):
+        path = tmp_path / "all" / "ab"[number % 3 == 0] / "inner" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4), number // 2).save(path)
+    found = split_file(tmp_path / "all", tmp_path / "out")
+    files = {name: sorted(folder.rglob("*.png")) for name, folder in found.paths.items()}
+    assert found.sizes == {name: len(inside) for name, inside in files.items()}
+    moved = {file.relative_to(found.paths[name]): file for name, inside in files.items() for file in inside}
+    assert set(moved) == {file.relative_to(tmp_path / "all") for file in (tmp_path / "all").rglob("*.png")}
+    assert all(file.samefile(tmp_path / "all" / name) for name, file in moved.items())
+    pixels = {name: {Image.open(file).getpixel((0, 0)) for file in inside} for name, inside in files.items()}
+    assert not pixels["train"] & pixels["test"]
+    given = {f"{name}_file": str(found.paths[name]) for name in ("validation", "test")}
+    examples = load(found.paths["train"], **given)
+    splits = split(examples, validation=0, test=0)
+    for name, part in splits:
+        assert part.tensors["label"].tolist() == [int("b" in file.parts) for file in files[name]]
 
 
 @pytest.mark.parametrize(

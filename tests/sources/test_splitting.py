@@ -190,6 +190,18 @@ def test_a_tensor_of_splits_decides_alone():
         sources.split(examples.with_tensors(split=where.clamp(max=1)))
 
 
+def test_arranged_examples_have_the_same_splits_as_views():
+    examples = make(200)
+    arranged = sources.arrange(examples, validation=0.2, test=0.3, seed=3)
+    expected = sources.split(examples, validation=0.2, test=0.3, seed=3)
+    start = 0
+    for (name, part), (_, whole) in zip(sources.split(arranged), expected, strict=True):
+        assert all(torch.equal(tensor, whole.tensors[key]) for key, tensor in part.tensors.items()), name
+        assert part.tensors["x"].data_ptr() == arranged.tensors["x"][start:].data_ptr()
+        start += part.size
+    assert start == examples.size
+
+
 def test_a_class_that_never_occurs_is_no_reason_to_refuse():
     splits = sources.split(dataclasses.replace(make(200), classes=("0", "1", "never")))
     assert sum(part.size for _, part in splits) == 200

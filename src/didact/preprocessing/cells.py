@@ -11,14 +11,14 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from didact.errors import ConfigError, DataError, check_choice, nearest
 
 Column = Any
-"""A numpy array or a pandas Series, [N]."""
+"""A numpy array, a pandas Series or `Coded`, [N]."""
 Frame = Any
 """A pandas data frame."""
 Columns = Mapping[str, Column]
@@ -37,6 +37,37 @@ _DATE = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(?:\.\d+)?)?(?
 DAY = 86_400
 """Seconds."""
 FLOAT32 = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A column of words, each of which is in memory once."""
+
+    codes: np.ndarray
+    """The position of each cell's word, int32 [N]; -1 where it is missing."""
+    words: list[str]
+    """Each once, in any order; a selection may lack some."""
+    dtype: ClassVar[np.dtype] = np.dtype(object)
+
+    def __len__(self) -> int:
+        """The number of cells, N."""
+        return len(self.codes)
+
+    def __getitem__(self, positions: np.ndarray) -> "Coded":
+        """The cells at positions."""
+        return Coded(self.codes[positions], self.words)
+
+    def cells(self, missing: object) -> np.ndarray:
+        """The words, object [N], with something in the place of those that are missing."""
+        return np.array([*self.words, missing], dtype=object)[self.codes]
+
+
+def coded(column: Column) -> Column:
+    """A Series of strings as `Coded`; any other column as it is."""
+    if str(column.dtype) not in ("string", "str"):
+        return column
+    codes, words = column.factorize()
+    return Coded(codes.astype(np.int32), list(words))
 
 
 def words_of(column: Column, missing: Iterable[str] = ()) -> tuple[np.ndarray, list[str]]:
@@ -58,6 +89,8 @@ def words_of(column: Column, missing: Iterable[str] = ()) -> tuple[np.ndarray, l
             cells = {cell: None for cell in column.tolist() if cell is not None and cell == cell}
             order = {cell: place for place, cell in enumerate(cells)}
             codes = np.array([order.get(cell, -1) for cell in column.tolist()], dtype=np.int64)
+        elif isinstance(column, Coded):
+            codes, cells = column.codes, column.words
         elif hasattr(column.dtype, "categories"):
             codes, cells = column.cat.codes.to_numpy(), column.cat.categories
         else:
@@ -155,8 +188,8 @@ def shown(column: Column, mask: np.ndarray) -> str:
     rows = np.flatnonzero(mask)
     index = getattr(column, "index", None)
     numbers = index if index is not None and index.dtype.kind == "i" else range(len(column))
-    plain = column if isinstance(column, np.ndarray) else column.array
-    named = [f"row {int(numbers[row]) + 1}: {str(plain[row])[:40]!r}" for row in rows[:3]]
+    first = column[rows[:3]].cells("") if isinstance(column, Coded) else np.asarray(column)[rows[:3]]
+    named = [f"row {int(numbers[row]) + 1}: {str(cell)[:40]!r}" for row, cell in zip(rows, first, strict=False)]
     return ", ".join(named) + (", ..." if len(rows) > 3 else "")
 
 

@@ -47,15 +47,23 @@ class Number:
         object.__setattr__(self, "width", 1 + self.marked)
 
     @classmethod
-    def fit(cls, name: str, numbers: np.ndarray, impute: str) -> "Number":
-        """Fit to float64 [N] with at least one number; NaN is missing. `impute`: mean, median or most_frequent."""
-        present = np.sort(numbers[~np.isnan(numbers)])
+    def fit(cls, name: str, numbers: np.ndarray, impute: str) -> "Number | Dropped":
+        """Fit to float64 [N], NaN where missing; `impute` is mean, median or most_frequent."""
+        present = numbers[~np.isnan(numbers)]
+        gaps = len(present) < len(numbers)
+        if not len(present) or (not gaps and present.min() == present.max()):
+            return _unused(name, None if gaps else present[0])
         centre, spread = float(present.mean()), float(present.std())
+        if impute == "mean" or abs(centre) > FAR / 2 * spread:
+            # In order, so that another order of the rows does not change the last digit.
+            present.sort()
+            centre, spread = float(present.mean()), float(present.std())
         far = spread > 0 and abs(centre) > FAR * spread
-        values, counts = np.unique(present, return_counts=True)
-        fills = {"mean": centre, "median": np.median(present), "most_frequent": values[counts.argmax()]}
-        fill = float(fills[impute])
-        return cls(name=name, offset=centre if far else 0.0, fill=fill, marked=len(present) < len(numbers))
+        values, counts = np.unique(present, return_counts=True) if impute == "most_frequent" else (present, present)
+        fill = {"mean": lambda: centre, "median": lambda: np.median(present)}.get(
+            impute, lambda: values[counts.argmax()]
+        )
+        return cls(name=name, offset=centre if far else 0.0, fill=float(fill()), marked=gaps)
 
     def encode(self, column: Column, missing: tuple[str, ...]) -> tuple[np.ndarray, int, int]:
         """float32 [N, width]; 0, as no number is unknown; and how many are missing."""
@@ -106,8 +114,10 @@ class Category:
 
     @classmethod
     def fit(cls, name: str, codes: np.ndarray, words: list[str]) -> "Category | Dropped":
-        """Fit to the positions of words, int64 [N] with -1 where missing, at least one of which is there."""
+        """Fit to the positions of words, int64 [N] with -1 where missing."""
         counts = np.bincount(codes[codes >= 0], minlength=len(words))
+        if not counts.any() or counts.max() == len(codes):
+            return _unused(name, words[counts.argmax()] if counts.any() else None)
         known = np.flatnonzero((counts > 0) & (counts * RARE >= len(codes)))
         if not len(known):
             return Dropped(name=name, reason=f"none of its values is in one of {RARE:,} training rows")
@@ -129,16 +139,14 @@ class Category:
         )
 
     def encode(self, column: Column, missing: tuple[str, ...]) -> tuple[np.ndarray, int, int]:
-        """float32 [N, width]; how many are unknown; and how many are missing."""
+        """Which of the columns is 1, int16 [N], -1 for none; how many are unknown; and how many are missing."""
         codes, words = cells.words_of(column, missing)
         known = dict(zip(self.values, self.places, strict=True))
         # The last one is where the code -1 of a missing cell points to.
-        place = np.array([*(known.get(word, self.unknown) for word in words), self.missing], dtype=np.int64)[codes]
-        block = np.zeros((len(codes), self.width), dtype=np.float32)
-        there = np.flatnonzero(place >= 0)
-        block[there, place[there]] = 1
-        new = np.array([*(word not in known for word in words), False])[codes]
-        return block, int(new.sum()), int((codes < 0).sum())
+        places = np.array([*(known.get(word, self.unknown) for word in words), self.missing], dtype=np.int16)
+        absent, *counts = np.bincount(codes + 1, minlength=len(words) + 1).tolist()
+        unknown = sum(count for word, count in zip(words, counts, strict=True) if word not in known)
+        return places[codes], unknown, absent
 
     def decode(self, block: np.ndarray) -> np.ndarray:
         """Words [N] of float [N, width]: of those that share a column the first; None where there is none."""
@@ -173,11 +181,13 @@ class Date:
         object.__setattr__(self, "width", 5 + 2 * self.clock + self.marked)
 
     @classmethod
-    def fit(cls, name: str, dates: np.ndarray) -> "Date":
-        """Fit to datetime64[s] [N] with at least one date; NaT is missing."""
+    def fit(cls, name: str, dates: np.ndarray) -> "Date | Dropped":
+        """Fit to datetime64[s] [N], NaT where missing."""
         seconds = dates[~np.isnat(dates)].astype(np.int64)
-        mean = float((seconds / DAY).mean())
-        return cls(name=name, offset=mean, clock=bool((seconds % DAY).any()), marked=len(seconds) < len(dates))
+        gaps = len(seconds) < len(dates)
+        if not len(seconds) or (not gaps and seconds.min() == seconds.max()):
+            return _unused(name, None if gaps else dates[0].astype(object))
+        return cls(name=name, offset=float((seconds / DAY).mean()), clock=bool((seconds % DAY).any()), marked=gaps)
 
     def encode(self, column: Column, missing: tuple[str, ...]) -> tuple[np.ndarray, int, int]:
         """float32 [N, width]; 0, as no date is unknown; and how many are missing."""
@@ -223,6 +233,14 @@ class Dropped:
     def decode(self, block: np.ndarray) -> np.ndarray:
         """What it always was, or None, [N]."""
         return np.full(len(block), self.value, dtype=object)
+
+
+def _unused(name: str, value: object) -> Dropped:
+    """A column that is empty, or holds the same value in every training row."""
+    if value is None:
+        return Dropped(name=name, reason="it has no value in any training row")
+    word = str(cells.word_of(value))
+    return Dropped(name=name, reason=f"it is {word!r} in every training row", value=word)
 
 
 Fitted = Number | Category | Date | Dropped

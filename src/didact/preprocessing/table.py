@@ -18,6 +18,8 @@ from didact.preprocessing.columns import Category, Date, Dropped, Fitted, Number
 
 WIDEST = 10_000_000
 """Columns that `x` may have."""
+TILE = 2_048
+"""Rows that are written at once, so that they stay in the cache from one column to the next."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,14 @@ class TablePreprocessing:
                 f"The rows have no column {', '.join(map(repr, absent))}, which the student was taught with. "
                 f"{nearest(absent[0], map(str, rows))}"
             )
-        x, start = np.empty((0, 0), dtype=np.float32), 0
+        blocks, start = list[tuple[int, np.ndarray]](), 0
         for column in used:
             block, unknown[column.name], missing[column.name] = column.encode(rows[column.name], self.missing)
-            # One block at a time is in memory beside the whole.
-            x = x if start else np.empty((len(block), *self.shape), dtype=np.float32)
-            x[:, start : start + column.width] = block
+            blocks.append((start, block))
             start += column.width
+        x = np.zeros((len(blocks[0][1]) if blocks else 0, *self.shape), dtype=np.float32)
+        for first in range(0, len(x), TILE):
+            _write(blocks, first, x[first : first + TILE])
         return Encoded(
             {"x": torch.from_numpy(x)},
             {name: count for name, count in unknown.items() if count},
@@ -115,6 +118,18 @@ class TablePreprocessing:
             lists = {name: list(value) for name, value in known.items() if isinstance(value, tuple)}
             columns.append({"kind": column.kind, **known, **lists})
         return {"kind": "table", "columns": columns, "missing": list(self.missing)}
+
+
+def _write(blocks: Iterable[tuple[int, np.ndarray]], first: int, x: np.ndarray) -> None:
+    """Write the rows of columns from `first` on into zeros [n, F]; columns of places are 1 there."""
+    flat, rows = x.reshape(-1), np.arange(len(x)) * x.shape[1]
+    for start, block in blocks:
+        part = block[first : first + len(x)]
+        if part.ndim == 2:
+            x[:, start : start + part.shape[1]] = part
+        else:
+            at = rows + start + part
+            flat[at if part.min() >= 0 else at[part >= 0]] = 1
 
 
 def _without_fill(column: Fitted) -> Fitted:
@@ -157,28 +172,15 @@ def fit_table(
         refuse(kinds.complaints, name)
     columns, missing = list[Fitted](), options.missing
     for column, (kind, why) in kinds.kinds.items():
-        fitted: Fitted | None = None
         if kind in ("dropped", "text"):
             why = why or "it holds prose, which is not used beside other columns"
-            fitted, there = Dropped(name=column, reason=why), np.array([])
+            columns.append(Dropped(name=column, reason=why))
         elif kind == "category":
-            codes, words = cells.words_of(rows[column], missing)
-            there = np.array([*words, None], dtype=object)[np.unique(codes)]
-            fitted = Category.fit(column, codes, words) if (codes >= 0).any() else None
+            columns.append(Category.fit(column, *cells.words_of(rows[column], missing)))
         elif kind == "date":
-            dates, _ = cells.dates_of(rows[column], missing)
-            there = np.unique(dates).astype(object)
-            fitted = None if np.isnat(dates).all() else Date.fit(column, dates)
+            columns.append(Date.fit(column, cells.dates_of(rows[column], missing)[0]))
         else:
-            numbers, _ = cells.numbers_of(rows[column], missing)
-            there = np.unique(numbers)
-            fitted = None if np.isnan(numbers).all() else Number.fit(column, numbers, options.impute)
-        if fitted is None:
-            fitted = Dropped(name=column, reason="it has no value in any training row")
-        elif len(there) == 1:
-            word = str(cells.word_of(there[0]))
-            fitted = Dropped(name=column, reason=f"it is {word!r} in every training row", value=word)
-        columns.append(fitted)
+            columns.append(Number.fit(column, cells.numbers_of(rows[column], missing)[0], options.impute))
     if not any(column.width for column in columns):
         reasons = "; ".join(f"{column.name!r}: {column.reason}" for column in columns if isinstance(column, Dropped))
         raise DataError(
@@ -202,30 +204,19 @@ class Rows(Mapping[str, Column]):
     Selecting rows copies nothing; a column is selected when it is looked at.
 
     Args:
-        table: a pandas data frame, or arrays of one length by name.
+        table: columns of one length by name.
         kinds: what the columns are.
         options: what the user says of them.
         name: of the data, for messages.
+        framed: whether they are a data frame or file, and not the numbered columns of an array.
     """
 
-    def __init__(self, table: Columns, kinds: Kinds, options: TableOptions, name: str) -> None:
-        self._table, self.kinds, self.options, self.name = table, kinds, options, name
-        self.framed = not isinstance(table, dict)
-        """Whether they are a data frame, and not the numbered columns of an array."""
+    def __init__(
+        self, table: Mapping[str, Column], kinds: Kinds, options: TableOptions, name: str, *, framed: bool
+    ) -> None:
+        self._table, self.kinds, self.options, self.name, self.framed = table, kinds, options, name, framed
         self._positions: Tensor | None = None
-        parts = []
-        for column in (table[name] for name in sorted(table)):
-            if column.dtype.kind in cells.NUMERIC:
-                numbers = cells.numbers_of(column)[0] + 0.0
-                parts.append(np.where(np.isnan(numbers), np.nan, numbers).view(np.int64))
-                continue
-            codes, words = cells.words_of(column)
-            values = [np.nan if (value := cells.number_of(word)) is None else value + 0.0 for word in words]
-            # The last one is where the code -1 of a missing cell points to; a numeral is the number that it is.
-            numbers = np.array([*values, np.nan])
-            hashes = np.append(hashing.of_strings(words).numpy(), numbers[-1:].view(np.int64))
-            parts.append(np.where(np.isnan(numbers), hashes, numbers.view(np.int64))[codes])
-        self.hashes = hashing.of_rows(np.stack(parts, axis=1))
+        self.hashes = hashing.of_columns(_contents(self._table[column]) for column in sorted(self._table))
         """Hashes of the rows' contents, int64 [N]: other rows, and the columns' order and types, change none."""
 
     def __getitem__(self, name: str) -> Column:
@@ -234,7 +225,7 @@ class Rows(Mapping[str, Column]):
         if self._positions is None:
             return column
         at = self._positions.numpy()
-        return column[at] if isinstance(column, np.ndarray) else column.iloc[at]
+        return column.iloc[at] if hasattr(column, "iloc") else column[at]
 
     def __contains__(self, name: object) -> bool:
         """Whether there is a column of that name."""
@@ -264,10 +255,25 @@ class Rows(Mapping[str, Column]):
         for name in rows:
             column = rows[name]
             # Models from elsewhere were fitted on types without a mark for missing cells.
-            if isinstance(column, np.ndarray) or getattr(column.dtype, "na_value", None) is not pandas.NA:
+            if isinstance(column, cells.Coded):
+                plain[name] = column.cells(np.nan)
+            elif isinstance(column, np.ndarray) or getattr(column.dtype, "na_value", None) is not pandas.NA:
                 plain[name] = column
             elif column.dtype.kind not in "iubf":
                 plain[name] = column.astype(object).where(column.notna(), np.nan)
             else:
                 plain[name] = column.astype(np.float64 if column.hasnans else column.dtype.numpy_dtype)
         return pandas.DataFrame(plain).reset_index(drop=True)
+
+
+def _contents(column: Column) -> np.ndarray:
+    """The cells as int64 [N]: the bits of a number, or of a numeral, and the hash of a word."""
+    if column.dtype.kind in cells.NUMERIC:
+        numbers = cells.numbers_of(column)[0] + 0.0
+        return np.where(np.isnan(numbers), np.nan, numbers).view(np.int64)
+    codes, words = cells.words_of(column)
+    values = [np.nan if (value := cells.number_of(word)) is None else value + 0.0 for word in words]
+    # The last one is where the code -1 of a missing cell points to; a numeral is the number that it is.
+    numbers = np.array([*values, np.nan])
+    hashes = np.append(hashing.of_strings(words).numpy(), numbers[-1:].view(np.int64))
+    return np.where(np.isnan(numbers), hashes, numbers.view(np.int64))[codes]

@@ -19,7 +19,7 @@ from didact.sources.questions import (
 from didact.sources.rated import rated_answers
 from didact.sources.rotating import TURNS, rotations
 from didact.sources.rounds import Rounds
-from didact.sources.splitting import Duplicate, Splits, find_duplicates, fingerprint, keep_labels, split
+from didact.sources.splitting import Duplicate, Splits, arrange, find_duplicates, fingerprint, keep_labels, split
 from didact.sources.streams import split_tasks
 from didact.sources.targets import switch_target
 from didact.sources.text import ByteTokenizer, add_view
@@ -37,6 +37,7 @@ __all__ = [
     "SplitConfig",
     "Splits",
     "add_view",
+    "arrange",
     "distinct_ids",
     "find_duplicate_questions",
     "find_duplicates",

@@ -142,7 +142,7 @@ def _rows(features: Array, options: TableOptions, name: str) -> Rows:
     kinds = find_kinds(columns, options)
     if kinds.complaints:
         refuse(kinds.complaints, name)
-    return Rows(columns, kinds, options, name)
+    return Rows(columns, kinds, options, name, framed=False)
 
 
 def _names(features: Array) -> list[str]:
@@ -182,7 +182,7 @@ def load_arrays(path: Path, request: Request) -> Examples:
     )
     views = {name: array for name, array in arrays.items() if name.endswith(".x") and name != ".x"}
     seen = {name: _view(array, examples.size, f"{path.name}: {name}") for name, array in views.items()}
-    split_tensors = mark_rows(lambda field, name: [str(cell) for cell in _pick(arrays, (name,), field, path)], request)
+    split_tensors = mark_rows(lambda field, name: _pick(arrays, (name,), field, path), request)
     return examples.with_tensors(**seen, **split_tensors, **marks)
 
 

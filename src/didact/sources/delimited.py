@@ -155,11 +155,8 @@ def narrow(column: Column) -> Column:
     Digits that begin with a zero, and more digits than 64 bits hold, stay strings.
     """
     import pyarrow
-    from pyarrow import compute
 
-    if _any(compute.starts_with(column, " ")) or _any(compute.ends_with(column, " ")):
-        trimmed = narrow(compute.utf8_trim_whitespace(column))
-        return column if trimmed.type == column.type else trimmed
+    compute = _compute()
     for kind in (pyarrow.int64(), pyarrow.uint64()):
         if (numbers := _cast(column, kind)) is not None:
             odd = column.filter(compute.not_equal(compute.cast(numbers, pyarrow.string()), column))
@@ -167,7 +164,11 @@ def narrow(column: Column) -> Column:
     numbers = _cast(column, pyarrow.float64())
     if numbers is not None and not _any(compute.is_nan(numbers)):
         # So many digits are more likely an id than a quantity.
-        return column if compute.all(compute.ascii_is_decimal(column)).as_py() else numbers
+        few = compute.ascii_is_decimal(column[:1]).to_pylist() != [False]
+        return column if few and compute.all(compute.ascii_is_decimal(column)).as_py() else numbers
+    if _any(compute.starts_with(column, " ")) or _any(compute.ends_with(column, " ")):
+        trimmed = narrow(compute.utf8_trim_whitespace(column))
+        return column if trimmed.type == column.type else trimmed
     truth = _cast(column, pyarrow.bool_())
     known = truth is not None and compute.all(compute.is_in(column.drop_null(), value_set=pyarrow.array(_TRUTH)))
     return truth if known and known.as_py() else column
@@ -175,18 +176,20 @@ def narrow(column: Column) -> Column:
 
 def _cast(column: Column, kind: object) -> Column | None:
     """A column of another type; None where a cell is none of it."""
-    from pyarrow import ArrowInvalid, compute
+    from pyarrow import ArrowInvalid
 
     try:
-        return compute.cast(column, kind)
+        return _compute().cast(column, kind)
     except ArrowInvalid:
         return None
 
 
 def _any(found: Column) -> bool:
-    from pyarrow import compute
+    return bool(_compute().any(found).as_py())
 
-    return bool(compute.any(found).as_py())
+
+def _compute() -> Any:
+    return import_optional("pyarrow.compute", "data", "Reading a table")
 
 
 def _open(path: Path) -> Any:
@@ -217,8 +220,7 @@ def _options(dialect: Dialect, size: int, *, threads: bool, gaps: bool) -> dict[
 
 def _finish(table: Table, dialect: Dialect, *, gaps: bool = True) -> Table:
     """A table with the names of the file, and points in the place of decimal commas."""
-    from pyarrow import compute
-
+    compute = _compute()
     if gaps and dialect.separator == ";":
         for place, column in enumerate(table.columns):
             table = table.set_column(place, str(place), compute.replace_substring_regex(column, _COMMA, r"\1.\2"))

@@ -24,7 +24,7 @@ from didact.preprocessing import (
     plain_table,
     refuse,
 )
-from didact.preprocessing.cells import Column, Frame, numbers_of
+from didact.preprocessing.cells import Column, Frame, coded, numbers_of
 from didact.sources import targets
 from didact.sources.arrays import with_series
 from didact.sources.ids import hash_ids
@@ -62,6 +62,7 @@ def encode(
         raise DataError(f"{name} has no column beside the target {target_name!r} to learn from.")
     problems, texts, kinds, text_column = Problems(), list[str](), Kinds(), request.text_column
     series = None
+    columns = dict[str, Column]()
     target = None
     with problems:
         target = targets.encode_targets(
@@ -80,7 +81,8 @@ def encode(
         with problems:
             series = _series(inputs, request)
     elif text_column is None:
-        kinds = find_kinds(inputs, request.columns)
+        columns = {column: coded(inputs[column]) for column in inputs}
+        kinds = find_kinds(columns, request.columns)
         problems += kinds.complaints
         prose = [column for column, (kind, _) in kinds.kinds.items() if kind == "text"]
         text_column = _only_text(prose, kinds, inputs, problems) if prose else None
@@ -104,7 +106,7 @@ def encode(
     if text_column is not None:
         examples = examples.with_tensors(id=hashing.of_strings(texts) if ids is None else ids)
         return from_texts(texts, request.tokenizer, examples, column=text_column)
-    rows = Rows(inputs, kinds, request.columns, name)
+    rows = Rows(columns, kinds, request.columns, name, framed=True)
     return dataclasses.replace(examples.with_tensors(id=rows.hashes if ids is None else ids), rows=rows)
 
 

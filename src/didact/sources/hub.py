@@ -32,7 +32,7 @@ def load(name: str, request: Request) -> Examples:
     """
     datasets = import_optional("datasets", "data", f"Reading hf:{name}")
     data = open_split(name, request.split)
-    pictures = [column for column, feature in data.features.items() if isinstance(feature, datasets.Image)]
+    pictures = pictures_of(data)
     rest = data.remove_columns(pictures)
     frame = tables.from_arrow(rest.with_format("arrow")[:])
     wanted = (request.target,) if request.target else targets.NAMES
@@ -44,6 +44,13 @@ def load(name: str, request: Request) -> Examples:
         raise DataError(f"{name} has several columns of images: {', '.join(pictures)}; remove all but one.")
     cells = data.cast_column(pictures[0], datasets.Image(decode=False))[pictures[0]]
     return _images(cells, frame, request, name=name, classes=classes)
+
+
+def pictures_of(data: Any) -> list[str]:
+    """The columns of a `datasets.Dataset` that hold images."""
+    import datasets
+
+    return [column for column, feature in data.features.items() if isinstance(feature, datasets.Image)]
 
 
 def open_split(name: str, split: str | None = None) -> Any:

@@ -1,7 +1,7 @@
 """Images from files, one folder a class."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,28 +34,70 @@ def load_folder(path: Path, request: Request) -> Examples:
         DataError: fewer than two classes, a class without images, unreadable images, or different sizes.
         MissingExtraError: pillow is not installed.
     """
-    path, folders = _choose_split(path, request.split)
+    given = [(number, Path(name)) for number, name in ((1, request.validation_file), (2, request.test_file)) if name]
+    parts = [(-1, files_by_class(path, request.split)), *((number, _like(other, path)) for number, other in given)]
+    classes = list(parts[0][1])
+    for (_, other), (_, found) in zip(given, parts[1:], strict=True):
+        if odd := sorted(set(found) - set(classes)):
+            raise DataError(
+                f"{other} has images of the class {odd[0]!r}, but {path} has none. {nearest(odd[0], classes)}"
+            )
+    listed = [
+        (file, classes.index(name), number)
+        for number, found in parts
+        for name in classes
+        for file in found.get(name, ())
+    ]
+    items = ((_shown(file, [path, *(other for _, other in given)]), file) for file, _, _ in listed)
+    x, ids, kept = stack_images(items, image_size=request.image_size, skip_bad=request.skip_bad)
+    label, split = (torch.tensor([row[place] for row in listed])[kept] for place in (1, 2))
+    _refuse_emptied(label[split < 0], classes)
+    return Examples(
+        tensors={"x": x, "label": label, "id": ids, **({"split": split} if given else {})},
+        task="classification",
+        modality="image",
+        classes=tuple(classes),
+        name=path.name,
+    )
+
+
+def _shown(file: Path, roots: Sequence[Path]) -> str:
+    """A file as it is named in messages: without the folder of the data."""
+    return str(file.relative_to(next(root for root in roots if file.is_relative_to(root))))
+
+
+def files_by_class(path: Path, split: str | None) -> dict[str, list[Path]]:
+    """The images of each class, whose folders are sorted by name, or by value where all are numbers.
+
+    Args:
+        path: a folder with a folder for each class; or one that has such folders for several splits.
+        split: which of these; None where there are no splits.
+
+    Raises:
+        DataError: fewer than two classes, a class without images, or several splits of which none is chosen.
+    """
+    path, folders = _choose_split(path, split)
     names = list(folders)
     classes = [names[i] for i in targets.sort_names(names)]
-    files = [[p for p in sorted(folders[c].rglob("*")) if p.suffix.lower() in SUFFIXES] for c in classes]
+    files = [_files(folders[name]) for name in classes]
     if len(classes) < 2 or not all(files):
         empty = [name for name, inside in zip(classes, files, strict=True) if not inside]
         raise DataError(
             f"{path} must have a folder of images for each of at least two classes, but it has "
             f"{', '.join(classes) or 'none'}{f', and none in {empty[0]}' if empty else ''}."
         )
-    paths = [file for inside in files for file in inside]
-    items = ((str(p.relative_to(path)), p) for p in paths)
-    x, ids, kept = stack_images(items, image_size=request.image_size, skip_bad=request.skip_bad)
-    label = torch.repeat_interleave(torch.tensor([len(inside) for inside in files]))[kept]
-    _refuse_emptied(label, classes)
-    return Examples(
-        tensors={"x": x, "label": label, "id": ids},
-        task="classification",
-        modality="image",
-        classes=tuple(classes),
-        name=path.name,
-    )
+    return dict(zip(classes, files, strict=True))
+
+
+def _like(other: Path, path: Path) -> dict[str, list[Path]]:
+    """The images of another folder of the same data, which may lack some of their classes."""
+    if not other.is_dir():
+        raise DataError(f"{path} is a folder of images, but {str(other)!r} is none; give a fraction, or a folder.")
+    return {folder.name: files for folder in sorted(other.iterdir()) if folder.is_dir() and (files := _files(folder))}
+
+
+def _files(folder: Path) -> list[Path]:
+    return [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in SUFFIXES]
 
 
 def _choose_split(path: Path, split: str | None) -> tuple[Path, dict[str, Path]]:

@@ -56,8 +56,8 @@ def load(
         group_column: rows with the same value get the same `group`, and stay in one split.
         time_column: numbers or dates, which become the tensor `time`: the earliest rows train, the latest are the test.
         split_column: the words train, validation and test, which become the tensor `split`.
-        validation_file: another table with the validation rows.
-        test_file: another table with the test rows.
+        validation_file: another table with the validation rows, or folder with the images.
+        test_file: another table with the test rows, or folder with the images.
         task: inferred where None: see `targets.encode_targets`.
         columns: of a table, what its columns are, what is missing, and what fills gaps.
         modality: what an array holds, `table`, `image` or `series`; `series` makes one of the columns of a table.
@@ -107,7 +107,7 @@ def load(
             raise _meaningless(path, request, "a folder of images", unused[0])
         if request.columns != TableOptions():
             raise ConfigError(f"{path.name} is a folder of images, without columns; leave out what is said of columns.")
-        _refuse(path, request, "a folder of images", (*_SPLITTING, "modality"))
+        _refuse(path, request, "a folder of images", ("group_column", "time_column", "split_column", "modality"))
         return images.load_folder(path, request)
     unused = [field for field in ("split", "image_size") if getattr(request, field) is not None]
     if unused:

@@ -1,5 +1,6 @@
 """Reading tables: CSV, Parquet, Feather and JSON lines become one kind of data frame, with a mark for missing cells."""
 
+import codecs
 import gzip
 import itertools
 import re
@@ -52,7 +53,7 @@ def read(path: Path) -> tuple[Frame, tuple[str, ...]]:
     notes: tuple[str, ...] = ()
     try:
         if kind_of(path) in LINES:
-            frame = _from_records([record for _, record in read_lines(path)])
+            frame = from_records([record for _, record in read_lines(path)])
         elif kind_of(path) == ".parquet":
             frame = from_arrow(import_optional("pyarrow.parquet", "data", f"Reading {path.name}").read_table(path))
         elif kind_of(path) == ".feather":
@@ -99,7 +100,7 @@ def _parts(path: Path, rows: int, words: Collection[str]) -> Iterator[Frame]:
     if kind_of(path) in LINES:
         records = (record for _, record in lines_of(path))
         while some := list(itertools.islice(records, rows)):
-            yield _from_records(some)
+            yield from_records(some)
     elif kind_of(path) == ".feather":
         whole = import_optional("pyarrow.feather", "data", f"Reading {path.name}").read_table(path, memory_map=True)
         for start in range(0, len(whole), rows):
@@ -243,8 +244,20 @@ def read_lines(path: Path) -> list[tuple[int, Document]]:
 
 def lines_of(path: Path) -> Iterator[tuple[int, Document]]:
     """Read JSON lines one after the other; see `read_lines`."""
+    for number, _, record in _lines_of(path):
+        yield number, record
+
+
+def raw_lines_of(path: Path) -> Iterator[tuple[bytes, Document]]:
+    """Each line of `lines_of` as it is written, without blanks around it, and what it holds."""
+    for _, line, record in _lines_of(path):
+        yield line.strip(), record
+
+
+def _lines_of(path: Path) -> Iterator[tuple[int, bytes, Document]]:
     with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
         for number, line in enumerate(file, 1):
+            line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
             if not line.strip():
                 continue
             try:
@@ -256,10 +269,11 @@ def lines_of(path: Path) -> Iterator[tuple[int, Document]]:
                     f"{path.name}, line {number} is a {type(record).__name__}, but every line must be a JSON object "
                     'such as {"x": 1.5, "label": "yes"}.'
                 )
-            yield number, record
+            yield number, line, record
 
 
-def _from_records(records: list[Document]) -> Frame:
+def from_records(records: list[Document]) -> Frame:
+    """Turn the objects of JSON lines into such a data frame."""
     pandas = import_optional("pandas", "data", "Reading JSON lines")
     names = dict.fromkeys(name for record in records for name in record)
     return pandas.DataFrame({name: _column([record.get(name) for record in records], pandas) for name in names})

@@ -115,11 +115,13 @@ class Examples:
         return Batch({key: tensor[index] for key, tensor in self.tensors.items()})
 
     def select(self, index: Tensor) -> "Examples":
-        """The examples at the positions in `index` (int64 [K]) or under a mask (bool [N])."""
+        """The examples at positions (int64 [K]) or under a mask (bool [N]); consecutive ones are views."""
         positions = index.nonzero()[:, 0] if index.dtype == torch.bool else index
+        consecutive = len(positions) > 0 and bool((positions.diff() == 1).all())
+        chosen = slice(int(positions[0]), int(positions[-1]) + 1) if consecutive else positions
         return dataclasses.replace(
             self,
-            tensors={key: tensor[positions] for key, tensor in self.tensors.items()},
+            tensors={key: tensor[chosen] for key, tensor in self.tensors.items()},
             texts=tuple(self.texts[i] for i in positions.tolist()) if self.texts else (),
             rows=None if self.rows is None else self.rows.select(positions),
         )

@@ -157,7 +157,10 @@ def open_examples(config: RunConfig, given: object = None) -> ExampleData:
             f"{' and '.join(config.split.files.values())} cannot go with data that come from no file; give fractions, "
             "or examples with a tensor 'split'."
         )
-    split = partial(sources.split, **config.split.fractions, seed=config.split_seed)
+    fractions = {**config.split.fractions, "seed": config.split_seed}
+    if examples.rows is not None:
+        examples = sources.arrange(examples, **fractions)
+    split = partial(sources.split, **fractions)
     keep = partial(sources.keep_labels, count=config.data.labels, seed=config.seed) if config.data.labels else None
     splits = split(examples)
     prepare = sources.fit_preprocessing(splits.train if keep is None else keep(splits.train), like)
