@@ -118,6 +118,16 @@ def compare(
 
     Raises:
         DidactError: Something does not fit; the message names the field, the value and what would work.
+
+    Examples:
+        >>> compared = didact.compare(
+        ...     ["supervised", "distill"], data="wine", teacher="mlp:8", student="mlp:4", steps=5, seeds=(0, 1),
+        ...     baselines="none", progress=False,
+        ... )
+        >>> compared.comparison.arms, compared.comparison.reference
+        (('supervised', 'distill'), 'supervised')
+        >>> compared.comparison.finding("distill") in ("better", "worse", "undecided")
+        True
     """
     plan = Plan(arms, settings, stages)
     bench = _Bench(plan, None if directory is None else Path(directory))

@@ -127,6 +127,15 @@ def run(
 
     Raises:
         DidactError: Something does not fit; the message names the field, the value and what would work.
+
+    Examples:
+        >>> result = didact.run("distill", data="wine", teacher="mlp:8", student="mlp:4", steps=200, progress=False)
+        >>> result.status, result.cost.steps
+        ('done', 200)
+        >>> result.metrics["accuracy"] > result.constant["accuracy"]
+        True
+        >>> result.student.classes
+        ('class_0', 'class_1', 'class_2')
     """
     config, objects = split_arguments(
         config,

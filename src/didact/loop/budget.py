@@ -17,6 +17,10 @@ class Budget:
 
     Raises:
         ConfigError: there is no limit, or one that is not above zero, or infinite.
+
+    Examples:
+        >>> didact.Budget(steps=500, labels=100).limits()
+        {'steps': 500, 'labels': 100}
     """
 
     steps: int | None = None  # optimizer steps

@@ -55,6 +55,17 @@ def fit(
         ConfigError: settings that cannot work together.
         RunError: the run's directory is in use or already holds a run.
         CheckpointError: there is nothing to resume from, or it is of another architecture.
+
+    Examples:
+        >>> from didact.methods.supervised.supervised import Config, Supervised
+        >>> from didact.parts.models import build
+        >>> from didact.sources import BatchSource
+        >>> from didact.worlds import load
+        >>> wine = load("wine")
+        >>> method = Supervised(Config(), build("mlp:4", wine, seed=0))
+        >>> result = didact.fit(method, BatchSource(wine, batch_size=32), budget=didact.Budget(epochs=2))
+        >>> result.status, result.cost.labels == wine.size
+        ('done', True)
     """
     check_range("seed", seed, at_least=0, below=2**63)
     optimizer, loop = optimizer or OptimizerConfig(), loop or LoopConfig()

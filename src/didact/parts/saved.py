@@ -50,6 +50,12 @@ def load(place: str | Path, trust: tuple[str, ...] = (), *, module: nn.Module | 
     Raises:
         CheckpointError: There is none, it is broken, or it came from Python and no module is given.
         TrustError: Its file asks for code or a download that is not in `trust`.
+
+    Examples:
+        >>> run = didact.run("supervised", data="wine", student="mlp:4", steps=5, progress=False, directory="runs/wine")
+        >>> student = didact.load("runs/wine")
+        >>> student.predict([[13.2] * 13, [0.5] * 13]).labels == run.student.predict([[13.2] * 13, [0.5] * 13]).labels
+        True
     """
     path = Path(place)
     file, tensors, facts = _read(path)

@@ -75,7 +75,17 @@ class Answers:
 
 @dataclass(frozen=True, kw_only=True)
 class Student:
-    """A net with the preprocessing that was fitted to its training rows, and the names of what it answers."""
+    """A net with the preprocessing that was fitted to its training rows, and the names of what it answers.
+
+    Examples:
+        >>> rows = {"city": ["Oslo", "Rome"] * 20, "age": list(range(40)), "stays": ["yes", "no"] * 20}
+        >>> import pandas
+        >>> table = pandas.DataFrame(rows)
+        >>> result = didact.run("supervised", data=table, target="stays", student="mlp:4", steps=50, progress=False)
+        >>> answers = result.student.predict({"city": ["Oslo", "Lima"], "age": [30, None]})
+        >>> answers.labels[0], dict(answers.missing)
+        ('yes', {'age': 1})
+    """
 
     learner: nn.Module
     """The net, from a batch to an `Output`."""

@@ -63,7 +63,17 @@ class Scale:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examples:
-    """A finite set of examples, as tensors in memory."""
+    """A finite set of examples, as tensors in memory.
+
+    Examples:
+        >>> import torch
+        >>> examples = didact.Examples(
+        ...     tensors={"x": torch.zeros(4, 2), "label": torch.tensor([0, 1, 0, 1]), "id": torch.arange(4)},
+        ...     task="classification", modality="table", classes=("no", "yes"),
+        ... )
+        >>> examples.size, examples.shape, examples.outputs
+        (4, (2,), 2)
+    """
 
     tensors: Mapping[str, Tensor]
     """`x` float32 [N, ...] inputs (images are [N, channels, height, width] in [0, 1], series [N, channels, steps]) or

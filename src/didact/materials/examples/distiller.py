@@ -138,6 +138,17 @@ class Distiller(ClassifierMixin, _Distilled):
             as it is. None for methods without a teacher.
         random_state: the seed of a run; None draws one.
         settings: further settings of `didact.run` by name, such as `{"temperature": 4.0}`.
+
+    Examples:
+        >>> from sklearn.datasets import load_wine
+        >>> from sklearn.ensemble import RandomForestClassifier
+        >>> X, y = load_wine(return_X_y=True)
+        >>> forest = RandomForestClassifier(5, random_state=0)
+        >>> distiller = didact.Distiller(forest, student="mlp:8", steps=200, lr=0.01, random_state=0).fit(X, y)
+        >>> distiller.predict_proba(X[:2]).shape
+        (2, 3)
+        >>> distiller.score(X, y) > 0.8
+        True
     """
 
     classes_: np.ndarray
