@@ -190,7 +190,7 @@ def test_the_archive_is_read_where_its_package_is(tmp_path, monkeypatch):
     (package / "data" / "Adiac_TEST.tsv").write_text("7\t-1\t2\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     found = ucr.adiac.__wrapped__()
-    assert found.tensors["x"].tolist() == [[0.5, 1.5], [0.25, 0.75], [-1, 2]]
+    assert found.tensors["x"].tolist() == [[[0.5, 1.5]], [[0.25, 0.75]], [[-1, 2]]]
     assert [found.classes[number] for number in found.tensors["label"]] == ["2", "1", "7"]
     assert found.tensors["id"].unique().numel() == 3
 

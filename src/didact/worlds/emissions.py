@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from didact import hashing
+from didact.preprocessing import SeriesPreprocessing
 from didact.types import Examples
 from didact.worlds._chance import normal, uniform
 
@@ -142,7 +143,8 @@ def words() -> Examples:
     return Examples(
         tensors={"x": x, "label": label, "states": states, "id": hashing.keyed_hash(torch.arange(len(x)), 0, "words")},
         task="classification",
-        modality="table",
+        modality="series",
         classes=tuple(f"word {number}" for number in range(len(words_chains().transitions))),
+        preprocessing=SeriesPreprocessing(length=STEPS, means=(0.0, 0.0), stds=(1.0, 1.0), standardise="none"),
         name="emissions:words",
     )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from didact import hashing
+from didact.preprocessing import SeriesPreprocessing
 from didact.types import Examples
 from didact.worlds._chance import normal, uniform
 
@@ -60,8 +61,9 @@ def mnist1d() -> Examples:
     return Examples(
         tensors={"x": x, "label": label, "id": hashing.keyed_hash(numbers, 0, "mnist1d")},
         task="classification",
-        modality="table",
+        modality="series",
         classes=tuple(map(str, range(10))),
+        preprocessing=SeriesPreprocessing(length=_LENGTH, means=(0.0,), stds=(1.0,), standardise="none"),
         name="mnist1d",
     )
 

@@ -9,6 +9,7 @@ import torch
 
 from didact import hashing
 from didact.errors import DataError
+from didact.preprocessing import SeriesPreprocessing
 from didact.types import Examples
 
 
@@ -25,7 +26,7 @@ def crop() -> Examples:
     Euclidean distance.
 
     Returns:
-        `x` float32 [19412, 46], `label` int64 [19412], `id` int64 [19412] from the contents.
+        `x` float32 [19412, 1, 46], `label` int64 [19412], `id` int64 [19412] from the contents.
 
     Raises:
         DataError: the package is not installed.
@@ -46,7 +47,7 @@ def adiac() -> Examples:
     Euclidean distance.
 
     Returns:
-        `x` float32 [781, 176], `label` int64 [781], `id` int64 [781] from the contents.
+        `x` float32 [781, 1, 176], `label` int64 [781], `id` int64 [781] from the contents.
 
     Raises:
         DataError: the package is not installed.
@@ -55,15 +56,16 @@ def adiac() -> Examples:
 
 
 def _archived(name: str, world: str) -> Examples:
-    rows = np.concatenate([np.loadtxt(_file(name, part, world), delimiter="\t") for part in ("TRAIN", "TEST")])
+    rows = np.concatenate([np.loadtxt(_file(name, part, world), delimiter="\t", ndmin=2) for part in ("TRAIN", "TEST")])
     rows = rows[np.sort(np.unique(rows[:, 1:], axis=0, return_index=True)[1])]
     named, label = np.unique(rows[:, 0], return_inverse=True)
-    x = torch.from_numpy(rows[:, 1:]).float()
+    x = torch.from_numpy(rows[:, None, 1:]).float()
     return Examples(
         tensors={"x": x, "label": torch.from_numpy(label).long(), "id": hashing.of_rows(x)},
         task="classification",
-        modality="table",
+        modality="series",
         classes=tuple(f"{number:g}" for number in named.tolist()),
+        preprocessing=SeriesPreprocessing(length=x.shape[2], means=(0.0,), stds=(1.0,), standardise="none"),
         name=world,
     )
 
