@@ -70,7 +70,7 @@ claims: setup ## run the claims again whose stored result is missing or stale; J
 	$(ONE_THREAD) $(BIN)/didact replicate --stale --jobs $(JOBS)
 
 bench: setup ## every benchmark, with its results in benchmarks/results/
-	@missed=0; for script in loop_overhead data startup ema sampling vocabulary attempts losses tables; do \
+	@missed=0; for script in loop_overhead data startup ema sampling vocabulary attempts losses tables compress; do \
 	  $(ONE_THREAD) $(BIN)/python benchmarks/$$script.py || missed=1; done; exit $$missed
 
 clean: ## remove what was built, and keep .venv and runs

@@ -76,7 +76,7 @@ def compress(
     Raises:
         DidactError: Something does not fit; the message names the field, the value and what would work.
     """
-    goal = goal_of(within, minutes, prefer, seeds)
+    start, goal = time.perf_counter(), goal_of(within, minutes, prefer, seeds)
     made_up = None if (share := settings.pop("made_up", None)) is None else convert("made_up", share, float)
     if made_up is not None:
         check_range("made_up", made_up, at_least=0, at_most=100)
@@ -93,7 +93,7 @@ def compress(
         "data": made.data.describe(),
     }
     with _opened(place, description, resume):
-        found = _searched(made, goal, steps, place, on_trial)
+        found = _searched(made, goal, steps, place, on_trial, start)
         if place is not None:
             _write(found, made, description, place)
     return found
@@ -192,12 +192,15 @@ def _check_same(place: Path, now: Document) -> None:
         raise CheckpointError(f"The data are not those that the search {place} began with; restore them.")
 
 
-def _searched(made: Plan, goal: Goal, steps: int | None, place: Path | None, on_trial: OnTrial | None) -> Compression:
-    start = time.perf_counter()
-    planned = _planned(made, goal, steps, place)
+def _searched(
+    made: Plan, goal: Goal, steps: int | None, place: Path | None, on_trial: OnTrial | None, start: float
+) -> Compression:
+    # The teacher is asked about all training rows here, which counts as planning.
+    bench = made.bench(1)
+    planned = _planned(made, goal, steps, place, start)
     theirs = evaluation.metrics(evaluation.predict(as_learner(made.run.teachers[0].model), made.judged))[made.measured]
     search = Search(
-        made.bench(planned["steps"]),
+        dataclasses.replace(bench, steps=planned["steps"]),
         made.candidates,
         goal,
         theirs - goal.within / 100,
@@ -212,11 +215,10 @@ def _searched(made: Plan, goal: Goal, steps: int | None, place: Path | None, on_
     return _result(made, search, name, theirs, time.perf_counter() - start, place)
 
 
-def _planned(made: Plan, goal: Goal, steps: int | None, place: Path | None) -> Document:
-    """The steps of a net in the last round, and the time that finding them took, as decided once."""
+def _planned(made: Plan, goal: Goal, steps: int | None, place: Path | None, start: float) -> Document:
+    """The steps of a net in the last round, and the time that was spent until then, as decided once."""
     if place is not None and (place / PLANNED).exists():
         return read_object(place / PLANNED)
-    start = time.perf_counter()
     found = {"steps": steps if steps is not None else steps_for(made, goal)}
     planned = {**found, "seconds": time.perf_counter() - start}
     if place is not None:
