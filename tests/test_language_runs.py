@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import peft
 import pytest
 import torch
 import transformers
@@ -10,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import didact
 from didact import sources
+from didact.cli import main
 from didact.errors import CheckpointError, ConfigError, DataError, TeacherError
 from didact.experiment.preparing import prepare
 from didact.experiment.running import split_arguments
@@ -79,20 +81,49 @@ def test_from_a_directory_to_a_directory(llama, tmp_path, method):
     assert "What it answers" in report
 
 
-def test_adapters_are_trained_alone_and_delivered_merged(llama, tmp_path):
-    result = didact.run(method="sft", student=f"lora:2:{llama}", directory=tmp_path / "run", **QUICK)
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")
+def test_adapters_are_trained_and_delivered_alone_and_merged_on_request(llama, tmp_path, capsys):
+    run = tmp_path / "run"
+    result = didact.run(method="sft", student=f"lora:2:{llama}", directory=run, **QUICK)
     trained = {name for name, p in result.learner.named_parameters() if p.requires_grad}
     assert trained
     assert all("lora_" in name for name in trained)
-    frozen = load_file(llama / "model.safetensors")
-    delivered = load_file(tmp_path / "run" / "student" / "model.safetensors")
-    assert delivered.keys() == frozen.keys()
-    name = "model.layers.0.self_attn.q_proj.weight"
-    assert not torch.equal(delivered[name], frozen[name])
-    assert torch.equal(delivered["lm_head.weight"], frozen["lm_head.weight"])
-    torch.testing.assert_close(logits_elsewhere(tmp_path / "run" / "student"), logits_of(result.learner))
-    wide = didact.run(method="sft", student=f"lora:2:{tmp_path / 'run'}", **QUICK)
-    assert wide.config.student == f"lora:2:{tmp_path / 'run'}"
+    delivered = load_file(run / "student" / "adapter_model.safetensors")
+    assert len(delivered) == len(trained)
+    assert not (run / "student" / "model.safetensors").exists()
+    wanted = logits_of(result.learner)
+    # As transformers reads them, and PEFT, and didact.
+    torch.testing.assert_close(logits_elsewhere(run / "student"), wanted)
+    base = transformers.AutoModelForCausalLM.from_pretrained(llama)
+    before = base(input_ids=IDS).logits
+    adapted = peft.PeftModel.from_pretrained(base, run / "student").eval()
+    torch.testing.assert_close(adapted(input_ids=IDS).logits, wanted)
+    torch.testing.assert_close(logits_of(build_causal(str(run))), wanted)
+    assert (before - wanted).abs().max() > 1e-3
+    assert main(["export", str(run), "--to", "hf"]) == 0
+    assert str(run / "student-hf") in capsys.readouterr().out.replace("\n", "")
+    frozen, merged = (load_file(path / "model.safetensors") for path in (llama, run / "student-hf"))
+    assert merged.keys() == frozen.keys()
+    assert torch.equal(merged["lm_head.weight"], frozen["lm_head.weight"])
+    torch.testing.assert_close(logits_elsewhere(run / "student-hf"), wanted)
+    # Adapters of what has adapters are saved with all that they were added to.
+    wide = didact.run(method="sft", student=f"lora:2:{run}", directory=tmp_path / "wide", **QUICK)
+    assert wide.config.student == f"lora:2:{run}"
+    torch.testing.assert_close(logits_elsewhere(tmp_path / "wide" / "student"), logits_of(wide.learner))
+
+
+def test_adapters_that_do_not_fit_their_base_are_named(llama, tmp_path):
+    run, other = tmp_path / "run", tmp_path / "other"
+    didact.run(method="sft", student=f"lora:2:{llama}", directory=run, **QUICK)
+    save_model(other, hidden_size=64)
+    facts = run / "student" / "didact.json"
+    told = json.loads(facts.read_text())
+    assert told["base"] == str(llama)
+    for base, words in ((other, "do not fit their base"), (run / "student", "holds adapters itself")):
+        facts.write_text(json.dumps({**told, "base": str(base)}))
+        (run / "student" / "checksums.json").write_text("{}")
+        with pytest.raises((CheckpointError, ConfigError), match=words):
+            build_causal(str(run))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +146,12 @@ def test_what_is_stopped_goes_on_to_the_bit(llama, tmp_path, monkeypatch, method
     run = tmp_path / "run"
     settings = {**QUICK, "data": path, "steps": 6, "checkpoint_every": 3, "evaluate_every": 100, **settings}
     whole = didact.run(method=method, directory=run, **settings)
-    kept = load_file(run / "student" / "model.safetensors")
+    file = (
+        run
+        / "student"
+        / ("adapter_model.safetensors" if settings["student"].startswith("lora") else "model.safetensors")
+    )
+    kept = load_file(file)
     for last in sorted((run / "checkpoints").glob("step-*"))[-1:]:
         assert int(last.name.removeprefix("step-")) == 6
         shutil.rmtree(last)
@@ -123,7 +159,7 @@ def test_what_is_stopped_goes_on_to_the_bit(llama, tmp_path, monkeypatch, method
     (run / "result.json").unlink()
     again = didact.resume(run, progress=False)
     assert again.status == "done"
-    found = load_file(run / "student" / "model.safetensors")
+    found = load_file(file)
     assert [name for name, tensor in kept.items() if not torch.equal(found[name], tensor)] == []
     assert again.metrics == whole.metrics
     costs = [{k: v for k, v in r.cost.as_dict().items() if k not in ("seconds", "peak_memory")} for r in (again, whole)]

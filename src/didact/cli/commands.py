@@ -417,7 +417,7 @@ def _export(namespace: argparse.Namespace) -> int:
     from didact.parts import saved
 
     run = Path(namespace.run)
-    if (run / "student" / "config.json").is_file():
+    if any((run / "student" / name).is_file() for name in ("config.json", "adapter_config.json")):
         return _export_language(run / "student", namespace)
     student = saved.load(run, trust=flags.trusted_names(namespace))
     beside = run if run.is_dir() else run.parent
@@ -430,19 +430,24 @@ def _export(namespace: argparse.Namespace) -> int:
 
 
 def _export_language(student: Path, namespace: argparse.Namespace) -> int:
-    """Copy a delivered language model, which is a Hugging Face directory already."""
+    """Copy a delivered language model, which is a Hugging Face directory already; adapters are merged."""
     if namespace.to != "hf":
         raise ConfigError(
             f"to is {namespace.to!r}, but {student.parent} delivered a language model, stored as a Hugging Face "
             "directory; --to hf would work."
         )
     from didact.cli import show
+    from didact.learners import causal
 
-    out = Path(namespace.out) if namespace.out else student
+    adapted = causal.is_adapted(student)
+    out = Path(namespace.out) if namespace.out else student.parent / "student-hf" if adapted else student
     if out != student:
         if out.exists():
             raise ConfigError(f"out is {str(out)!r}, which exists already; give another path.")
-        shutil.copytree(student, out)
+        if adapted:
+            causal.save_causal(causal.load_causal(str(student)), out)
+        else:
+            shutil.copytree(student, out)
     show.line("written" if out != student else "there", str(out))
     return 0
 

@@ -250,7 +250,7 @@ def _next(status: str, directory: Path) -> None:
     if status == "done":
         line("report", str(directory / "report.html"))
         line("student", str(directory / "student"))
-        if (directory / "student" / "config.json").is_file():
+        if any((directory / "student" / name).is_file() for name in ("config.json", "adapter_config.json")):
             line("chat", f"didact chat {directory}")
             return
         _next_of_student(directory)

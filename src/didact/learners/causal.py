@@ -10,6 +10,14 @@ from didact import files
 from didact.documents import Document
 from didact.errors import ConfigError, DataError, nearest
 from didact.learners import foreign, hub_causal
+from didact.learners.adapters import (
+    CONFIG,
+    Adapters,
+    add_adapters,
+    describe_adapters,
+    merge_adapters,
+    save_adapters,
+)
 from didact.learners.decoder import Decoder, Llama, load_decoder, save_decoder
 from didact.learners.hub_llama import HubLlama
 from didact.learners.module import HIDDEN, _Tap
@@ -46,6 +54,10 @@ class CausalLearner(nn.Module):
         self.tokenizer = tokenizer
         self.config = config or type(module).__name__
         self.taps: tuple[str, ...] = ()
+        self.adapters: Adapters | None = None
+        """The options of its adapters."""
+        self.base = ""
+        """Where the frozen model of its adapters was read from."""
         self._store: dict[str, Tensor] = {}
         self._packs = isinstance(module, Llama)
         self._scaling = hub_causal.HeadScaling() if self._packs else hub_causal.find_head_scaling(module, self.config)
@@ -176,7 +188,7 @@ def load_causal(name: str, dtype: torch.dtype | None = None) -> CausalLearner:
 
 
 def load_with_adapters(
-    name: str, adapters: hub_causal.Adapters, *, seed: int = 0, dtype: torch.dtype | None = None, config: str = ""
+    name: str, adapters: Adapters, *, seed: int = 0, dtype: torch.dtype | None = None, config: str = ""
 ) -> CausalLearner:
     """Load a causal language model, and add adapters; only these are trained and stored in checkpoints.
 
@@ -192,18 +204,48 @@ def load_with_adapters(
         MissingExtraError: transformers, gguf or peft is needed and not installed.
     """
     loaded, tokenizer = _of_hub(name, dtype, bits=adapters.bits)
-    model = hub_causal.add_adapters(loaded, adapters, seed=seed)
+    model = add_adapters(loaded, adapters, seed=seed)
     mark_frozen(model)
-    return CausalLearner(model, tokenizer, config=config or f"lora:{adapters.rank}:{_spec(name)}")
+    learner = CausalLearner(model, tokenizer, config=config or f"lora:{adapters.rank}:{_spec(name)}")
+    learner.adapters, learner.base = adapters, name
+    return learner
 
 
 def _of_hub(name: str, dtype: torch.dtype | None, *, bits: int | None = None) -> tuple[nn.Module, Tokens]:
-    """A model of transformers with its tokenizer, which knows the ends of the generation config."""
+    """A model of transformers with its tokenizer, which knows the ends of the generation config.
+
+    Adapters that `save_causal` wrote are merged into their base.
+    """
+    if is_adapted(name):
+        return _merged(Path(name), dtype, bits)
     if not _is_gguf(name):
         loaded = hub_causal.load_model(name, dtype, bits=bits)
         return loaded, _tokenizer(name, hub_causal.generation_ends(loaded))
     loaded = hub_causal.load_gguf(Path(name), dtype)
     return loaded, HubTokens(name, ends=hub_causal.generation_ends(loaded))
+
+
+def is_adapted(name: str | Path) -> bool:
+    """Whether a directory holds adapters that `save_causal` wrote."""
+    return (Path(name) / CONFIG).is_file() and "base" in _facts(str(name))
+
+
+def is_saved(directory: Path) -> bool:
+    """Whether a directory holds a causal language model, whole or as adapters."""
+    return (directory / "config.json").is_file() or is_adapted(directory)
+
+
+def _merged(directory: Path, dtype: torch.dtype | None, bits: int | None) -> tuple[nn.Module, Tokens]:
+    """The base of saved adapters, with them merged; a base of the hub comes from its cache, not from the network."""
+    files.check_directory(directory)
+    told = _facts(str(directory))
+    base = str(told["base"])
+    if is_adapted(base):
+        raise ConfigError(f"{directory} holds adapters for {base!r}, which holds adapters itself; merge those first.")
+    with foreign.offline():
+        loaded, tokenizer = _of_hub(base, dtype, bits=bits)
+    merge_adapters(loaded, directory, told)
+    return loaded, tokenizer
 
 
 def _is_gguf(name: str) -> bool:
@@ -225,7 +267,7 @@ def _facts(name: str) -> Document:
     return foreign.read_json(path) if path.is_file() else {}
 
 
-def save_causal(learner: CausalLearner, directory: str | Path) -> Path:
+def save_causal(learner: CausalLearner, directory: str | Path, *, merge: bool = True) -> Path:
     """Save a model to a directory that `AutoModelForCausalLM.from_pretrained` and `load_causal` can load.
 
     A `Decoder` is written as a Llama. Adapters are merged into the saved weights; the learner itself keeps them. A
@@ -235,6 +277,7 @@ def save_causal(learner: CausalLearner, directory: str | Path) -> Path:
     Args:
         learner: the model; it is not changed.
         directory: the destination; parents are created.
+        merge: False writes adapters alone, as PEFT does, if the model that they belong to was read from somewhere.
 
     Returns:
         The directory.
@@ -244,20 +287,26 @@ def save_causal(learner: CausalLearner, directory: str | Path) -> Path:
         OSError: it can't be written; an existing directory is untouched.
     """
     path = Path(directory)
-    if path.exists() and not (path.is_dir() and ((path / "config.json").is_file() or not any(path.iterdir()))):
+    if path.exists() and not (path.is_dir() and (is_saved(path) or not any(path.iterdir()))):
         raise ConfigError(f"{str(path)!r} is there already and holds no model; give another directory.")
     with files.whole_directory(path) as partial:
-        _write(learner, partial)
+        _write(learner, partial, merge)
     return path
 
 
-def _write(learner: CausalLearner, directory: Path) -> None:
+def _write(learner: CausalLearner, directory: Path, merge: bool) -> None:
     module, tokenizer = learner.module, learner.tokenizer
-    if isinstance(module, Decoder):
+    alone = learner.adapters if learner.base and not merge and not is_adapted(learner.base) else None
+    base = str(Path(learner.base).resolve()) if Path(learner.base).exists() else learner.base
+    if alone is not None:
+        save_adapters(module, alone, base, directory)
+    elif isinstance(module, Decoder):
         save_decoder(module, directory, bos=tokenizer.bos, eos=tokenizer.eos, pad=tokenizer.pad)
     else:
         hub_causal.save_model(module.original() if isinstance(module, HubLlama) else module, directory)
-    facts = {"model": "decoder"} if isinstance(module, Decoder) else {}
+    facts: Document = {"model": "decoder"} if isinstance(module, Decoder) else {}
+    if alone is not None:
+        facts = describe_adapters(alone, base)
     if isinstance(tokenizer, HubTokens):
         tokenizer.save(directory)
     else:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from didact.documents import Document
-from didact.errors import ConfigError, check_choice, check_range, import_optional
+from didact.errors import ConfigError, import_optional
 from didact.learners import foreign
 from didact.learners.decoder import packed_mask, packed_positions
-from didact.learners.huggingface import _config, _explained, _quiet, _transformers, explain_errors
+from didact.learners.huggingface import _explained, _quiet, _transformers, explain_errors
 from didact.types import Head
 
 _UNLIMITED = 1_000_000
@@ -29,40 +29,13 @@ class HeadScaling:
     softcap: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Adapters:
-    """Options of low-rank adapters (LoRA; Hu et al. 2021), of which only those are trained.
-
-    Raises:
-        ConfigError: a number out of range.
-    """
-
-    rank: int
-    alpha: float | None = None
-    """The products are multiplied by alpha / rank; by default twice the rank."""
-    dropout: float = 0.0
-    """The dropout rate of their inputs, in methods that keep dropout."""
-    targets: tuple[str, ...] = ()
-    """Names of the layers that get adapters, such as `q_proj`; all linear layers but the head if empty."""
-    bits: int | None = None
-    """4 or 8: the frozen weights are quantised to so many bits (QLoRA; Dettmers et al. 2023)."""
-
-    def __post_init__(self) -> None:
-        check_range("rank of lora", self.rank, at_least=1)
-        if self.alpha is not None:
-            check_range("alpha of lora", self.alpha, above=0.0)
-        check_range("dropout of lora", self.dropout, at_least=0.0, below=1.0)
-        if self.bits is not None:
-            check_choice("bits of lora", str(self.bits), ("4", "8"))
-
-
 def load_model(name: str, dtype: torch.dtype | None, *, bits: int | None = None) -> Any:
     """Load a pretrained causal language model; no code that comes with it is run, and nothing is unpickled.
 
     Args:
         name: directory or hub name; its weights must be safetensors.
         dtype: of the weights; None for the stored one, but float32 for float16, whose range is too small for gradients.
-        bits: 4 or 8 quantises the weights, see `Adapters`.
+        bits: 4 or 8 quantises the weights, see `didact.learners.adapters.Adapters`.
 
     Returns:
         The model in evaluation mode, on the CPU; a quantised one on the GPU, if there is one.
@@ -78,7 +51,7 @@ def load_model(name: str, dtype: torch.dtype | None, *, bits: int | None = None)
     auto = transformers.AutoModelForCausalLM
     quantised = _quantised(transformers, dtype, bits) if bits else {}
     with _explained(name, "causal language model"), _quiet():
-        config = _config(name)
+        config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
         wanted = dtype or (torch.float32 if getattr(config, option, None) == torch.float16 else "auto")
         itemsize = bits / 8 if bits else getattr(wanted, "itemsize", 2)
         foreign.check_parameters(name, lambda: auto.from_config(config, trust_remote_code=False), itemsize=itemsize)
@@ -299,40 +272,6 @@ def checkpoint_gradients(model: Any, name: str) -> None:
         raise ConfigError(
             f"gradient_checkpointing is on, but {name!r} ({type(model).__name__}) does not have it; leave it out."
         ) from error
-
-
-def add_adapters(model: Any, adapters: Adapters, *, seed: int) -> Any:
-    """Freeze a model and add low-rank adapters in float32 (LoRA; Hu et al. 2021).
-
-    Args:
-        model: changed in place.
-        adapters: their options.
-        seed: of the adapters' weights.
-
-    Raises:
-        ConfigError: the model has none of the target layers.
-        MissingExtraError: peft is not installed.
-    """
-    peft = import_optional("peft", "llm", "A low-rank adapter")
-    config = peft.LoraConfig(
-        r=adapters.rank,
-        lora_alpha=adapters.alpha or 2 * adapters.rank,
-        lora_dropout=adapters.dropout,
-        target_modules=list(adapters.targets) or "all-linear",
-        task_type="CAUSAL_LM",
-        # GPT-2's layers store their weights transposed.
-        fan_in_fan_out=any(type(part).__name__ == "Conv1D" for part in model.modules()),
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        try:
-            adapted = peft.inject_adapter_in_model(config, model)
-        except ValueError as error:
-            raise ConfigError(f"targets of lora is {'+'.join(adapters.targets)}: {error}") from error
-    for name, parameter in adapted.named_parameters():
-        if ".lora_" in name:
-            parameter.data = parameter.data.float()
-    return adapted
 
 
 def save_model(model: Any, directory: Path) -> None:

@@ -60,8 +60,8 @@ def _ingredients(run: Run[QuestionData]) -> Values:
 
 
 def _save(run: Run[QuestionData], path: Path) -> None:
-    """Write the delivered student as a directory for `from_pretrained`."""
-    causal.save_causal(run.method.delivered, path / STUDENT)
+    """Write the delivered student as a directory for `from_pretrained`, adapters alone."""
+    causal.save_causal(run.method.delivered, path / STUDENT, merge=False)
 
 
 MATERIAL = Material[QuestionData](

@@ -10,7 +10,7 @@ from didact.parts.students._drawing import seeded_init
 
 FORM = "hf:NAME | hf:DIRECTORY"
 EXAMPLE = "hf:EleutherAI/pythia-14m"
-PATHS = ("*/config.json", "!*/metrics.jsonl")
+PATHS = ("*/config.json", "*/adapter_config.json", "!*/metrics.jsonl")
 NAMES = "download"
 RATE, LANGUAGE_RATE, ADAPTED_RATE = 5e-5, 2e-5, 2e-4
 """The learning rates of a classifier, a language model, and adapters in one."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from didact.errors import ConfigError, nearest
 from didact.learners import causal
-from didact.learners.hub_causal import Adapters
+from didact.learners.adapters import Adapters
 from didact.parts.kinds import Spec
 from didact.parts.part import ForQuestions, Part
 from didact.parts.students import hf

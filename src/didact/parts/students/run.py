@@ -43,7 +43,7 @@ def _kind(examples: Examples) -> str:
 
 def _language(spec: Spec, purpose: ForQuestions) -> Part:
     directory = Path(spec.argument) / "student"
-    if not (directory / "config.json").is_file():
+    if not causal.is_saved(directory):
         raise ConfigError(
             f"{spec.subject}, which has no finished language model; finish the run first: didact resume {spec.argument}"
         )

@@ -8,7 +8,7 @@ from didact.teachers import FrozenTeacher, LanguageTeacher, align, translate
 
 FORM = "hf:NAME | hf:DIRECTORY"
 EXAMPLE = "hf:EleutherAI/pythia-14m"
-PATHS = ("*/config.json", "!*/metrics.jsonl")
+PATHS = ("*/config.json", "*/adapter_config.json", "!*/metrics.jsonl")
 NAMES = "download"
 
 
