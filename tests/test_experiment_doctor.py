@@ -1,5 +1,6 @@
 """What the doctor finds."""
 
+import dataclasses
 from pathlib import Path
 
 import torch
@@ -46,6 +47,43 @@ def test_what_the_doctor_finds(tmp_path):
     assert levels(broken)["student"] == "fail"
     useless = diagnose(RunConfig.from_flags(method="distill"), Objects(data=DATA, teacher=Oracle((3, 3, 3))))
     assert levels(useless)["teacher"] == "warn"
+
+
+class Sure(Oracle):
+    """Right about `blobs`, and sure of it."""
+
+    def forward(self, x):
+        return 100 * super().forward(x)
+
+
+def suspected(data, teacher):
+    found = diagnose(RunConfig.from_flags(method="distill"), Objects(data=data, teacher=teacher))
+    return [check.detail for check in found if check.name == "labels" and check.level == "warn"]
+
+
+def test_equal_rows_with_different_labels_are_counted():
+    x, label = DATA.tensors["x"], DATA.tensors["label"]
+    x, label = torch.cat([x, x[:9]]), torch.cat([label, label[:6], (label[6:9] + 1) % 3])
+    split = torch.zeros(len(label), dtype=torch.long)
+    split[100:150], split[150:200] = 1, 2
+    data = sources.from_tensors(x, label, ids=torch.arange(len(label)))
+    data = dataclasses.replace(data, tensors={**data.tensors, "split": split})
+    (detail,) = suspected(data, Oracle())
+    first = sorted({int(label[6]), (int(label[6]) + 1) % 3})
+    assert detail.startswith(f"6 of {len(label) - 100} labelled training examples have the same inputs as another")
+    assert f"with another label, such as {first[0]} and {first[1]}. No student" in detail
+    assert suspected(DATA, Oracle()) == []
+
+
+def test_labels_that_a_sure_teacher_contradicts_are_counted():
+    label = DATA.tensors["label"].clone()
+    label[::20] = (label[::20] + 1) % 3
+    split = torch.tensor([0, 1, 2, 0, 0]).repeat(len(label))[: len(label)]
+    wrong = dataclasses.replace(DATA, tensors={**DATA.tensors, "label": label, "split": split})
+    found = int((DATA.tensors["x"][:, :3].argmax(1) != label)[split == 0].sum())
+    (detail,) = suspected(wrong, Sure())
+    assert detail.startswith(f"{found} of {int((split == 0).sum())} training labels contradict a teacher")
+    assert suspected(wrong, Sure((2, 0, 1))) == []
 
 
 class Broken(nn.Module):

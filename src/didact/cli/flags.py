@@ -60,7 +60,8 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
             add_flag(group, run_options()[name], others=[other for other, field in ALIASES.items() if field == name])
         if title == "run":
             for name, words in _BUDGET_HELP.items():
-                group.add_argument(f"--{name}", metavar="N", default=argparse.SUPPRESS, help=words)
+                metavar = "AXIS=N" if name == "budget" else "N"
+                group.add_argument(f"--{name}", metavar=metavar, default=argparse.SUPPRESS, help=words)
 
 
 def add_method_flags(parser: argparse.ArgumentParser, title: str, options: Sequence[Option]) -> None:

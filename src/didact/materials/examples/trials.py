@@ -8,7 +8,7 @@ from didact import evaluation
 from didact.experiment.checking import Check, Level, gradient_check, run_checks
 from didact.experiment.material import Run
 from didact.losses.labels.targets import distillation_loss
-from didact.materials.examples import teacher_data
+from didact.materials.examples import suspicious_labels, teacher_data
 from didact.materials.examples.answers import logits_of
 from didact.materials.examples.data import ExampleData, select_labelled
 from didact.materials.examples.refusals import CHECKED
@@ -21,8 +21,12 @@ TOLERANCE = 1e-4
 
 
 def trials(run: Run[ExampleData]) -> Iterator[Check]:
-    """Check the student's first loss and the teachers' signals."""
-    return run_checks({"student": _student, "teacher": _teachers}, run)
+    """Check the labels, the student's first loss and the teachers' signals."""
+    return run_checks({"labels": _labels, "student": _student, "teacher": _teachers}, run)
+
+
+def _labels(run: Run[ExampleData]) -> Iterator[Check]:
+    return suspicious_labels.contradictory(run.data.splits.train)
 
 
 def _student(run: Run[ExampleData]) -> Iterator[Check]:
@@ -56,7 +60,10 @@ def _teacher(teacher: Part, run: Run[ExampleData]) -> Iterator[Check]:
     elif scores.shape[-1] != train.outputs:
         yield Check("ok", "teacher", f"{teacher.spec} has classes of its own; its features are used.")
     elif run.data.has_labels:
-        yield _skill(teacher, known.select(torch.arange(min(CHECKED, known.size))), scores)
+        asked = known.select(torch.arange(min(CHECKED, known.size)))
+        yield _skill(teacher, asked, scores)
+        if known.task == "classification" and not teacher.control:
+            yield from suspicious_labels.doubted(asked, scores)
         yield from teacher_data.checks(run, teacher)
 
 
