@@ -173,3 +173,53 @@ def test_the_way_from_a_table_to_a_deployed_student(customers, capsys):
     probabilities, labels = onnxruntime.InferenceSession("student.onnx").run(None, feed)
     assert labels.tolist() == answers["prediction"].tolist()
     assert numpy.abs(probabilities - answers[["probability of no", "probability of yes"]].to_numpy()).max() < 1e-5
+
+
+SMALLER = {"cnn:64,128": "mlp:8", "cnn:32,64": "mlp:8", "cnn:16,32": "mlp:4", "cnn:8,16": "mlp:4", "64": "16"}
+"""What stands for parts and sizes in commands, so that they take seconds."""
+
+
+def _run_all(page):
+    from didact.cli import main
+
+    for param in _commands(page):
+        words = [SMALLER.get(word, word) for word in param.values[0]]
+        words = [word.replace("cnn:32,64", "mlp:8") for word in words]
+        added = [] if "--seeds" in words else SHORT.get(words[0], [])
+        assert main([*words, *added]) == 0, words
+
+
+@pytest.mark.slow
+def test_the_commands_about_an_image_folder_run(tmp_path, monkeypatch):
+    import numpy as np
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    generator = np.random.default_rng(0)
+    for number, name in enumerate(("cat", "dog", "owl")):
+        Path("photos", name).mkdir(parents=True)
+        for i in range(20):
+            pixels = generator.integers(0, 120, (20, 24, 3)) + 60 * np.eye(3, dtype=int)[number]
+            Image.fromarray(pixels.astype(np.uint8)).save(f"photos/{name}/{i}.png")
+    Path("new_photos").symlink_to("photos/cat")
+    page = ROOT / "docs" / "guides" / "images.md"
+    assert [param.values[0][0] for param in _commands(page)] == ["doctor", "distill", "predict", "export"]
+    _run_all(page)
+    assert len(Path("answers.csv").read_text().splitlines()) == 21
+
+
+@pytest.mark.slow
+def test_the_commands_about_labels_run(tmp_path, monkeypatch):
+    import numpy as np
+    import pandas
+    import skops.io
+    from sklearn.linear_model import LogisticRegression
+
+    monkeypatch.chdir(tmp_path)
+    x = np.random.default_rng(0).normal(size=(120, 2))
+    rows = pandas.DataFrame(x, columns=["a", "b"])
+    skops.io.dump(LogisticRegression().fit(rows, np.where(x[:, 0] > 0, "yes", "no")), "forest.skops")
+    rows.assign(label="").to_csv("rows.csv", index=False)
+    _run_all(ROOT / "docs" / "guides" / "labels.md")
+    found = json.loads(next(Path("runs").glob("distill-rows-*/result.json")).read_text())
+    assert next(iter(found["metrics"])) == "teacher_agreement"

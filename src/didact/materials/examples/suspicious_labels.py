@@ -51,6 +51,6 @@ def doubted(known: Examples, scores: Tensor) -> Iterator[Check]:
         yield Check(
             "warn",
             "labels",
-            f"{len(found)} of {known.size} training labels contradict a teacher that is at least {SURE:.0%} sure"
-            f". Either may be wrong: look at these examples.",
+            f"{len(found)} of {known.size} training labels contradict a teacher that is at least {SURE:.0%} sure. "
+            "Either may be wrong: have it predict the training rows, and look at these.",
         )
