@@ -124,7 +124,19 @@ def _methods_index() -> str:
     summary = ", ".join(f"{count} {word}" for word, count in counts.most_common()) or "none"
     corrected = multiplicity.corrected(infos, store)
     lines = [head, "", f"Results of `didact replicate`: {summary}. {multiplicity.sentence(corrected)}", ""]
-    columns = ("method", "family", "", "needs", "its claim", "effect", "seeds", "p", "Holm", "Benjamini-Hochberg")
+    columns = (
+        "method",
+        "family",
+        "",
+        "needs",
+        "mechanism",
+        "outcome",
+        "effect",
+        "seeds",
+        "p",
+        "Holm",
+        "Benjamini-Hochberg",
+    )
     lines += [_row(columns), _row(["---"] * len(columns))]
     for info, word in words.items():
         found = entries.catalogue_entry(info, store)
@@ -134,7 +146,9 @@ def _methods_index() -> str:
         effect, seeds = claim.get("sentence") or "", len(claim.get("seeds", [])) or ""
         family = info.family.replace("_", "-")
         chances = [f"{q:.2g}" for q in corrected.get(info.name, {}).values()] or [""] * 3
-        lines.append(_row([link, family, info.title, needs, word, effect, str(seeds), *chances]))
+        checks = len(found["mechanism"]) if isinstance(found["mechanism"], list) else bool(found["mechanism"])
+        shown = f"{checks:d} checked" if checks else ""
+        lines.append(_row([link, family, info.title, needs, shown, word, effect, str(seeds), *chances]))
     return "\n".join([*lines, ""])
 
 

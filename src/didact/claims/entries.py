@@ -7,6 +7,7 @@ from didact import catalogue
 from didact.catalogue import CatalogueEntry, MethodInfo
 from didact.claims import code
 from didact.claims.store import FIRST, ResultStore
+from didact.claims.systems import evidence
 from didact.documents import Document
 from didact.errors import ConfigError, nearest
 
@@ -24,8 +25,9 @@ def catalogue_entry(info: MethodInfo, store: ResultStore) -> Document:
         store: where results are stored.
 
     Returns:
-        `name`, `family`, `title`, `module`, `material`, `systems`, `needs`, `options` and `claim`, which is None for a
-        method without a claim; without a result, the claim's `verdict` is None.
+        `name`, `family`, `title`, `module`, `material`, `systems`, `needs` and `options`; what shows the `formula` and
+        the `mechanism`, or None; and `claim`, which is None for a method without one. Without a result, its `verdict`
+        is None.
 
     Raises:
         ConfigError: The claim in the method's file cannot be read.
@@ -50,6 +52,7 @@ def claim_entry(info: CatalogueEntry, store: ResultStore) -> Document:
         "title": info.title,
         "module": info.module,
         "systems": list(info.claim.systems) if info.claim else [],
+        **{"formula": None, "mechanism": None, **evidence(info)},
         "claim": _claim(info, store),
     }
 

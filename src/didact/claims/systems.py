@@ -1,16 +1,15 @@
 """The published systems that didact is to hold, and what covers each. Nothing here imports torch."""
 
-import ast
 import re
 from collections.abc import Iterator
 from functools import cache
 
-from didact import catalogue
+from didact import catalogue, mechanisms
 from didact.catalogue import CatalogueEntry
 from didact.claims.store import ResultStore
 from didact.documents import Document, parse_toml, read_json, read_text
 from didact.errors import ConfigError, nearest
-from didact.options import PACKAGE, parse
+from didact.options import PACKAGE
 
 FACTS = PACKAGE / "systems.json"
 """For each system its `id`, `title` and the `kind` it is planned as; for one that is left out, the `reason`."""
@@ -54,21 +53,26 @@ def _covering() -> dict[str, list[CatalogueEntry]]:
 
 
 def _entry(fact: Document, covering: list[CatalogueEntry], store: ResultStore) -> Document:
-    evidence = {entry.name: dict(_evidence(entry)) for entry in covering}
+    shown = {entry.name: evidence(entry) for entry in covering}
     return {
         "id": fact["id"],
         "title": fact["title"],
-        "covered_by": list(evidence),
+        "covered_by": list(shown),
         "kind": covering[0].kind if covering else fact["kind"],
-        "formula": {name: found.get("formula") for name, found in evidence.items()},
-        "mechanism": {name: found.get("mechanism") for name, found in evidence.items()},
+        "formula": {name: found.get("formula") for name, found in shown.items()},
+        "mechanism": {name: found.get("mechanism") for name, found in shown.items()},
         "outcome": {entry.name: (store.read(entry.name) or {}).get("verdict") for entry in covering},
         **({"reason": fact["reason"]} if "reason" in fact else {}),
     }
 
 
+def evidence(entry: CatalogueEntry) -> dict[str, object]:
+    """What shows the `formula` and the `mechanism` of an entry, where its file or its checks say so."""
+    return dict(_evidence(entry))
+
+
 def _evidence(entry: CatalogueEntry) -> Iterator[tuple[str, object]]:
-    """The tests of the formula and of the mechanism, as the file names them."""
+    """The tests of the formula and of the mechanism, as the file names them, and the checks of the mechanism."""
     if entry.path.suffix == ".toml":
         found = parse_toml(read_text(entry.path))
         yield from ((part, found[part]) for part in ("formula", "mechanism"))
@@ -77,13 +81,5 @@ def _evidence(entry: CatalogueEntry) -> Iterator[tuple[str, object]]:
         name, colon, words = " ".join(part.split()).partition(": ")
         if colon and name in ("Formula", "Mechanism"):
             yield name.lower(), words.strip("`.")
-    if checks := list(_checks(entry)):
+    if checks := [*mechanisms.read(entry.path), *mechanisms.described(entry.name)]:
         yield "mechanism", checks
-
-
-def _checks(entry: CatalogueEntry) -> Iterator[Document]:
-    """The functions under `@mechanism(...)`, with its literal arguments."""
-    for node in parse(entry.path)[1].body:
-        for call in node.decorator_list if isinstance(node, ast.FunctionDef) else ():
-            if isinstance(call, ast.Call) and ast.unparse(call.func) == "mechanism":
-                yield {"name": node.name, **{str(word.arg): ast.literal_eval(word.value) for word in call.keywords}}

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from didact.claiming import Claim
     from didact.claims.result import Replication
     from didact.errors import DidactError
+    from didact.mechanisms import Judged
 
 _NAMED = 3
 """The number of changes that are named."""
@@ -69,6 +70,33 @@ def print_tuning(claim: "Claim", name: str, found: "Values | DidactError") -> in
 def _works_words(works: bool, method: str, baseline: str, ablation: str) -> str:
     others = baseline if baseline == ablation else f"{baseline} and {ablation}"
     return f"{'yes' if works else 'no'}: {method} is {'' if works else 'not '}better than {others}"
+
+
+def print_checks(names: Sequence[str], found: Sequence[Sequence["Judged"]]) -> int:
+    """Print whether the mechanism of each method is there, and absent under its control; returns 1 if one fails."""
+    out = show.console()
+    for name, checks in zip(names, found, strict=True):
+        if not checks:
+            out.print(Text.assemble((name, "cyan"), "  has no check of its mechanism"))
+        for one in checks:
+            mark = ("ok", "green") if one.passed else ("fail", "bold red")
+            out.print(Text.assemble((name, "cyan"), "  ", mark, f"  {one.name.replace('_', ' ')}: {one.words}"))
+    return int(any(not one.passed for checks in found for one in checks))
+
+
+def print_evidence(entry: Values) -> None:
+    """Print the evidence of a method or recipe in three parts: formula, mechanism and outcome."""
+    show.console().print()
+    show.paragraph("formula", entry["formula"] or "compared with a transcription of the paper by the tests")
+    checks = entry["mechanism"] or ()
+    if isinstance(checks, str):
+        show.paragraph("effect", checks)
+    for one in () if isinstance(checks, str) else checks:
+        show.paragraph("effect", f"{one['effect']} World: {one['world']} Control: {one['control']}")
+    if not checks:
+        show.paragraph("effect", "the mechanism has no check yet")
+    verdict = "no claim" if entry["claim"] is None else entry["claim"]["verdict"] or "not run yet"
+    show.paragraph("outcome", verdict)
 
 
 def print_claim(entry: Values) -> None:

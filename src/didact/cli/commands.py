@@ -126,7 +126,9 @@ def _show(namespace: argparse.Namespace) -> int:
         show.options(entry)
     else:
         show.entry(entry)
-    claims.print_claim(entries.claim_entry(entry, ResultStore(namespace.store)))
+    found = entries.claim_entry(entry, ResultStore(namespace.store))
+    claims.print_evidence(found)
+    claims.print_claim(found)
     return 0
 
 
@@ -292,6 +294,15 @@ def parse_seeds(words: str) -> list[int]:
         check_range("The number of seeds", len(found) + len(seeds), at_most=SEEDS)
         found.extend(seeds)
     return found
+
+
+def _check(namespace: argparse.Namespace) -> int:
+    from didact import mechanisms
+    from didact.cli import claims
+
+    names = [catalogue.find(name).name for name in namespace.methods] or mechanisms.names()
+    found = [[mechanisms.run(name, check) for check in mechanisms.checks(name)] for name in names]
+    return claims.print_checks(names, found)
 
 
 def _replicate(namespace: argparse.Namespace) -> int:
@@ -468,6 +479,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "distill": _distill,
     "compare": _compare,
     "compress": _compress,
+    "check": _check,
     "replicate": _replicate,
     "doctor": _doctor,
     "report": _report,

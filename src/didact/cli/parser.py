@@ -133,6 +133,10 @@ def _compress(parser: Parser, _words: list[str]) -> None:
     flags.add_run_flags(parser)
 
 
+def _check(parser: Parser, _words: list[str]) -> None:
+    parser.add_argument("methods", metavar="METHOD", nargs="*", help="names of methods (all that have a check)")
+
+
 def _replicate(parser: Parser, _words: list[str]) -> None:
     parser.add_argument("methods", metavar="METHOD", nargs="*", help=_METHOD)
     parser.add_argument("--family", metavar="FAMILY", help="all methods of a family that have a claim")
@@ -278,6 +282,7 @@ _BUILDERS = {
     "distill": _distill,
     "compare": _compare,
     "compress": _compress,
+    "check": _check,
     "replicate": _replicate,
     "doctor": _doctor,
     "report": _report,
