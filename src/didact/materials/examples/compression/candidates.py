@@ -15,6 +15,7 @@ _BOOSTED = ("boosted:5", "boosted:10", "boosted:20", "boosted:50", "boosted:100"
 DEFAULTS: dict[Modality, tuple[str, ...]] = {
     "table": ("linear", *_TREES, *_BOOSTED, *_MLPS),
     "image": ("mlp:", "mlp:32", "mlp:128", "cnn:4,8", "cnn:8,16", "cnn:16,32", "cnn:32,64"),
+    "series": ("mlp:", "mlp:32", "mlp:128", "cnn1d:8,16", "cnn1d:16,32", "cnn1d:32,64,32", "cnn1d:64,128,64"),
     "text": ("mlp:8", "mlp:16", "mlp:32", "mlp:64", "transformer:1x32", "transformer:2x64"),
 }
 """By modality, the students of a search that names none, from small to large."""
@@ -51,7 +52,7 @@ def candidates(examples: Examples, students: Sequence[str], *, labelled: bool) -
     Raises:
         ConfigError: A student is given twice, cannot be read, or does not fit the data.
     """
-    names = list(students) or list(DEFAULTS.get(examples.modality, _MLPS))
+    names = list(students or DEFAULTS[examples.modality])
     methods = ("distill", "supervised") if labelled else ("distill",)
     found = list[Candidate]()
     for name in names:

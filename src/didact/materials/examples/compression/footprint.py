@@ -12,9 +12,9 @@ import torch
 
 from didact import evaluation
 from didact.errors import ConfigError, DidactError, MissingExtraError
-from didact.learners.onnx_graph import IMAGES
+from didact.learners.onnx_graph import IMAGES, SERIES
 from didact.parts.student import Student
-from didact.preprocessing import Category, Date, ImagePreprocessing, TablePreprocessing
+from didact.preprocessing import Category, Date, ImagePreprocessing, SeriesPreprocessing, TablePreprocessing
 from didact.types import Examples
 
 ROWS = 1000
@@ -89,7 +89,7 @@ def _session(path: Path, examples: Examples) -> Callable[[], object]:
 
 
 def raw_inputs(examples: Examples) -> dict[str, np.ndarray]:
-    """Rows as an exported graph takes them: columns [N, 1], images as bytes, or token ids, by name."""
+    """Rows as an exported graph takes them: columns [N, 1], images as bytes, series, or token ids, by name."""
     known = examples.preprocessing
     if isinstance(known, TablePreprocessing):
         cells = known.decode(examples.tensors["x"].numpy())
@@ -97,6 +97,9 @@ def raw_inputs(examples: Examples) -> dict[str, np.ndarray]:
     if isinstance(known, ImagePreprocessing):
         pixels = (examples.tensors["x"] * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
         return {IMAGES: np.ascontiguousarray(pixels.numpy())}
+    if isinstance(known, SeriesPreprocessing):
+        mean, std = (np.array(unit)[:, None] for unit in (known.means, known.stds))
+        return {SERIES: examples.tensors["x"].double().numpy() * std + mean}
     names = ("x",) if "x" in examples.tensors else ("input_ids", "attention_mask")
     return {name: examples.tensors[name].numpy() for name in names}
 
