@@ -37,6 +37,10 @@ class PausedError(RunError):
     """A run that cannot go on for now, such as for want of room on the disk; `didact resume` goes on with it."""
 
 
+class EngineError(RunError):
+    """A server that samples rollouts fails, or gives what is no answer."""
+
+
 class PeerError(RunError):
     """Another of the processes that learn together has ended, or cannot be reached."""
 

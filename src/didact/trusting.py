@@ -1,8 +1,9 @@
-"""Trust in files: a file may request data, but no code and no download, unless the user trusts it by name.
+"""Trust in files: a file may request data, but no code, download or server, unless the user trusts it by name.
 
-Arguments of the command line or of Python may name code (`package.module:factory`, a method's file) and downloads
-(`hf:NAME`). Requests of a file are processed inside `untrusted`, and every function that imports or downloads by name
-calls `check` first. Specs therefore need not be parsed twice.
+Arguments of the command line or of Python may name code (`package.module:factory`, a method's file), downloads
+(`hf:NAME`) and servers (`server:URL`), which read the prompts. Requests of a file are processed inside `untrusted`, and
+every function that imports, downloads or connects by name calls `check` first. Specs therefore need not be parsed
+twice.
 """
 
 import contextlib
@@ -45,8 +46,8 @@ def check(name: str, what: str) -> None:
     """Refuse code or a download that a file requests; every import or download by name calls this first.
 
     Args:
-        name: exactly as in the file: `package.module:factory`, `method.py`, `hf:NAME`.
-        what: `code` or `download`.
+        name: exactly as in the file: `package.module:factory`, `method.py`, `hf:NAME`, `server:URL`.
+        what: `code`, `download` or `server`.
 
     Raises:
         TrustError: a file requests it, and the user did not name it.
@@ -54,7 +55,7 @@ def check(name: str, what: str) -> None:
     asking = _ASKING.get()
     if asking is None or any(_holds(given, name) for given in asking.trusted):
         return
-    words = "run the code" if what == "code" else "download"
+    words = {"code": "run the code", "server": "send prompts to"}.get(what, "download")
     raise TrustError(
         f"{asking.file} asks to {words} {name!r}, which a file may not do by itself. If you trust it, name it "
         f"yourself: --trust {name} (from Python: trust=({name!r},))."

@@ -9,16 +9,21 @@ from typing import Literal
 from didact import health
 from didact.documents import Document, Values
 from didact.errors import ConfigError, check_choice, check_range, nearest
-from didact.experiment.reading import ALIASES, parse_table, parse_values
+from didact.experiment.reading import ALIASES, parse_part, parse_table, parse_values
 from didact.loop import Budget, LoopConfig, OptimizerConfig
 from didact.options import convert
-from didact.rollouts import Sampling
+from didact.rollouts import EngineConfig, Sampling
 from didact.sources import BatchConfig, DataConfig, SplitConfig
 
 SHORTHANDS = ("steps", "epochs", "seconds")
 """The axes of a budget that can be given like fields: `steps = 500`."""
 DEFAULT_STEPS = 1000
-_WORDED = {"sampling": parse_table, "columns": parse_table, "chat_template_kwargs": parse_values}
+_WORDED = {
+    "sampling": parse_table,
+    "engine": parse_part,
+    "columns": parse_table,
+    "chat_template_kwargs": parse_values,
+}
 """How the fields that are tables are read from words."""
 
 
@@ -43,6 +48,9 @@ class RunConfig:
     verifier: str | None = None  # the verifier, such as numeric or exact+0.1*length:512; see `didact list verifiers`
     sampling: Sampling = field(default_factory=Sampling)  # of completions: max_new_tokens=64,temperature=1,samples=8
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # of language models; auto: as they are stored
+    engine: EngineConfig = field(
+        default_factory=EngineConfig
+    )  # of rollouts: own, int8 or server:URL; then options such as behind=1
     dropout: Literal["auto", "on", "off"] = (
         "auto"  # of a language model; auto: off if the method compares probabilities
     )
@@ -202,20 +210,21 @@ def make_config(values: Values) -> RunConfig:
             hint = typing.get_type_hints(TABLES.get(table, RunConfig))[name]
             value = _WORDED.get(flag, lambda _flag, value: value)(flag, flat[flag])
             listed = LISTED.get(flag, "")
-            given[table][name] = _sampling(value) if hint is Sampling else convert(flag, value, hint, listed=listed)
+            nested = hint in (Sampling, EngineConfig)
+            given[table][name] = _nested(flag, value, hint) if nested else convert(flag, value, hint, listed=listed)
     if budget := _budget(flat):
         given[""]["budget"] = budget
     own = given.pop("")
     return RunConfig(**own, **{table: TABLES[table](**inner) for table, inner in given.items()})
 
 
-def _sampling(table: Values) -> Sampling:
-    """The sampling parameters from a table."""
-    hints = typing.get_type_hints(Sampling)
+def _nested(flag: str, table: Values, kind: type) -> object:
+    """A table that is one flag."""
+    hints = typing.get_type_hints(kind)
     for name in table:
         if name not in hints:
-            raise ConfigError(f"sampling has no {name!r}. {nearest(name, hints)}")
-    return Sampling(**{name: convert(f"sampling's {name}", value, hints[name]) for name, value in table.items()})
+            raise ConfigError(f"{flag} has no {name!r}. {nearest(name, hints)}")
+    return kind(**{name: convert(f"{flag}'s {name}", value, hints[name]) for name, value in table.items()})
 
 
 def _budget(flat: Values) -> Budget | None:

@@ -56,6 +56,18 @@ def parse_table(name: str, words: object) -> Any:
     return {key.strip().replace("-", "_"): value.strip() for key, _, value in pairs}
 
 
+def parse_part(name: str, words: object) -> Any:
+    """Read `int8,behind=1` into a table, whose `kind` is the first word; a value that is no string is unchanged.
+
+    Raises:
+        ConfigError: The string cannot be read.
+    """
+    if not isinstance(words, str):
+        return words
+    kind, _, options = words.partition(",")
+    return {"kind": kind.strip(), **parse_table(name, options)}
+
+
 def parse_values(name: str, words: object) -> Any:
     """Read `enable_thinking=false,depth=3` into a table of JSON's values, words where they are none.
 

@@ -2,6 +2,8 @@
 
 from didact.rollouts.completion_cache import CompletionCache, oracle_completions
 from didact.rollouts.completions import Completions
+from didact.rollouts.engine_config import Engine, EngineConfig
+from didact.rollouts.engines import make_engine
 from didact.rollouts.guidance import (
     accepted_completions,
     comprehension_scores,
@@ -27,6 +29,8 @@ __all__ = [
     "Chains",
     "CompletionCache",
     "Completions",
+    "Engine",
+    "EngineConfig",
     "RatedPairs",
     "RewardModelVerifier",
     "Rollouts",
@@ -44,6 +48,7 @@ __all__ = [
     "continue_prefixes",
     "full_rewards",
     "join_steps",
+    "make_engine",
     "mask_answers",
     "oracle_completions",
     "pad_rows",

@@ -31,6 +31,7 @@ class ContinuousBatch:
         stopping: detects the ends of completions.
         prompts: P of them, already checked.
         keys: int64 [M] on the CPU, of `rollout_keys`, M = P * samples.
+        int8: whether the matrices of the model are rounded to whole numbers.
     """
 
     def __init__(
@@ -40,8 +41,10 @@ class ContinuousBatch:
         stopping: Stopping,
         prompts: Sequence[Sequence[int]],
         keys: Tensor,
+        *,
+        int8: bool = False,
     ) -> None:
-        self.learner, self.sampling, self.stopping = learner, sampling, stopping
+        self.learner, self.sampling, self.stopping, self.int8 = learner, sampling, stopping, int8
         self.prompts, self.keys = prompts, keys
         room = torch.tensor([learner.context - len(prompt) for prompt in prompts])
         self.limits = room.clamp(max=sampling.max_new_tokens).repeat_interleave(sampling.samples)
@@ -66,7 +69,7 @@ class ContinuousBatch:
         """Build the backend and fill its slots."""
         slots, device = min(self.sampling.slots, len(self.keys)), self.learner.device
         longest = max(map(len, self.prompts)) + self.sampling.max_new_tokens
-        self.backend = make_backend(self.learner, slots, min(longest, self.learner.context))
+        self.backend = make_backend(self.learner, slots, min(longest, self.learner.context), int8=self.int8)
         self.completions = torch.full((slots,), -1)
         self.newest = torch.zeros(slots, dtype=torch.int64, device=device)
         self.chances = torch.zeros(slots, self.tokens.shape[1], dtype=torch.float64, device=device)

@@ -109,7 +109,9 @@ def append_off_policy(batch: Batch, rows: Batch, *, trust: float) -> Batch:
     """
     known = {name: tensor.new_zeros(rows.size) for name, tensor in batch.items() if tensor.ndim == 1}
     known |= {"temperature": torch.ones(rows.size), "trust": torch.full((rows.size,), trust)}
-    given = Batch({**known, "log_probs": torch.zeros(rows["input_ids"].shape), **rows})
+    shape = rows["input_ids"].shape
+    weights = {"importance": torch.ones(shape)} if "importance" in batch else {}
+    given = Batch({**known, "log_probs": torch.zeros(shape), **weights, **rows})
     return concat([Rollouts(batch, (), ()), Rollouts(given, (), ())]).batch
 
 

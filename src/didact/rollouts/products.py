@@ -6,7 +6,7 @@ and of those in half precision are used as they are: a copy would double the mem
 N rows, D width, H heads of queries, G heads of keys (and as many of values), E the size of a head.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -182,7 +182,8 @@ def is_llama_shaped(module: nn.Module, length: int) -> bool:
     )
 
 
-def _projections(stack: Any) -> list[nn.Module]:
+def projections(stack: Any) -> list[nn.Module]:
+    """The linear layers of the blocks."""
     return [
         part
         for layer in stack.layers
@@ -191,7 +192,7 @@ def _projections(stack: Any) -> list[nn.Module]:
     ]
 
 
-def _is_plain(part: Any) -> bool:
+def is_plain(part: Any) -> bool:
     """Whether a projection is a linear layer, at most with low-rank adapters."""
     if type(part) is nn.Linear:
         return True
@@ -199,7 +200,7 @@ def _is_plain(part: Any) -> bool:
     return adapted and not any(getattr(part, "use_dora", {}).values())
 
 
-def _weight(part: Any) -> Tensor:
+def merged_weight(part: Any) -> Tensor:
     """The weights of a projection, with adapters merged."""
     if type(part) is nn.Linear:
         return part.weight
@@ -213,23 +214,26 @@ def _bias(part: Any) -> Tensor | None:
     return getattr(part, "base_layer", part).bias
 
 
-def pack(module: nn.Module, head: Head, length: int) -> Weights:
+def pack(module: nn.Module, head: Head, length: int, product: Callable[..., Product] | None = None) -> Weights:
     """The present weights in the layout that pays.
 
     Args:
         module: one for which `is_llama_shaped` is true.
         head: its head.
         length: the longest sequence.
+        product: makes the products of layers, in the place of both layouts.
     """
     stack: Any = module.model
     attention: Any = stack.layers[0].self_attn
     size: int = attention.head_dim if hasattr(attention, "head_dim") else attention.head_size
-    copied, last = _is_copied(module, head), _gain(stack.norm)
+    copied, last = product is None and _is_copied(module, head), _gain(stack.norm)
+    shared = SharedProduct if product is None else product
+    blocks = [_copied_block(layer, size) if copied else _shared_block(layer, size, shared) for layer in stack.layers]
     return Weights(
         embedding=stack.embed_tokens.weight,
-        blocks=[(_copied_block if copied else _shared_block)(layer, size) for layer in stack.layers],
+        blocks=blocks,
         last=None if copied else last,
-        scores=CopiedProduct(head.weight * last, head.bias) if copied else SharedProduct(head),
+        scores=CopiedProduct(head.weight * last, head.bias) if copied else shared(head),
         head=head,
         scale=1.0 if copied else size**-0.5,
         paired=copied,
@@ -244,7 +248,7 @@ def pack(module: nn.Module, head: Head, length: int) -> Weights:
 def _is_copied(module: nn.Module, head: Head) -> bool:
     small = sum(p.numel() for p in module.parameters()) <= COPIED
     cheap = small and head.weight.device.type == "cpu" and head.weight.dtype.itemsize >= 4
-    return cheap and all(map(_is_plain, _projections(module.model)))
+    return cheap and all(map(is_plain, projections(module.model)))
 
 
 def _eps(norm: Any) -> float:
@@ -260,29 +264,29 @@ def _copied_block(layer: Any, size: int) -> PackedBlock:
     parts = [
         _paired(attention.q_proj, size, 1.0 if normed else scale),
         _paired(attention.k_proj, size, 1.0),
-        (_weight(attention.v_proj), _bias(attention.v_proj)),
+        (merged_weight(attention.v_proj), _bias(attention.v_proj)),
     ]
     return PackedBlock(
         qkv=_joined(parts, gain),
         before=None,
         gains=_gains(attention, size, scale, _pairs(size)) if normed else None,
-        out=CopiedProduct(_weight(attention.o_proj), _bias(attention.o_proj)),
+        out=CopiedProduct(merged_weight(attention.o_proj), _bias(attention.o_proj)),
         after=None,
-        gate_up=_joined([(_weight(p), _bias(p)) for p in (mlp.gate_proj, mlp.up_proj)], second),
-        down=CopiedProduct(_weight(mlp.down_proj), _bias(mlp.down_proj)),
+        gate_up=_joined([(merged_weight(p), _bias(p)) for p in (mlp.gate_proj, mlp.up_proj)], second),
+        down=CopiedProduct(merged_weight(mlp.down_proj), _bias(mlp.down_proj)),
     )
 
 
-def _shared_block(layer: Any, size: int) -> PackedBlock:
+def _shared_block(layer: Any, size: int, product: Callable[..., Product]) -> PackedBlock:
     attention, mlp = layer.self_attn, layer.mlp
     return PackedBlock(
-        qkv=SharedProduct(attention.q_proj, attention.k_proj, attention.v_proj),
+        qkv=product(attention.q_proj, attention.k_proj, attention.v_proj),
         before=_gain(layer.input_layernorm),
         gains=_gains(attention, size, 1.0, torch.arange(size)) if hasattr(attention, "q_norm") else None,
-        out=SharedProduct(attention.o_proj),
+        out=product(attention.o_proj),
         after=_gain(layer.post_attention_layernorm),
-        gate_up=SharedProduct(mlp.gate_proj, mlp.up_proj),
-        down=SharedProduct(mlp.down_proj),
+        gate_up=product(mlp.gate_proj, mlp.up_proj),
+        down=product(mlp.down_proj),
     )
 
 
@@ -305,7 +309,7 @@ def _pairs(size: int) -> Tensor:
 
 def _paired(part: Any, size: int, scale: float) -> tuple[Tensor, Tensor | None]:
     """Weights and bias of queries or keys; the same permutation of columns in both changes no product."""
-    weight, bias = _weight(part), _bias(part)
+    weight, bias = merged_weight(part), _bias(part)
     pairs = _pairs(size).to(weight.device)
     weight = weight.view(-1, size, weight.shape[1])[:, pairs].flatten(0, 1) * scale
     return weight, None if bias is None else bias.view(-1, size)[:, pairs].flatten() * scale

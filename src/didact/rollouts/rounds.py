@@ -53,4 +53,5 @@ def rollout_rounds(
         minibatches=feed.minibatches,
         seed=seed,
         epoch_size=len(questions) * samples,
+        begin=writer.begin if writer.options.behind else None,
     )

@@ -27,10 +27,12 @@ class Sampler:
         learner: the model.
         sampling: the options.
         seed: of all draws.
+        int8: whether the matrices of the model are rounded to whole numbers, which is faster on a CPU; the
+            log-probabilities are then those of the rounded model.
     """
 
-    def __init__(self, learner: CausalLearner, sampling: Sampling, *, seed: int = 0) -> None:
-        self.learner, self.sampling, self.seed = learner, sampling.settled(), seed
+    def __init__(self, learner: CausalLearner, sampling: Sampling, *, seed: int = 0, int8: bool = False) -> None:
+        self.learner, self.sampling, self.seed, self.int8 = learner, sampling.settled(), seed, int8
         self.stopping = Stopping(sampling.stop, learner.tokenizer, learner.head.vocabulary)
 
     def sample(self, prompts: Sequence[Sequence[int]], ids: Sequence[int], *, visit: int = 0) -> Completions:
@@ -48,30 +50,32 @@ class Sampler:
             DataError: there are no prompts, an empty one, one with unknown token ids, or another number of ids.
             ConfigError: a prompt fills the context, or the model can't be sampled from.
         """
-        self._check(prompts, ids)
+        check_prompts(self.learner, prompts, ids)
         keys = rollout_keys(torch.tensor(ids), seed=self.seed, visit=visit, samples=self.sampling.samples)
-        batch = ContinuousBatch(self.learner, self.sampling, self.stopping, prompts, keys)
+        batch = ContinuousBatch(self.learner, self.sampling, self.stopping, prompts, keys, int8=self.int8)
         with _evaluating(self.learner), torch.inference_mode():
             batch.run()
         return _completions(batch, self.learner, sum(map(len, prompts)))
 
-    def _check(self, prompts: Sequence[Sequence[int]], ids: Sequence[int]) -> None:
-        if not len(prompts):
-            raise DataError("There are no prompts to complete; give at least one.")
-        if len(prompts) != len(ids):
-            raise DataError(f"There are {len(prompts)} prompts but {len(ids)} ids; give an id for each prompt.")
-        for place, prompt in enumerate(prompts):
-            if not len(prompt):
-                raise DataError(
-                    f"Prompt {place} (id {ids[place]}) is empty; a prompt needs at least one token, such as the one "
-                    "that begins a text."
-                )
-            if min(prompt) < 0 or max(prompt) >= self.learner.head.vocabulary:
-                raise DataError(
-                    f"Prompt {place} (id {ids[place]}) has ids from {min(prompt)} to {max(prompt)}, but those of "
-                    f"{self.learner.config!r} go from 0 to {self.learner.head.vocabulary - 1}; use its own tokenizer."
-                )
-        check_length(self.learner, max(map(len, prompts)), new=1)
+
+def check_prompts(learner: CausalLearner, prompts: Sequence[Sequence[int]], ids: Sequence[int]) -> None:
+    """Refuse prompts that a model can't complete; see `Sampler.sample`."""
+    if not len(prompts):
+        raise DataError("There are no prompts to complete; give at least one.")
+    if len(prompts) != len(ids):
+        raise DataError(f"There are {len(prompts)} prompts but {len(ids)} ids; give an id for each prompt.")
+    for place, prompt in enumerate(prompts):
+        if not len(prompt):
+            raise DataError(
+                f"Prompt {place} (id {ids[place]}) is empty; a prompt needs at least one token, such as the one "
+                "that begins a text."
+            )
+        if min(prompt) < 0 or max(prompt) >= learner.head.vocabulary:
+            raise DataError(
+                f"Prompt {place} (id {ids[place]}) has ids from {min(prompt)} to {max(prompt)}, but those of "
+                f"{learner.config!r} go from 0 to {learner.head.vocabulary - 1}; use its own tokenizer."
+            )
+    check_length(learner, max(map(len, prompts)), new=1)
 
 
 def _completions(batch: ContinuousBatch, learner: CausalLearner, read: int) -> Completions:

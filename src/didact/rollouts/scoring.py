@@ -1,11 +1,12 @@
-"""Log-probabilities of whole completions under models that do not learn from them."""
+"""Log-probabilities of completions under models that do not learn from them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from didact.losses.policy.outputs import sequence_log_probs
+from didact.losses.policy.outputs import policy_outputs, sequence_log_probs
 from didact.types import Batch
 
 _ROWS = 64
@@ -24,10 +25,36 @@ def score_completions(model: Any, batch: Batch, *, mean: bool = False) -> Tensor
     Returns:
         float [B], on the CPU.
     """
+    return _scored(model, batch, lambda part: sequence_log_probs(model(part), part, mean=mean))
+
+
+@torch.no_grad()
+def score_tokens(model: Any, batch: Batch) -> Tensor:
+    """The log-probabilities of the tokens of completions under a model in evaluation mode.
+
+    Args:
+        model: a `LanguageLearner`; its mode is restored.
+        batch: B rollouts, on any device.
+
+    Returns:
+        float32 [B, T], on the CPU; 0 at other tokens. At the temperature at which they were sampled.
+    """
+
+    def scored(part: Batch) -> Tensor:
+        tokens = policy_outputs(model(part), part)
+        found = tokens.log_probs.new_zeros(part["input_ids"].numel())
+        found[tokens.rows.position] = (
+            tokens.log_probs if tokens.rows.weight is None else tokens.log_probs * tokens.rows.weight
+        )
+        return found.view(part["input_ids"].shape).float()
+
+    return _scored(model, batch, scored)
+
+
+def _scored(model: Any, batch: Batch, score: Callable[[Batch], Tensor]) -> Tensor:
     training = model.training
     model.eval()
     device = next(model.parameters()).device
-    parts = (part.to(device) for part in batch.split(_ROWS))
-    found = torch.cat([sequence_log_probs(model(part), part, mean=mean).cpu() for part in parts])
+    found = torch.cat([score(part.to(device)).cpu() for part in batch.split(_ROWS)])
     model.train(training)
     return found

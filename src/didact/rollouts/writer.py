@@ -12,8 +12,13 @@ import torch
 from torch import Tensor
 
 from didact import hashing
+from didact.documents import State
 from didact.errors import ConfigError, DataError, TeacherError, check_range
+from didact.rollouts.ahead import Ahead
 from didact.rollouts.completions import Completions
+from didact.rollouts.correcting import correct_rollouts
+from didact.rollouts.engine_config import Engine, EngineConfig
+from didact.rollouts.engines import make_engine
 from didact.rollouts.layout import Rollouts, answer_rows, concat, pad_rows
 from didact.rollouts.repetition import repetition
 from didact.rollouts.sampler import Sampler
@@ -34,6 +39,8 @@ class Writer:
         verifier: computes rewards; None without rewards.
         truth: another verifier, which measures correctness and gives no reward; labels that it reads are not charged.
         seed: determines every draw, with the question, the round and the number of the sample.
+        engine: what samples the learner's completions.
+        weighted: whether completions that another engine sampled are weighted; see `correct_rollouts`.
     """
 
     charges = frozenset({"labels", "sampled_tokens"})
@@ -46,10 +53,16 @@ class Writer:
         *,
         truth: Verifier | None = None,
         seed: int = 0,
+        engine: EngineConfig | None = None,
+        weighted: bool = True,
     ) -> None:
         self.learner, self.sampling, self.verifier, self.seed = learner, sampling.settled(), verifier, seed
         self.truth = truth
         self.samplers: dict[tuple[int, int], Sampler] = {}
+        self.options, self.weighted = engine or EngineConfig(), weighted
+        self.engine = make_engine(learner, self.options, seed=seed)
+        """None where the learner samples itself."""
+        self.ahead = Ahead(learner.tokenizer)
         self.round = 0
         """The number of the present round; each round and turn has its own draws for a question."""
         self.version = 0
@@ -87,14 +100,17 @@ class Writer:
         check_range("turn", turn, at_least=0, below=TURNS)
         model = self.learner if by is None else by
         prompts = [model.tokenizer.prompt(question) for question in questions] if prompts is None else prompts
-        sampler = self._sampler(model, samples or self.sampling.samples)
-        training = model.training
-        model.eval()
-        found = self._sample(sampler, prompts, [question.id for question in questions], self.round * TURNS + turn)
-        model.train(training)
+        sampling = dataclasses.replace(self.sampling, samples=samples or self.sampling.samples)
+        ids, visit, version = [question.id for question in questions], self.round * TURNS + turn, self.version
+        if by is None and self.engine is not None:
+            found, version = self._by_engine(self.engine, prompts, ids, sampling, visit)
+        else:
+            found = self._sample(self._sampler(model, sampling), prompts, ids, visit)
         self._count(found, by is not None, len(questions))
         repeated = tuple(question for question in questions for _ in range(len(found.lengths) // len(questions)))
-        rollouts = self._rollouts(repeated, prompts, found)
+        rollouts = self._rollouts(repeated, prompts, found, version)
+        if by is None and self.engine is not None:
+            rollouts = correct_rollouts(rollouts, self.learner, self.options, weighted=self.weighted)
         return self.verify(rollouts) if verify and self.verifier is not None else rollouts
 
     def _sample(
@@ -106,11 +122,56 @@ class Writer:
         found = sampler.sample(self.place.shard(prompts), self.place.shard(ids), visit=visit)
         return found.gather(self.place)
 
-    def _sampler(self, model: Any, samples: int) -> Sampler:
-        key = (id(model), samples)
+    def _sampler(self, model: Any, sampling: Sampling) -> Sampler:
+        key = (id(model), sampling.samples)
         if key not in self.samplers:
-            self.samplers[key] = Sampler(model, dataclasses.replace(self.sampling, samples=samples), seed=self.seed)
+            self.samplers[key] = Sampler(model, sampling, seed=self.seed)
         return self.samplers[key]
+
+    def _by_engine(
+        self, engine: Engine, prompts: Sequence[Sequence[int]], ids: Sequence[int], sampling: Sampling, visit: int
+    ) -> tuple[Completions, int]:
+        """Completions that were begun before or are sampled now, and the version of the weights."""
+        self._check_alone()
+        begun = self.ahead.take((visit, tuple(ids)))
+        if begun is not None:
+            return begun
+        engine.load(self.version)
+        return engine.sample(prompts, ids, sampling, visit=visit), self.version
+
+    def begin(self, questions: Sequence[Question]) -> None:
+        """Begin to sample the completions of the next round, with the present weights, in a thread of its own.
+
+        `write` of the same questions in that round takes them.
+
+        Args:
+            questions: those of the next round.
+
+        Raises:
+            ConfigError: rollouts are not behind, or several processes share them.
+        """
+        if self.engine is None or not self.options.behind:
+            raise ConfigError("engine's behind is 0, but rollouts are to be begun; give behind=1.")
+        self._check_alone()
+        self.engine.load(self.version)
+        prompts, ids = [self.learner.tokenizer.prompt(one) for one in questions], [one.id for one in questions]
+        visit, sample, sampling = self.round * TURNS, self.engine.sample, self.sampling
+        self.ahead.begin((visit, tuple(ids)), self.version, lambda: sample(prompts, ids, sampling, visit=visit))
+
+    def _check_alone(self) -> None:
+        if self.place.size > 1:
+            raise ConfigError(
+                f"engine is {self.options.kind!r} with behind={self.options.behind}, which {self.place.size} processes "
+                "cannot share yet; leave out engine, or start one process."
+            )
+
+    def state_dict(self) -> State:
+        """The completions that wait for the next round."""
+        return {"ahead": self.ahead.state_dict()}
+
+    def load_state_dict(self, state: State, /) -> None:
+        """Restore the result of `state_dict`."""
+        self.ahead.load_state_dict(state["ahead"])
 
     def _count(self, found: Completions, teacher: bool, questions: int) -> None:
         self.ledger.charge("sampled_tokens", found.written, self.by)
@@ -119,7 +180,7 @@ class Writer:
             self.ledger.charge("teacher_tokens", found.read + found.written, self.by)
 
     def _rollouts(
-        self, questions: tuple[Question, ...], prompts: Sequence[Sequence[int]], found: Completions
+        self, questions: tuple[Question, ...], prompts: Sequence[Sequence[int]], found: Completions, version: int
     ) -> Rollouts:
         """Prompts with their sampled completions, as one batch padded on the right."""
         each = len(found.lengths) // len(prompts)
@@ -135,7 +196,7 @@ class Writer:
             "id": ids,
             "group": ids,
             "temperature": torch.full((len(ids),), self.sampling.temperature or 1.0),
-            "version": torch.full((len(ids),), self.version),
+            "version": torch.full((len(ids),), version),
             "finished": found.finished,
         }
         return Rollouts(Batch(rows), found.texts, questions)

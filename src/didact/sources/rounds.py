@@ -33,6 +33,7 @@ class Rounds:
         restart: what begins anew before each round but the first; see `Restart`.
         seed: of the order of rows.
         epoch_size: how many rows make one pass over the data; 0 where passes mean nothing.
+        begin: called with what comes next after a round, once the round is collected, for an actor that works ahead.
 
     Raises:
         ConfigError: an option out of its range, or a curriculum without state.
@@ -51,6 +52,7 @@ class Rounds:
         restart: Restart = "no",
         seed: int = 0,
         epoch_size: int = 0,
+        begin: Callable[[Any], object] | None = None,
     ) -> None:
         for name, value in (("size", size), ("epochs", epochs), ("minibatches", minibatches)):
             check_range(name, value, at_least=1)
@@ -62,7 +64,8 @@ class Rounds:
             )
         self.curriculum, self.actor, self.collect, self.data = curriculum, actor, collect, data
         self.size, self.epochs, self.minibatches, self.restart = size, epochs, minibatches, restart
-        self.epoch_size = epoch_size
+        self.epoch_size, self.begin = epoch_size, begin
+        self._next: torch.Tensor | None = None
         self.spenders = {type(actor).__name__.lower(): actor}
         """The actor by its kind; see `didact.types.Spender`."""
         self.boundary = False
@@ -87,8 +90,7 @@ class Rounds:
 
     def _collect(self) -> Batch:
         """Have the actor make the rows of the next round."""
-        index = torch.arange(0) if self.curriculum is None else self.curriculum.sample(self.size)
-        chosen = index if self.data is None else [self.data[i] for i in index.tolist()]
+        chosen = self._items(self._sampled() if self._next is None else self._next)
         self._count(self.round, self.version)
         self.actor.place = self.place
         rows = self.collect(chosen, self.actor).check()
@@ -100,7 +102,16 @@ class Rounds:
         self._count(self.round + 1, self.version)
         self._rows, self._epoch = rows, 0
         self._begin_pass(rows)
+        if self.begin is not None:
+            self._next = self._sampled()
+            self.begin(self._items(self._next))
         return rows
+
+    def _sampled(self) -> torch.Tensor:
+        return torch.arange(0) if self.curriculum is None else self.curriculum.sample(self.size)
+
+    def _items(self, index: torch.Tensor) -> Any:
+        return index if self.data is None else [self.data[i] for i in index.tolist()]
 
     def _begin_pass(self, rows: Batch) -> None:
         self._position = 0
@@ -136,6 +147,7 @@ class Rounds:
             "epoch": self._epoch,
             "position": self._position,
             "generator": self._generator.get_state(),
+            "next": self._next,
         }
 
     def load_state_dict(self, state: State, /) -> None:
@@ -145,6 +157,7 @@ class Rounds:
                 part.load_state_dict(state[name])
         self._count(state["round"], state["version"])
         self._rows = None if state["rows"] is None else Batch(state["rows"])
+        self._next = state["next"]
         self._order, self._epoch, self._position = state["order"], state["epoch"], state["position"]
         self._generator.set_state(state["generator"])
 

@@ -111,6 +111,9 @@ class RolloutFeed:
     """Whether the method also learns from the completions of the data."""
     unpaired: bool = False
     """Whether the method reads `Question.label`, so that undesirable completions may be among the data's."""
+    off_policy: Literal["refused", "weighted", "free"] = "refused"
+    """Whether the method may learn from completions that slightly other weights or arithmetic sampled: not, if its loss
+    weighs tokens by their `importance`, or freely."""
     epochs: int = 1
     """Passes over each round."""
     minibatches: int = 1

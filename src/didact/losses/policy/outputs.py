@@ -15,7 +15,7 @@ from didact.losses.tokens.rows import CompletionTokens, metric_term, select_toke
 from didact.losses.tokens.vocabulary import signal_log_probs, token_log_probs
 from didact.types import Batch, Signal, Term, TokenOutput
 
-_SHOWN = {"reward": "trust", "truth": "", "unique": "correct", "repetition": "", "dead": ""}
+_SHOWN = {"reward": "trust", "truth": "", "unique": "correct", "repetition": "", "dead": "", "mismatch": ""}
 """Tensors of a batch of rollouts that are metrics, each with the tensor that weights it."""
 _OWN = "own"
 """float [B]: 1 for completions of the learner, 0 for those of others, which metrics exclude; without it, all are the
@@ -35,6 +35,12 @@ class PolicyOutputs:
     """float [N], when they were sampled."""
     temperature: Tensor
     """float [N]."""
+    importance: Tensor | None = None
+    """float [N], the weight of each token; None where the policy that learns sampled them itself."""
+
+    def weighed(self, values: Tensor) -> Tensor:
+        """Values [N], each times the importance of its token."""
+        return values if self.importance is None else values * self.importance
 
     def signal_log_probs(self, signal: Signal) -> Tensor:
         """Another model's log-probabilities of the tokens, from its signal [B, T]: float [N]."""
@@ -56,9 +62,11 @@ class PolicyOutputs:
     ) -> Tensor:
         """The loss `didact.losses.policy.surrogate.ppo_clip_loss` of each token, from advantages [B]: float [N].
 
-        With `whole`, the ratio is that of the whole completion; see `log_ratios`.
+        With `whole`, the ratio is that of the whole completion; see `log_ratios`. Each is weighted by the importance of
+        its token.
         """
-        return ppo_clip_loss(*self._compared(whole), self.rows.spread(advantage), clip_low, clip_high)
+        found = ppo_clip_loss(*self._compared(whole), self.rows.spread(advantage), clip_low, clip_high)
+        return self.weighed(found)
 
     def clip_mask(
         self, advantage: Tensor, clip_low: float = 0.2, clip_high: float = 0.2, *, whole: bool = False
@@ -124,7 +132,8 @@ def policy_outputs(output: TokenOutput, batch: Batch) -> PolicyOutputs:
     temperature = rows.spread(batch["temperature"])
     log_probs, entropy = token_log_probs(rows.hidden, rows.head, rows.targets, temperature=temperature, entropy=True)
     assert entropy is not None
-    return PolicyOutputs(rows, log_probs, entropy, rows.pick(batch["log_probs"]), temperature)
+    importance = rows.pick(batch["importance"]) if "importance" in batch else None
+    return PolicyOutputs(rows, log_probs, entropy, rows.pick(batch["log_probs"]), temperature, importance)
 
 
 def rollout_counts(batch: Batch, terms: Mapping[str, str]) -> dict[str, Tensor | float]:

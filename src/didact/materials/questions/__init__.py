@@ -5,6 +5,7 @@ FIELDS = (
     "columns",
     "dropout",
     "dtype",
+    "engine",
     "gradient_checkpointing",
     "packing",
     "sampling",

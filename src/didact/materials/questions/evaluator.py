@@ -88,6 +88,10 @@ class QuestionEvaluator:
         yield from unread_details(self.run)
         if (words := other_vocabulary(self.run)) is not None:
             yield words
+        engine = getattr(getattr(self.run.source, "actor", None), "engine", None)
+        if engine is not None and engine.failures:
+            why = ", ".join(f"{reason} ({count})" for reason, count in engine.failures.most_common(3))
+            yield f"Requests to the server failed and were repeated: {why}."
         verifier = self.run.verifier
         if verifier is not None and (silent := sum(verifier.abstentions.values())):
             why = ", ".join(f"{reason} ({count})" for reason, count in verifier.abstentions.most_common(3))

@@ -19,10 +19,11 @@ _PROBE = "The 2 quick-brown foxes: 37+85=122, \\boxed{x}.\n\tdef f(n): return 'Ã
 
 
 def refusals(run: Run[QuestionData]) -> Iterator[Check]:
-    """Check the verifier, sampling, tokenizers, columns, lengths, and completions."""
+    """Check the verifier, sampling, the engine, tokenizers, columns, lengths, and completions."""
     stages = {
         "verifier": _verifier,
         "sampling": _sampling,
+        "engine": _engine,
         "tokenizers": _tokenizers,
         "columns": check_read,
         "context": _lengths,
@@ -67,6 +68,29 @@ def _sampling(run: Run[QuestionData]) -> None:
             f"sampling's {', '.join(values)}, by which all completions of a prompt are the same, but the method "
             f"{name!r} learns from how they compare; give temperature=1, and leave out top_k and min_p."
         )
+
+
+def _engine(run: Run[QuestionData]) -> None:
+    """Check that the method may learn from rollouts of the engine."""
+    engine, feed, name = run.config.engine, run.method.feed, run.info.name
+    if engine.exact:
+        return
+    if not isinstance(feed, RolloutFeed):
+        raise ConfigError(f"engine is {engine.kind!r}, but the method {name!r} samples nothing; leave out engine.")
+    what = f"engine is {engine.kind!r} with behind={engine.behind}"
+    if feed.off_policy == "refused":
+        able = [info.name for info in catalogue.listing() if info.feed.get("off_policy") in ("weighted", "free")]
+        raise ConfigError(
+            f"{what}, whose completions are not exactly the student's, but the method {name!r} does not correct for "
+            f"that; leave out engine, or use {' or '.join(able)}."
+        )
+    if engine.url and engine.reload == "none" and feed.rewards is not None:
+        raise ConfigError(
+            f"{what} and reload=none, so that the server keeps its first weights, but the method {name!r} learns from "
+            "rewards of the present ones; give reload=vllm or reload=sglang."
+        )
+    if engine.behind and feed.completions:
+        raise ConfigError(f"{what}, but the method {name!r} with these options also learns the data's completions.")
 
 
 def _tokenizers(run: Run[QuestionData]) -> None:

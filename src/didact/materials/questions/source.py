@@ -67,9 +67,18 @@ def _curriculum(questions: Questions, seed: int) -> Weighted | None:
 
 def _rollouts(run: Run[QuestionData], feed: RolloutFeed) -> Source:
     questions, sampling, seed = run.data.train, run.config.sampling.settled(), run.config.seed
+    writer = Writer(
+        run.student.model,
+        sampling,
+        run.verifier,
+        truth=ground_truth(run),
+        seed=seed,
+        engine=run.config.engine,
+        weighted=feed.off_policy == "weighted",
+    )
     return rollout_rounds(
         questions,
-        Writer(run.student.model, sampling, run.verifier, truth=ground_truth(run), seed=seed),
+        writer,
         run.method.collect,
         batch_size=min(run.config.batches.size, len(questions) * sampling.samples),
         feed=feed,

@@ -68,11 +68,12 @@ class GKD(Method):
         teacher: a language model with the same tokenizer.
     """
 
-    feed = RolloutFeed()
+    feed = RolloutFeed(off_policy="free")
 
     def __init__(self, config: Config, learner: LanguageLearner, teacher: Teacher) -> None:
         self.config = config
-        self.feed = replace(self.feed, completions=config.on_policy < 1.0)
+        weighted = "weighted" if config.estimate == "sampled" else "free"
+        self.feed = replace(self.feed, completions=config.on_policy < 1.0, off_policy=weighted)
         self.learner = learner
         self.teacher = teacher
 
@@ -84,15 +85,16 @@ class GKD(Method):
         """The term `teacher`, averaged over tokens; the others are metrics."""
         rows = select_tokens(self.learner(batch), batch)
         signal = rows.pick_signal(self.teacher.signal(batch))
-        return Terms(teacher=self._term(rows, signal), **overlap_terms(rows, signal))
+        return Terms(teacher=self._term(rows, signal, batch), **overlap_terms(rows, signal))
 
-    def _term(self, rows: CompletionTokens, signal: Signal) -> Term:
+    def _term(self, rows: CompletionTokens, signal: Signal, batch: Batch) -> Term:
         """The divergence from the teacher."""
         config = self.config
         if config.estimate == "sampled":
             mine = token_log_probs(rows.hidden, rows.head, rows.targets)[0]
             theirs = signal_log_probs(signal, rows.targets, vocabulary=rows.head.vocabulary)
-            return rows.term(k2_kl(mine, theirs))
+            values = k2_kl(mine, theirs)
+            return rows.term(values * rows.pick(batch["importance"]) if "importance" in batch else values)
         if config.estimate == "top_k" and not isinstance(signal, TopK):
             signal = at_likeliest(rows.hidden, rows.head, signal, config.top_k)
         divergence = token_divergence(

@@ -66,7 +66,7 @@ class GRPO(Method):
         questions: the training prompts; only with `redraw`.
     """
 
-    feed = RolloutFeed(rewards="verifier", rate=0.1, grouped=True)
+    feed = RolloutFeed(rewards="verifier", rate=0.1, off_policy="weighted", grouped=True)
 
     def __init__(self, config: Config, learner: LanguageLearner, questions: Any = ()) -> None:
         self.config, self.learner, self.pool = config, learner, questions if config.redraw else ()
@@ -100,7 +100,7 @@ class GRPO(Method):
         )
         if self.reference is not None:
             theirs = tokens.signal_log_probs(self.reference.signal(batch))
-            terms["kl"] = self._term(batch, tokens, k3_kl(tokens.log_probs, theirs)).times(config.kl)
+            terms["kl"] = self._term(batch, tokens, tokens.weighed(k3_kl(tokens.log_probs, theirs))).times(config.kl)
         terms |= tokens.metrics(batch, clipped=tokens.clip_mask(batch["advantage"], *config.clip, whole=whole))
         return terms
 

@@ -43,7 +43,7 @@ class RLOO(Method):
         learner: a causal language model.
     """
 
-    feed = RolloutFeed(rewards="verifier", rate=0.1, grouped=True)
+    feed = RolloutFeed(rewards="verifier", rate=0.1, off_policy="weighted", grouped=True)
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
         self.config = config
@@ -62,7 +62,7 @@ class RLOO(Method):
     def loss(self, batch: Batch) -> Terms:
         """The term `policy`, averaged over completions; the others are metrics."""
         tokens = policy_outputs(self.learner(batch), batch)
-        log_probs = tokens.rows.sums(tokens.log_probs)
+        log_probs = tokens.rows.sums(tokens.weighed(tokens.log_probs))
         losses = -(log_probs * batch["advantage"])
         return Terms(policy=Term(losses.sum(), batch.size, rows=losses), **tokens.metrics(batch))
 

@@ -1,0 +1,299 @@
+"""Rollouts by an OpenAI-compatible server: vLLM, SGLang, llama.cpp, `transformers serve`.
+
+Each completion is a request of its own, with a seed of its own, so that a failed one is repeated alone. Servers that
+take and return token ids are given those. For others the prompt is sent as text, and the answer's text is encoded: its
+ids may be others than those that were sampled, where a text has several, so that its log-probabilities are the
+student's own.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+import weakref
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from didact import trusting
+from didact.documents import Document, parse_json
+from didact.errors import DataError, EngineError, import_optional
+from didact.learners.causal import save_causal
+from didact.rollouts.answers import Answer, WrongAnswerError, completions_of, read_answer
+from didact.rollouts.completions import Completions
+from didact.rollouts.draws import rollout_keys
+from didact.rollouts.engine_config import EngineConfig
+from didact.rollouts.sampler import check_prompts
+from didact.rollouts.sampling import Sampling
+from didact.rollouts.stopping import Stopping
+from didact.teachers.verifiers.base import warn
+from didact.types import Question
+
+KEY = "DIDACT_SERVER_KEY"
+"""The environment variable with the server's key; no other is sent."""
+WAIT, LONGEST_WAIT = 0.5, 30.0
+"""Seconds before the first repetition of a request, doubled each time, and at most."""
+BYTES = 1 << 16, 1 << 10
+"""The largest answer: so many bytes, and so many more a token."""
+_LASTING = (400, 401, 403, 404, 405, 413, 422)
+"""Statuses that a repetition does not mend."""
+_RELOADS = {
+    "sglang": (("update_weights_from_disk", lambda folder: {"model_path": folder}),),
+    "vllm": (
+        ("collective_rpc", lambda _folder: {"method": "reload_weights"}),
+        # It keeps the keys and values of prompts that the old weights have read.
+        ("reset_prefix_cache", lambda _folder: {}),
+    ),
+}
+"""The requests by which servers take new weights: SGLang from any folder, and vLLM, in its development mode, from the
+folder that it was started with."""
+
+
+class ServerEngine:
+    """Samples completions at a server; see `didact.rollouts.engine_config.Engine`.
+
+    Args:
+        learner: the student; the server must have its tokenizer, and its weights at first.
+        config: its `kind` is `server:URL`.
+        seed: of all requests; the server decides what it makes of it.
+
+    Raises:
+        EngineError: the server does not answer, or has no model.
+        MissingExtraError: openai is not installed.
+        TrustError: an untrusted file names the server.
+    """
+
+    def __init__(self, learner: Any, config: EngineConfig, *, seed: int = 0) -> None:
+        trusting.check(config.kind, "server")
+        self.openai = import_optional("openai", "server", "A rollout server")
+        self.learner, self.config, self.seed = learner, config, seed
+        self.root = config.url.rstrip("/").removesuffix("/v1")
+        self.failures: Counter[str] = Counter()
+        self._lock, self._folder = threading.Lock(), ""
+        self.client = self.openai.OpenAI(
+            base_url=f"{self.root}/v1",
+            api_key=os.environ.get(KEY) or "none",
+            organization="",
+            project="",
+            max_retries=0,
+            timeout=config.timeout,
+        )
+        self.version = -1
+        self.model = config.model or self._first_model()
+        self.takes_ids = self._takes_ids()
+        """Whether prompts are sent as token ids."""
+
+    def _first_model(self) -> str:
+        """The first model that the server lists."""
+        found = self._repeated(lambda: parse_json(self._fetch(self.client.models.with_streaming_response.list)), "list")
+        names = [one.get("id") for one in found.get("data", []) if isinstance(one, dict)]
+        if not names or not isinstance(names[0], str):
+            raise EngineError(f"The server {self.root} lists no model; give its name, as in engine's model=NAME.")
+        return names[0]
+
+    def _takes_ids(self) -> bool:
+        """Whether the server takes a prompt of token ids."""
+        prompt = self.learner.tokenizer.prompt(Question(id=0, prompt="1"))
+        request = self._request(prompt, Sampling(max_new_tokens=1), 1, 0, ids=True)
+        try:
+            self._repeated(lambda: self._fetch(self._create, request), "trial")
+        except EngineError as error:
+            if getattr(error.__cause__, "status_code", None) in (400, 422):
+                return False
+            raise
+        return True
+
+    def load(self, version: int) -> None:
+        """Have the server take the student's weights from a folder.
+
+        Raises:
+            EngineError: it refuses, or has no such request.
+        """
+        if self.config.reload == "none" or version == self.version:
+            return
+        folder = (Path(self.config.folder) if self.config.folder else Path(self._temporary()) / "weights").resolve()
+        save_causal(self.learner, folder)
+        for path, body in _RELOADS[self.config.reload]:
+            found = self._repeated(lambda path=path, body=body: self._post(path, body(str(folder))), path)
+            if isinstance(found, dict) and found.get("success") is False:
+                raise EngineError(f"The server {self.root} did not take the weights: {found.get('message')!s:.200}")
+        self.version = version
+
+    def _temporary(self) -> str:
+        if not self._folder:
+            self._folder = tempfile.mkdtemp(prefix="didact-weights-")
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        return self._folder
+
+    def _post(self, path: str, body: Document) -> Any:
+        text = self.client.post(f"{self.root}/{path}", body=body, cast_to=str)
+        try:
+            return parse_json(text) if text else {}
+        except ValueError:
+            return {}
+
+    def sample(
+        self, prompts: Sequence[Sequence[int]], ids: Sequence[int], sampling: Sampling, *, visit: int
+    ) -> Completions:
+        """Sample completions.
+
+        Raises:
+            EngineError: a request failed as often as it is repeated.
+            DataError: a prompt can't be sent.
+        """
+        check_prompts(self.learner, prompts, ids)
+        self._check_options(sampling)
+        keys = rollout_keys(torch.tensor(ids), seed=self.seed, visit=visit, samples=sampling.samples)
+        stopping = Stopping(sampling.stop, self.learner.tokenizer, self.learner.head.vocabulary)
+        asked = [prompt for prompt in prompts for _ in range(sampling.samples)]
+
+        def ask(prompt: Sequence[int], key: int) -> Answer:
+            return self._ask(prompt, key & 0x7FFFFFFF, sampling, stopping)
+
+        pool = ThreadPoolExecutor(min(self.config.concurrency, len(asked)), "didact-requests")
+        try:
+            answers = list(pool.map(ask, asked, keys.tolist()))
+        finally:
+            pool.shutdown(cancel_futures=True)
+        return completions_of(answers, self.learner.tokenizer, read=sum(map(len, prompts)))
+
+    def _check_options(self, sampling: Sampling) -> None:
+        if not self.takes_ids and (sampling.top_k or sampling.min_p):
+            raise EngineError(
+                f"sampling's top_k is {sampling.top_k} and min_p {sampling.min_p:g}, which the server {self.root} does "
+                "not know; leave them out, and use top_p."
+            )
+
+    def _ask(self, prompt: Sequence[int], seed: int, sampling: Sampling, stopping: Stopping) -> Answer:
+        """One completion of one prompt."""
+        most = min(sampling.max_new_tokens, self.learner.context - len(prompt))
+        request = self._request(prompt, sampling, most, seed, ids=self.takes_ids)
+
+        def read() -> Answer:
+            choice = self._fetch(self._create, request, most=BYTES[0] + BYTES[1] * (len(prompt) + most))
+            # Its log-probabilities are those at temperature 1.
+            trusted = sampling.temperature == 1.0
+            return read_answer(choice, prompt, most, self.learner, stopping, trusted=trusted)
+
+        return self._repeated(read, "completion")
+
+    @property
+    def _create(self) -> Any:
+        return self.client.completions.with_streaming_response.create
+
+    def _request(self, prompt: Sequence[int], sampling: Sampling, most: int, seed: int, *, ids: bool) -> Document:
+        """The arguments of a request."""
+        plain: Document = {
+            "model": self.model,
+            "max_tokens": most,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": seed,
+        }
+        if not ids:
+            return {**plain, "prompt": self._as_text(prompt)}
+        more: Document = {"return_token_ids": True, "return_tokens_as_token_ids": True, "skip_special_tokens": False}
+        more |= {"include_stop_str_in_output": True} if sampling.stop else {}
+        more |= {name: getattr(sampling, name) for name in ("top_k", "min_p") if getattr(sampling, name)}
+        ends = sorted(self.learner.tokenizer.ends)
+        stop = {"stop": list(sampling.stop)} if sampling.stop else {}
+        return {**plain, **stop, "prompt": list(prompt), "logprobs": 1, "extra_body": {**more, "stop_token_ids": ends}}
+
+    def _as_text(self, prompt: Sequence[int]) -> str:
+        """A prompt as the text that the server's tokenizer makes the same ids of.
+
+        Raises:
+            DataError: there is none.
+        """
+        tokenizer = self.learner.tokenizer
+        inner = list(prompt[1:] if prompt[0] == tokenizer.bos else prompt)
+        text = tokenizer.decode(inner, special=True)
+        if tokenizer.encode(text) != inner:
+            raise DataError(
+                f"The prompt {text[:60]!r} has token ids that its text does not have, and the server {self.root} takes "
+                "text only; use a server that takes token ids, such as vLLM."
+            )
+        return text
+
+    def _fetch(self, call: Any, request: Document | None = None, *, most: int = 1 << 20) -> bytes:
+        """The body of an answer, which is read up to a size and a time.
+
+        Raises:
+            WrongAnswerError: it is longer, or takes longer.
+        """
+        body, end = bytearray(), time.monotonic() + self.config.timeout
+        with call(**(request or {})) as response:
+            for part in response.iter_bytes():
+                body += part
+                if len(body) > most:
+                    raise WrongAnswerError("an answer is too long", f"over {most:,} bytes")
+                if time.monotonic() > end:
+                    raise WrongAnswerError("an answer took too long", f"over {self.config.timeout:g} s")
+        return bytes(body)
+
+    def _repeated(self, call: Any, what: str) -> Any:
+        """Call, and again where it fails.
+
+        Raises:
+            EngineError: it failed as often as it is repeated, or in a way that repetition does not mend.
+        """
+        for attempt in range(self.config.retries + 1):
+            try:
+                with self._transport():
+                    return call()
+            except (WrongAnswerError, self.openai.OpenAIError) as error:
+                reason, lasting = self._count(error)
+                if lasting or attempt == self.config.retries:
+                    raise EngineError(
+                        f"The server {self.root} failed at a {what} after {attempt + 1} requests: {reason}. "
+                        f"Failures so far: {', '.join(f'{name} ({n})' for name, n in self.failures.most_common(5))}."
+                    ) from error
+                time.sleep(_wait(error, attempt))
+        raise AssertionError("unreachable")
+
+    @contextmanager
+    def _transport(self) -> Iterator[None]:
+        """Failures while an answer is read, as those that openai names."""
+        libraries = [sys.modules[name] for name in ("httpx2", "httpx") if name in sys.modules]
+        known = (OSError, ValueError, *(library.HTTPError for library in libraries))
+        try:
+            yield
+        except DataError:
+            raise
+        except known as error:
+            raise WrongAnswerError("an answer broke off or is no JSON", str(error)) from error
+
+    def _count(self, error: Exception) -> tuple[str, bool]:
+        """Count a failure, warn of the first of its kind, and tell whether it lasts."""
+        status = getattr(error, "status_code", None)
+        kind = f"status {status}" if status else str(error) if isinstance(error, WrongAnswerError) else _kind(error)
+        detail = error.detail if isinstance(error, WrongAnswerError) else str(error)
+        with self._lock:
+            self.failures[kind] += 1
+            first = self.failures[kind] == 1
+        if first and status not in _LASTING:
+            warn(f"The server {self.root} failed: {kind} ({detail:.200}).")
+        return f"{kind} ({detail:.200})", status in _LASTING
+
+
+def _kind(error: Exception) -> str:
+    return {"APITimeoutError": "no answer in time", "APIConnectionError": "no connection"}.get(
+        type(error).__name__, type(error).__name__
+    )
+
+
+def _wait(error: Exception, attempt: int) -> float:
+    """Seconds before a repetition: what the server asks for, or ever longer."""
+    headers = getattr(getattr(error, "response", None), "headers", {})
+    try:
+        asked = float(headers.get("retry-after", "0"))
+    except ValueError:
+        asked = 0.0
+    return min(max(asked, WAIT * 2.0**attempt), LONGEST_WAIT)
