@@ -259,15 +259,16 @@ def test_the_model_card_says_what_the_run_found(tmp_path):
     result = didact.run(method="distill", directory=tmp_path / "run", **settings)
     text = (tmp_path / "run" / "student" / "README.md").read_text()
     assert text.startswith("---\nlibrary_name: didact\n")
-    _, what, how, metrics, cost, data, limits = text.split("\n## ")
+    _, what, how, use, metrics, cost, data, limits = text.split("\n## ")
     assert f"- parameters: {4 * 8 + 8 + 8 * 3 + 3}\n" in what
     assert "- classes: \\<i\\>bee, a\\|b, cat" in what
     assert "- method: distill\n- teacher: mlp:16\n" in how and "- seed: 3\n" in how and "budget: steps 20" in how
-    rows = {line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ")[1:] for line in metrics.splitlines()[4:]}
-    heads = metrics.splitlines()[4].strip("|").split("|")[1:]
-    accuracy = next(place for place, head in enumerate(heads) if head.strip() == "accuracy (%)")
-    assert rows["student"][accuracy] == f"{100 * result.metrics['accuracy']:.1f}"
-    assert rows["teacher"][accuracy] == f"{100 * result.teacher['accuracy']:.1f}"
+    assert 'student = didact.load("DIRECTORY")' in use
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in metrics.splitlines()[4:] if line]
+    columns = lines[0][1:]
+    accuracy = next(dict(zip(columns, line[1:], strict=True)) for line in lines if line[0] == "accuracy (%)")
+    assert accuracy["student"] == f"{100 * result.metrics['accuracy']:.1f}"
+    assert accuracy["teacher"] == f"{100 * result.teacher['accuracy']:.1f}"
     assert "the student" in cost and "the teacher, trained here" in cost
     assert f"- fingerprint: {json.loads((tmp_path / 'run' / 'config.json').read_text())['data']['fingerprint']}" in data
     assert all(f"- {note[:20]}" in limits for note in result.notes)

@@ -9,6 +9,22 @@ from didact.files import whole_file
 
 FILE = "README.md"
 """The name of the card, as model hubs expect it."""
+_PREDICT = (
+    "```python",
+    "import didact",
+    "",
+    'student = didact.load("DIRECTORY")  # the one that holds this file',
+    "answers = student.predict(rows)  # as they come: gaps and new categories are treated as in training",
+    "```",
+)
+_CHAT = (
+    "```console",
+    "$ didact chat DIRECTORY",
+    "```",
+    "",
+    "The directory that holds this file is one that transformers' `AutoModelForCausalLM.from_pretrained` loads.",
+)
+"""How a student is used."""
 
 
 def write_card(path: Path, config: Values, result: Values) -> None:
@@ -39,6 +55,7 @@ def _lines(config: Values, result: Values) -> Iterator[str]:
     chosen = {"batch size": settings["batches"]["size"], "weights": settings["select"], "seed": settings["seed"]}
     yield from _items({**{f"optimizer {name}": value for name, value in training.items()}, **chosen})
     yield from _items({**config["versions"], "commit": config["commit"]})
+    yield from ("## Use", "", *(_CHAT if data.get("task") == "questions" else _PREDICT), "")
     yield from (
         "## Metrics",
         "",
