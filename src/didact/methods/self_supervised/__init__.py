@@ -1,0 +1,1 @@
+"""Representations from unlabelled examples, and a head from the labelled ones."""

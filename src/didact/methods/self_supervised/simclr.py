@@ -1,0 +1,123 @@
+"""A Simple Framework for Contrastive Learning of Visual Representations (Chen, Kornblith, Norouzi & Hinton 2020).
+
+Two augmented views of each example are pulled together, and pushed away from those of all other examples in the batch,
+in the space of a small projection head on the representation. Then the head is dropped, and the net learns the labels.
+`--loss decoupled` takes the positive out of the denominator, and `--loss debiased` corrects for negatives of the
+anchor's own class.
+
+Departures: pre-training and labels share one budget, optimizer and schedule, where the paper trains a linear probe or
+fine-tunes with others; the views are this library's, which never mirror, crop far or change colours; the temperature is
+the authors' for CIFAR-10, also for the decoupled loss, whose authors prefer 0.1. The loss of an example is the mean
+over its two views, and that of the decoupled loss half of its authors' sum.
+
+On digits with three labels for each class, contrast adds 9 points to the same method without it (6 to 12), but plain
+training on the labels under the same augmentation is 7 points better still: it sees 64 labelled images a step where
+simclr sees 16.
+
+Formula: `tests/losses/test_views.py::test_they_match_the_authors_code`.
+
+Mechanism: `tests/recipes/test_views.py::test_views_of_an_example_share_what_augmentation_leaves`.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from didact.claiming import Claim
+from didact.errors import check_choice, check_range
+from didact.learners import HIDDEN, ModuleLearner, projector
+from didact.losses.labels.supervised import label_loss
+from didact.losses.pairs.views import debiased_nt_xent, decoupled_nt_xent, nt_xent
+from didact.types import Batch, ExampleFeed, Method, Term, Terms, is_labelled
+
+Loss = Literal["nt_xent", "decoupled", "debiased"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options of `simclr`."""
+
+    loss: Loss = "nt_xent"  # the contrastive loss: nt_xent, decoupled or debiased
+    temperature: float = 0.5  # of the similarities of that loss
+    sigma: float = 0.0  # of decoupled: weighs hard positives more, 0.5 in its paper; 0 for equal weights
+    prior: float = 0.1  # of debiased: the chance that two examples are of one class
+    pretraining: float = 0.5  # share of the budget for that loss; the labels get the rest
+    width: int = 64  # of the projection head's output
+    tap: str = HIDDEN  # the representation, by module name; "hidden" is the head's input
+
+    def __post_init__(self) -> None:
+        check_choice("loss", self.loss, ("nt_xent", "decoupled", "debiased"))
+        check_range("temperature", self.temperature, above=0.0)
+        check_range("sigma", self.sigma, at_least=0.0)
+        check_range("prior", self.prior, at_least=0.0, below=1.0)
+        check_range("pretraining", self.pretraining, at_least=0.0, below=1.0)
+        check_range("width", self.width, at_least=1)
+
+
+class SimCLR(Method):
+    """Contrast the views of examples, then fine-tune on the labels.
+
+    Args:
+        config: the options.
+        learner: the student, with taps.
+        sample: two examples or more, to find the shape of the representation.
+        seed: of the projection head's initial weights.
+    """
+
+    feed = ExampleFeed(
+        unlabelled=True,
+        labelled_share=0.25,
+        views={"first": "strong", "second": "strong"},
+        least_batch=2,
+        coupled=True,
+    )
+
+    def __init__(self, config: Config, learner: ModuleLearner, sample: Batch, seed: int = 0) -> None:
+        self.config, self.learner = config, learner
+        learner.tap(config.tap)
+        with torch.no_grad():
+            width = learner(sample).features[config.tap][0].numel()
+        layers = (projector((width,), (width,), seed=seed), nn.ReLU(), projector((width,), (config.width,), seed=seed))
+        self.projection = nn.Sequential(*layers)
+
+    def loss(self, batch: Batch) -> Terms:
+        """First `contrast` over all examples; then `label` over those that have one."""
+        if self.fraction >= self.config.pretraining:
+            return Terms(label=label_loss(self.learner(batch).logits, batch["label"], weight=batch.label_weight))
+        views = (self.learner(batch.view(name)).features[self.config.tap] for name in ("first", "second"))
+        return Terms(contrast=self._contrast(*(self.place.gather(self.projection(view.flatten(1))) for view in views)))
+
+    def _contrast(self, first: Tensor, second: Tensor) -> Term:
+        config = self.config
+        if config.loss == "decoupled":
+            return decoupled_nt_xent(first, second, temperature=config.temperature, sigma=config.sigma or None)
+        if config.loss == "debiased":
+            return debiased_nt_xent(first, second, temperature=config.temperature, prior=config.prior)
+        return nt_xent(first, second, temperature=config.temperature)
+
+    def counts(self, batch: Batch) -> dict[str, Tensor | float]:
+        """All examples for the contrast, the labelled ones for the labels."""
+        return {"contrast": batch.size, "label": is_labelled(batch["label"]).sum()}
+
+
+CLAIM = Claim(
+    statement="A net that first tells examples apart by two views of each learns more from few labels than without.",
+    arms={
+        "simclr": "simclr",
+        "supervised": {"method": "supervised", "augment": "strong"},
+        "no contrast": {"method": "simclr", "options": {"pretraining": 0.0}},
+        "label_spreading": "label_spreading",
+    },
+    method="simclr",
+    baseline="supervised",
+    cheap="label_spreading",
+    ablation="no contrast",
+    settings={"labels": 30, "steps": 400, "student": "cnn:8,16", "lr": 0.01, "schedule": "constant"},
+    equal="last_stage",
+    stages={"simclr": ("pretraining",)},
+    seeds=(100, 101, 102, 103, 104),
+    shows="Contrast of two augmented views on unlabelled digits, before as many steps on three labels for each class.",
+    omits="Deep nets, thousands of epochs, large batches and colour; the paper's linear probe.",
+)
