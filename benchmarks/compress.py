@@ -8,6 +8,7 @@ AutoGluon is installed, the student that its `distill` makes of a forest of its 
 The check before asks whether the student is within a point of the forest on the test rows, and was found in time.
 """
 
+import importlib
 import importlib.util
 import json
 import os
@@ -57,7 +58,7 @@ def table(rows: int, seed: int = 0) -> Frame:
     return found.assign(split=np.array(kinds)[np.searchsorted(cuts, np.arange(rows), side="right")])
 
 
-def part(rows: Frame, name: str) -> tuple[Frame, pd.Series]:
+def part(rows: Frame, name: str) -> tuple[Any, Any]:
     """The rows of a split, and their classes."""
     found = rows[rows.split == name]
     return found.drop(columns=["label", "split"]), found["label"]
@@ -119,7 +120,7 @@ def session(path: Path) -> Way:
     def feed(rows: Frame) -> dict[str, np.ndarray]:
         return {name: rows[name].to_numpy(dtype=kind)[:, None] for name, kind in types.items()}
 
-    return Way(lambda fed: graph.run(["probabilities"], fed)[0], feed)
+    return Way(lambda fed: np.asarray(graph.run(["probabilities"], fed)[0]), feed)
 
 
 def as_onnx(teacher: Pipeline, rows: Frame, path: Path) -> Way:
@@ -129,15 +130,14 @@ def as_onnx(teacher: Pipeline, rows: Frame, path: Path) -> Way:
 
     kinds = {"f": FloatTensorType, "O": StringTensorType}
     inputs = [(name, kinds.get(rows[name].dtype.kind, StringTensorType)([None, 1])) for name in rows]
-    model = to_onnx(teacher, initial_types=inputs, options={id(teacher): {"zipmap": False}})
+    model: Any = to_onnx(teacher, initial_types=inputs, options={id(teacher): {"zipmap": False}})
     path.write_bytes(model.SerializeToString())
     return session(path)
 
 
 def autogluon(rows: Frame, options: Namespace, folder: Path) -> Way:
     """The student that AutoGluon distills from a forest of its own, in the same time."""
-    from autogluon.tabular import TabularPredictor
-
+    TabularPredictor = importlib.import_module("autogluon.tabular").TabularPredictor
     train, validation = (rows[rows.split == name].drop(columns="split") for name in ("train", "validation"))
     models, place = {"RF": {"n_estimators": options.trees, "min_samples_leaf": 2}}, folder / "autogluon"
     if place.exists():
