@@ -159,6 +159,8 @@ def _run(namespace: argparse.Namespace, **fixed: object) -> int:
 
 
 def _distill(namespace: argparse.Namespace) -> int:
+    if namespace.embeddings:
+        namespace.task = "embedding"
     if namespace.on_policy is None:
         return _run(namespace, method="distill")
     setattr(namespace, "options.on_policy", namespace.on_policy)

@@ -64,6 +64,12 @@ def _distill(parser: Parser, _words: list[str]) -> None:
         const=1.0,
         help="distil a language model by gkd, with on-policy completions of the student for this share of prompts (1)",
     )
+    embedding = parser.add_argument_group("embeddings")
+    embedding.add_argument(
+        "--embeddings",
+        action="store_true",
+        help="learn the embeddings of a teacher that is an encoder, such as hf:DIRECTORY; short for --task embedding",
+    )
     for option in catalogue.find("gkd").options:
         if option.name != "on_policy":
             flags.add_flag(group, option, dest=f"options.{option.name}")

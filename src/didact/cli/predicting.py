@@ -40,7 +40,15 @@ def predict(run: str, data: str, out: str | None, trust: tuple[str, ...]) -> Non
 
 def evaluate(run: str, data: str, trust: tuple[str, ...], *, as_json: bool) -> None:
     """Print the metrics of a student's answers to rows with answers; see `predict` for the arguments."""
-    answers = join_answers(saved.load(run, trust).predict_parts(data, labelled=True))
+    student = saved.load(run, trust)
+    if student.like.task == "embedding":
+        found = student.evaluate(data)
+        if as_json:
+            show.write_json({"metrics": found})
+        for name, value in found.items() if not as_json else ():
+            show.line(wording.figure(name, value), phrases.heading(name))
+        return
+    answers = join_answers(student.predict_parts(data, labelled=True))
     found = metrics(answers.predictions)
     if as_json:
         odd = {"unknown": dict(answers.unknown), "missing": dict(answers.missing)}

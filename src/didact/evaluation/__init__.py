@@ -21,11 +21,13 @@ from didact.evaluation.measures import (
 )
 from didact.evaluation.predictions import MAP, MASK, Predictions, predict, predictions_of
 from didact.evaluation.probes import knn_probe, linear_probe
+from didact.evaluation.similarity import SIMILARITIES, compare_embeddings, spearman
 
 __all__ = [
     "CONSTANTS",
     "MAP",
     "MASK",
+    "SIMILARITIES",
     "ArmResult",
     "Comparison",
     "Estimate",
@@ -36,6 +38,7 @@ __all__ = [
     "baseline_predictions",
     "baselines_for",
     "compare",
+    "compare_embeddings",
     "confusion",
     "constant_predictions",
     "diagnostics",
@@ -49,4 +52,5 @@ __all__ = [
     "predictions_of",
     "recalls",
     "reliability",
+    "spearman",
 ]

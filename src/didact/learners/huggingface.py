@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from didact.documents import Document
+from didact.documents import Document, parse_json
 from didact.errors import ConfigError, DidactError, MissingExtraError, check_range
 from didact.learners import foreign
 from didact.learners.module import ModuleLearner
@@ -296,6 +296,69 @@ def _draw_head(model: nn.Module, outputs: int, deviation: float) -> None:
 def _config(name: str) -> Any:
     with _explained(name, "model"):
         return _transformers().AutoConfig.from_pretrained(name, trust_remote_code=False)
+
+
+def config_of(name: str) -> Any:
+    """The configuration of a model; a `ConfigError` where there is none."""
+    return _config(name)
+
+
+def processor_of(name: str) -> Document:
+    """The contents of the `preprocessor_config.json` of a model of images; a `ConfigError` where there is none."""
+    return _processor(name)
+
+
+def hub_file(name: str, file: str) -> Path | None:
+    """A file of a model on the hub, which is fetched; None where the model has none of that name."""
+    transformers = _transformers()
+    with _explained(name, "model"):
+        found = transformers.utils.cached_file(
+            name, file, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_gated_repo=True
+        )
+    return None if found is None else Path(found)
+
+
+def read_list(path: Path) -> list[Document]:
+    """A short JSON list of objects, such as sentence-transformers' `modules.json`.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    try:
+        found = parse_json(path.read_bytes()[:100_000])
+    except ValueError as error:
+        raise ConfigError(f"{path} is not JSON: {error}. Save the model again.") from None
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise ConfigError(
+            f"{path} holds {type(found).__name__}, where a list of objects belongs. Save the model again."
+        )
+    return found
+
+
+def is_encoder(name: str) -> bool:
+    """Whether a model was saved without a head, by the architectures that its configuration names."""
+    if (Path(name) / "modules.json").is_file():
+        return True
+    named = [str(one) for one in getattr(_config(name), "architectures", None) or ()]
+    return bool(named) and all(one.endswith("Model") and "LMHead" not in one for one in named)
+
+
+def load_model(name: str) -> Any:
+    """Load a model without a head, of any kind, in float32.
+
+    Raises:
+        ConfigError: it is missing, pickled, or lacks weights other than those of a pooler, which is not used.
+    """
+    foreign.check_weights(name)
+    auto = _transformers().AutoModel
+    with _explained(name, "model"), _quiet():
+        foreign.check_parameters(name, lambda: auto.from_config(_config(name), trust_remote_code=False))
+        model, info = auto.from_pretrained(
+            name, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        )
+    if missing := sorted(key for key in info["missing_keys"] if "pooler" not in key):
+        raise ConfigError(f"The model {name!r} lacks weights ({', '.join(missing[:3])}); save it again, whole.")
+    return model.float()
 
 
 def _class_names(config: Any) -> tuple[str, ...]:

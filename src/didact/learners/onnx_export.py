@@ -46,8 +46,8 @@ def to_onnx(
             __import__(package)
         except ImportError as error:
             raise MissingExtraError(package, "foreign", "Exporting to ONNX") from error
-    if logits and examples.task == "regression":
-        raise ConfigError("logits is set, but the learner answers a regression, which has none; leave it out.")
+    if logits and examples.task != "classification":
+        raise ConfigError(f"logits is set, but the learner answers a {examples.task}, which has none; leave it out.")
     import onnx
 
     model, scale = _Answering(learner), examples.scale
@@ -64,6 +64,7 @@ def to_onnx(
         classes=examples.classes,
         scale=None if scale is None else (scale.mean, scale.std),
         logits=logits,
+        embedding=examples.task == "embedding",
     )
     onnx.helper.set_model_props(
         graph, {"didact": json.dumps(facts), "classes": json.dumps(list(examples.classes), ensure_ascii=False)}

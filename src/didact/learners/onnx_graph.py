@@ -369,6 +369,7 @@ def answering(
     classes: Sequence[str] = (),
     scale: tuple[float, float] | None = None,
     logits: bool = False,
+    embedding: bool = False,
 ) -> "ModelProto":
     """A model from rows as they came to answers.
 
@@ -378,6 +379,7 @@ def answering(
         classes: their names, C of them; none for a regression.
         scale: the mean and standard deviation of a regression's targets; None where it answers in the user's unit.
         logits: whether the logits are an output too.
+        embedding: whether the net's output is an embedding, which is the only output then, float32 [B, D].
 
     Returns:
         The model, of opset 20, with the outputs `probabilities` float32 [B, C] and `label` (the name of the likeliest
@@ -387,12 +389,16 @@ def answering(
     from onnx import compose, helper
 
     names = _names(known)
-    graph = Graph([*names, IMAGES, SERIES, "probabilities", "label", "logits", "prediction"])
+    graph = Graph([*names, IMAGES, SERIES, "probabilities", "label", "logits", "prediction", "embedding"])
     inner = compose.add_prefix(net, f"{graph.prefix}net{graph.prefix}")
     _connect(graph, net, inner, known)
     graph.nodes += inner.graph.node
     graph.constants += inner.graph.initializer
-    _answer(graph, inner.graph.output[0].name, names, classes, scale, logits=logits)
+    output = inner.graph.output[0].name
+    if embedding:
+        graph.output(output, "embedding", np.float32, (_BATCH, len(classes)))
+    else:
+        _answer(graph, output, names, classes, scale, logits=logits)
     model = graph.model()
     model.ir_version = max(model.ir_version, net.ir_version)
     model.graph.value_info.extend(inner.graph.value_info)

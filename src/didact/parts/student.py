@@ -15,9 +15,13 @@ from didact.errors import ConfigError, DataError, import_optional
 from didact.evaluation import Predictions
 from didact.learners import ModuleLearner, export
 from didact.preprocessing.cells import Frame
+from didact.sources import tables
 from didact.sources.inputs import Inputs, labels_of, read_inputs
 from didact.sources.text import ByteTokenizer
 from didact.types import IGNORE, Examples
+
+PAIRS = ("sentence1", "sentence2", "score")
+"""The columns of pairs of texts with a similarity, as data sets of sentence-transformers have them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +46,10 @@ class Answers:
         Raises:
             DataError: The student answers with numbers.
         """
-        if self.predictions.task == "regression":
-            raise DataError("The student answers with numbers, which have no probabilities; read `values`.")
+        if self.predictions.task != "classification":
+            answered = {"regression": ("numbers", "values"), "embedding": ("embeddings", "embeddings")}
+            kind, field = answered[self.predictions.task]
+            raise DataError(f"The student answers with {kind}, which have no probabilities; read `{field}`.")
         return self.predictions.logits.double().softmax(1).numpy()
 
     @property
@@ -59,15 +65,32 @@ class Answers:
         Raises:
             DataError: The student answers with classes.
         """
-        if self.predictions.task == "classification":
-            raise DataError("The student answers with classes; read `labels` or `probabilities`.")
+        if self.predictions.task != "regression":
+            raise DataError(
+                "The student answers with no single numbers; read `labels` or `probabilities`, or `embeddings`."
+            )
         return self.predictions.logits[:, 0].double().numpy()
 
+    @property
+    def embeddings(self) -> np.ndarray:
+        """The embeddings of a student of an encoder, float32 [N, D].
+
+        Raises:
+            DataError: The student answers with classes or numbers.
+        """
+        if self.predictions.task != "embedding":
+            raise DataError("The student answers with classes or numbers; read `labels`, `probabilities` or `values`.")
+        return self.predictions.logits.float().numpy()
+
     def to_frame(self) -> Frame:
-        """A pandas data frame: the id, `prediction`, and of each class `probability of CLASS`."""
+        """A pandas data frame: the id, `prediction`, and of each class `probability of CLASS`; or `e0`, `e1`, ..."""
         pandas = import_optional("pandas", "data", "A data frame of answers")
         if self.predictions.task == "regression":
             return pandas.DataFrame({self.id_name: self.ids, "prediction": self.values})
+        if self.predictions.task == "embedding":
+            numbers = pandas.DataFrame(self.embeddings, columns=list(self.predictions.classes))
+            numbers.insert(0, self.id_name, self.ids)
+            return numbers
         named = zip(self.predictions.classes, self.probabilities.T, strict=True)
         found = {f"probability of {name}": column for name, column in named}
         return pandas.DataFrame({self.id_name: self.ids, "prediction": self.labels, **found})
@@ -140,8 +163,30 @@ class Student:
             )
 
     def evaluate(self, rows: object) -> dict[str, float]:
-        """The metrics of `didact.evaluation.metrics` on rows with answers; see `predict_parts` for the arguments."""
+        """The metrics of `didact.evaluation.metrics` on rows with answers.
+
+        Args:
+            rows: see `predict`. A student of embeddings takes a table of pairs, with the columns `sentence1`,
+                `sentence2` and `score`: `spearman` is the rank correlation of cosine similarities and scores.
+
+        Raises:
+            DataError: See `predict_parts`.
+        """
+        if self.like.task == "embedding":
+            return self._evaluate_pairs(rows)
         return evaluation.metrics(join_answers(self.predict_parts(rows, labelled=True)).predictions)
+
+    def _evaluate_pairs(self, rows: Any) -> dict[str, float]:
+        frame = tables.read(Path(rows))[0] if isinstance(rows, str | Path) else rows
+        if absent := [name for name in PAIRS if name not in frame]:
+            raise DataError(
+                f"A student of embeddings is evaluated on pairs, with the columns {', '.join(PAIRS)}, but there is no "
+                f"{absent[0]!r}; name them so."
+            )
+        one, other = (torch.from_numpy(self.predict(list(frame[name])).embeddings) for name in PAIRS[:2])
+        cosines = torch.nn.functional.cosine_similarity(one.double(), other.double())
+        scores = torch.tensor(np.array(frame[PAIRS[2]], dtype=np.float64))
+        return {"spearman": evaluation.spearman(cosines, scores)}
 
     def export(
         self, destination: str | Path, *, to: Literal["safetensors", "onnx", "hf"] = "onnx", logits: bool = False

@@ -22,7 +22,7 @@ class DataConfig:
     target: str | None = None  # the column with the answers
     id_column: str | None = None  # the column that names each row; without one, a row is named by its content
     text_column: str | None = None  # the column with the text, where text is to be classified
-    task: Literal["classification", "regression"] | None = None  # by default, what the target looks like
+    task: Literal["classification", "regression", "embedding"] | None = None  # by default, what the target looks like
     modality: Literal["table", "image", "series"] | None = None  # by default, what the shape of an array looks like
     standardise: Literal["channel", "series", "none"] = "channel"  # of series: by training rows, each by itself, or not
     drop: tuple[str, ...] = ()  # columns of a table to leave out

@@ -56,6 +56,8 @@ def encode(
     split_tensors = {}
     if request.splitting or FILE in frame.columns:
         frame, split_tensors = take_marks(frame, request, name)
+    if request.task == "embedding" and request.target is None and not set(targets.NAMES) & set(frame.columns):
+        frame = frame.assign(**{targets.NAMES[0]: np.nan})
     target_name = find_target(frame, request, name)
     inputs = frame[[column for column in frame.columns if column not in (target_name, request.id_column)]]
     if not len(inputs.columns):

@@ -179,6 +179,9 @@ def _texts(given: Any, known: TextPreprocessing, like: Examples) -> Iterator[Col
     """Columns by name, of which one holds texts, in parts."""
     if isinstance(given, str | Path):
         path = _existing(given)
+        if path.suffix.lower() == ".txt":
+            yield from _sliced(tables.read_texts(path).rename(columns={"text": known.column}), FEW)
+            return
         _check_suffix(path, "a table with texts")
         yield from tables.read_chunks(path, FEW, {known.column, like.target, like.id_column})
     elif hasattr(given, "columns") or isinstance(given, Mapping):

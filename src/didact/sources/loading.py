@@ -116,6 +116,8 @@ def load(
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"There is no file or folder {str(path)!r}. {nearest(path.name, siblings[:1000])}")
     suffix, modality = path.suffix.lower(), request.modality
+    if suffix == ".txt" and request.task == "embedding":
+        return encoding.encode(tables.read_texts(path), request, name=path.name)
     as_series = suffix in series.SUFFIXES and modality != "table" and series.reads(path, asked=modality == "series")
     if suffix == ".npz" or as_series:
         _refuse(path, request, "a file of arrays", ("text_column",))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import get_args
 
 from didact.errors import check_choice
 from didact.preprocessing import TableOptions
@@ -42,4 +43,4 @@ class Request:
         columns = (self.group_column, self.time_column, self.split_column)
         object.__setattr__(self, "splitting", any(column is not None for column in columns))
         if self.task is not None:
-            check_choice("task", self.task, ("classification", "regression"))
+            check_choice("task", self.task, get_args(Task))

@@ -68,6 +68,22 @@ def read(path: Path) -> tuple[Frame, tuple[str, ...]]:
     return frame, notes
 
 
+def read_texts(path: Path) -> Frame:
+    """The lines of a text file that are not empty, as the column `text`.
+
+    Raises:
+        DataError: it is not UTF-8, or has none.
+    """
+    pandas = import_optional("pandas", "data", f"Reading {path.name}")
+    try:
+        lines = [line for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise unreadable(path, error) from error
+    if not lines:
+        raise DataError(f"{path.name} has no rows.")
+    return pandas.DataFrame({"text": pandas.Series(lines, dtype="string")})
+
+
 def read_chunks(path: Path, rows: int, words: Collection[str]) -> Iterator[Frame]:
     """Read a table a part at a time, so that no more than that is in memory.
 

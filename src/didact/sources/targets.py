@@ -54,9 +54,13 @@ def encode_targets(
         classes: names of the classes, where the target may hold their numbers; below 0 is unlabelled.
         unlabelled: gives the names of the classes where no row has a label; none if they are not known.
 
+    Of an embedding, which a teacher makes, no target is read.
+
     Raises:
         DataError: no target is there, all are the same, or they do not suit the task.
     """
+    if task == "embedding":
+        return Target(torch.full((len(answers),), IGNORE), (), task)
     if classes and answers.dtype.kind in cells.NUMERIC:
         return _declared(answers, name, classes)
     values, gaps = _values(answers, name, tuple(missing))

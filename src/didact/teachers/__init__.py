@@ -6,6 +6,7 @@ from didact.teachers.classes import align, check_classes, suspicious_order
 from didact.teachers.committee import Committee, skill_weights
 from didact.teachers.controls import AdversarialTeacher, NoisyTeacher, RandomTeacher
 from didact.teachers.ema import EmaTeacher, LaggingTeacher
+from didact.teachers.encoder import EncoderTeacher
 from didact.teachers.estimator import EstimatorTeacher, load_skops
 from didact.teachers.files import PICKLED, check_not_pickled
 from didact.teachers.frozen import FrozenTeacher
@@ -28,6 +29,7 @@ __all__ = [
     "ClassGroups",
     "Committee",
     "EmaTeacher",
+    "EncoderTeacher",
     "EstimatorTeacher",
     "FrozenTeacher",
     "FunctionTeacher",

@@ -41,7 +41,19 @@ from didact.types.roles import (
     Teacher,
 )
 from didact.types.scores import LOG_FLOOR, Space
-from didact.types.signals import Derived, Features, Labels, Logits, Pending, Reward, Signal, States, TopK
+from didact.types.signals import (
+    EMBEDDING,
+    SILENT,
+    Derived,
+    Features,
+    Labels,
+    Logits,
+    Pending,
+    Reward,
+    Signal,
+    States,
+    TopK,
+)
 from didact.types.state import Buffer
 from didact.types.terms import LEAST_COUNT, Term, Terms
 
@@ -53,6 +65,7 @@ __all__ = [
     "Cost",
     "Curriculum",
     "Derived",
+    "EMBEDDING",
     "ExampleFeed",
     "Examples",
     "Features",
@@ -90,6 +103,7 @@ __all__ = [
     "Reward",
     "RolloutFeed",
     "Rows",
+    "SILENT",
     "Scale",
     "Signal",
     "Source",

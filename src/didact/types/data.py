@@ -11,7 +11,8 @@ from torch import Tensor
 from didact.documents import Document, Values
 from didact.types.batches import Batch
 
-Task = Literal["classification", "regression"]
+Task = Literal["classification", "regression", "embedding"]
+"""What is learned: a class, a number, or the vector that a teacher makes of an input."""
 
 
 Modality = Literal["table", "image", "series", "text"]
@@ -83,7 +84,8 @@ class Examples:
     task: Task
     modality: Modality
     classes: tuple[str, ...] = ()
-    """Names of the classes, in the order of the label numbers; empty for a regression."""
+    """Names of the classes, in the order of the label numbers; of an embedding, of its numbers; empty for a
+    regression."""
     scale: Scale | None = None
     """For a regression: the unit of the labels, once it is fitted; None where they are in the user's."""
     preprocessing: Preprocessing | None = None
@@ -115,8 +117,8 @@ class Examples:
 
     @property
     def outputs(self) -> int:
-        """The number of a learner's outputs per example: one per class, or a single one for regression."""
-        return len(self.classes) if self.task == "classification" else 1
+        """The number of a learner's outputs per example: one per class or number, or a single one for a regression."""
+        return 1 if self.task == "regression" else len(self.classes)
 
     def batch(self, index: Tensor | slice | None = None) -> Batch:
         """The examples at `index` (all of them by default) as a batch."""

@@ -219,6 +219,12 @@ class TopK(Signal):
         return spread.scatter(-1, self.ids.where(there, count), self.log_probs)[..., :count]
 
 
+EMBEDDING = "embedding"
+"""The name of the feature [B, D] of teachers that make vectors of inputs, and classify nothing."""
+SILENT = "silent"
+"""The name of a feature [B], of zeros, of teachers of features that say that they tell no classes."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features(Signal):
     """A teacher's representations, with its scores where it has some."""

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from didact.errors import TeacherError, check_range
 from didact.losses.classes.divergence import forward_kl
+from didact.losses.features.distances import relative_mse
 from didact.losses.labels.supervised import squared_error
-from didact.types import Features, Labels, Signal, Term
+from didact.types import EMBEDDING, SILENT, Features, Labels, Signal, Term
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,13 +50,20 @@ def target_probs(signal: Signal, temperature: float, *, classes: int) -> Tensor:
 
 
 def distillation_loss(logits: Tensor, signal: Signal, *, temperature: float = 1.0) -> Term:
-    """The plain loss against a teacher: forward KL for classes, squared error for a regression.
+    """The plain loss against a teacher: forward KL for classes, squared error for a regression or an embedding.
+
+    The squared error of an embedding is in units of the teacher's squared length, so that it is the same whether the
+    teacher normalises or not. An encoder that teaches features alone is silent on classes: the loss is 0.
 
     Args:
-        logits: the student's, float [B, C] or [B, 1].
+        logits: the student's, float [B, C] or [B, 1]; its embedding where the teacher gives one.
         signal: the teacher's; its trust weights the examples, and a hard label of `IGNORE` is an abstention.
-        temperature: softens both sides; ignored for a regression.
+        temperature: softens both sides; ignored for a regression and an embedding.
     """
+    if isinstance(signal, Features) and EMBEDDING in signal.features:
+        return relative_mse(logits, signal.features[EMBEDDING], trust=signal.trust)
+    if isinstance(signal, Features) and SILENT in signal.features:
+        return Term(logits.sum() * 0.0, len(logits))
     if isinstance(signal, Labels) and signal.is_target:
         return squared_error(logits, signal.labels, trust=signal.trust)
     log_probs = target_log_probs(signal, temperature, classes=logits.shape[-1])

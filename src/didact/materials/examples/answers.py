@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from didact.errors import TeacherError
-from didact.types import Batch, Features, Labels, Logits, Output, Signal, Teacher
+from didact.types import EMBEDDING, Batch, Features, Labels, Logits, Output, Signal, Teacher
 
 
 def as_learner(teacher: Teacher) -> Callable[[Batch], Output]:
@@ -14,13 +14,15 @@ def as_learner(teacher: Teacher) -> Callable[[Batch], Output]:
 
 
 def logits_of(signal: Signal) -> Tensor:
-    """The class scores [B, C] in a signal, or its predictions [B, 1].
+    """The class scores [B, C] in a signal, its embedding [B, D], or its predictions [B, 1].
 
     Raises:
         TeacherError: The signal holds neither.
     """
     if isinstance(signal, Logits | Features) and signal.logits is not None:
         return signal.logits
+    if isinstance(signal, Features) and EMBEDDING in signal.features:
+        return signal.features[EMBEDDING]
     if isinstance(signal, Labels) and signal.labels.ndim == 2:
         return signal.labels.clamp(min=1e-12).log()
     if isinstance(signal, Labels) and signal.labels.is_floating_point():

@@ -10,7 +10,7 @@ import torch
 from didact import evaluation, sources, worlds
 from didact.documents import Document
 from didact.errors import ConfigError, DataError, nearest
-from didact.evaluation import MASK
+from didact.evaluation import MASK, SIMILARITIES
 from didact.experiment.checking import Check
 from didact.experiment.config import RunConfig
 from didact.experiment.material import Run
@@ -22,7 +22,7 @@ from didact.preprocessing import Dropped, TableOptions, TablePreprocessing
 from didact.preprocessing.cells import MARKS
 from didact.sources import add_view
 from didact.sources.objects import from_object
-from didact.types import Examples, is_labelled
+from didact.types import IGNORE, Examples, is_labelled
 
 _READING = (
     *("target", "id_column", "text_column", "task", "modality", "standardise", "skip_bad", "image_size", "max_length"),
@@ -54,6 +54,8 @@ class ExampleData:
     @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics that they allow, the usual one first."""
+        if self.examples.task == "embedding":
+            return SIMILARITIES
         if not self.has_labels:
             return ("teacher_agreement", "teacher_kl")
         if self.examples.task == "regression":
@@ -107,14 +109,17 @@ class ExampleData:
     def checks(self, config: RunConfig) -> Iterator[Check]:
         """How many there are, how many of each class, and how many texts are cut."""
         examples = self.examples
-        shown = f"{len(examples.classes)} classes" if examples.classes else "a regression"
+        shown = f"{len(examples.classes)} classes" if examples.task == "classification" else f"a {examples.task}"
+        shown = shown.replace("a e", "an e")
         yield Check("ok", "data", f"{examples.size:,} examples of {examples.name} ({examples.modality}), {shown}.")
         sizes = ", ".join(f"{part.size:,} {name}" for name, part in self.splits)
         yield Check("ok", "splits", f"{sizes}; {count_labels(self.train):,} training labels are used.")
         yield from (Check("ok", "data", note) for note in self.notes)
-        if examples.classes and not self.has_labels:
+        if examples.task != "classification":
+            yield from ()
+        elif not self.has_labels:
             yield Check("warn", "classes", "No example has a label; only agreement with the teacher can be measured.")
-        elif examples.classes:
+        else:
             yield from classes.checks(self.splits)
         yield from _marks(examples)
         if examples.modality == "text":
@@ -152,6 +157,8 @@ def open_examples(config: RunConfig, given: object = None) -> ExampleData:
     """
     reading, like = _reading(config)
     examples = load_examples(config, reading) if given is None else from_object(given, reading)
+    if config.data.task == "embedding":
+        examples = _embedded(examples, config)
     if config.split.files and (given is not None or config.data.source in worlds.names()):
         raise ConfigError(
             f"{' and '.join(config.split.files.values())} cannot go with data that come from no file; give fractions, "
@@ -228,6 +235,21 @@ def _reading(config: RunConfig) -> tuple[Document, Examples | None]:
     named = {name: getattr(config.data, name) for name in (*_READING, *_SPLITTING)}
     found = {"columns": options, "tokenizer": tokenizer, "classes": partial(_known_classes, config)}
     return {**found, **named, **config.split.files}, like
+
+
+def _embedded(examples: Examples, config: RunConfig) -> Examples:
+    """The same examples without labels, for a teacher's embeddings."""
+    spec = None if config.teacher is None or config.teacher.startswith("<") else parse(config.teacher, "teacher")
+    kind = None if spec is None else find(spec.role, spec.kind).load()
+    width = kind.width(spec, config.trust) if kind is not None and hasattr(kind, "width") else 0
+    if not width:
+        raise ConfigError(
+            f"task is 'embedding', but teacher is {config.teacher!r}, which makes none; give an encoder, such as "
+            "hf:DIRECTORY, or an earlier run that was taught by one."
+        )
+    blank = torch.full((examples.size,), IGNORE)
+    names = tuple(f"e{number}" for number in range(width))
+    return replace(examples.with_tensors(label=blank), task="embedding", classes=names, scale=None, notes=())
 
 
 def _known_classes(config: RunConfig) -> tuple[str, ...]:

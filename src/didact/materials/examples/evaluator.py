@@ -21,6 +21,11 @@ from didact.types import Examples
 def _unfit(run: Run[ExampleData], what: str) -> ConfigError:
     """What is wrong with a student, for these data."""
     examples = run.data.examples
+    if examples.task == "embedding":
+        return ConfigError(
+            f"student is {run.config.student!r}, which {' '.join(what.split())[:300]}, but embeddings of "
+            f"{examples.outputs} are to be learned; give a student for these."
+        )
     wanted = f"have {examples.outputs} classes: {', '.join(examples.classes)[:200]}"
     return ConfigError(
         f"student is {run.config.student!r}, which {' '.join(what.split())[:300]}, but the data {examples.name!r} "
@@ -71,7 +76,9 @@ class ExampleEvaluator:
             diagnostics=evaluation.diagnostics(tested),
             labels=self.validation.size if self.run.config.select == "best" else 0,
         )
-        return self._with_teacher(found, self.run.teachers[0], test, tested) if len(self.run.teachers) == 1 else found
+        # An encoder that teaches features alone has no answers to compare.
+        answering = [part for part in self.run.teachers if getattr(part.model, "embeds", True)]
+        return self._with_teacher(found, answering[0], test, tested) if len(answering) == 1 else found
 
     def _agreement(self, student: Any) -> Evaluation:
         """The agreement with the teacher alone, where no example has a label."""

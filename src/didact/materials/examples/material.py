@@ -10,6 +10,7 @@ from didact.loop.optimizer import DECAY
 from didact.materials.examples import baselines
 from didact.materials.examples.caching import add_cache
 from didact.materials.examples.data import ExampleData, open_examples, with_tokens
+from didact.materials.examples.embedding import EmbeddingEvaluator
 from didact.materials.examples.evaluator import ExampleEvaluator
 from didact.materials.examples.pretraining import SEED, pretraining_of
 from didact.materials.examples.refusals import refusals
@@ -90,7 +91,7 @@ MATERIAL = Material[ExampleData](
     ingredients=_ingredients,
     source=source_of,
     pretraining=pretraining_of,
-    evaluator=ExampleEvaluator,
+    evaluator=lambda run: (EmbeddingEvaluator if run.data.examples.task == "embedding" else ExampleEvaluator)(run),
     refusals=refusals,
     trials=trials,
     deliver=_deliver,

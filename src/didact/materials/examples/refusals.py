@@ -15,7 +15,7 @@ from didact.materials.examples.source import feed_of, source_of, train_of
 from didact.materials.examples.teacher_data import find_seen, is_fitted_elsewhere
 from didact.parts.part import Part
 from didact.teachers import suspicious_order
-from didact.types import Examples, Labels
+from didact.types import Examples, Features, Labels
 
 CHECKED = 256
 """Labelled training examples on which a teacher's order of classes is checked."""
@@ -110,7 +110,7 @@ def _teachers(run: Run[ExampleData]) -> None:
         find_seen(run, run.data.splits.test)
     for teacher in run.teachers:
         _check_answers(teacher, run)
-        if feed_of(run).teacher != "features":
+        if feed_of(run).teacher != "features" and getattr(teacher.model, "embeds", True):
             _check_order(teacher, train_of(run))
 
 
@@ -125,7 +125,16 @@ def _check_answers(teacher: Part, run: Run[ExampleData]) -> None:
     signal = teacher.model.signal(train.batch(slice(0, 2)))
     if features or (isinstance(signal, Labels) and signal.labels.dtype == torch.int64):
         return
-    width, wanted = logits_of(signal).shape[-1], len(train.classes) if train.task == "classification" else 1
+    encodes = isinstance(signal, Features) and signal.logits is None
+    if encodes and train.task != "embedding" and hasattr(run.options, "teacher_tap"):
+        return
+    if (train.task == "embedding") != encodes:
+        told = "makes no embeddings" if train.task == "embedding" else "is an encoder, which tells no classes"
+        raise TeacherError(
+            f"teacher is {teacher.spec!r}, which {told}; to learn embeddings, give task='embedding' (--embeddings) and "
+            f"an encoder; to learn classes, a teacher that tells them, or a method with teacher_tap, as relational."
+        )
+    width, wanted = logits_of(signal).shape[-1], train.outputs
     if width != wanted:
         raise TeacherError(
             f"teacher is {teacher.spec!r}, which gives {width} numbers for an example, but the data have "

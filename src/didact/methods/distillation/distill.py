@@ -6,7 +6,8 @@ gradient keeps its size when the temperature changes (section 2).
 
 Departures: the two losses have the weights `alpha` and 1 - `alpha`, where the paper gives no formula for its "weighted
 average"; the label loss is averaged over the labelled examples only. For regression, which the paper does not treat,
-the student fits the teacher's predictions by squared error.
+the student fits the teacher's predictions by squared error, and the embeddings of an encoder likewise, in units of
+their squared length (as sentence-transformers distils encoders by `MSELoss`).
 """
 
 from dataclasses import dataclass
@@ -25,15 +26,15 @@ class Config(SoftTargetConfig):
 
 
 class Distill(Method):
-    """Match a teacher's softened probabilities.
+    """Match a teacher's softened probabilities, numbers or embeddings.
 
     Args:
         config: the options.
         learner: the student.
-        teacher: a teacher with logits, class probabilities, class labels, or numbers for a regression.
+        teacher: a teacher with logits, class probabilities, class labels, numbers for a regression, or embeddings.
     """
 
-    feed = ExampleFeed(unlabelled=True, tasks=("classification", "regression"))
+    feed = ExampleFeed(unlabelled=True, tasks=("classification", "regression", "embedding"))
 
     def __init__(self, config: Config, learner: Learner, teacher: Teacher) -> None:
         self.config = config

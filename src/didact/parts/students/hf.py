@@ -24,8 +24,13 @@ def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
     if isinstance(purpose, ForQuestions):
         model = causal.load_causal(spec.argument, purpose.dtype)
         return Part(model=model, spec=text, rate=rate_of(model), tokenizer=model.tokenizer)
-    from didact.learners import huggingface
+    from didact.learners import encoders, huggingface
 
+    examples = purpose.examples
+    if examples.task == "embedding":
+        with seeded_init(purpose.seed):
+            model = encoders.load_encoder(spec.argument, examples.modality, width=examples.outputs)
+        return Part(model=model, spec=text, rate=RATE)
     with seeded_init(purpose.seed):
         model = huggingface.load_student(spec.argument, purpose.examples)
     return Part(model=model, spec=text, rate=RATE)
@@ -39,6 +44,6 @@ def rate_of(model: CausalLearner) -> float:
 
 def tokenizer(spec: Spec, max_length: int) -> Any:
     """Its tokenizer, which encodes text before the model is built."""
-    from didact.learners import huggingface
+    from didact.learners import encoders
 
-    return huggingface.tokenizer_of(spec.argument, max_length=max_length)
+    return encoders.tokenizer_of(spec.argument, max_length)

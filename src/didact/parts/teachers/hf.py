@@ -1,10 +1,10 @@
-"""A trained Hugging Face model, by its directory or its name on the hub."""
+"""A trained Hugging Face model or encoder, by its directory or its name on the hub."""
 
 from dataclasses import replace
 
 from didact.parts.kinds import Spec
 from didact.parts.part import VIEW, ForExamples, ForQuestions, Part
-from didact.teachers import FrozenTeacher, LanguageTeacher, align, translate
+from didact.teachers import EncoderTeacher, FrozenTeacher, LanguageTeacher, align, translate
 
 FORM = "hf:NAME | hf:DIRECTORY"
 EXAMPLE = "hf:EleutherAI/pythia-14m"
@@ -12,15 +12,32 @@ PATHS = ("*/config.json", "*/adapter_config.json", "!*/metrics.jsonl")
 NAMES = "download"
 
 
+def width(spec: Spec, trust: tuple[str, ...]) -> int:
+    """How many numbers its embeddings have."""
+    from didact.learners import encoders
+
+    return encoders.width_of(spec.argument)
+
+
 def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
-    """A classifier with its classes in the data's order, or a causal language model."""
+    """A classifier with its classes in the data's order, an encoder, or a causal language model."""
     if not spec.argument:
         raise spec.error()
     if isinstance(purpose, ForQuestions):
         part = purpose.build(replace(spec, role="student"))
         return replace(part, model=LanguageTeacher(part.model))
-    from didact.learners import huggingface
+    from didact.learners import encoders, huggingface
 
+    examples = purpose.examples
+    if examples.task == "embedding" or huggingface.is_encoder(spec.argument):
+        text = examples.modality == "text"
+        tokenizer = encoders.tokenizer_of(spec.argument, purpose.max_length) if text else None
+        learner = encoders.load_encoder(spec.argument, examples.modality)
+        return Part(
+            model=EncoderTeacher(learner, embeds=examples.task == "embedding", view=VIEW if text else None),
+            spec=spec.text,
+            tokenizer=tokenizer,
+        )
     found = huggingface.load_teacher(spec.argument, purpose.examples, max_length=purpose.max_length)
     order = align(found.classes, purpose.examples.classes) if found.classes else None
     view = VIEW if found.tokenizer is not None else None

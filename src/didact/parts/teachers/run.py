@@ -8,7 +8,15 @@ from didact.parts.kinds import Spec
 from didact.parts.part import VIEW, ForExamples, ForQuestions, Part
 from didact.preprocessing import SeriesPreprocessing, TablePreprocessing
 from didact.sources.text import ByteTokenizer
-from didact.teachers import FrozenTeacher, LanguageTeacher, RawRows, RawSeries, TranslatedTeacher, align
+from didact.teachers import (
+    EncoderTeacher,
+    FrozenTeacher,
+    LanguageTeacher,
+    RawRows,
+    RawSeries,
+    TranslatedTeacher,
+    align,
+)
 from didact.teachers.tables import check_columns
 from didact.types import Examples
 
@@ -22,6 +30,12 @@ def classes(spec: Spec, trust: tuple[str, ...]) -> tuple[str, ...]:
     return saved.load(spec.argument, trust).like.classes
 
 
+def width(spec: Spec, trust: tuple[str, ...]) -> int:
+    """How many numbers its embeddings have; 0 where it makes none."""
+    like = saved.read_facts(spec.argument)
+    return like.outputs if like.task == "embedding" else 0
+
+
 def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
     """The delivered student as a teacher."""
     if isinstance(purpose, ForQuestions):
@@ -33,7 +47,11 @@ def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
     order = align(like.classes, examples.classes) if examples.task == "classification" else None
     text = examples.modality == "text"
     tokenizer = (found.tokenizer or ByteTokenizer(like.shape[0])) if text else None
-    teacher = FrozenTeacher(found.learner, order=order, view=VIEW if text else None)
+    view = VIEW if text else None
+    if examples.task == "embedding":
+        teacher = EncoderTeacher(found.learner, view=view)
+    else:
+        teacher = FrozenTeacher(found.learner, order=order, view=view)
     known, ours = like.preprocessing, examples.preprocessing
     if isinstance(known, TablePreprocessing) and isinstance(ours, TablePreprocessing) and not known.encodes_as(ours):
         look = RawRows(examples).reader(known)
