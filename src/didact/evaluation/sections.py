@@ -71,15 +71,16 @@ def students_table(found: Values) -> Document:
         found: the contents of the search's `result.json`.
     """
     metric = found["metric"]
-    columns = [f"{phrases.heading(metric)}, validation", "seeds", "parameters", "MB", "ms for 1,000 rows", ""]
+    columns = [f"{phrases.heading(metric)}, validation", "budget", "seeds", "parameters", "MB", "ms for 1,000 rows", ""]
     rows = []
     for row in found["rows"]:
         mark = "chosen" if row["name"] == found["name"] else "front" if row["front"] else ""
         if row["failed"]:
-            rows.append((row["name"], ["failed", *["\u2013"] * 4, mark]))
+            rows.append((row["name"], ["failed", *["\u2013"] * 5, mark]))
             continue
         numbers = [wording.number(row["parameters"], 0), f"{row['megabytes']:.3g}", f"{row['milliseconds']:.3g}"]
-        rows.append((row["name"], [wording.figure(metric, row["metric"]), str(len(row["seeds"])), *numbers, mark]))
+        taught = [f"{row['share']:.0%}", str(len(row["seeds"]))]
+        rows.append((row["name"], [wording.figure(metric, row["metric"]), *taught, *numbers, mark]))
     return {"columns": columns, "rows": rows}
 
 
