@@ -56,7 +56,7 @@ def table_of(method: Method) -> Tensor:
     """The table of a method's student."""
     learner = method.learner
     assert isinstance(learner, nn.Module)
-    return learner.get_parameter("module.table")
+    return next(weight for name, weight in learner.named_parameters() if name.endswith("table"))
 
 
 def gradient(method: Method, batch: Batch, *wanted: str) -> Tensor:
