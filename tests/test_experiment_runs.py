@@ -1,6 +1,7 @@
 """Runs from Python, in memory and in directories."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -240,6 +241,11 @@ def test_a_run_that_is_done_keeps_one_checkpoint_and_its_end_can_be_repeated(tmp
     assert [path.name for path in checkpoints.iterdir()] == ["step-0000000020"]
     again = didact.resume(tmp_path / "run", progress=False, data=DATA)
     assert again.metrics == first.metrics
+    shutil.rmtree(checkpoints / "step-0000000020")
+    kept = (tmp_path / "run" / "metrics.jsonl").read_text()
+    with pytest.raises(CheckpointError, match="its checkpoints are gone, so that it could only begin anew"):
+        didact.resume(tmp_path / "run", progress=False, data=DATA)
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == kept
 
 
 def test_patience_is_refused_where_nothing_is_evaluated():

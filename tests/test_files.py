@@ -12,6 +12,7 @@ from safetensors import safe_open
 
 from didact import files
 from didact.errors import CheckpointError
+from didact.loop.checkpoint import save_checkpoint
 
 TENSORS = {
     "b": torch.arange(6.0).reshape(2, 3),
@@ -113,7 +114,7 @@ def test_equal_runs_write_equal_bytes(tmp_path):
     for seed in ("1", "2"):
         env = {**os.environ, "PYTHONHASHSEED": seed, "DIDACT_CACHE": ""}
         subprocess.run([sys.executable, "-c", TWO_RUNS, str(tmp_path / seed)], env=env, check=True)
-    patterns = ("net/student*", "net/teachers/*/weights*", "words/student/*", "words/teachers/*/weights*")
+    patterns = ("net/student/*", "net/teachers/*/weights*", "words/student/*", "words/teachers/*/weights*")
     first = [path for pattern in patterns for path in sorted((tmp_path / "1").glob(pattern))]
     assert len(first) >= 7
     for path in first:
@@ -126,3 +127,13 @@ def test_a_file_of_tensors_has_one_entry_of_metadata(tmp_path):
     with safe_open(tmp_path / "a.safetensors", framework="pt") as file:
         assert list(file.metadata()) == ["didact"]
         assert set(json.loads(file.metadata()["didact"])) == {"checksum"}
+
+
+def test_all_files_can_be_read_by_whom_the_umask_lets(tmp_path):
+    (tmp_path / "plain").touch()
+    usual = (tmp_path / "plain").stat().st_mode
+    files.write_tensors(tmp_path / "a.safetensors", {"x": torch.ones(2)}, {})
+    save_checkpoint(tmp_path / "step-1", {"x": torch.ones(2)})
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) == 5
+    assert {path.stat().st_mode for path in written} == {usual}

@@ -4,7 +4,7 @@ import numpy as np
 import pandas
 import pytest
 import skops.io
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
 import didact
 from didact.cli import main
@@ -71,3 +71,21 @@ def test_the_command_and_the_doctor_and_a_comparison_take_them(forest, capsys):
 def test_what_needs_labels_is_refused_in_a_sentence(forest, settings, message):
     with pytest.raises(DidactError, match=message):
         didact.run(data="rows.csv", **{**SHORT, **settings})
+
+
+def test_a_regression_without_labels_is_learned_in_the_unit_of_the_answers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    x = pandas.DataFrame(np.random.default_rng(0).normal(size=(700, 3)).round(3), columns=["a", "b", "c"])
+    price = 200_000 + 80_000 * x["a"] + 20_000 * x["b"]
+    model = RandomForestRegressor(30, random_state=0).fit(x[:300], price[:300])
+    skops.io.dump(model, "forest.skops")
+    x[300:].assign(price=None).to_csv("rows.csv", index=False)
+    settings = {"data": "rows.csv", "target": "price", "task": "regression", **SHORT}
+    result = didact.run(method="distill", teacher="forest.skops", **settings)
+    assert list(result.metrics) == ["teacher_rmse"]
+    asked = model.predict(x[300:])
+    answered = result.student.predict(x[300:]).values
+    assert np.sqrt(np.mean((answered - asked) ** 2)) < 0.2 * asked.std()
+    assert 0 < result.metrics["teacher_rmse"] < 0.3 * asked.std()
+    with pytest.raises(DidactError, match="give one teacher that is trained already, or labels"):
+        didact.run(method="distill", teacher="mlp:8", **settings)

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 MANIFEST = "checksums.json"
 """The file in a directory with the checksums (SHA-256) of all others."""
 _FACTS, _SUM = "didact", "checksum"
+_MASK = os.umask(0)
+os.umask(_MASK)
+_MODE = 0o666 & ~_MASK
+"""Who may read and write a new file; some libraries write files that only the owner can read."""
 
 
 @contextlib.contextmanager
@@ -44,6 +48,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         yield partial
+        partial.chmod(_MODE)
         _flush(partial)
         partial.replace(path)
         _flush(path.parent)
@@ -184,6 +189,8 @@ def _seal(directory: Path) -> None:
     found = sorted(path for path in directory.rglob("*") if path.is_file())
     sums = {path.relative_to(directory).as_posix(): _digest(path) for path in found}
     (directory / MANIFEST).write_text(json.dumps(sums, indent=1) + "\n", encoding="utf-8")
+    for path in found:
+        path.chmod(_MODE)
     for path in (*found, directory / MANIFEST, directory):
         _flush(path)
 

@@ -368,6 +368,7 @@ def test_a_quantity_cannot_be_words(tmp_path):
         ('{"x": 1, "y": "a"}\n\n{"x": 2,\n', "line 3 is not JSON"),
         ('{"x": 1, "y": "a"}\n[1, 2]\n', "line 2 is a list, but every line must be a JSON object"),
         ('{"x": 1, "x": 2, "y": "a"}\n', "line 1 is not JSON: the key 'x' comes twice"),
+        ('{"x": "\\ud83d", "y": "a"}\n', r"line 1 is not JSON: it holds '\\ud83d', which is half of a character"),
         ('{"x": [1], "y": "a"}\n{"x": [2], "y": "b"}\n', "column 'x' cannot be used: it holds lists"),
         ('{"x": 1, "y": ["a"]}\n{"x": 2, "y": ["b"]}\n', "target 'y' holds lists"),
     ],

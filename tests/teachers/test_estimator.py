@@ -293,6 +293,44 @@ def test_trees_that_point_outside_themselves_are_refused(tmp_path, field, value)
         EstimatorTeacher.load(tmp_path / "teacher.skops", classes=CLASSES)
 
 
+def coloured(count=120):
+    """A frame with native categories, its kinds, and boosted trees that split on both."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"size": rng.random(count), "colour": rng.choice(["red", "blue", "green"], count)})
+    kinds = np.where((frame["colour"] == "red") ^ (frame["size"] > 0.5), "cat", "dog")
+    native = frame.astype({"colour": "category"})
+    model = HistGradientBoostingClassifier(max_iter=5, min_samples_leaf=3, categorical_features="from_dtype")
+    return frame, kinds, model.fit(native, kinds), native
+
+
+def test_boosted_trees_with_native_categories_answer_rows_as_they_came(tmp_path):
+    frame, kinds, model, native = coloured()
+    skops.io.dump(model, tmp_path / "teacher.skops")
+    unknown = skops.io.get_untrusted_types(file=tmp_path / "teacher.skops")
+    trust = [name for name in unknown if not name.endswith("TreePredictor")]
+    examples = examples_of(frame, kinds)
+    teacher = EstimatorTeacher.load(
+        tmp_path / "teacher.skops", classes=["cat", "dog"], rows=RawRows(examples), trust=trust
+    )
+    expected = model.predict_proba(native)
+    np.testing.assert_allclose(teacher.signal(examples.batch()).labels, expected, rtol=1e-6)
+    assert any(part.nodes["is_categorical"].any() for (part,) in model._predictors) and expected.std() > 0.1
+
+
+@pytest.mark.parametrize("spoil", ["set", "map", "size"])
+def test_categories_that_point_outside_their_sets_are_refused(spoil):
+    model = coloured()[2]
+    predictor = next(part for (part,) in model._predictors if part.nodes["is_categorical"].any())
+    if spoil == "set":
+        predictor.nodes["bitset_idx"][predictor.nodes["is_categorical"] != 0] = 1_000
+    elif spoil == "map":
+        model._bin_mapper.is_categorical_[:] = 0
+    else:
+        predictor.raw_left_cat_bitsets = predictor.raw_left_cat_bitsets[:, :4]
+    with pytest.raises(TeacherError, match="decision tree in the file is broken"):
+        check_trees(model)
+
+
 def test_trees_of_other_features_than_their_owners_are_refused():
     x, y = points()
     wide = forest().fit(np.concatenate([x, x], 1), y)

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import onnx
+import pandas as pd
 import pytest
 import skl2onnx
 import torch
@@ -12,8 +13,9 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neural_network import MLPClassifier
 
+from didact import sources
 from didact.errors import TeacherError
-from didact.teachers import OnnxTeacher
+from didact.teachers import OnnxTeacher, RawRows
 from didact.types import Batch, Cost, Labels, Logits
 
 CLASSES = ("dog", "cat", "owl")
@@ -241,3 +243,27 @@ def test_weights_beside_the_file_must_be_there(tmp_path):
     (tmp_path / "weights.data").unlink()
     with pytest.raises(TeacherError, match="keep the files of its weights beside it"):
         OnnxTeacher(beside, classes=["a", "b"])
+
+
+def test_inputs_named_as_columns_are_given_those_and_missing_ones_are_named(tmp_path):
+    frame = pd.DataFrame({"size": [0.5, 1.0, -2.0], "legs": [4, 2, 4], "colour": ["red", "blue", "red"]})
+    text, whole = TensorProto.STRING, TensorProto.INT64
+    nodes = [
+        helper.make_node("Cast", ["legs"], ["number"], to=FLOAT),
+        helper.make_node("Concat", ["size", "number"], ["logits"], axis=1),
+        helper.make_node("Identity", ["colour"], ["seen"]),
+    ]
+    inputs = [("size", FLOAT, [None, 1]), ("legs", whole, [None, 1]), ("colour", text, [None, 1])]
+    path = graph(tmp_path, nodes, inputs, [("logits", FLOAT, [None, 2]), ("seen", text, [None, 1])])
+
+    def rows(columns):
+        found = sources.from_frame(columns.assign(kind=["a", "b", "a"]), target="kind")
+        return sources.fit_preprocessing(found)(found)
+
+    examples = rows(frame.assign(other=1.5))  # a further column is left alone
+    teacher = OnnxTeacher(path, classes=("a", "b"), rows=RawRows(examples))
+    assert teacher.signal(examples.batch()).logits.tolist() == frame[["size", "legs"]].to_numpy().tolist()
+    with pytest.raises(
+        TeacherError, match=r"columns that the data lack: 'legs'\. The data's columns are: 'size', 'col"
+    ):
+        OnnxTeacher(path, classes=("a", "b"), rows=RawRows(rows(frame.drop(columns="legs"))))

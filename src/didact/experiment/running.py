@@ -19,6 +19,7 @@ from didact.experiment.material import Data, Evaluation, Objects, Run
 from didact.experiment.preparing import prepare
 from didact.experiment.reading import ALIASES
 from didact.loop import FitResult, RunDirectory, Validation, fit
+from didact.loop.checkpoint import list_checkpoints
 from didact.loop.devices import find_device
 from didact.loop.place import find_place
 from didact.types import Cost, Verdict
@@ -162,12 +163,17 @@ def resume(directory: str | Path, *, trust: Iterable[str] = (), progress: bool =
         objects: the Python objects that the run was started with: `data`, `student`, `teacher`, `verifier`.
 
     Raises:
-        CheckpointError: It is no run, or the data are not those that it started with.
+        CheckpointError: It is no run, its checkpoints are gone, or the data are not those that it started with.
         ConfigError: A Python object of the run is not given again.
         TrustError: It names code or a download that is not in `trust`.
     """
     directory = Path(directory)
     stored = records.read_config(directory)
+    if (directory / "result.json").exists() and not list_checkpoints(directory / "checkpoints"):
+        raise CheckpointError(
+            f"The run {directory} has a result, but its checkpoints are gone, so that it could only begin anew. "
+            "Restore them to resume it, use its student as it is, or start a new run."
+        )
     given = Objects(**resolve_aliases(objects))
     wanted = [ALIASES.get(str(name), str(name)) for name in stored["objects"]]
     missing = [name for name in wanted if getattr(given, name) is None]

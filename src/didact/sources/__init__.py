@@ -4,7 +4,7 @@ from didact.sources.arrays import from_tensors
 from didact.sources.batches import BatchSource
 from didact.sources.completions import CompletionSource
 from didact.sources.config import BatchConfig, DataConfig, SplitConfig
-from didact.sources.encoding import fit_preprocessing
+from didact.sources.encoding import fit_preprocessing, fit_scale
 from didact.sources.loading import from_frame, load
 from didact.sources.made_up import make_up, with_made_up
 from didact.sources.mixing import distinct_ids, join_questions, read_mixture
@@ -19,7 +19,15 @@ from didact.sources.questions import (
 from didact.sources.rated import rated_answers
 from didact.sources.rotating import TURNS, rotations
 from didact.sources.rounds import Rounds
-from didact.sources.splitting import Duplicate, Splits, arrange, find_duplicates, fingerprint, keep_labels, split
+from didact.sources.splitting import (
+    Duplicate,
+    Splits,
+    arrange,
+    find_duplicates,
+    fingerprint,
+    keep_labels,
+    split,
+)
 from didact.sources.streams import split_tasks
 from didact.sources.targets import switch_target
 from didact.sources.text import ByteTokenizer, add_view
@@ -43,6 +51,7 @@ __all__ = [
     "find_duplicates",
     "fingerprint",
     "fit_preprocessing",
+    "fit_scale",
     "fingerprint_questions",
     "from_frame",
     "from_records",

@@ -3,6 +3,7 @@
 import codecs
 import gzip
 import itertools
+import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -278,6 +279,7 @@ def _lines_of(path: Path) -> Iterator[tuple[int, bytes, Document]]:
                 continue
             try:
                 record = parse_json(line, unique=True)
+                _refuse_halves(line, record)
             except ValueError as error:
                 raise DataError(f"{path.name}, line {number} is not JSON: {error}; correct or remove it.") from None
             if not isinstance(record, dict):
@@ -286,6 +288,16 @@ def _lines_of(path: Path) -> Iterator[tuple[int, bytes, Document]]:
                     'such as {"x": 1.5, "label": "yes"}.'
                 )
             yield number, line, record
+
+
+def _refuse_halves(line: bytes, record: object) -> None:
+    """Raise `ValueError` where an escape is half of a character, which no encoding can write."""
+    if b"\\u" in line:
+        try:
+            json.dumps(record, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = ascii(error.object[error.start])
+            raise ValueError(f"it holds {half}, which is half of a character without the other") from None
 
 
 def from_records(records: list[Document]) -> Frame:

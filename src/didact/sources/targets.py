@@ -65,12 +65,14 @@ def encode_targets(
         return _declared(answers, name, classes)
     values, gaps = _values(answers, name, tuple(missing))
     present = values[~gaps]
+    if not len(present) and task == "regression":
+        return Target(torch.full((len(values),), torch.nan, dtype=torch.float64), (), "regression")
     if not len(present):
-        names = unlabelled() if task != "regression" else ()
+        names = unlabelled()
         if len(names) < 2:
             raise DataError(
                 f"The target {name!r} has no value in any of its {len(values)} rows; give at least two, or a teacher "
-                "with the names of its classes in classes (--classes)."
+                "with the names of its classes in classes (--classes) or with task='regression' (--task)."
             )
         return Target(torch.full((len(values),), IGNORE), names, "classification")
     inferred, notes = _infer(present, name)

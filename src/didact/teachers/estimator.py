@@ -161,8 +161,8 @@ def load_skops(path: str | Path, *, trust: Sequence[str] = ()) -> Any:
     refused = sorted(unknown - set(trust) - set(CHECKED_TYPES))
     if refused:
         raise TeacherError(
-            f"{path} holds types that aren't trusted: {', '.join(refused)}. Where you trust who made the file, pass "
-            "their names as trust=[...]."
+            f"{path} holds types that aren't trusted: {', '.join(refused)}. Where you trust who made the file, name "
+            f"them with trust ({' '.join(f'--trust {name}' for name in refused)})."
         )
     try:
         estimator = skops.io.load(path, trusted=sorted(unknown))

@@ -15,7 +15,7 @@ from didact.errors import MissingExtraError, TeacherError
 from didact.teachers.base import BaseTeacher, reorder
 from didact.teachers.classes import align, check_count
 from didact.teachers.files import check_not_pickled
-from didact.teachers.tables import RawRows
+from didact.teachers.tables import RawRows, check_columns
 from didact.types import Batch, Labels, Logits, Task
 
 _TYPES = {
@@ -187,7 +187,10 @@ class OnnxTeacher(BaseTeacher):
         return x
 
     def _check_inputs(self) -> None:
-        for part in self._session.get_inputs():
+        inputs = self._session.get_inputs()
+        if self._rows is not None and self._rows.framed and (len(inputs) > 1 or inputs[0].type == "tensor(string)"):
+            check_columns([part.name for part in inputs], self._rows.names)
+        for part in inputs:
             if part.type not in _TYPES and not (part.type == "tensor(string)" and self._reads_columns()):
                 raise TeacherError(
                     f"{self.path} has the input {part.name!r} of {part.type}, but can be given numbers only. Convert "

@@ -33,7 +33,7 @@ def check_trees(estimator: object) -> None:
         elif hasattr(part, "_predictors"):
             for predictor in _parts(part._predictors):
                 if hasattr(predictor, "nodes"):
-                    _check_predictor(predictor.nodes, part.n_features_in_)
+                    _check_predictor(predictor, part)
         elif _shares_features(part):
             for member in np.asarray(part.estimators_, dtype=object).ravel():
                 _require(member.n_features_in_ == part.n_features_in_)
@@ -47,11 +47,18 @@ def _shares_features(part: Any) -> bool:
     return isinstance(part, BaseForest | GradientBoostingClassifier | GradientBoostingRegressor)
 
 
-def _check_predictor(nodes: np.ndarray, features: int) -> None:
+def _check_predictor(predictor: Any, ensemble: Any) -> None:
+    nodes, features = predictor.nodes, ensemble.n_features_in_
     inner = nodes["is_leaf"] == 0
-    # Categorical nodes index bit sets too; they are not needed here, since didact encodes categories itself.
-    _require(not nodes["is_categorical"].any())
     _check_nodes(nodes["left"], nodes["right"], nodes["feature_idx"], inner, features)
+    chosen = nodes[inner & (nodes["is_categorical"] != 0)]
+    if not len(chosen):
+        return
+    # Such a node looks up a set of 256 bits of its own, and another of its feature among the categorical ones.
+    mapped, sets = np.asarray(ensemble._bin_mapper.is_categorical_), predictor.raw_left_cat_bitsets
+    _require(mapped.shape == (features,) and bool((mapped[chosen["feature_idx"]] != 0).all()))
+    _require(isinstance(sets, np.ndarray) and sets.dtype == np.uint32 and sets.ndim == 2 and sets.shape[1] == 8)
+    _require(bool((chosen["bitset_idx"] < len(sets)).all()))
 
 
 def _check_nodes(left: np.ndarray, right: np.ndarray, feature: np.ndarray, inner: np.ndarray, features: int) -> None:
@@ -66,8 +73,8 @@ def _check_nodes(left: np.ndarray, right: np.ndarray, feature: np.ndarray, inner
 def _require(holds: bool) -> None:
     if not holds:
         raise TeacherError(
-            "A decision tree in the file is broken: its nodes point outside the tree or its features, or it splits on "
-            "categories of its own. Save the teacher again, or convert it to ONNX."
+            "A decision tree in the file is broken: its nodes point outside the tree, its features or its categories. "
+            "Save the teacher again, or convert it to ONNX."
         )
 
 

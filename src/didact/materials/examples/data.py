@@ -15,6 +15,7 @@ from didact.experiment.checking import Check
 from didact.experiment.config import RunConfig
 from didact.experiment.material import Run
 from didact.materials.examples import classes
+from didact.materials.examples.answers import logits_of
 from didact.parts import parse
 from didact.parts.kinds import find
 from didact.parts.part import VIEW, brought_by
@@ -22,8 +23,13 @@ from didact.preprocessing import Dropped, TableOptions, TablePreprocessing
 from didact.preprocessing.cells import MARKS
 from didact.sources import add_view
 from didact.sources.objects import from_object
-from didact.types import IGNORE, Examples, is_labelled
+from didact.teachers.tables import translate
+from didact.types import IGNORE, Examples, Scale, is_labelled
 
+ASKED = 1_000
+"""Training rows on which teachers are asked for the unit of a regression without labels."""
+NO_SCALE = Scale(0.0, 1.0)
+"""The unit of a regression without labels, until it is known."""
 _READING = (
     *("target", "id_column", "text_column", "task", "modality", "standardise", "skip_bad", "image_size", "max_length"),
     "split",
@@ -56,6 +62,8 @@ class ExampleData:
         """The metrics that they allow, the usual one first."""
         if self.examples.task == "embedding":
             return SIMILARITIES
+        if not self.has_labels and self.examples.task == "regression":
+            return ("teacher_rmse",)
         if not self.has_labels:
             return ("teacher_agreement", "teacher_kl")
         if self.examples.task == "regression":
@@ -115,11 +123,9 @@ class ExampleData:
         sizes = ", ".join(f"{part.size:,} {name}" for name, part in self.splits)
         yield Check("ok", "splits", f"{sizes}; {count_labels(self.train):,} training labels are used.")
         yield from (Check("ok", "data", note) for note in self.notes)
-        if examples.task != "classification":
-            yield from ()
-        elif not self.has_labels:
+        if not self.has_labels and examples.task != "embedding":
             yield Check("warn", "classes", "No example has a label; only agreement with the teacher can be measured.")
-        else:
+        elif examples.classes:
             yield from classes.checks(self.splits)
         yield from _marks(examples)
         if examples.modality == "text":
@@ -195,9 +201,15 @@ def open_whole(config: RunConfig, given: object) -> ExampleData:
     return ExampleData(opened=examples, examples=train, splits=splits, train=train, duplicates=())
 
 
-def with_tokens(run: Run[ExampleData]) -> ExampleData:
-    """The data with the view that a teacher with a tokenizer of its own looks at."""
+def extend(run: Run[ExampleData]) -> ExampleData:
+    """The data with what is known of them once there is a teacher.
+
+    That is the view that a teacher with a tokenizer of its own looks at, and the unit of a regression without labels,
+    which is that of the teachers' answers.
+    """
     data, teachers = run.data, run.teachers
+    if teachers and data.examples.scale == NO_SCALE and not data.has_labels:
+        return _in_unit_of_answers(run)
     tokenizer = next((part.tokenizer for part in teachers if part.tokenizer is not None), None)
     if tokenizer is None or data.examples.modality != "text":
         return data
@@ -206,6 +218,19 @@ def with_tokens(run: Run[ExampleData]) -> ExampleData:
     tokens = {name: tensor for name, tensor in seen[0].tensors.items() if name.startswith(f"{VIEW}.")}
     splits = replace(splits, train=seen[0], validation=seen[1], test=seen[2])
     return replace(data, splits=splits, train=data.train.with_tensors(**tokens))
+
+
+def _in_unit_of_answers(run: Run[ExampleData]) -> ExampleData:
+    """The data in the unit of the teachers' answers on training rows, and the teachers in it too."""
+    data = run.data
+    if any(teacher.warm_starts for teacher in run.teachers):
+        return data  # which is refused
+    few = data.train.batch(slice(0, ASKED))
+    scale = sources.fit_scale(torch.cat([logits_of(teacher.model.signal(few)) for teacher in run.teachers]).flatten())
+    run.teachers = tuple(replace(part, model=translate(part.model, scale)) for part in run.teachers)
+    splits = data.splits.map(lambda part: replace(part, scale=scale))
+    examples, train = (replace(part, scale=scale) for part in (data.examples, data.train))
+    return replace(data, examples=examples, splits=splits, train=train)
 
 
 def select_labelled(examples: Examples) -> Examples:

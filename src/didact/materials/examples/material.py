@@ -9,7 +9,7 @@ from didact.learners import export
 from didact.loop.optimizer import DECAY
 from didact.materials.examples import baselines
 from didact.materials.examples.caching import add_cache
-from didact.materials.examples.data import ExampleData, open_examples, with_tokens
+from didact.materials.examples.data import ExampleData, extend, open_examples
 from didact.materials.examples.embedding import EmbeddingEvaluator
 from didact.materials.examples.evaluator import ExampleEvaluator
 from didact.materials.examples.pretraining import SEED, pretraining_of
@@ -87,7 +87,7 @@ MATERIAL = Material[ExampleData](
     student=_student,
     teacher=_teacher,
     verifier=lambda _run: None,
-    extend_data=with_tokens,
+    extend_data=extend,
     ingredients=_ingredients,
     source=source_of,
     pretraining=pretraining_of,

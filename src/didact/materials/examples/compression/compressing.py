@@ -26,7 +26,7 @@ from didact.materials.examples.compression.planning import OWN, Plan, config_of,
 from didact.materials.examples.compression.result import Compression, tried, with_front
 from didact.materials.examples.compression.searching import Goal, OnTrial, Search
 from didact.materials.examples.compression.trials import TrialStore
-from didact.materials.examples.data import count_labels, with_tokens
+from didact.materials.examples.data import count_labels, extend
 from didact.options import convert
 from didact.parts import saved
 from didact.sources import Splits
@@ -275,7 +275,7 @@ def _tested(made: Plan, learner: torch.nn.Module) -> tuple[Predictions, Predicti
     """
     run, splits = copy.copy(made.run), made.data.splits
     run.data = dataclasses.replace(run.data, splits=Splits(splits.train, splits.validation, splits.test))
-    run.data = with_tokens(run)
+    run.data = extend(run)
     rows: Examples = run.data.splits.test
     test = made.judge(rows)
     mine, theirs = (evaluation.predict(one, test) for one in (learner, as_learner(run.teachers[0].model)))
