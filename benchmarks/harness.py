@@ -57,6 +57,7 @@ class Case:
         check: is given the result of each side by name, and raises `AssertionError` where they differ.
         units: how many steps or examples one run works through.
         targets: for a side, the highest median ratio to the bound that it may have.
+        memory: for a side, the highest peak of resident memory, as a ratio to the bound's, that it may have.
         rounds: at most this many, where one takes long.
     """
 
@@ -66,6 +67,7 @@ class Case:
     check: Callable[[Mapping[str, Any]], None]
     units: int = 1
     targets: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    memory: Mapping[str, float] = dataclasses.field(default_factory=dict)
     rounds: int | None = None
 
 
@@ -235,7 +237,8 @@ def main(name: str, parser: argparse.ArgumentParser, cases: Callable[[argparse.N
     path = write(result, options.output)
     show(result)
     print(f"Written to {os.path.relpath(path)}")
-    return 0 if all(side.get("met", True) for case in measured for side in case["sides"].values()) else 1
+    sides = [side for case in measured for side in case["sides"].values()]
+    return 0 if all(side.get("met", True) and side.get("memory_met", True) for side in sides) else 1
 
 
 def _keep_freed_memory() -> None:
@@ -276,6 +279,9 @@ def _measure(case: Case, options: argparse.Namespace) -> dict[str, Any]:
         }
         if name in case.targets:
             sides[name] |= {"target": case.targets[name], "met": found.median <= case.targets[name]}
+    for name, target in case.memory.items():
+        share = sides[name]["memory"]["resident"] / sides[case.bound]["memory"]["resident"]
+        sides[name] |= {"memory_ratio": round(share, 4), "memory_target": target, "memory_met": share <= target}
     return {"case": case.name, "bound": case.bound, "units": case.units, "rounds": rounds, "sides": sides}
 
 
@@ -332,10 +338,18 @@ def show(result: Mapping[str, Any]) -> None:
                 "" if name == case["bound"] else f"{found['low']:.3f} to {found['high']:.3f}",
                 "" if name == case["bound"] else f"{found['p10']:.3f} to {found['p90']:.3f}",
                 f"≤ {side['target']:g} {'met' if side['met'] else 'MISSED'}" if "target" in side else "",
-                f"{max(side['memory'].get('device', 0), 0) or side['memory']['resident']:,}",
+                _memory(side),
             )
         table.add_section()
     Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def _memory(side: Mapping[str, Any]) -> str:
+    peak = f"{max(side['memory'].get('device', 0), 0) or side['memory']['resident']:,}"
+    if "memory_target" not in side:
+        return peak
+    met = "met" if side["memory_met"] else "MISSED"
+    return f"{peak} ({side['memory_ratio']:.2f}, ≤ {side['memory_target']:g} {met})"
 
 
 def _duration(seconds: float) -> str:
