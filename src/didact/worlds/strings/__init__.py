@@ -1,0 +1,1 @@
+"""Short strings for small language models that learn from composed rewards."""
