@@ -43,6 +43,8 @@ FOR_NETS = 0.5
 """The share of the time that is planned for nets."""
 _PROBED = (5, 45)
 """Steps of the two short runs that tell the time of a step."""
+FOR_PROBES = 0.1
+"""The share of the time after which no further net is timed."""
 
 
 def goal_of(within: object, minutes: object, prefer: object, seeds: Sequence[int]) -> Goal:
@@ -199,8 +201,13 @@ def steps_for(made: Plan, goal: Goal) -> int:
     nets = list({one.student: one for one in made.candidates if one.method == "distill"}.values())
     if not nets:
         return LEAST_STEPS
-    bench = made.bench(1)
-    a_step = sum(_seconds_a_step(bench, net) for net in nets) / len(nets)
+    bench, start, found = made.bench(1), time.perf_counter(), list[float]()
+    # The largest first: where there is no time for all, the others are taken to be as slow.
+    for net in reversed(nets):
+        found.append(_seconds_a_step(bench, net))
+        if time.perf_counter() - start > FOR_PROBES * 60 * goal.minutes:
+            break
+    a_step = sum(found) / len(found)
     count, shares = len(made.candidates), halving.shares(len(made.candidates))
     taught = sum(share * halving.keep(count, number) for number, share in enumerate(shares[:-1]))
     taught += halving.keep(count, len(shares) - 1) * len(goal.seeds)
