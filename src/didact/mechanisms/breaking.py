@@ -19,8 +19,9 @@ def broken(method: str, how: str) -> Iterator[None]:
     Args:
         method: its name.
         how: `flip NAME` turns the sign of what a function returns, `drop NAME` makes it zero, `shuffle NAME` gives it
-            the rows of its first tensor in another order, and `skip NAME` does nothing in its place. NAME is what the
-            method's module calls the function; that of a class's function is written `Class.function`.
+            the rows of its first tensor in another order, `skip NAME` does nothing in its place, and `bypass NAME`
+            returns its first argument. NAME is what the method's module calls the function; that of a class's function
+            is written `Class.function`.
 
     Raises:
         ConfigError: there is no such way or no such name.
@@ -75,4 +76,8 @@ def _skip(_whole: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *_given, **_named: None
 
 
-_WAYS = {"flip": _flip, "drop": _drop, "shuffle": _shuffle, "skip": _skip}
+def _bypass(_whole: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda first, *_given, **_named: first
+
+
+_WAYS = {"bypass": _bypass, "flip": _flip, "drop": _drop, "shuffle": _shuffle, "skip": _skip}
