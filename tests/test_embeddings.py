@@ -1,7 +1,9 @@
 """Encoders as teachers, and students of their embeddings, against transformers, numpy and scikit-learn themselves."""
 
 import json
+import runpy
 import shutil
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -323,3 +325,10 @@ def test_an_encoder_that_is_tapped_gives_the_vectors_that_transformers_gives(enc
     np.testing.assert_allclose(signal.features["tail"], by_hand(encoder, MIXED), atol=1e-5)
     term = distillation_loss(torch.randn(3, 2), signal)
     assert (float(term.sum), term.count) == (0.0, 3)
+
+
+@pytest.mark.slow
+def test_the_example_goes_the_whole_way(tmp_path, capsys):
+    example = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "embeddings.py"))
+    assert example["main"](tmp_path, None, seed=0) == 0
+    assert "onnxruntime alone answers as didact does" in capsys.readouterr().out

@@ -156,6 +156,9 @@ def test_teachers_from_elsewhere_get_raw_series_and_runs_their_own_preprocessing
     skops.io.dump(forest, tmp_path / "forest.skops")
     told = purpose.open(str(tmp_path / "forest.skops"), "teacher").model.signal(batch).labels
     np.testing.assert_allclose(told, forest.predict_proba(x[:5].reshape(5, -1)), rtol=1e-6)
+    graph = didact.load(taught / "run").export(tmp_path / "student.onnx")
+    exported = purpose.open(str(graph), "teacher").model.signal(batch)
+    np.testing.assert_allclose(exported.labels, didact.load(taught / "run").predict(x[:5]).probabilities, atol=1e-5)
     earlier = purpose.open(str(taught / "run"), "teacher").model.signal(batch)
     student = didact.load(taught / "run")
     np.testing.assert_allclose(earlier.logits.softmax(1), student.predict(x[:5]).probabilities, atol=1e-5)

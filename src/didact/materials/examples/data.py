@@ -109,7 +109,7 @@ class ExampleData:
             "task": self.examples.task,
             "modality": self.examples.modality,
             "shape": list(self.examples.shape),
-            "classes": list(self.examples.classes),
+            "classes": list(self.examples.classes) if self.examples.task == "classification" else [],
             "sizes": {name: part.size for name, part in self.splits},
             "labels": count_labels(self.train),
         }
@@ -117,15 +117,16 @@ class ExampleData:
     def checks(self, config: RunConfig) -> Iterator[Check]:
         """How many there are, how many of each class, and how many texts are cut."""
         examples = self.examples
-        shown = f"{len(examples.classes)} classes" if examples.task == "classification" else f"a {examples.task}"
-        shown = shown.replace("a e", "an e")
+        embedding = f"an embedding of {examples.outputs} numbers"
+        kinds = {"classification": f"{len(examples.classes)} classes", "regression": "a regression"}
+        shown = kinds.get(examples.task, embedding)
         yield Check("ok", "data", f"{examples.size:,} examples of {examples.name} ({examples.modality}), {shown}.")
         sizes = ", ".join(f"{part.size:,} {name}" for name, part in self.splits)
         yield Check("ok", "splits", f"{sizes}; {count_labels(self.train):,} training labels are used.")
         yield from (Check("ok", "data", note) for note in self.notes)
         if not self.has_labels and examples.task != "embedding":
             yield Check("warn", "classes", "No example has a label; only agreement with the teacher can be measured.")
-        elif examples.classes:
+        elif examples.task == "classification":
             yield from classes.checks(self.splits)
         yield from _marks(examples)
         if examples.modality == "text":
