@@ -100,3 +100,32 @@ def test_the_public_names_are_where_they_are_said_to_be():
     assert didact.compare is compare
     assert didact.RunConfig is RunConfig
     assert Path(didact.experiment.__file__).parent.name == "experiment"
+
+
+class Doubtful(Oracle):
+    """Right about `blobs`, with probabilities that are known."""
+
+    def forward(self, x):
+        return 2 * nn.functional.one_hot(super().forward(x).argmax(1), 3).float()
+
+
+def targets(teacher, **settings):
+    found = diagnose(RunConfig.from_flags(method="distill", **settings), Objects(data=DATA, teacher=teacher))
+    return next(check for check in found if check.name == "teacher's targets")
+
+
+def test_a_teacher_that_repeats_the_labels_is_told():
+    """A sure teacher that is right has no entropy and no distance from labels: the closed form of one that is not."""
+    told = targets(Sure())
+    assert told.level == "warn"
+    assert "(100% are above 0.999)" in told.detail
+    assert "distillation is plain training here" in told.detail
+    few = targets(Sure(), labels=12)
+    assert few.level == "ok"
+    assert "only examples without a label" in few.detail
+    p = torch.tensor([2.0, 0, 0]).softmax(0)
+    entropy, apart = float(-(p * p.log()).sum()), float(-p[0].log())
+    doubtful = targets(Doubtful())
+    assert doubtful.level == "ok"
+    assert f"have {entropy:.2g} nats of entropy (0% are" in doubtful.detail
+    assert f"and are {apart:.2g} nats away" in doubtful.detail

@@ -14,10 +14,13 @@ from didact.materials.examples.data import ExampleData, select_labelled
 from didact.materials.examples.refusals import CHECKED
 from didact.materials.examples.source import train_of
 from didact.parts.part import Part
-from didact.types import Examples
+from didact.types import Examples, is_labelled
 
 TOLERANCE = 1e-4
 """Maximal divergence of a teacher from itself."""
+SURE = 0.999
+NOVEL = 0.02
+"""Nats of entropy, and of divergence from the labels, below both of which a teacher only repeats the labels."""
 
 
 def trials(run: Run[ExampleData]) -> Iterator[Check]:
@@ -64,7 +67,33 @@ def _teacher(teacher: Part, run: Run[ExampleData]) -> Iterator[Check]:
         yield _skill(teacher, asked, scores)
         if known.task == "classification" and not teacher.control:
             yield from suspicious_labels.doubted(asked, scores)
+        yield from _novelty(teacher, train, batch["label"], scores)
         yield from teacher_data.checks(run, teacher)
+
+
+def _novelty(teacher: Part, train: Examples, label: torch.Tensor, scores: torch.Tensor) -> Iterator[Check]:
+    """Whether a teacher's probabilities on labelled training examples say more than their labels."""
+    if train.task != "classification" or teacher.control or not scores.is_floating_point():
+        return
+    found = scores.double().log_softmax(-1)
+    entropy = float(-(found.exp() * found).nansum(-1).mean())
+    sure = float((found.amax(-1).exp() > SURE).double().mean())
+    apart = float(-found.gather(1, label[:, None]).mean())
+    words = (
+        f"On labelled training examples its probabilities have {entropy:.2g} nats of entropy ({sure:.0%} are above "
+        f"{SURE}), and are {apart:.2g} nats away from the labels"
+    )
+    if entropy > NOVEL or apart > NOVEL:
+        yield Check("ok", "teacher's targets", f"{words}.")
+    elif bool((~is_labelled(train.tensors["label"])).any()):
+        yield Check("ok", "teacher's targets", f"{words}: only examples without a label can teach more than labels do.")
+    else:
+        yield Check(
+            "warn",
+            "teacher's targets",
+            f"{words}, so that they say what the labels say: distillation is plain training here. Take a teacher that "
+            "was fitted on other rows or sees more, or add rows without labels.",
+        )
 
 
 def _skill(teacher: Part, known: Examples, scores: torch.Tensor) -> Check:
