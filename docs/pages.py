@@ -11,7 +11,7 @@ from didact.claims import entries
 from didact.claims.store import ResultStore
 from didact.parts.kinds import Kind, kinds
 
-ROLES = {"student": "Students", "teacher": "Teachers", "verifier": "Verifiers"}
+ROLES = {"student": "Students", "teacher": "Teachers", "verifier": "Verifiers", "environment": "Environments"}
 _EVIDENCE = re.compile(r"\{\{ evidence (\w+) \}\}")
 
 

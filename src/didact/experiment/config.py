@@ -12,7 +12,7 @@ from didact.errors import ConfigError, check_choice, check_range, nearest
 from didact.experiment.reading import ALIASES, parse_part, parse_table, parse_values
 from didact.loop import Budget, LoopConfig, OptimizerConfig
 from didact.options import convert
-from didact.rollouts import EngineConfig, Sampling
+from didact.rollouts import EngineConfig, EnvironmentConfig, Sampling
 from didact.sources import BatchConfig, DataConfig, SplitConfig
 
 SHORTHANDS = ("steps", "epochs", "seconds")
@@ -21,6 +21,7 @@ DEFAULT_STEPS = 1000
 _WORDED = {
     "sampling": parse_table,
     "engine": parse_part,
+    "environment": parse_part,
     "columns": parse_table,
     "chat_template_kwargs": parse_values,
 }
@@ -51,6 +52,9 @@ class RunConfig:
     engine: EngineConfig = field(
         default_factory=EngineConfig
     )  # of rollouts: own, int8 or server:URL; then options such as behind=1
+    environment: EnvironmentConfig = field(
+        default_factory=EnvironmentConfig
+    )  # that answers between turns: calculator or package.module:factory; then options such as turns=4
     dropout: Literal["auto", "on", "off"] = (
         "auto"  # of a language model; auto: off if the method compares probabilities
     )
@@ -210,7 +214,7 @@ def make_config(values: Values) -> RunConfig:
             hint = typing.get_type_hints(TABLES.get(table, RunConfig))[name]
             value = _WORDED.get(flag, lambda _flag, value: value)(flag, flat[flag])
             listed = LISTED.get(flag, "")
-            nested = hint in (Sampling, EngineConfig)
+            nested = hint in (Sampling, EngineConfig, EnvironmentConfig)
             given[table][name] = _nested(flag, value, hint) if nested else convert(flag, value, hint, listed=listed)
     if budget := _budget(flat):
         given[""]["budget"] = budget

@@ -62,6 +62,7 @@ ROLES = {
             own="own",
         ),
         Role(name="verifier", package="didact.parts.verifiers", joined="sum", own="own"),
+        Role(name="environment", package="didact.parts.environments", own="own"),
     )
 }
 """The roles of specs."""

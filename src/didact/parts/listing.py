@@ -97,6 +97,7 @@ LISTINGS = {
     "students": Listing(use="--student SPEC", find=lambda: _specs("student")),
     "teachers": Listing(use="--teacher SPEC; every student can be a teacher, too", find=lambda: _specs("teacher")),
     "verifiers": Listing(use="--verifier SPEC", find=lambda: _specs("verifier")),
+    "environments": Listing(use="--environment SPEC", find=lambda: _specs("environment")),
     "worlds": Listing(use="--data NAME", find=_worlds),
     "monitors": Listing(use="--monitors loss_spike=roll_back,effective_rank=off", find=_monitors),
     "views": Listing(use="--augment NAME, and the views that a method asks for", find=_views),

@@ -4,6 +4,7 @@ from didact.rollouts.completion_cache import CompletionCache, oracle_completions
 from didact.rollouts.completions import Completions
 from didact.rollouts.engine_config import Engine, EngineConfig
 from didact.rollouts.engines import make_engine
+from didact.rollouts.environments import Environment, EnvironmentConfig
 from didact.rollouts.guidance import (
     accepted_completions,
     comprehension_scores,
@@ -31,6 +32,8 @@ __all__ = [
     "Completions",
     "Engine",
     "EngineConfig",
+    "Environment",
+    "EnvironmentConfig",
     "RatedPairs",
     "RewardModelVerifier",
     "Rollouts",

@@ -92,7 +92,7 @@ class SharedProduct:
         found = self.parts(x)
         return found[0] if len(found) == 1 else torch.cat(found, 1)
 
-    def parts(self, x: Tensor) -> Sequence[Tensor]:
+    def parts(self, x: Tensor) -> list[Tensor]:
         """See `Product`."""
         return [_applied(layer, x) for layer in self.layers]
 

@@ -5,7 +5,7 @@ Axis letters: B rollouts, T positions of prompt and completion, L of the complet
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -19,10 +19,12 @@ from didact.rollouts.completions import Completions
 from didact.rollouts.correcting import correct_rollouts
 from didact.rollouts.engine_config import Engine, EngineConfig
 from didact.rollouts.engines import make_engine
+from didact.rollouts.environments import Environment, EnvironmentConfig, Guarded
 from didact.rollouts.layout import Rollouts, answer_rows, concat, pad_rows
 from didact.rollouts.repetition import repetition
 from didact.rollouts.sampler import Sampler
 from didact.rollouts.sampling import Sampling
+from didact.rollouts.turns import conversation_rows, converse
 from didact.teachers.verifiers import Verifier
 from didact.types import Batch, Ledger, Place, Question, Reward
 
@@ -41,6 +43,8 @@ class Writer:
         seed: determines every draw, with the question, the round and the number of the sample.
         engine: what samples the learner's completions.
         weighted: whether completions that another engine sampled are weighted; see `correct_rollouts`.
+        environment: makes what answers the learner between its turns; None for completions of one turn.
+        limits: the options of the environment.
     """
 
     charges = frozenset({"labels", "sampled_tokens"})
@@ -55,6 +59,8 @@ class Writer:
         seed: int = 0,
         engine: EngineConfig | None = None,
         weighted: bool = True,
+        environment: Callable[[], Environment] | None = None,
+        limits: EnvironmentConfig | None = None,
     ) -> None:
         self.learner, self.sampling, self.verifier, self.seed = learner, sampling.settled(), verifier, seed
         self.truth = truth
@@ -63,6 +69,9 @@ class Writer:
         self.engine = make_engine(learner, self.options, seed=seed)
         """None where the learner samples itself."""
         self.ahead = Ahead(learner.tokenizer)
+        self.environment, self.limits = environment, limits or EnvironmentConfig()
+        self.environment_failures: Counter[str] = Counter()
+        """How often environments failed, by reason."""
         self.round = 0
         """The number of the present round; each round and turn has its own draws for a question."""
         self.version = 0
@@ -102,6 +111,9 @@ class Writer:
         prompts = [model.tokenizer.prompt(question) for question in questions] if prompts is None else prompts
         sampling = dataclasses.replace(self.sampling, samples=samples or self.sampling.samples)
         ids, visit, version = [question.id for question in questions], self.round * TURNS + turn, self.version
+        if self.environment is not None:
+            rollouts = self._converse(model, questions, prompts, sampling, visit, teacher=by is not None)
+            return self.verify(rollouts) if verify and self.verifier is not None else rollouts
         if by is None and self.engine is not None:
             found, version = self._by_engine(self.engine, prompts, ids, sampling, visit)
         else:
@@ -121,6 +133,41 @@ class Writer:
             return sampler.sample(prompts, ids, visit=visit)
         found = sampler.sample(self.place.shard(prompts), self.place.shard(ids), visit=visit)
         return found.gather(self.place)
+
+    def _converse(
+        self,
+        model: Any,
+        questions: Sequence[Question],
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        visit: int,
+        *,
+        teacher: bool,
+    ) -> Rollouts:
+        """Rollouts of several turns, in which environments answer."""
+        assert self.environment is not None
+        make, stop = self.environment, tuple(getattr(self.environment(), "stop", ()))
+        once = dataclasses.replace(sampling, samples=1, stop=(*sampling.stop, *stop))
+        sampler = Sampler(model, once, seed=self.seed)
+
+        def sample(rows: Sequence[Sequence[int]], keys: Sequence[int]) -> Completions:
+            found = self._sample(sampler, rows, keys, visit)
+            self._count(found, teacher, len(rows))
+            return found
+
+        asked = tuple(question for question in questions for _ in range(sampling.samples))
+        talks = converse(
+            asked,
+            [prompt for prompt in prompts for _ in range(sampling.samples)],
+            model.tokenizer,
+            lambda: Guarded(make(), self.limits, self.environment_failures),
+            sample,
+            self.limits,
+            context=model.context,
+            seed=self.seed,
+        )
+        rows = conversation_rows(talks, pad=self.learner.tokenizer.pad)
+        return Rollouts(Batch(self._described(rows, asked, self.version)), tuple(one.text for one in talks), asked)
 
     def _sampler(self, model: Any, sampling: Sampling) -> Sampler:
         key = (id(model), sampling.samples)
@@ -191,15 +238,20 @@ class Writer:
             pad=self.learner.tokenizer.pad,
             log_probs=found.log_probs,
         )
+        rows["finished"] = found.finished
+        return Rollouts(Batch(self._described(rows, questions, version)), found.texts, questions)
+
+    def _described(self, rows: dict[str, Tensor], questions: Sequence[Question], version: int) -> dict[str, Tensor]:
+        """Rows with ids, groups, temperatures and versions."""
         ids = torch.tensor([question.id for question in questions])
-        rows |= {
+        temperature = torch.full((len(ids),), self.sampling.temperature or 1.0)
+        return {
+            **rows,
             "id": ids,
             "group": ids,
-            "temperature": torch.full((len(ids),), self.sampling.temperature or 1.0),
+            "temperature": temperature,
             "version": torch.full((len(ids),), version),
-            "finished": found.finished,
         }
-        return Rollouts(Batch(rows), found.texts, questions)
 
     def verify(self, rollouts: Rollouts) -> Rollouts:
         """The same rollouts with the verifier's `reward` and `trust`, and metrics for monitors, all float [B].

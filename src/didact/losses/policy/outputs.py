@@ -15,7 +15,15 @@ from didact.losses.tokens.rows import CompletionTokens, metric_term, select_toke
 from didact.losses.tokens.vocabulary import signal_log_probs, token_log_probs
 from didact.types import Batch, Signal, Term, TokenOutput
 
-_SHOWN = {"reward": "trust", "truth": "", "unique": "correct", "repetition": "", "dead": "", "mismatch": ""}
+_SHOWN = {
+    "reward": "trust",
+    "truth": "",
+    "unique": "correct",
+    "repetition": "",
+    "dead": "",
+    "mismatch": "",
+    "turns": "",
+}
 """Tensors of a batch of rollouts that are metrics, each with the tensor that weights it."""
 _OWN = "own"
 """float [B]: 1 for completions of the learner, 0 for those of others, which metrics exclude; without it, all are the

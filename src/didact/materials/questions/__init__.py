@@ -6,6 +6,7 @@ FIELDS = (
     "dropout",
     "dtype",
     "engine",
+    "environment",
     "gradient_checkpointing",
     "packing",
     "sampling",

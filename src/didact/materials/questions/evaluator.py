@@ -20,6 +20,7 @@ from didact.materials.questions.models import (
     pair_accuracy,
 )
 from didact.materials.questions.verifying import ground_truth
+from didact.parts.environment import environment_of
 from didact.rollouts import Writer
 from didact.types import Question, Questions, Reward
 
@@ -88,7 +89,11 @@ class QuestionEvaluator:
         yield from unread_details(self.run)
         if (words := other_vocabulary(self.run)) is not None:
             yield words
-        engine = getattr(getattr(self.run.source, "actor", None), "engine", None)
+        writer = getattr(self.run.source, "actor", None)
+        engine = getattr(writer, "engine", None)
+        if failures := getattr(writer, "environment_failures", None):
+            why = ", ".join(f"{reason} ({count})" for reason, count in failures.most_common(3))
+            yield f"The environment failed, and answered with an error: {why}."
         if engine is not None and engine.failures:
             why = ", ".join(f"{reason} ({count})" for reason, count in engine.failures.most_common(3))
             yield f"Requests to the server failed and were repeated: {why}."
@@ -117,9 +122,14 @@ class QuestionEvaluator:
         """
         training = model.training
         model.eval()
-        found = Writer(model, dataclasses.replace(self.sampling, temperature=0.0, samples=1)).write(
-            questions, verify=False
+        limits = self.run.config.environment
+        writer = Writer(
+            model,
+            dataclasses.replace(self.sampling, temperature=0.0, samples=1),
+            environment=environment_of(limits.kind),
+            limits=limits,
         )
+        found = writer.write(questions, verify=False)
         lengths = found.batch["completion_mask"].sum(1)
         scores, rewards = self._rewards(found.texts, questions, lengths)
         good = questions.select([i for i, question in enumerate(questions) if question.label is not False])

@@ -10,6 +10,7 @@ from didact.learners.causal import CausalLearner
 from didact.materials.questions.conversations import check_read
 from didact.materials.questions.data import QuestionData
 from didact.materials.questions.models import model_of, same_tokens
+from didact.parts.environment import environment_of
 from didact.types import Question, RolloutFeed
 
 _ADDED = 64
@@ -19,11 +20,12 @@ _PROBE = "The 2 quick-brown foxes: 37+85=122, \\boxed{x}.\n\tdef f(n): return 'Ã
 
 
 def refusals(run: Run[QuestionData]) -> Iterator[Check]:
-    """Check the verifier, sampling, the engine, tokenizers, columns, lengths, and completions."""
+    """Check the verifier, sampling, the engine and environment, tokenizers, columns, lengths, and completions."""
     stages = {
         "verifier": _verifier,
         "sampling": _sampling,
         "engine": _engine,
+        "environment": _environment,
         "tokenizers": _tokenizers,
         "columns": check_read,
         "context": _lengths,
@@ -91,6 +93,24 @@ def _engine(run: Run[QuestionData]) -> None:
         )
     if engine.behind and feed.completions:
         raise ConfigError(f"{what}, but the method {name!r} with these options also learns the data's completions.")
+
+
+def _environment(run: Run[QuestionData]) -> None:
+    """Check that the method can have turns."""
+    kind, feed = run.config.environment.kind, run.method.feed
+    if not kind:
+        return
+    environment_of(kind)
+    if not isinstance(feed, RolloutFeed) or feed.completions:
+        raise ConfigError(
+            f"environment is {kind!r}, but the method {run.info.name!r} with these options learns completions of the "
+            "data, which have one turn; leave out environment, or use grpo."
+        )
+    if not run.config.engine.exact:
+        raise ConfigError(
+            f"environment is {kind!r} and engine {run.config.engine.kind!r}, but only the student itself can take "
+            "turns with an environment yet; leave out engine."
+        )
 
 
 def _tokenizers(run: Run[QuestionData]) -> None:

@@ -9,6 +9,7 @@ from didact.learners.causal import CausalLearner
 from didact.materials.questions.data import QuestionData
 from didact.materials.questions.models import model_of
 from didact.materials.questions.verifying import ground_truth
+from didact.parts.environment import environment_of
 from didact.rollouts import Writer, rollout_rounds
 from didact.types import CompletionFeed, Questions, RolloutFeed, Source
 
@@ -75,6 +76,8 @@ def _rollouts(run: Run[QuestionData], feed: RolloutFeed) -> Source:
         seed=seed,
         engine=run.config.engine,
         weighted=feed.off_policy == "weighted",
+        environment=environment_of(run.config.environment.kind),
+        limits=run.config.environment,
     )
     return rollout_rounds(
         questions,
