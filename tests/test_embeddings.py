@@ -275,6 +275,10 @@ def test_an_encoder_learns_from_an_encoder_and_teaches_on(encoder, taught, tmp_p
     assert result.student.predict(TEXTS[:3]).embeddings.shape == (3, 24)
     again = didact.load(tmp_path / "run").predict(TEXTS[:3]).embeddings
     np.testing.assert_allclose(again, result.student.predict(TEXTS[:3]).embeddings, atol=1e-6)
+    result.student.export(tmp_path / "exported", to="hf")
+    np.testing.assert_allclose(embed(tmp_path / "exported", TEXTS[:3]), again, atol=1e-5)
+    kinds = [layer["type"] for layer in json.loads((tmp_path / "exported" / "modules.json").read_text())]
+    assert [kind.rpartition(".")[2] for kind in kinds] == ["Transformer", "Pooling", "Dense"]
     later = didact.run(teacher=str(tmp_path / "run"), **{**shared, "student": "mlp:4"})
     assert later.student.like.outputs == 24
 

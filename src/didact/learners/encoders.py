@@ -1,5 +1,6 @@
 """Encoders of Hugging Face and of sentence-transformers: models without a classifier, from inputs to embeddings."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from didact import files
 from didact.documents import Document
 from didact.errors import ConfigError
 from didact.learners import foreign, huggingface
@@ -76,6 +78,7 @@ class Encoder(nn.Module):
         modes: see `Recipe`; of images, the first token or the mean over places is taken.
         normalised: see `Recipe`.
         preprocess: of images, the processor in front.
+        source: the directory or name of the model, which has its tokenizer.
     """
 
     def __init__(
@@ -87,10 +90,12 @@ class Encoder(nn.Module):
         modes: tuple[str, ...] = ("mean",),
         normalised: bool = False,
         preprocess: nn.Module | None = None,
+        source: str = "",
     ) -> None:
         super().__init__()
         self.model, self.pooling, self.tail = model, Pooling(modes), tail
         self.preprocess, self.normalised, self.modality = preprocess or nn.Identity(), normalised, modality
+        self.source = source
 
     def forward(
         self, x: Tensor | None = None, input_ids: Tensor | None = None, attention_mask: Tensor | None = None
@@ -190,8 +195,52 @@ def load_encoder(name: str, modality: str, *, width: int | None = None) -> Modul
         processor = ImagePreprocess(settings, int(getattr(model.config, "num_channels", 3)))
     normalised = recipe.normalised and width in (None, own)
     tail = nn.Sequential(*layers)
-    net = Encoder(model, modality, tail, modes=recipe.modes, normalised=normalised, preprocess=processor)
+    net = Encoder(
+        model, modality, tail, modes=recipe.modes, normalised=normalised, preprocess=processor, source=recipe.model
+    )
     return ModuleLearner(net, inputs=_KINDS[modality], head=None)
+
+
+def save_encoder(encoder: Encoder, path: Path) -> None:
+    """Write an encoder of texts into a directory as sentence-transformers does, with its tokenizer.
+
+    Args:
+        encoder: from `ModuleLearner.module`.
+        path: a directory that is there.
+
+    Raises:
+        ConfigError: it is of images, or its tokenizer is no longer where the model came from.
+    """
+    if encoder.modality != "text":
+        raise ConfigError("to is 'hf', but the learner is an encoder of images; 'safetensors' and 'onnx' would work.")
+    huggingface.save_model(encoder.model, encoder.source, path)
+    layers = [("", "Transformer"), ("1_Pooling", "Pooling")]
+    pooling = {key: mode in encoder.pooling.modes for key, mode in _MODES.items()}
+    size = int(getattr(encoder.model.config, "hidden_size", 0))
+    _write(path / "1_Pooling", {"word_embedding_dimension": size, **pooling})
+    for layer in encoder.tail:
+        linear, activation = layer if isinstance(layer, nn.Sequential) else (layer, nn.Identity())
+        assert isinstance(linear, nn.Linear)
+        name = f"{len(layers)}_Dense"
+        kind = type(activation)
+        settings = {"in_features": linear.in_features, "out_features": linear.out_features}
+        settings |= {"bias": linear.bias is not None, "activation_function": f"{kind.__module__}.{kind.__name__}"}
+        _write(path / name, settings)
+        weights = {f"linear.{key}": tensor for key, tensor in linear.state_dict().items()}
+        files.write_tensors(path / name / "model.safetensors", weights, {})
+        layers.append((name, "Dense"))
+    if encoder.normalised:
+        layers.append((f"{len(layers)}_Normalize", "Normalize"))
+    described = [
+        {"idx": place, "name": str(place), "path": folder, "type": f"sentence_transformers.models.{kind}"}
+        for place, (folder, kind) in enumerate(layers)
+    ]
+    (path / "modules.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+
+
+def _write(folder: Path, settings: Document) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 def _modes(name: str, settings: Document) -> tuple[str, ...]:

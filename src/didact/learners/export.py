@@ -41,7 +41,8 @@ def export(
             user's unit; with any batch size, checked against torch. Its inputs are the columns of a table [B, 1] by
             name, `images` uint8 [B, H, W, channels], `series` float64 [B, channels, steps], or token ids; what it can't
             do is told in `NAME.onnx.json`, and done by the script `NAME.onnx.py`. `hf`: a directory that
-            `from_pretrained` reads, for learners that were loaded from one.
+            `from_pretrained` reads, for learners that were loaded from one; of an encoder, as sentence-transformers has
+            it.
         examples: any with the kind, shape and classes of its training data.
         spec: the spec from which `didact.parts` builds the learner; None for a user's own module.
         config: further facts to keep in the file, as JSON.
@@ -127,8 +128,12 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], Document]:
 
 
 def _to_hugging_face(learner: ModuleLearner, path: Path, examples: Examples) -> Path:
-    from didact.learners import huggingface
+    from didact.learners import encoders, huggingface
 
+    if isinstance(learner.module, encoders.Encoder):
+        path.mkdir(parents=True, exist_ok=True)
+        encoders.save_encoder(learner.module, path)
+        return path
     if not isinstance(learner.module, huggingface.TextClassifier | huggingface.ImageClassifier):
         raise ConfigError(
             f"to is 'hf', but the learner is a {type(learner.module).__name__}, no Hugging Face model; 'safetensors' "

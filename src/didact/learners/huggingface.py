@@ -361,6 +361,17 @@ def load_model(name: str) -> Any:
     return model.float()
 
 
+def save_model(model: Any, source: str, destination: Path) -> None:
+    """Save a model without a head, and the tokenizer of the one that it came from, for `from_pretrained`.
+
+    Raises:
+        ConfigError: the tokenizer is no longer there.
+    """
+    with _quiet():
+        model.save_pretrained(destination)
+        tokenizer_of(source).tokenizer.save_pretrained(destination)
+
+
 def _class_names(config: Any) -> tuple[str, ...]:
     """The configuration's class names in the order of outputs; empty where they are only `LABEL_0` and so on."""
     names = config.id2label or {}

@@ -19,8 +19,9 @@ from didact.types import Examples, Strength
 
 VIEWS: dict[Strength, str] = {
     "none": "The inputs as they are.",
-    "weak": "Images turned and shifted a little; a little noise on numbers; 10% of the tokens hidden.",
-    "strong": "Images moved further, scaled, sheared, partly erased and noised; more noise; 30% of the tokens hidden.",
+    "weak": "Images turned and shifted a little; noise on numbers; series scaled and noised; 10% of the tokens hidden.",
+    "strong": "Images moved further, scaled, sheared, partly erased and noised; more noise on numbers; series cut, "
+    "warped and noised; 30% of the tokens hidden.",
     "jitter": "Series with noise of 3% of their standard deviation.",
     "scaling": "Series whose channels are multiplied by a factor around 1, with a deviation of 10%.",
     "window_slice": "A window of 90% of a series, stretched to the whole length.",
