@@ -2,12 +2,11 @@
 
 import copy
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from conftest import net, planted, quiet_fit
+from conftest import net, planted
 from didact import hashing
 from didact.errors import ConfigError
 from didact.learners import ModuleLearner
@@ -88,29 +87,6 @@ def test_the_student_learns_with_the_ratio_held_fixed():
     method.loss(BATCH)["fused"].sum.backward()
     assert all(p.grad is None for p in method.ratio.parameters())
     assert all(p.grad is not None for p in method.learner.parameters())
-
-
-def test_a_teacher_that_is_wrong_comes_to_count_less():
-    """The teacher is right about class 0 alone, and sure of class 1 elsewhere."""
-    from didact.loop import Budget, OptimizerConfig
-    from didact.sources import BatchSource
-
-    class HalfWrong(torch.nn.Module):
-        def forward(self, x):
-            right = x[:, :1] > 1.0
-            return torch.where(right, torch.tensor([6.0, 0.0, 0.0]), torch.tensor([0.0, 6.0, 0.0]))
-
-    examples = planted(240)
-    teacher = FrozenTeacher(ModuleLearner(HalfWrong()))
-    method = Trilateral(Config(rate=0.5), ModuleLearner(net()), teacher, examples.batch(slice(0, 8)))
-    source = BatchSource(examples, batch_size=60)
-    quiet_fit(method, source, budget=Budget(steps=250), optimizer=OptimizerConfig(lr=1e-2), device="cpu")
-    batch = examples.batch()
-    said = teacher.signal(batch).logits.softmax(-1)
-    with torch.no_grad():
-        share = shares(method, method.learner(batch).logits, said, batch["label"]).numpy()
-    wrong = (said.argmax(-1) != batch["label"]).numpy()
-    assert np.mean(share[wrong]) < 0.6 * np.mean(share[~wrong])
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from pathlib import Path
 from didact.documents import Values
 from didact.experiment.config import RunConfig
 from didact.experiment.material import Material, Run
+from didact.experiment.pretraining import SEED
 from didact.learners import export
 from didact.loop.optimizer import DECAY
 from didact.materials.examples import baselines
@@ -12,7 +13,7 @@ from didact.materials.examples.caching import add_cache
 from didact.materials.examples.data import ExampleData, extend, open_examples
 from didact.materials.examples.embedding import EmbeddingEvaluator
 from didact.materials.examples.evaluator import ExampleEvaluator
-from didact.materials.examples.pretraining import SEED, pretraining_of
+from didact.materials.examples.pretraining import pretraining_of
 from didact.materials.examples.refusals import refusals
 from didact.materials.examples.source import sample_of, source_of, train_of
 from didact.materials.examples.trials import trials

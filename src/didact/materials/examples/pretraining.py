@@ -6,7 +6,7 @@ import re
 from didact import catalogue, evaluation, hashing
 from didact.experiment.config import RunConfig
 from didact.experiment.material import Run
-from didact.experiment.pretraining import Pretraining, StopAtGoal
+from didact.experiment.pretraining import SEED, Pretraining, StopAtGoal
 from didact.loop import Budget, OptimizerConfig
 from didact.materials.examples.data import ExampleData, select_labelled
 from didact.parts.part import WarmStart
@@ -21,8 +21,6 @@ EVERY = 25
 """Steps between two measurements of the accuracy."""
 _DRAWN = re.compile(r"((warm:\d+%?|(view|shifted|target):[^:]+):)*(mlp|cnn|transformer)(:.*)?")
 """Specs of models with random initial weights."""
-SEED = 500_009
-"""Added to the run's seed, so that a teacher of the student's kind has other initial weights."""
 
 
 def pretraining_of(run: Run[ExampleData], role: str, warm_start: WarmStart) -> Pretraining:

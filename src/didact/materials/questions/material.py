@@ -8,6 +8,7 @@ import torch
 from didact.documents import Values
 from didact.experiment.config import RunConfig
 from didact.experiment.material import Material, Run
+from didact.experiment.pretraining import SEED
 from didact.learners import causal
 from didact.learners.dropout import switch_off_dropout
 from didact.materials.questions import baselines
@@ -39,7 +40,7 @@ def _student(run: Run[QuestionData]) -> Part:
 def _teacher(run: Run[QuestionData]) -> Part:
     """A teacher of tokens, with another seed, so that one of the student's kind has other initial weights."""
     student, config = run.student.model, run.config
-    purpose = dataclasses.replace(_purpose(config), seed=config.seed + 1, student=student)
+    purpose = dataclasses.replace(_purpose(config), seed=config.seed + SEED, student=student)
     return python.teacher_of(run.argument("teacher"), purpose)
 
 

@@ -11,7 +11,7 @@ running statistics of its own in the normalisations.
 
 The claim is not replicated: two learning rates, two temperatures and two budgets were tried; the tiny net was 3 points
 ahead of plain training early on, on tuning seeds, and 0.9 behind later, within chance. A net that fits small digits
-alone gains little from a wide one whose weights it must share; surgery made no difference either way.
+alone gains little from a wide one whose weights it must share; what surgery adds was not shown.
 """
 
 from dataclasses import dataclass
