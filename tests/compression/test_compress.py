@@ -1,5 +1,6 @@
 """The search: the right student where it is known, test rows at the end alone, and the same after a kill."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -20,7 +21,7 @@ from sklearn.svm import LinearSVC
 import didact
 from didact.cli import main
 from didact.errors import CheckpointError, ConfigError, DataError, RunError, TeacherError
-from didact.materials.examples.compression import compressing, footprint
+from didact.materials.examples.compression import compressing, footprint, searching
 
 STUDENTS = ["linear", "tree:4", "mlp:4"]
 SETTINGS = {"target": "label", "split_column": "split", "steps": 40, "seeds": (0, 1), "minutes": 5}
@@ -92,6 +93,9 @@ def test_the_truth_is_linear_and_so_is_the_student(linear):
     right = np.mean(np.array(found.student.predict(test).labels) == test.label)
     assert found.metrics["accuracy"] == pytest.approx(right)
     assert found.test.low <= right <= found.test.high
+    assert found.sentences()[0].startswith(
+        "linear, refit is the smallest student within 1 point of the teacher that was"
+    )
     assert found.difference.value == pytest.approx(found.metrics["accuracy"] - found.teacher["accuracy"])
 
 
@@ -155,6 +159,23 @@ def test_a_wider_bound_lets_a_smaller_one_in():
     assert didact.compress(within=0.5, **given).name == "tree:4, refit"
 
 
+def test_the_fastest_is_another_than_the_smallest(monkeypatch):
+    """With times that are planted: of two that are within the bound, the larger one is the faster."""
+    measure = searching.measure
+
+    def planted(student, examples):
+        found = measure(student, examples)
+        return dataclasses.replace(found, milliseconds=1.0 if student.spec.startswith("trees") else 5.0)
+
+    monkeypatch.setattr(searching, "measure", planted)
+    teacher = fitted(LINEAR, LogisticRegression())
+    given = {"teacher": teacher, "data": LINEAR, "students": ["linear", "boosted:20"], "within": 15, **SETTINGS}
+    small, fast = (didact.compress(prefer=prefer, **given) for prefer in ("size", "latency"))
+    assert (small.name, fast.name) == ("linear, refit", "boosted:20, refit")
+    assert "is the fastest student within 15 points" in fast.sentences()[0]
+    assert small.footprint.megabytes < fast.footprint.megabytes
+
+
 def test_a_number_is_found_in_its_own_unit():
     frame = LINEAR.assign(label=(LINEAR.u * 3e4 + LINEAR.v * 1e4 + 2e5).round(2))
     train = frame[frame.split == "train"]
@@ -196,6 +217,7 @@ def test_the_time_ends_it_with_what_there_is():
     given = {**SETTINGS, "minutes": 1e-6}
     found = didact.compress(teacher=teacher, data=LINEAR, students=STUDENTS, **given)
     assert found.out_of_time and len(found.rows) == 1
+    assert found.sentences()[1].endswith("The time was up before the search had ended.")
 
 
 @pytest.mark.slow

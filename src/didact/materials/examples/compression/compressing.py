@@ -244,6 +244,7 @@ def _result(made: Plan, search: Search, name: str, theirs: float, seconds: float
         seed=best.seed,
         steps=search.bench.steps_of(search.shares[best.number]) if search.candidates[name].is_net else 0,
         within=search.goal.within,
+        prefer=search.goal.prefer,
         reached=score.metric >= search.bound,
         out_of_time=search.out_of_time,
         metric=made.metric,

@@ -12,6 +12,7 @@ from didact.evaluation import wording
 from didact.evaluation.paired import Interval
 from didact.evaluation.pareto import pareto_set
 from didact.materials.examples.compression.footprint import Footprint
+from didact.materials.examples.compression.searching import Preference
 from didact.materials.examples.compression.trials import Trial
 from didact.parts.student import Student
 
@@ -79,6 +80,8 @@ class Compression:
     """The steps that trained it; 0 for an estimator."""
     within: float
     """The distance that was asked for, in points."""
+    prefer: Preference
+    """What was preferred within it."""
     reached: bool
     """Whether it is within that distance on the validation rows."""
     out_of_time: bool
@@ -116,9 +119,9 @@ class Compression:
         unit, figure = wording.unit_of(self.metric), lambda value: wording.figure(self.metric, value)
         far = f"within {self.within:g} {'point' if self.within == 1 else 'points'} of the teacher"
         both = f"{figure(self.validation)}{unit} against {figure(self.teacher_validation)}{unit} on validation rows"
-        cheapest = f"{self.name} is the {'best' if self.out_of_time else 'cheapest'} student {far} that was found"
+        first = f"{self.name} is the {'smallest' if self.prefer == 'size' else 'fastest'} student {far} that was found"
         if not self.reached:
-            cheapest = f"No student is {far}. The nearest is {self.name}"
+            first = f"No student is {far}. The nearest is {self.name}"
         low, high = (self._points(end) for end in (self.difference.low, self.difference.high))
         tested = (
             f"On test rows, which the search has not seen, its {wording.name_of(self.metric)} is "
@@ -128,7 +131,8 @@ class Compression:
         )
         if self.reached and self.difference.value < -self.within / 100:
             tested += " That is more than was asked for."
-        return f"{cheapest}: {both}.", tested
+        late = " The time was up before the search had ended." if self.out_of_time else ""
+        return f"{first}: {both}.", tested + late
 
     @staticmethod
     def _points(value: float) -> str:
