@@ -395,3 +395,32 @@ def test_a_student_of_two_outputs_is_refused_for_a_regression():
     data = (torch.randn(60, 4), torch.randn(60))
     with pytest.raises(ConfigError, match="gives 2 numbers for an example, but the data 'tensors' have one number"):
         didact.run(method="supervised", data=data, steps=5, **{**SETTINGS, "student": nn.Linear(4, 2)})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "new.csv is not a readable CSV file: it is empty"),
+        (b"age,city", "new.csv has no rows"),
+        (b"age,city\n\n", "new.csv has no rows"),
+        (b"\x00\x01\xff", "new.csv has no rows"),
+        (b"age,city\n1,Rome\n2\n", "line 3 has 1 cells, but the first line has 2 names"),
+        (b"1.5,Rome\n2.5,Oslo\n", "no names in its first line, but 1.5, Rome"),
+        (b"age,age\n1,2\n", "several columns called 'age'"),
+    ],
+)
+def test_files_that_are_no_rows_are_a_sentence_and_nothing_is_lost(run, tmp_path, content, message, capsys):
+    (tmp_path / "new.csv").write_bytes(content)
+    (tmp_path / "answers.csv").write_text("kept")
+    words = ["--data", str(tmp_path / "new.csv"), "--out", str(tmp_path / "answers.csv")]
+    assert main(["predict", str(run[0] / "run"), *words]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert (tmp_path / "answers.csv").read_text() == "kept"
+
+
+def test_a_student_of_another_run_is_asked_for_its_own_columns(run, tmp_path, capsys):
+    frame = pd.DataFrame({"petal": np.arange(60.0), "kind": list("ab") * 30})
+    didact.run(method="supervised", data=frame, target="kind", steps=1, directory=tmp_path / "run", **SETTINGS)
+    people(3).to_csv(tmp_path / "new.csv", index=False)
+    assert main(["evaluate", str(tmp_path / "run"), "--data", str(tmp_path / "new.csv")]) == 2
+    assert "have no column 'petal', which the student was taught with" in " ".join(capsys.readouterr().err.split())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from didact.errors import import_optional
+from didact.errors import DataError, import_optional
 
 SEPARATORS = {".csv": ",;\t|", ".tsv": "\t,;|"}
 """What may separate cells, by the kind of file: the usual one first."""
@@ -63,6 +63,7 @@ def find_dialect(path: Path, kind: str) -> Dialect:
 
     Raises:
         ValueError: there is no first line.
+        DataError: there is nothing else.
         OSError: it cannot be read.
     """
     with _open(path) as file:
@@ -70,13 +71,21 @@ def find_dialect(path: Path, kind: str) -> Dialect:
         encoding = _encoding(head, file)
     text, usual = head.decode(encoding, errors="ignore").lstrip("\ufeff\r\n"), SEPARATORS[kind]
     try:
-        lines = [tuple(next(csv.reader(io.StringIO(text), delimiter=one), ())) for one in usual]
+        lines = [_first_line(text, one) for one in usual]
     except csv.Error as error:
         raise ValueError(f"its first line is no line of names ({error})") from None
-    names, separator = max(zip(lines, usual, strict=True), key=lambda found: len(found[0]))
+    (names, rest), separator = max(zip(lines, usual, strict=True), key=lambda found: len(found[0][0]))
     if not names:
         raise ValueError("it is empty")
+    if len(head) < _HEAD and not rest.strip():
+        raise DataError(f"{path.name} has no rows.")
     return Dialect(names, separator, encoding, usual[0])
+
+
+def _first_line(text: str, separator: str) -> tuple[tuple[str, ...], str]:
+    """The cells of the first line, which may have line breaks within quotes, and what comes after it."""
+    stream = io.StringIO(text, newline="")
+    return tuple(next(csv.reader(stream, delimiter=separator), ())), stream.read()
 
 
 def _encoding(head: bytes, rest: Any) -> str:
