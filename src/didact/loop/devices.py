@@ -45,6 +45,16 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def resident_memory(device: torch.device) -> int:
+    """The memory of this process in bytes, on a CPU; 0 for other devices, and where it is not known."""
+    if device.type != "cpu":
+        return 0
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0
+
+
 def free_memory(device: torch.device) -> int | None:
     """The free memory of a device in bytes; on a CPU that of the machine, and of its container if that has a limit.
 

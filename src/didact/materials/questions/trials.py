@@ -10,7 +10,7 @@ import torch
 from didact.experiment.checking import Check, Level, gradient_check, run_checks
 from didact.experiment.material import Run
 from didact.learners.causal import CausalLearner, describe_causal
-from didact.loop.devices import find_device, free_memory
+from didact.loop.devices import find_device, free_memory, resident_memory
 from didact.losses.policy.outputs import policy_outputs
 from didact.losses.tokens.divergence import token_divergence
 from didact.losses.tokens.rows import select_tokens
@@ -35,6 +35,8 @@ DRIFT, ROUNDED_DRIFT = 0.01, 0.5
 
 def trials(run: Run[QuestionData]) -> Iterator[Check]:
     """Check evaluation, tokenizers, context, verifier, teacher, student and memory."""
+    # Before the trials, whose freed memory may stay with the process.
+    resident = resident_memory(find_device(run.config.loop.device))
     stages = {
         "evaluation": _evaluation,
         "tokenizer": _tokenizer,
@@ -42,7 +44,7 @@ def trials(run: Run[QuestionData]) -> Iterator[Check]:
         "verifier": _verifier,
         "teacher": _teacher,
         "student": _student,
-        "memory": _memory,
+        "memory": lambda run: _memory(run, resident),
     }
     return run_checks(stages, run)
 
@@ -196,20 +198,28 @@ def _self_taught(role: str, model: CausalLearner, run: Run[QuestionData]) -> Che
 
 def _student(run: Run[QuestionData]) -> Iterator[Check]:
     method, writes = run.method, isinstance(run.method.feed, RolloutFeed)
-    # Rollouts of equal reward give no gradient, so every second one is rewarded here, whatever it is.
-    reward = itertools.cycle((1.0, 0.0))
-    coin = FunctionVerifier(lambda _text, _question: next(reward)) if run.verifier is not None else None
-    asked = run.data.train[:TRIED]
-    batch = method.collect(asked, _writer(run, coin)).check() if writes else next(iter(run.source)).split(TRIED)[0]
+    batch = _trial_batch(run)
     method.learner.train()
     size = sum(p.numel() for p in method.delivered.parameters())
-    yield gradient_check(method, batch.to(method.learner.device), f"{run.config.student}, {size:,} parameters")
+    yield gradient_check(method, batch, f"{run.config.student}, {size:,} parameters")
     if not writes:
         return
-    found = _writer(run, run.verifier).write(asked).batch
+    found = _writer(run, run.verifier).write(run.data.train[:TRIED]).batch
     yield _as_sampled(run, found)
     if getattr(method.feed, "rewards", None) == "verifier" and not run.student.warm_starts:
         yield _start(found)
+
+
+def _trial_batch(run: Run[QuestionData]) -> Batch:
+    """A training batch of a few rows, on the device of the student; the widest of four, if the data give them."""
+    method = run.method
+    if not isinstance(method.feed, RolloutFeed):
+        widest = max(itertools.islice(run.source, 4), key=lambda batch: batch["input_ids"].shape[1])
+        return widest.split(TRIED)[0].to(method.learner.device)
+    # Rollouts of equal reward give no gradient, so every second one is rewarded here, whatever it is.
+    reward = itertools.cycle((1.0, 0.0))
+    coin = FunctionVerifier(lambda _text, _question: next(reward)) if run.verifier is not None else None
+    return method.collect(run.data.train[:TRIED], _writer(run, coin)).check().to(method.learner.device)
 
 
 def _writer(run: Run[QuestionData], verifier: Verifier | None) -> Writer:
@@ -248,37 +258,37 @@ def _start(found: Batch) -> Check:
     )
 
 
-def _memory(run: Run[QuestionData]) -> Iterator[Check]:
-    device, sampling = find_device(run.config.loop.device), run.config.sampling
+def _memory(run: Run[QuestionData], resident: int) -> Iterator[Check]:
+    device, sampling, batch = find_device(run.config.loop.device), run.config.sampling, _trial_batch(run)
+    writes = isinstance(run.method.feed, RolloutFeed)
+    longest = _longest_prompt(run) + sampling.max_new_tokens if writes else batch["input_ids"].shape[1]
+    run.method.learner.train()
     need = estimate_memory(
-        run.method.learner,
+        run.method,
+        batch,
         others=_others(run),
         optimizer=run.config.optimizer.name,
         rows=run.config.loop.micro_batch or run.config.batches.size,
-        length=min(_longest_row(run), run.method.learner.context),
-        slots=sampling.slots if isinstance(run.method.feed, RolloutFeed) else 0,
+        length=min(longest, run.method.learner.context),
+        slots=sampling.slots if writes else 0,
+        resident=resident,
     )
     there = free_memory(device)
     words = f"About {_size(need.total)} are needed: {_shares(need)}"
     if there is None:
         yield Check("ok", "memory", f"{words}. How much is free on {device} is not known.")
         return
+    # What this process has already is not free, but is needed.
+    there += resident
     level: Level = "fail" if need.total > 1.5 * there else "warn" if need.total > 0.8 * there else "ok"
     advice = " Lower micro_batch, slots or max_new_tokens, or train a smaller model or lora:8:hf:DIR."
-    yield Check(level, "memory", f"{words}; {_size(there)} are free on {device}.{'' if level == 'ok' else advice}")
+    yield Check(level, "memory", f"{words}; {_size(there)} are there on {device}.{'' if level == 'ok' else advice}")
 
 
 def _others(run: Run[QuestionData]) -> list[torch.nn.Module]:
     """The models used for inference only: teachers and references, each once."""
     found = [part.learner for part in run.method.parts().values() if isinstance(part, LanguageTeacher)]
     return list({id(model): model for model in found}.values())
-
-
-def _longest_row(run: Run[QuestionData]) -> int:
-    if isinstance(run.method.feed, RolloutFeed):
-        return _longest_prompt(run) + run.config.sampling.max_new_tokens
-    batches = itertools.islice(run.source, 4)
-    return max(batch["input_ids"].shape[1] for batch in batches)
 
 
 def _shares(need: MemoryEstimate) -> str:
