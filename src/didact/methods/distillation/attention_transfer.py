@@ -9,7 +9,7 @@ Departures: the loss is the squared distance of two maps, as in the authors' cod
 maps of 16 x 16). Tokens of a transformer, which the paper does not treat, are positions too. Of the paper's two
 variants this is the one joined with distillation; `alpha` 0 gives the other.
 
-The claim is not replicated on digits: with this weight the student ends no more accurate than by distillation alone,
+The claim is not shown on digits: with this weight the student ends no more accurate than by distillation alone,
 and with the authors' 1000 on the mean over positions, tried on seeds 0 to 2, far less. Maps of 4 x 4 and 2 x 2 carry
 little information about where to look, and a student of 4 and 8 channels spends on them updates that its classes still
 need.

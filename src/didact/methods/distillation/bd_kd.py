@@ -9,7 +9,7 @@ Departures: the two weights of an example sum to 1, with `emphasis` for the favo
 each direction a weight of its own; the favoured direction is derived from the effect of each on the student's entropy.
 Both nets are updated at the same time; examples without a label contribute to the divergences only.
 
-The claim is not replicated: at weights of 1 and 3, and with balanced and unbalanced directions, calibration on digits
+The claim is not shown: at weights of 1 and 3, and with balanced and unbalanced directions, calibration on digits
 is a little better than with mutual learning, by less than it varies between seeds. Small nets after short training are
 about calibrated, where the paper's are overconfident, so there is little to correct.
 """

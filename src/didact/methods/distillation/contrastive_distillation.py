@@ -9,7 +9,7 @@ for all its examples (the whole bank, if it is small), while the authors' code d
 normaliser is that of the code (computed at the first step), not the paper's. The student is also distilled, the paper's
 "CRD+KD" (`alpha` 0 removes that).
 
-The claim is not replicated on digits: with the paper's weight the student is as accurate as by distillation alone. Both
+The claim is not shown on digits: with the paper's weight the student is as accurate as by distillation alone. Both
 come close to their teacher there, and with ten classes many negatives in the bank belong to the example's own class.
 """
 

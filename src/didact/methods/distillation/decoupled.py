@@ -7,7 +7,7 @@ gets a weight of its own, so that it also counts where the teacher is confident.
 Departures: an example without a label has the teacher's most likely class as its target; the weight of both parts rises
 over a share of the budget, where the paper counts epochs.
 
-The claim is not replicated on digits: with the paper's weights, on seeds 0 to 4 as on those reported, the student is as
+The claim is not shown on digits: with the paper's weights, on seeds 0 to 4 as on those reported, the student is as
 accurate as by plain distillation. At a temperature of 4 the teacher leaves much probability to the other classes, so
 the plain divergence weighs them too; and both students come close to their teacher.
 """

@@ -8,7 +8,7 @@ Departures: the auxiliary head is a linear layer, without the paper's gradient a
 of different architectures; the first head's distillation loss has the weight `teacher_weight`, 0 by default as in the
 published code; examples without a label contribute to the teacher's terms.
 
-The claim is not replicated on digits: on the tuning seeds two heads beat one, on others by too little to show, and
+The claim is not shown on digits: on the tuning seeds two heads beat one, on others by too little to show, and
 plain labels beat both (students of 8 and 16 units, weights of 0.1 and 1 were tried). The logits of a teacher that is
 confident on its training examples are large, and nets with one small hidden layer have little body for both heads to
 share.

@@ -9,7 +9,7 @@ mean, where a masked autoencoder leaves them out, and a linear layer on the repr
 any net can be the student; the squared distance is averaged over the representation's elements; text, in which the
 paper masks words, is refused.
 
-The claim is not replicated: the student beats plain training, but is no better than plain further pre-training, after
+The claim is not shown: the student beats plain training, but is no better than plain further pre-training, after
 three learning rates, two budgets and two weights of the distance were tried. Fresh weights hold nothing worth staying
 close to, and the teacher takes half of the steps that the student would have learned in.
 """

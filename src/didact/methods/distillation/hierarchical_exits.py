@@ -11,7 +11,7 @@ exit `deeper`. Shared layers are computed once for each exit, which gives the sa
 of built-in transformers share the last normalisation; their heads are their own. A custom module needs exits of the
 form package.module:factory, whose layers have the same names.
 
-The claim is not replicated: on means of embedded bytes, a second layer above the first taught it nothing, though
+The claim is not shown: on means of embedded bytes, a second layer above the first taught it nothing, though
 training together was better than reading the layers of the deeper exit. Perhaps the deeper net must be the better one:
 a transformer block with an exit at three was 3 points ahead of one alone on 200 labelled digits, on tuning seeds only,
 but no better on this text.

@@ -8,7 +8,7 @@ Departures: the paper's pacing could not be read; here it is the linear soft wei
 with a threshold of 2 / (1 - t) times their mean as t goes from 0 to 1. The specialists are trained here, on the same
 labels, in the first part of the budget, unless a committee of them is given. The output layers are left unchanged.
 
-The claim is not replicated: specialists trained beforehand, and within the budget, were tried at several temperatures;
+The claim is not shown: specialists trained beforehand, and within the budget, were tried at several temperatures;
 the student came out somewhat behind plain training. Ten digits have no groups that need an expert.
 """
 

@@ -10,7 +10,7 @@ Departures: Q_y is a running mean over recent batches, not over the whole data. 
 student's budget and its optimizer. An example without a label takes the original teacher's prediction for it, since the
 teacher was trained on more labels than the student sees.
 
-The claim is not replicated: weights of 0.15 and 0.5 were tried; both students came out a little behind the one whose
+The claim is not shown: weights of 0.15 and 0.5 were tried; both students came out a little behind the one whose
 teacher was fine-tuned on likelihood alone, and all of them behind plain distillation, which spends its whole budget on
 the student. The paper gains most where the student sees few examples, whereas here the teacher predicts every image.
 """

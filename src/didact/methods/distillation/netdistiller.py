@@ -9,7 +9,7 @@ entropy of the wide net's prediction over that of a uniform one, so that a memor
 label does anyway. Surgery leaves the tiny net's gradient unchanged, which PCGrad would project as well. Each net has
 running statistics of its own in the normalisations.
 
-The claim is not replicated: two learning rates, two temperatures and two budgets were tried; the tiny net was 3 points
+The claim is not shown: two learning rates, two temperatures and two budgets were tried; the tiny net was 3 points
 ahead of plain training early on, on tuning seeds, and 0.9 behind later, within chance. A net that fits small digits
 alone gains little from a wide one whose weights it must share; what surgery adds was not shown.
 """

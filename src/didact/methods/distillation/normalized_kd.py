@@ -8,7 +8,7 @@ Departures: the loss of the other classes is the divergence instead of the cross
 entropy and has the same gradient; an example without a label takes the teacher's most likely class as its target in the
 teacher's terms.
 
-The claim is not replicated on digits: with all labels, neither NKD (temperatures of 1, 2 and 4, gammas of 0.5 and 1.5)
+The claim is not shown on digits: with all labels, neither NKD (temperatures of 1, 2 and 4, gammas of 0.5 and 1.5)
 nor plain distillation gives a student of 16 units more than the labels do. A teacher that is nearly certain of its
 training examples reveals little, and with ten classes even its odds among the wrong ones add little to the labels.
 """

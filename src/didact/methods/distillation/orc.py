@@ -10,7 +10,7 @@ students that misclassify it, and the mixture is the same for the whole batch, w
 for each student; text is not mixed. The weights of the terms are our own. All networks are updated at the same time.
 The first student is delivered.
 
-The claim is not replicated: with temperatures of 1 and 2 and two weights, and four small nets of one kind, the student
+The claim is not shown: with temperatures of 1 and 2 and two weights, and four small nets of one kind, the student
 is no better than by mutual learning, although changing roles does no worse than fixed ones. Nets of one kind hardly
 differ in accuracy, so the choice of teachers matters less than in the paper, whose pivot is deeper.
 """

@@ -6,7 +6,7 @@ class. The first choice is the cross-entropy, so no separate label loss and no w
 
 Departures: an example without a label is ranked by the teacher alone; the paper has labels throughout.
 
-The claim is not replicated on digits: distillation with a tuned weight and temperature is as accurate, and only that
+The claim is not shown on digits: distillation with a tuned weight and temperature is as accurate, and only that
 with its defaults is worse; students of 8 and 16 units with all labels, and softer weights here, showed no more. With
 ten classes and a teacher that is nearly always certain, nearly all the weight lies on the first choice, where both
 losses are the same.

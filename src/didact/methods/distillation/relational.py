@@ -6,7 +6,7 @@ distances, in units of the mean distance, and the angles of all triplets. The tw
 Departures: the student is also distilled by predictions, as in one of the paper's experiments (`alpha` 0 removes that);
 an example is also paired with itself, which adds zeros to the sums, as in the authors' code.
 
-The claim is not replicated on digits: with the paper's weights, on seeds 0 to 2 as on those reported, the student is as
+The claim is not shown on digits: with the paper's weights, on seeds 0 to 2 as on those reported, the student is as
 accurate as by distillation alone. Both come close to their teacher there, so the relations have little to add.
 """
 

@@ -12,7 +12,7 @@ where the published code leaves out the teacher's part of the disagreement. The 
 descent. The memory is a uniform sample of the past, not its latest part. A generator as memory and the bonus for large
 activations are left out.
 
-The claim is not replicated: look-ahead, plain replay, and the same number of new images came out alike, half a point
+The claim is not shown: look-ahead, plain replay, and the same number of new images came out alike, half a point
 ahead of plain adversarial distillation, within chance. A generator for 8 by 8 digits soon makes images of every class,
 so little is forgotten; at a third of the learning rate, on tuning seeds, replay and look-ahead were 2 points ahead, but
 all arms worse.

@@ -8,7 +8,7 @@ Departures: one temperature serves both losses of the teacher, where the publish
 in the divergence; the distance is a mean over the examples, where that code multiplies its sum by 0.001; an example
 that the teacher trusts less has less mass on both sides.
 
-The claim is not replicated on digits: at the best temperature and weights the distance adds nothing that the seeds
+The claim is not shown on digits: at the best temperature and weights the distance adds nothing that the seeds
 could show, more of it does harm (weights of 0.2, 0.8 and 2 were tried), and alone it is far worse than the divergence.
 The predictions of teacher and student overlap here, and the plan is blurred by its entropy, so a student that agrees
 with its teacher is still trained towards other examples' predictions.

@@ -11,7 +11,7 @@ Departures: the translators are the linear or convolutional projectors of `didac
 nets of three layers; means and standard deviations of the teachers' features are estimated during training, not
 beforehand; the probe has the last `probe_share` of the same budget, where the paper trains policies of robots.
 
-The claim is not replicated: with a small MLP and a small CNN as teachers, the student of both is better than that of
+The claim is not shown: with a small MLP and a small CNN as teachers, the student of both is better than that of
 the MLP alone and than plain training, but no better than that of the CNN alone. Both teachers learned the same digits,
 so the weaker one adds little to the better one; the paper's teachers learned different tasks.
 """

@@ -9,7 +9,7 @@ the second to last stage; the ranks cover the other classes alone and come from 
 ranks the target too and adds logarithms to probabilities; the loss of the other classes is the divergence instead of
 the cross-entropy, whose gradient is the same. Examples without a label are left out.
 
-The claim is not replicated: 15 seeds, their number chosen while looking on, showed half a point, and ten fresh ones
+The claim is not shown: 15 seeds, their number chosen while looking on, showed half a point, and ten fresh ones
 showed nothing. A net with one hidden layer has no earlier stage to make soft labels from, and ten digits include few
 similar classes.
 """

@@ -11,7 +11,7 @@ Departures: comprehension is measured on the answer as it appears in the teacher
 not appear); the loss is averaged over a step's tokens (by the longest length in the authors' code), without an entropy
 bonus.
 
-The claim is not replicated, although a single teacher, the one with the shortest solutions, helps on all seeds. Other
+The claim is not shown, although a single teacher, the one with the shortest solutions, helps on all seeds. Other
 learning rates, warm starts and lengths were tried. Where the pool lost, the student kept to the longer solutions that
 it was also shown.
 """

@@ -9,7 +9,7 @@ Departures: the share is larger than the authors' 0.0002, since a step here has 
 millions. The rest follows their code: Clip-Cov chooses among the tokens that PPO does not clip; KL-Cov does not clip,
 and its penalty is the absolute difference of log-probabilities.
 
-The claim is not replicated: on the pilot seed the band from 0.3 kept half a nat of likelihood, on the reported seeds a
+The claim is not shown: on the pilot seed the band from 0.3 kept half a nat of likelihood, on the reported seeds a
 tenth. A lower learning rate keeps far more at the same reward, because this reward is learned long before the end.
 """
 

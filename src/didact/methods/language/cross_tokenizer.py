@@ -10,7 +10,7 @@ token reveals about the next byte, and without its matching of hidden states; th
 so that its size does not depend on it; `answer_weight` adds the next-token loss, which the paper leaves out in its main
 setting.
 
-The claim is not replicated on sums with a scratchpad: at temperatures of 1, 10 and 100, and with the next-token loss
+The claim is not shown on sums with a scratchpad: at temperatures of 1, 10 and 100, and with the next-token loss
 added, a student gets as far as by supervised fine-tuning. The teacher is nearly certain of the one right continuation,
 so its probabilities add nothing to the completion itself; the paper's texts can continue in many ways.
 """

@@ -7,7 +7,7 @@ Departures: completions are compared across the groups of a step; the shares gro
 when it is used up; the initial shares are not the paper's; `choose=random` keeps as many completions and tokens, chosen
 at random.
 
-The claim is not replicated: with fewer completions and tokens, the learner gets as far in as many steps as with all of
+The claim is not shown: with fewer completions and tokens, the learner gets as far in as many steps as with all of
 them, and no further, whichever are kept. Adam may cancel the size of the gradients, which the selection increases, and
 completions of four tokens contain few that could be left out.
 """

@@ -9,7 +9,7 @@ a margin and without a reference. `orpo` (Hong et al. 2024) fits the preferred a
 beta; it needs no reference either, and starts from any model. The defaults of `beta` and `margin` are the authors'. The
 loss is a mean over pairs and the learning rate a twentieth of `sft`'s, as in TRL.
 
-The claim is not replicated on sums: the faster it learns, the more right answers it loses (learning rates from 0.00001
+The claim is not shown on sums: the faster it learns, the more right answers it loses (learning rates from 0.00001
 to 0.001 and a beta of 0.1 and 0.5 were tried). The two answers of a pair share most of their digits here, so lowering
 the probability of one lowers that of the other, as Pal et al. (2024) show for pairs that differ by little. Moreover,
 the model wrote neither answer.

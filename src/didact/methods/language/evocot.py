@@ -11,7 +11,7 @@ step once a share `enough` of their completions is right, where the paper remove
 prompts that are solved from scratch are also trained on; and the loss is averaged over all tokens of a step, as in
 `grpo`. `prefixes=random` draws the number of steps.
 
-The claim is not replicated: grpo gets as far on three of five seeds, lags behind on one, and on one loses all that it
+The claim is not shown: grpo gets as far on three of five seeds, lags behind on one, and on one loses all that it
 had learned, while evocot gets 72% to 90% right on all. One right completion in eighty is enough for a rule as simple as
 sorting, and prefixes of random length, which waste nothing on what is already known, do as well as shrinking ones. At
 most, this shows that completions of chains are a safer start.

@@ -8,7 +8,7 @@ Departures: completions with a full reward count as right, and the others keep t
 a reference, and the loss is averaged over all tokens of a step, as in `grpo`; the default share and strength are not
 checked against the paper's.
 
-The claim is not replicated: on four of five seeds both penalties lead to the very same weights. The learner began at
+The claim is not shown: on four of five seeds both penalties lead to the very same weights. The learner began at
 55% on the pilot seed, but ended below 30% in every arm on the reported ones, where hardly a prompt beyond the best
 quarter was solved both with the scratchpad and without it, and a penalty distinguishes only such completions.
 """

@@ -10,7 +10,7 @@ samples other prompts instead; ratios are not capped at exp(10). Completions wit
 On policy, `hard` has the gradient of GRPO without scaling, and `scaled` that of GRPO with the standard deviation of the
 whole group.
 
-The claim is not replicated: five seeds show no gain from wrong completions over right ones alone, since 256 completions
+The claim is not shown: five seeds show no gain from wrong completions over right ones alone, since 256 completions
 per step, half of them right, provide enough of the latter. The result agrees with `grpo`, whose learning rate it uses,
 as the theory predicts.
 """

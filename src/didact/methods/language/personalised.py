@@ -10,7 +10,7 @@ learns only that the completion is wrong, not what the verifier found. Without a
 refinements. `teaching` selects the paper's alternatives: the teacher's own completions of the tasks that the student
 fails (`failed`), or of all tasks (`all`: standard distillation, in which the student samples nothing).
 
-The claim is not replicated: three students gained 13 to 19 points on standard distillation, but two, which had learned
+The claim is not shown: three students gained 13 to 19 points on standard distillation, but two, which had learned
 to correct given completions and failed at 19 of 20 tasks by themselves, fell from a half right to 12% and 15%.
 """
 

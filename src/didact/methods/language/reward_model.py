@@ -8,7 +8,7 @@ head of one output: a row of the head that is there is such a head, and the resu
 that `from_pretrained` loads. `center` keeps rewards near 0, as in TRL (Eisenstein et al. 2023), whose learning rate it
 has: five times that of `sft`.
 
-The claim is not replicated: after 200 steps the reward model orders two of three unseen pairs, but the likelihoods of a
+The claim is not shown: after 200 steps the reward model orders two of three unseen pairs, but the likelihoods of a
 fine-tuned model do as well on average, and the difference changes its sign between seeds. Two answers that differ in a
 digit are hard to order for whoever cannot add.
 """

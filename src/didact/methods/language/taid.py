@@ -9,7 +9,7 @@ authors' alpha of 0.0005 in their instruction tuning (5 epochs of the 208,000 co
 of 8 GPUs: 16,000 steps, fewer as far as long conversations are left out) is a `pace` of 8. Completions are those of the
 data, as in the paper; t is 1 only at the very end, where the paper's linear bound is reached as well.
 
-The claim is not replicated on sums: two seeds on which it was tuned were in its favour by 14 and 26 points, but how far
+The claim is not shown on sums: two seeds on which it was tuned were in its favour by 14 and 26 points, but how far
 a model of this size has come on its plateau when distillation starts differs so much between seeds that nothing of this
 is left on others. Teacher and student have the same size here, so there is no capacity gap, for which the paper moves
 its target.

@@ -9,7 +9,7 @@ prompt itself requests the answer; with `NAME: ` in front, it requests the ratio
 Departures: the answer is requested without an instruction, as wherever the student is used; and the data decide how
 rationales are produced (the paper shows teachers two worked examples and the right answer).
 
-The claim is not replicated: rationales raise the mean, those of three teachers no more than of one, and seeds differ;
+The claim is not shown: rationales raise the mean, those of three teachers no more than of one, and seeds differ;
 two learning rates and two weights of rationales were tried. Students here start untrained, and 800 steps of 64 answers
 alone gave 90% in a pilot.
 """

@@ -8,7 +8,7 @@ Departures: a distribution is represented by the teacher's most probable ids and
 cost over the vocabulary is built; the clouds are groups of neighbouring tokens, where the paper takes a batch of
 examples; one temperature serves both losses of the teacher.
 
-The claim is not replicated on rewriting: five seeds show no effect of the transport cost beside the divergence. Student
+The claim is not shown on rewriting: five seeds show no effect of the transport cost beside the divergence. Student
 and teacher are small and alike, and overlap from the start; the paper's gain is for those that do not.
 """
 
