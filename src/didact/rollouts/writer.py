@@ -245,13 +245,9 @@ class Writer:
         """Rows with ids, groups, temperatures and versions."""
         ids = torch.tensor([question.id for question in questions])
         temperature = torch.full((len(ids),), self.sampling.temperature or 1.0)
-        return {
-            **rows,
-            "id": ids,
-            "group": ids,
-            "temperature": temperature,
-            "version": torch.full((len(ids),), version),
-        }
+        versions = torch.full((len(ids),), version)
+        more = {"id": ids, "group": ids, "temperature": temperature, "version": versions}
+        return {**rows, **more, **teacher_numbers(questions)}
 
     def verify(self, rollouts: Rollouts) -> Rollouts:
         """The same rollouts with the verifier's `reward` and `trust`, and metrics for monitors, all float [B].
@@ -338,7 +334,8 @@ class Writer:
         answers = [tokenizer.completion(question, text) for question, text in zip(questions, texts, strict=True)]
         rows = answer_rows([tokenizer.prompt(q) for q in questions], answers, pad=tokenizer.pad)
         ids = torch.tensor([question.id for question in questions])
-        return Rollouts(Batch({**rows, "id": ids, "group": ids}), tuple(texts), tuple(questions))
+        more = {"id": ids, "group": ids, **teacher_numbers(questions)}
+        return Rollouts(Batch({**rows, **more}), tuple(texts), tuple(questions))
 
     def mix(self, questions: Sequence[Question], share: float) -> Rollouts:
         """Rollouts of a share of the questions by the learner, and of the others from the data, without rewards.
@@ -360,6 +357,24 @@ class Writer:
         texts = self.data_completions(given)
         parts = [self.write(written, verify=False)] if written else []
         return concat([*parts, *([self.encode(given, texts)] if given else [])])
+
+
+def teacher_numbers(questions: Sequence[Question]) -> dict[str, Tensor]:
+    """The numbers of the teachers of prompts, int64 [B] `teacher`; nothing where no prompt has one, 0 for others.
+
+    Raises:
+        DataError: the data's `teacher` of a prompt is no whole number.
+    """
+    named = [question.data.get("teacher") for question in questions]
+    if all(one is None for one in named):
+        return {}
+    try:
+        return {"teacher": torch.tensor([0 if one is None else int(str(one)) for one in named])}
+    except ValueError:
+        raise DataError(
+            f"The column teacher has {next(one for one in named if not str(one).isdigit())!r}, but must be the number "
+            "of one of the teachers in route:prompt:A+B, from 1."
+        ) from None
 
 
 def _trust(reward: Reward) -> Tensor:

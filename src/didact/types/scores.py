@@ -83,6 +83,20 @@ def confidence(log_probs: Tensor) -> Tensor:
     return (1.0 - entropy / math.log(max(log_probs.shape[-1], 2))).clamp(min=0.0)
 
 
+def most_confident(parts: Sequence[Tensor]) -> Tensor:
+    """The distribution of the member with the highest `confidence` in each row; of equals, the first.
+
+    Args:
+        parts: M scores, float [..., V].
+
+    Returns:
+        Log-probabilities float [..., V].
+    """
+    log_probs = torch.stack([log_probs_of(scores) for scores in parts])
+    best = confidence(log_probs).argmax(0)
+    return log_probs.gather(0, best[None, ..., None].expand(1, *log_probs.shape[1:]))[0]
+
+
 def mix_log_probs(parts: Sequence[Tensor], say: Tensor, *, space: Space, by_confidence: bool = False) -> Tensor:
     """The weighted mean of the distributions of M members.
 
