@@ -289,7 +289,7 @@ def _read_recipe(path: Path) -> tuple[Document, Claim]:
     if missing:
         raise ConfigError(f"The recipe {path} has no {missing[0]}; give one.")
     check_choice(f"The kind of the recipe {path}", found["kind"], _RECIPE_KINDS)
-    words = {name: tuple(value) if name in _TUPLES else value for name, value in found["claim"].items()}
+    words: Document = {name: tuple(value) if name in _TUPLES else value for name, value in found["claim"].items()}
     try:
         return found, Claim(**words)
     except TypeError as error:

@@ -11,7 +11,7 @@ N = 128
 LOSSES = {"nt_xent": nt_xent, "decoupled": decoupled_nt_xent, "debiased": debiased_nt_xent}
 
 
-def probe(loss, seed, *, shuffled=False, steps=80):
+def probe(loss, seed, *, shuffled=False, steps=60):
     """The accuracy of the nearest class mean on the representation; 20 of 24 columns are noise of each view's own."""
     generator = torch.Generator().manual_seed(seed)
     label = torch.randint(8, (N,), generator=generator)
@@ -38,8 +38,8 @@ def probe(loss, seed, *, shuffled=False, steps=80):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_views_of_an_example_share_what_augmentation_leaves(name):
-    """With the views of other examples as positives, which is the control, nothing is learned: over three seeds."""
-    taught = [probe(LOSSES[name], seed) for seed in range(3)]
-    control = [probe(LOSSES[name], seed, shuffled=True) for seed in range(3)]
+    """With the views of other examples as positives, which is the control, nothing is learned: over two seeds."""
+    taught = [probe(LOSSES[name], seed) for seed in range(2)]
+    control = [probe(LOSSES[name], seed, shuffled=True) for seed in range(2)]
     assert min(taught) > 0.7
     assert max(control) < 0.4

@@ -5,7 +5,7 @@ import functools
 import itertools
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 
@@ -101,5 +101,6 @@ def _pairs(words: Sequence[str]) -> Iterator[tuple[str, str]]:
     return itertools.pairwise(words)
 
 
-def _jaccard(first: set, second: set) -> float:
-    return len(first & second) / max(len(first | second), 1)
+def _jaccard(first: Collection[object], second: Collection[object]) -> float:
+    both = {*first} & {*second}
+    return len(both) / max(len({*first, *second}), 1)
