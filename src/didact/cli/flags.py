@@ -64,6 +64,13 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
                 group.add_argument(f"--{name}", metavar=metavar, default=argparse.SUPPRESS, help=words)
 
 
+def hide_flags(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
+    """Leave flags out of the help; they are still read, so that whoever gives one can be told why it is refused."""
+    for action in parser._actions:
+        if action.dest in names:
+            action.help = argparse.SUPPRESS
+
+
 def add_method_flags(parser: argparse.ArgumentParser, title: str, options: Sequence[Option]) -> None:
     """Add a flag for each option of a method, in a group of their own.
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from didact import catalogue
 from didact.cli import flags
 from didact.cli.top import COMMANDS, Parser
+from didact.experiment.reading import SEARCHED
 from didact.parts.listing import LISTINGS
 
 
@@ -137,6 +138,7 @@ def _compress(parser: Parser, _words: list[str]) -> None:
     group.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--config", metavar="FILE", help="TOML or JSON with any of these options; flags override it")
     flags.add_run_flags(parser)
+    flags.hide_flags(parser, SEARCHED)
 
 
 def _check(parser: Parser, _words: list[str]) -> None:

@@ -8,6 +8,11 @@ from didact.errors import ConfigError
 
 ALIASES = {"learner": "student"}
 """Accepted aliases of fields, as flags and in files."""
+SEARCHED = (
+    *("method", "student", "learner", "options", "budget", "epochs", "seconds", "seed", "select", "augment"),
+    *("monitors", "patience", "evaluate_every", "verifier", "sampling"),
+)
+"""Settings of a run that the search decides itself."""
 LARGEST = MEBIBYTE
 """Maximal size of a configuration file in bytes."""
 

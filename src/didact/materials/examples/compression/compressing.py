@@ -18,11 +18,12 @@ from didact.evaluation.paired import metric_interval
 from didact.experiment import config as configs
 from didact.experiment import records
 from didact.experiment.material import Evaluation
+from didact.experiment.reading import SEARCHED
 from didact.loop.run import take_lock
 from didact.materials.examples import teacher_data
 from didact.materials.examples.answers import as_learner
 from didact.materials.examples.compression.footprint import ROWS, median_time
-from didact.materials.examples.compression.planning import OWN, Plan, config_of, goal_of, plan, steps_for
+from didact.materials.examples.compression.planning import Plan, config_of, goal_of, plan, steps_for
 from didact.materials.examples.compression.result import Compression, tried, with_front
 from didact.materials.examples.compression.searching import Goal, OnTrial, Search
 from didact.materials.examples.compression.trials import TrialStore
@@ -123,7 +124,7 @@ def resume(directory: str | Path, *, trust: Iterable[str] = (), on_trial: OnTria
         )
     with trusting.untrusted(directory / "config.json", trusted), records.working_folder(directory, stored) as path:
         settings = configs.make_config({**stored["config"], "trust": trusted}).flat()
-        kept = {name: value for name, value in settings.items() if name not in (*OWN, "made_up")}
+        kept = {name: value for name, value in settings.items() if name not in (*SEARCHED, "made_up")}
         return compress(**{**kept, **stored["compress"]}, directory=path, resume=True, on_trial=on_trial)
 
 

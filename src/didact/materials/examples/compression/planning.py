@@ -14,6 +14,7 @@ from didact.errors import ConfigError, DataError, check_choice, check_range
 from didact.experiment.config import RunConfig
 from didact.experiment.material import Objects, Run
 from didact.experiment.preparing import prepare
+from didact.experiment.reading import SEARCHED
 from didact.experiment.running import split_arguments
 from didact.materials.examples.answers import as_learner
 from didact.materials.examples.compression import halving
@@ -26,11 +27,6 @@ from didact.sources import Splits, with_made_up
 from didact.teachers import CachedTeacher, TranslatedTeacher
 from didact.types import Examples, Scale
 
-OWN = (
-    *("method", "student", "learner", "options", "budget", "epochs", "seconds", "seed", "select", "augment"),
-    *("monitors", "patience", "evaluate_every", "verifier", "sampling"),
-)
-"""Settings of a run that the search decides itself."""
 PREFERENCES = ("size", "latency")
 """What may be preferred."""
 BATCH_SIZE = 256
@@ -68,7 +64,7 @@ def config_of(settings: Mapping[str, object], goal: Goal) -> tuple[RunConfig, Ob
     Raises:
         ConfigError: A setting is the search's own, or the teacher is missing.
     """
-    own = [name for name in settings if name in OWN]
+    own = [name for name in settings if name in SEARCHED]
     if own:
         remedy = "students names those to try" if own[0] in ("student", "learner") else "leave it out"
         raise ConfigError(f"{own[0]} is {settings[own[0]]!r}, but `compress` decides that itself; {remedy}.")
