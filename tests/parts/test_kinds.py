@@ -171,6 +171,8 @@ def _for(kind, material):
     small = {"examples": "cnn:4", "questions": "decoder:1x32"}[material]
     if not kind.nested and kind.name not in ("model", "committee"):
         return kind.example
+    if kind.name == "route":
+        return kind.example
     spec = parts.parse(kind.example, kind.role)
     words = [kind.name, spec.argument] if spec.argument else [kind.name]
     if kind.name == "committee":
