@@ -4,6 +4,7 @@ bfloat16 has 8 bits of mantissa: an update below a 256th of a weight would be ro
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +12,13 @@ from torch import Tensor, nn
 HALF = (torch.bfloat16, torch.float16)
 
 
+@dataclass
 class Masters:
     """The copies by weight. The weights are the copies rounded; gradients are summed and clipped in float32."""
 
-    def __init__(self) -> None:
-        self.copies: dict[nn.Parameter, nn.Parameter] = {}
-        self.writes: dict[nn.Parameter, int] = {}
-        """How often torch had seen each weight written when it last was its copy rounded."""
+    copies: dict[nn.Parameter, nn.Parameter] = field(default_factory=dict)
+    writes: dict[nn.Parameter, int] = field(default_factory=dict)
+    """How often torch had seen each weight written when it last was its copy rounded."""
 
     def of(self, parameters: Sequence[nn.Parameter]) -> list[nn.Parameter]:
         """What the optimizer has in the place of some parameters: those in half precision have a copy."""

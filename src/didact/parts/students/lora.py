@@ -41,7 +41,7 @@ def _options(spec: Spec) -> Adapters:
         ConfigError: they cannot be read, or are out of range.
     """
     rank, *words = spec.argument.split("/")
-    values = dict(word.partition("=")[::2] for word in words)
+    values = {name: value for name, _, value in (word.partition("=") for word in words)}
     if not (rank.isdecimal() and int(rank)) or len(values) < len(words):
         raise spec.error()
     for name in values:
