@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from didact.documents import Document, State
 from didact.errors import check_choice, check_range
 from didact.loop import foreach
+from didact.loop.eight_bits import adamw_8bit
 
 Parameters = Iterable[nn.Parameter] | Iterable[dict[str, Any]]
 """Parameters, or torch's groups of them."""
@@ -95,7 +96,7 @@ class OptimizerConfig:
 
     FLAGS: ClassVar[Mapping[str, str]] = {"name": "optimizer"}
 
-    name: Literal["adamw", "adam", "sgd"] = "adamw"  # what makes the steps
+    name: Literal["adamw", "adam", "sgd", "adamw8bit"] = "adamw"  # what makes the steps; adamw8bit needs torchao
     lr: float | None = None  # the highest learning rate; by default what suits the student
     weight_decay: float | None = None  # decoupled for adamw; 0 for language models, else 0.01
     momentum: float = 0.9  # of sgd (Nesterov), and beta1 of the others
@@ -103,7 +104,7 @@ class OptimizerConfig:
     warmup: float = 0.0  # share of the budget over which the rate rises from zero
 
     def __post_init__(self) -> None:
-        check_choice("optimizer", self.name, ("adamw", *_CLASSES))
+        check_choice("optimizer", self.name, ("adamw", *_CLASSES, "adamw8bit"))
         if self.lr is not None:
             check_range("lr", self.lr, above=0.0, below=math.inf)
         if self.weight_decay is not None:
@@ -118,6 +119,8 @@ class OptimizerConfig:
         kwargs: Document = {"lr": RATE if self.lr is None else self.lr, "weight_decay": decay}
         if self.name == "adamw":
             return LeanAdamW(parameters, betas=(self.momentum, 0.999), **kwargs)
+        if self.name == "adamw8bit":
+            return adamw_8bit(parameters, betas=(self.momentum, 0.999), **kwargs)
         if self.name == "sgd":
             kwargs |= {"momentum": self.momentum, "nesterov": self.momentum > 0}
         else:

@@ -13,7 +13,7 @@ from didact.loop.masters import HALF
 from didact.rollouts.products import COPIED
 from didact.types import Batch, Method
 
-MOMENTS = {"sgd": 1}
+MOMENTS = {"sgd": 1, "adamw8bit": 0.5}
 """Numbers that an optimizer keeps per trained parameter, if not two."""
 
 
@@ -77,7 +77,7 @@ def estimate_memory(
         process=max(0, resident - weights),
         weights=weights,
         gradients=gradients,
-        optimizer=gradients * MOMENTS.get(optimizer, 2) + half,
+        optimizer=int(gradients * MOMENTS.get(optimizer, 2)) + half,
         activations=_activations(method, batch, rows, length),
         cache=slots * length * layers * 2 * keys * size + copied,
     )
