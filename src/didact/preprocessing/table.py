@@ -88,7 +88,15 @@ class TablePreprocessing:
             start += column.width
         x = np.zeros((len(blocks[0][1]) if blocks else 0, *self.shape), dtype=np.float32)
         for first in range(0, len(x), TILE):
-            _write(blocks, first, x[first : first + TILE])
+            tile = x[first : first + TILE]
+            flat, rows_of_tile = tile.reshape(-1), np.arange(len(tile)) * x.shape[1]
+            for start, block in blocks:
+                part = block[first : first + TILE]
+                if part.ndim == 2:
+                    tile[:, start : start + part.shape[1]] = part
+                else:  # the places of ones
+                    at = rows_of_tile + start + part
+                    flat[at if part.min() >= 0 else at[part >= 0]] = 1
         return Encoded(
             {"x": torch.from_numpy(x)},
             {name: count for name, count in unknown.items() if count},
@@ -118,18 +126,6 @@ class TablePreprocessing:
             lists = {name: list(value) for name, value in known.items() if isinstance(value, tuple)}
             columns.append({"kind": column.kind, **known, **lists})
         return {"kind": "table", "columns": columns, "missing": list(self.missing)}
-
-
-def _write(blocks: Iterable[tuple[int, np.ndarray]], first: int, x: np.ndarray) -> None:
-    """Write the rows of columns from `first` on into zeros [n, F]; columns of places are 1 there."""
-    flat, rows = x.reshape(-1), np.arange(len(x)) * x.shape[1]
-    for start, block in blocks:
-        part = block[first : first + len(x)]
-        if part.ndim == 2:
-            x[:, start : start + part.shape[1]] = part
-        else:
-            at = rows + start + part
-            flat[at if part.min() >= 0 else at[part >= 0]] = 1
 
 
 def _without_fill(column: Fitted) -> Fitted:

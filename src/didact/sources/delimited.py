@@ -1,6 +1,7 @@
 """Tables as text, such as CSV: their separator and encoding are found, and every column gets the narrowest type."""
 
 import codecs
+import contextlib
 import csv
 import io
 from collections.abc import Iterator
@@ -66,43 +67,33 @@ def find_dialect(path: Path, kind: str) -> Dialect:
         DataError: there is nothing else.
         OSError: it cannot be read.
     """
-    with _open(path) as file:
-        head = file.read(_HEAD)
-        encoding = _encoding(head, file)
+    pyarrow = import_optional("pyarrow", "data", f"Reading {path.name}")
+    with pyarrow.input_stream(path) as file:
+        head = block = file.read(_HEAD)
+        encoding = next((name for mark, name in _MARKS.items() if head.startswith(mark)), "")
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        try:
+            while block and not encoding:
+                # A letter may be cut in two at the end of a block.
+                if not block.isascii() or decoder.getstate()[0]:
+                    decoder.decode(block)
+                block = file.read(_HEAD)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            encoding = FALLBACK
+    encoding = encoding or "utf-8"
     text, usual = head.decode(encoding, errors="ignore").lstrip("\ufeff\r\n"), SEPARATORS[kind]
+    streams = [io.StringIO(text, newline="") for _ in usual]
     try:
-        lines = [_first_line(text, one) for one in usual]
+        lines = [next(csv.reader(one, delimiter=mark), []) for one, mark in zip(streams, usual, strict=True)]
     except csv.Error as error:
         raise ValueError(f"its first line is no line of names ({error})") from None
-    (names, rest), separator = max(zip(lines, usual, strict=True), key=lambda found: len(found[0][0]))
-    if not names:
+    best = max(range(len(usual)), key=lambda place: len(lines[place]))
+    if not lines[best]:
         raise ValueError("it is empty")
-    if len(head) < _HEAD and not rest.strip():
+    if len(head) < _HEAD and not streams[best].read().strip():
         raise DataError(f"{path.name} has no rows.")
-    return Dialect(names, separator, encoding, usual[0])
-
-
-def _first_line(text: str, separator: str) -> tuple[tuple[str, ...], str]:
-    """The cells of the first line, which may have line breaks within quotes, and what comes after it."""
-    stream = io.StringIO(text, newline="")
-    return tuple(next(csv.reader(stream, delimiter=separator), ())), stream.read()
-
-
-def _encoding(head: bytes, rest: Any) -> str:
-    """UTF-16 where a mark says so, UTF-8 where all is that, else the fallback."""
-    for mark, name in _MARKS.items():
-        if head.startswith(mark):
-            return name
-    decoder, block = codecs.getincrementaldecoder("utf-8")(), head
-    while block:
-        # A letter may be cut in two at the end of a block.
-        if not block.isascii() or decoder.getstate()[0]:
-            try:
-                decoder.decode(block)
-            except UnicodeDecodeError:
-                return FALLBACK
-        block = rest.read(_HEAD)
-    return "utf-8" if not decoder.getstate()[0] else FALLBACK
+    return Dialect(tuple(lines[best]), usual[best], encoding, usual[0])
 
 
 def read_words(path: Path, dialect: Dialect, *, gaps: bool) -> Table:
@@ -120,13 +111,14 @@ def read_words(path: Path, dialect: Dialect, *, gaps: bool) -> Table:
         ValueError: it is not such a file.
     """
     reader = import_optional("pyarrow.csv", "data", f"Reading {path.name}")
+    import pyarrow
+
     size, threads = _BLOCK, True
     while True:
         try:
-            with _open(path) as file:
-                return _finish(
-                    reader.read_csv(file, **_options(dialect, size, threads=threads, gaps=gaps)), dialect, gaps=gaps
-                )
+            with pyarrow.input_stream(path) as file:
+                table = reader.read_csv(file, **_options(dialect, size, threads=threads, gaps=gaps))
+            return (_with_points(table) if gaps and dialect.separator == ";" else table).rename_columns(dialect.names)
         except ValueError as error:
             if "straddling" in str(error) and size < _LARGEST:  # a row is longer than a block
                 size = min(64 * size, _LARGEST)
@@ -145,11 +137,13 @@ def read_word_parts(path: Path, dialect: Dialect) -> Iterator[Table]:
     while True:
         skipped = 0
         try:
-            with _open(path) as file:
+            with pyarrow.input_stream(path) as file:
                 for batch in reader.open_csv(file, **_options(dialect, size, threads=True, gaps=True)):
                     skip = min(done - skipped, len(batch))
                     skipped += skip
-                    yield _finish(pyarrow.Table.from_batches([batch])[skip:], dialect)
+                    table = pyarrow.Table.from_batches([batch])[skip:]
+                    table = _with_points(table) if dialect.separator == ";" else table
+                    yield table.rename_columns(dialect.names)
                     done, skipped = done + len(batch) - skip, skipped + len(batch) - skip
             return
         except ValueError as error:
@@ -165,45 +159,26 @@ def narrow(column: Column) -> Column:
     """
     import pyarrow
 
-    compute = _compute()
-    for kind in (pyarrow.int64(), pyarrow.uint64()):
-        if (numbers := _cast(column, kind)) is not None:
-            odd = column.filter(compute.not_equal(compute.cast(numbers, pyarrow.string()), column))
-            return column if _any(compute.match_substring_regex(odd, _CODE)) else numbers
-    numbers = _cast(column, pyarrow.float64())
-    if numbers is not None and not _any(compute.is_nan(numbers)):
+    compute, numbers = import_optional("pyarrow.compute", "data", "Reading a table"), None
+    for kind in (pyarrow.int64(), pyarrow.uint64(), pyarrow.float64()):
+        with contextlib.suppress(pyarrow.ArrowInvalid):
+            numbers = compute.cast(column, kind)
+            break
+    if numbers is not None and numbers.type != pyarrow.float64():
+        odd = column.filter(compute.not_equal(compute.cast(numbers, pyarrow.string()), column))
+        return column if compute.any(compute.match_substring_regex(odd, _CODE)).as_py() else numbers
+    if numbers is not None and not compute.any(compute.is_nan(numbers)).as_py():
         # So many digits are more likely an id than a quantity.
         few = compute.ascii_is_decimal(column[:1]).to_pylist() != [False]
         return column if few and compute.all(compute.ascii_is_decimal(column)).as_py() else numbers
-    if _any(compute.starts_with(column, " ")) or _any(compute.ends_with(column, " ")):
+    if any(compute.any(has(column, " ")).as_py() for has in (compute.starts_with, compute.ends_with)):
         trimmed = narrow(compute.utf8_trim_whitespace(column))
         return column if trimmed.type == column.type else trimmed
-    truth = _cast(column, pyarrow.bool_())
-    known = truth is not None and compute.all(compute.is_in(column.drop_null(), value_set=pyarrow.array(_TRUTH)))
-    return truth if known and known.as_py() else column
-
-
-def _cast(column: Column, kind: object) -> Column | None:
-    """A column of another type; None where a cell is none of it."""
-    from pyarrow import ArrowInvalid
-
-    try:
-        return _compute().cast(column, kind)
-    except ArrowInvalid:
-        return None
-
-
-def _any(found: Column) -> bool:
-    return bool(_compute().any(found).as_py())
-
-
-def _compute() -> Any:
-    return import_optional("pyarrow.compute", "data", "Reading a table")
-
-
-def _open(path: Path) -> Any:
-    pyarrow = import_optional("pyarrow", "data", f"Reading {path.name}")
-    return pyarrow.input_stream(path, compression="gzip" if path.suffix.lower() == ".gz" else None)
+    first = column.drop_null()[:1].to_pylist()
+    likely = bool(first) and first[0] in _TRUTH
+    if likely and compute.all(compute.is_in(column.drop_null(), value_set=pyarrow.array(_TRUTH))).as_py():
+        return compute.cast(column, pyarrow.bool_())
+    return column
 
 
 def _options(dialect: Dialect, size: int, *, threads: bool, gaps: bool) -> dict[str, Any]:
@@ -227,10 +202,9 @@ def _options(dialect: Dialect, size: int, *, threads: bool, gaps: bool) -> dict[
     }
 
 
-def _finish(table: Table, dialect: Dialect, *, gaps: bool = True) -> Table:
-    """A table with the names of the file, and points in the place of decimal commas."""
-    compute = _compute()
-    if gaps and dialect.separator == ";":
-        for place, column in enumerate(table.columns):
-            table = table.set_column(place, str(place), compute.replace_substring_regex(column, _COMMA, r"\1.\2"))
-    return table.rename_columns(dialect.names)
+def _with_points(table: Table) -> Table:
+    """A table with points in the place of decimal commas."""
+    compute = import_optional("pyarrow.compute", "data", "Reading a table")
+    for place, column in enumerate(table.columns):
+        table = table.set_column(place, str(place), compute.replace_substring_regex(column, _COMMA, r"\1.\2"))
+    return table

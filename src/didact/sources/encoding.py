@@ -24,7 +24,7 @@ from didact.preprocessing import (
     plain_table,
     refuse,
 )
-from didact.preprocessing.cells import Column, Frame, coded, numbers_of
+from didact.preprocessing.cells import NUMERIC, Column, Frame, coded, numbers_of
 from didact.sources import targets
 from didact.sources.arrays import with_series
 from didact.sources.ids import hash_ids
@@ -83,7 +83,7 @@ def encode(
         with problems:
             series = _series(inputs, request)
     elif text_column is None:
-        columns = {column: coded(inputs[column]) for column in inputs}
+        columns = {name: one if one.dtype.kind in NUMERIC else coded(one) for name, one in inputs.items()}
         kinds = find_kinds(columns, request.columns)
         problems += kinds.complaints
         prose = [column for column, (kind, _) in kinds.kinds.items() if kind == "text"]

@@ -122,7 +122,7 @@ def load(
     if suffix == ".npz" or as_series:
         _refuse(path, request, "a file of arrays", ("text_column",))
         return arrays.load_arrays(path, request)
-    if tables.is_table(path):
+    if tables.kind_of(path) in tables.SUFFIXES:
         if modality == "image":
             raise _meaningless(path, request, "a table", "modality")
         several = request.validation_file is not None or request.test_file is not None

@@ -71,7 +71,9 @@ def split(examples: Examples, *, validation: float = 0.1, test: float = 0.2, see
         ConfigError: fractions out of range.
         DataError: a split that should not be empty is.
     """
-    number = _numbers(examples, validation, test, seed)
+    if "split" not in examples.tensors or bool((examples.tensors["split"] < 0).any()):
+        examples = arrange(examples, validation=validation, test=test, seed=seed)
+    number = examples.tensors["split"]
     masks = [number == split for split in range(3)]
     _refuse_empty(masks, (1.0, 0.0, test), "Mark some rows for it.")
     kept = {name: tensor for name, tensor in examples.tensors.items() if name not in ("time", "split")}
@@ -84,13 +86,6 @@ def arrange(examples: Examples, *, validation: float = 0.1, test: float = 0.2, s
 
     `split` then gives the same splits as before, whose tensors are views of those here. See there for the arguments.
     """
-    number = _numbers(examples, validation, test, seed)
-    order = number.argsort(stable=True)
-    return examples.with_tensors(split=number).select(order)
-
-
-def _numbers(examples: Examples, validation: float, test: float, seed: int) -> Tensor:
-    """The number of the split of each example, int64 [N]; see `split`."""
     tensors = examples.tensors
     number = tensors["split"].clone() if "split" in tensors else torch.full((examples.size,), -1)
     open_ = number < 0
@@ -104,7 +99,7 @@ def _numbers(examples: Examples, validation: float, test: float, seed: int) -> T
             time=tensors["time"][open_] if "time" in tensors else None,
         )
         number[open_] = masks[1] + 2 * masks[2].long()
-    return number
+    return examples.with_tensors(split=number).select(number.argsort(stable=True))
 
 
 def assign_splits(

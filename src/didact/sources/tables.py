@@ -61,7 +61,9 @@ def read(path: Path) -> tuple[Frame, tuple[str, ...]]:
             frame = from_arrow(import_optional("pyarrow.feather", "data", f"Reading {path.name}").read_table(path))
         else:
             dialect = find_dialect(path)
-            frame, notes = _read_delimited(path, dialect), dialect.notes(path.name)
+            frame = _read_delimited(path, dialect)
+            if (dialect.separator, dialect.encoding) != (dialect.usual, "utf-8"):
+                notes = dialect.notes(path.name)
     except (ValueError, OSError) as error:
         raise unreadable(path, error) from error
     if not len(frame):
@@ -152,12 +154,13 @@ def find_dialect(path: Path) -> delimited.Dialect:
         DataError: its first line holds the same name twice, or numbers in the place of names.
     """
     found = delimited.find_dialect(path, kind_of(path))
-    if is_row(found.names):
+    if any(map(str.isdigit, "".join(found.names))) and is_row(found.names):
         raise DataError(
             f"{path.name} has no names in its first line, but {', '.join(found.names)[:60]}; put a line with a name "
             "for each column in front of it."
         )
-    refuse_repeated(found.names, path.name)
+    if len(set(found.names)) < len(found.names):
+        refuse_repeated(found.names, path.name)
     return found
 
 
@@ -170,7 +173,11 @@ def is_row(names: Sequence[str]) -> bool:
     if consecutive or (rising and len(known) >= _RISING):
         return False
     fractions = any(not number.is_integer() for number in known)
-    return fractions or len(known) == len(names) or any(str(date_of(name)) != "NaT" for name in names)
+    return (
+        fractions
+        or len(known) == len(names)
+        or any(name[:4].isdigit() and str(date_of(name)) != "NaT" for name in names)
+    )
 
 
 def _read_delimited(path: Path, dialect: delimited.Dialect) -> Frame:
