@@ -126,6 +126,11 @@ def test_methods_with_a_second_model_have_one_base(llama, tmp_path, method):
     kept = load_file(checkpoint / "tensors.safetensors")
     assert any("lora_" in name for name in kept)
     assert not [name for name in kept if "base_layer" in name or "embed" in name]
+    if method in ("dpo", "kto", "grpo"):
+        # The adapters and two moments of each weight.
+        adapters = sum(p.nbytes for p in whole.learner.parameters() if p.requires_grad)
+        learned = sum(t.nbytes for name, t in kept.items() if "lora_" in name or "exp_avg" in name)
+        assert learned == 3 * adapters
     source = load_file(llama / "model.safetensors")
     frozen = {n.replace(".base_layer", "").removeprefix("module."): p for n, p in whole.learner.named_parameters()}
     assert all(torch.equal(frozen[name], tensor) for name, tensor in source.items())
