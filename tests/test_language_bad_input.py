@@ -152,7 +152,7 @@ def test_records_that_are_no_questions():
 
 def test_examples_for_a_language_model_and_the_other_way_round():
     refused(ConfigError, "data is 'digits'", "'sft' trains language models", "addition", method="sft", data="digits")
-    words = ("data is 'addition'", "'supervised' learns from examples", "digits")
+    words = ("data is 'addition'", "'supervised' learns from examples", "breast_cancer")
     refused(ConfigError, *words, method="supervised", data="addition", sampling={}, student="mlp:4")
     words = ("sampling is", "'supervised' learns from examples")
     refused(ConfigError, *words, method="supervised", data="digits", student="mlp:4")
