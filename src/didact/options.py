@@ -46,29 +46,21 @@ def read_options(path: Path, class_name: str = "Config") -> tuple[Option, ...]:
     """
     found: dict[str, Option] = {}
     for home, node in reversed(lineage(path, class_name)):
-        found.update({option.name: option for option in _own_options(home, node)})
-    return tuple(found.values())
-
-
-def _own_options(path: Path, node: ast.ClassDef) -> Iterator[Option]:
-    comments = {
-        token.start[0]: token.string.lstrip("#").strip()
-        for token in tokenize.generate_tokens(io.StringIO(parse(path)[0]).readline)
-        if token.type == tokenize.COMMENT
-    }
-    for line in node.body:
-        if not isinstance(line, ast.AnnAssign) or not isinstance(line.target, ast.Name):
-            continue
-        if not ast.unparse(line.annotation).startswith("ClassVar"):
-            yield Option(
-                name=line.target.id,
-                type=ast.unparse(line.annotation),
-                default=None if line.value is None else ast.unparse(line.value),
+        comments = {
+            token.start[0]: token.string.lstrip("#").strip()
+            for token in tokenize.generate_tokens(io.StringIO(parse(home)[0]).readline)
+            if token.type == tokenize.COMMENT
+        }
+        for line in node.body:
+            if not isinstance(line, ast.AnnAssign) or not isinstance(line.target, ast.Name):
+                continue
+            name, kind = line.target.id, ast.unparse(line.annotation)
+            if not kind.startswith("ClassVar"):
+                default = None if line.value is None else ast.unparse(line.value)
                 # A formatter may put a long default and its comment into parentheses.
-                help=" ".join(
-                    comments[n] for n in range(line.lineno, (line.end_lineno or line.lineno) + 1) if n in comments
-                ),
-            )
+                lines = range(line.lineno, (line.end_lineno or line.lineno) + 1)
+                found[name] = Option(name, kind, default, " ".join(comments[n] for n in lines if n in comments))
+    return tuple(found.values())
 
 
 def lineage(path: Path, name: str) -> list[tuple[Path, ast.ClassDef]]:

@@ -99,19 +99,15 @@ def _dispatch(words: list[str]) -> int:
     from didact.cli import commands, flags
     from didact.cli import parser as parsers
 
-    with _asked_by_file(rest):
+    # What a configuration file names is not trusted as what the arguments name is.
+    split = [part for word in rest for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
+    file = dict(itertools.pairwise(split)).get("--config")
+    with contextlib.nullcontext() if file is None else trusting.untrusted(file, rest):
         parser = parsers.command_parser(command, rest)
         namespace, extras = parser.parse_known_args(rest)
         if extras:
             flags.refuse_unknown(extras, parser)
         return commands.COMMANDS[command](namespace)
-
-
-def _asked_by_file(words: list[str]) -> contextlib.AbstractContextManager[None]:
-    """Trust what the arguments name, but not what a configuration file among them names."""
-    split = [part for word in words for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
-    file = dict(itertools.pairwise(split)).get("--config")
-    return contextlib.nullcontext() if file is None else trusting.untrusted(file, words)
 
 
 def _complain(sentence: str) -> None:

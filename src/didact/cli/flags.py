@@ -162,18 +162,15 @@ def refuse_unknown(extras: Sequence[str], parser: argparse.ArgumentParser) -> No
 def _help(option: Option) -> str:
     default = option.default
     empty = default is None or default in ("None", "False", "()", "''") or default.startswith("field(")
-    shown = "" if default is None or empty else f" ({'on' if default == 'True' else _plain(default)})"
+    plain = "" if default is None or empty else "on" if default == "True" else default.strip("'\"")
+    shown = f" ({plain})" if plain else ""
     return f"{option.help}{shown}".replace("%", "%%")
-
-
-def _plain(expression: str) -> str:
-    return expression[1:-1] if expression[:1] == expression[-1:] and expression[:1] in "'\"" else expression
 
 
 def _metavar(option: Option) -> str:
     if "Literal[" in option.type:
         choices = option.type.split("Literal[", 1)[1].split("]", 1)[0]
-        return "|".join(_plain(choice.strip()) for choice in choices.split(","))
+        return "|".join(choice.strip(" '\"") for choice in choices.split(","))
     if "int" in option.type.split(" | ") or "float" in option.type.split(" | "):
         return "N"
     return option.name.rpartition("_")[2].upper()

@@ -54,7 +54,25 @@ def metrics(predictions: Predictions) -> dict[str, float]:
     known = predictions.labelled()
     if known.task == "regression":
         return _regression(known.logits.double()[:, 0], known.labels.double())
-    found = _classification(known.logits.double(), known.labels)
+    logits, labels = known.logits.double(), known.labels
+    classes = logits.shape[1]
+    counts, confidence, accuracy = _bins(logits, labels, BINS)
+    confusion_CC = _confusion(logits, labels)
+    hits, truths = confusion_CC.diagonal().double(), confusion_CC.sum(1)
+    occurring = (confusion_CC.sum(0) + truths).double()
+    present = occurring > 0
+    found = {
+        "accuracy": float((logits.argmax(1) == labels).double().mean()),
+        "balanced_accuracy": float((hits / truths).nanmean()),
+        "nll": float(F.cross_entropy(logits, labels)),
+        "ece": float((counts / counts.sum() * (accuracy - confidence).abs()).sum()),
+        "macro_f1": float((2 * hits[present] / occurring[present]).mean()),
+    }
+    if truths.all() and classes > 1:
+        # Of two classes, one area says all.
+        scores_CN = (logits[:, 1:] - logits[:, :1] if classes == 2 else logits.log_softmax(1)).T
+        positive = torch.arange(classes)[-len(scores_CN) :]
+        found["auroc"] = float(_rank_areas(scores_CN, labels == positive[:, None]).mean())
     return found if known.maps is None else {**found, **_pixels(known, known.maps)}
 
 
@@ -63,23 +81,6 @@ def _regression(answers: Tensor, labels: Tensor) -> dict[str, float]:
     spread = (labels - labels.mean()).square().sum()
     found = {"rmse": float(errors.square().mean().sqrt()), "mae": float(errors.abs().mean())}
     return {"r2": float(1 - errors.square().sum() / spread), **found} if spread > 0 else found
-
-
-def _classification(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    counts, confidence, accuracy = _bins(logits, labels, BINS)
-    confusion_CC = _confusion(logits, labels)
-    hits, occurring = confusion_CC.diagonal().double(), (confusion_CC.sum(0) + confusion_CC.sum(1)).double()
-    present = occurring > 0
-    found = {
-        "accuracy": float((logits.argmax(1) == labels).double().mean()),
-        "balanced_accuracy": float(_recalls(confusion_CC).nanmean()),
-        "nll": float(F.cross_entropy(logits, labels)),
-        "ece": float((counts / counts.sum() * (accuracy - confidence).abs()).sum()),
-        "macro_f1": float((2 * hits[present] / occurring[present]).mean()),
-    }
-    if labels.bincount(minlength=logits.shape[1]).all() and logits.shape[1] > 1:
-        found["auroc"] = _auroc(logits, labels)
-    return found
 
 
 def _pixels(predictions: Predictions, maps: Tensor) -> dict[str, float]:
@@ -115,10 +116,7 @@ def recalls(predictions: Predictions) -> Tensor:
     Returns:
         float64 [C] in [0, 1]; NaN for a class without a label.
     """
-    return _recalls(confusion(predictions))
-
-
-def _recalls(confusion_CC: Tensor) -> Tensor:
+    confusion_CC = confusion(predictions)
     return confusion_CC.diagonal().double() / confusion_CC.sum(1)
 
 
@@ -157,28 +155,19 @@ def _bins(logits: Tensor, labels: Tensor, bins: int) -> tuple[Tensor, Tensor, Te
     return counts, means[0], means[1]
 
 
-def _auroc(logits: Tensor, labels: Tensor) -> float:
-    """Area under the ROC curve, from the rank sum of Mann and Whitney; ties count half."""
-    if logits.shape[1] == 2:
-        return float(_rank_areas((logits[:, 1] - logits[:, 0])[None], (labels == 1)[None]))
-    scores = logits.log_softmax(1).T
-    areas = [
-        _rank_areas(scores[start : start + _CLASSES_AT_ONCE], labels == classes[:, None])
-        for start in range(0, len(scores), _CLASSES_AT_ONCE)
-        for classes in [torch.arange(start, min(start + _CLASSES_AT_ONCE, len(scores)))]
-    ]
-    return float(torch.cat(areas).mean())
-
-
 def _rank_areas(scores_CN: Tensor, positive_CN: Tensor) -> Tensor:
-    scores = scores_CN.contiguous()
-    ordered = scores.sort(1).values
-    below = torch.searchsorted(ordered, scores)
-    up_to = torch.searchsorted(ordered, scores, right=True)
-    ranks = (below + up_to + 1).double() / 2
-    count = positive_CN.sum(1).double()
-    excess = (ranks * positive_CN).sum(1) - count * (count + 1) / 2
-    return excess / (count * (scores.shape[1] - count))
+    """Areas under ROC curves, float64 [C], from the rank sums of Mann and Whitney; ties count half."""
+    areas = list[Tensor]()
+    for some, positive in zip(scores_CN.split(_CLASSES_AT_ONCE), positive_CN.split(_CLASSES_AT_ONCE), strict=True):
+        scores = some.contiguous()
+        ordered = scores.sort(1).values
+        below = torch.searchsorted(ordered, scores)
+        up_to = torch.searchsorted(ordered, scores, right=True)
+        ranks = (below + up_to + 1).double() / 2
+        count = positive.sum(1).double()
+        excess = (ranks * positive).sum(1) - count * (count + 1) / 2
+        areas.append(excess / (count * (scores.shape[1] - count)))
+    return torch.cat(areas)
 
 
 def agreement(predictions: Predictions, teacher: Predictions | Signal) -> dict[str, float]:

@@ -46,6 +46,8 @@ class Predictions:
             RunError: a prediction is not finite, so that metrics would be meaningless.
         """
         known = is_labelled(self.labels)
+        if not known.any():
+            raise DataError(f"None of the {self.size} examples has a label, so nothing can be scored.")
         kept = Predictions(
             logits=self.logits[known],
             labels=self.labels[known],
@@ -54,8 +56,6 @@ class Predictions:
             maps=None if self.maps is None else self.maps[known],
             masks=None if self.masks is None else self.masks[known],
         )
-        if not kept.size:
-            raise DataError(f"None of the {self.size} examples has a label, so nothing can be scored.")
         wrong = int((~kept.logits.isfinite()).any(1).sum())
         if wrong:
             raise RunError(

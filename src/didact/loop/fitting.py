@@ -103,7 +103,7 @@ def _check(
     """Refuse what cannot work before anything is computed."""
     name = type(method).__name__
     check_budget(budget, method, source)
-    if not method.parameters():
+    if not method.named_parameters():
         raise ConfigError(f"{name} has nothing to train: no parameter of its modules requires a gradient.")
     if resume and run is None:
         raise ConfigError("resume is set, but run is None; name the directory of the run to go on with.")

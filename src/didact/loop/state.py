@@ -5,7 +5,7 @@ import dataclasses
 import enum
 import functools
 import types
-from collections.abc import Iterator, Mapping, MutableMapping, MutableSequence, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, MutableSequence, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -42,10 +42,11 @@ class Attributes:
 
     def __init__(self, method: Method) -> None:
         self.method = method
-        for place, value in self._figures():
+        found = dict(_figures(vars(method).items()))
+        for place, value in found.items():
             if reason := _refusal(value):
                 raise ConfigError(f"{type(method).__name__}.{place} is {reason}")
-        self.before = {place: _copied(value) for place, value in self._figures()}
+        self.before = {place: _copied(value) for place, value in found.items()}
 
     def check(self) -> None:
         """Compare with the start of the run.
@@ -53,7 +54,7 @@ class Attributes:
         Raises:
             ConfigError: a value changed that is not in checkpoints.
         """
-        now = dict(self._figures())
+        now = dict(_figures(vars(self.method).items()))
         for place in {**self.before, **now}:
             # A container that is empty on one side may hold parts on the other.
             if _same(self.before.get(place, ()), now.get(place, ())):
@@ -64,20 +65,15 @@ class Attributes:
                 f"use self.{place}.value."
             )
 
-    def _figures(self) -> Iterator[tuple[str, Any]]:
-        """The values that are not in checkpoints, by place."""
-        for name, value in vars(self.method).items():
-            if name not in OWN:
-                yield from _without_parts(name, value)
 
-
-def _without_parts(place: str, value: Any) -> Iterator[tuple[str, Any]]:
-    kind = kind_of(type(value))
-    if kind == "container" and holds_parts(value):
-        for key, item in items_of(value):
-            yield from _without_parts(f"{place}.{key}", item)
-    elif kind != "part":
-        yield place, value
+def _figures(attributes: Iterable[tuple[Any, Any]], inside: str = "") -> Iterator[tuple[str, Any]]:
+    """The values that are not in checkpoints, by place."""
+    for name, value in attributes:
+        place, kind = f"{inside}{name}", kind_of(type(value))
+        if kind == "container" and holds_parts(value):
+            yield from _figures(items_of(value), f"{place}.")
+        elif kind != "part" and place not in OWN:
+            yield place, value
 
 
 def _refusal(value: Any) -> str:

@@ -4,7 +4,6 @@ What a run knows is in its directory; a tracker is a view of it for people who w
 fails is left, and the run goes on.
 """
 
-import contextlib
 import json
 import os
 import time
@@ -73,38 +72,38 @@ class Tracking:
         self._step = record["step"]
         figures = {name: value for name, value in record.items() if isinstance(value, int | float) and name != "step"}
         for name in tuple(self._names):
-            with self._forgiven(name):
+            try:
                 if name not in self._open:
                     self._open[name] = _TRACKERS[name](self._path, self._step)
                 self._open[name].log(self._step, figures)
+            except Exception as error:
+                self._leave(name, error)
 
     def close(self) -> None:
         """Send the metrics on the test examples, if there are any, and end the run in all trackers."""
         for name, tracker in tuple(self._open.items()):
-            with self._forgiven(name):
+            try:
                 result = _read(self._path / "result.json")
                 figures = {f"test/{metric}": value for metric, value in (result.get("metrics") or {}).items()}
                 if figures:
                     tracker.log(self._step, figures)
                 # A run from Python may have no description, and no result.
                 tracker.close(done=result.get("status") == "done" or not (self._path / "config.json").exists())
+            except Exception as error:
+                self._leave(name, error)
         self._open.clear()
 
-    @contextlib.contextmanager
-    def _forgiven(self, name: str) -> Iterator[None]:
-        """Leave a tracker that fails, in whatever way it fails."""
-        try:
-            yield
-        except Exception as error:
-            self._names.remove(name)
-            self._open.pop(name, None)
-            if self._expected or not isinstance(error, ImportError):
-                reason = " ".join(str(error).split()) or type(error).__name__
-                warnings.warn(
-                    f"The tracker {name} failed at step {self._step} and gets no more figures: {reason} "
-                    f"The run goes on; all figures are in {self._path / 'metrics.jsonl'}.",
-                    stacklevel=4,
-                )
+    def _leave(self, name: str, error: Exception) -> None:
+        """Leave a tracker that failed, in whatever way it failed."""
+        self._names.remove(name)
+        self._open.pop(name, None)
+        if self._expected or not isinstance(error, ImportError):
+            reason = " ".join(str(error).split()) or type(error).__name__
+            warnings.warn(
+                f"The tracker {name} failed at step {self._step} and gets no more figures: {reason} "
+                f"The run goes on; all figures are in {self._path / 'metrics.jsonl'}.",
+                stacklevel=3,
+            )
 
 
 class _TensorBoard:

@@ -68,22 +68,18 @@ class _Reader:
         """The characters that end an argument here."""
 
     def list(self, role: Role) -> Spec:
-        """A part, or several with `+` between them."""
-        start, parts = self.place, [self.term(role)]
-        while self.take("+"):
-            parts.append(self.term(role))
+        """A part, or several with `+` between them, each with an optional weight before it."""
+        start, parts = self.place, list[Spec]()
+        while not parts or self.take("+"):
+            self.take("")
+            weight = None if self.ahead()[1] else _WEIGHT.match(self.text, self.place)
+            self.place = weight.end() if weight else self.place
+            parts.append(replace(self.one(role), weight=float(weight[1]) if weight else 1.0))
         if len(parts) == 1 and parts[0].weight == 1.0:
             return parts[0]
         if not role.joined:
             raise self.error(f"a {role.name} is one part, which takes neither '+' nor a weight.")
         return self.spec(kinds(role.name)[role.joined], start, inner=parts)
-
-    def term(self, role: Role) -> Spec:
-        """A part with an optional weight before it."""
-        self.take("")
-        weight = None if self.ahead()[1] else _WEIGHT.match(self.text, self.place)
-        self.place = weight.end() if weight else self.place
-        return replace(self.one(role), weight=float(weight[1]) if weight else 1.0)
 
     def one(self, role: Role) -> Spec:
         """A part without its weight: a path, a list in parentheses, a custom object, or a part of a kind."""

@@ -208,6 +208,9 @@ def _described(role: str, path: Path, _modified: int) -> Kind:
     forms = constants.get("FORM", path.stem).split(" | ")
     words = [word.lower().removesuffix("s") for word in re.findall(r"[A-Z]+", forms[0])]
     nested = tuple(word for word in words if word in ROLES)
+    build = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "build")
+    # `purpose: ForExamples` is for the material `examples`.
+    purpose = " ".join(ast.unparse(a.annotation) for a in build.args.args if a.arg == "purpose" and a.annotation)
     return Kind(
         role=role,
         name=path.stem,
@@ -218,7 +221,7 @@ def _described(role: str, path: Path, _modified: int) -> Kind:
         example=constants.get("EXAMPLE", path.stem),
         paths=constants.get("PATHS", ()),
         names=constants.get("NAMES", ""),
-        materials=_materials(tree),
+        materials=tuple(word.lower() for word in re.findall(r"For([A-Z][a-z]+)", purpose)),
         named=forms[0].startswith(path.stem),
         nested=nested,
         takes_list=bool(nested) and forms[0].endswith("S"),
@@ -226,12 +229,3 @@ def _described(role: str, path: Path, _modified: int) -> Kind:
         words=forms[0].count(":") - 1,
         quoted=tuple(form[: form.index("/")] for form in forms if ":/" in form),
     )
-
-
-def _materials(tree: ast.Module) -> tuple[str, ...]:
-    """The materials that `build` accepts, by the annotation of `purpose`: `ForExamples` is `examples`."""
-    build = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "build")
-    annotations = [
-        ast.unparse(a.annotation) for a in build.args.args if a.arg == "purpose" and a.annotation is not None
-    ]
-    return tuple(word.lower() for word in re.findall(r"For([A-Z][a-z]+)", " ".join(annotations)))

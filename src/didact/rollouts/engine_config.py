@@ -48,11 +48,12 @@ class EngineConfig:
     """How often a failed request is repeated."""
 
     def __post_init__(self) -> None:
-        if self.kind not in ("own", "int8") and not self.url.startswith(("http://", "https://")):
+        served = self.kind.startswith((f"{SERVER}http://", f"{SERVER}https://"))
+        if self.kind not in ("own", "int8") and not served:
             raise ConfigError(
                 f"engine is {self.kind!r}, but must be own, int8 or server:URL, with http:// or https://."
             )
-        if "@" in self.url.partition("//")[2].partition("/")[0]:
+        if "@" in self.kind.partition("//")[2].partition("/")[0]:
             raise ConfigError("engine's address has a password in it; put a key into DIDACT_SERVER_KEY instead.")
         check_choice("engine's correction", self.correction, CORRECTIONS)
         check_choice("engine's reload", self.reload, RELOADS)
@@ -61,9 +62,9 @@ class EngineConfig:
         check_range("engine's concurrency", self.concurrency, at_least=1)
         check_range("engine's timeout", self.timeout, above=0.0, below=float("inf"))
         check_range("engine's retries", self.retries, at_least=0, at_most=100)
-        if not self.url and (self.reload != "none" or self.folder or self.model):
+        if not served and (self.reload != "none" or self.folder or self.model):
             raise ConfigError(f"engine is {self.kind!r}, but reload, folder and model are a server's; leave them out.")
-        if self.url and self.behind and self.reload == "none":
+        if served and self.behind and self.reload == "none":
             raise ConfigError(
                 "engine's behind is 1, but reload is none: the server would keep its first weights, ever further "
                 "behind; give reload=vllm or reload=sglang."

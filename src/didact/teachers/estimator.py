@@ -47,7 +47,14 @@ class EstimatorTeacher(BaseTeacher):
     ) -> None:
         super().__init__(view=view)
         self.estimator, self.classes, self.rows, self.task = estimator, tuple(classes), rows, task
-        self._predict = _answering(estimator, task)
+        wanted = "predict_proba" if task == "classification" else "predict"
+        self._predict = getattr(estimator, wanted, None)
+        if not callable(self._predict):
+            calibrated = "Fit one that has, or wrap it in sklearn.calibration.CalibratedClassifierCV."
+            raise TeacherError(
+                f"The teacher is a {type(estimator).__name__}, which has no {wanted}. "
+                f"{calibrated if task == 'classification' else 'Fit a regressor.'}"
+            )
         self._order = None
         if task == "classification" and getattr(estimator, "classes_", None) is not None:
             own = estimator.classes_
@@ -170,16 +177,3 @@ def load_skops(path: str | Path, *, trust: Sequence[str] = ()) -> Any:
         raise TeacherError(f"{path} can't be loaded: {type(error).__name__}: {error}. Save it again.") from error
     check_trees(estimator)
     return estimator
-
-
-def _answering(estimator: Any, task: Task) -> Any:
-    wanted = "predict_proba" if task == "classification" else "predict"
-    answer = getattr(estimator, wanted, None)
-    if callable(answer):
-        return answer
-    remedy = (
-        "Fit one that has, or wrap it in sklearn.calibration.CalibratedClassifierCV."
-        if task == "classification"
-        else "Fit a regressor."
-    )
-    raise TeacherError(f"The teacher is a {type(estimator).__name__}, which has no {wanted}. {remedy}")

@@ -24,6 +24,11 @@ def check_trees(estimator: object) -> None:
     Raises:
         TeacherError: a tree's nodes point outside the tree or its features, or its ensemble has other features.
     """
+    from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
+    from sklearn.ensemble._forest import BaseForest
+
+    # These pass their matrix to their trees unchecked.
+    ensembles = BaseForest | GradientBoostingClassifier | GradientBoostingRegressor
     for part in _parts(estimator):
         if hasattr(part, "tree_"):
             tree, features = part.tree_, part.n_features_in_
@@ -34,17 +39,9 @@ def check_trees(estimator: object) -> None:
             for predictor in _parts(part._predictors):
                 if hasattr(predictor, "nodes"):
                     _check_predictor(predictor, part)
-        elif _shares_features(part):
+        elif isinstance(part, ensembles):
             for member in np.asarray(part.estimators_, dtype=object).ravel():
                 _require(member.n_features_in_ == part.n_features_in_)
-
-
-def _shares_features(part: Any) -> bool:
-    """Whether it passes its matrix to its trees unchecked."""
-    from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
-    from sklearn.ensemble._forest import BaseForest
-
-    return isinstance(part, BaseForest | GradientBoostingClassifier | GradientBoostingRegressor)
 
 
 def _check_predictor(predictor: Any, ensemble: Any) -> None:

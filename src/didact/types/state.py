@@ -69,11 +69,12 @@ def items_of(container: Any) -> Any:
     return container.items() if isinstance(container, dict) else enumerate(container)
 
 
-def parts_of(attributes: Values) -> Document:
+def parts_of(attributes: Values, inside: str = "") -> Document:
     """The parts among some attributes, nested in lists, tuples and dictionaries at any depth.
 
     Args:
         attributes: values by name.
+        inside: the place of what they are attributes of, with a dot after it.
 
     Returns:
         The parts by place, such as `heads.0` or `nets.critic.head`.
@@ -83,17 +84,14 @@ def parts_of(attributes: Values) -> Document:
     """
     found: Document = {}
     for name, value in attributes.items():
-        _collect(name, value, found)
+        place, kind, new = f"{inside}{name}", kind_of(type(value)), Document()
+        if kind == "part":
+            new = {place: value}
+        elif kind == "container" and holds_parts(value):
+            new = parts_of(dict(items_of(value)), f"{place}.")
+        if twice := new.keys() & found.keys():
+            raise ConfigError(
+                f"Two parts are called {min(twice)}, so that a checkpoint would keep one of them; rename one."
+            )
+        found |= new
     return found
-
-
-def _collect(place: str, value: Any, found: Document) -> None:
-    kind = kind_of(type(value))
-    if kind == "container" and holds_parts(value):
-        for key, item in items_of(value):
-            _collect(f"{place}.{key}", item, found)
-    if kind != "part":
-        return
-    if place in found:
-        raise ConfigError(f"Two parts are called {place}, so that a checkpoint would keep one of them; rename one.")
-    found[place] = value
