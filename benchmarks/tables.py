@@ -189,7 +189,8 @@ def _child(side: str, options: Namespace, _: None) -> Any:
     """Run a side in a process of its own; what it printed, as an array."""
     import numpy as np
 
-    command = [sys.executable, __file__, "--side", side, "--rows", str(options.rows), "--threads", str(options.threads)]
+    given = {"side": side, "rows": options.rows, "threads": options.threads, "folder": options.folder}
+    command = [sys.executable, __file__, *(f"--{name}={value}" for name, value in given.items())]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, f"{side} failed: {done.stderr}"
     given = json.loads(done.stdout.splitlines()[-1])
