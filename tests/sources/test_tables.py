@@ -9,7 +9,7 @@ import torch
 from didact import sources
 from didact.errors import ConfigError, DataError
 from didact.preprocessing import TableOptions
-from didact.sources import tables
+from didact.sources import delimited, tables
 from didact.types import IGNORE
 
 CSV = """size,colour,grown,answer
@@ -416,3 +416,29 @@ def test_an_unknown_text_or_id_column_is_refused(tmp_path):
         sources.load(path, target="answer", text_column="color")
     with pytest.raises(DataError, match="id_column and target are both 'answer'"):
         sources.load(path, target="answer", id_column="answer")
+
+
+def test_answers_are_written_as_pandas_writes_them(monkeypatch):
+    generator, rows = np.random.default_rng(0), 2_000
+    scales = 10.0 ** generator.integers(-12, 20, rows)
+    frame = pd.DataFrame(
+        {
+            "an,id": [f'w"{row % 7},\n' if row % 5 else None for row in range(rows)],
+            "word": ["x", "", "a\r", "b c"] * (rows // 4),
+            "row": range(rows),
+            "double": generator.normal(size=rows) * scales,
+            "single": (generator.normal(size=rows) * scales).astype(np.float32),
+            "share": generator.random(rows),
+            "short": generator.normal(size=rows).round(1),
+        }
+    )
+    frame.loc[:6, "double"] = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-4, 5e-324]
+    frame.loc[:3, "single"] = [np.nan, np.inf, 1e-4, 2.5e5]
+    mixed = [[1, None, 2.5], [True, "a", 1], [pd.Timestamp(2020, 1, 1), None, None], [1, 2, 10**30], [None] * 3]
+    others = [pd.DataFrame({"id": ids, "x": [0.5, 0.25, 1.0]}) for ids in mixed]
+    wanted = [one.to_csv(index=False) for one in (frame, *others)]
+    assert [delimited.text_of(one, names=True) for one in (frame, *others)] == wanted
+    assert delimited.text_of(frame[5:], names=False) == frame[5:].to_csv(index=False, header=False)
+    # The fast way is taken, without pandas.
+    monkeypatch.setattr(pd.DataFrame, "to_csv", None)
+    assert delimited.text_of(frame, names=False) == wanted[0].split("\n", 1)[1]

@@ -10,6 +10,7 @@ from didact.evaluation.measures import metrics
 from didact.files import whole_file
 from didact.parts import saved
 from didact.parts.student import add_counts, join_answers
+from didact.sources import delimited
 
 
 def predict(run: str, data: str, out: str | None, trust: tuple[str, ...]) -> None:
@@ -27,12 +28,12 @@ def predict(run: str, data: str, out: str | None, trust: tuple[str, ...]) -> Non
     parts = saved.load(run, trust).predict_parts(data)
     if out is None:
         for start, part in enumerate(parts):
-            part.to_frame().to_csv(sys.stdout, index=False, header=not start)
+            sys.stdout.write(delimited.text_of(part.to_frame(), names=not start))
         return
     counts = []
     with whole_file(Path(out)) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         for start, part in enumerate(parts):
-            part.to_frame().to_csv(file, index=False, header=not start)
+            file.write(delimited.text_of(part.to_frame(), names=not start))
             counts.append((len(part.ids), part.unknown, part.missing))
     show.line("answers", f"{sum(size for size, _, _ in counts):,} rows, written to {out}")
     _print_counts(*(add_counts(count[place] for count in counts) for place in (1, 2)))

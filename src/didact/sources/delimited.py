@@ -1,13 +1,19 @@
-"""Tables as text, such as CSV: their separator and encoding are found, and every column gets the narrowest type."""
+"""Tables as text, such as CSV: their separator and encoding are found, and every column gets the narrowest type.
+
+They are written here too.
+"""
 
 import codecs
 import contextlib
 import csv
 import io
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from didact.errors import DataError, import_optional
 
@@ -16,8 +22,11 @@ SEPARATORS = {".csv": ",;\t|", ".tsv": "\t,;|"}
 FALLBACK = "cp1252"
 """The encoding of files that are not Unicode: Western European, with the letters of Latin-1."""
 _HEAD = 4 << 20
+_CACHED = 1 << 18
 _BLOCK = 1 << 20
 _LARGEST = 2**31 - 1
+_LEAST, _MOST = 1e-4, {4: 1e5, 8: 1e9}
+"""Floats of 4 and 8 bytes in between, but for whole ones, are the same numerals for numpy and pyarrow."""
 _MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _CODE = r"^[+-]?0[0-9xX]"
 _COMMA = r"^(\s*[+-]?[0-9]*),([0-9]+\s*)$"
@@ -26,7 +35,9 @@ _TRUTH = ("True", "TRUE", "true", "False", "FALSE", "false")
 Table = Any
 """A `pyarrow.Table`."""
 Column = Any
-"""A `pyarrow.ChunkedArray`, [N]."""
+"""A `pyarrow.ChunkedArray` or `pyarrow.Array`, [N]."""
+Frame = Any
+"""A pandas data frame."""
 
 
 @dataclass(frozen=True)
@@ -77,21 +88,24 @@ def find_dialect(path: Path, kind: str) -> Dialect:
                 # A letter may be cut in two at the end of a block.
                 if not block.isascii() or decoder.getstate()[0]:
                     decoder.decode(block)
-                block = file.read(_HEAD)
+                block = file.read(_CACHED)
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
             encoding = FALLBACK
     encoding = encoding or "utf-8"
     text, usual = head.decode(encoding, errors="ignore").lstrip("\ufeff\r\n"), SEPARATORS[kind]
-    streams = [io.StringIO(text, newline="") for _ in usual]
+    stream, lines, ends = io.StringIO(text, newline=""), list[list[str]](), list[int]()
     try:
-        lines = [next(csv.reader(one, delimiter=mark), []) for one, mark in zip(streams, usual, strict=True)]
+        for mark in usual:
+            stream.seek(0)
+            lines.append(next(csv.reader(stream, delimiter=mark), []))
+            ends.append(stream.tell())
     except csv.Error as error:
         raise ValueError(f"its first line is no line of names ({error})") from None
     best = max(range(len(usual)), key=lambda place: len(lines[place]))
     if not lines[best]:
         raise ValueError("it is empty")
-    if len(head) < _HEAD and not streams[best].read().strip():
+    if len(head) < _HEAD and not text[ends[best] :].strip():
         raise DataError(f"{path.name} has no rows.")
     return Dialect(tuple(lines[best]), usual[best], encoding, usual[0])
 
@@ -179,6 +193,66 @@ def narrow(column: Column) -> Column:
     if likely and compute.all(compute.is_in(column.drop_null(), value_set=pyarrow.array(_TRUTH))).as_py():
         return compute.cast(column, pyarrow.bool_())
     return column
+
+
+def text_of(frame: Frame, *, names: bool) -> str:
+    """A data frame as CSV, to the byte as `frame.to_csv(index=False, header=names)` writes it, in less time.
+
+    Args:
+        frame: a pandas data frame of two columns or more.
+        names: whether the first line is that of the names.
+    """
+    import pyarrow
+
+    compute = import_optional("pyarrow.compute", "data", "Writing a table")
+    found = [_written(frame.iloc[:, place]) for place in range(frame.shape[1])]
+    columns = [column for column in found if column is not None]
+    if len(columns) < len(found):
+        return frame.to_csv(index=False, header=names)
+    comma, end, nothing = (pyarrow.scalar(mark, pyarrow.large_string()) for mark in (",", os.linesep, ""))
+    cells = [part for column in columns for part in (comma, column)]
+    lines = compute.binary_join_element_wise(*cells[1:], end, nothing)
+    content = b"".join(lines.buffers()[2:])
+    return (frame[:0].to_csv(index=False) if names else "") + content.decode()
+
+
+def _written(column: Any) -> Column | None:
+    """The cells of a pandas column as they are written, large strings [N]; None where they are of another kind."""
+    import pyarrow
+
+    compute = import_optional("pyarrow.compute", "data", "Writing a table")
+    kind, large = column.dtype.kind, pyarrow.large_string()
+    if kind == "f" and isinstance(column.dtype, np.dtype):
+        return _numerals(column.to_numpy())
+    if kind in "iu" and isinstance(column.dtype, np.dtype):
+        return compute.cast(pyarrow.array(column.to_numpy()), large)
+    try:
+        words = pyarrow.array(column.tolist(), from_pandas=True)
+    except (pyarrow.ArrowException, OverflowError):
+        return None
+    if words.type != pyarrow.string():
+        return None
+    coded = words.dictionary_encode()
+    quoted = [_quoted(word) for word in coded.dictionary.to_pylist()]
+    return compute.fill_null(pyarrow.array(quoted, large).take(coded.indices), "")
+
+
+def _quoted(word: str) -> str:
+    file = io.StringIO(newline="")
+    csv.writer(file, lineterminator=os.linesep).writerow((word, ""))
+    return file.getvalue()[: -len(os.linesep) - 1]
+
+
+def _numerals(numbers: np.ndarray) -> Column:
+    """Floats [N] as numpy writes them, large strings; NaN is an empty cell."""
+    import pyarrow
+
+    compute = import_optional("pyarrow.compute", "data", "Writing a table")
+    size, most = np.abs(numbers.astype(np.float64)), _MOST.get(numbers.itemsize, 0)
+    odd = ~((size >= _LEAST) & (size < most) & (size != np.trunc(size)))
+    text = compute.cast(pyarrow.array(numbers), pyarrow.large_string())
+    others = np.where(np.isnan(numbers[odd]), "", numbers[odd].astype(str))
+    return compute.replace_with_mask(text, pyarrow.array(odd), pyarrow.array(others, pyarrow.large_string()))
 
 
 def _options(dialect: Dialect, size: int, *, threads: bool, gaps: bool) -> dict[str, Any]:
