@@ -150,7 +150,7 @@ def test_halting_without_waiting_for_the_device(problem, monkeypatch, name, wher
 
         def init(self, *args):
             plain(self, *args)
-            self.at_once, self.deferred = False, True
+            self.at_once = False
 
         monkeypatch.setattr(kind, "__init__", init)
 

@@ -68,8 +68,8 @@ class ModuleLearner(nn.Module):
         if head not in (None, "auto", *linears):
             raise ConfigError(f"head is {head!r}, but the module's linear layers are: {', '.join(linears) or 'none'}.")
         self._head_name = (linears[-1] if linears else None) if head == "auto" else head
-        if self.head is not None:
-            self.head.register_forward_pre_hook(_HeadTap(self._store, ""))
+        if self._head_name is not None:
+            module.get_submodule(self._head_name).register_forward_pre_hook(_HeadTap(self._store, ""))
         self.tap(*taps)
 
     @property

@@ -136,7 +136,6 @@ class Engine(TrainingState):
         if self.initial.kind != "no":
             self.initial.restore()
             self.stepper.restart()
-            self.guard.watch(self.stepper.optimizer)
 
     def counted_gradients(self, batch: Batch) -> Terms:
         """The gradients of a batch, its floating-point operations counted where its shape is a new one."""

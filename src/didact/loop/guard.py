@@ -7,6 +7,7 @@ from torch import Tensor
 
 from didact.loop import foreach
 from didact.loop.optimizer import skips_on_device
+from didact.loop.stepping import Stepper
 
 
 class Guard:
@@ -18,20 +19,19 @@ class Guard:
 
     Args:
         device: that of the parameters.
-        optimizer: the guarded optimizer.
+        stepper: the owner of the guarded optimizer, which may change during a run.
         clip_norm: the largest norm of the gradient; None does not clip.
     """
 
-    def __init__(self, device: torch.device, optimizer: torch.optim.Optimizer, clip_norm: float | None) -> None:
-        self.clip_norm = clip_norm
+    def __init__(self, device: torch.device, stepper: Stepper, clip_norm: float | None) -> None:
+        self.stepper, self.clip_norm = stepper, clip_norm
         self.at_once = device.type == "cpu"
         self.raised = torch.zeros((), device=device)
-        self.watch(optimizer)
 
-    def watch(self, optimizer: torch.optim.Optimizer) -> None:
-        """Guard another optimizer of parameters on the same device."""
-        self.optimizer = optimizer
-        self.deferred = not self.at_once and skips_on_device(optimizer)
+    @property
+    def deferred(self) -> bool:
+        """Whether the optimizer's kernel leaves a step out, and nothing waits for the device."""
+        return not self.at_once and skips_on_device(self.stepper.optimizer)
 
     def admit(self, gradients: list[Tensor], losses: list[Tensor | float]) -> tuple[Tensor | float, bool]:
         """Check the losses and the gradients; clip the gradients.
@@ -59,7 +59,7 @@ class Guard:
         if not self.deferred:
             return norm, bool(finite.item())
         self.raised = torch.maximum(self.raised, 1.0 - finite.to(self.raised.dtype))
-        vars(self.optimizer).update(found_inf=self.raised, grad_scale=None)
+        vars(self.stepper.optimizer).update(found_inf=self.raised, grad_scale=None)
         return norm, True
 
     def halted(self) -> bool:

@@ -23,10 +23,6 @@ class Recorder:
         self.at_once = device.type == "cpu"
         self.watched: frozenset[str] = frozenset()
         """The terms without weight of the window that was read last: its metrics."""
-        self.clear()
-
-    def clear(self) -> None:
-        """Start a new window."""
         self.readings: dict[str, list[Reading]] = {}
         self.norms: list[Tensor | float] = []
 
@@ -66,7 +62,7 @@ class Recorder:
             if not any(weights):
                 watched.add(name)
         norms, self.watched = _column(self.norms), frozenset(watched)
-        self.clear()
+        self.readings, self.norms = {}, []
         return {name: _tensor(values) for name, values in losses.items()}, _tensor(norms)
 
     def state_dict(self) -> State:

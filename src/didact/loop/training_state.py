@@ -54,7 +54,7 @@ class TrainingState:
         self.attributes = Attributes(method)
         self.stepper = Stepper(method, optimizer)
         self.initial = InitialState(method, source)
-        self.guard = Guard(device, self.stepper.optimizer, loop.clip_norm or None)
+        self.guard = Guard(device, self.stepper, loop.clip_norm or None)
         self.recorder = Recorder(device)
         self.ledger = Ledger(budget.labels)
         for name, part, _ in spenders({**method.parts(), "": source}):
@@ -88,7 +88,6 @@ class TrainingState:
         for module in self.method.modules().values():
             if known.isdisjoint(module.parameters()):
                 module.train()
-        self.guard.watch(self.stepper.optimizer)
         self.flops.clear()
         self.method.regrouped = False
 

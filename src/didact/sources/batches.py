@@ -87,9 +87,8 @@ class BatchSource:
         self.label_count = int(is_labelled(examples.tensors["label"]).sum()) if "label" in examples.tensors else 0
         self.charges = frozenset({"student_tokens"} if "attention_mask" in examples.tensors else ())
         self._changes = [(f"{name}.", augmenter(examples, strength)) for name, strength in (views or {}).items()]
-        plain = augmenter(examples, augment)
         if augment != "none":
-            self._changes.append(("", plain))
+            self._changes.append(("", augmenter(examples, augment)))
         self._generator = torch.Generator().manual_seed(int(hashing.keyed_hash(torch.tensor(0), seed, "augment")))
         self.fingerprint = int(hashing.of_bytes([examples.tensors["id"].contiguous().numpy()]))
         """A hash of the ids and their order, by which rows of other sources are the same."""

@@ -48,7 +48,7 @@ class EstimatorTeacher(BaseTeacher):
         super().__init__(view=view)
         self.estimator, self.classes, self.rows, self.task = estimator, tuple(classes), rows, task
         wanted = "predict_proba" if task == "classification" else "predict"
-        self._predict = getattr(estimator, wanted, None)
+        self._predict: Any = getattr(estimator, wanted, None)
         if not callable(self._predict):
             calibrated = "Fit one that has, or wrap it in sklearn.calibration.CalibratedClassifierCV."
             raise TeacherError(
