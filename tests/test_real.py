@@ -1,13 +1,19 @@
 """What a real chat model does: SmolLM2-135M-Instruct, of which a file of GGUF must be there; see `make test-real`."""
 
 import importlib.util
+import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 import didact
+from didact.cli import main
 from didact.experiment.preparing import prepare
 from didact.experiment.running import split_arguments
 from didact.learners import save_causal
@@ -56,6 +62,43 @@ def whole(learner, tmp_path_factory):
 def answer(learner, question=FRANCE):
     sampler = Sampler(learner, Sampling(temperature=0.0, max_new_tokens=32))
     return sampler.sample([learner.tokenizer.prompt(question)], [1]).texts[0]
+
+
+def generated(directory):
+    """What transformers alone answers, and the last token that it writes."""
+    transformers = pytest.importorskip("transformers")
+    model = transformers.AutoModelForCausalLM.from_pretrained(directory)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
+    prompt = tokenizer.apply_chat_template(list(FRANCE.messages), add_generation_prompt=True, return_tensors="pt")
+    ids = prompt if torch.is_tensor(prompt) else prompt["input_ids"]
+    written = model.generate(ids, max_new_tokens=32, do_sample=False)[0, ids.shape[1] :]
+    return tokenizer.decode(written, skip_special_tokens=True), written[-1].item()
+
+
+def taught(directory, **settings):
+    """A short run, which is done."""
+    given = {"batch_size": 4, "sampling": "max_new_tokens=12", "progress": False, "evaluate_every": 100}
+    result = didact.run(directory=directory, **{**given, **settings})
+    assert result.status == "done"
+    return result
+
+
+def watched(result, metric):
+    """A metric of validation before the first step and after the last."""
+    found = [line[f"eval/{metric}"] for line in result.history if f"eval/{metric}" in line]
+    return found[0], found[-1]
+
+
+@pytest.fixture(scope="module")
+def short(whole, tmp_path_factory):
+    """The directory of its first two layers."""
+    transformers = pytest.importorskip("transformers")
+    model, directory = transformers.AutoModelForCausalLM.from_pretrained(whole), tmp_path_factory.mktemp("short")
+    model.model.layers = model.model.layers[:2]
+    model.config.num_hidden_layers = 2
+    model.save_pretrained(directory)
+    transformers.AutoTokenizer.from_pretrained(whole).save_pretrained(directory)
+    return str(directory)
 
 
 def test_it_knows_the_capital_of_france_and_ends_its_turn(learner):
@@ -121,14 +164,9 @@ def test_twenty_chats_teach_it_to_answer_in_a_word_and_it_still_knows_paris(whol
     assert answer(result.student).strip() == "Paris."
     saved = build_causal(str(tmp_path / "run" / "student"))
     assert answer(saved) == answer(result.student)
-    transformers = pytest.importorskip("transformers")
-    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "student")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "run" / "student")
-    prompt = tokenizer.apply_chat_template(list(FRANCE.messages), add_generation_prompt=True, return_tensors="pt")
-    ids = prompt if torch.is_tensor(prompt) else prompt["input_ids"]
-    written = model.generate(ids, max_new_tokens=32, do_sample=False)[0, ids.shape[1] :]
-    assert tokenizer.decode(written, skip_special_tokens=True) == answer(result.student)
-    assert written[-1].item() in saved.tokenizer.ends
+    text, last = generated(tmp_path / "run" / "student")
+    assert text == answer(result.student)
+    assert last in saved.tokenizer.ends
 
 
 def test_packed_rows_teach_a_real_model_what_rows_of_their_own_do(whole):
@@ -148,3 +186,101 @@ def test_a_saved_model_is_the_one_that_was_read(learner, whole):
     again = build_causal(whole)
     assert again.tokenizer.ends == learner.tokenizer.ends
     assert answer(again) == answer(learner)
+
+
+def test_adapters_learn_and_are_merged_into_what_transformers_loads(whole, learner, tmp_path):
+    result = taught(tmp_path / "run", method="sft", data=CHATS, student=f"lora:8:{whole}", steps=8, lr=1e-3)
+    assert answer(result.student) == "Paris." != answer(learner)
+    assert main(["export", str(tmp_path / "run"), "--to", "hf", "--out", str(tmp_path / "merged")]) == 0
+    assert generated(tmp_path / "merged")[0] == answer(result.student)
+
+
+def test_preferences_raise_what_is_preferred(whole, tmp_path):
+    """Wrong answers are preferred, as the right ones are likelier before."""
+    pairs = [
+        {"prompt": m[:1], "chosen": [{"role": "assistant", "content": "No."}], "rejected": m[1:]}
+        for m in (chat["messages"] for chat in CHATS)
+    ]
+    result = taught(tmp_path / "dpo", method="dpo", data=pairs, student=f"lora:8:{whole}", steps=8, lr=1e-3)
+    before, after = watched(result, "pair_accuracy")
+    assert before < 0.5 < after
+    rows = [
+        {"prompt": pair["prompt"], "completion": pair[side], "label": side == "chosen"}
+        for pair in pairs
+        for side in ("chosen", "rejected")
+    ]
+    result = taught(tmp_path / "kto", method="kto", data=rows, student=f"lora:8:{whole}", steps=8, lr=1e-3)
+    before, after = watched(result, "nll")
+    assert after < before - 0.5
+
+
+def test_two_of_its_layers_come_nearer_to_all_of_them(whole, short, tmp_path):
+    prompts = [{"messages": chat["messages"][:1]} for chat in CHATS]
+    result = taught(
+        tmp_path, method="gkd", data=prompts, student=short, teacher=whole, divergence="forward", steps=10, lr=1e-3
+    )
+    before, after = watched(result, "teacher_kl")
+    assert after < 0.8 * before
+    assert generated(tmp_path / "student")[0].startswith(answer(result.student)[:8])
+
+
+def test_a_decoder_of_bytes_learns_from_its_likelihoods(whole, tmp_path):
+    result = taught(
+        tmp_path, method="cross_tokenizer", data=CHATS, student="decoder:2x64", teacher=whole, steps=12, lr=3e-3
+    )
+    losses = [line["loss"] for line in result.history if "loss" in line]
+    assert losses[-1] < losses[0]
+    before, after = watched(result, "nll")
+    assert after < before
+
+
+def test_sums_of_reasoning_gym_are_rewarded_by_their_number(whole, tmp_path):
+    gym = pytest.importorskip("reasoning_gym")
+    tasks = gym.create_dataset("chain_sum", size=40, seed=0, min_terms=2, max_terms=2, min_digits=1, max_digits=1)
+    data = [{"messages": [{"role": "user", "content": t["question"]}], "answer": t["answer"]} for t in tasks]
+    result = taught(
+        tmp_path,
+        method="grpo",
+        data=data,
+        student=f"lora:8:{whole}",
+        verifier="numeric",
+        sampling="max_new_tokens=24,samples=4",
+        batch_size=16,
+        steps=4,
+        lr=1e-4,
+    )
+    rewards = [line["reward"] for line in result.history if "reward" in line]
+    assert all(0.0 <= reward <= 1.0 for reward in rewards)
+    assert max(rewards) > 0.0
+    base = build_causal(whole)
+    assert any(not torch.equal(a, b) for a, b in zip(lm_rows(result.student), lm_rows(base), strict=True))
+
+
+def lm_rows(model):
+    """The log-probabilities of a sentence."""
+    with torch.no_grad():
+        ids = torch.tensor([model.tokenizer.encode("The capital of France is")])
+        rows = model({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+        return rows.logits if hasattr(rows, "logits") else rows.hidden
+
+
+def test_adapters_of_a_killed_run_end_as_those_of_a_calm_one(whole, tmp_path):
+    (tmp_path / "chats.jsonl").write_text("".join(json.dumps(chat) + "\n" for chat in CHATS))
+    words = ["run", "sft", "--student", f"lora:4:{whole}", "--data", str(tmp_path / "chats.jsonl"), "--steps", "6"]
+    words += ["--batch-size", "4", "--checkpoint-every", "1", "--sampling", "max_new_tokens=8", "--no-progress"]
+    words += ["--trust", f"hf:{whole}"]
+    killed, calm = tmp_path / "killed", tmp_path / "calm"
+    process = subprocess.Popen([sys.executable, "-m", "didact", *words, "--out", str(killed)])
+    try:
+        until = time.monotonic() + 600
+        while not list(killed.glob("checkpoints/step-*2/checksums.json")) and time.monotonic() < until:
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.02)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    didact.resume(killed, progress=False, trust=(f"hf:{whole}",))
+    assert main([*words, "--out", str(calm)]) == 0
+    files = {path.relative_to(calm) for path in calm.glob("student/**/*.safetensors")}
+    assert files
+    assert all((calm / name).read_bytes() == (killed / name).read_bytes() for name in files)
