@@ -20,6 +20,6 @@ def test_sampling_writes_the_tokens_of_generate(monkeypatch):
         "transformers generate": bench.generate(work, None),
         "didact Sampler": bench.sample(work, bench.sampler(work)),
     }
-    bench.check(found)
+    bench.check(work, found)
     with pytest.raises(AssertionError, match="tokens differ"):
-        bench.check(found | {"didact Sampler": found["didact Sampler"].roll(1, 1)})
+        bench.check(work, found | {"didact Sampler": found["didact Sampler"].roll(1, 1)})

@@ -259,7 +259,7 @@ def test_a_directory_that_cannot_be_made(refused):
     [
         (["run", "distil"], "There is no method 'distil'. Did you mean distill"),
         (["run"], "method is not given"),
-        (["show", "mean"], "There is no method 'mean'. Did you mean mean_teacher?"),
+        (["show", "mean"], "There is no method or recipe 'mean'. Did you mean mean_teacher?"),
         (["compare", "supervised", "distil"], "There is no method or baseline 'distil'. Did you mean distill"),
         (["run", "distill", "--temprature", "2"], "There is no option --temprature. Did you mean --temperature"),
         (["run", "distill", "--temperature", "hot"], "temperature is 'hot', but must be a number."),

@@ -409,6 +409,7 @@ def test_a_run_with_code_of_the_users_own_goes_on_by_its_name(sprung):
     arguments = {**RUN, "student": "trap:make", "directory": "run", "progress": False}
     first = didact.run(**arguments)
     shutil.rmtree("run/checkpoints")
+    Path("run/result.json").unlink()
     with pytest.raises(TrustError, match=r"run/config\.json asks to run the code 'trap:make'"):
         didact.resume("run", progress=False)
     again = didact.resume("run", trust=["trap:make"], progress=False)

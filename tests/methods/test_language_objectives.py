@@ -551,7 +551,7 @@ def test_the_sampled_estimate_has_the_gradient_of_the_reverse_divergence():
     slopes = []
     for token in range(12):
         rows = one_token(states, head, token)
-        slopes.append(torch.autograd.grad(method._term(rows, Logits(logits=theirs)).sum, states)[0])
+        slopes.append(torch.autograd.grad(method._term(rows, Logits(logits=theirs), Batch({})).sum, states)[0])
     over_student = sum(w * slope for w, slope in zip(q, slopes, strict=True))
     over_teacher = sum(w * slope for w, slope in zip(p, slopes, strict=True))
     torch.testing.assert_close(over_student, whole, rtol=1e-4, atol=1e-5)

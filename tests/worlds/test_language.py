@@ -24,6 +24,10 @@ NAMES = (
     "rewriting",
     "sorting:careless",
     "stdlib:code",
+    "strings:relevance",
+    "strings:scales",
+    "strings:sql",
+    "strings:synonyms",
 )
 
 
