@@ -25,7 +25,6 @@ import didact.materials.questions.material
 from blobs import DATA
 from didact.experiment import comparing, running  # noqa: F401
 
-KILLS = 12
 EVERY = {"steps": 60, "checkpoint_every": 7, "evaluate_every": 20, "batch_size": 16, "progress": False}
 SAMPLING = "max_new_tokens=4,samples=4"
 RUNS = {
@@ -99,7 +98,7 @@ def content(directory: Path) -> dict[str, object]:
     return found
 
 
-def main(name: str) -> None:
+def main(name: str, kills: int) -> None:
     """Kill, go on, compare."""
     os.environ["DIDACT_CACHE"] = ""
     with tempfile.TemporaryDirectory() as place:
@@ -108,7 +107,7 @@ def main(name: str) -> None:
         assert wait(fork(name, folder, folder / "calm")) == 0
         whole = time.perf_counter() - began
         moments = random.Random(5)
-        for _ in range(KILLS):
+        for _ in range(kills):
             child = fork(name, folder, folder / "hunted")
             time.sleep(moments.uniform(0.0, 0.4 * whole))
             os.kill(child, signal.SIGKILL)
@@ -120,4 +119,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))

@@ -94,7 +94,13 @@ sys.exit(main(["run", "supervised", "--data", "digits", "--out", "run"]))
 
 
 @pytest.mark.parametrize(
-    ("number", "first"), [(signal.SIGINT, True), (signal.SIGINT, False), (signal.SIGHUP, False), (signal.SIGTERM, True)]
+    ("number", "first"),
+    [
+        (signal.SIGINT, True),
+        (signal.SIGHUP, False),
+        pytest.param(signal.SIGINT, False, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, True, marks=pytest.mark.slow),
+    ],
 )
 def test_several_processes_stop_before_their_first_step_with_one_sentence(tmp_path, monkeypatch, first, number):
     """Whoever waits finds the other gone, mostly before its own signal is noticed; torchrun passes each signal on."""

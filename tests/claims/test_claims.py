@@ -316,6 +316,7 @@ def test_processes_find_the_same(store):
         assert [r.metrics for r in together.comparison.results[arm]] == [r.metrics for r in results]
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_told_in_a_sentence(store):
     source = catalogue.find("supervised").path.read_text()
     dying = source.replace(
