@@ -61,12 +61,13 @@ def by_hand(path: Path) -> Any:
     frame = pandas.read_csv(path)
     numbers = [f"number{place}" for place in range(NUMBERS)]
     frame = frame.astype(dict.fromkeys(numbers, np.float32))
+    kind: Any = np.float32
     encoder = ColumnTransformer(
         [
             ("numbers", StandardScaler(), numbers),
             (
                 "words",
-                OneHotEncoder(sparse_output=False, handle_unknown="ignore", dtype=np.float32),
+                OneHotEncoder(sparse_output=False, handle_unknown="ignore", dtype=kind),
                 [f"word{place}" for place in range(len(SIZES))],
             ),
         ]
@@ -74,7 +75,7 @@ def by_hand(path: Path) -> Any:
     training = frame["split"] == "train"
     x = torch.from_numpy(encoder.fit_transform(frame[training]))
     others = torch.from_numpy(encoder.transform(frame[~training]))
-    label = torch.tensor((frame["label"] == "yes")[training].to_numpy(dtype=np.int64))
+    label = torch.from_numpy(np.asarray(frame["label"] == "yes", np.int64)[np.asarray(training)])
     assert x.dtype == others.dtype == torch.float32
     net = bare_net(x.shape[1])
     chosen = torch.randperm(len(x))[:BATCH_SIZE]
@@ -90,10 +91,12 @@ def by_didact(path: Path) -> Any:
 
     import didact
     from didact.experiment import config, preparing
+    from didact.materials.examples.data import ExampleData
 
     settings = {"method": "supervised", "student": spec(), "data": str(path), "split_column": "split", "steps": 1}
     run = preparing.prepare(config.make_config({**settings, "batch_size": BATCH_SIZE, "progress": False}))
     didact.fit(run.method, run.source, budget=didact.Budget(steps=1), loop=didact.LoopConfig(progress=False))
+    assert isinstance(run.data, ExampleData)
     x = run.data.train.tensors["x"]
     known = x[:, :NUMBERS].double()
     numbers = (x[:SHOWN, :NUMBERS].double() - known.mean(0)) / known.std(0, correction=0)

@@ -12,7 +12,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from didact.documents import State
 from didact.errors import CheckpointError
 
-Module = TypeVar("Module", bound=nn.Module)
+Learner = TypeVar("Learner")
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -48,8 +48,9 @@ def is_marked(parameter: nn.Parameter) -> bool:
     return parameter in _read
 
 
-def copy_trained(module: Module) -> Module:
+def copy_trained(module: Learner) -> Learner:
     """A deep copy of a module that shares its frozen parameters, those that require no gradient."""
+    assert isinstance(module, nn.Module)
     return copy.deepcopy(module, {id(p): p for p in module.parameters() if not p.requires_grad})
 
 
