@@ -77,7 +77,7 @@ def generated(directory):
 
 def taught(directory, **settings):
     """A short run, which is done."""
-    given = {"batch_size": 4, "sampling": "max_new_tokens=12", "progress": False, "evaluate_every": 100}
+    given = {"batch_size": 4, "sampling": "max_new_tokens=12", "progress": False, "evaluate_every": 100, "log_every": 1}
     result = didact.run(directory=directory, **{**given, **settings})
     assert result.status == "done"
     return result
@@ -228,8 +228,8 @@ def test_a_decoder_of_bytes_learns_from_its_likelihoods(whole, tmp_path):
     result = taught(
         tmp_path, method="cross_tokenizer", data=CHATS, student="decoder:2x64", teacher=whole, steps=12, lr=3e-3
     )
-    losses = [line["loss"] for line in result.history if "loss" in line]
-    assert losses[-1] < losses[0]
+    losses = [line["loss/total"] for line in result.history if "loss/total" in line]
+    assert len(losses) > 1 and losses[-1] < losses[0]
     before, after = watched(result, "nll")
     assert after < before
 
@@ -249,19 +249,11 @@ def test_sums_of_reasoning_gym_are_rewarded_by_their_number(whole, tmp_path):
         steps=4,
         lr=1e-4,
     )
-    rewards = [line["reward"] for line in result.history if "reward" in line]
+    rewards = [line["watched/reward"] for line in result.history if "watched/reward" in line]
     assert all(0.0 <= reward <= 1.0 for reward in rewards)
     assert max(rewards) > 0.0
-    base = build_causal(whole)
-    assert any(not torch.equal(a, b) for a, b in zip(lm_rows(result.student), lm_rows(base), strict=True))
-
-
-def lm_rows(model):
-    """The log-probabilities of a sentence."""
-    with torch.no_grad():
-        ids = torch.tensor([model.tokenizer.encode("The capital of France is")])
-        rows = model({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
-        return rows.logits if hasattr(rows, "logits") else rows.hidden
+    # Adapters begin at zero, and stay there where no two completions of a prompt are paid differently.
+    assert any(p.any() for name, p in result.student.named_parameters() if "lora_B" in name)
 
 
 def test_adapters_of_a_killed_run_end_as_those_of_a_calm_one(whole, tmp_path):
