@@ -118,6 +118,7 @@ def test_several_processes_stop_before_their_first_step_with_one_sentence(tmp_pa
     assert [text.strip() for text in said] == ["Interrupted.", ""]
 
 
+@pytest.mark.slow
 def test_a_process_that_was_left_alone_says_so(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "driver.py").write_text(DRIVER.format(first=False))

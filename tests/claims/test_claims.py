@@ -307,6 +307,7 @@ def test_an_arm_that_cannot_run_is_told_and_the_others_go_on(store, capsys):
     assert store.file("other").exists()
 
 
+@pytest.mark.slow
 def test_processes_find_the_same(store):
     write()
     _, alone = seeds_run(store, seeds=[20, 21])

@@ -43,6 +43,7 @@ def check_same(folder):
     )
 
 
+@pytest.mark.slow
 def test_a_run_with_a_teacher_that_is_trained_first(folder):
     said = both("distill", "--teacher", "warm:2:mlp:32", "--epochs", "2", *DIGITS)
     check_same(folder)
