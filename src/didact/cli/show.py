@@ -125,10 +125,14 @@ def recipes(found: Sequence[CatalogueEntry], verdicts: Sequence[str]) -> None:
 
 def systems(found: Sequence[Values]) -> None:
     """Print a line for each covered system: what covers it, and the verdict on its claim; and how many are not."""
-    table, covered = _table("system", "covered by", "kind", "outcome"), [one for one in found if one["covered_by"]]
+    table, covered = _table("system", "covered by", "outcome"), [one for one in found if one["covered_by"]]
     for one in covered:
         outcomes = ", ".join(verdict or "not run" for verdict in one["outcome"].values())
-        table.add_row(Text(one["id"], style="cyan"), ", ".join(one["covered_by"]), one["kind"], outcomes)
+        shown = Text(one["id"], style="cyan", no_wrap=True, overflow="ellipsis")
+        table.add_row(shown, ", ".join(one["covered_by"]), outcomes)
+    # A long name is cut short, rather than every line broken in two.
+    for column in table.columns[1:]:
+        column.no_wrap = True
     console().print(table)
     outside = sum(one["kind"] == "outside" for one in found)
     left = len(found) - len(covered) - outside
