@@ -176,7 +176,9 @@ class Plot:
             yield from self._label(text.split("\n"), at)
         middle = (_TOP + self._bottom) / 2
         if self._y.title:
-            turned = f'transform="rotate(-90 12 {middle:.1f})"'
+            turned, room = f'transform="rotate(-90 12 {middle:.1f})"', self._bottom - _TOP
+            if len(self._y.title) * _CHARACTER > room:
+                turned += f' textLength="{room:.1f}" lengthAdjust="spacingAndGlyphs"'
             yield f'<text class="x title" x="12" y="{middle:.1f}" {turned}>{escape(self._y.title)}</text>'
 
     def _label(self, lines: Sequence[str], at: float) -> Iterable[str]:
