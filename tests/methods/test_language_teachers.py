@@ -328,7 +328,7 @@ def test_a_world_of_pairs_sets_right_sums_against_a_carry_that_went_wrong():
 def test_token_sinkhorn_weighs_transport_divergence_and_answers():
     learner, teacher = model(0), model(1)
     batch = written(learner)
-    config = token_sinkhorn.Config(nearest=300, group=64, alpha=0.7, beta=0.3)
+    config = token_sinkhorn.Config(nearest=300, group=64, alpha=0.7, beta=0.3, cloud_softening=1.0)
     method = token_sinkhorn.TokenSinkhorn(config, learner, LanguageTeacher(teacher))
     mine, theirs = log_probs(learner, batch), log_probs(teacher, batch)
     places = predicted(batch)

@@ -1,5 +1,6 @@
 """Policies that are tables: one row of scores for each prompt, of which each action is a completion of one token."""
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from didact.mechanisms.world import gradient
-from didact.types import Batch, Head, Method, TokenOutput
+from didact.types import Batch, Head, Method, Question, TokenOutput
 
 
 class Policy(nn.Module):
@@ -20,6 +21,7 @@ class Policy(nn.Module):
     def __init__(self, table: Tensor) -> None:
         super().__init__()
         self.tokenizer: Any = SimpleNamespace(eos=0)
+        self.context = 8
         self.table = nn.Parameter(table.clone())
 
     def forward(self, batch: Batch) -> TokenOutput:
@@ -70,3 +72,35 @@ def shuffled(reward: Tensor, seed: int) -> Tensor:
     """Rewards in another order within each prompt, which says nothing about the actions."""
     order = torch.rand(reward.shape, generator=torch.Generator().manual_seed(seed + 1)).argsort(1)
     return reward.gather(1, order)
+
+
+LETTERS = "abcdefgh"
+"""The texts of the actions of a `speaker`."""
+
+
+def speaker(table: Tensor) -> Policy:
+    """A policy whose actions are letters, for methods that read texts: float [P, V], V at most 8."""
+    policy = Policy(table)
+    policy.tokenizer = SimpleNamespace(eos=0, prompt=lambda _question: [0], completion=lambda _question, _text: [0])
+    return policy
+
+
+class LetterWriter:
+    """Encodes completions of one letter for a speaker whose rows are prompts.
+
+    Args:
+        prompts: all different, in the order of the rows.
+    """
+
+    seed, round = 0, 0
+
+    def __init__(self, prompts: Sequence[str]) -> None:
+        self.rows = {prompt: row for row, prompt in enumerate(prompts)}
+
+    def read(self, questions: Sequence[Question]) -> None:
+        """Nothing is charged."""
+
+    def encode(self, questions: Sequence[Question], texts: Sequence[str]) -> SimpleNamespace:
+        """The batch of questions with a letter each; an empty text is the first letter."""
+        prompts = torch.tensor([self.rows[question.prompt] for question in questions])
+        return SimpleNamespace(batch=actions(prompts, torch.tensor([LETTERS.find(text) for text in texts])))

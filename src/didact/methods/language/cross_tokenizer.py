@@ -8,11 +8,9 @@ another.
 Departures: chunks are the smallest that both tokenizations share, without the paper's correction for what the end of a
 token reveals about the next byte, and without its matching of hidden states; the loss is multiplied by the temperature,
 so that its size does not depend on it; `answer_weight` adds the next-token loss, which the paper leaves out in its main
-setting.
-
-The claim is not shown on sums with a scratchpad: at temperatures of 1, 10 and 100, and with the next-token loss
-added, a student gets as far as by supervised fine-tuning. The teacher is nearly certain of the one right continuation,
-so its probabilities add nothing to the completion itself; the paper's texts can continue in many ways.
+setting. Chunks, likelihoods, temperature and, but for this factor, the gradient are those of the authors' code
+(github.com/bminixhofer/tokenkit, `tokenkit/training/losses.py`), which adds 0.0001 nats to every surprisal at a
+temperature of 100; here they are 0.000001 or more.
 """
 
 from dataclasses import dataclass

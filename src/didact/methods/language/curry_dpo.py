@@ -8,10 +8,7 @@ The data give the answers in `rated`, a list such as `[{"text": "122", "rating":
 
 Departures: the stages share one budget, in equal parts, and one optimizer with its schedule. There are as many stages
 as the largest number of pairs of any prompt; a prompt with fewer pairs spends more stages on each. Answers rated equal
-to the best make no pair.
-
-Three pairs in stages beat one pair per prompt, but the order is not what helps: the same pairs in random order, with
-the reference renewed as often, do better still. Without renewing it, they are not shown to be better than one pair.
+to the best make no pair. No code of the authors was found to compare with.
 """
 
 from collections.abc import Mapping, Sequence

@@ -9,12 +9,6 @@ is the paper's divergence divided by beta (1 - beta), which does not vanish at t
 `estimate=top_k` compares the student's likeliest tokens and the tail (Li et al. 2026 leave out the tail), and
 `estimate=sampled` the sampled token alone, by half the squared log-ratio, whose gradient is unbiased where completions
 are sampled at temperature 1. Their overlap metrics are measured by all.
-
-The claim is not shown on rewriting: with the forward and the reverse divergence and three learning rates, students
-came nearer to the teacher on their own completions on most seeds, but not on all, and were right less often than those
-trained on the data's completions. A small teacher that was trained on right answers alone knows little about how to
-continue after a mistake, and short completions leave little room for the errors that accumulate in the paper's long
-ones.
 """
 
 from collections.abc import Sequence

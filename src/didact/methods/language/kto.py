@@ -5,10 +5,9 @@ log-ratio to the frozen initial model, relative to the mean divergence of the po
 value up to saturation, bad ones lose it.
 
 Departures: the divergence is estimated once before each step, from the prompts of the batch with the answers of their
-neighbours as in the paper. The loss is a mean over answers and the learning rate a twentieth of `sft`'s, as in TRL.
-
-The claim is not shown: on sums, kto is right as often as dpo, which reads the same answers as pairs, and both less
-often than supervised fine-tuning on the right answers (6 points on average, with an interval that includes 0).
+neighbours as in the paper. The loss is a mean over answers and the learning rate a twentieth of `sft`'s, as in TRL. The
+loss, the clamped divergence and the defaults are those of the authors' code (github.com/ContextualAI/HALOs,
+`train/trainers.py` and `config/loss/kto.yaml`), which also leaves answers without log-ratio out of the divergence.
 """
 
 from collections.abc import Sequence

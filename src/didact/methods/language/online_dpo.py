@@ -7,9 +7,6 @@ policy.
 Departures: rewards come from a verifier, which may be a reward model (`--verifier reward:runs/NAME`), where the paper
 asks a language model which of two completions is better; of more than two, the extremes are a pair (`samples=2` is the
 paper's). Prompts whose rewards are all equal have no pair. The learning rate is a fortieth of `sft`'s, as in TRL.
-
-Its claim holds: DPO on its own pairs adds 23 points to DPO on pairs that were made beforehand, which add none.
-`grpo` adds 2 more, from the same completions.
 """
 
 from collections.abc import Sequence

@@ -8,10 +8,9 @@ do, and starts from what it wrote (Chen et al. 2023).
 Departures: each round of completions is one step of the current student, where the paper collects once; the teacher
 learns only that the completion is wrong, not what the verifier found. Without a teacher, the data's completions are the
 refinements. `teaching` selects the paper's alternatives: the teacher's own completions of the tasks that the student
-fails (`failed`), or of all tasks (`all`: standard distillation, in which the student samples nothing).
-
-The claim is not shown: three students gained 13 to 19 points on standard distillation, but two, which had learned
-to correct given completions and failed at 19 of 20 tasks by themselves, fell from a half right to 12% and 15%.
+fails (`failed`), or of all tasks (`all`: standard distillation, in which the student samples nothing). The lessons
+`task`, `retry` and `both` are PersD, PersD-refine and PersD-combine of the authors' scripts
+(github.com/SalesforceAIResearch/PersDistill).
 """
 
 from collections.abc import Sequence

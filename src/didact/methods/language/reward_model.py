@@ -5,12 +5,9 @@ The result rewards completions as `--verifier reward:runs/NAME`, for `grpo`, `on
 
 Departures: the reward is the model's own logit of its end-of-sequence token behind the whole answer, where others add a
 head of one output: a row of the head that is there is such a head, and the result stays a plain causal language model
-that `from_pretrained` loads. `center` keeps rewards near 0, as in TRL (Eisenstein et al. 2023), whose learning rate it
-has: five times that of `sft`.
-
-The claim is not shown: after 200 steps the reward model orders two of three unseen pairs, but the likelihoods of a
-fine-tuned model do as well on average, and the difference changes its sign between seeds. Two answers that differ in a
-digit are hard to order for whoever cannot add.
+that `from_pretrained` loads. The authors' code (github.com/openai/summarize-from-feedback, `reward_model.py`) reads its
+head at the last token of the answer; it has no training loss to compare with. `center` keeps rewards near 0, as in TRL
+(Eisenstein et al. 2023), whose learning rate it has: five times that of `sft`.
 """
 
 from dataclasses import dataclass

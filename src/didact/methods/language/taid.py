@@ -7,12 +7,9 @@ than linearly, so that the target stays a little ahead of the student.
 Departures: the adaptive rise of t is per budget, not per step, so that it acts in short runs as in long ones: the
 authors' alpha of 0.0005 in their instruction tuning (5 epochs of the 208,000 conversations of UltraChat-200k, 8 on each
 of 8 GPUs: 16,000 steps, fewer as far as long conversations are left out) is a `pace` of 8. Completions are those of the
-data, as in the paper; t is 1 only at the very end, where the paper's linear bound is reached as well.
-
-The claim is not shown on sums: two seeds on which it was tuned were in its favour by 14 and 26 points, but how far
-a model of this size has come on its plateau when distillation starts differs so much between seeds that nothing of this
-is left on others. Teacher and student have the same size here, so there is no capacity gap, for which the paper moves
-its target.
+data, as in the paper; t is 1 only at the very end, where the paper's linear bound is reached as well. The target, the
+rise and the defaults are those of the authors' code (github.com/SakanaAI/TAID, `src/distil_losses/taid.py`), in which t
+first rises after the second step, here after the first.
 """
 
 from dataclasses import dataclass

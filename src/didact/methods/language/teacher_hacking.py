@@ -12,11 +12,7 @@ data's completions replace it; they show less if the teacher was trained on them
 
 Departures: the distance to the teacher is measured on the completions that the student learns from, and that to the
 oracle on the oracle's, both as forward KL by default; the decoders are small, and the oracle of the claim is a Markov
-chain.
-
-With few prompts and fixed completions, the student stays far from the oracle, as in the paper, and more prompts help as
-much as new completions. The golden distance itself rose again by 2% to 3% only in pilots, while the proxy fell to a
-tenth.
+chain. No code of the authors was found to compare with.
 """
 
 from collections.abc import Sequence

@@ -7,11 +7,8 @@ The rationales are a table of texts by teacher name in the data's `rationales`; 
 prompt itself requests the answer; with `NAME: ` in front, it requests the rationale of the teacher NAME.
 
 Departures: the answer is requested without an instruction, as wherever the student is used; and the data decide how
-rationales are produced (the paper shows teachers two worked examples and the right answer).
-
-The claim is not shown: rationales raise the mean, those of three teachers no more than of one, and seeds differ;
-two learning rates and two weights of rationales were tried. Students here start untrained, and 800 steps of 64 answers
-alone gave 90% in a pilot.
+rationales are produced (the paper shows teachers two worked examples and the right answer). The authors' code could not
+be compared with.
 """
 
 from collections.abc import Sequence
