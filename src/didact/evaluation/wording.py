@@ -38,6 +38,7 @@ _PERCENT = frozenset(
         "knn_probe",
         "finished",
         "pair_accuracy",
+        "step_accuracy",
         *_SHARES,
     }
 )
@@ -46,6 +47,7 @@ _NAMES = {
     "balanced_accuracy": "balanced accuracy",
     "nll": "negative log-likelihood",
     "pair_accuracy": "pairs in the right order",
+    "step_accuracy": "steps that are judged rightly",
     "ece": "calibration error",
     "macro_f1": "macro F1",
     "auroc": "AUROC",

@@ -30,6 +30,15 @@ class Policy(nn.Module):
         return TokenOutput(rows[:, None].expand(-1, length, -1), Head(torch.eye(self.table.shape[1])))
 
 
+class TwoSteps(Policy):
+    """A language model that writes two tokens, each from a row of its own: float [2 * P, V], two rows a prompt."""
+
+    def forward(self, batch: Batch) -> TokenOutput:
+        """The scores as hidden states; behind the second token they are 0."""
+        rows = self.table.view(-1, 2, self.table.shape[1])[batch["id"]]
+        return TokenOutput(torch.nn.functional.pad(rows, (0, 0, 0, 1)), Head(torch.eye(self.table.shape[1])))
+
+
 def actions(prompts: Tensor, chosen: Tensor, **more: Tensor) -> Batch:
     """Completions of one token.
 

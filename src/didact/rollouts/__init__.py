@@ -19,7 +19,7 @@ from didact.rollouts.rationales import check_fits, prefix_prompt, rationales_of
 from didact.rollouts.redrawing import write_live
 from didact.rollouts.repetition import repetition
 from didact.rollouts.retries import retry_questions, strip_attempt, write_twice
-from didact.rollouts.reward_models import RewardModelVerifier, answer_rewards
+from didact.rollouts.reward_models import RewardModelVerifier, answer_rewards, read_answers, step_rewards
 from didact.rollouts.rounds import rollout_rounds
 from didact.rollouts.sampler import Sampler
 from didact.rollouts.sampling import Sampling
@@ -57,6 +57,7 @@ __all__ = [
     "pad_rows",
     "prefix_prompt",
     "rationales_of",
+    "read_answers",
     "repetition",
     "replace_rollouts",
     "retry_questions",
@@ -64,6 +65,7 @@ __all__ = [
     "rollout_rounds",
     "score_completions",
     "split_steps",
+    "step_rewards",
     "strip_attempt",
     "teacher_completions",
     "write_chains",

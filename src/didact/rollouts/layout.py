@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from didact.types import Batch, Question
+from didact.sources.steps import Decoder, token_ends
+from didact.types import Batch, Question, StepRewards
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,43 @@ def answer_rows(prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int
     lengths = torch.tensor([len(answer) for answer in answers])
     tokens = torch.nn.utils.rnn.pad_sequence([torch.tensor(answer) for answer in answers], batch_first=True)
     return pad_rows(prompts, tokens, lengths, pad=pad)
+
+
+def mark_steps(rollouts: Rollouts, steps: Sequence[StepRewards], tokenizer: Decoder) -> dict[str, Tensor]:
+    """The rewards of steps at their last tokens.
+
+    Args:
+        rollouts: B of one turn each.
+        steps: those of each.
+        tokenizer: of the ids.
+
+    Returns:
+        `step`, bool [B, T], and `step_reward`, float32 [B, T], which is 0 at other tokens.
+    """
+    mask = rollouts.batch["completion_mask"]
+    step, reward = torch.zeros_like(mask), torch.zeros(mask.shape)
+    places = step_positions(rollouts, [[end for end, _ in found] for found in steps], tokenizer)
+    for row, (at, found) in enumerate(zip(places, steps, strict=True)):
+        step[row, at] = True
+        reward[row, at] = torch.tensor([worth for _, worth in found])
+    return {"step": step, "step_reward": reward}
+
+
+def step_positions(rollouts: Rollouts, ends: Sequence[Sequence[int]], tokenizer: Decoder) -> list[list[int]]:
+    """The positions in their rows of the last tokens of steps.
+
+    Args:
+        rollouts: B of one turn each.
+        ends: for each, the number of characters up to the end of each of its steps.
+        tokenizer: of the ids.
+    """
+    ids, mask = rollouts.batch["input_ids"], rollouts.batch["completion_mask"]
+    found = list[list[int]]()
+    for row, (text, own) in enumerate(zip(rollouts.texts, ends, strict=True)):
+        written = mask[row].nonzero()[:, 0]
+        places = token_ends(tokenizer, ids[row][written].tolist(), text, own) if len(written) else []
+        found.append(written[places].tolist())
+    return found
 
 
 def concat(parts: Sequence[Rollouts]) -> Rollouts:

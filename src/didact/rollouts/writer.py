@@ -20,7 +20,7 @@ from didact.rollouts.correcting import correct_rollouts
 from didact.rollouts.engine_config import Engine, EngineConfig
 from didact.rollouts.engines import make_engine
 from didact.rollouts.environments import Environment, EnvironmentConfig, Guarded
-from didact.rollouts.layout import Rollouts, answer_rows, concat, pad_rows
+from didact.rollouts.layout import Rollouts, answer_rows, concat, mark_steps, pad_rows
 from didact.rollouts.repetition import repetition
 from didact.rollouts.sampler import Sampler
 from didact.rollouts.sampling import Sampling
@@ -252,6 +252,9 @@ class Writer:
     def verify(self, rollouts: Rollouts) -> Rollouts:
         """The same rollouts with the verifier's `reward` and `trust`, and metrics for monitors, all float [B].
 
+        Where the verifier rewards steps, `step` (bool [B, T]) marks the last token of each, and `step_reward` (float
+        [B, T]) has its reward there.
+
         `truth` is the reward by the verifier `truth`, if there is one; `correct` is 1 for rollouts with a full reward
         (by `truth`, if there is one); `unique` is 1 for the first rollout with its text among the correct ones of its
         prompt; `repetition` is the share of 4-grams that occurred earlier in the rollout.
@@ -263,6 +266,8 @@ class Writer:
         reward = self.rewards(rollouts.texts, rollouts.questions, lengths)
         self._check_verifier(reward)
         seen = {"reward": reward.value, "trust": _trust(reward)}
+        if reward.steps is not None:
+            seen |= mark_steps(rollouts, reward.steps, self.learner.tokenizer)
         if self.truth is not None:
             truth = self._rewards_by(self.truth, rollouts.texts, rollouts.questions, lengths)
             known = _trust(truth) > 0
@@ -319,14 +324,14 @@ class Writer:
             return verifier.verify(texts, questions, lengths=every)
         share, silent = self.place.shard, Counter(verifier.abstentions)
         mine = verifier.verify(share(texts), share(questions), lengths=share(every))
-        found = self.place.gather_objects((mine.value, _trust(mine), verifier.abstentions - silent))
-        for rank, (_, _, abstentions) in enumerate(found):
+        found = self.place.gather_objects((mine.value, _trust(mine), mine.steps, verifier.abstentions - silent))
+        values, trusts, steps, silences = zip(*found, strict=True)
+        for rank, abstentions in enumerate(silences):
             if rank != self.place.rank:
                 verifier.abstentions.update(abstentions)
         verifier.ledger.charge("teacher_calls", len(texts) - len(mine.value), verifier.by)
-        return Reward(
-            value=torch.cat([value for value, _, _ in found]), trust=torch.cat([trust for _, trust, _ in found])
-        )
+        every_step = None if None in steps else tuple(one for part in steps for one in part)
+        return Reward(value=torch.cat(values), trust=torch.cat(trusts), steps=every_step)
 
     def encode(self, questions: Sequence[Question], texts: Sequence[str]) -> Rollouts:
         """Encode completions that exist as text as rollouts, without `log_probs`."""

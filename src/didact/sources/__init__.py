@@ -28,6 +28,7 @@ from didact.sources.splitting import (
     keep_labels,
     split,
 )
+from didact.sources.steps import step_ends, token_ends
 from didact.sources.streams import split_tasks
 from didact.sources.targets import switch_target
 from didact.sources.text import ByteTokenizer, add_view
@@ -68,5 +69,7 @@ __all__ = [
     "split_questions",
     "split_tasks",
     "rotations",
+    "step_ends",
+    "token_ends",
     "with_made_up",
 ]

@@ -16,6 +16,7 @@ from didact.documents import State
 from didact.errors import ConfigError, DataError, check_range
 from didact.sources.aligning import SpanTokenizer, completion_pieces
 from didact.sources.layouts import quote
+from didact.sources.steps import token_ends
 from didact.types import Batch, Question, Questions
 
 Turns = Literal["last", "all"]
@@ -54,9 +55,11 @@ class CompletionSource:
     right to its longest row. `Stateful`: the state is that after the batch given last.
 
     A batch has `input_ids`, `attention_mask` (int64 [B, T]), `completion_mask` (bool [B, T], True for the answer and
-    what ends it), `id` and `row` (int64 [B], the position). With `pairs`, `rejected.input_ids` and so on
-    hold the other answers, of a length T of their own. With `packed`, rows hold several questions each, as `segments`
-    (int64 [B, T]) tells; the `id` of a row then stands for all that is in it, and `epoch_size` counts rows.
+    what ends it), `id` and `row` (int64 [B], the position). With `pairs`, `rejected.input_ids` and so on hold the other
+    answers, of a length T of their own. With `steps`, `step_at` (int64 [B, S]) has the positions at which the steps of
+    an answer end, and `step_label` (float32 [B, S]) their labels, -1 where an answer has fewer. With `packed`, rows
+    hold several questions each, as `segments` (int64 [B, T]) tells; the `id` of a row then stands for all that is in
+    it, and `epoch_size` counts rows.
 
     Args:
         questions: N of them, each with a completion.
@@ -72,6 +75,7 @@ class CompletionSource:
         teacher_length: the most tokens of a row of the teacher's; by default as `max_length`.
         truncate: cut completions that are too long at their end, instead of refusing them.
         turns: whether the last turn of a conversation is learned, or all that the assistant wrote.
+        steps: give the labels of steps besides.
         curriculum: which rows come next; `Uniform` by default.
 
     Raises:
@@ -95,6 +99,7 @@ class CompletionSource:
         teacher_length: int | None = None,
         truncate: bool = False,
         turns: Turns = "last",
+        steps: bool = False,
         curriculum: Uniform | None = None,
     ) -> None:
         check_range("batch_size", batch_size, at_least=1)
@@ -113,6 +118,11 @@ class CompletionSource:
                 "turns is 'all', but pairs, and tokens that are aligned with another tokenizer's, are those of the "
                 "last turn; use turns='last'."
             )
+        if steps and (packed or pairs or truncate or teacher is not None or turns == "all"):
+            raise ConfigError(
+                "steps is True, whose labels are those of whole answers in a row each; leave out packed, pairs, "
+                "teacher, truncate and turns."
+            )
         if not len(questions):
             raise DataError("There are no questions to learn from.")
         prompts = _prompts(questions, tokenizer)
@@ -121,6 +131,7 @@ class CompletionSource:
         for prefix, field in sides.items():
             tokens = _tokens(questions, prompts, tokenizer, field, turns)
             self._sides[prefix] = _fit(tokens, questions, max_length, truncate)
+        self._steps = _find_steps(questions, prompts, tokenizer) if steps else None
         if teacher is not None:
             self._align(questions, tokenizer, teacher, teacher_length or max_length)
         self._ids = torch.tensor([question.id for question in questions], dtype=torch.int64)
@@ -156,6 +167,8 @@ class CompletionSource:
             tensors = {"id": self._ids[index], "row": index}
             for prefix, rows in self._sides.items():
                 tensors.update({prefix + name: tensor for name, tensor in rows.gather(index, self._pad).items()})
+            if self._steps is not None:
+                tensors.update(self._steps.gather(index))
             yield Batch(tensors)
 
     def state_dict(self) -> State:
@@ -200,6 +213,46 @@ class _Rows:
         if self.chunk is not None:
             tensors["chunk"] = self.chunk[place].long() * mask
         return tensors
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """The labels of steps, one row after the other."""
+
+    place: Tensor
+    """int64 [total], in the row of tokens."""
+    label: Tensor
+    """float32 [total]."""
+    starts: Tensor
+    """int64 [N]."""
+    lengths: Tensor
+    """int64 [N]."""
+
+    def gather(self, index: Tensor) -> dict[str, Tensor]:
+        """The steps of the rows at `index` (int64 [B])."""
+        lengths = self.lengths[index].unsqueeze(1)
+        column = torch.arange(int(lengths.max()))
+        mask = column < lengths
+        place = (self.starts[index].unsqueeze(1) + column).where(mask, 0)
+        return {"step_at": self.place[place].where(mask, 0), "step_label": self.label[place].where(mask, -1.0)}
+
+
+def _find_steps(questions: Questions, prompts: list[array], tokenizer: Any) -> _Steps:
+    """Where the steps of every answer end among its tokens."""
+    places, labels, counts = list[int](), list[float](), list[int]()
+    for question, prompt in zip(questions, prompts, strict=True):
+        if not question.steps:
+            raise DataError(
+                f"The question {_named(question)} has no labels of steps; give the columns prompt, completions and "
+                "labels."
+            )
+        ends, found = zip(*question.steps, strict=True)
+        ids = tokenizer.completion(question)
+        places += [len(prompt) + place for place in token_ends(tokenizer, ids, question.completion or "", ends)]
+        labels += found
+        counts.append(len(ends))
+    lengths = torch.tensor(counts)
+    return _Steps(torch.tensor(places), torch.tensor(labels), lengths.cumsum(0) - lengths, lengths)
 
 
 def _prompts(questions: Questions, tokenizer: CompletionTokenizer) -> list[array]:

@@ -20,6 +20,8 @@ FIELDS = {
     "chosen": ("chosen",),
     "rejected": ("rejected",),
     "label": ("label",),
+    "steps": ("completions",),
+    "step_labels": ("labels",),
     "text": ("text",),
     "tools": ("tools",),
     "chat_template_kwargs": ("chat_template_kwargs",),
@@ -151,6 +153,8 @@ _KINDS: dict[str, Callable[[Any], bool]] = {
     "history": lambda value: isinstance(value, list) and all(isinstance(turn, list) for turn in value),
     "label": lambda value: isinstance(value, bool),
     "text": lambda value: isinstance(value, str),
+    "steps": lambda value: isinstance(value, list) and all(isinstance(step, str) for step in value),
+    "step_labels": lambda value: isinstance(value, list) and all(isinstance(label, int | float) for label in value),
     "tools": lambda value: isinstance(value, list | str),
     "chat_template_kwargs": lambda value: isinstance(value, Mapping),
 }
@@ -166,6 +170,8 @@ def _without_doubtful(found: dict[str, str], wanted: Mapping[str, str], records:
         "text": bool(asked),
         "label": "completion" not in found or "rejected" in found,
         "history": "prompt" not in found,
+        "steps": "step_labels" not in found or "completion" in found or "chosen" in found,
+        "step_labels": "steps" not in found or "completion" in found or "chosen" in found,
         "messages": isinstance(chosen, list) and len(chosen) > 1,
     }
     return {field: column for field, column in found.items() if field in wanted or not doubtful.get(field)}
@@ -176,6 +182,8 @@ def _name(found: Mapping[str, str], records: Sequence[Values]) -> str:
     tools = " with tools" if "tools" in found else ""
     if "rejected" in found:
         return f"preference{tools}"
+    if "steps" in found:
+        return "stepwise supervision"
     if "label" in found:
         return f"unpaired preference (KTO){tools}"
     if "completion" not in found and "messages" in found:

@@ -17,7 +17,8 @@ from didact.sources import hub, tables
 from didact.sources.ids import hash_ids
 from didact.sources.layouts import find_layout, quote, read_messages, read_tools, rename_data
 from didact.sources.splitting import Duplicate, assign_splits, find_shared
-from didact.types import Question, Questions
+from didact.sources.steps import step_ends
+from didact.types import Question, Questions, StepRewards
 
 """The endings of JSON lines."""
 
@@ -32,8 +33,9 @@ def load_questions(
     it is the assistant's. A pair is two strings, `chosen` and `rejected`, or two conversations that differ only in
     their last message; a `label` of true or false marks a completion as desirable or not. Alpaca's `input` is appended
     to the `instruction` after an empty line; `system`, `history` and `tools` make a conversation of a prompt. A `text`
-    is a completion with an empty prompt. Where columns overlap, a pair has priority, then `completion`, then
-    `messages`, then `prompt`. Other columns are kept in `data`.
+    is a completion with an empty prompt. In stepwise supervision, `completions` is a list of steps, each of which is
+    made a line of the completion, and `labels` a list with true, false or a number from 0 to 1 for each. Where columns
+    overlap, a pair has priority, then `completion`, then `messages`, then `prompt`. Other columns are kept in `data`.
 
     Without a column `id`, ids are hashes of the contents, so that they survive another order and added rows, and equal
     rows have equal ids.
@@ -182,6 +184,7 @@ def _contents(items: tuple[Question, ...]) -> Tensor:
 def _rarer(question: Question) -> list[Document]:
     """What few questions have; none for the others, so that their hashes stay what they were."""
     found = {"tools": list(question.tools), "reply": dict(question.reply), "label": question.label}
+    found["steps"] = list(question.steps)
     given = {name: value for name, value in found.items() if value not in ([], {}, None)}
     return [given] if given else []
 
@@ -235,6 +238,9 @@ def _question(record: Values, columns: Mapping[str, str], where: str) -> Documen
             f"{where} has a pair with {' and '.join({**reply, **other})}, of which methods would learn the words "
             "alone; leave such rows out."
         )
+    steps: StepRewards = ()
+    if "steps" in given:
+        completion, steps = _stepwise(given, where)
     if "text" in given:
         completion = _said(given["text"], "text", where)[0]
     used = set(columns.values())
@@ -248,6 +254,7 @@ def _question(record: Values, columns: Mapping[str, str], where: str) -> Documen
         "completion": completion,
         "reply": reply,
         "rejected": rejected,
+        "steps": steps,
         "label": given.get("label"),
         "data": {key: value for key, value in record.items() if key not in used and value is not None},
     }
@@ -321,6 +328,20 @@ def _prompt(given: Values, record: Values, where: str) -> str:
         raise DataError(f"{where} has the prompt {prompt!r}; it must be a string that is not empty, or messages.")
     further = given.get("input", "") if "prompt" in given else ""
     return f"{prompt}\n\n{further}" if further.strip() else prompt
+
+
+def _stepwise(given: Values, where: str) -> tuple[str, StepRewards]:
+    """A completion whose lines are the steps, and the labels of these."""
+    steps, labels = given["steps"], given.get("step_labels") or []
+    if not steps or len(steps) != len(labels) or not all(0 <= label <= 1 for label in labels):
+        raise DataError(
+            f"{where} has {len(steps)} steps with the labels {quote(json.dumps(labels))}; give each step one: true, "
+            "false, or a number from 0 to 1."
+        )
+    if blank := [step for step in steps if not step.strip()]:
+        raise DataError(f"{where} has the step {blank[0]!r}; leave out steps without words.")
+    text = "\n".join(" ".join(step.split("\n")) for step in steps)
+    return text, tuple(zip(step_ends(text), map(float, labels), strict=True))
 
 
 def _said(value: object, field: str, where: str) -> tuple[str | None, Document]:

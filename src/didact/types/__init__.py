@@ -52,6 +52,7 @@ from didact.types.signals import (
     Reward,
     Signal,
     States,
+    StepRewards,
     TopK,
 )
 from didact.types.state import Buffer
@@ -101,6 +102,7 @@ __all__ = [
     "RESTARTS",
     "Restart",
     "Reward",
+    "StepRewards",
     "RolloutFeed",
     "Rows",
     "SILENT",

@@ -166,6 +166,9 @@ class Question:
     """Further keys of the completion's message, such as `tool_calls` and `reasoning_content`."""
     rejected: str | None = None
     """The rejected completion of a pair."""
+    steps: tuple[tuple[int, float], ...] = ()
+    """Labels of the steps of the completion: for each the number of characters up to its end, and from 0 (wrong) to 1
+    (right)."""
     label: bool | None = None
     """Whether the completion is desirable, in unpaired preference data; None elsewhere."""
     weight: float = 1.0

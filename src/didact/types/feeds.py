@@ -74,6 +74,8 @@ class CompletionFeed:
     charges: ClassVar[frozenset[str]] = frozenset({"labels", "student_tokens"})
     pairs: bool = False
     """Whether a preferred completion comes with a rejected one."""
+    steps: bool = False
+    """Whether the steps of a completion come with labels."""
     rate: float = 1.0
     """Factor of the student's default learning rate."""
     dropout: bool = False
@@ -100,6 +102,8 @@ class RolloutFeed:
     charges: ClassVar[frozenset[str]] = frozenset({"student_tokens"})
     rewards: Literal["verifier", "itself"] | None = None
     """The source of rewards: a verifier, which is then required; the method's own comparison; or nowhere."""
+    steps: bool = False
+    """Whether the verifier must reward the steps of completions."""
     rate: float = 1.0
     """Factor of the student's default learning rate, since rewards are noisier than demonstrations."""
     grouped: bool = False

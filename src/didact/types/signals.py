@@ -352,14 +352,20 @@ class Pending:
         return Pending(lambda: function(self.get()))
 
 
+StepRewards = tuple[tuple[int, float], ...]
+"""The steps of a completion: for each the number of characters up to its end, and its reward or label."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reward:
     """The reward of completions."""
 
     value: Tensor
-    """float [B] or [B, T]; higher is better."""
+    """float [B]; higher is better."""
     trust: Tensor | None = None
-    """float, as `value`; 0 where the verifier abstained."""
+    """float [B]; 0 where the verifier abstained."""
+    steps: tuple[StepRewards, ...] | None = None
+    """The rewards of the steps of each of B completions; None where completions are rewarded as a whole."""
 
 
 def _mapped(function: Callable[[Tensor], Tensor], value: object) -> Any:

@@ -90,6 +90,31 @@ def group_advantages(
     return torch.where(dead, 0.0, found / deviation.masked_fill(dead, 1.0))
 
 
+def step_advantages(
+    reward: Tensor, step: Tensor, group: Tensor, trust: Tensor | None = None, *, scale: bool = True
+) -> Tensor:
+    """Advantages of tokens from rewards of steps (Shao et al. 2024, process supervision of GRPO).
+
+    The rewards of all steps of a group are normalised together; the advantage of a token is the sum of those of the
+    steps that end with it or later.
+
+    Args:
+        reward: float [B, T], at the last token of each step.
+        step: bool [B, T], True there.
+        group: see `group_advantages`; likewise `trust` and `scale`.
+        trust: see `group`.
+        scale: see `group`.
+
+    Returns:
+        float32 [B, T].
+    """
+    row, place = step.nonzero(as_tuple=True)
+    known = None if trust is None else trust[row]
+    found = reward.new_zeros(reward.shape, dtype=torch.float32)
+    found[row, place] = group_advantages(reward[row, place], group[row], known, scale=scale)
+    return found.flip(1).cumsum(1).flip(1)
+
+
 def log_ratio(log_probs: Tensor, reference: Tensor) -> Tensor:
     """The log-ratio of two policies; exactly 0 where their log-probabilities are equal up to rounding.
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from didact.losses.policy.groups import dead_groups, group_advantages
+from didact.errors import TeacherError
+from didact.losses.policy.groups import dead_groups, group_advantages, group_sum, step_advantages
 from didact.losses.policy.surrogate import clip_mask, ppo_clip_loss
 from didact.losses.tokens.rows import CompletionTokens, metric_term, select_tokens, token_counts
 from didact.losses.tokens.vocabulary import signal_log_probs, token_log_probs
@@ -68,19 +69,24 @@ class PolicyOutputs:
     def ppo_clip_loss(
         self, advantage: Tensor, clip_low: float = 0.2, clip_high: float = 0.2, *, whole: bool = False
     ) -> Tensor:
-        """The loss `didact.losses.policy.surrogate.ppo_clip_loss` of each token, from advantages [B]: float [N].
+        """The loss `didact.losses.policy.surrogate.ppo_clip_loss` of each token, from advantages [B] or [B, T]: float
+        [N].
 
         With `whole`, the ratio is that of the whole completion; see `log_ratios`. Each is weighted by the importance of
         its token.
         """
-        found = ppo_clip_loss(*self._compared(whole), self.rows.spread(advantage), clip_low, clip_high)
+        found = ppo_clip_loss(*self._compared(whole), self._of_tokens(advantage), clip_low, clip_high)
         return self.weighed(found)
 
     def clip_mask(
         self, advantage: Tensor, clip_low: float = 0.2, clip_high: float = 0.2, *, whole: bool = False
     ) -> Tensor:
         """Mark the tokens whose gradient `ppo_clip_loss` clips: float [N] of 0 and 1."""
-        return clip_mask(*self._compared(whole), self.rows.spread(advantage), clip_low, clip_high)
+        return clip_mask(*self._compared(whole), self._of_tokens(advantage), clip_low, clip_high)
+
+    def _of_tokens(self, advantage: Tensor) -> Tensor:
+        """Advantages of completions [B], or of all places [B, T], as those of the tokens [N]."""
+        return self.rows.spread(advantage) if advantage.ndim == 1 else self.rows.pick(advantage)
 
     def _compared(self, whole: bool) -> tuple[Tensor, Tensor]:
         """Two tensors [N] whose difference is the log-ratio."""
@@ -114,6 +120,7 @@ def add_advantages(
     group: Tensor | None = None,
     baseline: str = "mean",
     scale: bool = True,
+    steps: bool = False,
 ) -> Batch:
     """Add `advantage`, and `dead` (1 where all rewards of the group are equal), to rollouts; both float [B].
 
@@ -123,8 +130,21 @@ def add_advantages(
         group: int64 [B], in place of the prompts: the groups within which rewards are compared.
         baseline: see `group_advantages`; likewise `scale`.
         scale: see `baseline`.
+        steps: learn from `step_reward`, by which the advantage is float [B, T]; see `step_advantages`.
+
+    Raises:
+        TeacherError: steps are to be learned from, but none was rewarded.
     """
     reward, group = batch["reward"] if reward is None else reward, batch["group"] if group is None else group
+    if steps and "step" not in batch:
+        raise TeacherError(
+            "supervision is 'process', but the verifier rewarded completions as a whole; let it return the end and the "
+            "reward of each step, or leave out supervision."
+        )
+    if steps:
+        found = step_advantages(batch["step_reward"], batch["step"], group, batch["trust"], scale=scale)
+        dead = group_sum(found.abs().sum(1), group) == 0
+        return Batch({**batch, "advantage": found, "dead": dead.float()})
     advantage = group_advantages(reward, group, batch["trust"], baseline=baseline, scale=scale)
     return Batch({**batch, "advantage": advantage, "dead": dead_groups(reward, group, batch["trust"])})
 

@@ -23,6 +23,19 @@ def bradley_terry_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
     return -F.logsigmoid(chosen - rejected)
 
 
+def step_label_loss(reward: Tensor, label: Tensor) -> Tensor:
+    """The cross-entropy of whether steps are right (Lightman et al. 2024): -y log sigmoid(r) - (1 - y) log sigmoid(-r).
+
+    Args:
+        reward: float [B, S], the log-odds that each step is right, differentiable.
+        label: float [B, S] from 0 (wrong) to 1 (right); below 0 where there is no step.
+
+    Returns:
+        float [B, S]; 0 where there is no step.
+    """
+    return (F.softplus(reward) - label * reward).masked_fill(label < 0, 0.0)
+
+
 def dpo_loss(
     chosen: Tensor,
     rejected: Tensor,

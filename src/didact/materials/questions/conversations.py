@@ -27,12 +27,19 @@ def check_read(run: Run[QuestionData]) -> None:
     warmed = any(part.warm_starts for part in run.parts.values())
     learned = not isinstance(feed, RolloutFeed) or feed.completions or warmed
     reads_labels = isinstance(feed, RolloutFeed) and feed.unpaired and not warmed
+    reads_steps = isinstance(feed, CompletionFeed) and feed.steps and not warmed
     for question in (question for part in run.data.splits.values() for question in part):
         if learned and question.label is False and not reads_labels:
             raise DataError(
                 f"The question {question.prompt[:60]!r} has a completion whose label is false, but the method "
                 f"{run.info.name!r} would learn it as a good one; remove such rows, or use kto, without a warm "
                 "start."
+            )
+        if learned and not reads_steps and any(label < 1 for _, label in question.steps):
+            raise DataError(
+                f"The question {question.prompt[:60]!r} has a completion with wrong steps, but the method "
+                f"{run.info.name!r} would learn them as good ones; remove such rows, or use reward_model with "
+                "supervision=process, without a warm start."
             )
         if question.reply and not isinstance(feed, CompletionFeed) and learned:
             raise DataError(
@@ -55,7 +62,7 @@ def check_read(run: Run[QuestionData]) -> None:
 
 def _check_options(run: Run[QuestionData]) -> None:
     data, feed, name = run.config.data, run.method.feed, run.info.name
-    alone = isinstance(feed, CompletionFeed) and not feed.pairs and feed.tokenizers == "same"
+    alone = isinstance(feed, CompletionFeed) and not (feed.pairs or feed.steps) and feed.tokenizers == "same"
     if data.turns == "all" and not alone:
         raise ConfigError(f"turns is 'all', but the method {name!r} learns only the last turn; leave out turns.")
     if data.packing is not None and not (alone and not feed.coupled):

@@ -28,7 +28,7 @@ class QuestionData:
     @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics that the data allow, the usual one first."""
-        return ("accuracy", "reward", "nll", "pair_accuracy", "teacher_kl", "length", "finished")
+        return ("accuracy", "reward", "nll", "pair_accuracy", "step_accuracy", "teacher_kl", "length", "finished")
 
     @property
     def splits(self) -> dict[str, Questions]:

@@ -18,6 +18,7 @@ from didact.materials.questions.models import (
     model_of,
     other_vocabulary,
     pair_accuracy,
+    step_accuracy,
 )
 from didact.materials.questions.verifying import ground_truth
 from didact.parts.environment import environment_of
@@ -45,11 +46,12 @@ class QuestionEvaluator:
     def __init__(self, run: Run[QuestionData]) -> None:
         self.run, self.data = run, run.data
         self.truth, self.sampling = ground_truth(run), run.config.sampling
-        self.metrics = self._reported()
         own = getattr(run.info.method_type, "answer_scores", None)
+        self._ranks = own is not None
+        self.metrics = self._reported()
         self.rank = likelihood if own is None else own
         # A model of rewards is no writer: how it orders pairs is what counts.
-        deciding = _DECIDING if own is None else ("pair_accuracy",)
+        deciding = _DECIDING if own is None else ("pair_accuracy", "step_accuracy")
         self.metric = next((name for name in deciding if name in self.metrics), "")
         self.validates = bool(self.metric) and len(run.data.validation) > 0
 
@@ -62,6 +64,7 @@ class QuestionEvaluator:
             "reward": verified,
             "nll": all(question.answered for question in questions),
             "pair_accuracy": all(question.answered and question.rejected for question in questions),
+            "step_accuracy": self._ranks and all(question.steps for question in questions),
             "teacher_kl": can_compare(self.run),
         }
         return tuple(name for name in self.data.metrics if there.get(name, True))
@@ -117,7 +120,8 @@ class QuestionEvaluator:
             The metrics: `accuracy` and `reward` of its greedy completions, if there is a verifier; `length` in tokens,
             and the share `finished`; `nll` of the data's desirable completions in nats per token, if all have one;
             `pair_accuracy`, the share of pairs whose preferred completion is likelier per token (for reward models: has
-            the higher reward), if all questions have a pair; `teacher_kl`, the mean divergence from the teacher per
+            the higher reward), if all questions have a pair; `step_accuracy`, the share of steps that a reward model
+            takes for what they are, if all have labels of steps; `teacher_kl`, the mean divergence from the teacher per
             token. And the shown completions.
         """
         training = model.training
@@ -137,6 +141,8 @@ class QuestionEvaluator:
             scores["nll"] = mean_nll(model, good)
         if all(question.completion and question.rejected for question in questions):
             scores["pair_accuracy"] = pair_accuracy(model, questions, self.rank)
+        if self._ranks and all(question.steps for question in questions):
+            scores["step_accuracy"] = step_accuracy(model, questions)
         if taught and self.run.teacher is not None and can_compare(self.run):
             scores["teacher_kl"] = mean_divergence(model, self.run.teacher, found.batch)
         scores |= {"length": float(lengths.float().mean()), "finished": float(found.batch["finished"].float().mean())}

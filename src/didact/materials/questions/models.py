@@ -13,7 +13,7 @@ from didact.losses.tokens.divergence import token_divergence
 from didact.losses.tokens.rows import select_tokens
 from didact.losses.tokens.vocabulary import completion_cross_entropy
 from didact.materials.questions.data import QuestionData
-from didact.rollouts import Sampling, Writer, answer_rows
+from didact.rollouts import Sampling, Writer, answer_rows, read_answers
 from didact.types import Batch, Questions, Teacher
 
 ROWS = 64
@@ -79,6 +79,24 @@ def pair_accuracy(model: CausalLearner, questions: Questions, score: Callable[[A
         better, worse = (score(model, writer.encode(part, texts).batch.to(model.device)) for texts in sides)
         right += float((better > worse).sum())
     return right / max(len(questions), 1)
+
+
+def step_accuracy(model: CausalLearner, questions: Questions) -> float:
+    """The share of the steps of completions that a model of rewards takes for what they are, right or wrong.
+
+    Args:
+        model: the model.
+        questions: each with `steps`.
+    """
+    right = count = 0
+    for start in range(0, len(questions), ROWS):
+        part = questions[start : start + ROWS]
+        found = read_answers(model, part, [question.completion or "" for question in part], steps=True)
+        for question, rewards in zip(part, found, strict=True):
+            pairs = zip(rewards if isinstance(rewards, tuple) else (), question.steps, strict=False)
+            told = [(mine > 0.5) == (label > 0.5) for (_, mine), (_, label) in pairs]
+            right, count = right + sum(told), count + len(told)
+    return right / max(count, 1)
 
 
 def likelihood(model: CausalLearner, batch: Batch) -> Tensor:

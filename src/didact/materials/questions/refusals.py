@@ -41,6 +41,13 @@ def _verifier(run: Run[QuestionData]) -> None:
             f"verifier is not given, but the method {run.info.name!r} learns from rewards; give one, such as exact, "
             "numeric or package.module:function, or from Python a function of a text and a question."
         )
+    by_step = isinstance(run.method.feed, RolloutFeed) and run.method.feed.steps
+    if by_step and not (run.verifier and run.verifier.by_step):
+        raise ConfigError(
+            f"supervision is 'process', but the verifier {run.config.verifier or run.verifier} rewards completions as "
+            "a whole; give one that rewards steps, such as process:runs/NAME or package.module:function, or leave out "
+            "supervision."
+        )
     if run.verifier is not None:
         for part in run.data.splits.values():
             run.verifier.check(part)
@@ -101,6 +108,11 @@ def _environment(run: Run[QuestionData]) -> None:
     if not kind:
         return
     environment_of(kind)
+    if isinstance(feed, RolloutFeed) and feed.steps:
+        raise ConfigError(
+            f"environment is {kind!r} and supervision 'process', but steps are those of completions of one turn; leave "
+            "out one of the two."
+        )
     if not isinstance(feed, RolloutFeed) or feed.completions:
         raise ConfigError(
             f"environment is {kind!r}, but the method {run.info.name!r} with these options learns completions of the "

@@ -56,6 +56,7 @@ def _completions(run: Run[QuestionData], feed: CompletionFeed) -> Source:
         teacher=None if teacher is None else teacher.tokenizer,
         teacher_length=None if teacher is None else teacher.context,
         turns=data.turns,
+        steps=feed.steps,
         curriculum=_curriculum(questions, seed),
     )
 

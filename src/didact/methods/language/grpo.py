@@ -4,7 +4,8 @@ Several completions are sampled for each prompt. The advantage of every token of
 the others of its group, in the clipped surrogate of PPO; there is no value network.
 
 Departures: there is no KL term unless `kl` is set, and the loss is averaged over all tokens of a step, as in most of
-its successors; `normalise=sequence`, `kl=0.04` and equal clipping bounds are the paper's. Successors are options:
+its successors; `normalise=sequence`, `kl=0.04` and equal clipping bounds are the paper's, and so is its other kind of
+supervision, by the rewards of steps (section 4.1.3): `supervision=process`. Successors are options:
 Dr. GRPO (Liu et al. 2025) is `normalise=constant,scale=false`; DAPO (Yu et al. 2025) is `clip_high=0.28,redraw=10` with
 `overlong=punish` or `overlong=mask` (its new prompts come from the whole training data); GSPO (Zheng et al. 2025) is
 `ratio=sequence,normalise=sequence,clip_low=0.0003,clip_high=0.0004`.
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor
 
 from didact.claiming import Claim
-from didact.errors import check_choice, check_range
+from didact.errors import ConfigError, check_choice, check_range
 from didact.losses.policy.outputs import PolicyOutputs, add_advantages, policy_outputs, rollout_counts
 from didact.losses.policy.rewards import overlong_penalty
 from didact.losses.policy.surrogate import ClipConfig, k3_kl
@@ -43,6 +44,7 @@ class Config(ClipConfig):
         "token"  # the loss is averaged over: token, sequence (all weigh alike), constant (the longest length)
     )
     scale: bool = True  # divide advantages by the standard deviation of their group
+    supervision: Literal["outcome", "process"] = "outcome"  # rewards of whole completions, or of their steps
     redraw: int = 0  # times that prompts whose rewards are all equal are replaced by others in a round
     overlong: Literal["keep", "mask", "punish"] = "keep"  # truncated completions: nothing, not in the loss, less reward
     soft: float = 0.2  # punish: the last share of the largest length, in which the reward falls by up to 1
@@ -55,6 +57,8 @@ class Config(ClipConfig):
         check_range("redraw", self.redraw, at_least=0, below=TURNS)
         check_range("soft", self.soft, above=0.0, at_most=1.0)
         check_range("updates", self.updates, at_least=1)
+        if self.supervision == "process" and (self.redraw or self.overlong == "punish"):
+            raise ConfigError("supervision is 'process', which has no reward to redraw or punish by; leave these out.")
 
 
 class GRPO(Method):
@@ -70,19 +74,18 @@ class GRPO(Method):
 
     def __init__(self, config: Config, learner: LanguageLearner, questions: Any = ()) -> None:
         self.config, self.learner, self.pool = config, learner, questions if config.redraw else ()
-        self.feed = replace(self.feed, minibatches=config.updates)
+        self.feed = replace(self.feed, minibatches=config.updates, steps=config.supervision == "process")
         self.reference = snapshot(learner) if config.kl else None
 
     def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
-        """Rollouts with their `advantage` [B]; `keep` [B] is 0 for those that the loss leaves out."""
+        """Rollouts with their `advantage` [B] or [B, T]; `keep` [B] is 0 for those that the loss leaves out."""
         config = self.config
         batch = write_live(writer, questions, self.pool, tries=config.redraw).batch
-        reward = batch["reward"]
+        reward, more = batch["reward"], dict[str, Tensor]()
         if config.overlong == "punish":
             lengths = batch["completion_mask"].sum(1)
             reward = reward + overlong_penalty(lengths, writer.sampling.max_new_tokens, config.soft)
-        batch = add_advantages(batch, reward, scale=config.scale)
-        more = dict[str, Tensor]()
+        batch = add_advantages(batch, reward, scale=config.scale, steps=self.feed.steps)
         if config.normalise == "constant":
             more["longest"] = torch.full((batch.size,), float(writer.sampling.max_new_tokens))
         if config.redraw:
@@ -120,12 +123,7 @@ class GRPO(Method):
 CLAIM = Claim(
     statement="A decoder that is right on two of five sums is right on more held-out ones after learning from how its "
     "own completions compare.",
-    arms={
-        "grpo": "grpo",
-        "reinforce": "reinforce",
-        "untaught": {"method": "sft", "lr": 1e-9},
-        "sft": "sft",
-    },
+    arms={"grpo": "grpo", "reinforce": "reinforce", "untaught": {"method": "sft", "lr": 1e-9}, "sft": "sft"},
     method="grpo",
     baseline="untaught",
     cheap="reinforce",

@@ -1,24 +1,29 @@
-"""Learning to Summarize from Human Feedback (Stiennon et al. 2020): a reward model of preferences.
+"""Learning to Summarize from Human Feedback (Stiennon et al. 2020): a reward model of preferences, or of steps.
 
 Of two answers to a prompt, the preferred one gets a higher reward, under the logistic loss of the Bradley-Terry model.
 The result rewards completions as `--verifier reward:runs/NAME`, for `grpo`, `online_dpo` and others.
 
+With `supervision=process` it learns which lines of an answer are right (Lightman et al. 2024, a process reward model),
+from prompts, lists of steps (`completions`) and lists of `labels`, by cross-entropy at the last token of each step, as
+TRL's `PRMTrainer` does. It then rewards lines as `--verifier process:runs/NAME`.
+
 Departures: the reward is the model's own logit of its end-of-sequence token behind the whole answer, where others add a
-head of one output: a row of the head that is there is such a head, and the result stays a plain causal language model
-that `from_pretrained` loads. The authors' code (github.com/openai/summarize-from-feedback, `reward_model.py`) reads its
-head at the last token of the answer; it has no training loss to compare with. `center` keeps rewards near 0, as in TRL
-(Eisenstein et al. 2023), whose learning rate it has: five times that of `sft`.
+head of one output (of two, for steps): a row of the head that is there is such a head, and the result stays a plain
+causal language model that `from_pretrained` loads. The authors' code (github.com/openai/summarize-from-feedback,
+`reward_model.py`) reads its head at the last token of the answer; it has no training loss to compare with. `center`
+keeps rewards near 0, as in TRL (Eisenstein et al. 2023), whose learning rate it has: five times that of `sft`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from torch import Tensor
 
 from didact.claiming import Claim
-from didact.errors import check_range
-from didact.losses.policy.preferences import bradley_terry_loss
+from didact.errors import ConfigError, check_choice, check_range
+from didact.losses.policy.preferences import bradley_terry_loss, step_label_loss
 from didact.losses.tokens.rows import metric_term
-from didact.rollouts import answer_rewards
+from didact.rollouts import answer_rewards, step_rewards
 from didact.types import Batch, CompletionFeed, LanguageLearner, Method, Term, Terms
 
 
@@ -26,14 +31,18 @@ from didact.types import Batch, CompletionFeed, LanguageLearner, Method, Term, T
 class Config:
     """Options of `reward_model`."""
 
+    supervision: Literal["outcome", "process"] = "outcome"  # which of two answers is better; which steps are right
     center: float = 0.0  # weight of the squared sum of a pair's rewards, which keeps them around 0
 
     def __post_init__(self) -> None:
         check_range("center", self.center, at_least=0.0)
+        check_choice("supervision", self.supervision, ("outcome", "process"))
+        if self.supervision == "process" and self.center:
+            raise ConfigError(f"center is {self.center:g}, but supervision 'process' has no pairs; leave out center.")
 
 
 class RewardModel(Method):
-    """Learn to reward preferred answers.
+    """Learn to reward preferred answers, or right steps.
 
     Args:
         config: the options.
@@ -47,9 +56,16 @@ class RewardModel(Method):
 
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
         self.config, self.learner = config, learner
+        steps = config.supervision == "process"
+        self.feed = replace(self.feed, pairs=not steps, steps=steps)
 
     def loss(self, batch: Batch) -> Terms:
-        """The term `preference`, and `center` if it has weight; `right` is the share of correctly ordered pairs."""
+        """The term `preference`, and `center` if it has weight; or `step`.
+
+        `right` is the share of correctly ordered pairs, or of steps that are taken for what they are.
+        """
+        if self.feed.steps:
+            return self._steps(batch)
         chosen, rejected = (self.answer_scores(self.learner, side) for side in (batch, batch.view("rejected")))
         losses = bradley_terry_loss(chosen, rejected)
         right = metric_term((chosen > rejected).float())
@@ -59,8 +75,17 @@ class RewardModel(Method):
             terms["center"] = Term(squares.sum(), len(squares), rows=squares).times(self.config.center)
         return terms
 
+    def _steps(self, batch: Batch) -> Terms:
+        label = batch["step_label"]
+        rewards, there = step_rewards(self.learner, batch), (label >= 0).float()
+        losses, right = step_label_loss(rewards, label), ((rewards > 0) == (label > 0.5)).float()
+        rows = losses.sum(1) / there.sum(1)
+        return Terms(step=Term(losses.sum(), there.sum(), rows=rows), right=metric_term(right, there))
+
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """The pairs."""
+        """The pairs, or the steps."""
+        if self.feed.steps:
+            return dict.fromkeys(("step", "right"), (batch["step_label"] >= 0).sum())
         return dict.fromkeys(("preference", "right", "center"), batch.size)
 
 

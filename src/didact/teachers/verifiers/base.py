@@ -14,7 +14,7 @@ import torch
 
 from didact.errors import DataError, TeacherError, check_range
 from didact.teachers.base import BaseTeacher
-from didact.types import Batch, Question, Reward
+from didact.types import Batch, Question, Reward, StepRewards
 
 
 class Abstention(Exception):  # noqa: N818 - not an error: the verifier abstains
@@ -47,6 +47,8 @@ class Verifier(BaseTeacher):
     """Whether it compares with `Question.answer`."""
     needs_data: ClassVar[tuple[str, ...]] = ()
     """The entries of `Question.data` that it requires."""
+    by_step: bool = False
+    """Whether it can reward the steps of a completion."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,7 +101,8 @@ class Verifier(BaseTeacher):
             lengths: B, the lengths of the completions in tokens, if a part of the verifier needs them.
 
         Returns:
-            `Reward` with value float32 [B] (finite; 0 where it abstains) and trust float32 [B], 1 or 0.
+            `Reward` with value float32 [B] (finite; 0 where it abstains) and trust float32 [B], 1 or 0. Where steps are
+            rewarded, the value is the lowest of a completion (Wang et al. 2024, Math-Shepherd).
 
         Raises:
             DataError: a question lacks what is needed, or there are more or fewer texts than questions.
@@ -108,16 +111,21 @@ class Verifier(BaseTeacher):
             raise DataError(f"{len(texts)} texts for {len(questions)} questions and lengths {lengths}: one each.")
         Verifier.check(self, questions)  # what is costlier to see was seen when the run was configured
         self.ledger.charge("teacher_calls", len(texts), self.by)
-        worth = [self._finite(found) for found in self._scores(texts, questions, lengths)]
+        scores = self._scores(texts, questions, lengths)
+        steps = [_steps(found, text) for found, text in zip(scores, texts, strict=True)]
+        worth = [self._finite(found) if one is None else _least(one) for found, one in zip(scores, steps, strict=True)]
         value = torch.tensor([0.0 if isinstance(found, Abstention) else found for found in worth], dtype=torch.float32)
         trust = torch.tensor([0.0 if isinstance(found, Abstention) else 1.0 for found in worth], dtype=torch.float32)
         for found in worth:
             if isinstance(found, Abstention):
                 self._abstain(found)
-        return Reward(value=value, trust=trust)
+        if all(one is None for one in steps):
+            return Reward(value=value, trust=trust)
+        rows = zip(steps, worth, texts, strict=True)
+        return Reward(value=value, trust=trust, steps=tuple(_as_steps(*row) for row in rows))
 
-    def score(self, text: str, question: Question) -> float:
-        """The reward of one completion; any exception is an abstention."""
+    def score(self, text: str, question: Question) -> float | StepRewards:
+        """The reward of one completion, or those of its steps; any exception is an abstention."""
         raise NotImplementedError(f"{type(self).__name__} must implement `score`, the reward of one completion.")
 
     def signal(self, batch: Batch) -> NoReturn:
@@ -133,10 +141,10 @@ class Verifier(BaseTeacher):
 
     def _scores(
         self, texts: Sequence[str], questions: Sequence[Question], lengths: Sequence[int] | None
-    ) -> list[float | Abstention]:
+    ) -> Sequence[float | StepRewards | Abstention]:
         return [self._attempt(text, question) for text, question in zip(texts, questions, strict=True)]
 
-    def _attempt(self, text: str, question: Question) -> float | Abstention:
+    def _attempt(self, text: str, question: Question) -> float | StepRewards | Abstention:
         try:
             return self.score(text, question)
         except Abstention as abstention:
@@ -170,6 +178,34 @@ class Verifier(BaseTeacher):
             )
 
 
+def _steps(found: Any, text: str) -> StepRewards | Abstention | None:
+    """What was found as the rewards of steps; None where it is something else."""
+    if not isinstance(found, list | tuple):
+        return None
+    if not found:
+        return Abstention("found no steps")
+    try:
+        steps = tuple((int(end), float(reward)) for end, reward in found)
+    except (TypeError, ValueError):
+        return Abstention(f"returned a {type(found).__name__} that is no list of pairs of an end and a reward")
+    ends = [end for end, _ in steps]
+    if ends != sorted(set(ends)) or ends[0] < 1 or ends[-1] > len(text):
+        return Abstention("returned steps whose ends do not ascend within the text")
+    bad = next((one for one in (Verifier._finite(reward) for _, reward in steps) if isinstance(one, Abstention)), None)
+    return bad or steps
+
+
+def _least(steps: StepRewards | Abstention) -> float | Abstention:
+    return steps if isinstance(steps, Abstention) else min(reward for _, reward in steps)
+
+
+def _as_steps(steps: StepRewards | Abstention | None, worth: float | Abstention, text: str) -> StepRewards:
+    """The steps of a completion; one that is rewarded as a whole is a single step, and an abstention has none."""
+    if isinstance(steps, tuple):
+        return steps
+    return () if isinstance(worth, Abstention) else ((len(text), worth),)
+
+
 def warn(message: str) -> None:
     """Warn, but never raise: training continues, even where warnings are errors."""
     with contextlib.suppress(RuntimeWarning):
@@ -184,7 +220,9 @@ class FunctionVerifier(Verifier):
     stopped this way.
 
     Args:
-        function: `function(text, question) -> float`, finite; higher is better.
+        function: `function(text, question) -> float`, finite; higher is better. For rewards of steps it returns a list
+            of pairs: the number of characters up to the end of a step, such as `didact.sources.step_ends` gives, and
+            the reward of the step.
         seconds: the time limit of one completion.
         name: its name in messages and specs; by default `module:name`.
 
@@ -193,9 +231,14 @@ class FunctionVerifier(Verifier):
     """
 
     kind = "a reward function"
+    by_step = True
 
     def __init__(
-        self, function: Callable[[str, Question], float], *, seconds: float = 5.0, name: str | None = None
+        self,
+        function: Callable[[str, Question], float | Sequence[tuple[int, float]]],
+        *,
+        seconds: float = 5.0,
+        name: str | None = None,
     ) -> None:
         super().__init__()
         if not callable(function):
@@ -215,7 +258,7 @@ class FunctionVerifier(Verifier):
         """Whether the question has any label, since the function is given the whole question."""
         return question.answer is not None or question.completion is not None
 
-    def score(self, text: str, question: Question) -> float:
+    def score(self, text: str, question: Question) -> float | StepRewards:
         """Call the function."""
         return self._clock.call(self.seconds, self.function, text, question)
 
