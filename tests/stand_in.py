@@ -19,7 +19,7 @@ class StandIn:
     """Answers with a model's own samples; each request may take a misdeed from `misdeeds` first."""
 
     def __init__(self, learner, *, text_only=False, names_only=False):
-        self.learner, self.text_only, self.names_only = learner, text_only, names_only
+        self.learner, self.first, self.text_only, self.names_only = learner, learner, text_only, names_only
         self.misdeeds, self.seen, self.reloads, self.keys = [], [], [], []
         self.at_once = self.most_at_once = 0
         self.lock = threading.Lock()
@@ -75,8 +75,8 @@ def spoiled(misdeed, answer, body):
 
 
 @contextlib.contextmanager
-def serving(learner, **options):
-    """A stand-in and its address."""
+def serving(learner, *, port=0, **options):
+    """A stand-in and its address; `port` is a free one by default."""
     stand_in = StandIn(learner, **options)
 
     class Handler(BaseHTTPRequestHandler):
@@ -101,6 +101,11 @@ def serving(learner, **options):
                     stand_in.at_once -= 1
 
         def answer(self, misdeed, body):
+            if misdeed in ("restart", "gone"):
+                # It is killed, and where it begins anew it has the weights that it was first started with.
+                stand_in.learner = stand_in.first
+                stand_in.misdeeds = ["gone"] * 10_000 if misdeed == "gone" else stand_in.misdeeds
+                return
             if misdeed.isdigit():
                 self.reply(int(misdeed), b'{"error": {"message": "not now"}}')
                 return
@@ -125,7 +130,7 @@ def serving(learner, **options):
         def log_message(self, *_):
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:

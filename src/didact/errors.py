@@ -34,7 +34,7 @@ class RunError(DidactError):
 
 
 class PausedError(RunError):
-    """A run that cannot go on for now, such as for want of room on the disk; `didact resume` goes on with it."""
+    """A run that cannot go on for now, for want of room or of its server; `didact resume` goes on with it."""
 
 
 class EngineError(RunError):

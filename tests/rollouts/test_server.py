@@ -1,6 +1,7 @@
 """Rollouts by an OpenAI-compatible server: what is asked and read, and what becomes of misbehaviour."""
 
 import copy
+import json
 import logging
 import os
 import subprocess
@@ -11,8 +12,9 @@ import urllib.request
 import pytest
 import torch
 
+import didact
 from didact import trusting
-from didact.errors import ConfigError, DataError, EngineError, TrustError
+from didact.errors import ConfigError, DataError, EngineError, PausedError, TrustError
 from didact.learners.causal import load_causal
 from didact.parts.models import build_causal
 from didact.rollouts import EngineConfig, Sampling, Writer
@@ -24,6 +26,20 @@ from stand_in import moved, serving
 pytest.importorskip("openai")
 QUESTIONS = [Question(id=100 + i, prompt=f"{i}?") for i in range(3)]
 SAMPLING = Sampling(max_new_tokens=6, samples=2)
+RUN = {
+    "method": "grpo",
+    "student": "decoder:1x32:64",
+    "seed": 3,
+    "verifier": "characters:4:4",
+    "sampling": "max_new_tokens=3,samples=4",
+    "monitors": ("dead_groups=off",),
+    "batch_size": 16,
+    "steps": 5,
+    "lr": 1e-3,
+    "checkpoint_every": 1,
+    "evaluate_every": 100,
+    "progress": False,
+}
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +224,48 @@ def test_new_weights_are_written_and_read(learner, reload, tmp_path):
     assert not torch.equal(before.tokens, after.tokens)
     for expected, given, length in zip(fresh(student, after), after.log_probs, after.lengths, strict=True):
         assert torch.allclose(given[:length], expected, atol=1e-4)
+
+
+def test_a_server_that_begins_anew_is_given_the_new_weights_again(learner, tmp_path):
+    student = moved(copy.deepcopy(learner))
+    with serving(copy.deepcopy(learner)) as (stand_in, kind):
+        one = engine(student, kind, reload="sglang", folder=str(tmp_path / "served"), concurrency=2)
+        first = sample(one, student)
+        one.load(1)
+        expected = sample(one, student)
+        stand_in.misdeeds = ["", "", "", "restart"]
+        with pytest.warns(RuntimeWarning, match="failed: no connection"):
+            found = sample(one, student)
+    assert torch.equal(found.tokens, expected.tokens) and not torch.equal(first.tokens, expected.tokens)
+    assert one.failures == {"no connection": 1} and len(stand_in.reloads) == 2
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_a_run_whose_server_is_killed_ends_as_one_that_is_left_alone(learner, tmp_path, back):
+    """The server is there again at once; or the run pauses, and is resumed when it is."""
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps({"prompt": f"{i}?"}) + "\n" for i in range(40)))
+    shown = {}
+    for name in ("calm", "killed"):
+        with serving(copy.deepcopy(learner)) as (stand_in, kind):
+            # Of 16 requests a round: in the third, after the checkpoint of the second step.
+            stand_in.misdeeds = [""] * 40 + (["restart"] if back else ["gone"]) if name == "killed" else []
+            settings = {**RUN, "data": tmp_path / "data.jsonl", "engine": f"{kind},reload=sglang,concurrency=1"}
+            if name == "calm":
+                shown[name] = didact.run(**settings, directory=tmp_path / name)
+                continue
+            with pytest.warns(RuntimeWarning, match="failed: no connection"):
+                if back:
+                    shown[name] = didact.run(**settings, directory=tmp_path / name)
+                else:
+                    with pytest.raises(PausedError, match=r"no connection.*go on with: didact resume .*killed"):
+                        didact.run(**settings, directory=tmp_path / name)
+        if not back:
+            with serving(copy.deepcopy(learner), port=int(kind.rpartition(":")[2])):
+                shown[name] = didact.resume(tmp_path / name, progress=False, trust=(kind,))
+    calm, killed = (dict(shown[name].learner.named_parameters()) for name in ("calm", "killed"))
+    assert all(torch.equal(calm[name], parameter) for name, parameter in killed.items())
+    assert any(not torch.equal(p, q) for p, q in zip(learner.parameters(), calm.values(), strict=True))
+    assert shown["calm"].cost.sampled_tokens == shown["killed"].cost.sampled_tokens
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ EXIT_CODES = {
     0: "done",
     1: "`didact doctor` found a check that fails",
     2: "refused: an input cannot work; the message says what would",
-    3: "paused by a monitor, or because the disk is full; `didact resume` continues",
+    3: "paused by a monitor, or because the disk is full or a server away; `didact resume` continues",
     4: "stopped by a monitor",
     130: "interrupted by SIGINT (Ctrl-C), SIGTERM or SIGHUP, after a checkpoint; `didact resume` continues",
 }

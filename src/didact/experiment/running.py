@@ -9,7 +9,7 @@ from typing import Any
 
 from didact import catalogue, health, trusting
 from didact.documents import Document
-from didact.errors import CheckpointError, ConfigError, DataError, RunError
+from didact.errors import CheckpointError, ConfigError, DataError, EngineError, PausedError, RunError
 from didact.evaluation import card, report
 from didact.experiment import config as configs
 from didact.experiment import leaks, records
@@ -314,7 +314,10 @@ def _in_directory(
     try:
         run = prepare(config, objects, keeper=ModelStore(first), directory=first, begin=begin)
         (directory,) = opened
-        result = _fit(run, directory, going_on=stored is not None)
+        try:
+            result = _fit(run, directory, going_on=stored is not None)
+        except EngineError as error:
+            raise PausedError(f"{error} Once it answers, go on with: {directory.resumed_by}") from error
         finished = _finished(run, result, path)
         if run.place.first:
             _save(run, finished, path)

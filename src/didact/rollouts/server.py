@@ -76,7 +76,10 @@ class ServerEngine:
         self.learner, self.config, self.seed = learner, config, seed
         self.root = config.url.rstrip("/").removesuffix("/v1")
         self.failures: Counter[str] = Counter()
-        self._lock, self._folder = threading.Lock(), ""
+        self._lock, self._sending, self._folder = threading.Lock(), threading.Lock(), ""
+        self._sent, self._lost, self._took = "", 0, 0
+        """The folder with the weights that the server is to have; how often an answer was lost, now and when it took
+        them: it may have begun anew since."""
         self.client = self.openai.OpenAI(
             base_url=f"{self.root}/v1",
             api_key=os.environ.get(KEY) or "none",
@@ -120,11 +123,21 @@ class ServerEngine:
             return
         folder = (Path(self.config.folder) if self.config.folder else Path(self._temporary()) / "weights").resolve()
         save_causal(self.learner, folder)
-        for path, body in _RELOADS[self.config.reload]:
-            found = self._repeated(lambda path=path, body=body: self._post(path, body(str(folder))), path)
-            if isinstance(found, dict) and found.get("success") is False:
-                raise EngineError(f"The server {self.root} did not take the weights: {found.get('message')!s:.200}")
+        self._sent, self._took = str(folder), -1
+        self._repeated(self._send, f"reload by {self.config.reload}")
         self.version = version
+
+    def _send(self) -> None:
+        """Have the server take the weights, if it did not since an answer was lost."""
+        with self._sending:
+            lost = self._lost
+            if not self._sent or self._took == lost:
+                return
+            for path, body in _RELOADS[self.config.reload]:
+                found = self._post(path, body(self._sent))
+                if isinstance(found, dict) and found.get("success") is False:
+                    raise EngineError(f"The server {self.root} did not take the weights: {found.get('message')!s:.200}")
+            self._took = lost
 
     def _temporary(self) -> str:
         if not self._folder:
@@ -177,6 +190,7 @@ class ServerEngine:
         request = self._request(prompt, sampling, most, seed, ids=self.takes_ids)
 
         def read() -> Answer:
+            self._send()
             choice = self._fetch(self._create, request, most=BYTES[0] + BYTES[1] * (len(prompt) + most))
             # Its log-probabilities are those at temperature 1.
             trusted = sampling.temperature == 1.0
@@ -277,6 +291,7 @@ class ServerEngine:
         detail = error.detail if isinstance(error, WrongAnswerError) else str(error)
         with self._lock:
             self.failures[kind] += 1
+            self._lost += status is None
             first = self.failures[kind] == 1
         if first and status not in _LASTING:
             warn(f"The server {self.root} failed: {kind} ({detail:.200}).")
