@@ -1,5 +1,7 @@
 """NKD and USKD as methods: their losses and gradients from the paper's formulas, and what they refuse."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from didact.errors import ConfigError
 from didact.learners import ModuleLearner
 from didact.methods.distillation import normalized_kd, uskd
 from didact.teachers import FrozenTeacher
-from didact.types import IGNORE
+from didact.types import IGNORE, Batch, Logits
 
 
 def half(size=8):
@@ -65,12 +67,26 @@ def test_nkd_has_the_gradient_of_the_papers_formula():
 
     def at(bias):
         mine = numbers(student, batch["x"]) + bias
-        formula = np.mean([nkd(s, t, y, 1.5, 1.0)[0] for s, t, y in zip(mine, theirs, label, strict=True)])
+        formula = np.mean([nkd(s, t, y, 3.5, 3.0)[0] for s, t, y in zip(mine, theirs, label, strict=True)])
         return formula - np.log(softmax(mine)[there, label[there]]).mean()
 
     for c in range(3):
         step = 1e-5 * np.eye(3)[c]
         assert student[-1].bias.grad[c].item() == pytest.approx((at(step) - at(-step)) / 2e-5, abs=1e-4)
+
+
+def test_nkd_softens_the_logits_of_a_sure_teacher_and_not_its_clamped_probabilities():
+    logits = torch.tensor([[400.0, 30.0, 0.0, -90.0]])
+    mine = torch.tensor([[0.3, -0.2, 0.1, 0.0]], requires_grad=True)
+    method = normalized_kd.NormalizedKD(
+        normalized_kd.Config(gamma=1.0, temperature=40.0),
+        ModuleLearner(nn.Sequential(nn.Identity())),
+        SimpleNamespace(signal=lambda _batch: Logits(logits=logits)),
+    )
+    batch = Batch({"x": mine, "label": torch.tensor([0]), "id": torch.tensor([0])})
+    method.loss(batch)["others"].mean().backward()
+    q, p = (softmax(rows.detach().double().numpy()[:, 1:] / 40.0) for rows in (mine, logits))
+    assert mine.grad[0, 1:].numpy() == pytest.approx(40.0 * (q - p)[0], rel=1e-4)
 
 
 def test_uskd_softens_its_own_labels():

@@ -8,9 +8,8 @@ Departures: the loss of the other classes is the divergence instead of the cross
 entropy and has the same gradient; an example without a label takes the teacher's most likely class as its target in the
 teacher's terms.
 
-The claim is not shown on digits: with all labels, neither NKD (temperatures of 1, 2 and 4, gammas of 0.5 and 1.5)
-nor plain distillation gives a student of 16 units more than the labels do. A teacher that is nearly certain of its
-training examples reveals little, and with ten classes even its odds among the wrong ones add little to the labels.
+Compared with mmcls/distillation/losses/nkd.py of yzd-v/cls_KD: both terms agree. The defaults are those of its
+configuration for CIFAR-100 (ResNet-34 to ResNet-18); that for ImageNet has a temperature of 1 and a gamma of 1.5.
 """
 
 from dataclasses import dataclass
@@ -31,8 +30,8 @@ from didact.types import Batch, ExampleFeed, Learner, Method, Teacher, Terms, is
 class Config:
     """Options of `normalized_kd`."""
 
-    gamma: float = 1.5  # weight of the teacher's probabilities of the other classes
-    temperature: float = 1.0  # softens the probabilities of both among the other classes
+    gamma: float = 3.5  # weight of the teacher's probabilities of the other classes
+    temperature: float = 3.0  # softens the probabilities of both among the other classes
 
     def __post_init__(self) -> None:
         check_range("gamma", self.gamma, at_least=0.0)
@@ -60,10 +59,10 @@ class NormalizedKD(Method):
         temperature, label = self.config.temperature, batch["label"]
         signal = self.teacher.signal(batch)
         logits, trust = self.learner(batch).logits, signal.effective_trust
-        theirs = target_log_probs(signal, 1.0, classes=logits.shape[-1])
+        theirs, soft = (target_log_probs(signal, t, classes=logits.shape[-1]) for t in (1.0, temperature))
         target = torch.where(is_labelled(label), label, theirs.argmax(-1))
         sure = theirs.gather(1, target.unsqueeze(1)).squeeze(1).exp()
-        _, others = decoupled_kd(logits, theirs / temperature, target, temperature=temperature, trust=trust)
+        _, others = decoupled_kd(logits, soft, target, temperature=temperature, trust=trust)
         return Terms(
             target=weighted_nll(logits, target, sure, trust=trust),
             others=others.times(self.config.gamma),
