@@ -1,24 +1,10 @@
-"""Entropies of predictions: of each example, and of the mean over a batch."""
+"""The entropy of the mean prediction of a batch."""
 
 import math
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from didact.types import Term
-
-
-def normalised_entropy(logits: Tensor) -> Tensor:
-    """The entropy of each prediction, divided by that of the uniform distribution.
-
-    Args:
-        logits: float [B, C].
-
-    Returns:
-        float32 [B] in [0, 1]; 0 where all mass is on one class.
-    """
-    log_probs = F.log_softmax(logits.float(), -1)
-    return -(log_probs.exp() * log_probs).sum(-1) / math.log(max(2, logits.shape[-1]))
 
 
 def class_imbalance(logits: Tensor) -> Term:
