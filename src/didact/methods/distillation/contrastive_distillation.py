@@ -101,10 +101,9 @@ class ContrastiveDistillation(Method):
         embedded = [self.place.gather(side(z)) for side, z in zip(sides, shown, strict=True)]
         at, trust = self.place.gather(batch["row"]), self.place.gather(signal.trust)
         others, left_out = self.student_side.bank.others(at, self.config.negatives)
-        terms = []
+        sharpness, terms = self.config.sharpness, []
         for anchors, side in ((embedded[0], sides[1]), (embedded[1], sides[0])):
             positives, negatives = side.bank.get(at, "embedding"), side.bank.get(others, "embedding")
-            sharpness = self.config.sharpness
             if self.step == 0:
                 side.log_normaliser.copy_(
                     nce_log_normaliser(anchors, negatives, temperature=sharpness, left_out=left_out)

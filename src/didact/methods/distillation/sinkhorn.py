@@ -9,7 +9,8 @@ in the divergence; an example that the teacher trusts less has less mass on both
 
 Compared with loss.py, glue_train.py and script/student of 2018cx/SinKD: cost, kernel and iterations agree. That code
 multiplies the sum over the batch by 0.002 (0.001 in some versions) and by a beta of 0.8; in its batches of 16 or
-32, that is our mean with a weight of 0.026 or 0.05. It does not multiply the divergence by the squared temperature, as we do.
+32, that is our mean with a weight of 0.026 or 0.05. Unlike ours, its divergence is not multiplied by the squared
+temperature.
 """
 
 from dataclasses import dataclass
