@@ -131,10 +131,10 @@ def test_a_whole_attempt_is_one_action(make):
 
 
 @pytest.mark.parametrize("priority", ["hard", "even", "scaled"])
-@pytest.mark.parametrize("floor", [1.0, 0.9])
-def test_nft(priority, floor):
+@pytest.mark.parametrize(("floor", "wrong"), [(1.0, 1.0), (0.9, 1.0), (1.0, 0.3), (1.0, 0.0)])
+def test_nft(priority, floor, wrong):
     learner = decoder()
-    method = nft.NFT(nft.Config(priority=priority, floor=floor), learner)
+    method = nft.NFT(nft.Config(priority=priority, floor=floor, negative=wrong), learner)
     batch = method.collect([], asked(hand_made(learner, drift=0.5)))
     now, then = told(learner, batch), before(batch)
     total, floored = torch.zeros((), dtype=torch.float64), 0
@@ -152,7 +152,7 @@ def test_nft(priority, floor):
             floored += bool(negative < floor)
             # Below the floor the value is the floor's, and the slope that of the ratio over it.
             linear = math.log(floor) + (negative - negative.item()) / floor
-            total = total - worth * (negative.log() if negative > floor else linear)
+            total = total - wrong * worth * (negative.log() if negative > floor else linear)
     assert floored
     agree(method, batch, total / sum(count for _, count in LENGTHS))
 

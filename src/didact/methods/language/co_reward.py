@@ -5,14 +5,10 @@ with the most frequent answer to the other. A wrong answer is rewarded only if t
 both wordings.
 
 Departures: the paraphrase comes with the data, in the field `paraphrase`; whole answers are compared as text; there is
-no divergence from a reference, and the loss is averaged over all tokens of a step, as in `grpo`. With `votes=own`, each
+no divergence from a reference (of weight 0.005 in the authors' resistzzz/Co-Reward, which has 8 completions of each
+wording, too), and the loss is averaged over all tokens of a step, as in `grpo`. With `votes=own`, each
 wording rewards its own most frequent answer. With `votes=single`, the paraphrase is not used, which is the majority
 vote that the paper compares with.
-
-The claim comes out the other way: votes do harm. A decoder that was right on 55% of the sums fell to 40% with votes
-across wordings and to 33% with as many on one wording, while known answers raised it to 73%. Whether another wording
-slows the collapse is not settled: the same seeds, with sums that were rounded otherwise, gave 36% and 21%. On the seed
-that the learning rate was chosen on, both gained 8 points.
 """
 
 import dataclasses
@@ -103,34 +99,38 @@ def paraphrase(question: Question) -> Question:
 
 
 CLAIM = Claim(
-    statement="Without any answer, a decoder that can add a little becomes right on more held-out sums than it was, by "
-    "the votes on another wording of each prompt.",
+    statement="Without any answer, a decoder that can add a little becomes right on more held-out sums by the votes on "
+    "another wording of each prompt than by those on the same wording.",
     arms={
-        "co_reward": {"method": "co_reward", "batch_size": 128},
+        "co_reward": {"method": "co_reward", "batch_size": 64},
         "one wording": {"method": "co_reward", "votes": "single"},
-        "ground truth": "grpo",
-        "untaught": {"method": "sft", "lr": 1e-9},
+        "own votes": {"method": "co_reward", "votes": "own", "batch_size": 64},
+        "untaught": "sft,lr=1e-9,batch_size=1",
     },
     method="co_reward",
-    baseline="untaught",
+    baseline="one wording",
     cheap="one wording",
+    ablation="own votes",
+    untaught="untaught",
+    smallest_effect=0.03,
+    search={
+        "co_reward": {"lr": (1e-4, 3e-4, 1e-3)},
+        "one wording": {"lr": (1e-4, 3e-4, 1e-3)},
+    },
+    tuned_on=(0, 1, 2),
+    seeds=(300, 301, 302, 303, 304, 305, 306, 307, 308, 309),
     settings={
-        "student": "warm:40%:decoder:2x64",
+        "student": "warm:60%:decoder:2x64",
         "sampling": "max_new_tokens=6,samples=8,slots=256",
-        "steps": 100,
-        "batch_size": 256,
-        "lr": 2e-4,
+        "steps": 40,
+        "batch_size": 128,
         "clip_norm": 1.0,
         "evaluate_every": 1000,
     },
     equal="steps",
-    shows="All arms learn from 256 completions a step: 16 prompts in two wordings, or 32 in one, 8 times each; the "
-    "source of the votes differs, and in one arm the answers are known.",
+    shows="All arms learn from 128 completions a step: 8 prompts in two wordings, or 16 in one, 8 times each; the "
+    "source of the votes differs.",
     omits="Longer training, in which the paper sees votes on one wording collapse, and paraphrases by another model.",
     world="addition:paraphrased",
-    seeds=(200, 201, 202, 203, 204),
-    tuned_on=(0,),
-    tuned="The learning rate and the steps of co_reward, one wording and the ground truth: 1e-4 (60 steps), 2e-4 and "
-    "5e-4 (100 steps). On the reported seeds, one wording, which does still worse, was the baseline at first.",
     systems=("co-reward",),
 )

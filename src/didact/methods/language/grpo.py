@@ -9,10 +9,6 @@ supervision, by the rewards of steps (section 4.1.3): `supervision=process`. Suc
 Dr. GRPO (Liu et al. 2025) is `normalise=constant,scale=false`; DAPO (Yu et al. 2025) is `clip_high=0.28,redraw=10` with
 `overlong=punish` or `overlong=mask` (its new prompts come from the whole training data); GSPO (Zheng et al. 2025) is
 `ratio=sequence,normalise=sequence,clip_low=0.0003,clip_high=0.0004`.
-
-In its claim grpo adds 18 points to supervised fine-tuning, but so does `reinforce`, whose baseline is the mean of the
-round: the result shows that rewards teach, not that groups are needed. As many demonstrations add 33. A quarter of the
-completions per step taught nothing; see `examples/addition.py` for a larger decoder.
 """
 
 from collections.abc import Sequence
@@ -121,28 +117,28 @@ class GRPO(Method):
 
 
 CLAIM = Claim(
-    statement="A decoder that is right on two of five sums is right on more held-out ones after learning from how its "
-    "own completions compare.",
-    arms={"grpo": "grpo", "reinforce": "reinforce", "untaught": {"method": "sft", "lr": 1e-9}, "sft": "sft"},
+    statement="A decoder that is right on two of five sums is right on more held-out ones if each of its completions "
+    "is compared with others of its prompt than if all are compared with the mean of the round.",
+    arms={"grpo": "grpo", "reinforce": "reinforce", "sft": "sft", "untaught": "sft,lr=1e-9,batch_size=1"},
     method="grpo",
-    baseline="untaught",
-    cheap="reinforce",
+    baseline="reinforce",
+    cheap="sft",
+    ablation="reinforce",
+    untaught="untaught",
+    smallest_effect=0.02,
+    search={"grpo": {"lr": (5e-4, 1e-3, 2e-3)}, "reinforce": {"lr": (5e-4, 1e-3, 2e-3)}, "sft": {"lr": (1e-3, 3e-3)}},
+    tuned_on=(0, 1, 2),
+    seeds=(300, 301, 302, 303, 304, 305, 306, 307, 308, 309, 310, 311),
     settings={
         "student": "warm:40%:decoder:2x64",
         "sampling": "max_new_tokens=6,samples=8",
-        "steps": 100,
-        "batch_size": 256,
-        "lr": 3e-4,
+        "steps": 50,
+        "batch_size": 128,
         "clip_norm": 1.0,
         "evaluate_every": 1000,
     },
     equal="steps",
-    shows="What exact rewards of 8 completions of each of 32 prompts per step add to supervised fine-tuning; for "
-    "comparison, the same completions with the mean of the round as baseline, and as many demonstrations.",
+    shows="The same completions, with advantages within prompts or within rounds; and as many demonstrations.",
     omits="The paper compares with PPO, on large models and over more completions.",
     world="addition",
-    seeds=(200, 201, 202, 203, 204),
-    tuned_on=(0, 1),
-    tuned="The learning rate of grpo (3e-4, 1e-3, 2e-3) and of reinforce (3e-4, 1e-3); sft has theirs. An earlier "
-    "claim, with a quarter of the completions and warm starts of some steps, was looked at on seeds 100 to 104.",
 )

@@ -7,10 +7,6 @@ completion earns 0 or 1, whatever its length.
 Departures: completions with a full reward count as right, and the others keep their reward; there is no divergence from
 a reference, and the loss is averaged over all tokens of a step, as in `grpo`; the default share and strength are not
 checked against the paper's.
-
-The claim is not shown: on four of five seeds both penalties lead to the very same weights. The learner began at
-55% on the pilot seed, but ended below 30% in every arm on the reported ones, where hardly a prompt beyond the best
-quarter was solved both with the scratchpad and without it, and a penalty distinguishes only such completions.
 """
 
 from collections.abc import Sequence
@@ -82,29 +78,36 @@ CLAIM = Claim(
     statement="A decoder that may use a scratchpad or not is right on more held-out sums if the length penalty "
     "applies only to prompts with high accuracy than if it applies to all prompts.",
     arms={
-        "grpo_lambda": {"method": "grpo_lambda", "share": 0.25, "strength": 1.0},
-        "all penalised": {"method": "grpo_lambda", "share": 1.0, "strength": 1.0},
+        "grpo_lambda": "grpo_lambda",
+        "all penalised": {"method": "grpo_lambda", "share": 1.0},
         "none penalised": "grpo",
+        "untaught": "sft,lr=1e-9,batch_size=1",
     },
     method="grpo_lambda",
     baseline="all penalised",
     cheap="none penalised",
+    ablation="all penalised",
+    untaught="untaught",
+    smallest_effect=0.03,
+    search={
+        "grpo_lambda": {"lr": (5e-4, 1e-3), "strength": (0.2, 1.0)},
+        "all penalised": {"lr": (5e-4, 1e-3), "strength": (0.2, 1.0)},
+        "none penalised": {"lr": (5e-4, 1e-3)},
+    },
+    tuned_on=(0, 1, 2),
+    seeds=(300, 301, 302, 303, 304, 305, 306, 307, 308, 309),
     settings={
-        "student": "warm:400:decoder:2x64",
+        "student": "warm:60%:decoder:2x64",
         "sampling": "max_new_tokens=24,samples=8",
-        "steps": 60,
+        "steps": 40,
         "batch_size": 64,
-        "lr": 3e-4,
+        "clip_norm": 1.0,
         "evaluate_every": 1000,
     },
     equal="steps",
-    shows="Right answers without a scratchpad earn up to twice as much as those with one, at all prompts, at a quarter "
-    "of them, or at none.",
-    omits="Reasoning that can be shortened by degrees, and a penalty as mild as the paper's, over longer training.",
+    shows="A right answer without a scratchpad earns more than one with it: at all prompts, at a fifth of them, or at "
+    "none.",
+    omits="Reasoning that can be shortened by degrees, over longer training; and the length that is saved.",
     world="addition:optional_scratchpad",
-    seeds=(100, 101, 102, 103, 104),
-    tuned_on=(0,),
-    tuned="The learning rate of all arms together (1e-4, at which they differed by less than 2 points; 3e-4; 1e-3), "
-    "and the strength of both that have a penalty (1; of all penalised, 0.2 too).",
     systems=("stable-reinforcement-learning-for-efficient-reas",),
 )

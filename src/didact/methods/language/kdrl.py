@@ -10,10 +10,6 @@ where the paper's falls from 0.005 to 0.001 (`teacher_weight=0.005,teacher_end=0
 teacher's term from completions with a full reward, which is the paper's reward-guided masking at the level of
 completions, and averages it over the remaining tokens. Advantages are divided by the standard deviation of their group,
 as by `grpo`.
-
-In its claim, neither rewards nor the teacher improve a student of some hundred steps within so few more: on the seed
-that it was tuned on, the share of right answers fell from 31% to 25% with the teacher and to 15% without. The result
-shows that the teacher prevents harm, and distillation alone does as much.
 """
 
 from collections.abc import Sequence
@@ -100,29 +96,37 @@ CLAIM = Claim(
     statement="A student that learns from rewards and from a teacher's distributions is right more often than one that "
     "learns from rewards alone.",
     arms={
-        "kdrl": {"method": "kdrl", "teacher_weight": 1.0, "teacher_end": 1.0},
+        "kdrl": "kdrl",
         "grpo": "grpo",
         "distillation": "gkd",
+        "untaught": "sft,lr=1e-9,batch_size=1",
     },
     method="kdrl",
     baseline="grpo",
     cheap="distillation",
+    ablation="grpo",
+    untaught="untaught",
+    smallest_effect=0.03,
+    search={
+        "kdrl": {"lr": (5e-4, 1e-3), "teacher_weight": (0.1, 1.0)},
+        "grpo": {"lr": (2e-4, 5e-4, 1e-3, 2e-3)},
+        "distillation": {"lr": (5e-4, 1e-3)},
+    },
+    tuned_on=(0, 1, 2),
+    seeds=(300, 301, 302, 303, 304, 305, 306, 307, 308, 309),
     settings={
-        "student": "warm:200:decoder:2x64",
-        "teacher": "warm:600:decoder:2x64",
-        "batch_size": 64,
+        "student": "warm:40%:decoder:2x64",
+        "teacher": "warm:80%:decoder:2x64",
+        "sampling": "max_new_tokens=20,samples=8",
         "steps": 40,
-        "lr": 0.0003,
-        "warmup": 0.3,
-        "sampling": {"max_new_tokens": 24, "samples": 8},
+        "batch_size": 64,
+        "clip_norm": 1.0,
+        "evaluate_every": 1000,
     },
     equal="steps",
-    world="addition:scratchpad",
-    seeds=(100, 101, 102, 103, 104),
-    tuned_on=(0,),
-    tuned="The learning rate (0.0001, 0.0003, 0.001) of all arms together and the teacher's weight (0.1, 0.3, 1), on "
-    "addition and rewriting, where the three arms differed by little; the world.",
-    shows="What a teacher that is nearly always right adds to rewards, on completions of the student.",
+    shows="What a teacher of the same size that learned from more demonstrations adds to rewards, on completions of "
+    "the student.",
     omits="Long reasoning, where the paper's students and teachers are large models.",
+    world="strings:synonyms",
     systems=("kdrl",),
 )

@@ -9,9 +9,6 @@ Departures: each prompt has a target and a Z of its own (Korbak et al. 2022, "Co
 without catastrophic forgetting"), estimated from the completions of the round, or with `normaliser=running` from those
 of earlier rounds too; completions are sampled from the policy itself, where GDC has a proposal that follows it;
 `reverse` is `rloo` with its `kl` set to beta, whose gradient is divided by beta.
-
-In its claim the policy keeps its distribution over right answers (those of the data are no less likely than at the
-start) and is right as often: on 97% of held-out prompts, where it started at 82% and rewards alone came to 95%.
 """
 
 from collections.abc import Sequence
@@ -114,33 +111,38 @@ CLAIM = Claim(
     statement="After as many completions, the data's completions, each one of many that are right, are likelier under "
     "a policy that approaches the posterior than under one that learns from rewards alone.",
     arms={
-        "posterior": {"method": "posterior", "beta": 0.3},
-        "forward": {"method": "posterior", "beta": 0.3, "divergence": "forward"},
-        "reinforce": "reinforce",
+        "posterior": "posterior",
         "rloo": "rloo",
-        "untaught": {"method": "sft", "lr": 1e-9},
+        "rewards decide": {"method": "posterior", "beta": 0.001},
+        "sft": "sft",
+        "untaught": "sft,lr=1e-9,batch_size=1",
     },
     method="posterior",
-    baseline="reinforce",
-    cheap="rloo",
+    baseline="rloo",
+    cheap="sft",
+    ablation="rewards decide",
+    untaught="untaught",
+    smallest_effect=0.05,
+    search={
+        "posterior": {"lr": (5e-4, 1e-3), "beta": (0.1, 0.3)},
+        "rloo": {"lr": (1e-4, 3e-4, 5e-4, 1e-3)},
+        "sft": {"lr": (5e-4, 1e-3)},
+    },
+    tuned_on=(0, 1, 2),
+    seeds=(300, 301, 302, 303, 304, 305, 306, 307, 308, 309, 310, 311),
     settings={
         "student": "warm:40%:decoder:2x64",
         "sampling": "max_new_tokens=6,samples=8",
-        "steps": 60,
-        "batch_size": 256,
-        "lr": 5e-4,
+        "steps": 40,
+        "batch_size": 128,
         "clip_norm": 1.0,
         "evaluate_every": 1000,
     },
     equal="steps",
-    shows="Where 20 answers are right and earn the same, rewards alone end at a few of them, and are right no more "
-    "often; 0.75 nats a token would be all 20, each as likely.",
+    shows="Where 20 answers are right and earn the same, rewards alone end at a few of them; 0.75 nats a token would "
+    "be all 20, each as likely.",
     omits="Rewards that are learned from preferences, which a collapsed policy exploits; answers of some length.",
     world="choosing",
     metric="nll",
-    seeds=(200, 201, 202, 203, 204),
-    tuned_on=(0, 1),
-    tuned="Three trials of each arm: beta (0.1, 0.3, 1) of the two divergences, by accuracy before likelihood, at the "
-    "learning rate that was the most accurate of 0.0003, 0.0005 and 0.001 for reinforce and rloo.",
     systems=("rl-with-kl-penalties-is-better",),
 )

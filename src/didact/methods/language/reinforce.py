@@ -3,9 +3,6 @@
 A whole completion is one action: its log-probability is multiplied by its reward minus a baseline.
 
 Departures: the baseline is the mean reward of the round, where the paper leaves it open; `baseline=none` has none.
-
-In its claim a baseline earned 0.5 more on average over ten seeds, by very different amounts, since whether the greedy
-answer has changed after 12 steps depends on the initial model; five seeds before were too few to tell.
 """
 
 from collections.abc import Sequence
@@ -64,33 +61,39 @@ class Reinforce(Method):
 
 
 CLAIM = Claim(
-    statement="A policy earns more after as many steps when the mean reward is subtracted from each than when none is.",
+    statement="A decoder is right on more held-out sums after as many steps when the mean reward is subtracted from "
+    "each than when none is.",
     arms={
         "mean": "reinforce",
         "none": {"method": "reinforce", "baseline": "none"},
         "sft": "sft",
+        "untaught": "sft,lr=1e-9,batch_size=1",
     },
     method="mean",
     baseline="none",
     cheap="sft",
+    ablation="none",
+    untaught="untaught",
+    smallest_effect=0.02,
+    search={
+        "mean": {"lr": (5e-4, 1e-3, 2e-3)},
+        "none": {"lr": (5e-4, 1e-3, 2e-3)},
+        "sft": {"lr": (1e-3, 3e-3)},
+    },
+    tuned_on=(0, 1, 2),
+    seeds=(300, 301, 302, 303, 304, 305, 306, 307, 308, 309, 310, 311),
     settings={
-        "student": "warm:100:decoder:2x64",
+        "student": "warm:40%:decoder:2x64",
         "sampling": "max_new_tokens=6,samples=8",
-        "steps": 12,
-        "batch_size": 64,
-        "lr": 1e-4,
-        "evaluate_every": 100,
-        "verifier": r"regex:/^(\d)\1\1$/+regex:/\d/",
+        "verifier": r"exact+regex:/\d/",
+        "steps": 50,
+        "batch_size": 128,
+        "clip_norm": 1.0,
+        "evaluate_every": 1000,
     },
     equal="steps",
-    shows="A completion earns 1 for a digit, and 1 more if it is one digit three times, which is rare at first; "
-    "the constant part teaches nothing, and without a baseline it is noise.",
-    omits="The paper proves that a baseline leaves the mean gradient as it is, and claims no speed; the reward "
-    "is for the same completion of every prompt.",
+    shows="A completion earns 1 for a digit, and 1 more if it is right; the constant part teaches nothing, and without "
+    "a baseline it is noise.",
+    omits="The paper proves that a baseline leaves the mean gradient as it is, and claims no speed.",
     world="addition",
-    metric="reward",
-    seeds=(200, 201, 202, 203, 204, 205, 206, 207, 208, 209),
-    tuned_on=(0, 1),
-    tuned="Steps (12, 20, 40) and the learning rate (1e-4, 3e-4), the same for all, as those at which arms differ. "
-    "On seeds 100 to 104, five were too few to tell; it is reported on ten others.",
 )

@@ -4,10 +4,9 @@ ReLIFT learns from its own completions as GRPO does. A prompt whose completions 
 the data have a demonstration for it, it is buffered, and once the buffer holds enough prompts, their demonstrations are
 learned by cross-entropy. Demonstrations are thus spent on what the model cannot find by itself.
 
-Departures: the demonstrations share the optimizer step of the round in which the buffer fills (the paper takes a step
-for them alone), with the weight `demonstration`; a prompt counts as failed if no completion was right; the
-demonstrations are the data's, where a large model writes them in the paper; and rollouts are averaged over the tokens
-of a step.
+Departures: the demonstrations share the step of the round in which the buffer fills, with the weight `demonstration`;
+they are the data's. The authors' code (TheRoadQaQ/ReLIFT), in which a prompt fails as here, takes a step of a second
+optimizer with 64 of a large model's, for rounds of 128 prompts, and does not divide advantages by their deviation.
 """
 
 from collections.abc import Sequence
@@ -121,27 +120,31 @@ class ReLIFT(Method):
 
 
 CLAIM = Claim(
-    statement="A decoder that learns demonstrations of the prompts whose completions all fail is right on more "
-    "held-out sums than one that learns from completions alone.",
-    arms={"relift": "relift", "grpo": "grpo", "sft": {"method": "sft", "lr": 1e-3}},
+    statement="Demonstrations of prompts whose completions all fail add to what a decoder learns from completions.",
+    arms={"relift": "relift", "grpo": "grpo", "sft": "sft", "untaught": "sft,lr=1e-9,batch_size=1"},
     method="relift",
     baseline="grpo",
     cheap="sft",
+    ablation="grpo",
+    untaught="untaught",
+    smallest_effect=0.03,
+    search={
+        "relift": {"lr": (5e-4, 1e-3), "demonstrations": (8, 16)},
+        "grpo": {"lr": (3e-4, 5e-4, 1e-3, 2e-3)},
+        "sft": {"lr": (1e-3, 3e-3)},
+    },
+    tuned_on=(0, 1, 2),
+    seeds=(300, 301, 302, 303, 304, 305, 306, 307, 308, 309, 310, 311),
     settings={
-        "student": "warm:400:decoder:2x64",
+        "student": "warm:20%:decoder:2x64",
         "sampling": "max_new_tokens=6,samples=8",
-        "steps": 300,
-        "lr": 3e-4,
-        "warmup": 0.3,
+        "steps": 50,
+        "batch_size": 128,
+        "clip_norm": 1.0,
     },
     equal="steps",
     shows="What a few demonstrations of prompts beyond the model's reach add to rewards.",
-    omits="Long reasoning; and costly demonstrations, of which sft here sees ten times as many as relift.",
+    omits="Long reasoning; and costly demonstrations, of which sft here sees many times as many as relift.",
     world="addition",
-    seeds=(100, 101, 102, 103, 104),
-    tuned_on=(0, 1),
-    tuned="The learning rate of relift and grpo (0.0001, 0.0003, 0.001) and of sft (0.0003, 0.001); of all arms the "
-    "warmup, the steps, and a warm start of 400 or 600 (from 600, relift was no better than grpo); and in four trials, "
-    "which did not help, the demonstrations of relift (1, 4, 16) and their weight (1, 3).",
     systems=("learning-what-reinforcement-learning-can-t",),
 )

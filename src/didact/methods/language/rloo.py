@@ -4,10 +4,6 @@ REINFORCE on whole completions; the baseline of each is the mean reward of the o
 divergence from the initial model is subtracted from the reward.
 
 Departures: `kl` is 0 by default, where the paper, whose reward is a learned model, needs some.
-
-In its claim it earned more than plain REINFORCE by 0.4 on average over ten seeds (by very different amounts: whether
-the greedy answer has changed after 12 steps depends on the initial model; five seeds were too few to tell). Where all
-prompts are equally hard, the mean of the round serves as well as that of the other completions.
 """
 
 from collections.abc import Sequence
@@ -72,35 +68,39 @@ class RLOO(Method):
 
 
 CLAIM = Claim(
-    statement="A policy earns more after as many steps when each completion is compared with the others of its prompt "
-    "than by plain REINFORCE.",
+    statement="A decoder is right on more held-out sums after as many steps when each completion is compared with the "
+    "others of its prompt than by plain REINFORCE.",
     arms={
         "rloo": "rloo",
         "none": {"method": "reinforce", "baseline": "none"},
-        "round mean": "reinforce",
-        "sft": "sft",
+        "mean of the round": "reinforce",
+        "untaught": "sft,lr=1e-9,batch_size=1",
     },
     method="rloo",
     baseline="none",
-    cheap="round mean",
+    cheap="mean of the round",
+    ablation="none",
+    untaught="untaught",
+    smallest_effect=0.02,
+    search={
+        "rloo": {"lr": (5e-4, 1e-3, 2e-3)},
+        "none": {"lr": (5e-4, 1e-3, 2e-3)},
+        "mean of the round": {"lr": (5e-4, 1e-3, 2e-3)},
+    },
+    tuned_on=(0, 1, 2),
+    seeds=(300, 301, 302, 303, 304, 305, 306, 307, 308, 309, 310, 311),
     settings={
-        "student": "warm:100:decoder:2x64",
+        "student": "warm:40%:decoder:2x64",
         "sampling": "max_new_tokens=6,samples=8",
-        "steps": 12,
-        "batch_size": 64,
-        "lr": 1e-4,
-        "evaluate_every": 100,
-        "verifier": r"regex:/^(\d)\1\1$/+regex:/\d/",
+        "verifier": r"exact+regex:/\d/",
+        "steps": 50,
+        "batch_size": 128,
+        "clip_norm": 1.0,
+        "evaluate_every": 1000,
     },
     equal="steps",
-    shows="A completion earns 1 for a digit, and 1 more if it is one digit three times, which is rare at first; the "
-    "baseline takes the constant part, which teaches nothing, out of the gradient.",
-    omits="The paper's rewards are a learned model's, with a penalty for divergence, and prompts differ in "
-    "difficulty; here they do not, so that the mean of the round serves as well.",
+    shows="A completion earns 1 for a digit, and 1 more if it is right; sums are of different difficulty, which the "
+    "mean of the round does not see.",
+    omits="The paper's rewards are a learned model's, with a penalty for divergence.",
     world="addition",
-    metric="reward",
-    seeds=(200, 201, 202, 203, 204, 205, 206, 207, 208, 209),
-    tuned_on=(0, 1),
-    tuned="Steps (12, 20, 40) and the learning rate (1e-4, 3e-4), the same for all, as those at which arms differ. "
-    "On seeds 100 to 104, five were too few to tell; it is reported on ten others.",
 )

@@ -10,12 +10,6 @@ the reward of the second), relative to the other answers to the prompt in the sa
 direction of the mean gradient of second answers unchanged: it weighs them 1 + bonus times as much as first ones, with
 the reward of the first answer as a baseline. The KL is that of whole distributions, from the initial model in both
 stages, which share one learning rate schedule. Prompts that contain somebody else's completion are used without it.
-
-The claim came out the other way: rewards for both answers from the start did better on the reported seeds, and two
-stages left the decoder where it was. On seeds 0 and 1 one stage made first answers better and second ones like them, as
-the paper says, and at twice the learning rate corrected fewer given mistakes than two stages; but keeping first answers
-fixed also holds back the sums that both rest on, and a longer first stage, a larger weight and another learning rate
-did not make up for that.
 """
 
 from collections.abc import Sequence
@@ -110,30 +104,36 @@ CLAIM = Claim(
     arms={
         "score": "score",
         "one stage": {"method": "score", "early": 0.0, "bonus": 0.0},
-        "correction traces": {"method": "sft", "lr": 1e-3},
-        "untaught": {"method": "sft", "lr": 1e-9},
+        "correction traces": "sft",
+        "untaught": "sft,lr=1e-9,batch_size=1",
     },
     method="score",
     baseline="one stage",
     cheap="correction traces",
+    ablation="one stage",
+    untaught="untaught",
+    smallest_effect=0.03,
+    search={
+        "score": {"lr": (5e-4, 1e-3), "bonus": (1.0, 10.0)},
+        "one stage": {"lr": (2.5e-4, 5e-4, 1e-3, 2e-3)},
+        "correction traces": {"lr": (5e-4, 1e-3)},
+    },
+    tuned_on=(0, 1, 2),
+    seeds=(300, 301, 302, 303, 304, 305, 306, 307, 308, 309),
     settings={
         "student": "warm:50%:decoder:2x64",
         "sampling": "max_new_tokens=6,samples=8",
-        "steps": 80,
-        "batch_size": 128,
-        "lr": 5e-4,
+        "steps": 40,
+        "batch_size": 64,
         "clip_norm": 1.0,
         "evaluate_every": 1000,
     },
-    equal="steps",
-    shows="What the stages and the bonus add to rewards for both answers. Correction traces are the data's own: "
-    "completions of others with right answers behind them.",
+    equal="last_stage",
+    stages={"score": ("early",)},
+    shows="What the stages and the bonus add to rewards for both answers, where the second stage is as long as the "
+    "whole run of the others. Correction traces are the data's own.",
     omits="The completions in held-out prompts are not the decoder's own, as they are in the paper, which compares "
     "second answers with first ones; and its traces for supervised learning are written by the model.",
     world="addition:second_try",
-    seeds=(200, 201, 202, 203, 204),
-    tuned_on=(0, 1),
-    tuned="The learning rate (0.0005, 0.001) of one stage, and of score with early=0.7 and hold=1, with which it was "
-    "right on 52%, and on 50% with hold=5; the defaults, whose weights are the paper's, were kept at 51%. No traces.",
     systems=("training-language-models-to-self-correct-via",),
 )

@@ -7,10 +7,6 @@ does not raise the reward is partly lost, since there is little time to imitate 
 Departures: the teacher learns as in GRPO with one step per round (the paper has actor-critic and Gumbel-softmax); both
 use the learning rate of the run, each with optimizer moments that persist, as in the authors' code. `supervised` adds
 the cross-entropy of the data's completions; with `imitation=0` this is the paper's supervised baseline (S2P).
-
-The claim comes out the other way: the model drifted less than with grpo, but was right on 83% of held-out prompts,
-where it started at 82% and grpo came to 96%; the supervised mix drifted least, at 99.5%. Settling on few answers, the
-drift here, is as easy to imitate as what earns the reward. Higher learning rates and shorter phases did no better.
 """
 
 from collections.abc import Sequence
@@ -118,33 +114,37 @@ CLAIM = Claim(
     "model that alternates between rewards and imitation than under one that learns from rewards and from the data's "
     "completions at once.",
     arms={
-        "seeded_iterated": "seeded_iterated",
-        "grpo": "grpo",
-        "grpo, slower": {"method": "grpo", "lr": 3e-4},
+        "seeded_iterated": {"method": "seeded_iterated", "imitation": 10},
         "supervised mix": {"method": "seeded_iterated", "imitation": 0, "supervised": 0.3},
+        "divergence": {"method": "grpo", "kl": 0.1},
+        "rewards alone": {"method": "seeded_iterated", "imitation": 0},
+        "untaught": "sft,lr=1e-9,batch_size=1",
     },
     method="seeded_iterated",
     baseline="supervised mix",
-    cheap="grpo, slower",
+    cheap="divergence",
+    ablation="rewards alone",
+    untaught="untaught",
+    smallest_effect=0.05,
+    search={
+        "seeded_iterated": {"lr": (3e-4, 1e-3), "interaction": (10, 20)},
+        "supervised mix": {"lr": (3e-4, 1e-3), "supervised": (0.1, 1.0)},
+        "divergence": {"lr": (3e-4, 1e-3)},
+    },
+    tuned_on=(0, 1, 2),
+    seeds=(300, 301, 302, 303, 304, 305, 306, 307, 308, 309, 310, 311),
     settings={
         "student": "warm:40%:decoder:2x64",
         "sampling": "max_new_tokens=6,samples=8",
         "steps": 60,
-        "batch_size": 256,
-        "lr": 5e-4,
+        "batch_size": 128,
         "clip_norm": 1.0,
         "evaluate_every": 1000,
     },
     equal="steps",
-    shows="How far a model drifts from the data's completions, where 20 answers are right and earn the same; 0.75 nats "
-    "per token would be all of them, each as likely.",
+    shows="How far a model drifts from the data, where 20 answers are right; 0.75 nats a token would be all of them.",
     omits="Two agents that drift together, as in the paper's games; and that rewards rise more by it.",
     world="choosing",
     metric="nll",
-    seeds=(200, 201, 202, 203, 204),
-    tuned_on=(0, 1),
-    tuned="Steps of interaction and imitation, (20, 10), (10, 10) or (10, 5), the former two at rates of 0.001 "
-    "and 0.002 too, and once (6, 4); the rate of grpo (0.0003, 0.0005, 0.001), once with half the steps; the weight of "
-    "the mix (0.1, 0.3, 1). On these seeds grpo was the baseline at first, which is right more often and drifts more.",
     systems=("countering-language-drift-with-seeded-iterated",),
 )
