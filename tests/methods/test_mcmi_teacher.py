@@ -99,3 +99,11 @@ def test_a_teacher_that_cannot_be_trained_is_refused():
 def test_nonsense_is_refused(options):
     with pytest.raises(ConfigError, match="must be"):
         Config(**options)
+
+
+def test_the_teacher_is_tuned_at_a_rate_of_its_own():
+    method = make(FrozenTeacher(ModuleLearner(net(16, seed=9))), tune_lr=0.003)
+    groups = method.groups()
+    assert (groups["student"].lr, groups["teacher"].lr) == (None, 0.003)
+    assert {*groups["teacher"].parameters()} == {*method.tuned.parameters()}
+    assert {*groups["student"].parameters()} == {*method.learner.parameters()}

@@ -7,9 +7,8 @@ gets a weight of its own, so that it also counts where the teacher is confident.
 Departures: an example without a label has the teacher's most likely class as its target; the weight of both parts rises
 over a share of the budget, where the paper counts epochs.
 
-The claim is not shown on digits: with the paper's weights, on seeds 0 to 4 as on those reported, the student is as
-accurate as by plain distillation. At a temperature of 4 the teacher leaves much probability to the other classes, so
-the plain divergence weighs them too; and both students come close to their teacher.
+Compared with mdistiller/distillers/DKD.py and engine/cfg.py of megvii-research/mdistiller: both parts and the defaults
+agree; the weights rise over 20 of 240 epochs there.
 """
 
 from dataclasses import dataclass
@@ -88,15 +87,25 @@ CLAIM = Claim(
         "decoupled": "decoupled",
         "distill": "distill",
         "supervised": "supervised",
-        "random teacher": {"method": "decoupled", "teacher": "random"},
-        "label_spreading": "label_spreading",
+        "target class alone": {"method": "decoupled", "others_weight": 0.0},
+        "untaught": {"method": "supervised", "lr": 1e-9},
     },
     method="decoupled",
     baseline="distill",
-    cheap="label_spreading",
-    settings={"labels": 100, "steps": 1000, "student": "mlp:32", "teacher": "mlp:256,256"},
+    cheap="supervised",
+    ablation="target class alone",
+    untaught="untaught",
+    world="mnist1d",
+    smallest_effect=0.01,
+    settings={"labels": 300, "test": 0.4, "steps": 400, "student": "mlp:64", "teacher": "cnn1d:16,32,16"},
+    search={
+        "decoupled": {"others_weight": (1.0, 8.0), "lr": (0.01, 0.03)},
+        "distill": {"temperature": (1.0, 4.0), "lr": (0.01, 0.03)},
+        "supervised": {"lr": (0.01, 0.03)},
+    },
     equal="steps",
-    seeds=(100, 101, 102, 103, 104),
-    shows="The two parts with the paper's weights against the plain divergence, at the same number of updates.",
-    omits="Most examples have no label, where all have one in the paper, and there are more classes.",
+    tuned_on=(0, 1, 2),
+    seeds=(400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 419),
+    shows="The two parts of the divergence with weights of their own, against the divergence.",
+    omits="Images, many classes and deep nets. A label for every example.",
 )

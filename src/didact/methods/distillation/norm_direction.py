@@ -6,12 +6,11 @@ of their class, which is a strong classifier by itself, and towards the teacher'
 
 Departures: the class means are over the examples seen so far, instead of a pass over the training data beforehand, so
 the first step has none; an example without a label belongs to the teacher's most likely class; the divergence has its
-full weight from the start; the student's features go through a linear layer only where the widths differ, without the
-paper's batch normalisation and dropout.
+full weight from the start, where theirs rises over 20 epochs; the student's features go through a linear layer only
+where the widths differ, without the paper's batch normalisation and dropout.
 
-The claim came out the other way on digits: with weights of 2 and 4, temperatures of 1 and 4, and all labels, a student
-of 16 units is a little less accurate than distillation alone. Its few units reach the teacher's 256 through a linear
-layer, which can align the directions by itself, so the loss adds little to the labels.
+Compared with CIFAR/utils.py and train_cifar.sh of WangYZ1608/Knowledge-Distillation-via-ND: the loss and the defaults
+(for ResNet-56 to ResNet-20) agree; for other pairs it weighs the divergence by 1 to 4 and the direction by 0.5 to 2.
 """
 
 from dataclasses import dataclass
@@ -112,23 +111,31 @@ class NormDirection(Method):
 
 
 CLAIM = Claim(
-    statement="A student whose features are also pulled along the direction of their class, up to the teacher's "
-    "length, is more accurate than one that is distilled alone.",
+    statement="A student whose features follow the direction of their class is more accurate than by distillation.",
     arms={
-        "norm_direction": {"method": "norm_direction", "temperature": 1.0},
-        "distill": {"method": "norm_direction", "temperature": 1.0, "weight": 0.0},
-        "defaults": "norm_direction",
-        "fitnet": {"method": "fitnet", "temperature": 1.0, "alpha": 0.5},
+        "norm_direction": "norm_direction",
+        "distill": "distill",
         "supervised": "supervised",
+        "no direction": {"method": "norm_direction", "weight": 0.0},
+        "untaught": {"method": "supervised", "lr": 1e-9},
     },
     method="norm_direction",
     baseline="distill",
     cheap="supervised",
-    settings={"steps": 500, "student": "mlp:16", "teacher": "mlp:256,256"},
+    ablation="no direction",
+    untaught="untaught",
+    world="mnist1d",
+    smallest_effect=0.01,
+    settings={"labels": 300, "test": 0.4, "steps": 400, "student": "mlp:64", "teacher": "cnn1d:16,32,16"},
+    search={
+        "norm_direction": {"teacher_weight": (1.0, 4.0), "lr": (0.01, 0.03)},
+        "distill": {"temperature": (1.0, 4.0), "lr": (0.01, 0.03)},
+        "supervised": {"lr": (0.01, 0.03)},
+    },
     equal="steps",
-    tuned_on=(0, 1, 2, 3, 4),
-    tuned="Of norm_direction with and without the direction, temperature (1, 4); the weight of the direction (2, 4).",
-    shows="What the direction of the class and the length of the features add to distillation with the same weights.",
-    omits="Deep convolutional nets, object detection, and feature distillation other than FitNet's.",
+    tuned_on=(0, 1, 2),
+    seeds=(400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 419),
+    shows="What the direction of the class and the length of the features add to distillation.",
+    omits="Images, many classes and deep nets. Object detection, and feature distillation.",
     systems=("improving-knowledge-distillation-via-regularizin",),
 )

@@ -6,8 +6,7 @@ distances, in units of the mean distance, and the angles of all triplets. The tw
 Departures: the student is also distilled by predictions, as in one of the paper's experiments (`alpha` 0 removes that);
 an example is also paired with itself, which adds zeros to the sums, as in the authors' code.
 
-The claim is not shown on digits: with the paper's weights, on seeds 0 to 2 as on those reported, the student is as
-accurate as by distillation alone. Both come close to their teacher there, so the relations have little to add.
+Compared with distiller_zoo/RKD.py of HobbitLong/RepDistiller: both losses and their weights agree.
 """
 
 from dataclasses import dataclass
@@ -84,16 +83,25 @@ CLAIM = Claim(
         "relational": "relational",
         "distill": "distill",
         "supervised": "supervised",
-        "every answer wrong": {"method": "relational", "teacher": "noisy:1.0:mlp:256,256"},
-        "random teacher": {"method": "distill", "teacher": "random"},
-        "label_spreading": "label_spreading",
+        "no relations": {"method": "relational", "distance": 0.0, "angle": 0.0},
+        "untaught": {"method": "supervised", "lr": 1e-9},
     },
     method="relational",
     baseline="distill",
-    cheap="label_spreading",
-    settings={"labels": 100, "steps": 1000, "student": "mlp:32", "teacher": "mlp:256,256"},
+    cheap="supervised",
+    ablation="no relations",
+    untaught="untaught",
+    world="mnist1d",
+    smallest_effect=0.01,
+    settings={"labels": 300, "test": 0.4, "steps": 400, "student": "mlp:64", "teacher": "cnn1d:16,32,16"},
+    search={
+        "relational": {"angle": (5.0, 50.0), "lr": (0.01, 0.03)},
+        "distill": {"temperature": (1.0, 4.0), "lr": (0.01, 0.03)},
+        "supervised": {"lr": (0.01, 0.03)},
+    },
     equal="steps",
-    seeds=(100, 101, 102, 103, 104),
-    shows="Distances and angles before the head in addition to the same probabilities, at the same number of updates.",
-    omits="Batches are of one small problem, where the paper is mainly about retrieval and deep nets.",
+    tuned_on=(0, 1, 2),
+    seeds=(400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 419),
+    shows="Distances and angles before the head, in addition to the same probabilities.",
+    omits="Images, many classes and deep nets. Retrieval, which the paper is mainly about.",
 )

@@ -8,8 +8,7 @@ Departures: the held-out labels are a share of the training labels, chosen once 
 the student does not learn from; the virtual step is one of plain gradient descent with a length of its own; student and
 ratio net are updated together, with one optimizer; the mean predictions are running means.
 
-The claim holds by little: on ten other seeds (300 to 309) the gain over a fixed ratio was +0.5 points with an interval
-from -0.2 to +1.2, and plain training on all labels, which no noisy teacher misleads, was better there by 2.0.
+Compared with no code of the authors, of which none was found.
 """
 
 import dataclasses
@@ -112,22 +111,32 @@ def _times(trust: Tensor | None, share: Tensor) -> Tensor:
 
 
 CLAIM = Claim(
-    statement="With a teacher that is partly wrong, a learned ratio for each example beats a fixed ratio of one half.",
+    statement="With a teacher that is partly wrong, a learned ratio for each example beats a fixed one.",
     arms={
         "trilateral": "trilateral",
-        "fixed 0.5": {"method": "distill", "options": {"alpha": 0.5}},
-        "fixed 0.1": {"method": "distill", "options": {"alpha": 0.1}},
-        "fixed 0.9": {"method": "distill", "options": {"alpha": 0.9}},
+        "fixed ratio": {"method": "distill", "temperature": 4.0},
         "supervised": "supervised",
+        "one half": {"method": "distill", "temperature": 4.0, "alpha": 0.5},
+        "untaught": {"method": "supervised", "lr": 1e-9},
     },
     method="trilateral",
-    baseline="fixed 0.5",
+    baseline="fixed ratio",
     cheap="supervised",
-    settings={"steps": 300, "student": "mlp:32", "teacher": "noisy:0.3:mlp:64"},
+    ablation="one half",
+    untaught="untaught",
+    world="mnist1d",
+    smallest_effect=0.01,
+    settings={"test": 0.4, "steps": 400, "student": "mlp:64", "teacher": "noisy:0.3:cnn1d:16,32,16"},
+    search={
+        "trilateral": {"rate": (0.1, 0.5, 1.0), "lr": (0.01, 0.03)},
+        "fixed ratio": {"alpha": (0.1, 0.5, 0.9), "lr": (0.01, 0.03)},
+        "one half": {"lr": (0.01, 0.03)},
+        "supervised": {"lr": (0.01, 0.03)},
+    },
     equal="steps",
+    tuned_on=(0, 1, 2),
+    seeds=(400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 419),
     shows="The learned ratio, by look-ahead on a tenth of the labels, where the teacher errs on 30% of the examples.",
     omits="Large data, where labels held out cost nothing; teachers that err where an example is hard.",
-    tuned_on=(0, 1, 2),
-    tuned="held_out (0.1, 0.2) with rate (0.5, 0.1); alpha (0.1, 0.5, 0.9), of which all are shown.",
     systems=("less-or-more-from-teacher",),
 )
