@@ -181,7 +181,7 @@ def test_a_method_gets_its_parts_by_name():
         "student_tap": "hidden",
         "teacher_tap": "hidden",
         "hint_share": 0.3,
-        "temperature": 4.0,
+        "temperature": 2.0,
         "alpha": 0.9,
     }
     mutual = prepare(RunConfig.from_flags(method="mutual_learning", student="mlp:8"), Objects(data=DATA))

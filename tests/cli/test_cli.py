@@ -131,7 +131,7 @@ def test_list_prints_json(capsys):
     assert main(["list", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     option = next(entry for entry in found if entry["name"] == "distill")["options"][0]
-    assert {"name": "temperature", "type": "float", "default": "4.0"}.items() <= option.items()
+    assert {"name": "temperature", "type": "float", "default": "2.0"}.items() <= option.items()
 
 
 NAMES = {

@@ -16,7 +16,7 @@ from didact.types import EMBEDDING, SILENT, Features, Labels, Signal, Term
 class SoftTargetConfig:
     """Options of methods that mix `distillation_loss` with the labels' loss."""
 
-    temperature: float = 4.0  # softens the probabilities of both
+    temperature: float = 2.0  # softens the probabilities of both
     alpha: float = 0.9  # weight of the teacher's term; the labels' term gets the rest
 
     def __post_init__(self) -> None:

@@ -8,6 +8,10 @@ Departures: the two losses have the weights `alpha` and 1 - `alpha`, where the p
 average"; the label loss is averaged over the labelled examples only. For regression, which the paper does not treat,
 the student fits the teacher's predictions by squared error, and the embeddings of an encoder likewise, in units of
 their squared length (as sentence-transformers distils encoders by `MSELoss`).
+
+The paper fixes no temperature and no weight. RepDistiller, mdistiller and torchdistill have 4 and 0.9 on CIFAR-100, for
+200 epochs and more, and torchdistill 1 and 0.5 on ImageNet. In runs of a few hundred steps, a temperature of 4 was
+behind 1 by 1 to 24 points, and 2 by less; in longer ones they were alike.
 """
 
 from dataclasses import dataclass

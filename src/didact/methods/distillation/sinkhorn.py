@@ -29,7 +29,6 @@ from didact.types import Batch, ExampleFeed, Learner, Method, Teacher, Terms, is
 class Config(SoftTargetConfig):
     """Options of `sinkhorn`."""
 
-    temperature: float = 2.0  # softens the probabilities of both
     alpha: float = 0.8  # weight of the divergence from the teacher; the labels' term gets the rest
     beta: float = 0.05  # weight of the Sinkhorn distance, added to the other two
     regularisation: float = 0.1  # entropic regularisation; smaller is nearer to the optimal plan; 0.05 or more
