@@ -9,7 +9,7 @@ from torch import nn
 
 import didact
 from blobs import DATA
-from didact import evaluation, sources
+from didact import evaluation, hashing, sources
 from didact.errors import ConfigError
 from didact.experiment import running
 from didact.experiment.arms import parse_arm
@@ -53,7 +53,7 @@ def test_a_comparison_pairs_its_arms(tmp_path):
     assert found.results["distill"][1].metrics["accuracy"] == taught.metrics["accuracy"]
     assert found.results["distill"][1].cost.labels == found.results["label_spreading"][1].cost.labels == 6
     data = data_of.open_examples(RunConfig.from_flags(method="supervised", labels=6, seed=3), DATA)
-    own = evaluation.baseline("logistic_regression", data.train, data.splits.test, seed=3)
+    own = evaluation.baseline("logistic_regression", data.train, data.splits.test, seed=hashing.stream(3, "baseline"))
     assert found.results["logistic_regression"][0].metrics == own
     assert compared.teachers["mlp:16"]["cost/labels"] > 100
     assert compared.teachers["random"]["cost/labels"] == 0

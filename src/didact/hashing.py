@@ -98,6 +98,22 @@ def uniform(ids: Tensor, seed: int, purpose: str) -> Tensor:
     return logical_shift(keyed_hash(ids, seed, purpose), 11).double() * 2.0**-53
 
 
+def stream(seed: int, name: str) -> int:
+    """The seed of one of a run's streams of random numbers, such as its weights or its order.
+
+    Streams with different seeds or names are independent, also those of neighbouring seeds.
+
+    Args:
+        seed: any integer, of the run or of another stream.
+        name: the purpose of the stream.
+
+    Returns:
+        From 0 to 2^32 - 1: more bits are ignored by torch's generator of the CPU, and refused by scikit-learn.
+    """
+    digest = blake2b(f"stream {name}:{seed}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "little")
+
+
 def logical_shift(bits: Tensor, by: int) -> Tensor:
     """Shift int64 right by 1 to 63 and fill with zeros; torch's own shift of signed numbers fills with the sign bit."""
     return (bits >> by) & ((1 << (64 - by)) - 1)

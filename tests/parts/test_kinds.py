@@ -186,7 +186,7 @@ def _for(kind, material):
 def test_one_seed_gives_one_student_and_leaves_the_global_generator_alone():
     before = torch.get_rng_state()
     first, again = (EXAMPLES.open("cnn:4,8", "student").model for _ in range(2))
-    other = EXAMPLES.with_seed(4).open("cnn:4,8", "student").model
+    other = replace(EXAMPLES, seed=4).open("cnn:4,8", "student").model
     assert torch.equal(torch.get_rng_state(), before)
     for a, b in zip(first.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -234,7 +234,7 @@ def test_a_committee_holds_its_members_by_their_weights_and_draws_each_by_a_seed
     assert [one.model for one in part.members] == list(part.model.teachers)
     a, b = (first.model for first in part.warm_starts)
     assert not torch.equal(next(a.module[1].parameters()), next(b.module[1].parameters()))
-    assert part.members[1].warm_starts[0].seed == EXAMPLES.seed + 1
+    assert part.members[1].warm_starts[0].seed == EXAMPLES.member(1).seed
     logit = EXAMPLES.open("committee:logit:cnn:4+mlp:8", "teacher")
     assert (logit.model.space, len(logit.model.teachers), logit.members) == ("logit", 2, ())
     certain = EXAMPLES.open("committee:confidence:(cnn:4+mlp:8)", "teacher")
@@ -379,7 +379,7 @@ def test_a_spawn_draws_each_student_by_a_seed_of_its_own():
     spawn = python.Spawn("mlp:4", EXAMPLES)
     first, second = spawn(), spawn()
     assert not torch.equal(first.module[2].weight, second.module[2].weight)
-    again = build("mlp:4", DATA, seed=EXAMPLES.seed + 2 * python.STRIDE)
+    again = build("mlp:4", DATA, seed=EXAMPLES.member(2).seed)
     assert torch.equal(again.module[2].weight, second.module[2].weight)
     assert spawn("cnn:4").module[1].conv.weight.shape == (4, 3, 3, 3)
     given = nn.Sequential(nn.Flatten(), nn.Linear(192, 3))

@@ -62,7 +62,7 @@ class RunConfig:
     trust: tuple[str, ...] = ()  # what files may use: package.module:factory, hf:NAME, types in a .skops file
     monitors: tuple[str, ...] = ()  # actions of monitors, such as loss_spike=stop; see `didact list monitors`
     select: Literal["last", "best"] = "last"  # the delivered weights; best counts the validation labels as used
-    seed: int = 0  # seed of the splits, the choice of labels, the initial weights and the order
+    seed: int = 0  # of the splits, the labels, the weights, the order and the samples, independently
     budget: Budget = field(default_factory=lambda: Budget(steps=DEFAULT_STEPS))  # when to stop, such as steps=500
     data: DataConfig = field(default_factory=DataConfig)
     split: SplitConfig = field(default_factory=SplitConfig)

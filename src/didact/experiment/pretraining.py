@@ -16,9 +16,6 @@ from didact.experiment.keeping import Keeper, pretrained_store
 from didact.loop import Budget, FitResult, LoopConfig, OptimizerConfig, RunDirectory, fit
 from didact.types import Cost, Method, Monitor, Place, Source, Verdict, Window
 
-SEED = 500_009
-"""Added to the run's seed for its teacher, which so has no initial weights of the student with another near seed."""
-
 
 class StopAtGoal:
     """Stops pretraining when the model has reached an accuracy; a `Monitor`.

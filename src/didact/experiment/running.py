@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from didact import catalogue, health, trusting
+from didact import catalogue, hashing, health, trusting
 from didact.documents import Document
 from didact.errors import CheckpointError, ConfigError, DataError, EngineError, PausedError, RunError
 from didact.evaluation import card, report
@@ -281,7 +281,7 @@ def _fit(run: Run[Data], directory: RunDirectory | None, *, going_on: bool = Fal
         monitors=health.monitors(run.material.name, config.monitors),
         validation=validation,
         run=directory,
-        seed=config.seed,
+        seed=hashing.stream(config.seed, "training"),
         resume=going_on,
     )
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import nn
 
+from didact import hashing
 from didact.parts.grammar import parse
 from didact.parts.kinds import Spec, find, kinds
 from didact.types import Examples
@@ -110,9 +111,9 @@ class Purpose:
             )
         return kind.load().build(spec, self)
 
-    def with_seed(self, seed: int) -> Self:
-        """The same purpose with another seed."""
-        return replace(self, seed=seed)
+    def member(self, number: int) -> Self:
+        """The purpose of one of several parts: the first, whose number is 0, has this seed, and others their own."""
+        return replace(self, seed=hashing.stream(self.seed, f"part {number}")) if number else self
 
 
 @dataclass(frozen=True, kw_only=True)

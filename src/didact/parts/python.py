@@ -132,14 +132,10 @@ class Spawn:
             ConfigError: The student is a module that cannot be reinitialised.
         """
         self.calls += 1
-        purpose = self.purpose.with_seed(self.purpose.seed + STRIDE * self.calls)
+        purpose = self.purpose.member(self.calls)
         given = spec or self.student
         with seeded_init(purpose.seed):
             return student_of(_reset(given) if isinstance(given, nn.Module) else given, purpose).model
-
-
-STRIDE = 1_000_003
-"""Difference between the seeds of consecutive students of `Spawn`."""
 
 
 def _reset(module: nn.Module) -> nn.Module:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from didact import evaluation, sources, worlds
+from didact import evaluation, hashing, sources, worlds
 from didact.documents import Document
 from didact.errors import ConfigError, DataError, nearest
 from didact.evaluation import MASK, SIMILARITIES
@@ -188,7 +188,7 @@ def open_examples(config: RunConfig, given: object = None) -> ExampleData:
     found = tuple(str(duplicate) for duplicate in sources.find_duplicates(splits))
     train = splits.train if keep is None else keep(splits.train)
     if config.data.made_up:
-        train = sources.with_made_up(train, config.data.made_up, seed=config.seed)
+        train = sources.with_made_up(train, config.data.made_up, seed=hashing.stream(config.seed, "made up"))
     return ExampleData(opened=examples, examples=prepared, splits=splits, train=train, duplicates=found)
 
 

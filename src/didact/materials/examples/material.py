@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from didact import hashing
 from didact.documents import Values
 from didact.experiment.config import RunConfig
 from didact.experiment.material import Material, Run
-from didact.experiment.pretraining import SEED
 from didact.learners import export
 from didact.loop.optimizer import DECAY
 from didact.materials.examples import baselines
@@ -25,19 +25,18 @@ from didact.types import Examples
 
 def _student(run: Run[ExampleData]) -> Part:
     """A net for the data's input shape and classes."""
-    return python.student_of(run.argument("student"), _purpose(run, train_of(run)))
+    return python.student_of(run.argument("student"), _purpose(run, train_of(run), "student"))
 
 
 def _teacher(run: Run[ExampleData]) -> Part:
-    """A teacher of examples, with another seed, so that one of the student's kind has other initial weights."""
-    purpose = _purpose(run, run.data.examples, seed=run.config.seed + SEED)
-    return python.teacher_of(run.argument("teacher"), purpose)
+    """A teacher of examples."""
+    return python.teacher_of(run.argument("teacher"), _purpose(run, run.data.examples, "teacher"))
 
 
-def _purpose(run: Run[ExampleData], examples: Examples, *, seed: int | None = None) -> ForExamples:
-    """The purpose that parts are built for."""
+def _purpose(run: Run[ExampleData], examples: Examples, role: str) -> ForExamples:
+    """The purpose that a student or a teacher is built for, with initial weights of its own."""
     config = run.config
-    seed = config.seed if seed is None else seed
+    seed = hashing.stream(config.seed, role)
     return ForExamples(examples=examples, seed=seed, trust=config.trust, max_length=config.data.max_length)
 
 
@@ -51,8 +50,8 @@ def _ingredients(run: Run[ExampleData]) -> Values:
         "teachers": teachers,
         "sample": sample_of(run),
         "size": train.size,
-        "spawn": python.Spawn(run.argument("student"), _purpose(run, train)),
-        "seed": run.config.seed,
+        "spawn": python.Spawn(run.argument("student"), _purpose(run, train, "student")),
+        "seed": hashing.stream(run.config.seed, "method"),
     }
 
 

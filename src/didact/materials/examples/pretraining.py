@@ -6,7 +6,7 @@ import re
 from didact import catalogue, evaluation, hashing
 from didact.experiment.config import RunConfig
 from didact.experiment.material import Run
-from didact.experiment.pretraining import SEED, Pretraining, StopAtGoal
+from didact.experiment.pretraining import Pretraining, StopAtGoal
 from didact.loop import Budget, OptimizerConfig
 from didact.materials.examples.data import ExampleData, select_labelled
 from didact.parts.part import WarmStart
@@ -27,13 +27,14 @@ def pretraining_of(run: Run[ExampleData], role: str, warm_start: WarmStart) -> P
     """Supervised training of a teacher on every training label, of a student on the labels that it may see."""
     config, info = run.config, catalogue.find("supervised")
     train = _train(run.data, role, warm_start)
-    source = BatchSource(train, batch_size=min(config.batches.size, train.size), seed=config.seed + SEED)
+    order = hashing.stream(warm_start.seed, "order")
+    source = BatchSource(train, batch_size=min(config.batches.size, train.size), seed=order)
     return Pretraining(
         method=info.method_type(info.config_type(), warm_start.model),
         source=source,
         budget=_budget(warm_start, source, config),
         optimizer=OptimizerConfig(lr=warm_start.rate),
-        seed=config.seed + SEED,
+        seed=hashing.stream(warm_start.seed, "training"),
         loop=dataclasses.replace(config.loop, clip_norm=None, log_every=EVERY if warm_start.goal else None),
         goal=_goal(run.data, warm_start) if warm_start.goal else None,
         cache_key=_cache_key(run, warm_start, train),
@@ -48,7 +49,7 @@ def _cache_key(run: Run[ExampleData], warm_start: WarmStart, train: Examples) ->
     # The inputs are standardised by the data that the model was built for.
     parts = [data.examples, train, *([data.splits.validation] if warm_start.goal else [])]
     data_keys = [[fingerprint(part), int(hashing.of_bytes([part.tensors["id"].numpy()]))] for part in parts]
-    own = [warm_start.spec, warm_start.seed, warm_start.rate, config.teacher_epochs, config.batches.size, config.seed]
+    own = [warm_start.spec, warm_start.seed, warm_start.rate, config.teacher_epochs, config.batches.size]
     return [*own, config.loop.device, config.loop.precision, data_keys]
 
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from didact import hashing
 from didact.curricula import LabelledMix, Weighted
 from didact.errors import ConfigError, DataError
 from didact.experiment.material import Run
@@ -51,17 +52,17 @@ def source_of(run: Run[ExampleData]) -> BatchSource:
         )
     known = is_labelled(train.tensors["label"])
     share = run.config.batches.labelled_share or feed.labelled_share
-    curriculum = None
+    curriculum, seed = None, hashing.stream(run.config.seed, "order")
     if run.config.batches.sampler == "balanced":
-        curriculum = Weighted(sampling_weights(train.tensors["label"], share), run.config.seed)
+        curriculum = Weighted(sampling_weights(train.tensors["label"], share), seed)
     elif share is not None and not bool(known.all()):
-        curriculum = LabelledMix(known, share, run.config.seed)
+        curriculum = LabelledMix(known, share, seed)
     if run.config.batches.class_weights == "balanced":
         train = train.with_tensors(label_weight=class_weights(train.tensors["label"]))
     return BatchSource(
         train,
         batch_size=min(run.config.batches.size, train.size),
-        seed=run.config.seed,
+        seed=seed,
         curriculum=curriculum,
         views=feed.views,
         augment=run.config.batches.augment,
@@ -111,7 +112,6 @@ def sample_of(run: Run[ExampleData]) -> Batch:
     """A few training examples, with the views of the batches."""
     train, feed = train_of(run), feed_of(run)
     size = min(SAMPLE_SIZE, train.size)
-    few = BatchSource(
-        train, batch_size=size, seed=run.config.seed, views=feed.views, augment=run.config.batches.augment
-    )
+    seed = hashing.stream(run.config.seed, "order")
+    few = BatchSource(train, batch_size=size, seed=seed, views=feed.views, augment=run.config.batches.augment)
     return next(iter(few))

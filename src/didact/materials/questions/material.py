@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 
+from didact import hashing
 from didact.documents import Values
 from didact.experiment.config import RunConfig
 from didact.experiment.material import Material, Run
-from didact.experiment.pretraining import SEED
 from didact.learners import causal
 from didact.learners.dropout import switch_off_dropout
 from didact.materials.questions import baselines
@@ -29,7 +29,7 @@ STUDENT = "student"
 def _student(run: Run[QuestionData]) -> Part:
     """A causal language model, without dropout for methods that compare its probabilities."""
     config, feed = run.config, run.info.method_type.feed
-    part = python.student_of(run.argument("student"), _purpose(config))
+    part = python.student_of(run.argument("student"), _purpose(config, "student"))
     if not (getattr(feed, "dropout", False) if config.dropout == "auto" else config.dropout == "on"):
         switch_off_dropout(part.model)
     if config.gradient_checkpointing:
@@ -38,15 +38,15 @@ def _student(run: Run[QuestionData]) -> Part:
 
 
 def _teacher(run: Run[QuestionData]) -> Part:
-    """A teacher of tokens, with another seed, so that one of the student's kind has other initial weights."""
-    student, config = run.student.model, run.config
-    purpose = dataclasses.replace(_purpose(config), seed=config.seed + SEED, student=student)
+    """A teacher of tokens."""
+    purpose = dataclasses.replace(_purpose(run.config, "teacher"), student=run.student.model)
     return python.teacher_of(run.argument("teacher"), purpose)
 
 
-def _purpose(config: RunConfig) -> ForQuestions:
+def _purpose(config: RunConfig, role: str) -> ForQuestions:
+    """The purpose that a student or a teacher is built for, with initial weights of its own."""
     dtype = None if config.dtype == "auto" else getattr(torch, config.dtype)
-    return ForQuestions(seed=config.seed, trust=config.trust, dtype=dtype)
+    return ForQuestions(seed=hashing.stream(config.seed, role), trust=config.trust, dtype=dtype)
 
 
 def _ingredients(run: Run[QuestionData]) -> Values:
@@ -56,7 +56,7 @@ def _ingredients(run: Run[QuestionData]) -> Values:
         "teacher": run.teacher,
         "teachers": [teacher.model for teacher in run.teachers],
         "questions": run.data.train,
-        "seed": run.config.seed,
+        "seed": hashing.stream(run.config.seed, "method"),
     }
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 
-from didact import catalogue, sources
+from didact import catalogue, hashing, sources
 from didact.experiment.material import Run
 from didact.experiment.pretraining import Pretraining, StopAtGoal
 from didact.learners.causal import CausalLearner
@@ -37,10 +37,10 @@ def pretraining_of(run: Run[QuestionData], role: str, warm_start: WarmStart) -> 
     )
     return Pretraining(
         method=info.method_type(info.config_type(), model),
-        source=completions(run.data.train, model, BATCH, config.seed),
+        source=completions(run.data.train, model, BATCH, hashing.stream(warm_start.seed, "order")),
         budget=Budget(steps=warm_start.steps or LIMIT),
         optimizer=steady if warm_start.goal else falling,
-        seed=config.seed,
+        seed=hashing.stream(warm_start.seed, "training"),
         loop=dataclasses.replace(config.loop, clip_norm=1.0 if warm_start.goal else None, log_every=EVERY),
         goal=_goal(run, warm_start) if warm_start.goal else None,
         monitors=[],
@@ -71,4 +71,4 @@ def _cache_key(run: Run[QuestionData], warm_start: WarmStart) -> list[object] | 
     sampling, parts = config.sampling, [data.train, data.validation] if warm_start.goal else [data.train]
     scoring = [verifier, sampling.max_new_tokens, list(sampling.stop)] if warm_start.goal else []
     asked = [[sources.fingerprint_questions(part), [question.id for question in part]] for part in parts]
-    return [warm_start.spec, warm_start.seed, config.seed, config.loop.precision, config.loop.device, asked, scoring]
+    return [warm_start.spec, warm_start.seed, config.loop.precision, config.loop.device, asked, scoring]

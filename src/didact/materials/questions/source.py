@@ -2,7 +2,7 @@
 
 import torch
 
-from didact import sources
+from didact import hashing, sources
 from didact.curricula import Weighted
 from didact.experiment.material import Run
 from didact.learners.causal import CausalLearner
@@ -44,7 +44,8 @@ def completions(questions: Questions, model: CausalLearner, batch_size: int, see
 
 def _completions(run: Run[QuestionData], feed: CompletionFeed) -> Source:
     teacher = model_of(run.teacher) if feed.tokenizers == "any" else None
-    questions, model, data, seed = run.data.train, run.student.model, run.config.data, run.config.seed
+    questions, model, data = run.data.train, run.student.model, run.config.data
+    seed = hashing.stream(run.config.seed, "order")
     return sources.CompletionSource(
         questions,
         model.tokenizer,
@@ -68,13 +69,14 @@ def _curriculum(questions: Questions, seed: int) -> Weighted | None:
 
 
 def _rollouts(run: Run[QuestionData], feed: RolloutFeed) -> Source:
-    questions, sampling, seed = run.data.train, run.config.sampling.settled(), run.config.seed
+    questions, sampling = run.data.train, run.config.sampling.settled()
+    seed = hashing.stream(run.config.seed, "order")
     writer = Writer(
         run.student.model,
         sampling,
         run.verifier,
         truth=ground_truth(run),
-        seed=seed,
+        seed=hashing.stream(run.config.seed, "samples"),
         engine=run.config.engine,
         weighted=feed.off_policy == "weighted",
         environment=environment_of(run.config.environment.kind),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
+from didact import hashing
 from didact.experiment.checking import Check, Level, gradient_check, run_checks
 from didact.experiment.material import Run
 from didact.learners.causal import CausalLearner, describe_causal
@@ -223,7 +224,7 @@ def _trial_batch(run: Run[QuestionData]) -> Batch:
 
 
 def _writer(run: Run[QuestionData], verifier: Verifier | None) -> Writer:
-    return Writer(run.method.learner, run.config.sampling, verifier, seed=run.config.seed)
+    return Writer(run.method.learner, run.config.sampling, verifier, seed=hashing.stream(run.config.seed, "samples"))
 
 
 @torch.no_grad()

@@ -28,7 +28,7 @@ def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
     field = f"how, in {spec.field}={spec.text!r},"
     check_choice(field, spec.argument, [word for word in HOW if word or not spec.argument])
     specs = spec.inner[0].members if spec.argument else spec.inner
-    parts = [purpose.with_seed(purpose.seed + i).build(one) for i, one in enumerate(specs)]
+    parts = [purpose.member(i).build(one) for i, one in enumerate(specs)]
     how = dict(HOW[spec.argument])
     if any(one.weight != 1.0 for one in specs):
         if "weights" in how:

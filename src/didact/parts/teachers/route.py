@@ -15,7 +15,7 @@ HOW = ("prompt", "token")
 def build(spec: Spec, purpose: ForQuestions) -> Part:
     """The members, and what chooses among them."""
     check_choice(f"how, in {spec.field}={spec.text!r},", spec.argument, HOW)
-    parts = [purpose.with_seed(purpose.seed + i).build(one) for i, one in enumerate(spec.inner[0].members)]
+    parts = [purpose.member(i).build(one) for i, one in enumerate(spec.inner[0].members)]
     return replace(
         parts[0],
         model=RoutedTeacher([part.model for part in parts], route="prompt" if spec.argument == "prompt" else "token"),

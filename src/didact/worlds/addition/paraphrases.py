@@ -15,8 +15,8 @@ def paraphrased() -> Questions:
 
     Simulated: the pairs of numbers, which are those of `addition`.
 
-    Known: every answer, and that both wordings have the same one. For `37+85=` the paraphrase is `85+37=`, which may be
-    a question of another split; it comes without an answer.
+    Known: every answer, and that both wordings have the same one. For `37+85=` the paraphrase is `85+37=`, which is
+    no other question's prompt; it comes without an answer.
 
     Returns:
         4,000 questions, with the `data` of `addition` and `paraphrase`. The verifier is `exact`.

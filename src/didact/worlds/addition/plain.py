@@ -20,7 +20,8 @@ def addition() -> Questions:
 
     Real: arithmetic.
 
-    Simulated: the 4,000 pairs of numbers, drawn once without replacement from the 8,100 pairs from 10 to 99.
+    Simulated: the 4,000 pairs of numbers from 10 to 99, drawn once without replacement, each in one of its two orders,
+    so that no test question is a training question with its numbers swapped.
 
     Known: every answer. The prompt is `37+85=` and both the answer and the completion are `221`, the digits of 122
     reversed, since sums are easiest to write this way: each digit then depends on two digits and a carry alone. A
@@ -75,8 +76,12 @@ def _miscarried(a: int, b: int) -> str:
 
 
 def _pairs() -> list[tuple[int, int]]:
-    order = hashing.keyed_hash(torch.arange(_NUMBERS**2), 0, "addition").argsort()[:_PROBLEMS].tolist()
-    return [(_LOWEST + number // _NUMBERS, _LOWEST + number % _NUMBERS) for number in order]
+    """The pairs of numbers: of two that differ in their order alone, which have the same sum, there is one."""
+    small, large = torch.triu_indices(_NUMBERS, _NUMBERS)
+    numbers = torch.stack([small, large], 1) + _LOWEST
+    numbers = numbers[hashing.keyed_hash(torch.arange(len(numbers)), 0, "addition").argsort()[:_PROBLEMS]]
+    swapped = hashing.uniform(torch.arange(_PROBLEMS), 0, "addition/order") < 0.5
+    return [(b, a) if swap else (a, b) for (a, b), swap in zip(numbers.tolist(), swapped.tolist(), strict=True)]
 
 
 def _question(a: int, b: int, write: Callable[[int, int], tuple[str, str]]) -> Question:

@@ -9,7 +9,7 @@ from typing import cast
 
 import torch
 
-from didact import evaluation
+from didact import evaluation, hashing
 from didact.errors import ConfigError, DataError, check_choice, check_range
 from didact.experiment.config import RunConfig
 from didact.experiment.material import Objects, Run
@@ -147,7 +147,7 @@ def plan(config: RunConfig, objects: Objects, *, students: Sequence[str] = (), m
     if share is None:
         table = data.examples.modality == "table"
         share = min(MADE_UP, MOST_MADE_UP / data.train.size) if table else 0.0
-    train = with_made_up(data.train, share, seed=config.seed) if share else data.train
+    train = with_made_up(data.train, share, seed=hashing.stream(config.seed, "made up")) if share else data.train
     kept = dataclasses.replace(data, splits=Splits(splits.train, splits.validation, splits.validation), train=train)
     chosen = candidates(data.examples, students, labelled=data.has_labels)
     run = cast(Run[ExampleData], prepare(config, objects, data=kept))

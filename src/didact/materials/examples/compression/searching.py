@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from didact import evaluation
+from didact import evaluation, hashing
 from didact.errors import DataError, PausedError, RunError
 from didact.experiment import running
 from didact.experiment.config import RunConfig
@@ -88,8 +88,9 @@ class Bench:
     def _refit(self, candidate: Candidate, share: float, seed: int) -> Student:
         train = self.data.train
         size = min(train.size, max(LEAST_ROWS, math.ceil(share * train.size)))
-        order = torch.randperm(train.size, generator=torch.Generator().manual_seed(seed))[:size].sort().values
-        purpose = ForExamples(examples=self.data.examples, seed=seed)
+        generator = torch.Generator().manual_seed(hashing.stream(seed, "rows"))
+        order = torch.randperm(train.size, generator=generator)[:size].sort().values
+        purpose = ForExamples(examples=self.data.examples, seed=hashing.stream(seed, "student"))
         x = train.tensors["x"][order].flatten(1).numpy()
         learner, spec = refitting.fit(candidate.student, x, self.answers[order.numpy()], purpose)
         like = export.blank_examples(export.describe(self.data.examples))
