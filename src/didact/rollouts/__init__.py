@@ -12,7 +12,15 @@ from didact.rollouts.guidance import (
     mask_answers,
     teacher_completions,
 )
-from didact.rollouts.layout import Rollouts, answer_rows, append_off_policy, concat, pad_rows, replace_rollouts
+from didact.rollouts.layout import (
+    Rollouts,
+    answer_rows,
+    append_off_policy,
+    bounded,
+    concat,
+    pad_rows,
+    replace_rollouts,
+)
 from didact.rollouts.prefixes import Chains, continue_prefixes, join_steps, reveal_answer, split_steps, write_chains
 from didact.rollouts.rated import RatedPairs
 from didact.rollouts.rationales import check_fits, prefix_prompt, rationales_of
@@ -44,6 +52,7 @@ __all__ = [
     "answer_rewards",
     "answer_rows",
     "append_off_policy",
+    "bounded",
     "check_fits",
     "completion_of",
     "comprehension_scores",

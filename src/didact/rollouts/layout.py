@@ -3,7 +3,7 @@
 Axis letters: B rollouts, K off-policy rows, T positions of prompt and completion, L of the completion alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,11 @@ from torch import Tensor
 
 from didact.sources.steps import Decoder, token_ends
 from didact.types import Batch, Question, StepRewards
+
+_ROWS, _TOKENS = 64, 8192
+"""The most rows and tokens that a model reads at once outside of training."""
+_WIDE = ("input_ids", "attention_mask", "completion_mask", "log_probs", "importance")
+"""Tensors with an entry for each token."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,30 @@ def pad_rows(
     if log_probs is not None:
         rows["log_probs"] = torch.zeros(ids.shape).masked_scatter_(written, log_probs[within].float())
     return rows
+
+
+def bounded(batch: Batch) -> Iterator[Batch]:
+    """Cut rows into consecutive batches for inference, each as wide as its longest row.
+
+    Args:
+        batch: B prompts with answers, padded on the right.
+
+    Yields:
+        Batches of at most 64 rows, and at most 8,192 tokens with padding, or a single row.
+    """
+    lengths, width = batch["attention_mask"].sum(1).tolist(), batch["input_ids"].shape[1]
+    start = 0
+    while start < batch.size:
+        end, longest = start, 0
+        while end < min(batch.size, start + _ROWS):
+            longest = max(longest, lengths[end])
+            if end > start and longest * (end + 1 - start) > _TOKENS:
+                break
+            end += 1
+        longest = max(lengths[start:end])
+        part = {name: tensor[start:end] for name, tensor in batch.items()}
+        yield Batch({name: x[:, :longest] if name in _WIDE and x.shape[1] == width else x for name, x in part.items()})
+        start = end
 
 
 def answer_rows(prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], *, pad: int) -> dict[str, Tensor]:

@@ -10,15 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from didact.rollouts.layout import step_positions
+from didact.rollouts.layout import bounded, step_positions
 from didact.rollouts.sampling import Sampling
 from didact.rollouts.writer import Writer
 from didact.sources.steps import step_ends
 from didact.teachers.verifiers import Abstention, Verifier
 from didact.types import Batch, Question, StepRewards
-
-_ROWS = 64
-"""How many answers a reward model reads at once."""
 
 
 def answer_rewards(model: Any, batch: Batch) -> Tensor:
@@ -74,7 +71,7 @@ def read_answers(
         places = [torch.tensor(found or [0]) for found in step_positions(rollouts, ends, model.tokenizer)]
         rows["step_at"] = pad_sequence(places, batch_first=True).clamp(max=context - 1)
     ask = step_rewards if steps else answer_rewards
-    found = torch.cat([ask(model, part).float().cpu() for part in Batch(rows).to(model.device).split(_ROWS)])
+    found = torch.cat([ask(model, part.to(model.device)).float().cpu() for part in bounded(Batch(rows))])
     scores = found.tolist() if not steps else list(map(_zipped, ends, found.sigmoid().tolist()))
     long = Abstention("is longer than the reward model can read")
     return [score if fit else long for score, fit in zip(scores, fits, strict=True)]

@@ -5,12 +5,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from didact.losses.policy.outputs import policy_outputs, sequence_log_probs
+from didact.rollouts.layout import bounded
 from didact.types import Batch
-
-_ROWS = 64
-"""How many completions a model reads at once."""
 
 
 @torch.no_grad()
@@ -46,7 +45,8 @@ def score_tokens(model: Any, batch: Batch) -> Tensor:
         found[tokens.rows.position] = (
             tokens.log_probs if tokens.rows.weight is None else tokens.log_probs * tokens.rows.weight
         )
-        return found.view(part["input_ids"].shape).float()
+        missing = batch["input_ids"].shape[1] - part["input_ids"].shape[1]
+        return F.pad(found.view(part["input_ids"].shape).float(), (0, missing))
 
     return _scored(model, batch, scored)
 
@@ -55,6 +55,6 @@ def _scored(model: Any, batch: Batch, score: Callable[[Batch], Tensor]) -> Tenso
     training = model.training
     model.eval()
     device = next(model.parameters()).device
-    found = torch.cat([score(part.to(device)).cpu() for part in batch.split(_ROWS)])
+    found = torch.cat([score(part.to(device)).cpu() for part in bounded(batch)])
     model.train(training)
     return found

@@ -13,11 +13,11 @@ from didact.losses.tokens.divergence import token_divergence
 from didact.losses.tokens.rows import select_tokens
 from didact.losses.tokens.vocabulary import completion_cross_entropy
 from didact.materials.questions.data import QuestionData
-from didact.rollouts import Sampling, Writer, answer_rows, read_answers
+from didact.rollouts import Sampling, Writer, answer_rows, bounded, read_answers
 from didact.types import Batch, Questions, Teacher
 
 ROWS = 64
-"""Batch size of evaluations."""
+"""Questions that are tokenized at once."""
 
 
 def model_of(teacher: object) -> CausalLearner | None:
@@ -56,10 +56,10 @@ def mean_nll(model: CausalLearner, questions: Questions) -> float:
         part = questions[start : start + ROWS]
         prompts, answers = map(tokenizer.prompt, part), map(tokenizer.completion, part)
         padded = answer_rows(list(prompts), list(answers), pad=tokenizer.pad)
-        batch = Batch({**padded, "id": torch.arange(len(part))}).to(model.device)
-        rows = select_tokens(model(batch), batch)
-        term = completion_cross_entropy(rows)
-        total, count = total + float(term.sum), count + float(term.count)
+        for few in bounded(Batch({**padded, "id": torch.arange(len(part))})):
+            batch = few.to(model.device)
+            term = completion_cross_entropy(select_tokens(model(batch), batch))
+            total, count = total + float(term.sum), count + float(term.count)
     return total / max(count, 1.0)
 
 
@@ -76,7 +76,8 @@ def pair_accuracy(model: CausalLearner, questions: Questions, score: Callable[[A
     for start in range(0, len(questions), ROWS):
         part = questions[start : start + ROWS]
         sides = ([question.completion or "" for question in part], [question.rejected or "" for question in part])
-        better, worse = (score(model, writer.encode(part, texts).batch.to(model.device)) for texts in sides)
+        both = (bounded(writer.encode(part, texts).batch) for texts in sides)
+        better, worse = (torch.cat([score(model, few.to(model.device)) for few in batches]) for batches in both)
         right += float((better > worse).sum())
     return right / max(len(questions), 1)
 
@@ -108,7 +109,7 @@ def likelihood(model: CausalLearner, batch: Batch) -> Tensor:
 def mean_divergence(model: CausalLearner, teacher: Teacher, completions: Batch) -> float:
     """The mean KL(teacher || model) at the tokens of completions, in nats, over the ids of both."""
     total = count = 0.0
-    for part in completions.split(ROWS):
+    for part in bounded(completions):
         batch = part.to(model.device)
         rows, theirs = select_tokens(model(batch), batch), teacher.signal(batch)
         term = token_divergence(rows.hidden, rows.head, rows.pick_signal(theirs), weight=rows.weight)
