@@ -41,6 +41,21 @@ def test_a_file_and_python_give_the_same_run(tmp_path):
     assert configs.make_config(reading.read_file(stored)) == written
 
 
+def test_a_mixture_may_be_a_table_of_a_file(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text('method = "sft"\n[data]\nturns = "all"\n[data.source]\n"a.jsonl" = 0.7\n"hf:b/c" = 0.00003\n')
+    found = configs.make_config(configs.flatten(configs.flatten(reading.read_file(path))))
+    assert found.data.source == "a.jsonl*0.7+hf:b/c*0.00003"
+    assert sources.read_mixture(found.data.source) == [("a.jsonl", 0.7), ("hf:b/c", 0.00003)]
+    assert found == configs.make_config({"method": "sft", "turns": "all", "data": found.data.source})
+    assert configs.make_config(found.as_dict()) == found.replace(seed=0) == found
+    path.write_text('method = "sft"\n[data.source]\n"a.jsonl" = 2\n')
+    assert configs.make_config(reading.read_file(path)).data.source == "a.jsonl"
+    for table, said in (({"a": 0}, "the share 0 for 'a'"), ({"a": "x"}, "the share 'x'"), ({"a+b": 1}, "no '\\+'")):
+        with pytest.raises(ConfigError, match=said):
+            configs.make_config({"method": "sft", "data": {"source": table}})
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [

@@ -9,7 +9,7 @@ from typing import Literal
 from didact import health
 from didact.documents import Document, Values
 from didact.errors import ConfigError, check_choice, check_range, nearest
-from didact.experiment.reading import ALIASES, parse_part, parse_table, parse_values
+from didact.experiment.reading import ALIASES, join_mixture, parse_part, parse_table, parse_values
 from didact.loop import Budget, LoopConfig, OptimizerConfig
 from didact.options import convert
 from didact.rollouts import EngineConfig, EnvironmentConfig, Sampling
@@ -175,7 +175,9 @@ def _opened(table: str, values: Values) -> Document:
     for name in values:
         if name not in known:
             raise ConfigError(f"The table {table} has no {name!r}. {nearest(str(name), known)}")
-    return {_flag(table, name): value for name, value in values.items()}
+    # The flag of `source` is the name of its table, so that a table there would be taken for that one.
+    mixed = {"source": join_mixture(values["source"])} if table == "data" and "source" in values else {}
+    return {_flag(table, name): value for name, value in {**values, **mixed}.items()}
 
 
 def resolve_aliases(values: Values) -> Document:

@@ -1,5 +1,6 @@
 """Reading of configuration files, and of tables in strings. Nothing here imports torch."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,26 @@ def parse_part(name: str, words: object) -> Any:
         return words
     kind, _, options = words.partition(",")
     return {"kind": kind.strip(), **parse_table(name, options)}
+
+
+def join_mixture(source: object) -> Any:
+    """Write a table of data sets with their shares as `a.jsonl*0.7+b.jsonl*0.3`; what is no table is unchanged.
+
+    Raises:
+        ConfigError: A share is no number above 0, or a name cannot be told from others in a mixture.
+    """
+    if not isinstance(source, Mapping):
+        return source
+    for name, share in source.items():
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < float("inf"):
+            raise ConfigError(f"data's source has the share {share!r} for {name!r}, but must have a number above 0.")
+        if "+" in name:
+            raise ConfigError(f"data's source has {name!r} in a mixture, where names have no '+'; rename the file.")
+    if not source:
+        raise ConfigError('data\'s source is an empty table; name a data set, such as "a.jsonl" = 1.')
+    if len(source) == 1:
+        return next(iter(source))
+    return "+".join(f"{name}*{share:.10f}".rstrip("0").rstrip(".") for name, share in source.items())
 
 
 def parse_values(name: str, words: object) -> Any:
