@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,8 +18,11 @@ from didact.errors import ConfigError, DataError, check_range
 from didact.sources.aligning import SpanTokenizer, completion_pieces
 from didact.sources.layouts import quote
 from didact.sources.steps import token_ends
+from didact.sources.stored import Tape
 from didact.types import Batch, Question, Questions
 
+_PACKED = 1 << 16
+"""Sequences that are packed at once."""
 Turns = Literal["last", "all"]
 """Which turns of the assistant are learned in a conversation."""
 
@@ -125,18 +129,17 @@ class CompletionSource:
             )
         if not len(questions):
             raise DataError("There are no questions to learn from.")
-        prompts = _prompts(questions, tokenizer)
         sides = {"": "completion", "rejected.": "rejected"} if pairs else {"": "completion"}
         self._sides: dict[str, _Rows] = {}
         for prefix, field in sides.items():
-            tokens = _tokens(questions, prompts, tokenizer, field, turns)
+            tokens = _tokens(questions, tokenizer, field, turns)
             self._sides[prefix] = _fit(tokens, questions, max_length, truncate)
-        self._steps = _find_steps(questions, prompts, tokenizer) if steps else None
+        self._steps = _find_steps(questions, tokenizer) if steps else None
         if teacher is not None:
             self._align(questions, tokenizer, teacher, teacher_length or max_length)
-        self._ids = torch.tensor([question.id for question in questions], dtype=torch.int64)
+        self._ids = torch.from_numpy(np.fromiter((question.id for question in questions), np.int64, len(questions)))
         if packed:
-            self._sides[""], self._ids = _pack(self._sides[""], self._ids, max_length)
+            self._sides[""], self._ids = _pack(self._sides[""], self._ids, max_length, questions.stored)
         self.epoch_size, self.label_count = len(self._ids), len(questions)
         # How many rows it packs, nobody knows before.
         batch_size = min(batch_size, self.epoch_size) if packed else batch_size
@@ -149,7 +152,7 @@ class CompletionSource:
 
     def _align(self, questions: Questions, tokenizer: Any, teacher: AligningTokenizer, max_length: int) -> None:
         """Add the teacher's tokens, and number the pieces that both have."""
-        rows = _tokens(questions, _prompts(questions, teacher), teacher, "completion")
+        rows = _tokens(questions, teacher, "completion")
         sides = {"": self._sides[""], "teacher.": _fit(rows, questions, max_length, False)}
         pieces: tuple[array, array] = array("i"), array("i")
         for question in questions:
@@ -237,60 +240,53 @@ class _Steps:
         return {"step_at": self.place[place].where(mask, 0), "step_label": self.label[place].where(mask, -1.0)}
 
 
-def _find_steps(questions: Questions, prompts: list[array], tokenizer: Any) -> _Steps:
+def _find_steps(questions: Questions, tokenizer: Any) -> _Steps:
     """Where the steps of every answer end among its tokens."""
     places, labels, counts = list[int](), list[float](), list[int]()
-    for question, prompt in zip(questions, prompts, strict=True):
+    for question in questions:
         if not question.steps:
             raise DataError(
                 f"The question {_named(question)} has no labels of steps; give the columns prompt, completions and "
                 "labels."
             )
         ends, found = zip(*question.steps, strict=True)
-        ids = tokenizer.completion(question)
-        places += [len(prompt) + place for place in token_ends(tokenizer, ids, question.completion or "", ends)]
+        start, ids = len(tokenizer.prompt(question)), tokenizer.completion(question)
+        places += [start + place for place in token_ends(tokenizer, ids, question.completion or "", ends)]
         labels += found
         counts.append(len(ends))
     lengths = torch.tensor(counts)
     return _Steps(torch.tensor(places), torch.tensor(labels), lengths.cumsum(0) - lengths, lengths)
 
 
-def _prompts(questions: Questions, tokenizer: CompletionTokenizer) -> list[array]:
-    prompts = [array("i", tokenizer.prompt(question)) for question in questions]
-    for question, prompt in zip(questions, prompts, strict=True):
-        if not prompt:
-            raise DataError(f"The prompt of {_named(question)} has no tokens; a model needs one to begin with.")
-    return prompts
-
-
-def _tokens(
-    questions: Questions, prompts: list[array], tokenizer: CompletionTokenizer, field: str, turns: Turns = "last"
-) -> _Rows:
-    """Every prompt with its answer, in one array."""
-    tokens, learned, ends = array("i"), bytearray(), array("q")
-    for question, prompt in zip(questions, prompts, strict=True):
+def _tokens(questions: Questions, tokenizer: CompletionTokenizer, field: str, turns: Turns = "last") -> _Rows:
+    """Every prompt with its answer, in one array; on the disk if the questions are."""
+    tokens, learned = Tape("i", stored=questions.stored), Tape("B", stored=questions.stored)
+    ends = array("q")
+    for question in questions:
         text = getattr(question, field)
         if not (text if field == "rejected" else question.answered):
             state = "no" if text is None else "an empty"
             raise DataError(
                 f"The question {_named(question)} has {state} {field}; give one, or leave the question out."
             )
-        if turns == "all" and question.messages:
-            ids, mask = tokenizer.turns(question)
-        else:
-            answer = tokenizer.completion(question, text if field == "rejected" else None)
-            ids, mask = [*prompt, *answer], bytes(len(prompt)) + b"\x01" * len(answer)
+        ids, mask = _row(question, tokenizer, text if field == "rejected" else None, turns)
         tokens.extend(ids)
         learned.extend(mask)
-        ends.append(len(tokens))
+        ends.append(tokens.count)
     end = torch.tensor(ends, dtype=torch.int64)
     start = torch.cat([end.new_zeros(1), end[:-1]])
-    return _Rows(
-        torch.frombuffer(tokens, dtype=torch.int32).clone(),
-        torch.frombuffer(learned, dtype=torch.bool).clone(),
-        start,
-        end - start,
-    )
+    return _Rows(tokens.finish(), learned.finish().view(torch.bool), start, end - start)
+
+
+def _row(question: Question, tokenizer: CompletionTokenizer, text: str | None, turns: Turns) -> tuple[Any, Any]:
+    """The tokens of a question with an answer, and which of them are learned."""
+    prompt = tokenizer.prompt(question)
+    if not prompt:
+        raise DataError(f"The prompt of {_named(question)} has no tokens; a model needs one to begin with.")
+    if turns == "all" and question.messages:
+        return tokenizer.turns(question)
+    answer = tokenizer.completion(question, text)
+    return [*prompt, *answer], bytes(len(prompt)) + b"\x01" * len(answer)
 
 
 def _fit(rows: _Rows, questions: Questions, max_length: int, truncate: bool) -> _Rows:
@@ -319,24 +315,28 @@ def _named(question: Question) -> str:
     return f"{quote(question.prompt)} (id {question.id})"
 
 
-def _pack(rows: _Rows, ids: Tensor, max_length: int) -> tuple[_Rows, Tensor]:
+def _pack(rows: _Rows, ids: Tensor, max_length: int, stored: bool) -> tuple[_Rows, Tensor]:
     """Put several sequences into each row; the result depends on the ids, not on the order."""
     order = torch.argsort(hashing.keyed_hash(ids, 0, "pack"), stable=True)
     order = order[rows.lengths[order].argsort(descending=True, stable=True)]
     bins = best_fit(rows.lengths[order].tolist(), max_length)
     member = order[torch.tensor([position for held in bins for position in held])]
     sizes = torch.tensor([len(held) for held in bins])
+    row_ids = hashing.of_bytes(part.numpy().tobytes() for part in ids[member].split(sizes.tolist()))
     owner = torch.arange(len(bins)).repeat_interleave(sizes)
     place = torch.arange(len(member)) - (sizes.cumsum(0) - sizes)[owner]
-    length = rows.lengths[member]
-    ends = length.cumsum(0)
-    inner = torch.arange(int(ends[-1])) - (ends - length).repeat_interleave(length)
-    source = rows.starts[member].repeat_interleave(length) + inner
-    widths = torch.zeros(len(bins), dtype=torch.int64).index_add_(0, owner, length)
-    segments = (place + 1).repeat_interleave(length).int()
-    packed = _Rows(rows.tokens[source], rows.learned[source], widths.cumsum(0) - widths, widths, segments)
-    row_ids = hashing.of_bytes(part.numpy().tobytes() for part in ids[member].split(sizes.tolist()))
-    return packed, row_ids
+    widths = torch.zeros(len(bins), dtype=torch.int64).index_add_(0, owner, rows.lengths[member])
+    tapes = [Tape(code, stored=stored) for code in "iBi"]
+    for part in torch.arange(len(member)).split(_PACKED):
+        length = rows.lengths[member[part]]
+        ends = length.cumsum(0)
+        inner = torch.arange(int(ends[-1])) - (ends - length).repeat_interleave(length)
+        source = rows.starts[member[part]].repeat_interleave(length) + inner
+        segments = (place[part] + 1).repeat_interleave(length).int()
+        for tape, tensor in zip(tapes, (rows.tokens[source], rows.learned[source].byte(), segments), strict=True):
+            tape.extend(array(tape.held.typecode, tensor.numpy().tobytes()))
+    tokens, learned, segments = (tape.finish() for tape in tapes)
+    return _Rows(tokens, learned.view(torch.bool), widths.cumsum(0) - widths, widths, segments), row_ids
 
 
 def best_fit(lengths: Sequence[int], space: int) -> list[list[int]]:

@@ -63,9 +63,9 @@ class Layout:
 
 
 def rename_data(
-    records: Sequence[Values], columns: Mapping[str, str], name: str
-) -> tuple[list[Values], dict[str, str]]:
-    """Rename columns to the names that verifiers and methods read.
+    records: Iterable[Values], columns: Mapping[str, str], name: str
+) -> tuple[Callable[[Values], Values], dict[str, str]]:
+    """How to rename columns to the names that verifiers and methods read.
 
     Args:
         records: the rows.
@@ -73,7 +73,7 @@ def rename_data(
         name: of the data set, for messages.
 
     Returns:
-        The rows, and the entries of `columns` that are fields.
+        A function of a row, and the entries of `columns` that are fields.
 
     Raises:
         ConfigError: `columns` names something that is neither a field nor in `DATA`.
@@ -85,16 +85,12 @@ def rename_data(
         if column and column not in known:
             raise DataError(f"{name} has no column {column!r}, which is to be the {field}. {nearest(column, known)}")
     called = {column: field for field, column in columns.items() if field in DATA and column}
-    if called:
-        records = [
-            {
-                called.get(key, key): value
-                for key, value in record.items()
-                if key in called or key not in called.values()
-            }
-            for record in records
-        ]
-    return list(records), {field: column for field, column in columns.items() if field in FIELDS}
+
+    def renamed(record: Values) -> Values:
+        kept = (key for key in record if key in called or key not in called.values())
+        return {called.get(key, key): record[key] for key in kept} if called else record
+
+    return renamed, {field: column for field, column in columns.items() if field in FIELDS}
 
 
 def find_layout(records: Sequence[Values], columns: Mapping[str, str], name: str) -> Layout:
@@ -143,8 +139,9 @@ def _columns(wanted: Mapping[str, str], known: list[str], name: str) -> dict[str
 
 
 def _all(records: Iterable[Values], column: str, fits: Callable[[Any], bool]) -> bool:
-    given = [record[column] for record in records if record.get(column) is not None]
-    return bool(given) and all(map(fits, given))
+    given = (record[column] for record in records if record.get(column) is not None)
+    first = next(given, None)
+    return first is not None and fits(first) and all(map(fits, given))
 
 
 _KINDS: dict[str, Callable[[Any], bool]] = {

@@ -1,15 +1,20 @@
 """Mixtures of data sets of questions, sampled by shares."""
 
 import dataclasses
+import itertools
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from didact import hashing
 from didact.errors import ConfigError
-from didact.types import Question, Questions
+from didact.sources.questions import content_hashes
+from didact.types import Lazy, Question, Questions
 
 _PART = re.compile(r"(.*?)\s*\*\s*(\d+\.?\d*|\.\d+)", re.DOTALL)
 
@@ -56,17 +61,33 @@ def distinct_ids(parts: Sequence[Questions]) -> list[Questions]:
     Returns:
         The same data sets; new ids are hashes of the old ones and the data set's name.
     """
-    seen: dict[int, Question] = {}
-    found = []
+    if len(parts) == 1:
+        return list(parts)
+    found, seen = list[Questions](), list[tuple[np.ndarray, np.ndarray]]()
     for part in parts:
-        if any(seen.get(question.id, question) != question for question in part):
-            old = torch.tensor([question.id for question in part])
-            ids = hashing.keyed_hash(old, 0, f"mixed/{part.name}").tolist()
-            items = tuple(dataclasses.replace(question, id=i) for question, i in zip(part, ids, strict=True))
-            part = dataclasses.replace(part, items=items)
-        seen |= {question.id: question for question in part}
+        own = _hashes(part)
+        if any(_clash(own, other) for other in seen):
+            part = part.map(partial(_renamed, part.name))
+            own = _hashes(part)
+        seen.append(own)
         found.append(part)
     return found
+
+
+def _hashes(part: Questions) -> tuple[np.ndarray, np.ndarray]:
+    """The ids of questions, and hashes of their contents."""
+    return np.fromiter((q.id for q in part), np.int64, len(part)), content_hashes(part).numpy()
+
+
+def _clash(one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> bool:
+    """Whether different questions have a common id."""
+    _, mine, theirs = np.intersect1d(one[0], other[0], return_indices=True)
+    return bool((one[1][mine] != other[1][theirs]).any())
+
+
+def _renamed(name: str, question: Question) -> Question:
+    number = hashing.keyed_hash(torch.tensor(question.id), 0, f"mixed/{name}")
+    return dataclasses.replace(question, id=int(number))
 
 
 def join_questions(parts: Sequence[Questions], shares: Sequence[float | None] | None = None) -> Questions:
@@ -92,14 +113,27 @@ def join_questions(parts: Sequence[Questions], shares: Sequence[float | None] | 
             "data sets with the same verifier."
         )
     count, total = sum(map(len, parts)), sum(share or 0.0 for share in shares or ())
-    items = []
+    weighed = list[Questions]()
     for place, part in enumerate(parts):
         share = shares[place] if shares else None
         weight = 1.0 if share is None else share / total * count / len(part)
-        items += part if share is None else [dataclasses.replace(question, weight=weight) for question in part]
+        weighed.append(part if share is None else part.map(partial(dataclasses.replace, weight=weight)))
     return Questions(
-        items=tuple(items),
+        items=_joined(weighed),
         name="+".join(part.name for part in parts),
         verifier=verifiers.pop(),
         layouts=tuple(sentence for part in parts for sentence in part.layouts),
     )
+
+
+def _joined(parts: Sequence[Questions]) -> tuple[Question, ...] | Lazy[Question]:
+    """The questions of all parts; lazy ones where a part's are."""
+    if not any(part.stored for part in parts):
+        return tuple(question for part in parts for question in part)
+    starts = list(itertools.accumulate((len(part) for part in parts), initial=0))
+
+    def made(place: int) -> Question:
+        number = bisect_right(starts, place) - 1
+        return parts[number][place - starts[number]]
+
+    return Lazy(made, np.arange(starts[-1]))

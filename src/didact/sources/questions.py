@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,13 @@ from torch import Tensor
 from didact import hashing
 from didact.documents import Document, Values
 from didact.errors import ConfigError, DataError, import_optional, nearest
-from didact.sources import hub, tables
+from didact.sources import hub, stored, tables
 from didact.sources.ids import hash_ids
 from didact.sources.layouts import find_layout, quote, read_messages, read_tools, rename_data
 from didact.sources.splitting import Duplicate, assign_splits, find_shared
 from didact.sources.steps import step_ends
-from didact.types import Question, Questions, StepRewards
+from didact.sources.stored import each
+from didact.types import Lazy, Question, Questions, StepRewards
 
 """The endings of JSON lines."""
 
@@ -39,6 +40,8 @@ def load_questions(
 
     Without a column `id`, ids are hashes of the contents, so that they survive another order and added rows, and equal
     rows have equal ids.
+
+    The rows of a file (or a data set) of more than `didact.sources.stored.HELD` bytes stay on the disk.
 
     Args:
         path: a `.jsonl`, `.ndjson` or `.parquet` file, or `hf:` and the name or directory of a data set.
@@ -95,20 +98,25 @@ def from_records(
     return dataclasses.replace(_questions(name, rows, columns or {}), verifier=verifier)
 
 
-def _questions(name: str, rows: list[tuple[str, Document]], columns: Mapping[str, str]) -> Questions:
+def _questions(name: str, rows: Sequence[tuple[str, Document]], columns: Mapping[str, str]) -> Questions:
     """The questions in rows; each row comes with its place, for errors."""
-    records, columns = rename_data([record for _, record in rows], columns, name)
+    rename, columns = rename_data(each(lambda row: row[1], rows), columns, name)
+    named = each(lambda row: (row[0], rename(row[1])), rows)
+    records = each(lambda row: row[1], named)
     layout = find_layout(records, columns, name)
-    named = zip(records, (where for where, _ in rows), strict=True)
-    fields = [_question(record, layout.columns, where) for record, where in named]
-    items = tuple(Question(id=0, **given) for given in fields)
+    items = each(lambda row: Question(id=0, **_question(row[1], layout.columns, row[0])), named)
     if "id" in layout.columns:
         values = np.array([record.get(layout.columns["id"]) for record in records] + [None], dtype=object)[:-1]
         ids = hash_ids(values, layout.columns["id"], 'Give columns={"id": ""} to name rows by their contents.')
     else:
         ids = _contents(items)
-    numbered = tuple(Question(id=i, **given) for i, given in zip(ids.tolist(), fields, strict=True))
-    return Questions(items=numbered, name=name, layouts=(layout.sentence(name, len(rows)),))
+    sentence = layout.sentence(name, len(rows))
+    if not isinstance(items, Lazy):
+        numbered = (dataclasses.replace(item, id=i) for item, i in zip(items, ids.tolist(), strict=True))
+        return Questions(items=tuple(numbered), name=name, layouts=(sentence,))
+    numbers, make = ids.numpy(), items.make
+    lazy = Lazy(lambda i: dataclasses.replace(make(i), id=int(numbers[i])), items.index)
+    return Questions(items=lazy, name=name, layouts=(f"{sentence} Rows stay on the disk.",))
 
 
 def split_questions(
@@ -133,7 +141,7 @@ def split_questions(
         DataError: a split that should not be empty is.
     """
     masks = assign_splits(_asked(questions.items), validation=validation, test=test, seed=seed, fill=True)
-    train, held_out, last = (questions.select(mask.nonzero()[:, 0].tolist()) for mask in masks)
+    train, held_out, last = (questions.select(mask.nonzero()[:, 0].numpy()) for mask in masks)
     return train, held_out, last
 
 
@@ -163,16 +171,21 @@ def fingerprint_questions(questions: Questions) -> str:
 
 
 def _ids(questions: Questions) -> Tensor:
-    return torch.tensor([question.id for question in questions], dtype=torch.int64)
+    return torch.from_numpy(np.fromiter((question.id for question in questions), np.int64, len(questions)))
 
 
-def _asked(items: tuple[Question, ...]) -> Tensor:
+def _asked(items: Sequence[Question]) -> Tensor:
     """Hashes of what is asked alone, or of a text, which asks nothing; int64 [N]."""
     asked = ([list(map(dict, q.messages)) or q.prompt or ["", q.completion]] for q in items)
     return hashing.of_strings(json.dumps(row) for row in asked)
 
 
-def _contents(items: tuple[Question, ...]) -> Tensor:
+def content_hashes(questions: Questions) -> Tensor:
+    """Hashes of everything but the ids; int64 [N]."""
+    return _contents(questions.items)
+
+
+def _contents(items: Sequence[Question]) -> Tensor:
     """Hashes of everything but the ids; int64 [N]."""
     rows = (
         [q.prompt, list(map(dict, q.messages)), q.answer, q.completion, q.rejected, dict(q.data), *_rarer(q)]
@@ -189,12 +202,14 @@ def _rarer(question: Question) -> list[Document]:
     return [given] if given else []
 
 
-def _rows(path: str, split: str | None) -> tuple[str, list[tuple[str, Document]]]:
+def _rows(path: str, split: str | None) -> tuple[str, Sequence[tuple[str, Document]]]:
     """The name of the data, and each row with the words for where it is."""
     if path.startswith("hf:"):
         name = path.removeprefix("hf:")
-        records = enumerate(hub.open_split(name, split), 1)
-        rows = [(f"{name}, row {number}", dict(record)) for number, record in records]
+        data = hub.open_split(name, split)
+        rows = stored.stored_dataset(name, data)
+        if data.data.nbytes <= stored.HELD:
+            rows = list(rows)
     elif split is not None:
         raise ConfigError(f"split is {split!r}, but {path} is a file, for which it means nothing; leave out split.")
     else:
@@ -204,17 +219,22 @@ def _rows(path: str, split: str | None) -> tuple[str, list[tuple[str, Document]]
     return name, rows
 
 
-def _file_rows(path: Path) -> list[tuple[str, Document]]:
+def _file_rows(path: Path) -> Sequence[tuple[str, Document]]:
     if not path.is_file():
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"There is no file {str(path)!r}. {nearest(path.name, siblings[:1000])}")
+    large = path.stat().st_size > stored.HELD
     if tables.kind_of(path) in tables.LINES:
+        if large:
+            return stored.stored_lines(path)
         return [(f"{path.name}, line {number}", record) for number, record in tables.read_lines(path)]
     if path.suffix.lower() != ".parquet":
         raise DataError(
             f"{path.name} is of a kind that holds no questions; didact reads them from {', '.join(tables.LINES)} and "
             ".parquet files, and from hf:NAME."
         )
+    if large:
+        return stored.stored_parquet(path)
     parquet = import_optional("pyarrow.parquet", "data", f"Reading {path.name}")
     try:
         records = parquet.read_table(path).to_pylist()

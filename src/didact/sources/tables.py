@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from didact.documents import Document, parse_json
 from didact.errors import DataError, import_optional
@@ -268,33 +268,51 @@ def read_lines(path: Path) -> list[tuple[int, Document]]:
 
 def lines_of(path: Path) -> Iterator[tuple[int, Document]]:
     """Read JSON lines one after the other; see `read_lines`."""
-    for number, _, record in _lines_of(path):
-        yield number, record
+    with _opened(path) as file:
+        for number, _, _, record in _lines_in(file, path.name):
+            yield number, record
 
 
 def raw_lines_of(path: Path) -> Iterator[tuple[bytes, Document]]:
     """Each line of `lines_of` as it is written, without blanks around it, and what it holds."""
-    for _, line, record in _lines_of(path):
-        yield line.strip(), record
+    with _opened(path) as file:
+        for _, _, line, record in _lines_in(file, path.name):
+            yield line.strip(), record
 
 
-def _lines_of(path: Path) -> Iterator[tuple[int, bytes, Document]]:
-    with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-            if not line.strip():
-                continue
-            try:
-                record = parse_json(line, unique=True)
-                _refuse_halves(line, record)
-            except ValueError as error:
-                raise DataError(f"{path.name}, line {number} is not JSON: {error}; correct or remove it.") from None
-            if not isinstance(record, dict):
-                raise DataError(
-                    f"{path.name}, line {number} is a {type(record).__name__}, but every line must be a JSON object "
-                    'such as {"x": 1.5, "label": "yes"}.'
-                )
-            yield number, line, record
+def places_of(file: IO[bytes], name: str) -> Iterator[tuple[int, int, int]]:
+    """The number of each line of `lines_of`, and from which byte to which it is.
+
+    Args:
+        file: JSON lines, open at their beginning.
+        name: of the file, for errors.
+    """
+    for number, start, line, _ in _lines_in(file, name):
+        yield number, start, start + len(line)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")
+
+
+def _lines_in(file: IO[bytes], name: str) -> Iterator[tuple[int, int, bytes, Document]]:
+    """The number of each line, where it begins, the line itself, and what it holds."""
+    end = 0
+    for number, raw in enumerate(file, 1):
+        line, end = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw, end + len(raw)
+        if not line.strip():
+            continue
+        try:
+            record = parse_json(line, unique=True)
+            _refuse_halves(line, record)
+        except ValueError as error:
+            raise DataError(f"{name}, line {number} is not JSON: {error}; correct or remove it.") from None
+        if not isinstance(record, dict):
+            raise DataError(
+                f"{name}, line {number} is a {type(record).__name__}, but every line must be a JSON object "
+                'such as {"x": 1.5, "label": "yes"}.'
+            )
+        yield number, end - len(line), line, record
 
 
 def _refuse_halves(line: bytes, record: object) -> None:

@@ -8,6 +8,7 @@ from didact.types.batches import IGNORE, Batch, is_labelled
 from didact.types.costs import Cost, LabelsSpentError, Ledger
 from didact.types.data import (
     Examples,
+    Lazy,
     Modality,
     Preprocessing,
     Question,
@@ -83,6 +84,7 @@ __all__ = [
     "LOWER_IS_BETTER",
     "Labels",
     "LanguageLearner",
+    "Lazy",
     "Learner",
     "Ledger",
     "Level",

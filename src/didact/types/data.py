@@ -1,10 +1,11 @@
 """Data sets in memory: examples, and prompts for language models."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +15,8 @@ from didact.types.batches import Batch
 Task = Literal["classification", "regression", "embedding"]
 """What is learned: a class, a number, or the vector that a teacher makes of an input."""
 
+
+Item, Other = TypeVar("Item"), TypeVar("Other")
 
 Modality = Literal["table", "image", "series", "text"]
 Standardisation = Literal["channel", "series", "none"]
@@ -182,11 +185,44 @@ class Question:
         return bool(self.completion or self.reply.get("tool_calls"))
 
 
+class Lazy(Sequence[Item], Generic[Item]):
+    """Items that are made anew whenever they are asked for, from rows that stay on the disk.
+
+    Args:
+        make: the item at a position.
+        index: int64 [N], the positions of the items that are here, in their order.
+    """
+
+    def __init__(self, make: Callable[[int], Item], index: np.ndarray) -> None:
+        self.make, self.index = make, index
+
+    def __len__(self) -> int:
+        """The number of items, N."""
+        return len(self.index)
+
+    def __getitem__(self, place: Any) -> Any:
+        """One item, or a tuple of them."""
+        found = self.index[place]
+        return tuple(map(self.make, found.tolist())) if isinstance(place, slice) else self.make(int(found))
+
+    def __iter__(self) -> Iterator[Item]:
+        """The items, one after the other."""
+        return map(self.make, map(int, self.index))
+
+    def map(self, function: Callable[[Item], Other]) -> "Lazy[Other]":
+        """A function of each item."""
+        return Lazy(lambda place: function(self.make(place)), self.index)
+
+    def select(self, index: Sequence[int] | np.ndarray) -> "Lazy[Item]":
+        """The items at these positions."""
+        return Lazy(self.make, self.index[np.asarray(index, dtype=np.int64)])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Questions(Sequence[Question]):
     """A finite set of questions."""
 
-    items: tuple[Question, ...]
+    items: tuple[Question, ...] | Lazy[Question]
     name: str = ""
     """Their source, for display."""
     verifier: str = ""
@@ -202,6 +238,18 @@ class Questions(Sequence[Question]):
         """One question, or a tuple of them."""
         return self.items[index]
 
-    def select(self, index: Sequence[int]) -> "Questions":
+    def select(self, index: Sequence[int] | np.ndarray) -> "Questions":
         """The questions at these positions."""
+        if isinstance(self.items, Lazy):
+            return dataclasses.replace(self, items=self.items.select(index))
         return dataclasses.replace(self, items=tuple(self.items[i] for i in index))
+
+    def map(self, function: Callable[[Question], Question]) -> "Questions":
+        """A function of each question."""
+        lazy = isinstance(self.items, Lazy)
+        return dataclasses.replace(self, items=self.items.map(function) if lazy else tuple(map(function, self.items)))
+
+    @property
+    def stored(self) -> bool:
+        """Whether the questions stay on the disk, and are read whenever they are asked for."""
+        return isinstance(self.items, Lazy)

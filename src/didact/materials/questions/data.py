@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from didact import sources, worlds
@@ -35,7 +36,7 @@ class QuestionData:
         """The splits by name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """The fingerprint of all questions."""
         return sources.fingerprint_questions(self.questions)
@@ -105,8 +106,7 @@ def open_questions(config: RunConfig, given: object = None) -> QuestionData:
 
 def _with_template(questions: Questions, template: Values) -> Questions:
     """The same questions with further arguments for chat templates; what a row says itself counts more."""
-    items = (dataclasses.replace(question, template={**template, **question.template}) for question in questions)
-    return dataclasses.replace(questions, items=tuple(items))
+    return questions.map(lambda one: dataclasses.replace(one, template={**template, **one.template}))
 
 
 def _load(name: str, config: RunConfig) -> Questions:

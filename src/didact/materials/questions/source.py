@@ -1,5 +1,6 @@
 """Batches of a run on questions: the data's completions, or rollouts of the student."""
 
+import numpy as np
 import torch
 
 from didact import hashing, sources
@@ -64,7 +65,7 @@ def _completions(run: Run[QuestionData], feed: CompletionFeed) -> Source:
 
 def _curriculum(questions: Questions, seed: int) -> Weighted | None:
     """Which questions come next, where some are to come more often than others."""
-    weights = torch.tensor([question.weight for question in questions], dtype=torch.float64)
+    weights = torch.from_numpy(np.fromiter((question.weight for question in questions), np.float64, len(questions)))
     return Weighted(weights, seed) if bool((weights != 1.0).any()) else None
 
 
