@@ -269,3 +269,42 @@ def test_the_last_letter_is_the_best_answer():
     firsts = [question.prompt[0] for question in questions]
     assert all(abs(firsts.count(letter) - 4000 / 26) < 60 for letter in string.ascii_lowercase)
     assert len({frozenset(pair) for q in questions for pair in itertools.combinations(q.prompt[:4], 2)}) == 325
+
+
+def test_comparisons_prefer_the_later_of_two_letters():
+    ranks = []
+    for question, plain in zip(worlds.load("last_letter:compared"), worlds.load("last_letter"), strict=True):
+        assert (question.prompt, question.answer, question.data) == (plain.prompt, plain.answer, plain.data)
+        assert question.completion > question.rejected
+        assert {question.completion, question.rejected} < set(question.prompt[:4])
+        ranks.append(sorted(question.prompt[:4], reverse=True).index(question.completion))
+    shares = [ranks.count(rank) / len(ranks) for rank in range(4)]
+    assert shares == pytest.approx([1 / 2, 1 / 3, 1 / 6, 0.0], abs=0.03)
+
+
+def test_attempts_at_the_last_letter_are_right_one_time_in_four():
+    asked = worlds.load("last_letter:attempted")
+    tried = [question for question in asked if "first" in question.data]
+    assert len(tried) / len(asked) == pytest.approx(0.5, abs=0.03)
+    for question in asked:
+        word, _, rest = question.prompt.partition("=")
+        assert question.answer == question.completion == max(word)
+        attempt = question.data.get("attempt")
+        assert rest == ("" if attempt is None else f"{attempt}? Again: ")
+        assert attempt is None or (attempt in word and question.data["first"] == word + "=")
+    right = sum(question.data["attempt"] == question.answer for question in tried)
+    assert right / len(tried) == pytest.approx(0.25, abs=0.03)
+    assert not any(question.data for question in asked if question not in tried)
+
+
+def test_explanations_of_the_last_letter_end_in_it():
+    asked = {question.prompt: question for question in worlds.load("last_letter:explained")}
+    assert [question.answer for question in asked.values()] == [q.answer for q in worlds.load("last_letter")]
+    for prompt, question in asked.items():
+        *letters, _ = prompt
+        order, rounds, places = (question.data["rationales"][name] for name in ("order", "rounds", "places"))
+        assert order == "".join(sorted(letters))
+        assert all(so_far == max(letters[: place + 1]) for place, so_far in enumerate(rounds))
+        *numbers, last = places.split()
+        assert [string.ascii_lowercase[int(number) - 1] for number in numbers] == letters
+        assert order[-1] == rounds[-1] == last == question.answer

@@ -8,7 +8,7 @@ The data give the answers in `rated`, a list such as `[{"text": "122", "rating":
 
 Departures: the stages share one budget, in equal parts, and one optimizer with its schedule. There are as many stages
 as the largest number of pairs of any prompt; a prompt with fewer pairs spends more stages on each. Answers rated equal
-to the best make no pair. No code of the authors was found to compare with.
+to the best make no pair. No code of the authors was found.
 """
 
 from collections.abc import Mapping, Sequence
@@ -95,10 +95,10 @@ class CurryDPO(Method):
         mine = [sequence_log_probs(self.learner(one), one) for one in (batch, other)]
         with torch.no_grad():
             theirs = [sequence_log_probs(self.stages.learner(one), one) for one in (batch, other)]
-        chosen, rejected = (now - before for now, before in zip(mine, theirs, strict=True))
-        losses = dpo_loss(mine[0], mine[1], theirs[0], theirs[1], beta=self.config.beta)
-        shown = {"right": metric_term((chosen > rejected).float()), "gap": metric_term(batch["gap"])}
-        return Terms(preference=Term(losses.sum(), len(losses), rows=losses), **shown)
+        losses = dpo_loss(*mine, *theirs, beta=self.config.beta)
+        right = metric_term((mine[0] - theirs[0] > mine[1] - theirs[1]).float())
+        preference, gap = Term(losses.sum(), len(losses), rows=losses), metric_term(batch["gap"])
+        return Terms(preference=preference, right=right, gap=gap)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The pairs."""
@@ -115,32 +115,36 @@ class CurryDPO(Method):
 
 CLAIM = Claim(
     statement="A model that learns from three pairs per prompt, in stages from easy to hard, gives the best answer "
-    "more often than one that learns from a single pair per prompt, the best answer and the worst.",
+    "more often than one that learns from the best answer and the worst alone.",
     arms={
         "curry_dpo": "curry_dpo",
         "dpo": "dpo",
         "shuffled": {"method": "curry_dpo", "order": "shuffled"},
-        "shuffled, one reference": {"method": "curry_dpo", "order": "shuffled", "renew": False},
+        "sft": {"method": "sft", "lr": 0.003},
+        "untaught": {"method": "sft", "lr": 1e-9},
     },
     method="curry_dpo",
     baseline="dpo",
-    cheap="shuffled",
+    cheap="sft",
+    ablation="shuffled",
+    untaught="untaught",
+    smallest_effect=0.03,
+    search={
+        "curry_dpo": {"beta": (0.1, 0.5), "lr": (0.0003, 0.001, 0.003)},
+        "dpo": {"beta": (0.1, 0.5), "lr": (0.0003, 0.001, 0.003)},
+    },
+    tuned_on=(0, 1, 2),
+    seeds=(300, 301, 302, 303, 304, 305, 306, 307, 308, 309, 310, 311, 312, 313, 314, 315, 316, 317, 318, 319),
     settings={
-        "student": "warm:30%:decoder:2x64",
-        "batch_size": 64,
-        "steps": 240,
-        "lr": 0.0005,
-        "warmup": 0.1,
-        "beta": 0.3,
-        "sampling": {"max_new_tokens": 3},
+        "student": "warm:30%:decoder:1x32",
+        "batch_size": 32,
+        "steps": 50,
+        "sampling": {"max_new_tokens": 2},
+        "evaluate_every": 1000,
     },
     equal="steps",
     world="last_letter",
-    seeds=(200, 201, 202, 203, 204),
-    tuned_on=(0, 1),
-    tuned="For all arms together: the learning rate (0.0001 to 0.001), beta (0.1 to 3), the steps (90 to 240), the "
-    "warm start (right on 30%, 40%, 60%), and the world (another one asked for the largest of four numbers).",
-    shows="What further pairs, their order and the renewed reference add, where a pair's gap is how hard it is.",
+    shows="What further pairs and their order add, where a pair's gap is how hard it is.",
     omits="Answers of some length, and ratings by people or by a large model.",
     systems=("curry-dpo",),
 )

@@ -99,33 +99,38 @@ class D3S(Method):
 
 
 CLAIM = Claim(
-    statement="A decoder that learns from the most informative completions and tokens is right on more held-out sums "
-    "after as many steps than one that learns from all of them.",
+    statement="A model that learns from the most informative completions and tokens is right more often after as many "
+    "steps than one that learns from all of them.",
     arms={
         "d3s": "d3s",
         "grpo": "grpo",
         "any of them": {"method": "d3s", "choose": "random"},
+        "sft": "sft",
+        "untaught": {"method": "sft", "lr": 1e-9},
     },
     method="d3s",
     baseline="grpo",
-    cheap="any of them",
+    cheap="sft",
+    ablation="any of them",
+    untaught="untaught",
+    smallest_effect=0.03,
+    search={
+        "d3s": {"completions": (0.25, 0.5), "lr": (0.001, 0.003, 0.01)},
+        "grpo": {"lr": (0.0003, 0.001, 0.002, 0.003, 0.005, 0.01)},
+    },
+    tuned_on=(0, 1, 2),
+    seeds=(300, 301, 302, 303, 304, 305, 306, 307, 308, 309, 310, 311, 312, 313, 314, 315, 316, 317, 318, 319),
     settings={
-        "student": "warm:40%:decoder:2x64",
-        "sampling": "max_new_tokens=6,samples=8",
-        "steps": 100,
-        "batch_size": 256,
-        "lr": 3e-4,
-        "clip_norm": 1.0,
+        "student": "warm:30%:decoder:1x32",
+        "sampling": {"max_new_tokens": 4, "samples": 8},
+        "batch_size": 128,
+        "steps": 30,
+        "warmup": 0.1,
         "evaluate_every": 1000,
     },
     equal="steps",
-    shows="The same completions are sampled; half of them and most of their tokens count at first, all at last.",
+    world="choosing",
+    shows="The same completions are sampled; a part of them and most of their tokens count at first, all at last.",
     omits="Long answers, where few tokens matter, and the time that is saved by not learning from the others.",
-    world="addition",
-    seeds=(200, 201, 202, 203, 204),
-    tuned_on=(0, 1),
-    tuned="Nothing of d3s here; its learning rate is grpo's (3e-4, 1e-3), and its share of tokens was chosen where an "
-    "untrained model learns to start with a plain character. An earlier claim, with a quarter of the completions, was "
-    "looked at on seeds 100 to 104.",
     systems=("learning-more-with-less",),
 )

@@ -92,28 +92,34 @@ class DPO(Method):
 
 
 CLAIM = Claim(
-    statement="A model that prefers right sums to those with a wrong carry is right more often than one that fits the "
-    "right sums alone.",
+    statement="A model that learns which of two answers is better gives the best answer more often than one that fits "
+    "the better ones alone.",
     arms={
-        "dpo": {"method": "dpo", "beta": 0.5, "lr": 0.00001},
-        "sft": {"method": "sft", "lr": 0.0003},
-        "dpo, faster": {"method": "dpo", "beta": 0.5, "lr": 0.0001},
+        "dpo": "dpo",
+        "sft": "sft",
+        "untaught": {"method": "sft", "lr": 1e-9},
     },
     method="dpo",
     baseline="sft",
     cheap="sft",
+    ablation="sft",
+    untaught="untaught",
+    smallest_effect=0.03,
+    search={
+        "dpo": {"beta": (0.1, 0.5), "lr": (0.0003, 0.001, 0.003)},
+        "sft": {"lr": (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03)},
+    },
+    tuned_on=(0, 1, 2),
+    seeds=(300, 301, 302, 303, 304, 305, 306, 307, 308, 309, 310, 311, 312, 313, 314, 315, 316, 317, 318, 319),
     settings={
-        "student": "warm:700:decoder:2x64",
-        "batch_size": 64,
-        "steps": 100,
-        "sampling": {"max_new_tokens": 6},
+        "student": "warm:30%:decoder:1x32",
+        "batch_size": 32,
+        "steps": 60,
+        "sampling": {"max_new_tokens": 2},
+        "evaluate_every": 1000,
     },
     equal="steps",
-    world="addition:pairs",
-    seeds=(100, 101, 102, 103, 104),
-    tuned_on=(0,),
-    tuned="The learning rate of dpo (0.00001 to 0.001) and its beta (0.1, 0.5); the learning rate of sft (0.0001, "
-    "0.0003, 0.001).",
-    shows="What a wrong answer for each right one adds, where the two differ in a digit.",
+    world="last_letter:compared",
+    shows="What the worse answer of each pair adds, where the better one is not always the best.",
     omits="Human preferences between whole completions of the model itself.",
 )

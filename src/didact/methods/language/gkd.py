@@ -108,32 +108,39 @@ class GKD(Method):
 
 
 CLAIM = Claim(
-    statement="On its own completions, a student that was distilled on its own completions is nearer to its teacher "
-    "than one that was distilled on the completions of the data.",
+    statement="A student that is distilled on its own completions is right more often than one that is distilled on "
+    "the completions of the data.",
     arms={
-        "gkd": {"method": "gkd", "divergence": "forward"},
-        "the data's answers": {"method": "gkd", "divergence": "forward", "on_policy": 0.0},
+        "gkd": "gkd",
+        "the data's answers": {"method": "gkd", "on_policy": 0.0},
+        "sft": "sft",
+        "untaught": {"method": "sft", "lr": 1e-9},
     },
     method="gkd",
     baseline="the data's answers",
-    cheap="the data's answers",
+    cheap="sft",
+    ablation="the data's answers",
+    untaught="untaught",
+    smallest_effect=0.03,
+    search={
+        "gkd": {"divergence": ("forward", "reverse"), "lr": (0.003, 0.01)},
+        "the data's answers": {"divergence": ("forward", "reverse"), "lr": (0.003, 0.01)},
+        "sft": {"lr": (0.001, 0.003, 0.01)},
+    },
+    tuned_on=(0, 1, 2),
+    seeds=(300, 301, 302, 303, 304, 305, 306, 307, 308, 309, 310, 311, 312, 313, 314, 315, 316, 317, 318, 319),
     settings={
-        "student": "warm:300:decoder:2x64",
-        "teacher": "warm:600:decoder:2x64",
-        "batch_size": 64,
-        "steps": 100,
-        "lr": 0.001,
-        "warmup": 0.3,
-        "sampling": {"max_new_tokens": 14},
+        "student": "warm:20%:decoder:1x32",
+        "teacher": "warm:400:decoder:1x64",
+        "batch_size": 32,
+        "steps": 80,
+        "warmup": 0.1,
+        "sampling": {"max_new_tokens": 4},
+        "evaluate_every": 1000,
     },
     equal="steps",
-    world="rewriting",
-    metric="teacher_kl",
-    seeds=(100, 101, 102, 103, 104),
-    tuned_on=(0,),
-    tuned="The learning rate (0.0003, 0.001, 0.003) of all arms together; the divergence (forward, reverse); the world "
-    "(addition, addition:scratchpad, rewriting), as the difference was in favour of the data's answers in the second.",
+    world="choosing",
     shows="What distillation on the student's own completions adds, which the data's completions do not cover.",
-    omits="That accuracy improves, as in the paper; long completions, and a teacher trained on much more text.",
+    omits="Long completions, in which errors add up, and a teacher trained on much more text.",
     systems=("on-policy-distillation-of-language-models",),
 )

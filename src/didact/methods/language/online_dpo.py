@@ -93,29 +93,36 @@ class OnlineDPO(Method):
 
 
 CLAIM = Claim(
-    statement="A decoder that is right on two of five sums is right on more held-out ones after DPO on pairs of its "
-    "own completions than after DPO on pairs that were made beforehand.",
+    statement="A model gives the best answer more often after DPO on pairs of its own completions than after DPO on "
+    "pairs that were made beforehand.",
     arms={
         "online_dpo": "online_dpo",
-        "dpo": {"method": "dpo", "batch_size": 32, "lr": 0.00003},
+        "dpo": {"method": "dpo", "batch_size": 16},
         "grpo": "grpo",
+        "untaught": {"method": "sft", "lr": 1e-9},
     },
     method="online_dpo",
     baseline="dpo",
     cheap="grpo",
+    ablation="dpo",
+    untaught="untaught",
+    smallest_effect=0.03,
+    search={
+        "online_dpo": {"beta": (0.1, 0.5), "lr": (0.0003, 0.001, 0.003)},
+        "dpo": {"beta": (0.1, 0.5), "lr": (0.0003, 0.001, 0.003)},
+        "grpo": {"lr": (0.001, 0.003)},
+    },
+    tuned_on=(0, 1, 2),
+    seeds=(300, 301, 302, 303, 304, 305, 306, 307, 308, 309, 310, 311, 312, 313, 314, 315, 316, 317, 318, 319),
     settings={
-        "student": "warm:40%:decoder:2x64",
-        "sampling": "max_new_tokens=6,samples=8",
-        "steps": 100,
-        "batch_size": 256,
-        "lr": 3e-4,
+        "student": "warm:30%:decoder:1x32",
+        "sampling": {"max_new_tokens": 2, "samples": 4},
+        "batch_size": 64,
+        "steps": 80,
         "evaluate_every": 1000,
     },
     equal="steps",
-    world="addition:pairs",
-    seeds=(200, 201, 202, 203, 204),
-    tuned_on=(0,),
-    tuned="The learning rate of online_dpo (0.00003, 0.0001, 0.0003) and of dpo (0.00001, 0.00003).",
-    shows="Pairs of the policy's own completions, of which one is right, against right and miscarried sums.",
+    world="last_letter:compared",
+    shows="Pairs of the policy's own completions by a verifier, against pairs of the data, of 16 prompts a step each.",
     omits="Rewards of a language model, and preferences of people.",
 )

@@ -90,29 +90,37 @@ class RewardModel(Method):
 
 
 CLAIM = Claim(
-    statement="A reward model orders more unseen pairs of a right and a miscarried sum rightly than the likelihoods of "
-    "a model that fits the right sums.",
+    statement="A reward model orders more unseen pairs of answers rightly than the likelihoods of a model that fits "
+    "the better answers.",
     arms={
-        "reward_model": {"method": "reward_model", "lr": 0.001},
-        "sft": {"method": "sft", "lr": 0.001},
-        "dpo": {"method": "dpo", "lr": 0.0003},
+        "reward_model": "reward_model",
+        "sft": "sft",
+        "dpo": "dpo",
+        "untaught": {"method": "reward_model", "lr": 1e-9},
     },
     method="reward_model",
     baseline="sft",
-    cheap="dpo",
+    cheap="sft",
+    ablation="dpo",
+    untaught="untaught",
+    smallest_effect=0.03,
+    search={
+        "reward_model": {"lr": (0.001, 0.003, 0.01)},
+        "sft": {"lr": (0.001, 0.003, 0.01)},
+        "dpo": {"lr": (0.0003, 0.001, 0.003)},
+    },
+    tuned_on=(0, 1, 2),
+    seeds=(300, 301, 302, 303, 304, 305, 306, 307, 308, 309, 310, 311, 312, 313, 314, 315, 316, 317, 318, 319),
     settings={
-        "student": "warm:300:decoder:2x64",
-        "batch_size": 64,
-        "steps": 200,
-        "sampling": {"max_new_tokens": 6},
+        "student": "warm:30%:decoder:1x32",
+        "batch_size": 32,
+        "steps": 60,
+        "sampling": {"max_new_tokens": 2},
         "evaluate_every": 1000,
     },
     equal="steps",
     metric="pair_accuracy",
-    world="addition:pairs",
-    seeds=(100, 101, 102, 103, 104),
-    tuned_on=(0,),
-    tuned="The learning rate of each arm (0.0003, 0.001).",
+    world="last_letter:compared",
     shows="What a score of whole answers learns from pairs, beside what likelihoods know of them.",
     omits="Judgements of people, whose pairs are not all ordered by one rule.",
 )

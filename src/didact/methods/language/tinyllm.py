@@ -106,31 +106,38 @@ class TinyLLM(Method):
 
 
 CLAIM = Claim(
-    statement="A student that learns sums together with the rationales of three teachers is right on more of them than "
-    "one that learns them with the rationales of one teacher.",
+    statement="With as many tokens, a student that learns answers together with the rationales of three teachers is "
+    "right more often than one that learns them with the rationales of one teacher.",
     arms={
         "tinyllm": "tinyllm",
-        "one teacher": {"method": "tinyllm", "solvers": ("columns",)},
-        "answers": {"method": "tinyllm", "rationale": (0.0,)},
+        "one teacher": {"method": "tinyllm", "solvers": ("order",)},
+        "answers": {"method": "tinyllm", "solvers": ("order",), "rationale": (0.0,), "batch_size": 64},
+        "untaught": {"method": "tinyllm", "lr": 1e-9},
     },
     method="tinyllm",
     baseline="one teacher",
     cheap="answers",
-    settings={
-        "student": "decoder:2x64",
-        "sampling": "max_new_tokens=6",
-        "steps": 500,
-        "batch_size": 32,
-        "lr": 0.003,
-        "clip_norm": 1.0,
-        "evaluate_every": 10000,
+    ablation="answers",
+    untaught="untaught",
+    smallest_effect=0.03,
+    search={
+        "tinyllm": {"rationale": ((0.3,), (1.0,)), "lr": (0.003, 0.01)},
+        "one teacher": {"rationale": ((0.3,), (1.0,)), "lr": (0.003, 0.01)},
+        "answers": {"lr": (0.003, 0.01)},
     },
-    equal="steps",
-    shows="What rationales in different styles add to answers that are requested without any.",
-    omits="Pretrained students; and that the same number of tokens holds four times as many answers alone.",
-    world="addition:ways",
-    seeds=(200, 201, 202, 203, 204),
-    tuned_on=(0,),
-    tuned="Of all arms the learning rate (0.002, 0.003), the batch and the steps; the weight of rationales (0.3, 1).",
+    tuned_on=(0, 1, 2),
+    seeds=(300, 301, 302, 303, 304, 305, 306, 307, 308, 309, 310, 311, 312, 313, 314, 315, 316, 317, 318, 319),
+    settings={
+        "student": "decoder:1x32",
+        "sampling": {"max_new_tokens": 2},
+        "budget": {"tokens": 45000},
+        "batch_size": 4,
+        "warmup": 0.1,
+        "evaluate_every": 1000,
+    },
+    equal="student_tokens",
+    world="last_letter:explained",
+    shows="What rationales in different styles add to answers that are requested without any, token by token.",
+    omits="Pretrained students, and questions for which each answer is expensive.",
     systems=("tinyllm",),
 )
