@@ -97,7 +97,7 @@ CLAIM = Claim(
     untaught="untaught",
     world="mnist1d",
     smallest_effect=0.01,
-    settings={"labels": 300, "test": 0.4, "steps": 400, "student": "mlp:64", "teacher": "cnn1d:16,32,16"},
+    settings={"test": 0.4, "steps": 400, "student": "mlp:64", "teacher": "cnn1d:16,32,16"},
     search={
         "decoupled": {"others_weight": (1.0, 8.0), "lr": (0.01, 0.03)},
         "distill": {"temperature": (1.0, 4.0), "lr": (0.01, 0.03)},
@@ -107,5 +107,5 @@ CLAIM = Claim(
     tuned_on=(0, 1, 2),
     seeds=(400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 419),
     shows="The two parts of the divergence with weights of their own, against the divergence.",
-    omits="Images, many classes and deep nets. A label for every example.",
+    omits="Images, many classes and deep nets.",
 )

@@ -121,7 +121,7 @@ CLAIM = Claim(
     untaught="untaught",
     world="mnist1d",
     smallest_effect=0.01,
-    settings={"labels": 300, "test": 0.4, "steps": 400, "student": "mlp:64", "teacher": "cnn1d:16,32,16"},
+    settings={"test": 0.4, "steps": 400, "student": "mlp:64", "teacher": "cnn1d:16,32,16"},
     search={
         "dual_head": {"alpha": (0.1, 1.0), "lr": (0.01, 0.03)},
         "distill": {"temperature": (1.0, 4.0), "lr": (0.01, 0.03)},
