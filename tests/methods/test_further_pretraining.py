@@ -73,7 +73,7 @@ def test_then_the_student_fills_in_near_the_frozen_copy():
     method.fraction = 0.25
     hidden, x = drawn(batch), batch["x"].double().numpy()
     terms = method.loss(batch)
-    apart = np.mean((representation(method.learner, x) - representation(method.copy, x)) ** 2)
+    apart = ((representation(method.learner, x) - representation(method.copy, x)) ** 2).sum(1).mean()
     expected = filled(method.learner, method.reconstruction, x, hidden) + 0.7 * apart
     assert terms.total().item() == pytest.approx(expected, rel=1e-4)
     terms.backward()

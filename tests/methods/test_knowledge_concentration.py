@@ -69,25 +69,26 @@ def test_specialists_first_learn_the_labels_of_their_group():
 
 
 def test_the_student_matches_each_specialist_within_its_group():
-    method = make(prepare=0.2, pacing=0.0, temperature=3.0, alpha=0.7)
+    method = make(prepare=0.2, pacing=0.0, temperature=3.0, weight=0.7)
     method.fraction = 0.2
     sums, counts = by_group(method, method.specialists, 3.0)
-    expected = 0.7 * sums.sum() / counts.sum() + 0.3 * label_mean(method)
+    expected = 0.7 * sums.sum() / counts.sum() + label_mean(method)
     assert method.loss(BATCH).total().item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_hard_specialists_come_later():
-    method = make(prepare=0.2, pacing=0.5, temperature=2.0, alpha=1.0)
+    method = make(prepare=0.2, pacing=0.5, temperature=2.0)
+    label = label_mean(method)
     method.fraction = 0.3
     sums, counts = by_group(method, method.specialists, 2.0)
     # Nothing is known of the specialists yet: all weigh alike, which the mean over examples takes out.
-    assert method.loss(BATCH).total().item() == pytest.approx(sums.sum() / counts.sum(), rel=1e-4)
+    assert method.loss(BATCH).total().item() == pytest.approx(sums.sum() / counts.sum() + label, rel=1e-4)
     method.after_step()
     losses = sums / counts
     left = 1 - (0.3 - 0.2) / 0.8 / 0.5
     weights = np.maximum(0, 1 - left * losses / (2 * losses.mean()))
     assert method.weights.numpy() == pytest.approx(weights, rel=1e-4)
-    expected = (weights * sums).sum() / (weights * counts).sum()
+    expected = (weights * sums).sum() / (weights * counts).sum() + label
     assert method.loss(BATCH).total().item() == pytest.approx(expected, rel=1e-4)
     assert float(method.counts(BATCH)["teacher"]) == pytest.approx((weights * counts).sum(), rel=1e-5)
     method.fraction = 0.9
@@ -96,10 +97,11 @@ def test_hard_specialists_come_later():
 
 def test_a_committee_of_specialists_can_be_given():
     models = [ModuleLearner(net(16, classes=5, seed=s)) for s in (3, 4)]
-    method = make(Committee([FrozenTeacher(m) for m in models]), alpha=1.0, temperature=1.0)
+    method = make(Committee([FrozenTeacher(m) for m in models]))
     sums, counts = by_group(method, models, 1.0)
     assert not len(method.specialists)
-    assert method.loss(BATCH).total().item() == pytest.approx(sums.sum() / counts.sum(), rel=1e-4)
+    expected = sums.sum() / counts.sum() + label_mean(method)
+    assert method.loss(BATCH).total().item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_another_number_of_specialists_than_groups_is_refused():
@@ -108,7 +110,7 @@ def test_another_number_of_specialists_than_groups_is_refused():
 
 
 @pytest.mark.parametrize(
-    "options", [{"specialists": 0}, {"prepare": 0.0}, {"pacing": 1.1}, {"temperature": 0.0}, {"alpha": 2.0}]
+    "options", [{"specialists": 0}, {"prepare": 0.0}, {"pacing": 1.1}, {"temperature": 0.0}, {"weight": -1.0}]
 )
 def test_nonsense_is_refused(options):
     with pytest.raises(ConfigError, match="must be"):

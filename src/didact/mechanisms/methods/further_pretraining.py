@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from didact.learners import ModuleLearner
-from didact.mechanisms.checking import Found, mechanism
-from didact.mechanisms.world import batch, normal
+from didact.mechanisms.checking import Found, mechanism, near
+from didact.mechanisms.world import batch, coefficient, gradient, normal, student
 from didact.methods.distillation.further_pretraining import Config, FurtherPretraining
 
 N, D, C = 64, 6, 3
@@ -43,3 +43,25 @@ def masked_columns_are_found_from_the_others(seed: int) -> Found:
     apart = normal(2 * N, D, seed=seed)
     alike = normal(2 * N, 1, seed=seed) + 0.2 * normal(2 * N, D, seed=seed + 50)
     return Found(effect=measured(alike), predicted=(0.4, 0.99), control=measured(apart), null=(-1.0, 0.1))
+
+
+@mechanism(
+    world="A student and its further pre-trained copy, both tables of representations.",
+    effect="The student is held near the copy: the gradient is 2 (mine - theirs), summed over the representation.",
+    control="The copy's rows are shuffled among the examples.",
+    breaks=("flip feature_mse", "drop feature_mse", "shuffle feature_mse"),
+)
+def the_student_is_held_near_the_copy(seed: int) -> Found:
+    """The gradient's coefficient on what the copy says."""
+    mine, theirs = normal(N, D, seed=seed), normal(N, D, seed=seed + 50)
+    rows = batch(N, C, seed, x=normal(N, D, seed=seed + 1))
+
+    def measured(shown: Tensor) -> float:
+        method = FurtherPretraining(Config(), student(mine, C), rows, seed)
+        method.fraction = method.config.teacher_share
+        assert method.copy is not None
+        with torch.no_grad():
+            method.copy.get_parameter("module.table").copy_(shown)
+        return coefficient(gradient(method, rows, "teacher") - 2.0 * mine / N, -2.0 * theirs / N)
+
+    return Found(effect=measured(theirs), predicted=near(1.0), control=measured(theirs.roll(1, 0)), null=(-0.3, 0.3))

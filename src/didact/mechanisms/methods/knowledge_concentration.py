@@ -31,7 +31,7 @@ def specialists_teach_their_own_classes(seed: int) -> Found:
 
     def measured(shown: list[Tensor]) -> float:
         specialists = iter(shown)
-        config = Config(specialists=2, alpha=1.0, temperature=1.0)
+        config = Config(specialists=2)
         method = KnowledgeConcentration(config, student(mine), rows, lambda _spec: student(next(specialists)))
         method.fraction = 1.0
         return coefficient(gradient(method, rows, "teacher") - own, closed)

@@ -10,10 +10,6 @@ and fine-tuned on the labels. It is delivered in the student's shape, with the o
 Departures: only the supernet of the sub-space that contains the limit is trained, since the others share nothing with
 it; nets differ in depth, heads and feed-forward units, but not in the width between blocks; training, the search on one
 batch, and fine-tuning share one budget and one schedule; only didact's own transformers can be students.
-
-The claim comes out the other way on digits, and the net is no better than plain training of a net of the same cost; a
-first version on text, with fewer steps, was no better. Nets this small hardly interfere, so a supernet of the whole
-space, whose largest net is better, teaches the small ones more than a compact sub-space does.
 """
 
 from dataclasses import dataclass

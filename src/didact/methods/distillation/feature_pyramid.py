@@ -8,9 +8,6 @@ the logits. The teacher may have other classes than the data's, as in `--teacher
 
 Departures: by default the pyramid has the last layer of each resolution that both nets have (for a ResNet, the paper's
 are `layer1,layer2,layer3`), with linear projectors where channels differ; logits are standardised on normal images.
-
-Not shown, by a narrow margin: the pyramid is ahead of its middle stage by less than the seeds can show, and behind
-a Gaussian of each pixel, which suits digits that fill the same 8 x 8 pixels. Fewer and more steps were tried before.
 """
 
 from dataclasses import dataclass

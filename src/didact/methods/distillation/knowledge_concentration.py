@@ -4,12 +4,11 @@ The classes are divided into groups, each with a specialist for these classes al
 the labels, and on the examples of each group matches the specialist's probabilities within the group. The weights of
 the specialists are self-paced: those with a low loss come first.
 
-Departures: the paper's pacing could not be read; here it is the linear soft weighting, on running means of the losses,
-with a threshold of 2 / (1 - t) times their mean as t goes from 0 to 1. The specialists are trained here, on the same
-labels, in the first part of the budget, unless a committee of them is given. The output layers are left unchanged.
-
-The claim is not shown: specialists trained beforehand, and within the budget, were tried at several temperatures;
-the student came out somewhat behind plain training. Ten digits have no groups that need an expert.
+Departures: no code of the authors is public, and neither their weights nor their pacing could be read. The labels,
+which alone tell the groups apart, have a weight of 1, and so have the specialists. The pacing is the linear soft
+weighting, on running means of the losses, with a threshold of 2 / (1 - t) times their mean as t goes from 0 to 1. The
+specialists are trained here, on the same labels, in the first part of the budget, unless a committee of them is given.
+The output layers are left unchanged.
 """
 
 from collections.abc import Callable
@@ -22,14 +21,14 @@ from didact.claiming import Claim
 from didact.errors import ConfigError, check_range
 from didact.losses.combining import self_paced_weights
 from didact.losses.labels.supervised import cross_entropy, label_loss
-from didact.losses.labels.targets import SoftTargetConfig, group_distillation_loss
+from didact.losses.labels.targets import group_distillation_loss
 from didact.memory import ClassMeans
 from didact.teachers import ClassGroups, committee_members
 from didact.types import Batch, Learner, Logits, Method, Signal, Teacher, Term, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(SoftTargetConfig):
+class Config:
     """Options of `knowledge_concentration`."""
 
     specialists: int = 3  # number of groups of consecutive classes, each of two classes or more
@@ -38,13 +37,14 @@ class Config(SoftTargetConfig):
     prepare: float = 0.25  # share of the budget that trains the specialists, if none are given
     pacing: float = 0.5  # share of the rest after which all specialists have equal weight; 0 is from the start
     temperature: float = 1.0  # softens the probabilities of both
-    alpha: float = 0.5  # weight of the specialists' term; the labels' term gets the rest
+    weight: float = 1.0  # weight of the specialists' term; that of the labels is 1
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_range("specialists", self.specialists, at_least=1)
         check_range("prepare", self.prepare, above=0.0, below=1.0)
         check_range("pacing", self.pacing, at_least=0.0, at_most=1.0)
+        check_range("temperature", self.temperature, above=0.0, below=float("inf"))
+        check_range("weight", self.weight, at_least=0.0, below=float("inf"))
 
 
 class KnowledgeConcentration(Method):
@@ -90,8 +90,8 @@ class KnowledgeConcentration(Method):
         sums, counts = torch.stack([term.sum for term in terms]), torch.stack([torch.as_tensor(t.count) for t in terms])
         self.seen.append((sums.detach(), counts))
         return Terms(
-            teacher=Term((self.weights * sums).sum(), (self.weights * counts).sum(), self.config.alpha),
-            label=label_loss(logits, batch["label"], weight=batch.label_weight).times(1.0 - self.config.alpha),
+            teacher=Term((self.weights * sums).sum(), (self.weights * counts).sum(), self.config.weight),
+            label=label_loss(logits, batch["label"], weight=batch.label_weight),
         )
 
     def signals(self, batch: Batch) -> list[Signal]:

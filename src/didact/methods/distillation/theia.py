@@ -10,10 +10,6 @@ Several teachers are given as a committee: `--teacher mlp:64+cnn:16,32`; their t
 Departures: the translators are the linear or convolutional projectors of `didact.learners`, where the paper has small
 nets of three layers; means and standard deviations of the teachers' features are estimated during training, not
 beforehand; the probe has the last `probe_share` of the same budget, where the paper trains policies of robots.
-
-The claim is not shown: with a small MLP and a small CNN as teachers, the student of both is better than that of
-the MLP alone and than plain training, but no better than that of the CNN alone. Both teachers learned the same digits,
-so the weaker one adds little to the better one; the paper's teachers learned different tasks.
 """
 
 from dataclasses import dataclass
