@@ -111,13 +111,12 @@ class FurtherPretraining(Method):
 
 
 CLAIM = Claim(
-    statement="A student that is further pre-trained near to a further pre-trained copy of itself is more accurate "
-    "after fine-tuning than one that is plainly further pre-trained for as long as both.",
+    statement="Further pre-training near a further pre-trained copy is better than plain further pre-training.",
     arms={
-        "further_pretraining": "further_pretraining",
-        "plain": {"method": "further_pretraining", "teacher_share": 0.0, "student_share": 0.6},
+        "further_pretraining": {"method": "further_pretraining", "labelled_share": 0.5},
+        "plain": {"method": "further_pretraining", "labelled_share": 0.5, "teacher_share": 0.0, "student_share": 0.6},
         "fine-tuning alone": "supervised",
-        "far from the copy": {"method": "further_pretraining", "weight": 0.0},
+        "far from the copy": {"method": "further_pretraining", "labelled_share": 0.5, "weight": 0.0},
         "untaught": {"method": "supervised", "lr": 1e-9},
     },
     method="further_pretraining",
@@ -127,14 +126,7 @@ CLAIM = Claim(
     untaught="untaught",
     world="characters",
     smallest_effect=0.01,
-    settings={
-        "labels": 520,
-        "labelled_share": 0.5,
-        "test": 0.3,
-        "steps": 200,
-        "student": "mlp:64,64",
-        "schedule": "constant",
-    },
+    settings={"labels": 520, "test": 0.3, "steps": 200, "student": "mlp:64,64", "schedule": "constant"},
     search={
         "further_pretraining": {"hidden_share": (0.5, 0.75), "lr": (0.003, 0.01)},
         "plain": {"hidden_share": (0.5, 0.75), "lr": (0.003, 0.01)},

@@ -140,7 +140,6 @@ CLAIM = Claim(
     search={
         "talking_models": {"consistency": (0.3, 1.0), "lr": (0.003, 0.01)},
         "distill": {"temperature": (1.0, 4.0), "lr": (0.003, 0.01)},
-        "supervised": {"lr": (0.003, 0.01)},
     },
     equal="steps",
     tuned_on=(0, 1, 2),

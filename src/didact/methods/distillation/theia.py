@@ -2,14 +2,11 @@
 
 One student learns, without labels, the features of several teachers. A translator for each teacher maps the student's
 features to the teacher's, standardised by channel; the loss is 0.9 times one minus their cosine plus 0.1 times their
-smooth L1 distance, averaged over the teachers. The translators are dropped. In the last phase the body is frozen, and
-the head alone learns from the labels (a linear probe), so that a classifier is delivered.
+smooth L1 distance, averaged over the teachers. Then the translators are dropped, and the head alone learns from labels.
+Several teachers are a committee: `--teacher mlp:64+cnn:16,32`; their taps are `--teacher-tap hidden+blocks.1`.
 
-Several teachers are given as a committee: `--teacher mlp:64+cnn:16,32`; their taps as `--teacher-tap hidden+blocks.1`.
-
-Departures: the translators are the linear or convolutional projectors of `didact.learners`, where the paper has small
-nets of three layers; means and standard deviations of the teachers' features are estimated during training, not
-beforehand; the probe has the last `probe_share` of the same budget, where the paper trains policies of robots.
+Departures: the translators are linear or convolutional projectors, where the paper has nets of three layers; moments of
+the teachers' features are estimated during training; the probe has the last `probe_share` of the budget.
 """
 
 from dataclasses import dataclass
@@ -143,12 +140,11 @@ CLAIM = Claim(
     search={
         "theia": {"cosine": (0.5, 0.9), "lr": (0.003, 0.01)},
         "one teacher": {"cosine": (0.5, 0.9), "lr": (0.003, 0.01)},
-        "distill": {"lr": (0.003, 0.01)},
     },
     equal="steps",
     tuned_on=(0, 1, 2),
     seeds=(400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415),
-    shows="Standardised features of a teacher of letters and one of fonts, without labels, and a probe on a few of them.",
+    shows="Standardised features of a teacher of letters and one of fonts, without labels, and a probe.",
     omits="Foundation models, spatial tokens, and robots, whose tasks are none of the teachers'.",
     systems=("theia",),
 )

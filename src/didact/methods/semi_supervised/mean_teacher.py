@@ -106,6 +106,6 @@ CLAIM = Claim(
     equal="steps",
     tuned_on=(0, 1, 2),
     seeds=(400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415),
-    shows="Consistency with an average on unlabelled letters, with as many labelled ones in a step as the baseline has.",
+    shows="Consistency with an average on unlabelled letters, with as many labelled ones a step as the baseline has.",
     omits="Deep nets with dropout, noise on the inputs, and 300 steps where the paper has 150,000.",
 )
