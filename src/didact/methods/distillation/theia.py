@@ -53,7 +53,7 @@ class Theia(Method):
         TeacherError: a teacher has no features.
     """
 
-    feed = ExampleFeed(unlabelled=True)
+    feed = ExampleFeed(unlabelled=True, teacher="features")
 
     def __init__(self, config: Config, learner: ModuleLearner, teacher: Teacher, sample: Batch, seed: int = 0) -> None:
         self.config, self.learner, self.teacher = config, learner, teacher
