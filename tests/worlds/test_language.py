@@ -11,6 +11,8 @@ from didact.types import Questions
 
 NAMES = (
     "addition",
+    "addition:criticised",
+    "addition:explained",
     "addition:optional_scratchpad",
     "addition:pairs",
     "addition:paraphrased",
@@ -27,6 +29,7 @@ NAMES = (
     "rewriting",
     "sorting:careless",
     "stdlib:code",
+    "strings:forgetting",
     "strings:relevance",
     "strings:scales",
     "strings:sql",

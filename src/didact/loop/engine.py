@@ -110,6 +110,8 @@ class Engine(TrainingState):
         if not admitted:
             return False
         self.method.after_step()
+        for teacher in self.followers:
+            teacher.follow(self.method.learner)
         if rows is not None and isinstance(self.source, FeedbackSource):
             self.source.feedback(batch, rows)
         if self.method.regrouped:

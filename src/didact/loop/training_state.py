@@ -22,7 +22,7 @@ from didact.loop.result import FitResult
 from didact.loop.run import RunDirectory
 from didact.loop.state import Attributes
 from didact.loop.stepping import Stepper
-from didact.types import Batch, Ledger, Method, Monitor, Place, SharedSource, Source, Stateful
+from didact.types import Batch, FollowingTeacher, Ledger, Method, Monitor, Place, SharedSource, Source, Stateful
 
 LOG_EVERY = 50
 """Steps in a window where `log_every` does not say."""
@@ -52,6 +52,7 @@ class TrainingState:
             source.place = place
         self.place, self.device, self.directory = place, device, directory
         self.attributes = Attributes(method)
+        self.followers = [one for one in method.teachers() if isinstance(one, FollowingTeacher)]
         self.stepper = Stepper(method, optimizer)
         self.initial = InitialState(method, source)
         self.guard = Guard(device, self.stepper, loop.clip_norm or None)

@@ -32,8 +32,10 @@ from didact.sources.steps import step_ends, token_ends
 from didact.sources.streams import split_tasks
 from didact.sources.targets import switch_target
 from didact.sources.text import ByteTokenizer, add_view
+from didact.sources.texts import COMPLETION, select_texts
 
 __all__ = [
+    "COMPLETION",
     "TURNS",
     "BatchConfig",
     "BatchSource",
@@ -71,5 +73,6 @@ __all__ = [
     "rotations",
     "step_ends",
     "token_ends",
+    "select_texts",
     "with_made_up",
 ]

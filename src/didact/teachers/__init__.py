@@ -12,6 +12,7 @@ from didact.teachers.files import PICKLED, check_not_pickled
 from didact.teachers.frozen import FrozenTeacher
 from didact.teachers.function import FunctionTeacher
 from didact.teachers.language import LanguageTeacher, snapshot
+from didact.teachers.merged import MergedTeacher
 from didact.teachers.onnx_file import OnnxTeacher
 from didact.teachers.peers import PeerTeacher
 from didact.teachers.series import RawSeries, reader_of
@@ -36,6 +37,7 @@ __all__ = [
     "FunctionVerifier",
     "LaggingTeacher",
     "LanguageTeacher",
+    "MergedTeacher",
     "NoisyTeacher",
     "OnnxTeacher",
     "PeerTeacher",

@@ -76,6 +76,10 @@ class CompletionFeed:
     """Whether a preferred completion comes with a rejected one."""
     steps: bool = False
     """Whether the steps of a completion come with labels."""
+    texts: tuple[str, ...] = ("completion",)
+    """What is learned of a question: its completion, and texts in columns; see `didact.sources.select_texts`."""
+    first: float = 0.0
+    """The share of the steps in which the first of several texts is learned alone, before the others; 0 mixes them."""
     rate: float = 1.0
     """Factor of the student's default learning rate."""
     dropout: bool = False

@@ -84,6 +84,15 @@ class Teacher(Protocol):
         ...
 
 
+@runtime_checkable
+class FollowingTeacher(Teacher, Protocol):
+    """A teacher that follows the learner by itself; those that a method updates in `after_step` have no `follow`."""
+
+    def follow(self, learner: Any) -> None:
+        """Hook after each optimizer step."""
+        ...
+
+
 class Curriculum(Protocol):
     """Chooses the next examples."""
 

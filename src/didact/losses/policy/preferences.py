@@ -173,6 +173,27 @@ def kto_loss(
     return torch.where(good, desirable * torch.sigmoid(-gain), undesirable * torch.sigmoid(gain))
 
 
+def npo_loss(log_ratio: Tensor, *, beta: float = 0.1) -> Tensor:
+    """Negative preference optimisation, of completions to forget (Zhang, Lin, Bai & Mei 2024, equation 3).
+
+    -2 / beta log sigmoid(-beta r), with r the log-ratio of a completion to the reference: DPO without its preferred
+    side. The gradient in r is 2 sigmoid(beta r), which is 1 at the reference and in the limit of beta = 0 (gradient
+    ascent on the likelihood), and vanishes as the completion becomes unlikely.
+
+    Args:
+        log_ratio: float [P], of whole completions, differentiable.
+        beta: above 0.
+
+    Returns:
+        float [P], at least 0.
+
+    Raises:
+        ConfigError: beta out of range.
+    """
+    check_range("beta", beta, above=0.0)
+    return -2.0 / beta * F.logsigmoid(-beta * log_ratio)
+
+
 def best_vs_rest(rating: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Pair the best completion of each prompt with every other one, from the largest gap to the smallest.
 

@@ -1,10 +1,13 @@
 """Batches of a run on questions: the data's completions, or rollouts of the student."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
 from didact import hashing, sources
 from didact.curricula import Weighted
+from didact.errors import ConfigError
 from didact.experiment.material import Run
 from didact.learners.causal import CausalLearner
 from didact.materials.questions.data import QuestionData
@@ -44,9 +47,19 @@ def completions(questions: Questions, model: CausalLearner, batch_size: int, see
 
 
 def _completions(run: Run[QuestionData], feed: CompletionFeed) -> Source:
+    """The texts that the method learns, in one stream or in two phases."""
+    if not feed.first:
+        return _texts(run, feed, feed.texts)
+    steps, batches = run.config.budget.steps, [_texts(run, feed, part) for part in (feed.texts[:1], feed.texts[1:])]
+    if steps is None:
+        raise ConfigError(f"first is {feed.first:g}, a share of the steps, but the budget has none; give steps.")
+    return sources.Phases(batches, steps=max(1, round(feed.first * steps)))
+
+
+def _texts(run: Run[QuestionData], feed: CompletionFeed, names: Sequence[str]) -> sources.CompletionSource:
     teacher = model_of(run.teacher) if feed.tokenizers == "any" else None
-    questions, model, data = run.data.train, run.student.model, run.config.data
-    seed = hashing.stream(run.config.seed, "order")
+    questions, model = sources.select_texts(run.data.train, names), run.student.model
+    data, seed = run.config.data, hashing.stream(run.config.seed, "order")
     return sources.CompletionSource(
         questions,
         model.tokenizer,

@@ -3,14 +3,21 @@
 The next-token loss over the tokens of each completion, and not over those of its prompt. This is the baseline that
 methods with a teacher or a reward have to beat, and the start of most of them.
 
+`texts` says what is learned of a question: its completion, or columns of the data, so that one file serves to compare
+them. A column holds another completion of the prompt, or a mapping of a `prompt` and its `completion`. Critique
+fine-tuning (Wang, Yue & Chen 2025) is `texts=critique`, with prompts that show an attempt; mistake tuning (Tong et al.
+2024) is `texts=completion,mistake`, with a tag in the prompts; progressive learning (Mukherjee et al. 2023, Orca) is
+`texts=assistant,expert,first=0.5`, from the weaker teacher to the better one.
+
 Departures: none.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from didact.claiming import Claim
+from didact.errors import ConfigError, check_range
 from didact.losses.tokens.rows import select_tokens, token_counts
 from didact.losses.tokens.vocabulary import completion_cross_entropy
 from didact.types import Batch, CompletionFeed, LanguageLearner, Method, Terms
@@ -18,7 +25,19 @@ from didact.types import Batch, CompletionFeed, LanguageLearner, Method, Terms
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Options of `sft`: none."""
+    """Options of `sft`."""
+
+    texts: tuple[str, ...] = ("completion",)  # what is learned: the completion, or columns with other texts
+    first: float = 0.0  # share of the steps in which the first text is learned alone, before the others; 0 mixes them
+
+    def __post_init__(self) -> None:
+        check_range("first", self.first, at_least=0.0, below=1.0)
+        if not self.texts or len(set(self.texts)) < len(self.texts):
+            raise ConfigError(f"texts is {list(self.texts)}; name at least one, each once, such as completion.")
+        if self.first and len(self.texts) == 1:
+            raise ConfigError(
+                f"first is {self.first:g}, but texts has {self.texts[0]!r} alone; name another, or leave it out."
+            )
 
 
 class SFT(Method):
@@ -34,6 +53,7 @@ class SFT(Method):
     def __init__(self, config: Config, learner: LanguageLearner) -> None:
         self.config = config
         self.learner = learner
+        self.feed = replace(self.feed, texts=config.texts, first=config.first)
 
     def loss(self, batch: Batch) -> Terms:
         """The term `answer`, averaged over tokens."""

@@ -1,0 +1,36 @@
+"""Tasks on strings, of which one is to be forgotten."""
+
+import dataclasses
+import functools
+
+from didact.types import Question, Questions
+from didact.worlds._asking import questions_of
+from didact.worlds.rewriting import rewriting
+
+FORGOTTEN = "reverse"
+"""The rule that is to be forgotten."""
+
+
+@functools.cache
+def forgetting() -> Questions:
+    """Rewrite short strings by three rules, and forget a fourth.
+
+    Real: nothing.
+
+    Simulated: the strings and rules, which are those of `rewriting`. Completions that reverse a string are to be
+    forgotten: their `label` is false.
+
+    Known: every answer. A model that knows all rules has an accuracy of 75%, as one that has forgotten the right one
+    and nothing else has 100%; one that writes nonsense has 25%.
+
+    Returns:
+        4,000 questions, with the `data` of `rewriting`. The verifier is `forgotten_or_right`, of this module.
+    """
+    asked = (dataclasses.replace(q, label=q.data["rule"] != FORGOTTEN) for q in rewriting())
+    verifier = "didact.worlds.strings.forgetting:forgotten_or_right"
+    return questions_of(asked, name="strings:forgetting", verifier=verifier)
+
+
+def forgotten_or_right(text: str, question: Question) -> float:
+    """1 for the answer, or where that is to be forgotten for anything else, and 0 otherwise."""
+    return float((text == question.answer) == bool(question.label))
