@@ -30,6 +30,7 @@ NAMES = (
     "sorting:careless",
     "stdlib:code",
     "strings:forgetting",
+    "strings:preferred",
     "strings:relevance",
     "strings:scales",
     "strings:sql",

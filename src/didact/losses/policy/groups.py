@@ -6,7 +6,7 @@ Axis letters: B completions.
 import torch
 from torch import Tensor
 
-from didact.errors import check_choice
+from didact.errors import check_choice, check_range
 
 LEAST_SPREAD = 1e-6
 """Rewards that differ by less than this share of the largest of them are equal up to rounding."""
@@ -113,6 +113,32 @@ def step_advantages(
     found = reward.new_zeros(reward.shape, dtype=torch.float32)
     found[row, place] = group_advantages(reward[row, place], group[row], known, scale=scale)
     return found.flip(1).cumsum(1).flip(1)
+
+
+def round_advantages(reward: Tensor, trust: Tensor | None = None, *, outlier: float = 3.0) -> Tensor:
+    """Advantages relative to all completions of a round, without outliers (Zhang et al. 2025, StableReinforce).
+
+    Rewards less their mean, over their standard deviation (n); where that is beyond `outlier`, the advantage is 0.
+
+    Args:
+        reward: float [B].
+        trust: float [B]; completions with trust 0 are left out, and their advantage is 0.
+        outlier: above 0, in standard deviations.
+
+    Returns:
+        float32 [B]; 0 where all rewards are equal.
+
+    Raises:
+        ConfigError: an option out of its range.
+    """
+    check_range("outlier", outlier, above=0.0)
+    reward, everything = reward.float(), torch.zeros(len(reward), dtype=torch.int64, device=reward.device)
+    known = torch.ones_like(reward) if trust is None else (trust > 0).float()
+    dead = dead_groups(reward, everything, trust) > 0
+    centred = ((reward - group_mean(reward, everything, known)) * known).masked_fill(dead, 0.0)
+    deviation = group_mean(centred.square(), everything, known).sqrt()
+    found = centred / deviation.masked_fill(dead, 1.0)
+    return found.masked_fill(found.abs() > outlier, 0.0)
 
 
 def log_ratio(log_probs: Tensor, reference: Tensor) -> Tensor:

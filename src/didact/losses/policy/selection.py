@@ -3,6 +3,8 @@
 Axis letters: B completions, N tokens.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -102,6 +104,31 @@ def sample_in_band(
     counted = torch.ones_like(values, dtype=torch.bool) if weight is None else weight > 0
     inside = (values >= low) & (values <= high) & counted
     return inside & top_share(-draws, share, counted, among=inside)
+
+
+def mastered_tokens(
+    log_probs: Tensor, entropy: Tensor, right: Tensor, *, sure: float = 0.99, target: float = 0.2
+) -> Tensor:
+    """Mark the tokens of right completions that the policy is sure of, where its entropy is low.
+
+    Learning them again makes the distribution sharper and teaches nothing (Du et al. 2025, UloRL, equations 9 and 10).
+
+    Args:
+        log_probs: float [N], current.
+        entropy: float [N], the mean entropy of the tokens of each token's completion, in nats.
+        right: float [N], the reward of each token's completion; 1 or more is right.
+        sure: in (0, 1), the least probability of a token that is mastered.
+        target: at least 0, the entropy from which on nothing is marked.
+
+    Returns:
+        float [N] of 0 and 1.
+
+    Raises:
+        ConfigError: an option out of its range.
+    """
+    check_range("sure", sure, above=0.0, below=1.0)
+    check_range("target", target, at_least=0.0)
+    return ((log_probs.detach() >= math.log(sure)) & (entropy.detach() < target) & (right >= 1.0)).float()
 
 
 def top_share(values: Tensor, share: float, weight: Tensor | None = None, *, among: Tensor | None = None) -> Tensor:

@@ -59,6 +59,33 @@ def ppo_clip_loss(
     return -torch.minimum(ratio * advantage, ratio.clamp(1.0 - clip_low, 1.0 + clip_high) * advantage)
 
 
+def bounded_clip_loss(
+    log_ratio: Tensor, advantage: Tensor, clip_low: float = 0.2, clip_high: float = 0.2, *, largest: float = 1000.0
+) -> Tensor:
+    """`ppo_clip_loss` with bounded ratios (Zhang et al. 2025, StableReinforce's pre-clip).
+
+    The log-ratio is clipped to log `largest` on either side before it is exponentiated. Where an advantage is negative,
+    the clipped surrogate has no bound as the ratio rises; with this one, tokens beyond it have no gradient.
+
+    Args:
+        log_ratio: float [N], the log-ratio of the current policy to the rollout policy, differentiable.
+        advantage: float [N].
+        clip_low: see `ppo_clip_loss`; likewise `clip_high`.
+        clip_high: see `clip_low`.
+        largest: above 1, the largest ratio; its inverse is the smallest.
+
+    Returns:
+        float [N].
+
+    Raises:
+        ConfigError: an option out of its range.
+    """
+    check_range("largest", largest, above=1.0)
+    bound = math.log(largest)
+    bounded = log_ratio.clamp(-bound, bound)
+    return ppo_clip_loss(bounded, torch.zeros_like(bounded), advantage, clip_low, clip_high)
+
+
 def clip_mask(
     log_probs: Tensor, old_log_probs: Tensor, advantage: Tensor, clip_low: float = 0.2, clip_high: float = 0.2
 ) -> Tensor:
