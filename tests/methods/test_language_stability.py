@@ -78,7 +78,7 @@ def test_mastered_tokens_is_its_transcription(quantile, target):
             masked += bool(left_out)
             losses.append(0.0 * now if left_out else clipped(now, then, advantage))
     agree(method, batch, torch.stack(losses).mean())
-    assert float(method.loss(batch)["mastered"].sum) == masked
+    assert method.loss(batch)["mastered"].sum.item() == masked
     assert (masked > 0) == (quantile < 1 and target > 0)
     assert masked < len(probs)
 
@@ -88,7 +88,7 @@ def entropies(learner, batch):
     logits, found = learner(batch).logits, []
     for row, (start, count) in enumerate(LENGTHS):
         scaled = logits[row, start - 1 : start + count - 1] / batch["temperature"][row]
-        found.append(float(torch.distributions.Categorical(logits=scaled).entropy().mean()))
+        found.append(torch.distributions.Categorical(logits=scaled).entropy().mean().item())
     return found
 
 
