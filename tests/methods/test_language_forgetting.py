@@ -17,8 +17,8 @@ from didact.types import Question, Questions
 from didact.worlds.strings.forgetting import FORGOTTEN, forgetting, forgotten_or_right
 
 ITEMS = (
-    Question(id=1, prompt="2+3=", completion="5", label=False),
-    Question(id=2, prompt="1+1=", completion="2", label=True),
+    Question(id=1, prompt="2+3=", completion="5", data={"forget": True}),
+    Question(id=2, prompt="1+1=", completion="2", data={"forget": False}),
     Question(id=3, prompt="9+9=", completion="18", rejected="19"),
 )
 
@@ -73,13 +73,13 @@ def test_the_world_counts_what_is_forgotten_and_what_is_retained():
     asked = forgetting()
     for question in asked[:20] + asked[-20:]:
         forgotten = question.data["rule"] == FORGOTTEN
-        assert question.label is not forgotten
+        assert question.data["forget"] is forgotten
         assert forgotten_or_right(question.answer, question) == float(not forgotten)
         assert forgotten_or_right("?", question) == float(forgotten)
-    assert np.mean([question.label for question in asked]) == pytest.approx(0.75, abs=0.01)
+    assert np.mean([question.data["forget"] for question in asked]) == pytest.approx(0.25, abs=0.01)
 
 
 def test_there_must_be_something_to_forget():
     data = [{"prompt": f"{n}+1=", "completion": str(n + 1)} for n in range(40)]
-    with pytest.raises(DataError, match="npo has nothing to forget; give a column label"):
+    with pytest.raises(DataError, match="npo has nothing to forget; give a column forget"):
         didact.run("npo", data=data, student=LEARNER, steps=1, progress=False)

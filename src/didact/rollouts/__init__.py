@@ -32,6 +32,7 @@ from didact.rollouts.rounds import rollout_rounds
 from didact.rollouts.sampler import Sampler
 from didact.rollouts.sampling import Sampling
 from didact.rollouts.scoring import score_completions
+from didact.rollouts.segments import Segments
 from didact.rollouts.writer import Writer, completion_of
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "Rollouts",
     "Sampler",
     "Sampling",
+    "Segments",
     "Writer",
     "accepted_completions",
     "answer_rewards",

@@ -64,7 +64,7 @@ class Writer:
     ) -> None:
         self.learner, self.sampling, self.verifier, self.seed = learner, sampling.settled(), verifier, seed
         self.truth = truth
-        self.samplers: dict[tuple[int, int], Sampler] = {}
+        self.samplers: dict[tuple[int, int, int], Sampler] = {}
         self.options, self.weighted = engine or EngineConfig(), weighted
         self.engine = make_engine(learner, self.options, seed=seed)
         """None where the learner samples itself."""
@@ -91,6 +91,7 @@ class Writer:
         turn: int = 0,
         by: Any = None,
         prompts: Sequence[Sequence[int]] | None = None,
+        longest: int | None = None,
         verify: bool = True,
     ) -> Rollouts:
         """Sample completions.
@@ -101,6 +102,7 @@ class Writer:
             turn: below `TURNS`; another turn gives other completions of the same question in the same round.
             by: another model, which completes the prompts instead of the learner.
             prompts: token ids, instead of the questions' own prompts.
+            longest: the largest number of new tokens; by default that of the sampling.
             verify: whether the verifier rewards them, if there is one.
 
         Returns:
@@ -109,7 +111,11 @@ class Writer:
         check_range("turn", turn, at_least=0, below=TURNS)
         model = self.learner if by is None else by
         prompts = [model.tokenizer.prompt(question) for question in questions] if prompts is None else prompts
-        sampling = dataclasses.replace(self.sampling, samples=samples or self.sampling.samples)
+        sampling = dataclasses.replace(
+            self.sampling,
+            samples=samples or self.sampling.samples,
+            max_new_tokens=longest or self.sampling.max_new_tokens,
+        )
         ids, visit, version = [question.id for question in questions], self.round * TURNS + turn, self.version
         if self.environment is not None:
             rollouts = self._converse(model, questions, prompts, sampling, visit, teacher=by is not None)
@@ -170,7 +176,7 @@ class Writer:
         return Rollouts(Batch(self._described(rows, asked, self.version)), tuple(one.text for one in talks), asked)
 
     def _sampler(self, model: Any, sampling: Sampling) -> Sampler:
-        key = (id(model), sampling.samples)
+        key = (id(model), sampling.samples, sampling.max_new_tokens)
         if key not in self.samplers:
             self.samplers[key] = Sampler(model, sampling, seed=self.seed)
         return self.samplers[key]
@@ -341,6 +347,18 @@ class Writer:
         ids = torch.tensor([question.id for question in questions])
         more = {"id": ids, "group": ids, **teacher_numbers(questions)}
         return Rollouts(Batch({**rows, **more}), tuple(texts), tuple(questions))
+
+    def lay_out(self, questions: Sequence[Question], tokens: Sequence[Sequence[int]]) -> Rollouts:
+        """Completions that exist as tokens, as rollouts without `log_probs`.
+
+        Args:
+            questions: B of them.
+            tokens: the ids of the completion of each.
+        """
+        tokenizer = self.learner.tokenizer
+        rows = answer_rows([tokenizer.prompt(question) for question in questions], tokens, pad=tokenizer.pad)
+        texts = tuple(tokenizer.decode(ids) for ids in tokens)
+        return Rollouts(Batch(self._described(rows, questions, self.version)), texts, tuple(questions))
 
     def mix(self, questions: Sequence[Question], share: float) -> Rollouts:
         """Rollouts of a share of the questions by the learner, and of the others from the data, without rewards.

@@ -27,7 +27,7 @@ FIELDS = {
     "chat_template_kwargs": ("chat_template_kwargs",),
 }
 """The usual column names of each field; the first is the field's own name."""
-DATA = ("tests", "setup", "entry_point", "schema", "metadata", "rated", "rationales", "golden", "paraphrase")
+DATA = ("tests", "setup", "entry_point", "schema", "metadata", "rated", "rationales", "golden", "paraphrase", "forget")
 """The names that verifiers and methods read from `Question.data`; `columns` can rename columns to them."""
 _ROLES = {
     **dict.fromkeys(("human", "user"), "user"),

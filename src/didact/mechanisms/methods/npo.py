@@ -25,7 +25,7 @@ def what_is_forgotten_is_left_alone(seed: int) -> Found:
     gone = torch.rand(P, generator=torch.Generator().manual_seed(seed + 50)) < 0.5
     reference = torch.where(gone, -GONE, 0.0) - torch.tensor(float(V)).log()
     ascent = (torch.nn.functional.one_hot(chosen, V) - 1.0 / V) / P
-    known = Questions(items=(Question(id=0, prompt="", completion="x", label=False),))
+    known = Questions(items=(Question(id=0, prompt="", completion="x", data={"forget": True}),))
 
     def measured(beta: float) -> float:
         batch = actions(torch.arange(P), chosen, forget=torch.ones(P), reference=reference)

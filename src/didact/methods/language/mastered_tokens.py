@@ -4,10 +4,12 @@ GRPO without the tokens that are mastered: where the mean entropy of a right com
 of its tokens that are nearly certain are left out of the loss. Learning them again would only sharpen the distribution,
 until nothing new is sampled any more (entropy collapse). The mask comes and goes, so that the entropy stays near it.
 
+`segments` divides the largest length: in a round, each completion is continued by one segment, and those that have not
+ended go on in the next, so that a round does not wait for the longest. All tokens count as the present policy's.
+
 Departures: prompts whose rewards are all equal are kept and teach nothing, where the paper samples others (`redraw` of
-`grpo`). Completions are sampled whole, not in segments over several rounds, which saves waiting for the longest. As in
-the paper, there is no divergence, all tokens weigh alike, and those that are left out are counted. There is no public
-code of the training.
+`grpo`); and a prompt is learned once all of its completions have ended. As in the paper, there is no divergence, all
+tokens weigh alike, and those that are left out are counted. There is no public code of the training.
 """
 
 from collections.abc import Sequence
@@ -21,6 +23,8 @@ from didact.errors import check_range
 from didact.losses.policy.outputs import add_advantages, policy_outputs, rollout_counts
 from didact.losses.policy.selection import mastered_tokens
 from didact.losses.policy.surrogate import ClipConfig
+from didact.rollouts import Segments
+from didact.rollouts.writer import TURNS
 from didact.types import Batch, LanguageLearner, Method, Question, RolloutFeed, Terms
 
 
@@ -30,12 +34,14 @@ class Config(ClipConfig):
 
     sure: float = 0.99  # the least probability of a token that is mastered
     target_entropy: float = 0.2  # of a completion, in nats a token, below which mastered tokens are left out; 0: never
+    segments: int = 1  # over so many rounds the longest completions are sampled
     updates: int = 1  # optimizer steps on each round of completions
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range("sure", self.sure, above=0.0, below=1.0)
         check_range("target_entropy", self.target_entropy, at_least=0.0)
+        check_range("segments", self.segments, at_least=1, below=TURNS)
         check_range("updates", self.updates, at_least=1)
 
 
@@ -45,17 +51,20 @@ class MasteredTokens(Method):
     Args:
         config: the options.
         learner: a causal language model.
+        questions: the training prompts; only with `segments`.
     """
 
     feed = RolloutFeed(rewards="verifier", rate=0.1, off_policy="weighted", grouped=True)
 
-    def __init__(self, config: Config, learner: LanguageLearner) -> None:
+    def __init__(self, config: Config, learner: LanguageLearner, questions: Any = ()) -> None:
         self.config, self.learner = config, learner
+        self.segments = Segments(config.segments, questions) if config.segments > 1 else None
         self.feed = replace(self.feed, minibatches=config.updates)
 
     def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
         """Rollouts with their `advantage` [B]."""
-        return add_advantages(writer.write(questions).batch)
+        found = writer.write(questions) if self.segments is None else self.segments.write(writer, questions)
+        return add_advantages(found.batch)
 
     def loss(self, batch: Batch) -> Terms:
         """The term `policy`, averaged over all tokens; `mastered` is the share of those that are left out."""
@@ -106,6 +115,6 @@ CLAIM = Claim(
     seeds=(100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 111),
     tuned_on=(0, 1, 2),
     shows="Whether leaving out sure tokens of right completions helps, at as many completions of the model itself.",
-    omits="Long reasoning, its entropy over hundreds of steps, and the speed of sampling in segments.",
+    omits="Long reasoning, its entropy over hundreds of steps, and sampling in segments.",
     systems=("ulorl",),
 )

@@ -1,6 +1,6 @@
 """Negative Preference Optimization: From Catastrophic Collapse to Effective Unlearning (Zhang, Lin, Bai & Mei 2024).
 
-Forgets completions: of those whose `label` is false (and of rejected ones), the loss is that of DPO without the
+Forgets completions: of those whose column `forget` is true (and of rejected ones), the loss is that of DPO without the
 preferred side. Gradient ascent pushes an unlikely completion down for ever and ruins the model; here each completion
 loses its weight as it becomes unlikely relative to the frozen initial model. All other completions are fitted, so that
 what is near is retained.
@@ -43,31 +43,32 @@ class Config:
 
 
 class NPO(Method):
-    """Forget completions that are labelled bad, and retain the others.
+    """Forget some completions, and retain the others.
 
     Args:
         config: the options.
         learner: a causal language model that knows them.
-        questions: the training prompts, each with a `completion`; some with a `label` of false or a `rejected` one.
+        questions: the training prompts, each with a `completion`; some with a `forget` of true in their data, or with a
+            `rejected` one.
 
     Raises:
         DataError: there is nothing to forget.
     """
 
-    feed = RolloutFeed(rate=0.5, completions=True, unpaired=True)
+    feed = RolloutFeed(rate=0.5, completions=True)
 
     def __init__(self, config: Config, learner: LanguageLearner, questions: Questions) -> None:
         self.config, self.learner = config, learner
         self.reference = snapshot(learner)
-        if not any(question.label is False or question.rejected for question in questions):
+        if not any(question.data.get("forget") is True or question.rejected for question in questions):
             raise DataError(
-                "No question has a label of false or a rejected completion, so that npo has nothing to forget; give a "
-                "column label, false for what is to be forgotten."
+                "No question has a forget of true or a rejected completion, so that npo has nothing to forget; give a "
+                "column forget, true for what is to be forgotten."
             )
 
     def collect(self, questions: Sequence[Question], writer: Any) -> Batch:
         """The completions with `forget`, 1 for those to forget, and their `reference` log-probability; [B] each."""
-        rows = [(question, completion_of(question), question.label is False) for question in questions]
+        rows = [(question, completion_of(question), question.data.get("forget") is True) for question in questions]
         rows += [(question, question.rejected, True) for question in questions if question.rejected]
         writer.read(questions)
         batch = writer.encode([row[0] for row in rows], [row[1] for row in rows]).batch

@@ -18,19 +18,19 @@ def forgetting() -> Questions:
     Real: nothing.
 
     Simulated: the strings and rules, which are those of `rewriting`. Completions that reverse a string are to be
-    forgotten: their `label` is false.
+    forgotten: in `data`, `forget` is true for them.
 
     Known: every answer. A model that knows all rules has an accuracy of 75%, as one that has forgotten the right one
     and nothing else has 100%; one that writes nonsense has 25%.
 
     Returns:
-        4,000 questions, with the `data` of `rewriting`. The verifier is `forgotten_or_right`, of this module.
+        4,000 questions, with the `data` of `rewriting` and `forget`. The verifier is `forgotten_or_right`.
     """
-    asked = (dataclasses.replace(q, label=q.data["rule"] != FORGOTTEN) for q in rewriting())
+    asked = (dataclasses.replace(q, data={**q.data, "forget": q.data["rule"] == FORGOTTEN}) for q in rewriting())
     verifier = "didact.worlds.strings.forgetting:forgotten_or_right"
     return questions_of(asked, name="strings:forgetting", verifier=verifier)
 
 
 def forgotten_or_right(text: str, question: Question) -> float:
     """1 for the answer, or where that is to be forgotten for anything else, and 0 otherwise."""
-    return float((text == question.answer) == bool(question.label))
+    return float((text == question.answer) != question.data["forget"])
