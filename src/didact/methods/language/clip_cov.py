@@ -117,22 +117,22 @@ CLAIM = Claim(
     untaught="untaught",
     smallest_effect=0.02,
     search={
-        "clip_cov": {"lr": (1e-3, 2e-3), "share": (0.02, 0.2)},
-        "grpo": {"lr": (3e-4, 1e-3, 2e-3, 4e-3)},
-        "higher clip": {"lr": (1e-3, 2e-3)},
+        "clip_cov": {"lr": (2e-4, 5e-4), "share": (0.02, 0.2)},
+        "grpo": {"lr": (1e-4, 2e-4, 5e-4, 1e-3)},
+        "higher clip": {"lr": (2e-4, 5e-4)},
     },
     tuned_on=(0, 1, 2),
     seeds=(300, 301, 302, 303, 304, 305, 306, 307, 308, 309, 310, 311),
     settings={
         "student": "warm:40%:decoder:2x64",
         "sampling": "max_new_tokens=6,samples=8",
-        "steps": 120,
-        "batch_size": 32,
+        "steps": 80,
+        "batch_size": 64,
         "clip_norm": 1.0,
         "evaluate_every": 1000,
     },
     equal="steps",
-    shows="Four steps on each round of 128 completions, with a fiftieth or a fifth of the tokens of high covariance "
+    shows="Four steps on each round of 256 completions, with a fiftieth or a fifth of the tokens of high covariance "
     "left out.",
     omits="Longer training of models of billions, in which the paper sees the entropy pay off.",
     world="addition",

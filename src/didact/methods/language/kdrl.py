@@ -108,9 +108,9 @@ CLAIM = Claim(
     untaught="untaught",
     smallest_effect=0.03,
     search={
-        "kdrl": {"lr": (5e-4, 1e-3), "teacher_weight": (0.1, 1.0)},
-        "grpo": {"lr": (2e-4, 5e-4, 1e-3, 2e-3)},
-        "distillation": {"lr": (5e-4, 1e-3)},
+        "kdrl": {"lr": (3e-4, 1e-3), "teacher_weight": (0.1, 1.0)},
+        "grpo": {"lr": (2e-4, 3e-4, 5e-4, 1e-3)},
+        "distillation": {"lr": (3e-4, 1e-3)},
     },
     tuned_on=(0, 1, 2),
     seeds=(300, 301, 302, 303, 304, 305, 306, 307, 308, 309),

@@ -104,22 +104,22 @@ CLAIM = Claim(
     untaught="untaught",
     smallest_effect=0.02,
     search={
-        "nft": {"lr": (3e-4, 1e-3, 2e-3)},
-        "right ones alone": {"lr": (3e-4, 1e-3, 2e-3)},
-        "grpo": {"lr": (3e-4, 1e-3, 2e-3)},
+        "nft": {"lr": (1e-4, 3e-4, 1e-3)},
+        "right ones alone": {"lr": (1e-4, 3e-4, 1e-3)},
+        "grpo": {"lr": (1e-4, 3e-4, 1e-3)},
     },
     tuned_on=(0, 1, 2),
     seeds=(300, 301, 302, 303, 304, 305, 306, 307, 308, 309, 310, 311),
     settings={
         "student": "warm:40%:decoder:2x64",
         "sampling": "max_new_tokens=6,samples=8",
-        "steps": 120,
-        "batch_size": 32,
+        "steps": 80,
+        "batch_size": 64,
         "clip_norm": 1.0,
         "evaluate_every": 1000,
     },
     equal="steps",
-    shows="Four steps on each round of 128 completions: from the second one on, the gradient is not that of grpo. With "
+    shows="Four steps on each round of 256 completions: from the second one on, the gradient is not that of grpo. With "
     "the weight 0, wrong completions are left out, as in the paper's rejection sampling.",
     omits="Models that reach half of the answers by themselves, and longer training.",
     world="addition",

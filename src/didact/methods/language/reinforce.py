@@ -76,8 +76,8 @@ CLAIM = Claim(
     untaught="untaught",
     smallest_effect=0.02,
     search={
-        "mean": {"lr": (5e-4, 1e-3, 2e-3)},
-        "none": {"lr": (5e-4, 1e-3, 2e-3)},
+        "mean": {"lr": (2e-4, 5e-4, 1e-3)},
+        "none": {"lr": (2e-4, 5e-4, 1e-3)},
         "sft": {"lr": (1e-3, 3e-3)},
     },
     tuned_on=(0, 1, 2),
@@ -85,15 +85,15 @@ CLAIM = Claim(
     settings={
         "student": "warm:40%:decoder:2x64",
         "sampling": "max_new_tokens=6,samples=8",
-        "verifier": r"exact+regex:/\d/",
+        "verifier": r"exact+0.5*regex:/\d/",
         "steps": 50,
         "batch_size": 128,
         "clip_norm": 1.0,
         "evaluate_every": 1000,
     },
     equal="steps",
-    shows="A completion earns 1 for a digit, and 1 more if it is right; the constant part teaches nothing, and without "
-    "a baseline it is noise.",
+    shows="A completion earns half a point for a digit, and 1 more if it is right; the constant part teaches nothing, "
+    "and without a baseline it is noise.",
     omits="The paper proves that a baseline leaves the mean gradient as it is, and claims no speed.",
     world="addition",
 )

@@ -130,13 +130,13 @@ CLAIM = Claim(
     smallest_effect=0.03,
     search={
         "relift": {"lr": (5e-4, 1e-3), "demonstrations": (8, 16)},
-        "grpo": {"lr": (3e-4, 5e-4, 1e-3, 2e-3)},
+        "grpo": {"lr": (2e-4, 3e-4, 5e-4, 1e-3)},
         "sft": {"lr": (1e-3, 3e-3)},
     },
     tuned_on=(0, 1, 2),
     seeds=(300, 301, 302, 303, 304, 305, 306, 307, 308, 309, 310, 311),
     settings={
-        "student": "warm:20%:decoder:2x64",
+        "student": "warm:40%:decoder:2x64",
         "sampling": "max_new_tokens=6,samples=8",
         "steps": 50,
         "batch_size": 128,

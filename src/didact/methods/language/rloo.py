@@ -83,24 +83,24 @@ CLAIM = Claim(
     untaught="untaught",
     smallest_effect=0.02,
     search={
-        "rloo": {"lr": (5e-4, 1e-3, 2e-3)},
-        "none": {"lr": (5e-4, 1e-3, 2e-3)},
-        "mean of the round": {"lr": (5e-4, 1e-3, 2e-3)},
+        "rloo": {"lr": (2e-4, 5e-4, 1e-3)},
+        "none": {"lr": (2e-4, 5e-4, 1e-3)},
+        "mean of the round": {"lr": (2e-4, 5e-4, 1e-3)},
     },
     tuned_on=(0, 1, 2),
     seeds=(300, 301, 302, 303, 304, 305, 306, 307, 308, 309, 310, 311),
     settings={
         "student": "warm:40%:decoder:2x64",
         "sampling": "max_new_tokens=6,samples=8",
-        "verifier": r"exact+regex:/\d/",
+        "verifier": r"exact+0.5*regex:/\d/",
         "steps": 50,
         "batch_size": 128,
         "clip_norm": 1.0,
         "evaluate_every": 1000,
     },
     equal="steps",
-    shows="A completion earns 1 for a digit, and 1 more if it is right; sums are of different difficulty, which the "
-    "mean of the round does not see.",
+    shows="A completion earns half a point for a digit, and 1 more if it is right; sums are of different difficulty, "
+    "which the mean of the round does not see.",
     omits="The paper's rewards are a learned model's, with a penalty for divergence.",
     world="addition",
 )

@@ -114,14 +114,14 @@ CLAIM = Claim(
     untaught="untaught",
     smallest_effect=0.03,
     search={
-        "score": {"lr": (5e-4, 1e-3), "bonus": (1.0, 10.0)},
-        "one stage": {"lr": (2.5e-4, 5e-4, 1e-3, 2e-3)},
+        "score": {"lr": (1e-4, 3e-4), "bonus": (1.0, 10.0)},
+        "one stage": {"lr": (5e-5, 1e-4, 3e-4, 5e-4)},
         "correction traces": {"lr": (5e-4, 1e-3)},
     },
     tuned_on=(0, 1, 2),
     seeds=(300, 301, 302, 303, 304, 305, 306, 307, 308, 309),
     settings={
-        "student": "warm:50%:decoder:2x64",
+        "student": "warm:30%:decoder:2x64",
         "sampling": "max_new_tokens=6,samples=8",
         "steps": 40,
         "batch_size": 64,
