@@ -78,6 +78,22 @@ def of_columns(columns: Iterable[np.ndarray]) -> Tensor:
     return torch.from_numpy(total.view(np.int64))
 
 
+def of_sequences(tokens: Tensor, place: Tensor, owner: Tensor, count: int) -> Tensor:
+    """Hash sequences of tokens, all at once: the sum of their tokens' hashes, each mixed with its place.
+
+    Args:
+        tokens: int64 [N], the tokens of all sequences.
+        place: int64 [N], the position of each in its sequence.
+        owner: int64 [N], the sequence of each, from 0.
+        count: the number of sequences, S.
+
+    Returns:
+        int64 [S]; two sequences have equal hashes with a chance of about 2^-64, unless they were made to.
+    """
+    total = torch.zeros(count, dtype=torch.int64, device=tokens.device)
+    return mix(total.index_add_(0, owner, mix(tokens ^ mix(place + 1))))
+
+
 def keyed_hash(ids: Tensor, seed: int, purpose: str) -> Tensor:
     """Hash ids with a key: another seed or purpose gives independent hashes.
 

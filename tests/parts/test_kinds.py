@@ -17,12 +17,13 @@ import tiny_language
 from didact import parts
 from didact.errors import ConfigError, TeacherError, TrustError
 from didact.learners import CausalLearner, ModuleLearner, export, save_causal
+from didact.memory import signal_store
 from didact.parts import python, saved
 from didact.parts.models import build, build_causal
 from didact.parts.part import ForExamples, ForQuestions, Part, brought_by
 from didact.parts.student import Student
 from didact.parts.verifier import verifier_of
-from didact.teachers import Committee, FrozenTeacher, LanguageTeacher, Verifier
+from didact.teachers import Committee, FrozenTeacher, LanguageTeacher, Verifier, identity
 from didact.teachers.verifiers import ExactVerifier
 from didact.trusting import untrusted
 from didact.types import Batch, Examples, Question
@@ -83,6 +84,19 @@ def examples_folder(tmp_path_factory):
     return folder
 
 
+def make_cache(purpose):
+    """An empty cache of the answers of runs/NAME."""
+    known = {"unit": "token"}
+    if isinstance(purpose, ForExamples):
+        data = {"name": DATA.name, "fingerprint": ""}
+        known = {"unit": "example", "task": DATA.task, "classes": list(CLASSES), "data": data}
+    else:
+        known["tokenizer"] = identity.of_tokenizer(purpose.student.tokenizer)
+    weights = identity.of_teacher(purpose.open("runs/NAME", "teacher").model, [])
+    teacher = {"spec": "runs/NAME", "weights": weights}
+    signal_store.begin(Path("answers"), {**known, "teacher": teacher, "columns": {}, "form": {}})
+
+
 @pytest.fixture
 def place(examples_folder, tmp_path, monkeypatch):
     """A folder in which whatever the examples name is there, for examples."""
@@ -131,6 +145,8 @@ def test_the_example_of_a_kind_is_read_as_that_kind_and_can_be_built(role, name,
     spec = parts.parse(text, role)
     assert spec.kind == name
     purpose = SERIES if name == "cnn1d" else EXAMPLES if material == "examples" else questions()
+    if name in ("cache", "cached"):
+        make_cache(purpose)
     part = purpose.build(spec)
     assert isinstance(part, Part)
     assert (part.spec == text) is (name != "auto")
@@ -171,7 +187,7 @@ def _for(kind, material):
     small = {"examples": "cnn:4", "questions": "decoder:1x32"}[material]
     if not kind.nested and kind.name not in ("model", "committee"):
         return kind.example
-    if kind.name == "route":
+    if kind.name in ("route", "cached"):
         return kind.example
     spec = parts.parse(kind.example, kind.role)
     words = [kind.name, spec.argument] if spec.argument else [kind.name]

@@ -167,6 +167,12 @@ def _distill(namespace: argparse.Namespace) -> int:
     return _run(namespace, method="gkd")
 
 
+def _cache(namespace: argparse.Namespace) -> int:
+    from didact.cli import caching
+
+    return caching.run(namespace, settings(namespace) if namespace.action == "build" else {})
+
+
 def _resume(namespace: argparse.Namespace) -> int:
     from didact.experiment import comparing, records, running
 
@@ -483,6 +489,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "compress": _compress,
     "check": _check,
     "replicate": _replicate,
+    "cache": _cache,
     "doctor": _doctor,
     "report": _report,
     "split": _split,

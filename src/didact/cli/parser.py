@@ -85,6 +85,26 @@ def _doctor(parser: Parser, words: list[str]) -> None:
     flags.add_run_flags(parser)
 
 
+def _cache(parser: Parser, _words: list[str]) -> None:
+    parser.add_argument("action", metavar="build|info|verify|merge|prune", help="what to do")
+    parser.add_argument("directory", metavar="DIR", help="the cache's directory; build makes it")
+    parser.add_argument("others", metavar="OTHER", nargs="*", help="merge: the caches whose shards are copied")
+    group = parser.add_argument_group("build")
+    group.add_argument(
+        "--method", metavar="METHOD", help="the method whose teacher it is (distill, or taid for language data)"
+    )
+    kept = group.add_mutually_exclusive_group()
+    kept.add_argument(
+        "--top-k", metavar="N", type=int, help="keep the N likeliest tokens or classes, and the rest's sum"
+    )
+    kept.add_argument("--draws", metavar="N", type=int, help="keep N tokens or classes drawn by their probabilities")
+    group.add_argument("--bits", metavar="8|16|32", type=int, help="of each number (8 with --top-k and --draws)")
+    group.add_argument("--features", metavar="NAMES", help="also store the outputs of these modules, with commas")
+    group.add_argument("--json", action="store_true", help="print what there is as JSON")
+    parser.add_argument("--config", metavar="FILE", help="TOML or JSON with any of these options; flags override it")
+    flags.add_run_flags(parser)
+
+
 def _compare(parser: Parser, _words: list[str]) -> None:
     parser.add_argument(
         "arms",
@@ -287,6 +307,7 @@ _BUILDERS = {
     "list": _list,
     "show": _show,
     "run": _run,
+    "cache": _cache,
     "distill": _distill,
     "compare": _compare,
     "compress": _compress,

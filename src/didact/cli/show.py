@@ -414,9 +414,15 @@ class Counter:
         words = "failed" if trial.failed else f"{trial.metric:.4f} on validation rows"
         self._show(f"round {trial.number + 1}, seed {trial.seed}: {trial.name}", words)
 
+    def tell_share(self, done: int, total: int) -> None:
+        """Show how many of a known number of things are done."""
+        self._print(Text(f"{done} of {total} shards"))
+
     def _show(self, what: str, words: str) -> None:
         self._count += 1
-        line = Text(f"{what} {words} ({self._count}{self._of} results)")
+        self._print(Text(f"{what} {words} ({self._count}{self._of} results)"))
+
+    def _print(self, line: Text) -> None:
         now = time.monotonic()
         if self._out.is_terminal:
             self._status.update(line)

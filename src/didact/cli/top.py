@@ -14,6 +14,7 @@ GROUPS = {
     "Teach": {
         "split": "split a table into training, validation and test files",
         "doctor": "check a set-up before any compute is spent",
+        "cache": "store a teacher's answers, and look after them",
         "distill": "train a student with a teacher (short for `run distill`)",
         "run": "train a student with a method",
         "resume": "continue a run or a comparison that was stopped",

@@ -2,11 +2,11 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from didact.catalogue import MethodInfo
 from didact.documents import Document, Values
@@ -17,7 +17,7 @@ from didact.experiment.config import RunConfig
 from didact.experiment.pretraining import Pretraining
 from didact.parts.part import Part, WarmStart
 from didact.teachers import CachedTeacher, Verifier
-from didact.types import Cost, Method, Place, Source
+from didact.types import Batch, Cost, Method, Place, Source
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,18 @@ D = TypeVar("D", bound=Data)
 
 
 @dataclass(frozen=True, kw_only=True)
+class Asked:
+    """All that a teacher can be asked about in a run's data, in batches that are always the same."""
+
+    unit: Literal["example", "token"]
+    """What it has a signal for: each example, or each token of a sequence."""
+    batches: Sequence[Callable[[], Batch]]
+    """Each makes a batch."""
+    facts: Document
+    """What the data must have in common with those of another run for the signals to mean the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Material(Generic[D]):
     """A kind of run: how its data are loaded, its parts built, and its student evaluated."""
 
@@ -142,6 +154,8 @@ class Material(Generic[D]):
     """The arguments for the constructor of a method, by the names of its parameters."""
     source: Callable[["Run[D]"], Source]
     """The batches."""
+    asked: Callable[["Run[D]"], Asked]
+    """All batches of all splits, for a teacher whose signals are to be stored."""
     pretraining: Callable[["Run[D]", str, WarmStart], Pretraining]
     """Plans the warm start of the part with a role."""
     evaluator: Callable[["Run[D]"], Evaluator]

@@ -1,6 +1,6 @@
 """Parts that are built from specs, and the purposes that they are built for."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -123,6 +123,8 @@ class ForExamples(Purpose):
     material: ClassVar[str] = "examples"
     examples: Examples
     """Training examples, which give shapes, classes, columns, and means and standard deviations of the inputs."""
+    fingerprint: Callable[[], str] = str
+    """Computes the fingerprint of all the data, which tells a teacher's stored answers from those to others."""
 
     def classes(self, spec: Spec) -> int:
         """The number of classes that a teacher predicts.

@@ -166,13 +166,16 @@ class CompletionSource:
     def __iter__(self) -> Iterator[Batch]:
         """Go on from the present state, without end."""
         while True:
-            index = self.curriculum.sample(self.batch_size)
-            tensors = {"id": self._ids[index], "row": index}
-            for prefix, rows in self._sides.items():
-                tensors.update({prefix + name: tensor for name, tensor in rows.gather(index, self._pad).items()})
-            if self._steps is not None:
-                tensors.update(self._steps.gather(index))
-            yield Batch(tensors)
+            yield self.batch(self.curriculum.sample(self.batch_size))
+
+    def batch(self, index: Tensor) -> Batch:
+        """The batch of the rows at `index` (int64 [B])."""
+        tensors = {"id": self._ids[index], "row": index}
+        for prefix, rows in self._sides.items():
+            tensors.update({prefix + name: tensor for name, tensor in rows.gather(index, self._pad).items()})
+        if self._steps is not None:
+            tensors.update(self._steps.gather(index))
+        return Batch(tensors)
 
     def state_dict(self) -> State:
         """The state of the order."""

@@ -93,6 +93,11 @@ def rename_data(
     return renamed, {field: column for field, column in columns.items() if field in FIELDS}
 
 
+def is_language(columns: Iterable[str]) -> bool:
+    """Whether columns of these names hold prompts or conversations."""
+    return any(name in columns for field in ("prompt", "messages", "chosen") for name in FIELDS[field])
+
+
 def find_layout(records: Sequence[Values], columns: Mapping[str, str], name: str) -> Layout:
     """Recognise the layout of rows.
 

@@ -17,6 +17,7 @@ from didact.teachers.onnx_file import OnnxTeacher
 from didact.teachers.peers import PeerTeacher
 from didact.teachers.series import RawSeries, reader_of
 from didact.teachers.specialists import ClassGroups, committee_members, teacher_net, unwrap
+from didact.teachers.stored import StoredTeacher
 from didact.teachers.tables import RawRows, TranslatedTeacher, translate
 from didact.teachers.transparent import TransparentTeacher
 from didact.teachers.tuned import TunedTeacher
@@ -45,6 +46,7 @@ __all__ = [
     "RawRows",
     "RawSeries",
     "reader_of",
+    "StoredTeacher",
     "TranslatedTeacher",
     "TransparentTeacher",
     "TunedTeacher",

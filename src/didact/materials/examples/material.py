@@ -9,7 +9,7 @@ from didact.experiment.material import Material, Run
 from didact.learners import export
 from didact.loop.optimizer import DECAY
 from didact.materials.examples import baselines
-from didact.materials.examples.caching import add_cache
+from didact.materials.examples.caching import add_cache, asked_of
 from didact.materials.examples.data import ExampleData, extend, open_examples
 from didact.materials.examples.embedding import EmbeddingEvaluator
 from didact.materials.examples.evaluator import ExampleEvaluator
@@ -37,7 +37,13 @@ def _purpose(run: Run[ExampleData], examples: Examples, role: str) -> ForExample
     """The purpose that a student or a teacher is built for, with initial weights of its own."""
     config = run.config
     seed = hashing.stream(config.seed, role)
-    return ForExamples(examples=examples, seed=seed, trust=config.trust, max_length=config.data.max_length)
+    return ForExamples(
+        examples=examples,
+        seed=seed,
+        trust=config.trust,
+        max_length=config.data.max_length,
+        fingerprint=lambda: run.data.fingerprint,
+    )
 
 
 def _ingredients(run: Run[ExampleData]) -> Values:
@@ -90,6 +96,7 @@ MATERIAL = Material[ExampleData](
     extend_data=extend,
     ingredients=_ingredients,
     source=source_of,
+    asked=asked_of,
     pretraining=pretraining_of,
     evaluator=lambda run: (EmbeddingEvaluator if run.data.examples.task == "embedding" else ExampleEvaluator)(run),
     refusals=refusals,

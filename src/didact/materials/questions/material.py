@@ -16,7 +16,7 @@ from didact.materials.questions.data import QuestionData, open_questions
 from didact.materials.questions.evaluator import QuestionEvaluator
 from didact.materials.questions.pretraining import pretraining_of
 from didact.materials.questions.refusals import refusals
-from didact.materials.questions.source import source_of
+from didact.materials.questions.source import asked_of, source_of
 from didact.materials.questions.trials import trials
 from didact.materials.questions.verifying import open_verifier
 from didact.parts import python
@@ -78,6 +78,7 @@ MATERIAL = Material[QuestionData](
     extend_data=lambda run: run.data,
     ingredients=_ingredients,
     source=source_of,
+    asked=asked_of,
     pretraining=pretraining_of,
     evaluator=QuestionEvaluator,
     refusals=refusals,

@@ -33,7 +33,8 @@ def same_tokens(run: Run[QuestionData]) -> bool:
 
 def can_compare(run: Run[QuestionData]) -> bool:
     """Whether there is a teacher whose distributions can be compared with the student's, token by token."""
-    return run.teacher is not None and same_tokens(run)
+    # What the student wrote is in no cache.
+    return run.teacher is not None and same_tokens(run) and not getattr(run.teacher, "closed", False)
 
 
 def other_vocabulary(run: Run[QuestionData]) -> str | None:

@@ -1,21 +1,26 @@
 """Batches of a run on questions: the data's completions, or rollouts of the student."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
 
 from didact import hashing, sources
 from didact.curricula import Weighted
-from didact.errors import ConfigError
-from didact.experiment.material import Run
+from didact.errors import ConfigError, DataError
+from didact.experiment.material import Asked, Run
 from didact.learners.causal import CausalLearner
 from didact.materials.questions.data import QuestionData
 from didact.materials.questions.models import model_of
 from didact.materials.questions.verifying import ground_truth
 from didact.parts.environment import environment_of
 from didact.rollouts import Writer, rollout_rounds
+from didact.teachers import identity
 from didact.types import CompletionFeed, Questions, RolloutFeed, Source
+
+SEQUENCES = 16
+"""Completions that a teacher is asked about at once where its signals are to be stored."""
 
 
 def source_of(run: Run[QuestionData]) -> Source:
@@ -25,6 +30,29 @@ def source_of(run: Run[QuestionData]) -> Source:
         return _completions(run, feed)
     assert isinstance(feed, RolloutFeed)
     return _rollouts(run, feed)
+
+
+def asked_of(run: Run[QuestionData]) -> Asked:
+    """All completions of all splits, as the student's tokenizer writes them, in their order."""
+    model, data = run.student.model, run.data
+    questions = sources.join_questions([part for part in data.splits.values() if len(part)])
+    lacking = sum(not question.answered for question in questions)
+    if lacking:
+        raise DataError(
+            f"{lacking} of {len(questions)} questions have no completion, about whose tokens a teacher could be asked; "
+            "give completions, or leave these questions out."
+        )
+    whole = sources.CompletionSource(
+        questions, model.tokenizer, batch_size=1, max_length=model.context, turns=run.config.data.turns
+    )
+    return Asked(
+        unit="token",
+        batches=[
+            partial(whole.batch, torch.arange(at, min(at + SEQUENCES, len(questions))))
+            for at in range(0, len(questions), SEQUENCES)
+        ],
+        facts={"tokenizer": identity.of_tokenizer(model.tokenizer)},
+    )
 
 
 def completions(questions: Questions, model: CausalLearner, batch_size: int, seed: int) -> Source:
