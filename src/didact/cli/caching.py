@@ -59,7 +59,7 @@ def _is_language(data: str) -> bool:
     if not path.is_file():
         return False
     if tables.kind_of(path) in tables.LINES:
-        return any(is_language(record) for _, record in itertools.islice(tables.read_lines(path), 1))
+        return any(is_language(record) for _, record in itertools.islice(tables.lines_of(path), 1))
     if path.suffix.lower() != ".parquet":
         return False
     return is_language(import_optional("pyarrow.parquet", "data", f"Reading {path.name}").read_schema(path).names)
