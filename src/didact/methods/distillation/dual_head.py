@@ -8,8 +8,8 @@ Departures: the auxiliary head is a linear layer, without the paper's gradient a
 of different architectures; the first head's distillation loss has the weight `teacher_weight`, 0 by default as in the
 published code; examples without a label contribute to the teacher's terms.
 
-Compared with distiller_zoo/BinaryKLNorm.py and helper/loops.py of penghui-yang/DHKD: the loss agrees. Its `alpha` is 1
-with a non-linear head and gradient alignment (CIFAR-100), and 0.1 with a linear head, as ours is (ImageNet).
+Compared with distiller_zoo/BinaryKLNorm.py and helper/loops.py of penghui-yang/DHKD: the loss agrees. Its `alpha` is 0.1
+with a linear head, as ours is (ImageNet), and 1 with a non-linear one and gradient alignment (CIFAR-100).
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Config:
     """Options of `dual_head`."""
 
     heads: int = 2  # 2: the logit loss has a head of its own; 1: one head has all losses, as a control
-    alpha: float = 1.0  # weight of the logit loss
+    alpha: float = 0.1  # weight of the logit loss
     logit_temperature: float = 2.0  # temperature of the logit loss
     normalised: bool = True  # shift the teacher's logits to zero, and the student's by as much, in the logit loss
     teacher_weight: float = 0.0  # weight of the first head's distillation loss
