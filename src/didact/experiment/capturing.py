@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from didact.documents import Document
@@ -152,12 +151,9 @@ def _shard(
     for place, make in enumerate(group):
         batch, signal = _answer(run, teacher, make())
         found.append(rows_of(store, batch, signal, seed=number * SHARD + place))
-        if not place:
+        # What was drawn is unbiased, but no distribution to be compared with.
+        if not place and store.form.kept != "sampled":
             few = _few(store.facts["unit"], batch, signal)
             kept = encode(store.form.reduce(few, seed=number), store.columns)
             notes = loss_of(few, from_tensors(store.facts["kind"], decode(kept, store.columns)))
-    whole = Rows(
-        *(np.concatenate([getattr(rows, name) for rows in found]) for name in ("keys", "first", "length")),
-        {name: np.concatenate([rows.tensors[name] for rows in found]) for name in found[0].tensors},
-    )
-    return whole, notes
+    return signal_store.join(found), notes

@@ -49,6 +49,16 @@ class Rows:
     """By column [sum of lengths, width]."""
 
 
+def join(found: Sequence[Rows]) -> Rows:
+    """Rows one after the other, as one."""
+    return Rows(
+        np.concatenate([rows.keys for rows in found]),
+        np.concatenate([rows.first for rows in found]),
+        np.concatenate([rows.length for rows in found]),
+        {name: np.concatenate([rows.tensors[name] for rows in found]) for name in found[0].tensors},
+    )
+
+
 def check_facts(directory: Path, wanted: Values) -> Document:
     """The facts of a store.
 

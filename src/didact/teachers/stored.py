@@ -186,7 +186,7 @@ class StoredTeacher(BaseTeacher):
     def _ask(self, batch: Batch, rows: Tensor) -> None:
         """Ask the teacher about rows, and add its signals to the store."""
         if self.teacher is None:
-            first = int(batch["id"][rows[0].item()])
+            first = int(batch["id"][int(rows[0])])
             raise TeacherError(
                 f"{self.store.directory} has no signal for {len(rows)} of a batch of {batch.size}, the first with the "
                 f"id {first}: they are other data, or other tokens of them, than the cache was built from. Build it "

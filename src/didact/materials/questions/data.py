@@ -36,9 +36,13 @@ class QuestionData:
         """The splits by name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """The fingerprint of all questions."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         return sources.fingerprint_questions(self.questions)
 
     def describe(self) -> Document:

@@ -1,0 +1,248 @@
+"""A cache of a teacher's answers: how many bytes a token, what is lost, and what writing and reading cost.
+
+The teacher is SmolLM2-135M-Instruct where `memory.py` converted it into `benchmarks/.real-model`, and else a decoder of
+8M parameters with random weights; the text is the documentation of Python's own modules. The bytes and the divergences
+are printed, and written into a file of their own.
+
+Capturing is held to the teacher's bare pass over the same batches, with its logits; a step of a student from the cache
+to the same step with the signal in memory already, and reading alone to a tenth of it. The student has 1M parameters
+besides its embeddings. Memory is that of processes of their own, at three sizes of the data.
+"""
+
+import inspect
+import sys
+import tempfile
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import harness
+
+MODEL = Path(__file__).parent / ".real-model"
+ROWS, LENGTH, BATCHES = 8, 128, 3
+SIZES = (1, 2, 4)
+"""How many times the batches, for the memory of capturing."""
+TOP_K = 32
+
+
+def text() -> str:
+    """Documentation, as one string."""
+    import argparse
+    import collections
+    import decimal
+    import logging
+    import pathlib
+    import statistics
+    import subprocess
+    import threading
+    import typing
+
+    modules = (argparse, collections, decimal, logging, pathlib, statistics, subprocess, threading, typing)
+    return "\n".join(inspect.getdoc(value) or "" for module in modules for value in vars(module).values())
+
+
+@cache
+def teacher() -> Any:
+    """The teacher, frozen."""
+    from didact.parts.models import build_causal
+    from didact.teachers import LanguageTeacher
+
+    torch.manual_seed(0)
+    return LanguageTeacher(build_causal(f"hf:{MODEL}" if MODEL.is_dir() else "decoder:10x256"))
+
+
+@cache
+def student() -> Any:
+    """A small model of the same tokens."""
+    from didact.parts.models import build_causal
+
+    if not MODEL.is_dir():
+        return build_causal("decoder:4x128")
+    import transformers
+
+    config = transformers.LlamaConfig(
+        vocab_size=teacher().learner.head.vocabulary,
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=5,
+        num_attention_heads=4,
+        tie_word_embeddings=True,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        transformers.LlamaForCausalLM(config).save_pretrained(folder)
+        transformers.AutoTokenizer.from_pretrained(MODEL).save_pretrained(folder)
+        return build_causal(f"hf:{folder}")
+
+
+@cache
+def batches(times: int = 1) -> Sequence[Any]:
+    """Batches of text; all of it is learned."""
+    from didact.types import Batch
+
+    ids = torch.tensor(teacher().learner.tokenizer.encode(text()))
+    rows = ids[: ROWS * LENGTH * BATCHES * times].view(-1, ROWS, LENGTH)
+    ones = torch.ones(ROWS, LENGTH, dtype=torch.int64)
+    return [
+        Batch({"input_ids": part, "attention_mask": ones, "completion_mask": ones.bool(), "id": torch.arange(ROWS)})
+        for part in rows
+    ]
+
+
+@torch.no_grad()
+def ask(times: int = 1) -> list[torch.Tensor]:
+    """The teacher's bare pass, with its logits."""
+    kept = []
+    for batch in batches(times):
+        states = teacher().signal(batch)
+        kept.append(states.head(states.hidden)[:, :, :8].clone())
+    return kept
+
+
+def folder() -> Path:
+    """A new directory, in which the last one's shards are not."""
+    return Path(tempfile.mkdtemp(prefix="cache-of-signals-"))
+
+
+def capture(directory: Path, times: int = 1) -> Any:
+    """Ask the teacher, and store what it answers."""
+    from didact.memory import signal_store
+    from didact.memory.coding import Form, columns_of
+    from didact.memory.signal_store import SignalStore
+    from didact.teachers.stored import rows_of
+
+    form, outcomes = Form("top_k", TOP_K, 8), teacher().learner.head.vocabulary
+    with torch.no_grad():
+        for number, batch in enumerate(batches(times)):
+            signal = teacher().signal(batch)
+            if not number:
+                columns = columns_of(form.reduce(signal.flatten().rows(slice(0, 1))), form, outcomes)
+                facts = {
+                    "unit": "token",
+                    "kind": "TopK",
+                    "form": {"kept": "top_k", "count": TOP_K, "bits": 8},
+                    "columns": signal_store.column_facts(columns),
+                }
+                signal_store.begin(directory, facts)
+            store = SignalStore(directory)
+            signal_store.write_shard(directory, f"{number:06d}", rows_of(store, batch, signal), {})
+    return SignalStore(directory)
+
+
+def check_capture(results: Mapping[str, Any]) -> None:
+    """The store holds the likeliest tokens of the bare pass."""
+    assert len(results["didact"]) == ROWS * BATCHES
+
+
+@cache
+def stored() -> Any:
+    """A teacher of the batches' answers."""
+    from didact.teachers import StoredTeacher
+
+    return StoredTeacher(capture(folder()))
+
+
+@cache
+def held() -> list[Any]:
+    """The same answers in memory."""
+    return [stored().signal(batch) for batch in batches()]
+
+
+def steps(signals: Any) -> list[float]:
+    """Forward and backward of the student on each batch, with a signal for each."""
+    from didact.losses.tokens.divergence import token_divergence
+    from didact.losses.tokens.rows import select_tokens
+
+    found = []
+    for number, batch in enumerate(batches()):
+        rows = select_tokens(student()(batch), batch)
+        term = token_divergence(rows.hidden, rows.head, rows.pick_signal(signals(number, batch)), weight=rows.weight)
+        loss = term.sum / term.count
+        loss.backward()
+        student().zero_grad()
+        found.append(float(loss.detach()))
+    return found
+
+
+def check_steps(results: Mapping[str, Any]) -> None:
+    """The losses are equal."""
+    assert results["from the cache"] == results["in memory"], results
+
+
+def read() -> int:
+    """Read all signals, without a student."""
+    return sum(stored().signal(batch).ids.shape[0] for batch in batches())
+
+
+def cases(_options: Namespace) -> list[harness.Case]:
+    """Capturing, steps, reading, and the memory of capturing at three sizes."""
+    bare = harness.Side(run=lambda _: ask())
+    capturing = harness.Side(run=capture, prepare=folder)
+    sizes = {f"{times} x": harness.Side(run=partial(capture, times=times), prepare=folder) for times in SIZES}
+    return [
+        harness.Case(
+            name="capture",
+            sides={"the teacher's pass": bare, "didact": capturing},
+            bound="the teacher's pass",
+            check=check_capture,
+            units=ROWS * LENGTH * BATCHES,
+            targets={"didact": 1.10},
+        ),
+        harness.Case(
+            name="a student's step",
+            sides={
+                "in memory": harness.Side(run=lambda _: steps(lambda number, _: held()[number])),
+                "from the cache": harness.Side(run=lambda _: steps(lambda _, batch: stored().signal(batch))),
+                "reading alone": harness.Side(run=lambda _: read()),
+            },
+            bound="in memory",
+            check=check_steps,
+            units=BATCHES,
+            targets={"from the cache": 1.05, "reading alone": 0.1},
+        ),
+        harness.Case(
+            name="memory of capturing",
+            sides=sizes,
+            bound=f"{SIZES[0]} x",
+            check=lambda _: None,
+            memory={f"{times} x": 1.05 for times in SIZES[1:]},
+            rounds=1,
+        ),
+    ]
+
+
+def sizes() -> None:
+    """Print and write bytes a token and divergences."""
+    from didact.memory.coding import Form, columns_of, decode, encode, loss_of
+    from didact.types.algebra import from_tensors
+
+    with torch.no_grad():
+        batch = batches()[0]
+        signal = teacher().signal(batch).flatten().rows(slice(0, 512))
+    outcomes = teacher().learner.head.vocabulary
+    found = []
+    for form in (Form("top_k", 16, 8), Form("top_k", 32, 8), Form("top_k", 96, 8)):
+        kept = form.reduce(signal)
+        columns = columns_of(kept, form, outcomes)
+        lost = loss_of(signal, from_tensors("TopK", decode(encode(kept, columns), columns)))
+        each = sum(column.width_in_bytes for column in columns.values())
+        found.append({"kept": form.kept, "count": form.count, "bytes": each, **lost})
+        print(f"{form.kept} {form.count}: {each} bytes a token, " + ", ".join(f"{k} {v:.2g}" for k, v in lost.items()))
+    result = {
+        "benchmark": "cache_size",
+        "device": harness.device_name("cpu"),
+        "teacher": "SmolLM2-135M-Instruct" if MODEL.is_dir() else "a random decoder",
+        "vocabulary": outcomes,
+        "forms": found,
+    }
+    harness.write(result, harness.RESULTS)
+
+
+if __name__ == "__main__":
+    parser = harness.arguments(__doc__ or "")
+    if "--peak-of" not in sys.argv:
+        sizes()
+    sys.exit(harness.main("cache", parser, cases))
