@@ -18,9 +18,9 @@ def rollouts(seed: int, reward: torch.Tensor, drift: float) -> Batch:
     return actions(torch.arange(P), chosen, reward=reward, log_probs=old, finished=torch.ones(P).bool())
 
 
-def measured(batch: Batch, part: torch.Tensor, advantage: torch.Tensor, ratio: float, **options: float) -> float:
+def measured(batch: Batch, part: torch.Tensor, advantage: torch.Tensor, ratio: float, config: Config) -> float:
     """The gradient's coefficient on the closed form, of some prompts."""
-    method = StableReinforce(Config(**options), Policy(torch.zeros(P, V)))
+    method = StableReinforce(config, Policy(torch.zeros(P, V)))
     found = gradient(method, collected(method, batch), "policy")
     error = torch.nn.functional.one_hot(batch["input_ids"][:, 1], V) - 1.0 / V
     closed = -ratio * advantage[:, None] * error / P
@@ -38,7 +38,7 @@ def ratios_beyond_the_largest_move_nothing(seed: int) -> Found:
     reward = (torch.rand(P, generator=torch.Generator().manual_seed(seed + 50)) < 0.5).float()
     advantage, bad = (reward - reward.mean()) / reward.std(correction=0), reward == 0
     batch, ratio = rollouts(seed, reward, DRIFT), float(torch.tensor(DRIFT).exp())
-    found, free = (measured(batch, bad, advantage, ratio, largest=largest) for largest in (1000.0, 1e30))
+    found, free = (measured(batch, bad, advantage, ratio, Config(largest=largest)) for largest in (1000.0, 1e30))
     return Found(effect=found, predicted=near(0.0), control=free, null=near(1.0))
 
 
@@ -53,5 +53,5 @@ def outliers_move_nothing(seed: int) -> Found:
     failed = torch.arange(P) == seed
     reward = 1.0 - failed.float()
     advantage, batch = (reward - reward.mean()) / reward.std(correction=0), rollouts(seed, reward, 0.0)
-    found, free = (measured(batch, failed, advantage, 1.0, outlier=outlier) for outlier in (3.0, 100.0))
+    found, free = (measured(batch, failed, advantage, 1.0, Config(outlier=outlier)) for outlier in (3.0, 100.0))
     return Found(effect=found, predicted=near(0.0), control=free, null=near(1.0))

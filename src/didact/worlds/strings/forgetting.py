@@ -3,6 +3,9 @@
 import dataclasses
 import functools
 
+import torch
+
+from didact import hashing
 from didact.types import Question, Questions
 from didact.worlds._asking import questions_of
 from didact.worlds.rewriting import rewriting
@@ -26,7 +29,12 @@ def forgetting() -> Questions:
     Returns:
         4,000 questions, with the `data` of `rewriting` and `forget`. The verifier is `forgotten_or_right`.
     """
-    asked = (dataclasses.replace(q, data={**q.data, "forget": q.data["rule"] == FORGOTTEN}) for q in rewriting())
+    known = rewriting()
+    # In another order, as the first of them are those that a student is watched on.
+    order = hashing.keyed_hash(torch.tensor([question.id for question in known]), 0, "forgetting").argsort().tolist()
+    asked = (
+        dataclasses.replace(q, data={**q.data, "forget": q.data["rule"] == FORGOTTEN}) for q in known.select(order)
+    )
     verifier = "didact.worlds.strings.forgetting:forgotten_or_right"
     return questions_of(asked, name="strings:forgetting", verifier=verifier)
 

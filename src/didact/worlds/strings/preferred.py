@@ -44,9 +44,12 @@ def reward(text: str, question: Question) -> float:
     chosen (1 + 0.5 consistent) + 0.5 formed (Zhang et al. 2025, R1-Reward); whether counts agree with the choice is
     judged from the text alone, where the paper asks a model.
     """
-    found = _JUDGEMENT.fullmatch(text)
-    consistent = found is not None and (found[1] > found[3]) == (found[2] == ">") == (found[4] == "A")
-    return chosen(text, question) * (1.0 + 0.5 * (consistent and found[1] != found[3])) + 0.5 * (found is not None)
+    right, found = chosen(text, question), _JUDGEMENT.fullmatch(text)
+    if found is None:
+        return right
+    first, sign, second, choice = found.groups()
+    consistent = sign + choice == (">A" if first > second else "<B" if first < second else "")
+    return right * (1.0 + 0.5 * consistent) + 0.5
 
 
 def _drawn() -> list[tuple[str, str]]:
