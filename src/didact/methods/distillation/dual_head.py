@@ -8,8 +8,8 @@ Departures: the auxiliary head is a linear layer, without the paper's gradient a
 of different architectures; the first head's distillation loss has the weight `teacher_weight`, 0 by default as in the
 published code; examples without a label contribute to the teacher's terms.
 
-Compared with distiller_zoo/BinaryKLNorm.py and helper/loops.py of penghui-yang/DHKD: the loss agrees. Its `alpha` is 0.1
-with a linear head, as ours is (ImageNet), and 1 with a non-linear one and gradient alignment (CIFAR-100).
+Compared with distiller_zoo/BinaryKLNorm.py and helper/loops.py of penghui-yang/DHKD: the loss agrees. Its `alpha` is
+0.1 with a linear head, as ours is (ImageNet), and 1 with a non-linear one and gradient alignment (CIFAR-100).
 """
 
 from dataclasses import dataclass
