@@ -10,8 +10,11 @@ the student fits the teacher's predictions by squared error, and the embeddings 
 their squared length (as sentence-transformers distils encoders by `MSELoss`).
 
 The paper fixes no temperature and no weight. RepDistiller, mdistiller and torchdistill have 4 and 0.9 on CIFAR-100, for
-200 epochs and more, and torchdistill 1 and 0.5 on ImageNet. In runs of a few hundred steps, a temperature of 4 was
-behind 1 by 1 to 24 points, and 2 by less; in longer ones they were alike.
+200 epochs and more, and torchdistill 1 and 0.5 on ImageNet. In runs of a few hundred steps at small learning rates, a
+temperature of 4 was behind 1 by up to 24 points, and 2 by less; at larger rates, or in longer runs, they were alike.
+
+On MNIST-1D with 300 labels it is better than plain training, both tuned, by 26 points (25 to 27), and than label
+spreading by 20 (19 to 21).
 """
 
 from dataclasses import dataclass
