@@ -81,7 +81,7 @@ class GRPO(Method):
         if config.overlong == "punish":
             lengths = batch["completion_mask"].sum(1)
             reward = reward + overlong_penalty(lengths, writer.sampling.max_new_tokens, config.soft)
-        batch = add_advantages(batch, reward, scale=config.scale, steps=self.feed.steps)
+        batch = add_advantages(batch, reward, scale=config.scale, steps=config.supervision == "process")
         if config.normalise == "constant":
             more["longest"] = torch.full((batch.size,), float(writer.sampling.max_new_tokens))
         if config.redraw:
