@@ -14,6 +14,7 @@ from didact.losses.policy.rewards import penalise_length
 from didact.losses.policy.selection import informative_tokens, max_variance_subset, most_accurate_groups
 from didact.methods.language import d3s, grpo_lambda
 from didact.parts.models import build_causal
+from didact.parts.verifier import verifier_of
 from didact.types import Batch
 
 GROUPS = [7, 7, 5, 7, 5, 9, 5, 9]
@@ -138,7 +139,10 @@ def test_half_of_the_demonstrations_go_without_the_scratchpad():
     for long, either in zip(whole, mixed, strict=True):
         assert (either.id, either.prompt, either.answer) == (long.id, long.prompt, long.answer)
         assert either.completion in (long.answer, long.completion)
-    assert mixed.verifier == "numeric"
+    verifier, asked = verifier_of(mixed.verifier), list(mixed)[:4]
+    assert verifier.verify([q.completion for q in asked], asked).value.tolist() == [1.0] * 4
+    wrong = [asked[0].answer + "\n1", "1\n" + asked[1].answer, asked[2].prompt + asked[2].answer, ""]
+    assert verifier.verify(wrong, asked).value.tolist() == [0.0, 1.0, 0.0, 0.0]
 
 
 # ---- what tells most

@@ -90,9 +90,9 @@ CLAIM = Claim(
     untaught="untaught",
     smallest_effect=0.03,
     search={
-        "grpo_lambda": {"lr": (5e-4, 1e-3), "strength": (0.2, 1.0)},
-        "all penalised": {"lr": (5e-4, 1e-3), "strength": (0.2, 1.0)},
-        "none penalised": {"lr": (5e-4, 1e-3)},
+        "grpo_lambda": {"lr": (3e-4, 1e-3), "strength": (0.2, 1.0)},
+        "all penalised": {"lr": (3e-4, 1e-3), "strength": (0.2, 1.0)},
+        "none penalised": {"lr": (3e-4, 1e-3)},
     },
     tuned_on=(0, 1, 2),
     seeds=(300, 301, 302, 303, 304, 305, 306, 307, 308, 309),

@@ -24,7 +24,7 @@ def optional_scratchpad() -> Questions:
     model that was fitted to them writes both, and is more accurate with the scratchpad.
 
     Returns:
-        4,000 questions, with the `data` of `addition`. The verifier is `numeric`.
+        4,000 questions, with the `data` of `addition`. The verifier is `last_line`, of `plain`.
     """
     asked = scratchpad()
     straight = hashing.uniform(torch.tensor([q.id for q in asked]), 0, "addition_optional_scratchpad") < 0.5
@@ -32,4 +32,5 @@ def optional_scratchpad() -> Questions:
         dataclasses.replace(question, completion=question.answer) if short else question
         for question, short in zip(asked, straight.tolist(), strict=True)
     )
-    return dataclasses.replace(asked, items=items, name="addition:optional_scratchpad")
+    verifier = "didact.worlds.addition.plain:last_line"
+    return dataclasses.replace(asked, items=items, name="addition:optional_scratchpad", verifier=verifier)

@@ -70,6 +70,11 @@ def pairs() -> Questions:
     return questions_of(asked, name="addition:pairs", verifier="exact")
 
 
+def last_line(text: str, question: Question) -> float:
+    """1 if the last line of a text is the answer of a question, else 0."""
+    return float(text.rpartition("\n")[2] == question.answer)
+
+
 def _miscarried(a: int, b: int) -> str:
     """The reversed sum, with the carry of its last digits inverted."""
     return str(a + b + (-10 if a % 10 + b % 10 > 9 else 10))[::-1]

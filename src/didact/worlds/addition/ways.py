@@ -26,12 +26,13 @@ def ways() -> Questions:
     the demonstrations writes all three.
 
     Returns:
-        4,000 questions, with the `data` of `addition` besides. The verifier is `numeric`.
+        4,000 questions, with the `data` of `addition` besides. The verifier is `last_line`, of `plain`.
     """
     asked = scratchpad()
     chance = hashing.uniform(torch.tensor([q.id for q in asked]), 0, "addition_ways").tolist()
     items = tuple(_worked(question, draw) for question, draw in zip(asked, chance, strict=True))
-    return dataclasses.replace(asked, items=items, name="addition:ways")
+    verifier = "didact.worlds.addition.plain:last_line"
+    return dataclasses.replace(asked, items=items, name="addition:ways", verifier=verifier)
 
 
 def _worked(question: Question, draw: float) -> Question:
