@@ -136,7 +136,6 @@ def test_the_memory_that_is_counted_is_that_of_the_tensors(optimizer, moments, d
     need = estimate_memory(method, rows_of(4, 20), others=[other, other, learner], resident=10**9, **settings)
     weights = own * dtype.itemsize + 4 * sum(p.numel() for p in other.parameters())
     assert (need.weights, need.process) == (weights, 10**9 - weights)
-    assert need.gradients == 4 * own
     stepper = Stepper(method, OptimizerConfig(name=optimizer, lr=1e-3))
     stepper.backward(method.loss(rows_of(2, 20)))
     stepper.advance(stepper.gradients(0))
@@ -145,29 +144,9 @@ def test_the_memory_that_is_counted_is_that_of_the_tensors(optimizer, moments, d
     assert need.optimizer == sum(t.nbytes for t in (*state, *copies)) == (moments + half) * 4 * own
     # Keys and values of 2 blocks, 64 columns each, for 4 sequences of 20 tokens; and the weights, which are copied.
     assert need.cache == (2 * 2 * 64 * 4 * 20 + own) * dtype.itemsize
-    fixed = need.process + need.weights + need.optimizer
-    assert need.total == fixed + max(need.activations, need.cache, need.gradients)
-
-
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_activations_are_what_the_backward_pass_keeps(checkpointing):
-    learner = build_causal("decoder:4x64:64")
-    if checkpointing:
-        learner.checkpoint_gradients()
-    method, kept = SFT(Config(), learner.train()), {}
-
-    def keep(tensor):
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    batch = rows_of(16, 64)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = method.loss(batch).total()
-    weights = {t.untyped_storage().data_ptr() for t in (*learner.parameters(), *batch.values())}
-    measured = sum(size for place, size in kept.items() if place not in weights)
-    need = estimate_memory(method, batch.split(2)[0], others=[], optimizer="adamw", rows=16, length=64, slots=0)
-    assert loss.requires_grad
-    assert need.activations == pytest.approx(measured, rel=0.05)
+    assert need.allocator == min(64 << 20, need.step)
+    fixed = need.process + need.weights + need.optimizer + need.allocator
+    assert need.total == fixed + max(need.step, need.cache) and need.step > 4 * own
 
 
 def test_a_model_with_shared_keys_has_a_smaller_cache(tmp_path):
@@ -183,14 +162,15 @@ def test_a_model_with_shared_keys_has_a_smaller_cache(tmp_path):
 class Live(TorchDispatchMode):
     """The bytes of all tensors that were made within this context and are still there, and their peak."""
 
-    def __init__(self):
+    def __init__(self, known):
         super().__init__()
         self.live, self.peak, self.sizes = 0, 0, {}
+        self.known = {tensor.untyped_storage()._cdata for tensor in known}
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         for storage in (t.untyped_storage() for t in tree_leaves(out) if isinstance(t, torch.Tensor)):
-            if storage._cdata not in self.sizes:
+            if storage._cdata not in self.sizes and storage._cdata not in self.known:
                 self.sizes[storage._cdata] = storage.nbytes()
                 weakref.finalize(storage, self.gone, storage._cdata)
                 self.live += storage.nbytes()
@@ -201,32 +181,51 @@ class Live(TorchDispatchMode):
         self.live -= self.sizes.pop(place, 0)
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize(
-    ("method", "student", "rows"),
-    [("sft", "decoder:3x64", 24), ("sft", "decoder:2x128", 2), ("dpo", "decoder:2x64", 12), ("dpo", "lora", 12)],
+    ("method", "student", "rows", "parts"),
+    [
+        ("sft", "decoder:3x64", 24, 1),
+        ("sft", "decoder:3x64", 24, 3),
+        ("sft", "decoder:2x128", 2, 1),
+        ("dpo", "decoder:2x64", 12, 1),
+        ("dpo", "lora", 12, 2),
+    ],
 )
-def test_the_estimate_is_within_a_fifth_of_the_tensors_of_two_steps(tmp_path, method, student, rows):
+def test_the_estimate_is_within_a_tenth_of_the_tensors_of_two_steps(
+    tmp_path, method, student, rows, parts, checkpointing
+):
     if student == "lora":
         save_model(tmp_path, hidden_size=64, intermediate_size=128, num_hidden_layers=3)
         student = f"lora:8:hf:{tmp_path}"
     records = [
         {"prompt": f"{i:03d}" * 5, "chosen": f"{i:03d}" * 10, "rejected": f"{i + 1:03d}" * 10} for i in range(60)
     ]
-    settings = {**QUICK, "data": records, "student": student, "batch_size": rows}
+    settings = {
+        **QUICK,
+        "data": records,
+        "student": student,
+        "batch_size": rows,
+        "gradient_checkpointing": checkpointing,
+    }
     run = prepare(*split_arguments(method=method, **settings))
     batch, run_method = next(iter(run.source)), run.method
     run_method.learner.train()
     others = [run_method.reference.learner] if method == "dpo" else []
-    shape = {"rows": rows, "length": batch["input_ids"].shape[1], "slots": 0}
-    need = estimate_memory(run_method, batch.split(2)[0], others=others, optimizer="adamw", **shape)
-    own = {p.untyped_storage().data_ptr(): p.nbytes for m in (run_method.learner, *others) for p in m.parameters()}
-    with Live() as measured:
+    shape = {"rows": rows // parts, "length": batch["input_ids"].shape[1], "slots": 0, "summed": parts > 1}
+    need = estimate_memory(run_method, batch.split(3)[0], others=others, optimizer="adamw", **shape)
+    assert not any(p.grad is not None for p in run_method.parameters())
+    models = (run_method.learner, *others)
+    own = {p.untyped_storage().data_ptr(): p.nbytes for model in models for p in model.parameters()}
+    known = [*(p for model in models for p in (*model.parameters(), *model.buffers())), *batch.values()]
+    with Live(known) as measured:
         stepper = Stepper(run_method, OptimizerConfig(lr=1e-3))
         for step in range(2):
-            stepper.backward(run_method.loss(batch))
+            for part in batch.split(rows // parts):
+                stepper.backward(run_method.loss(part))
             stepper.advance(stepper.gradients(step))
             stepper.clear()
-    assert need.total == pytest.approx(measured.peak + sum(own.values()), rel=0.21)
+    assert need.total == pytest.approx(measured.peak + sum(own.values()), rel=0.1)
 
 
 def test_free_memory_is_a_number_here():

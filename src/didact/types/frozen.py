@@ -113,8 +113,11 @@ def _is_as_read(parameter: Tensor) -> bool:
 
 
 def _sum_bits(parameter: Tensor) -> int:
-    """The sum of the bits of a tensor's numbers, each taken for an integer; one pass over it, on its device."""
-    return int(_bits(parameter, parameter.element_size()).sum(dtype=torch.int64))
+    """The sum of a tensor's memory, taken for integers; one pass over it, on its device."""
+    size, start = parameter.element_size(), parameter.storage_offset()
+    # torch's sum copies narrower integers to int64, which may take twice the weights' memory.
+    wide = parameter.is_contiguous() and size * parameter.numel() % 8 == 0 and size * start % 8 == 0
+    return int(_bits(parameter, 8 if wide else size).sum(dtype=torch.int64))
 
 
 def _hash(parameter: Tensor) -> str:

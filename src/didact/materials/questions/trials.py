@@ -36,7 +36,8 @@ DRIFT, ROUNDED_DRIFT = 0.01, 0.5
 
 def trials(run: Run[QuestionData]) -> Iterator[Check]:
     """Check evaluation, tokenizers, context, verifier, teacher, student and memory."""
-    # Before the trials, whose freed memory may stay with the process.
+    # Building an optimizer loads the libraries that a run has. The trials' freed memory may stay with the process.
+    run.config.optimizer.build([torch.nn.Parameter(torch.zeros(1))])
     resident = resident_memory(find_device(run.config.loop.device))
     stages = {
         "evaluation": _evaluation,
@@ -272,6 +273,7 @@ def _memory(run: Run[QuestionData], resident: int) -> Iterator[Check]:
         rows=run.config.loop.micro_batch or run.config.batches.size,
         length=min(longest, run.method.learner.context),
         slots=sampling.slots if writes else 0,
+        summed=(run.config.loop.micro_batch or run.config.batches.size) < run.config.batches.size,
         resident=resident,
     )
     there = free_memory(device)
