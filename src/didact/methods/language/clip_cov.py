@@ -5,9 +5,9 @@ log-probability and advantage are both far above (or both far below) the mean. C
 those tokens, chosen at random; KL-Cov penalises the KL divergence from the rollout policy at the tokens with the
 highest covariance.
 
-Departures: the share is larger than the authors' 0.0002, since a step here has some hundred tokens where theirs has
-millions. The rest follows their code: Clip-Cov chooses among the tokens that PPO does not clip; KL-Cov does not clip,
-and its penalty is the absolute difference of log-probabilities.
+Departures: the share is larger than the authors' 0.0002 (PRIME-RL/Entropy-Mechanism-of-RL), since a step here has some
+hundred tokens where theirs has millions. The rest follows their code: Clip-Cov chooses among the tokens that PPO does
+not clip; KL-Cov does not clip, and its penalty is the absolute difference of log-probabilities.
 """
 
 from collections.abc import Sequence

@@ -124,8 +124,8 @@ CLAIM = Claim(
     untaught="untaught",
     smallest_effect=0.05,
     search={
-        "posterior": {"lr": (5e-4, 1e-3), "beta": (0.1, 0.3)},
-        "rloo": {"lr": (1e-4, 3e-4, 5e-4, 1e-3)},
+        "posterior": {"lr": (2e-4, 5e-4), "beta": (0.1, 0.3, 1.0)},
+        "rloo": {"lr": (5e-5, 1e-4, 2e-4, 3e-4, 5e-4, 1e-3)},
         "sft": {"lr": (5e-4, 1e-3)},
     },
     tuned_on=(0, 1, 2),

@@ -5,8 +5,9 @@ then a student, which is the model from before, fits completions sampled from th
 does not raise the reward is partly lost, since there is little time to imitate it.
 
 Departures: the teacher learns as in GRPO with one step per round (the paper has actor-critic and Gumbel-softmax); both
-use the learning rate of the run, each with optimizer moments that persist, as in the authors' code. `supervised` adds
-the cross-entropy of the data's completions; with `imitation=0` this is the paper's supervised baseline (S2P).
+have the run's learning rate, and moments that persist, as with `same_opt` in the authors'
+JACKHAHA363/SILTranslationGame. `supervised` adds the cross-entropy of the data's completions; with `imitation=0` this
+is the paper's baseline S2P.
 """
 
 from collections.abc import Sequence
