@@ -109,9 +109,8 @@ CLAIM = Claim(
     },
     method="co_reward",
     baseline="one wording",
-    cheap="one wording",
+    cheap="untaught",
     ablation="own votes",
-    untaught="untaught",
     smallest_effect=0.03,
     search={
         "co_reward": {"lr": (1e-4, 3e-4, 1e-3)},
