@@ -328,12 +328,13 @@ def test_a_world_of_pairs_sets_right_sums_against_a_carry_that_went_wrong():
 def test_token_sinkhorn_weighs_transport_divergence_and_answers():
     learner, teacher = model(0), model(1)
     batch = written(learner)
-    config = token_sinkhorn.Config(nearest=300, group=64, alpha=0.7, beta=0.3, cloud_softening=1.0)
+    config = token_sinkhorn.Config(nearest=300, group=64, alpha=0.7, beta=0.3, cloud_softening=2.0)
     method = token_sinkhorn.TokenSinkhorn(config, learner, LanguageTeacher(teacher))
     mine, theirs = log_probs(learner, batch), log_probs(teacher, batch)
     places = predicted(batch)
     q, p = (np.stack([np.exp(table[row, place]) for row, place, _ in places]) for table in (mine, theirs))
-    kernel = np.exp(-(cost := np.abs(q[:, None] - p).sum(-1)) / config.regularisation)
+    soft = [np.sqrt(one) / np.sqrt(one).sum(-1, keepdims=True) for one in (q, p)]
+    kernel = np.exp(-(cost := np.abs(soft[0][:, None] - soft[1]).sum(-1)) / config.regularisation)
     right = np.ones(len(q))
     for _ in range(config.iterations):
         left = 1 / (kernel @ right)

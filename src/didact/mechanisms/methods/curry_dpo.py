@@ -38,7 +38,7 @@ def pairs_become_harder(seed: int) -> Found:
     def measured(order: Literal["easy_first", "shuffled"]) -> float:
         method, gaps = CurryDPO(Config(order=order), speaker(torch.zeros(P, V)), asked), []
         for step in range(3):
-            method.fraction = writer.round = step / 2
+            method.fraction, writer.round = step / 2, step
             method.after_step()
             gaps.append(float(method.collect(list(asked), writer)["gap"].mean()))
         return (gaps[0] - gaps[-1]) / whole
@@ -64,7 +64,7 @@ def a_new_stage_begins_from_the_policy_of_now(seed: int) -> Found:
         policy = speaker(torch.zeros(P, V))
         method = CurryDPO(Config(beta=BETA, renew=renew), policy, questions(seed))
         with torch.no_grad():
-            policy.table -= closed * (8.0 * P / BETA)
+            policy.table.sub_(closed * (8.0 * P / BETA))
         method.fraction = 0.5
         method.after_step()
         return coefficient(gradient(method, pairs, "preference"), closed)

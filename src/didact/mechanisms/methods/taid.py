@@ -48,3 +48,25 @@ def the_share_ends_at_the_teacher(seed: int) -> Found:
         method.loss(batch)
         method.after_step()
     return Found(effect=float(method.rise.figures[0]), predicted=near(1.0), control=first, null=near(START))
+
+
+@mechanism(
+    world="A run of ten steps whose loss stays the same.",
+    effect="However short the run is, the share rises faster than linearly: half of the pace's part of what is left, in "
+    "each step.",
+    control="With a pace of zero it is halfway between its start and one in the middle of the run.",
+    breaks=("skip Rise.update",),
+)
+def the_share_rises_in_short_runs(seed: int) -> Found:
+    """The teacher's share in the middle of the run."""
+    table, pace = normal(P, V, seed=seed), 4.0
+
+    def measured(pace: float) -> float:
+        method = TAID(Config(t_start=START, pace=pace), Policy(table), LanguageTeacher(Policy(table)))
+        for step in range(1, 6):
+            method.fraction, method.seen = step / 10, torch.tensor([3.0, 2.0])
+            method.after_step()
+        return float(method.rise.figures[0])
+
+    closed = 1 - (1 - START) * (1 - 0.5 * pace / 10) ** 5
+    return Found(effect=measured(pace), predicted=near(closed), control=measured(0.0), null=near((1 + START) / 2))

@@ -37,7 +37,7 @@ def the_teachers_mistakes_are_learned(seed: int) -> Found:
         method = TeacherHacking(Config(), policy, LanguageTeacher(Policy(theirs)), Questions(items=()))
         before, step = float(method.loss(batch)["golden"].mean()), gradient(method, batch, "proxy")
         with torch.no_grad():
-            policy.table -= STEP * P * step
+            policy.table.sub_(STEP * P * step)
         return (float(method.loss(batch)["golden"].mean()) - before) / float(closed)
 
     return Found(effect=measured(mistaken), predicted=near(1.0), control=measured(oracle), null=(-0.01, 0.01))
