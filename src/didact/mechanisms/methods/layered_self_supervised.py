@@ -34,8 +34,13 @@ def made(seed: int) -> tuple[LayeredSelfSupervised, list[Tensor]]:
         for head in method.heads:
             nn.init.normal_(head.get_parameter("linear.weight"))
     seen: list[Tensor] = []
+
+    def keep(_module: nn.Module, _args: object, result: Tensor) -> None:
+        seen.append(result)
+
+    assert learner.head is not None
     for part in (learner.head, *method.heads):
-        part.register_forward_hook(lambda _module, _args, result: seen.append(result))
+        part.register_forward_hook(keep)
     return method, seen
 
 
@@ -67,7 +72,7 @@ def deepest(seed: int) -> Tensor:
 def the_own_prediction_moves_to_the_average_over_turns(seed: int) -> Found:
     """The gradient's coefficient on what the average says about single images."""
     joint = deepest(seed).view(TURNS, N, C, TURNS)
-    said = (sum(joint[turn, :, :, turn] for turn in range(TURNS)) / TURNS / T).softmax(1)
+    said = (torch.stack([joint[turn, :, :, turn] for turn in range(TURNS)]).mean(0) / T).softmax(1)
     effect, control = (measured(seed, "own", 0, said, shuffled=shuffled) for shuffled in (False, True))
     return Found(effect=effect, predicted=near(1.0), control=control, null=(-0.3, 0.3))
 

@@ -141,7 +141,7 @@ CLAIM = Claim(
     seeds=(400, 401, 402, 403, 404, 405, 406, 407, 408, 409),
     shows="A compact sub-space against the whole space, whose largest net costs so much that batches are smaller; and "
     "a small net on labels alone.",
-    omits="Language models, long training without labels, other widths, several limits of cost; and that fine-tuning one "
-    "net takes fewer operations than a step of distillation, by which all steps are counted.",
+    omits="Language models, long training without labels, other widths, several limits of cost; and that a step of "
+    "fine-tuning takes fewer operations than one of distillation, by which all are counted.",
     systems=("autodistil",),
 )
