@@ -94,7 +94,7 @@ def entropies(learner, batch):
 
 def test_a_judgement_is_paid_for_its_choice_its_reasons_and_its_form():
     """By the paper: the choice (1 + 0.5 for consistency), and 0.5 for the form."""
-    asked_of = next(question for question in worlds.load("strings:preferred") if question.answer == "A")
+    asked_of = next(q for q in worlds.load("strings:preferred") if q.completion == "2>1A")
     more, _, less, _ = asked_of.completion
     prompt = [word.count("a") for word in asked_of.prompt.rstrip(":").split(",")]
     assert prompt == [int(more), int(less)]

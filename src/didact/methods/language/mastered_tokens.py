@@ -90,7 +90,7 @@ CLAIM = Claim(
         "grpo": "grpo",
         "all tokens": {"method": "mastered_tokens", "target_entropy": 0.0},
         "sft": {"method": "sft", "lr": 1e-3},
-        "untaught": {"method": "sft", "lr": 1e-9},
+        "untaught": "sft,lr=1e-9,batch_size=1",
     },
     method="mastered_tokens",
     baseline="grpo",
@@ -100,7 +100,7 @@ CLAIM = Claim(
     settings={
         "student": "warm:40%:decoder:2x64",
         "sampling": "max_new_tokens=6,samples=8",
-        "steps": 100,
+        "steps": 50,
         "batch_size": 128,
         "clip_norm": 1.0,
         "evaluate_every": 1000,
@@ -109,8 +109,8 @@ CLAIM = Claim(
     world="addition",
     smallest_effect=0.03,
     search={
-        "mastered_tokens": {"lr": (3e-4, 1e-3), "target_entropy": (0.2, 0.5)},
-        "grpo": {"lr": (1e-4, 3e-4, 1e-3, 2e-3)},
+        "mastered_tokens": {"lr": (2e-4, 5e-4), "target_entropy": (0.2, 0.5)},
+        "grpo": {"lr": (1e-4, 2e-4, 5e-4, 1e-3)},
     },
     seeds=(100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 111),
     tuned_on=(0, 1, 2),

@@ -104,7 +104,7 @@ CLAIM = Claim(
         "gradient ascent": {"method": "npo", "beta": 0.001},
         "gradient ascent, same settings": {"method": "npo", "beta": 0.001},
         "retain alone": {"method": "npo", "forget": 0.0, "lr": 1e-3},
-        "untaught": {"method": "sft", "lr": 1e-9},
+        "untaught": "sft,lr=1e-9,batch_size=1",
     },
     method="npo",
     baseline="gradient ascent",

@@ -9,7 +9,7 @@ from didact.types import Question, Questions
 from didact.worlds._asking import questions_of
 from didact.worlds._chance import uniform
 
-_LETTERS, _SHORTEST, _LONGEST = "abcd", 3, 6
+_LETTERS, _SHORTEST, _LONGEST = "abc", 6, 9
 _DRAWN, _ASKED = 6000, 4000
 _JUDGEMENT = re.compile(r"(\d)([<>])(\d)([AB])")
 
@@ -20,10 +20,10 @@ def preferred() -> Questions:
 
     Real: nothing.
 
-    Simulated: the strings, of 3 to 6 letters from a to d, drawn for each question; pairs with as many a are left out.
+    Simulated: the strings, of 6 to 9 letters from a to c, drawn for each question; pairs with as many a are left out.
 
-    Known: every answer, and whether a judgement agrees with its own counts. The prompt is `abca,bbac:` and the
-    completion is `2>1A`: both counts, how they compare, and the choice, which is the answer (A for the first string).
+    Known: every answer, and whether a judgement agrees with its own counts. The prompt is `abcaab,bbaccbc:` and
+    the completion is `3>1A`: both counts, how they compare, and the choice, which is the answer (A for the first string).
 
     Returns:
         4,000 questions. The verifier is `chosen`, of this module; `reward` is that of the paper on R1-Reward.
