@@ -138,7 +138,7 @@ CLAIM = Claim(
     settings={"labels": 520, "test": 0.4, "steps": 400, "student": "cnn:4,8", "teacher": "cnn:16,32"},
     search={
         "attention_transfer": {"weight": (1.0, 4.0), "lr": (0.01, 0.03)},
-        "distill": {"temperature": (1.0, 4.0), "lr": (0.01, 0.03)},
+        "distill": {"temperature": (2.0, 4.0), "lr": (0.01, 0.03)},
         "supervised": {"lr": (0.01, 0.03)},
     },
     equal="steps",

@@ -140,7 +140,7 @@ CLAIM = Claim(
     settings={"labels": 300, "test": 0.4, "steps": 400, "student": "mlp:64", "teacher": "cnn1d:16,32,16"},
     search={
         "contrastive_distillation": {"weight": (0.2, 0.8), "lr": (0.01, 0.03)},
-        "distill": {"temperature": (1.0, 4.0), "lr": (0.01, 0.03)},
+        "distill": {"temperature": (2.0, 4.0), "lr": (0.01, 0.03)},
     },
     equal="steps",
     tuned_on=(0, 1, 2),

@@ -100,7 +100,7 @@ CLAIM = Claim(
     settings={"test": 0.4, "steps": 400, "student": "mlp:64", "teacher": "cnn1d:16,32,16"},
     search={
         "decoupled": {"others_weight": (1.0, 8.0), "lr": (0.01, 0.03)},
-        "distill": {"temperature": (1.0, 4.0), "lr": (0.01, 0.03)},
+        "distill": {"temperature": (2.0, 4.0), "lr": (0.01, 0.03)},
         "supervised": {"lr": (0.01, 0.03)},
     },
     equal="steps",

@@ -101,8 +101,8 @@ CLAIM = Claim(
     smallest_effect=0.01,
     settings={"labels": 300, "test": 0.4, "steps": 400, "student": "mlp:64", "teacher": "cnn1d:16,32,16"},
     search={
-        "fitnet": {"temperature": (1.0, 4.0), "lr": (0.01, 0.03)},
-        "distill": {"temperature": (1.0, 4.0), "lr": (0.01, 0.03)},
+        "fitnet": {"temperature": (2.0, 4.0), "lr": (0.01, 0.03)},
+        "distill": {"temperature": (2.0, 4.0), "lr": (0.01, 0.03)},
         "supervised": {"lr": (0.01, 0.03)},
     },
     equal="last_stage",

@@ -122,7 +122,7 @@ CLAIM = Claim(
     settings={"labels": 300, "test": 0.4, "steps": 400, "student": "mlp:64", "teacher": "cnn1d:16,32,16"},
     search={
         "mcmi_teacher": {"information": (0.1, 0.25), "lr": (0.01, 0.03)},
-        "distill": {"temperature": (1.0, 4.0), "lr": (0.01, 0.03)},
+        "distill": {"temperature": (2.0, 4.0), "lr": (0.01, 0.03)},
         "supervised": {"lr": (0.01, 0.03)},
     },
     equal="last_stage",

@@ -102,7 +102,7 @@ CLAIM = Claim(
     search={
         "netdistiller": {"temperature": (1.0, 4.0), "lr": (0.01, 0.03)},
         "supervised": {"lr": (0.001, 0.003, 0.01, 0.03)},
-        "distill": {"temperature": (1.0, 4.0), "lr": (0.01, 0.03)},
+        "distill": {"temperature": (2.0, 4.0), "lr": (0.01, 0.03)},
     },
     equal="steps",
     tuned_on=(0, 1, 2),

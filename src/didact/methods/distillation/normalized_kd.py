@@ -93,7 +93,7 @@ CLAIM = Claim(
     settings={"test": 0.4, "steps": 400, "student": "mlp:64", "teacher": "cnn1d:16,32,16"},
     search={
         "normalized_kd": {"gamma": (1.5, 3.5), "lr": (0.01, 0.03)},
-        "distill": {"temperature": (1.0, 4.0), "lr": (0.01, 0.03)},
+        "distill": {"temperature": (2.0, 4.0), "lr": (0.01, 0.03)},
         "supervised": {"lr": (0.01, 0.03)},
     },
     equal="steps",
