@@ -52,8 +52,8 @@ def the_share_ends_at_the_teacher(seed: int) -> Found:
 
 @mechanism(
     world="A run of ten steps whose loss stays the same.",
-    effect="However short the run is, the share rises faster than linearly: half of the pace's part of what is left, in "
-    "each step.",
+    effect="However short the run is, the share rises faster than linearly: by half of the pace times the step's part "
+    "of the budget, of what is left.",
     control="With a pace of zero it is halfway between its start and one in the middle of the run.",
     breaks=("skip Rise.update",),
 )
