@@ -55,9 +55,13 @@ def changed_paths(before: Mapping[str, str], now: Mapping[str, str]) -> list[str
 
 def methods(claim: Claim) -> list[str]:
     """The methods of a claim's arms, without the cheap baselines."""
-    named = [method_of(arm) for arm in claim.arms.values()]
     # A teacher such as mlp:64 is trained by plain training on labels, whatever the arms are.
-    return sorted({name for name in [*named, "supervised"] if _is_method(name)})
+    return sorted({*methods_in(claim.arms.values()), "supervised"})
+
+
+def methods_in(arms: Iterable[str | Values]) -> set[str]:
+    """The methods among some arms, without the cheap baselines."""
+    return {name for name in map(method_of, arms) if _is_method(name)}
 
 
 def method_of(arm: str | Values) -> str:

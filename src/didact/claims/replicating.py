@@ -16,7 +16,7 @@ import torch
 from didact import catalogue, worlds
 from didact.catalogue import CatalogueEntry
 from didact.claiming import Claim
-from didact.claims import deciding, result, tuning
+from didact.claims import code, deciding, result, sharing, tuning
 from didact.claims.result import Replication
 from didact.claims.store import ResultStore, basis, tuned_design
 from didact.documents import Document, Values
@@ -374,27 +374,32 @@ def _teach(
     stages: Mapping[str, Sequence[str]],
     on_result: OnResult | None = None,
 ) -> Document | DidactError:
-    """Run arms of a claim with one seed; an error is returned, so that the other claims continue."""
+    """Run arms of a claim with one seed; an error is returned, so that the other claims continue.
+
+    Arms that another claim has too are run once, as long as no code changes; those of custom methods always.
+    """
     info = catalogue.find_claim(str(key))
     claim = claim_of(info)
-
-    def report(arm: str, seed: int, result: ArmResult) -> None:
-        if on_result is not None:
-            on_result(info.name, arm, seed, result)
-        if _news is not None:
-            _news.put((info.name, arm, seed, dict(result.metrics)))
-
+    settings = {"split_seed": SPLIT_SEED, **claim.settings}
+    known = {} if info.family == "yours" else sharing.find(world, seed, settings, arms, stages)
+    if not code.methods_in(arm for name, arm in arms.items() if name not in known):
+        known = known if len(known) == len(arms) else {}  # A baseline is run beside a method.
+    for name, one in known.items():
+        _tell(info.name, name, seed, _decode(one["result"], name), on_result)
+    left = {name: arm for name, arm in arms.items() if name not in known}
+    if not left:
+        return _seed(known, arms, settings)
     try:
         compared = comparing.compare(
-            dict(arms),
+            left,
             seeds=[seed],
-            reference=claim.baseline if claim.baseline in arms else next(iter(arms)),
+            reference=claim.baseline if claim.baseline in left else next(iter(left)),
             metric=claim.metric,
             baselines="none",
-            stages=stages,
-            on_result=report,
+            stages={name: options for name, options in stages.items() if name in left},
+            on_result=lambda arm, seed, result: _tell(info.name, arm, seed, result, on_result),
             data=world,
-            **{"progress": False, "device": "cpu", "split_seed": SPLIT_SEED, **claim.settings},
+            **{"progress": False, "device": "cpu", **settings},
         )
     except DidactError as error:
         # Its message alone: not every error can be sent from one process to another.
@@ -404,11 +409,30 @@ def _teach(
         return RunError(failure)
     results = {arm: found[0] for arm, found in compared.comparison.results.items()}
     last = {arm: round(found.cost.steps * (1.0 - compared.early.get(arm, 0.0))) for arm, found in results.items()}
+    more = {"teachers": compared.teachers, "data": compared.description["data"]}
+    made = {arm: {"result": {**_encode(found), "last_stage": last[arm]}, **more} for arm, found in results.items()}
+    if info.family != "yours":
+        sharing.keep(world, seed, settings, left, stages, made)
+    return _seed({**known, **made}, arms, settings)
+
+
+def _seed(found: Mapping[str, Document], arms: Mapping[str, Arm], settings: Values) -> Document:
+    """What is stored of a seed, from its arms, with the teachers that they or the settings name."""
+    named = {str({**settings, **tuning.stated(arm)}.get("teacher")) for arm in arms.values()}
+    teachers = {spec: figures for one in found.values() for spec, figures in one["teachers"].items() if spec in named}
     return {
-        "arms": {arm: {**_encode(found), "last_stage": last[arm]} for arm, found in results.items()},
-        "teachers": compared.teachers,
-        "data": compared.description["data"],
+        "arms": {name: found[name]["result"] for name in arms},
+        "teachers": teachers,
+        "data": next(iter(found.values()))["data"],
     }
+
+
+def _tell(name: str, arm: str, seed: int, result: ArmResult, on_result: OnResult | None) -> None:
+    """Tell of a result, in this process and in the one that waits for it."""
+    if on_result is not None:
+        on_result(name, arm, seed, result)
+    if _news is not None:
+        _news.put((name, arm, seed, dict(result.metrics)))
 
 
 def _encode(result: ArmResult) -> Document:

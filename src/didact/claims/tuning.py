@@ -79,7 +79,7 @@ def settled(claim: Claim, chosen: Mapping[str, Values]) -> dict[str, Arm]:
     name = claim.ablation
     if not name or name in claim.search or name == claim.baseline:
         return found
-    mine, method = _stated(claim.arms[name]), _stated(claim.arms[claim.method])
+    mine, method = stated(claim.arms[name]), stated(claim.arms[claim.method])
     if mine["method"] == method["method"]:
         found[name] = _with(claim.arms[name], {**chosen.get(claim.method, {}), **mine})
     return found
@@ -113,10 +113,10 @@ def _spread(claim: Claim, kept: Values, method: str, other: str) -> Document:
 
 
 def _with(arm: Arm, settings: Values) -> Arm:
-    return {**_stated(arm), **settings} if settings else arm
+    return {**stated(arm), **settings} if settings else arm
 
 
-def _stated(arm: Arm) -> Values:
+def stated(arm: Arm) -> Values:
     """An arm as a mapping of its settings."""
     if isinstance(arm, Mapping):
         return arm

@@ -26,6 +26,8 @@ FROZEN = "frozen"
 """The fact with the hashes of frozen weights, which are read from their own files again."""
 COST = "cost.json"
 """The file of its training cost."""
+PRETRAINED = "pretrained"
+"""The folder of pretrained models in the user's cache folder."""
 KEPT = 200
 """Maximal number of models in the cache; the oldest are deleted first."""
 
@@ -93,19 +95,35 @@ def pretrained_store(content: object) -> ModelStore | None:
         A store for this content in the folder `DIDACT_CACHE` (by default `didact/pretrained` in the user's cache
         folder); None if the variable is empty, or the folder cannot be written.
     """
+    folder = cache_folder(PRETRAINED, content, kept=KEPT)
+    return None if folder is None else ModelStore(folder)
+
+
+def cache_folder(name: str, content: object = None, *, kept: int) -> Path | None:
+    """A folder of the cache for all runs on this machine with this code of didact and this version of PyTorch.
+
+    Args:
+        name: what it holds; `PRETRAINED` is the folder that `DIDACT_CACHE` names, and others are in it.
+        content: a JSON value that also determines what it holds.
+        kept: the maximal number of such folders; the oldest are deleted first.
+
+    Returns:
+        The folder, which may not exist; None if the variable is empty, or the folder around it cannot be written.
+    """
     named = os.environ.get(CACHE)
     if named == "":
         return None
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "didact" / "pretrained"
-    root = home if named is None else Path(named)
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "didact"
+    root = home / name if named is None else Path(named) if name == PRETRAINED else Path(named) / name
     key = hashlib.blake2b(json.dumps([_code(), torch.__version__, content]).encode(), digest_size=16).hexdigest()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        for old in sorted(root.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)[KEPT - 1 :]:
-            shutil.rmtree(old, ignore_errors=True)
+        for old in sorted(root.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)[kept - 1 :]:
+            if old.name != key:
+                shutil.rmtree(old, ignore_errors=True)
     except OSError:
         return None
-    return ModelStore(root / key)
+    return root / key
 
 
 @functools.cache
