@@ -92,7 +92,7 @@ CLAIM = Claim(
     ablation="reinforce++, same settings",
     untaught="untaught",
     settings={
-        "student": "warm:90%:decoder:2x64",
+        "student": "warm:85%:decoder:2x64",
         "verifier": "didact.worlds.strings.preferred:reward",
         "sampling": "max_new_tokens=6,samples=8",
         "steps": 60,
@@ -107,8 +107,8 @@ CLAIM = Claim(
     search={"stable": {"lr": (3e-4, 1e-3, 2e-3)}, "reinforce++": {"lr": (3e-4, 1e-3, 2e-3)}},
     seeds=(100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 111),
     tuned_on=(0, 1, 2),
-    shows="What the two bounds do to a judge that is nearly always right, whose failures are outliers, with the paper's "
-    "reward for reasoning that agrees with its choice.",
+    shows="What the two bounds do to a judge that is nearly always right, so that failures are outliers, and is paid for "
+    "reasoning that agrees with its choice.",
     omits="Images, large models, and runs that diverge without the bounds.",
     systems=("r1-reward",),
 )

@@ -9,9 +9,9 @@ from didact.types import Question, Questions
 from didact.worlds._asking import questions_of
 from didact.worlds._chance import uniform
 
-_LETTERS, _SHORTEST, _LONGEST = "abc", 6, 9
+_LETTERS, _SHORTEST, _LONGEST = "abcd", 9, 13
 _DRAWN, _ASKED = 6000, 4000
-_JUDGEMENT = re.compile(r"(\d)([<>])(\d)([AB])")
+_JUDGEMENT = re.compile(r"(\d+)([<>])(\d+)([AB])")
 
 
 @functools.cache
@@ -20,10 +20,11 @@ def preferred() -> Questions:
 
     Real: nothing.
 
-    Simulated: the strings, of 6 to 9 letters from a to c, drawn for each question; pairs with as many a are left out.
+    Simulated: the strings, of 9 to 13 letters from a to d, drawn for each question; pairs with as many a are left out.
 
-    Known: every answer, and whether a judgement agrees with its own counts. The prompt is `abcaab,bbaccbc:` and
-    the completion is `3>1A`: both counts, how they compare, and the choice, which is the answer (A for the first string).
+    Known: every answer, and whether a judgement agrees with its own counts. Of shorter strings, the prompt would be
+    `abca,bbac:` and the completion `2>1A`: both counts, how they compare, and the choice, which is the answer (A for
+    the first string).
 
     Returns:
         4,000 questions. The verifier is `chosen`, of this module; `reward` is that of the paper on R1-Reward.
@@ -47,7 +48,7 @@ def reward(text: str, question: Question) -> float:
     right, found = chosen(text, question), _JUDGEMENT.fullmatch(text)
     if found is None:
         return right
-    first, sign, second, choice = found.groups()
+    first, second, sign, choice = int(found[1]), int(found[3]), found[2], found[4]
     consistent = sign + choice == (">A" if first > second else "<B" if first < second else "")
     return right * (1.0 + 0.5 * consistent) + 0.5
 
