@@ -107,8 +107,8 @@ CLAIM = Claim(
     search={"stable": {"lr": (3e-4, 1e-3, 2e-3)}, "reinforce++": {"lr": (3e-4, 1e-3, 2e-3)}},
     seeds=(100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 111),
     tuned_on=(0, 1, 2),
-    shows="What the two bounds do to a judge that is nearly always right, so that failures are outliers, and is paid for "
-    "reasoning that agrees with its choice.",
+    shows="What the two bounds do to a judge that is nearly always right, whose failures are outliers. All arms are "
+    "paid for reasoning that agrees with the choice.",
     omits="Images, large models, and runs that diverge without the bounds.",
     systems=("r1-reward",),
 )
