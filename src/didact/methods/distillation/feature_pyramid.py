@@ -6,8 +6,8 @@ on what it has never seen, so the product of the stages' distances, each resized
 Both nets are delivered together, with `result.learner(batch).features["anomaly_map"]` [B, 1, H, W]; its maximum gives
 the logits. The teacher may have other classes than the data's, as in `--teacher target:digit:cnn:16,32,64`.
 
-Departures: by default the pyramid has the last layer of each resolution that both nets have (for a ResNet, the paper's
-are `layer1,layer2,layer3`), with linear projectors where channels differ; logits are standardised on normal images.
+Departures from the authors' code (gdwang08/STFPM, `main.py`), which leaves out the half: by default, the last layer of
+each resolution of both nets (theirs: `layer1,layer2,layer3`), with projectors if channels differ; standardised logits.
 """
 
 from dataclasses import dataclass

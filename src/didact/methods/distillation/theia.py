@@ -5,8 +5,8 @@ features to the teacher's, standardised by channel; the loss is 0.9 times one mi
 smooth L1 distance, averaged over the teachers. Then the translators are dropped, and the head alone learns from labels.
 Several teachers are a committee: `--teacher mlp:64+cnn:16,32`; their taps are `--teacher-tap hidden+blocks.1`.
 
-Departures: the translators are linear or convolutional projectors, where the paper has nets of three layers; moments of
-the teachers' features are estimated during training; the probe has the last `probe_share` of the budget.
+Departures from the authors' code (bdaiinstitute/theia, `models/rvfm.py`), whose loss this is: projectors in place of
+nets of three layers; moments that are estimated during training; a probe in the last `probe_share` of the budget.
 """
 
 from dataclasses import dataclass
