@@ -7,6 +7,9 @@ Departures: the student is also distilled by predictions, as in one of the paper
 an example is also paired with itself, which adds zeros to the sums, as in the authors' code.
 
 Compared with distiller_zoo/RKD.py of HobbitLong/RepDistiller: both losses and their weights agree.
+
+On MNIST-1D with 300 labels it is 0.9 points better than a tuned `distill` (0.1 to 1.6), and equivalent to itself
+without relations (+0.4, -0.2 to +1.0).
 """
 
 from dataclasses import dataclass
