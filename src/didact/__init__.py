@@ -29,6 +29,7 @@ _HOMES = {
     "compress": "didact.materials.examples.compression.compressing",
     "fit": "didact.loop",
     "load": "didact.parts.saved",
+    "recommend": "didact.materials.examples.recommending.recommending",
     "resume": "didact.experiment",
     "run": "didact.experiment",
 }

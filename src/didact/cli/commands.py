@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from didact.experiment.running import RunResult
     from didact.materials.examples.compression.result import Compression
     from didact.materials.examples.compression.searching import OnTrial
+    from didact.materials.examples.recommending.result import Recommendation
 
 SEEDS = 10_000
 """Maximal number of seeds of a comparison."""
@@ -179,9 +180,12 @@ def _resume(namespace: argparse.Namespace) -> int:
     progress, trust = getattr(namespace, "progress", True), flags.trusted_names(namespace)
     directory = Path(namespace.run)
     from didact.materials.examples.compression import compressing
+    from didact.materials.examples.recommending import recommending
 
     if compressing.is_compression(directory):
         return _show_compression(lambda tell: compressing.resume(directory, trust=trust, on_trial=tell))
+    if recommending.is_recommendation(directory):
+        return _show_recommendation(lambda **tell: recommending.resume(directory, trust=trust, **tell))
     if not records.is_comparison(directory):
         return _finish(running.resume(directory, trust=trust, progress=progress))
     return _show_comparison(
@@ -254,6 +258,39 @@ def _compress(namespace: argparse.Namespace) -> int:
         return compress(Path(namespace.out))
     with records.new_directory("compress", str(values.get("data", "data"))) as directory:
         return compress(directory)
+
+
+def _recommend(namespace: argparse.Namespace) -> int:
+    values, seeds = settings(namespace), parse_seeds(namespace.seeds)
+    from didact.experiment import records
+    from didact.materials.examples.recommending import recommending
+
+    own = {name: getattr(namespace, name) for name in ("minutes", "smallest_effect")}
+    own["student"] = values.pop("student", "auto")
+
+    def recommend(directory: Path) -> int:
+        return _show_recommendation(
+            lambda **tell: recommending.recommend(**own, seeds=seeds, directory=directory, **tell, **values),
+            namespace.json,
+        )
+
+    if namespace.out:
+        return recommend(Path(namespace.out))
+    with records.new_directory("recommend", str(values.get("data", "data"))) as directory:
+        return recommend(directory)
+
+
+def _show_recommendation(recommend: "Callable[..., Recommendation]", as_json: bool = False) -> int:
+    """Race with a line on its progress, and print what is recommended."""
+    from didact.cli import show
+
+    with show.Counter("checking every method") as counter:
+        found = recommend(on_trial=counter.tell_trial, on_plan=counter.tell_plan)
+    if as_json:
+        show.write_json({"directory": str(found.directory), **found.as_dict()})
+    else:
+        show.recommendation(found)
+    return 0
 
 
 def _show_compression(compress: "Callable[[OnTrial], Compression]", as_json: bool = False) -> int:
@@ -487,6 +524,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "distill": _distill,
     "compare": _compare,
     "compress": _compress,
+    "recommend": _recommend,
     "check": _check,
     "replicate": _replicate,
     "cache": _cache,

@@ -161,6 +161,23 @@ def _compress(parser: Parser, _words: list[str]) -> None:
     flags.hide_flags(parser, SEARCHED)
 
 
+def _recommend(parser: Parser, _words: list[str]) -> None:
+    group = parser.add_argument_group("race")
+    group.add_argument("--minutes", metavar="N", default="10", help="how long the race may take (10)")
+    group.add_argument(
+        "--smallest-effect",
+        metavar="N",
+        default="1",
+        help="the smallest difference of interest, in points of the metric (1)",
+    )
+    group.add_argument("--seeds", metavar="SEEDS", default="1-5", help="of the last round (1-5)")
+    group.add_argument("--out", metavar="DIR", help="the race's directory (a new one under runs/)")
+    group.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--config", metavar="FILE", help="TOML or JSON with any of these options; flags override it")
+    flags.add_run_flags(parser)
+    flags.hide_flags(parser, ["made_up", *(name for name in SEARCHED if name not in ("student", "learner"))])
+
+
 def _check(parser: Parser, _words: list[str]) -> None:
     parser.add_argument("methods", metavar="METHOD", nargs="*", help="names of methods (all that have a check)")
 
@@ -311,6 +328,7 @@ _BUILDERS = {
     "distill": _distill,
     "compare": _compare,
     "compress": _compress,
+    "recommend": _recommend,
     "check": _check,
     "replicate": _replicate,
     "doctor": _doctor,

@@ -7,6 +7,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from didact.experiment.running import RunResult
     from didact.materials.examples.compression.result import Compression
     from didact.materials.examples.compression.trials import Trial
+    from didact.materials.examples.recommending.result import Recommendation
     from didact.parts.listing import Entry
     from didact.sources.split_files import SplitFiles
     from didact.types import Cost
@@ -378,6 +380,29 @@ def compression(found: "Compression") -> None:
         _next_of_student(found.directory)
 
 
+def recommendation(found: "Recommendation") -> None:
+    """Print a race: the finalists, what was found, and the next command."""
+    from didact.evaluation import phrases, wording
+
+    out, figure = console(), partial(wording.figure, found.metric)
+    table = _table("method", "lr", "validation", "test", "", right=True)
+    for one in found.finalists:
+        chosen = one.method == found.method
+        test = "" if one.test is None else figure(one.test)
+        words, style = ("recommended", "green") if chosen else ("", "")
+        table.add_row(one.method, f"{one.rate:.3g}", figure(one.validation), test, words, style=style)
+    table.add_row("the teacher", "", "", figure(found.teacher), "", style="dim")
+    out.print(Text(f"{phrases.heading(found.metric)}, mean of {len(found.seeds)} seeds:"))
+    out.print(table)
+    for sentence in found.sentences():
+        out.print(Text(sentence, style="bold"))
+    for note in found.notes:
+        out.print(Text(note, style="yellow"))
+    if found.directory is not None:
+        line("all runs", str(found.directory / "recommend.json"))
+        _next_of_student(found.directory)
+
+
 class Counter:
     """The progress of a comparison or replication: a status line in a terminal, or else a plain line now and then.
 
@@ -417,6 +442,10 @@ class Counter:
     def tell_share(self, done: int, total: int) -> None:
         """Show how many of a known number of things are done."""
         self._print(Text(f"{done} of {total} shards"))
+
+    def tell_plan(self, words: str) -> None:
+        """Say what will be done."""
+        self._out.print(Text(words), soft_wrap=True)
 
     def _show(self, what: str, words: str) -> None:
         self._count += 1

@@ -22,6 +22,7 @@ GROUPS = {
     "Find out what works": {
         "compare": "compare methods at equal budget over seeds",
         "compress": "find the smallest or fastest student like its teacher",
+        "recommend": "race the methods on your data, and recommend one",
         "report": "write the report of a run or a comparison again",
         "check": "check the mechanism of methods where the truth is known",
         "replicate": "replicate the claims of methods, and give their verdicts",

@@ -1,11 +1,8 @@
 """`didact compress`: the smallest or fastest student within a distance of its teacher."""
 
-import contextlib
-import copy
 import dataclasses
-import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -13,30 +10,25 @@ import torch
 from didact import evaluation, trusting
 from didact.documents import Document, read_object
 from didact.errors import CheckpointError, ConfigError, RunError, check_range
-from didact.evaluation import Predictions, card, report
+from didact.evaluation import card, report
 from didact.evaluation.paired import metric_interval
 from didact.experiment import config as configs
 from didact.experiment import records
-from didact.experiment.material import Evaluation
 from didact.experiment.reading import SEARCHED
-from didact.loop.run import take_lock
-from didact.materials.examples import teacher_data
 from didact.materials.examples.answers import as_learner
 from didact.materials.examples.compression.footprint import ROWS, median_time
+from didact.materials.examples.compression.opening import is_search, opened
 from didact.materials.examples.compression.planning import Plan, config_of, goal_of, plan, steps_for
 from didact.materials.examples.compression.result import Compression, tried, with_front
 from didact.materials.examples.compression.searching import Goal, OnTrial, Search
 from didact.materials.examples.compression.trials import TrialStore
-from didact.materials.examples.data import count_labels, extend
+from didact.materials.examples.data import count_labels
 from didact.options import convert
 from didact.parts import saved
-from didact.sources import Splits
-from didact.types import Cost, Examples
+from didact.types import Cost
 
 PLANNED = "plan.json"
 """The file with what was decided before the first trial."""
-_FREE = ("progress", "trust", "device")
-"""Settings that may differ when a search is resumed."""
 
 
 def compress(
@@ -82,7 +74,7 @@ def compress(
     if made_up is not None:
         check_range("made_up", made_up, at_least=0, at_most=100)
     steps = None if (count := settings.get("steps")) is None else convert("steps", count, int)
-    config, objects = config_of(settings, goal)
+    config, objects = config_of(settings, goal.seeds[0])
     place = None if directory is None else Path(directory)
     made = plan(config, objects, students=students, made_up=made_up)
     asked = {**dataclasses.asdict(goal), "students": list(students), "made_up": made_up, "steps": steps}
@@ -93,7 +85,7 @@ def compress(
         **records.environment(),
         "data": made.data.describe(),
     }
-    with _opened(place, description, resume):
+    with opened(place, description, resume):
         found = _searched(made, goal, steps, place, on_trial, start)
         if place is not None:
             _write(found, made, description, place)
@@ -130,10 +122,7 @@ def resume(directory: str | Path, *, trust: Iterable[str] = (), on_trial: OnTria
 
 def is_compression(directory: Path) -> bool:
     """Whether a directory is that of a search, finished or not."""
-    try:
-        return isinstance(read_object(directory / "config.json").get("compress"), dict)
-    except (OSError, ValueError):
-        return False
+    return is_search(directory, "compress")
 
 
 def write_report(directory: Path, out: Path | None = None) -> Path:
@@ -148,49 +137,6 @@ def write_report(directory: Path, out: Path | None = None) -> Path:
         raise CheckpointError(f"The search {directory} has no result; finish it: didact resume {directory}") from None
     out = out or directory / "report.html"
     return report.write_compression_report(out, found, config=records.read_config(directory))
-
-
-@contextlib.contextmanager
-def _opened(place: Path | None, description: Document, resume: bool) -> Iterator[None]:
-    """Lock the directory of a search, and write its `config.json`, or check that of the search to resume.
-
-    Raises:
-        RunError: Another process uses the directory, or it holds something already.
-        CheckpointError: The stored search is another one.
-    """
-    if place is None:
-        if resume:
-            raise ConfigError("resume is set, but directory is None; name that of the search to go on with.")
-        yield
-        return
-    if resume:
-        _check_same(place, description)
-    elif (place / "config.json").exists():
-        raise RunError(f"The directory {place} is taken already; choose another, or go on with: didact resume {place}")
-    place.mkdir(parents=True, exist_ok=True)
-    with take_lock(place / "lock"):
-        if not resume:
-            folder = os.path.relpath(Path.cwd(), place)
-            records.write_json(place / "config.json", {**description, "folder": folder})
-        try:
-            yield
-        except KeyboardInterrupt:
-            words = f"Interrupted. What was tried is kept; go on with: didact resume {place}"
-            raise KeyboardInterrupt(words) from None
-
-
-def _check_same(place: Path, now: Document) -> None:
-    stored = records.read_config(place)
-    for part in ("compress", "config"):
-        before = {name: value for name, value in stored.get(part, {}).items() if name not in _FREE}
-        for name in sorted({*before, *now[part]} - set(_FREE)):
-            if before.get(name) != now[part].get(name):
-                raise CheckpointError(
-                    f"{name} is {now[part].get(name)!r}, but the search {place} was begun with {before.get(name)!r}; "
-                    "give the same, or another directory."
-                )
-    if stored["data"].get("fingerprint") != now["data"].get("fingerprint"):
-        raise CheckpointError(f"The data are not those that the search {place} began with; restore them.")
 
 
 def _searched(
@@ -234,7 +180,7 @@ def _result(made: Plan, search: Search, name: str, theirs: float, seconds: float
     assert best.footprint is not None and student.spec is not None
     few = made.judged.select(torch.arange(ROWS) % made.judged.size).batch()
     teacher = made.run.teachers[0].model
-    tested, asked, notes = _tested(made, student.learner)
+    _, tested, asked, notes = made.tested(student.learner)
     rows = [tried(found, search.shares[found[0].number]) for found in search.trials.values()]
     shown = {made.metric: made.measured}
     mine, other = (_renamed(evaluation.metrics(one), shown) for one in (tested, asked))
@@ -268,31 +214,6 @@ def _renamed(found: dict[str, float], shown: dict[str, str]) -> dict[str, float]
     """The metrics with the one that counts first, by the name that it is shown by."""
     first = {name: found[measured] for name, measured in shown.items()}
     return {**first, **{name: value for name, value in found.items() if name not in shown.values()}}
-
-
-def _tested(made: Plan, learner: torch.nn.Module) -> tuple[Predictions, Predictions, tuple[str, ...]]:
-    """The answers of the delivered student and of the teacher to the test rows, and what a reader must know of them.
-
-    Nothing before has seen a test row.
-    """
-    run, splits = copy.copy(made.run), made.data.splits
-    run.data = dataclasses.replace(run.data, splits=Splits(splits.train, splits.validation, splits.test))
-    run.data = extend(run)
-    rows: Examples = run.data.splits.test
-    test = made.judge(rows)
-    mine, theirs = (evaluation.predict(one, test) for one in (learner, as_learner(run.teachers[0].model)))
-    count, unseen = teacher_data.describe(teacher_data.find_seen(run, test), mine, theirs)
-    found = Evaluation(
-        metrics={}, validation={}, teacher=evaluation.metrics(theirs), teacher_seen=count, teacher_unseen=unseen
-    )
-    notes = [*run.data.notes, *teacher_data.notes(run, found)]
-    seen = teacher_data.find_seen(run, made.judged)
-    if seen is not None and seen.any():
-        notes.append(
-            f"The teacher was fitted on {int(seen.sum()):,} of {len(seen):,} validation rows, which flatters it there: "
-            "the distance that was asked for is harder to reach."
-        )
-    return mine, theirs, tuple(notes)
 
 
 def _write(found: Compression, made: Plan, description: Document, place: Path) -> None:

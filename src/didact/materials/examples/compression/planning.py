@@ -1,5 +1,6 @@
 """A search before it begins: its settings, data and students, checked before anything is computed."""
 
+import copy
 import dataclasses
 import math
 import time
@@ -8,19 +9,22 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
+from torch import nn
 
 from didact import evaluation, hashing
 from didact.errors import ConfigError, DataError, check_choice, check_range
+from didact.evaluation import Predictions
 from didact.experiment.config import RunConfig
-from didact.experiment.material import Objects, Run
+from didact.experiment.material import Evaluation, Objects, Run
 from didact.experiment.preparing import prepare
 from didact.experiment.reading import SEARCHED
 from didact.experiment.running import split_arguments
+from didact.materials.examples import teacher_data
 from didact.materials.examples.answers import as_learner
 from didact.materials.examples.compression import halving
 from didact.materials.examples.compression.candidates import Candidate, candidates
 from didact.materials.examples.compression.searching import Bench, Goal, Preference
-from didact.materials.examples.data import ExampleData, count_labels, open_examples, select_labelled
+from didact.materials.examples.data import ExampleData, count_labels, extend, open_examples, select_labelled
 from didact.memory import SignalCache
 from didact.options import convert
 from didact.sources import Splits, with_made_up
@@ -58,8 +62,13 @@ def goal_of(within: object, minutes: object, prefer: object, seeds: Sequence[int
     return Goal(within=distance, minutes=limit, prefer=cast(Preference, prefer), seeds=tuple(seeds))
 
 
-def config_of(settings: Mapping[str, object], goal: Goal) -> tuple[RunConfig, Objects]:
+def config_of(settings: Mapping[str, object], seed: int, command: str = "compress") -> tuple[RunConfig, Objects]:
     """The configuration that all runs of a search share, and its Python objects.
+
+    Args:
+        settings: of a run, by their flags.
+        seed: of the splits.
+        command: which search it is, for messages.
 
     Raises:
         ConfigError: A setting is the search's own, or the teacher is missing.
@@ -67,11 +76,12 @@ def config_of(settings: Mapping[str, object], goal: Goal) -> tuple[RunConfig, Ob
     own = [name for name in settings if name in SEARCHED]
     if own:
         remedy = "students names those to try" if own[0] in ("student", "learner") else "leave it out"
-        raise ConfigError(f"{own[0]} is {settings[own[0]]!r}, but `compress` decides that itself; {remedy}.")
+        raise ConfigError(f"{own[0]} is {settings[own[0]]!r}, but `{command}` decides that itself; {remedy}.")
     if settings.get("teacher") is None:
-        raise ConfigError("teacher is not given; name what is to be compressed, such as forest.skops or runs/NAME.")
+        what = "is to be compressed" if command == "compress" else "is to teach"
+        raise ConfigError(f"teacher is not given; name what {what}, such as forest.skops or runs/NAME.")
     given = {"batch_size": BATCH_SIZE, "progress": False, **settings}
-    return split_arguments(method="distill", seed=goal.seeds[0], **given)
+    return split_arguments(method="distill", seed=seed, **given)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +117,33 @@ class Plan:
             return select_labelled(examples)
         asked = evaluation.predict(as_learner(self.run.teachers[0].model), examples)
         return examples.with_tensors(label=asked.logits.argmax(1))
+
+    def tested(self, learner: nn.Module) -> tuple[Examples, Predictions, Predictions, tuple[str, ...]]:
+        """The test rows, which nothing has seen before.
+
+        Args:
+            learner: the student that is delivered.
+
+        Returns:
+            Those of them that count, the student's answers and the teacher's, and what a reader must know of these.
+        """
+        run, splits = copy.copy(self.run), self.data.splits
+        run.data = dataclasses.replace(run.data, splits=Splits(splits.train, splits.validation, splits.test))
+        run.data = extend(run)
+        test = self.judge(run.data.splits.test)
+        mine, theirs = (evaluation.predict(one, test) for one in (learner, as_learner(run.teachers[0].model)))
+        count, unseen = teacher_data.describe(teacher_data.find_seen(run, test), mine, theirs)
+        found = Evaluation(
+            metrics={}, validation={}, teacher=evaluation.metrics(theirs), teacher_seen=count, teacher_unseen=unseen
+        )
+        notes = [*run.data.notes, *teacher_data.notes(run, found)]
+        seen = teacher_data.find_seen(run, self.judged)
+        if seen is not None and seen.any():
+            notes.append(
+                f"The teacher was fitted on {int(seen.sum()):,} of {len(seen):,} validation rows, which flatters it "
+                "there: the distance that was asked for is harder to reach."
+            )
+        return test, mine, theirs, tuple(notes)
 
     def bench(self, steps: int) -> Bench:
         """What all trials share; asks the teacher about the training rows, if an estimator is to be fitted to them."""
@@ -200,7 +237,7 @@ def steps_for(made: Plan, goal: Goal) -> int:
     bench, start, found = made.bench(1), time.perf_counter(), list[float]()
     # The largest first: where there is no time for all, the others are taken to be as slow.
     for net in reversed(nets):
-        found.append(_seconds_a_step(bench, net))
+        found.append(seconds_a_step(bench, net))
         if time.perf_counter() - start > FOR_PROBES * 60 * goal.minutes:
             break
     a_step = sum(found) / len(found)
@@ -211,7 +248,8 @@ def steps_for(made: Plan, goal: Goal) -> int:
     return int(min(max(steps, LEAST_STEPS), MOST_STEPS))
 
 
-def _seconds_a_step(bench: Bench, net: Candidate) -> float:
+def seconds_a_step(bench: Bench, net: Candidate) -> float:
+    """The seconds of an optimizer step of a net, from two short runs."""
     found = []
     for steps in _PROBED:
         start = time.perf_counter()
