@@ -97,14 +97,16 @@ CLAIM = Claim(
         "sampling": "max_new_tokens=6,samples=8",
         "steps": 60,
         "batch_size": 128,
-        "options": {"updates": 4},
         "clip_norm": 1.0,
         "evaluate_every": 1000,
     },
     equal="steps",
     world="strings:preferred",
     smallest_effect=0.02,
-    search={"stable": {"lr": (3e-4, 1e-3, 2e-3)}, "reinforce++": {"lr": (3e-4, 1e-3, 2e-3)}},
+    search={
+        "stable": {"lr": (1e-4, 3e-4), "outlier": (2.0, 3.0)},
+        "reinforce++": {"lr": (5e-5, 1e-4, 3e-4, 1e-3)},
+    },
     seeds=(100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 111),
     tuned_on=(0, 1, 2),
     shows="What the two bounds do to a judge that is nearly always right, whose failures are outliers. All arms are "
