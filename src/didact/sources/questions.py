@@ -115,7 +115,7 @@ def _questions(name: str, rows: Sequence[tuple[str, Document]], columns: Mapping
         numbered = (dataclasses.replace(item, id=i) for item, i in zip(items, ids.tolist(), strict=True))
         return Questions(items=tuple(numbered), name=name, layouts=(sentence,))
     numbers, make = ids.numpy(), items.make
-    lazy = Lazy(lambda i: dataclasses.replace(make(i), id=int(numbers[i])), items.index)
+    lazy = Lazy(lambda i: dataclasses.replace(make(i), id=int(numbers[i])), items.places)
     return Questions(items=lazy, name=name, layouts=(f"{sentence} Rows stay on the disk.",))
 
 

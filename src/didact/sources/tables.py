@@ -7,8 +7,9 @@ import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from didact.documents import Document, parse_json
 from didact.errors import DataError, import_optional
@@ -280,7 +281,7 @@ def raw_lines_of(path: Path) -> Iterator[tuple[bytes, Document]]:
             yield line.strip(), record
 
 
-def places_of(file: IO[bytes], name: str) -> Iterator[tuple[int, int, int]]:
+def places_of(file: Iterable[bytes], name: str) -> Iterator[tuple[int, int, int]]:
     """The number of each line of `lines_of`, and from which byte to which it is.
 
     Args:
@@ -291,11 +292,11 @@ def places_of(file: IO[bytes], name: str) -> Iterator[tuple[int, int, int]]:
         yield number, start, start + len(line)
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _opened(path: Path) -> gzip.GzipFile | BufferedReader:
     return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")
 
 
-def _lines_in(file: IO[bytes], name: str) -> Iterator[tuple[int, int, bytes, Document]]:
+def _lines_in(file: Iterable[bytes], name: str) -> Iterator[tuple[int, int, bytes, Document]]:
     """The number of each line, where it begins, the line itself, and what it holds."""
     end = 0
     for number, raw in enumerate(file, 1):

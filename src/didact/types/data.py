@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +16,8 @@ Task = Literal["classification", "regression", "embedding"]
 """What is learned: a class, a number, or the vector that a teacher makes of an input."""
 
 
-Item, Other = TypeVar("Item"), TypeVar("Other")
+Item = TypeVar("Item")
+Other = TypeVar("Other")
 
 Modality = Literal["table", "image", "series", "text"]
 Standardisation = Literal["channel", "series", "none"]
@@ -185,37 +186,37 @@ class Question:
         return bool(self.completion or self.reply.get("tool_calls"))
 
 
-class Lazy(Sequence[Item], Generic[Item]):
+class Lazy(Sequence[Item]):
     """Items that are made anew whenever they are asked for, from rows that stay on the disk.
 
     Args:
         make: the item at a position.
-        index: int64 [N], the positions of the items that are here, in their order.
+        places: int64 [N], the positions of the items that are here, in their order.
     """
 
-    def __init__(self, make: Callable[[int], Item], index: np.ndarray) -> None:
-        self.make, self.index = make, index
+    def __init__(self, make: Callable[[int], Item], places: np.ndarray) -> None:
+        self.make, self.places = make, places
 
     def __len__(self) -> int:
         """The number of items, N."""
-        return len(self.index)
+        return len(self.places)
 
     def __getitem__(self, place: Any) -> Any:
         """One item, or a tuple of them."""
-        found = self.index[place]
+        found = self.places[place]
         return tuple(map(self.make, found.tolist())) if isinstance(place, slice) else self.make(int(found))
 
     def __iter__(self) -> Iterator[Item]:
         """The items, one after the other."""
-        return map(self.make, map(int, self.index))
+        return map(self.make, map(int, self.places))
 
     def map(self, function: Callable[[Item], Other]) -> "Lazy[Other]":
         """A function of each item."""
-        return Lazy(lambda place: function(self.make(place)), self.index)
+        return Lazy(lambda place: function(self.make(place)), self.places)
 
     def select(self, index: Sequence[int] | np.ndarray) -> "Lazy[Item]":
         """The items at these positions."""
-        return Lazy(self.make, self.index[np.asarray(index, dtype=np.int64)])
+        return Lazy(self.make, self.places[np.asarray(index, dtype=np.int64)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,8 +247,8 @@ class Questions(Sequence[Question]):
 
     def map(self, function: Callable[[Question], Question]) -> "Questions":
         """A function of each question."""
-        lazy = isinstance(self.items, Lazy)
-        return dataclasses.replace(self, items=self.items.map(function) if lazy else tuple(map(function, self.items)))
+        items = self.items.map(function) if isinstance(self.items, Lazy) else tuple(map(function, self.items))
+        return dataclasses.replace(self, items=items)
 
     @property
     def stored(self) -> bool:
