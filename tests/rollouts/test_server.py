@@ -1,5 +1,6 @@
 """Rollouts by an OpenAI-compatible server: what is asked and read, and what becomes of misbehaviour."""
 
+import contextlib
 import copy
 import json
 import logging
@@ -268,8 +269,29 @@ def test_a_run_whose_server_is_killed_ends_as_one_that_is_left_alone(learner, tm
     assert shown["calm"].cost.sampled_tokens == shown["killed"].cost.sampled_tokens
 
 
+@contextlib.contextmanager
+def transformers_serve(folder, port):
+    """The real server, in a process that is killed at the end."""
+    command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(folder), "--port", str(port)]
+    with subprocess.Popen(command, env={**os.environ, "HF_HUB_OFFLINE": "1"}, stdout=subprocess.DEVNULL) as process:
+        try:
+            until = time.monotonic() + 400
+            while time.monotonic() < until:
+                assert process.poll() is None
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+                    break
+                except OSError:
+                    time.sleep(0.5)
+            yield
+        finally:
+            process.kill()
+            process.wait(30)
+
+
 @pytest.mark.slow
-def test_transformers_serve_completes(tmp_path):
+@pytest.mark.timeout(1200)
+def test_transformers_serve_completes_and_goes_on_after_it_was_killed(tmp_path):
     """The real server, on a small model with a tokenizer of its own."""
     pytest.importorskip("fastapi"), pytest.importorskip("uvicorn")
     from tiny_language import save_model
@@ -277,25 +299,21 @@ def test_transformers_serve_completes(tmp_path):
     folder = tmp_path / "model"
     save_model(folder)
     learner, port = load_causal(str(folder)), 18765
-    command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(folder), "--port", str(port)]
-    with subprocess.Popen(command, env={**os.environ, "HF_HUB_OFFLINE": "1"}, stdout=subprocess.DEVNULL) as process:
-        try:
-            for _ in range(100):
-                time.sleep(1)
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
-                    break
-                except OSError:
-                    assert process.poll() is None
-            config = EngineConfig(kind=f"server:http://127.0.0.1:{port}", model=str(folder), concurrency=2)
-            writer = Writer(learner, SAMPLING, engine=config)
-            batch = writer.write(QUESTIONS).batch
-            greedy = Writer(learner, Sampling(max_new_tokens=6, temperature=0.0), engine=config).write(QUESTIONS)
-            own = Writer(learner, Sampling(max_new_tokens=6, temperature=0.0)).write(QUESTIONS)
-        finally:
-            process.terminate()
-            process.wait(30)
+    config = EngineConfig(kind=f"server:http://127.0.0.1:{port}", model=str(folder), concurrency=2, retries=2)
+    still = Sampling(max_new_tokens=6, temperature=0.0)
+    with transformers_serve(folder, port):
+        writer = Writer(learner, SAMPLING, engine=config)
+        batch = writer.write(QUESTIONS).batch
+        greedy = Writer(learner, still, engine=config)
+        first = greedy.write(QUESTIONS)
+    own = Writer(learner, still).write(QUESTIONS)
+    with pytest.warns(RuntimeWarning, match="failed: "), pytest.raises(EngineError, match="after 3 requests: no conn"):
+        greedy.write(QUESTIONS)
+    with transformers_serve(folder, port):
+        again = greedy.write(QUESTIONS)
+    writer.engine.client.close(), greedy.engine.client.close()
     assert not writer.engine.takes_ids and batch["completion_mask"].any(1).all()
+    assert again.texts == first.texts and torch.equal(again.batch["input_ids"], first.batch["input_ids"])
     # A byte that is no character has three in the text, so that fewer tokens fit.
-    for theirs, ours in zip(greedy.texts, own.texts, strict=True):
+    for theirs, ours in zip(first.texts, own.texts, strict=True):
         assert len(theirs) > 2 and ours.startswith(theirs.rstrip("\N{REPLACEMENT CHARACTER}"))
