@@ -164,6 +164,7 @@ def _claim(claim: dict[str, Any]) -> list[str]:
     for rows in claim["tables"]:
         lines += [_row(rows[0]), _row(["---"] * len(rows[0])), *(_row(row.values()) for row in rows), ""]
     lines += [f"**{claim['verdict']}**: {claim['sentence']}", ""]
+    lines += [claim["floor"]["sentence"], ""] if claim["floor"] else []
     if claim["first_design"]:
         lines += ["This result is of the first design, which named no smallest effect of interest.", ""]
     seeds, axis = ", ".join(map(str, claim["seeds"])), claim["budget"]["axis"].replace("_", " ")

@@ -1,5 +1,6 @@
 """Claims: what is refused, how they are judged, how they are run again, kept and found stale."""
 
+import importlib
 import json
 import math
 import re
@@ -15,7 +16,7 @@ from scipy import stats
 import didact
 from didact import catalogue
 from didact.claiming import Claim
-from didact.claims import code, entries, replicating
+from didact.claims import code, entries, recording, replicating
 from didact.claims.store import ResultStore
 from didact.cli import main
 from didact.errors import ConfigError, DataError, RunError
@@ -210,13 +211,13 @@ def package(tmp_path, monkeypatch):
     root = tmp_path / "didact"
     monkeypatch.setattr(code, "PACKAGE", root)
 
-    def digests(**changes):
+    def digests(ran=None, **changes):
         code._read.cache_clear()
         code._direct.cache_clear()
         for name, text in {**PACKAGE, **changes}.items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(text)
-        found = code.closure([(root / "method.py", None)])
+        found = code.closure([(root / "method.py", None)], ran)
         return {path.relative_to(root).as_posix(): sorted(texts) for path, texts in found.items()}
 
     return digests
@@ -257,6 +258,111 @@ def test_what_changes_a_figure_counts_and_nothing_else(package, name, old, new, 
     assert old in PACKAGE[name]
     before = package()
     assert (package(**{name: PACKAGE[name].replace(old, new)}) != before) == counts
+
+
+ROLLOUTS = """
+import functools
+
+N = 3
+
+
+class Writer:
+    kind = "w"
+
+    def write(self):
+        return local() + N
+
+    def serve(self):
+        return Server().ask()
+
+
+class Server:
+    def ask(self):
+        return port()
+
+
+class Shape:
+    sides = 3
+
+
+@functools.cache
+def table(): return N
+
+
+def local(): return Shape.sides + table()
+
+
+def port(): return 80
+"""
+SAMPLING = {
+    "rollouts/writer.py": ROLLOUTS,
+    "method.py": "from didact.rollouts.writer import Writer\ndef loss(x): return Writer().write()\n",
+}
+
+
+def called(work, monkeypatch):
+    """What is recorded of a run of a package that is like ours."""
+    names = dict.fromkeys([*SAMPLING, "rollouts/__init__.py", "__init__.py"], "")
+    for name, text in {**names, **SAMPLING}.items():
+        path = work / "didact_like" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.replace("didact.", "didact_like."))
+    monkeypatch.syspath_prepend(work)
+    monkeypatch.setattr(recording, "PACKAGE", work / "didact_like")
+    for name in [name for name in sys.modules if name.startswith("didact_like")]:
+        del sys.modules[name]
+    method = importlib.import_module("didact_like.method")
+    ran = {}
+    with recording.recorded(ran):
+        assert method.loss(1) == 9
+    assert sys.getprofile() is None
+    return code.shared(ran)
+
+
+def test_of_rooms_that_many_share_the_functions_count_that_were_called(package, work, monkeypatch):
+    ran = called(work, monkeypatch)
+    assert ran == {"rollouts/writer.py": ["Writer.write", "local", "table"]}
+    everything, mine = package(**SAMPLING), package(ran, **SAMPLING)
+    assert any("port" in text for text in everything["rollouts/writer.py"])
+    assert mine["rollouts/writer.py"] == [
+        "@functools.cache\ndef table(): return N",
+        "N = 3",
+        "class Shape:\n    sides = 3",
+        'class Writer:\n    kind = "w"\n    def write(self):\n        return local() + N',
+        "def local(): return Shape.sides + table()",
+        "functools is functools None",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "counts"),
+    [
+        ("return port()", "return 8", False),
+        ("return 80", "return 81", False),
+        ("return Server().ask()", "return 2", False),
+        ("def port()", "def other(): return 5\n\n\ndef port()", False),
+        ("class Server:", 'class Server:\n    """Words."""', False),
+        ("return local() + N", "return local() - N", True),
+        ("N = 3", "N = 4", True),
+        ("sides = 3", "sides = 4", True),
+        ("Shape.sides + table()", "Shape.sides", True),
+        ('kind = "w"', 'kind = "v"', True),
+    ],
+)
+def test_an_edit_counts_where_it_was_run(package, work, monkeypatch, old, new, counts):
+    ran = called(work, monkeypatch)
+    before = package(ran, **SAMPLING)
+    after = package(ran, **{**SAMPLING, "rollouts/writer.py": ROLLOUTS.replace(old, new, 1)})
+    assert (after != before) == counts
+
+
+def test_a_stored_result_knows_what_its_arms_called(store):
+    info = write()
+    seeds_run(store)
+    found = store.read("mine")
+    assert "Writer.write" not in str(found["ran"]) and "ModuleLearner.forward" in found["ran"]["learners/module.py"]
+    assert found["code"] == code.digests(info.claim, found["ran"]) != code.digests(info.claim)
+    assert store.stale(info) == []
 
 
 def test_the_kinds_of_parts_that_a_claim_names_are_followed():

@@ -6,15 +6,19 @@ import re
 
 import numpy as np
 import pytest
+import torch
 
 import didact
-from didact import catalogue
+from didact import catalogue, hashing
 from didact.claiming import Claim
 from didact.claims import deciding, replicating, tuning
 from didact.claims.store import basis
 from didact.cli import main
 from didact.errors import ConfigError, RunError
 from didact.evaluation import ArmResult, Comparison, verdicts
+from didact.experiment.config import RunConfig
+from didact.experiment.material import Objects
+from didact.experiment.preparing import prepare
 from didact.types import Cost
 from own_claims import WORDS, write
 
@@ -316,3 +320,52 @@ def test_a_stage_before_the_last_is_paid_on_top():
     )
     assert [found.comparison.cost(arm)["steps"] for arm in arms] == [10, 7]
     assert found.early == {"fitnet": 0.3}
+
+
+def test_an_effect_below_the_floor_of_a_rerun_is_marked():
+    noise = NOISE / 4
+    shown, _, _ = verdict_of(compared(0.86, noise=noise))
+    assert shown["baseline"] == "better"
+    for floor, word in ((0.05, "better"), (0.07, "better*")):
+        (found, *_) = deciding.outcomes(claim(), compared(0.86, noise=noise), {}, floor)
+        assert (found.verdict, found.word) == ("better", word)
+        assert found.as_dict()["caveats"] == ["*The effect is smaller than what a rerun changes."] * (word[-1] == "*")
+    (alike, *_) = deciding.outcomes(claim(), compared(0.80, noise=noise), {}, 0.02)
+    assert (alike.verdict, alike.word) == ("equivalent", "equivalent*")
+    (open_, *_) = deciding.outcomes(claim(), compared(0.80), {}, 0.02)
+    assert open_.word == "undecided"
+
+
+def test_the_floor_is_the_root_mean_square_of_reruns(store):
+    write(RUNS)
+    seen = []
+    (found,) = replicating.replicate(["mine.py"], store=store, on_result=lambda *news: seen.append((news[1], news[2])))
+    again = [seed for arm, seed in seen if arm == "mine, again"]
+    assert again == [5, 6, 7], "the first three seeds alone"
+    arms = store.read("mine")["seeds"]
+    first, second = (
+        np.array([arms[str(seed)][arm]["metrics"]["accuracy"] for seed in again]) for arm in ("mine", "mine, again")
+    )
+    assert found.floor.rms == pytest.approx(float(np.sqrt(np.mean((first - second) ** 2))))
+    assert found.floor.rms > 0.0
+    assert store.read("mine")["floor"]["rms"] == found.floor.rms
+    assert "mine, again" not in found.comparison.arms
+    assert replicating.count(replicating.plan(["mine.py"], store=store)) == 5 * 4 + 3
+    settings = {**RUNS["settings"], "data": "digits", "device": "cpu", "split_seed": 0, "seed": 5, "progress": False}
+    other = hashing.stream(5, "another order")
+    by_hand = didact.run(method="supervised", lr=0.05, order_seed=other, **settings)
+    assert by_hand.metrics["accuracy"] == second[0]
+
+
+def test_another_order_changes_the_order_and_nothing_else():
+    def prepared(**changes):
+        words = {"method": "supervised", "data": "wine", "student": "mlp:4", "steps": 1, "seed": 2, **changes}
+        return prepare(RunConfig.from_flags(**words), Objects(), teach=False)
+
+    plain, same, other = prepared(), prepared(order_seed=2), prepared(order_seed=3)
+    weights = [torch.cat([p.flatten() for p in run.student.model.parameters()]) for run in (plain, same, other)]
+    orders = [next(iter(run.source))["id"] for run in (plain, same, other)]
+    assert torch.equal(weights[0], weights[2]) and torch.equal(
+        plain.data.train.tensors["id"], other.data.train.tensors["id"]
+    )
+    assert torch.equal(orders[0], orders[1]) and not torch.equal(orders[0], orders[2])

@@ -2,8 +2,10 @@
 
 Dependencies within didact are followed definition by definition: from the file of each arm's method, from the world,
 and from the kinds of students, teachers and verifiers that the claim names. A new definition in the same file makes
-nothing stale, nor do comments, docstrings and the claims themselves, since no figure depends on them. Code that every
-run shares (types, loop, splits, configuration) is not followed: it has tests of its own, and the commit is stored.
+nothing stale, nor do comments, docstrings and the claims themselves, since no figure depends on them. Of the rooms that
+serve many claims in many ways, such as the sampling of completions, only the functions count that the arms called. Code
+that every run shares (types, loop, splits, configuration) is not followed: it has tests of its own, and the commit is
+stored.
 """
 
 import ast
@@ -11,7 +13,7 @@ import contextlib
 import hashlib
 import io
 import tokenize
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,17 +27,20 @@ from didact.options import parse
 PACKAGE = Path(__file__).parent.parent
 _NOT_FOLLOWED = frozenset({"cli", "claims", "claiming.py", "errors.py", "types"})
 """Code that checks, prints or stores, or that every run shares."""
+_SHARED = frozenset({"learners", "parts", "rollouts", "teachers", "documents.py", "files.py", "trusting.py"})
+"""Rooms and files of which a claim runs a part, which is recorded."""
 _REPORTS = frozenset({"report.py", "charts.py", "sections.py", "wording.py", "phrases.py"})
 
 _Part = tuple[Path, str | None]
 """A name that a file defines, or all of the file."""
 
 
-def digests(claim: Claim) -> dict[str, str]:
+def digests(claim: Claim, ran: Mapping[str, Sequence[str]] | None = None) -> dict[str, str]:
     """The code that a claim's arms run, by content.
 
     Args:
         claim: its arms may name methods of didact or custom ones.
+        ran: the functions that they called, see `recording.recorded`; by default all that they might call.
 
     Returns:
         By path (within didact, or the name of a file elsewhere), 16 hexadecimal digits of the used code, sorted.
@@ -44,8 +49,13 @@ def digests(claim: Claim) -> dict[str, str]:
         ConfigError: A file cannot be read as Python.
     """
     start: list[_Part] = [(catalogue.find(name).path, None) for name in methods(claim)]
-    found = closure([*start, *_kinds(claim), *_world(claim.world)])
+    found = closure([*start, *_kinds(claim), *_world(claim.world)], ran)
     return {_name(path): _hash("\n".join(sorted(texts))) for path, texts in sorted(found.items())}
+
+
+def shared(ran: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """What was called of rooms that serve many claims, by path."""
+    return {path: names for path, names in ran.items() if path.partition("/")[0] in _SHARED}
 
 
 def changed_paths(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
@@ -69,11 +79,12 @@ def method_of(arm: str | Values) -> str:
     return str(arm.get("method", "")) if isinstance(arm, Mapping) else arm.partition(",")[0].strip()
 
 
-def closure(start: Iterable[_Part]) -> dict[Path, set[str]]:
+def closure(start: Iterable[_Part], ran: Mapping[str, Sequence[str]] | None = None) -> dict[Path, set[str]]:
     """The definitions within didact that some parts use, directly or indirectly.
 
     Args:
         start: files, each with a name that it defines, or None for all that it defines.
+        ran: see `digests`.
 
     Returns:
         By file, the texts of the statements that define them, without comments and docstrings.
@@ -85,17 +96,24 @@ def closure(start: Iterable[_Part]) -> dict[Path, set[str]]:
         part = left.pop()
         if part not in seen and not _left_out(part[0]):
             seen.add(part)
-            texts, used = _direct(part[0], part[1], part[0].stat().st_mtime_ns)
-            found.setdefault(part[0], set()).update(texts)
+            name = _name(part[0])
+            called = frozenset(ran.get(name, ())) if ran is not None and shared({name: ()}) else None
+            texts, used = _direct(part[0], part[1], called, part[0].stat().st_mtime_ns)
+            if texts:
+                found.setdefault(part[0], set()).update(texts)
             left.extend(used)
     return found
 
 
 @cache
-def _direct(path: Path, name: str | None, modified: int) -> tuple[frozenset[str], frozenset[_Part]]:
-    """The texts of a part's definitions, and the parts that they use."""
+def _direct(
+    path: Path, name: str | None, called: frozenset[str] | None, modified: int
+) -> tuple[frozenset[str], frozenset[_Part]]:
+    """The texts of a part's definitions, and the parts that they use; of functions those that were called."""
     module = _read(path, modified)
     statements = module.of(name)
+    if called is not None:
+        statements = [left for statement in statements if (left := _called(statement, called)) is not None]
     used = [one for statement in statements for one in _used(statement, module.imports)]
     texts = {*map(module.text, statements), *(one for one in used if isinstance(one, str))}
     return frozenset(texts), frozenset((one[0] or path, one[1]) for one in used if not isinstance(one, str))
@@ -120,9 +138,12 @@ class _Module:
 
     def text(self, statement: ast.stmt) -> str:
         """A statement without comments, docstrings and blank lines."""
-        first = min([statement.lineno, *(d.lineno for d in getattr(statement, "decorator_list", ()))])
-        lines = self.lines[first - 1 : statement.end_lineno]
-        return "\n".join(line.rstrip() for line in lines if line.strip())
+        inner = statement.body if isinstance(statement, ast.ClassDef) else []
+        kept = {number for one in inner for number in _numbers(one)}
+        head = range(min(_numbers(statement)), min(kept, default=0))
+        numbers = sorted(kept.union(head)) if inner else _numbers(statement)
+        lines = [self.lines[number - 1].rstrip() for number in numbers]
+        return "\n".join(line for line in lines if line)
 
 
 @cache
@@ -153,6 +174,32 @@ def _bare(source: str, tree: ast.Module) -> list[str]:
         if token.type == tokenize.COMMENT and lines[row - 1]:
             lines[row - 1] = lines[row - 1][:column]
     return lines
+
+
+def _numbers(statement: ast.stmt) -> range:
+    """The numbers of a statement's lines, with those of its decorators."""
+    first = min([statement.lineno, *(one.lineno for one in getattr(statement, "decorator_list", ()))])
+    return range(first, (statement.end_lineno or first) + 1)
+
+
+def _called(statement: ast.stmt, called: frozenset[str]) -> ast.stmt | None:
+    """What counts of a definition: a function if it was called, a class with those of its methods that were.
+
+    A function whose results are cached may have been called before, and a class without methods has nothing to call.
+    """
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+        cached = any("cache" in ast.unparse(one) for one in statement.decorator_list)
+        return statement if cached or statement.name in called else None
+    if not isinstance(statement, ast.ClassDef):
+        return statement
+    methods = [one for one in statement.body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
+    left = [one for one in methods if f"{statement.name}.{one.name}" not in called]
+    if methods and len(left) == len(methods) and not statement.decorator_list:
+        return None
+    body = [one for one in statement.body if one not in left]
+    return ast.ClassDef(
+        **{**vars(statement), "body": body or [ast.Pass(lineno=statement.lineno, end_lineno=statement.lineno)]}
+    )
 
 
 def _is_words(node: ast.stmt) -> bool:

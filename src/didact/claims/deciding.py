@@ -29,6 +29,13 @@ class Outcome:
     """`undecided` if there are marks, whatever the interval says."""
     marks: tuple[str, ...]
     """Why the arms cannot show anything, as sentences."""
+    caveats: tuple[str, ...] = ()
+    """Why a verdict that stands says little, as sentences."""
+
+    @property
+    def word(self) -> str:
+        """The verdict, with an asterisk if there are caveats."""
+        return f"{self.verdict}*" if self.caveats else self.verdict
 
     def as_dict(self) -> Document:
         """The outcome for JSON."""
@@ -42,21 +49,23 @@ class Outcome:
             "robust": self.effect.robust,
             "collapsed": list(self.effect.collapsed),
             "marks": list(self.marks),
+            "caveats": list(self.caveats),
         }
 
 
-def outcomes(claim: Claim, comparison: Comparison, teachers: Teachers) -> tuple[Outcome, ...]:
+def outcomes(claim: Claim, comparison: Comparison, teachers: Teachers, floor: float = 0.0) -> tuple[Outcome, ...]:
     """The verdicts on a claim's method against the arms that it is compared with.
 
     Args:
         claim: the claim.
         comparison: the results of its arms, with the baseline as the reference.
         teachers: by teacher, its mean figures on the test examples.
+        floor: how far a figure moves if one arm is run again, see `rerunning.floor`.
 
     Returns:
         One for each role that the claim names, the baseline first.
     """
-    return tuple(_outcome(claim, role, arm, comparison, teachers) for role, arm in claim.roles())
+    return tuple(_outcome(claim, role, arm, comparison, teachers, floor) for role, arm in claim.roles())
 
 
 def works(found: Sequence[Outcome]) -> bool | None:
@@ -65,15 +74,18 @@ def works(found: Sequence[Outcome]) -> bool | None:
     return all(wanted.values()) if "ablation" in wanted else None
 
 
-def _outcome(claim: Claim, role: str, arm: str, comparison: Comparison, teachers: Teachers) -> Outcome:
+def _outcome(claim: Claim, role: str, arm: str, comparison: Comparison, teachers: Teachers, floor: float) -> Outcome:
     higher = comparison.higher_is_better
     mine, theirs = (values(comparison, one) for one in (claim.method, arm))
     found = verdicts.effect(mine, theirs, higher_is_better=higher, least=claim.smallest_effect or 0.0)
     verdict = verdicts.decide(found.estimate, smallest_effect=claim.smallest_effect, higher_is_better=higher)
-    if verdict == "undecided" or claim.smallest_effect is None:
+    if verdict == "undecided":
         return Outcome(role, arm, found, verdict, ())
+    caveats = ("*The effect is smaller than what a rerun changes.",) if abs(found.estimate.mean) < floor else ()
+    if claim.smallest_effect is None:
+        return Outcome(role, arm, found, verdict, (), caveats)
     marks = tuple(_marks(claim, role, arm, comparison, teachers, verdict, claim.smallest_effect))
-    return Outcome(role, arm, found, "undecided" if marks else verdict, marks)
+    return Outcome(role, arm, found, "undecided", marks) if marks else Outcome(role, arm, found, verdict, (), caveats)
 
 
 def values(comparison: Comparison, arm: str) -> list[float]:

@@ -13,7 +13,7 @@ from didact.errors import ConfigError, nearest
 
 _KEPT = (
     *("effect", "interval", "effect_on_cheap", "interval_on_cheap", "verdict", "works", "verdicts", "sentence"),
-    *("tables", "budget", "cost", "teachers", "pilot", "history", "commit", "versions"),
+    *("floor", "tables", "budget", "cost", "teachers", "pilot", "history", "commit", "versions"),
 )
 
 
@@ -98,7 +98,8 @@ def _word(info: CatalogueEntry, store: ResultStore, claims: int) -> str:
     found, changed = store.read(info.name), store.stale(info)
     if found is None:
         return "not run yet"
-    word = f"{found['verdict']}, works" if found.get("works") else str(found["verdict"])
+    caveats = found.get("verdicts", {}).get("baseline", {}).get("caveats")
+    word = f"{found['verdict']}{'*' if caveats else ''}{', works' if found.get('works') else ''}"
     return f"{word} (stale)" if changed else word
 
 

@@ -1,5 +1,6 @@
 """Replicates claims with `didact.compare`, seed by seed, and gives their verdicts."""
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -16,7 +17,7 @@ import torch
 from didact import catalogue, worlds
 from didact.catalogue import CatalogueEntry
 from didact.claiming import Claim
-from didact.claims import code, deciding, result, sharing, tuning
+from didact.claims import code, deciding, recording, rerunning, result, sharing, tuning
 from didact.claims.result import Replication
 from didact.claims.store import ResultStore, basis, tuned_design
 from didact.documents import Document, Values
@@ -64,6 +65,16 @@ class Job:
     def left(self) -> list[int]:
         """The unfinished seeds."""
         return [seed for seed in self.seeds if str(seed) not in self.done]
+
+    def runs(self, seed: int) -> dict[str, Arm]:
+        """The arms to run with a seed; with the first seeds of a report, the method twice."""
+        return dict(self.arms) if self.tunes else rerunning.arms(self.claim, self.arms, seed, self.seeds)
+
+    def task(self, seed: int) -> "_Task":
+        """The arguments of `_teach` for a seed."""
+        arms, twin = self.runs(seed), {rerunning.name_of(self.claim): self.claim.method}
+        stages = {arm: self.stages[one] for arm in arms if (one := twin.get(arm, arm)) in self.stages}
+        return str(_key(self.info)), self.world, seed, arms, stages, not self.tunes and seed == self.seeds[0]
 
 
 def replicate(
@@ -153,8 +164,8 @@ def count(planned: Sequence[Job], *, pilot: bool = False) -> int:
         pilot: of the tuning seeds alone.
     """
     pilots = [_pilot_of(job) for job in planned if job.claim.tunes and not job.pilot]
-    own = 0 if pilot else sum(len(job.left) * len(job.claim.arms) for job in planned)
-    return own + sum(len(job.left) * len(job.arms) for job in pilots)
+    jobs = pilots if pilot else [*pilots, *planned]
+    return sum(len(job.runs(seed)) for job in jobs for seed in job.left)
 
 
 def check_pilots(planned: Sequence[Job]) -> None:
@@ -272,6 +283,7 @@ def _pilot_of(job: Job) -> Job:
     )
 
 
+_Task = tuple[str, str, int, Mapping[str, Arm], Mapping[str, Sequence[str]], bool]
 _Finished = tuple[Job, int, dict[str, Any] | DidactError]
 
 
@@ -307,7 +319,7 @@ def _here(planned: list[Job], on_result: OnResult | None) -> Iterator[_Finished]
     try:
         for job in planned:
             for seed in job.left:
-                found = _teach(str(_key(job.info)), job.world, seed, job.arms, job.stages, on_result)
+                found = _teach(*job.task(seed), on_result)
                 yield job, seed, found
                 if isinstance(found, DidactError):
                     break
@@ -319,11 +331,7 @@ def _in_processes(jobs: int, planned: list[Job], on_result: OnResult | None) -> 
     context = multiprocessing.get_context("spawn")
     news = context.Queue()
     with ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(news,)) as pool:
-        futures = {
-            pool.submit(_teach, str(_key(job.info)), job.world, seed, job.arms, job.stages): (job, seed)
-            for job in planned
-            for seed in job.left
-        }
+        futures = {pool.submit(_teach, *job.task(seed)): (job, seed) for job in planned for seed in job.left}
         try:
             yield from _collected(futures, news, on_result)
         except BrokenProcessPool:
@@ -372,16 +380,18 @@ def _teach(
     seed: int,
     arms: Mapping[str, Arm],
     stages: Mapping[str, Sequence[str]],
+    first: bool,
     on_result: OnResult | None = None,
 ) -> Document | DidactError:
     """Run arms of a claim with one seed; an error is returned, so that the other claims continue.
 
-    Arms that another claim has too are run once, as long as no code changes; those of custom methods always.
+    Arms that another claim has too are run once, as long as no code changes; those of custom methods always, and all of
+    them with the first seed, when the functions that they call are recorded.
     """
     info = catalogue.find_claim(str(key))
     claim = claim_of(info)
     settings = {"split_seed": SPLIT_SEED, **claim.settings}
-    known = {} if info.family == "yours" else sharing.find(world, seed, settings, arms, stages)
+    known = {} if first or info.family == "yours" else sharing.find(world, seed, settings, arms, stages)
     if not code.methods_in(arm for name, arm in arms.items() if name not in known):
         known = known if len(known) == len(arms) else {}  # A baseline is run beside a method.
     for name, one in known.items():
@@ -389,18 +399,20 @@ def _teach(
     left = {name: arm for name, arm in arms.items() if name not in known}
     if not left:
         return _seed(known, arms, settings)
+    ran: recording.Ran = {}
     try:
-        compared = comparing.compare(
-            left,
-            seeds=[seed],
-            reference=claim.baseline if claim.baseline in left else next(iter(left)),
-            metric=claim.metric,
-            baselines="none",
-            stages={name: options for name, options in stages.items() if name in left},
-            on_result=lambda arm, seed, result: _tell(info.name, arm, seed, result, on_result),
-            data=world,
-            **{"progress": False, "device": "cpu", **settings},
-        )
+        with recording.recorded(ran) if first else contextlib.nullcontext():
+            compared = comparing.compare(
+                left,
+                seeds=[seed],
+                reference=claim.baseline if claim.baseline in left else next(iter(left)),
+                metric=claim.metric,
+                baselines="none",
+                stages={name: options for name, options in stages.items() if name in left},
+                on_result=lambda arm, seed, result: _tell(info.name, arm, seed, result, on_result),
+                data=world,
+                **{"progress": False, "device": "cpu", **settings},
+            )
     except DidactError as error:
         # Its message alone: not every error can be sent from one process to another.
         where = "" if world == claim.world else f"The claim cannot be run on the world {world!r}. "
@@ -413,7 +425,7 @@ def _teach(
     made = {arm: {"result": {**_encode(found), "last_stage": last[arm]}, **more} for arm, found in results.items()}
     if info.family != "yours":
         sharing.keep(world, seed, settings, left, stages, made)
-    return _seed({**known, **made}, arms, settings)
+    return {**_seed({**known, **made}, arms, settings), "ran": code.shared(ran)}
 
 
 def _seed(found: Mapping[str, Document], arms: Mapping[str, Arm], settings: Values) -> Document:
@@ -459,19 +471,21 @@ def _result(job: Job) -> Replication:
         higher_is_better=claim.metric not in LOWER_IS_BETTER,
         reference=claim.baseline,
         seeds=seeds,
-        results={arm: tuple(_decode(found["arms"][arm], job.info.name) for found in kept) for arm in kept[0]["arms"]},
+        results={arm: tuple(_decode(found["arms"][arm], job.info.name) for found in kept) for arm in job.arms},
         smallest_effect=claim.smallest_effect,
     )
     teachers = {
         spec: {name: math.fsum(found["teachers"][spec][name] for found in kept) / len(kept) for name in figures}
         for spec, figures in kept[0]["teachers"].items()
     }
+    floor = rerunning.floor(claim, {seed: found["arms"] for seed, found in zip(seeds, kept, strict=True)})
     replicated = Replication(
         name=job.info.name,
         claim=claim,
         world=job.world,
         comparison=comparison,
-        outcomes=deciding.outcomes(claim, comparison, teachers),
+        outcomes=deciding.outcomes(claim, comparison, teachers, floor.rms),
+        floor=floor,
         pilot=job.pilot,
         budget={"axis": claim.equal, "spent": _budget(claim, kept)},
         teachers=teachers,
@@ -484,7 +498,15 @@ def _result(job: Job) -> Replication:
 
 def _budget(claim: Claim, kept: Sequence[Values]) -> dict[str, float]:
     """By arm, its mean on the axis that the claim holds equal."""
-    return {arm: math.fsum(_spent(one["arms"][arm], claim) for one in kept) / len(kept) for arm in kept[0]["arms"]}
+    return {arm: math.fsum(_spent(one["arms"][arm], claim) for one in kept) / len(kept) for arm in claim.arms}
+
+
+def _basis(job: Job) -> Document:
+    """The basis of a job, with the code that its arms ran; with all that they might run if it changed meanwhile."""
+    ran = job.done[str(job.seeds[0])].get("ran")
+    if ran is None or code.digests(job.claim) != job.basis["code"]:
+        return dict(job.basis)
+    return {**job.basis, "code": code.digests(job.claim, ran), "ran": ran}
 
 
 def _document(job: Job, replicated: Replication) -> Document:
@@ -496,6 +518,7 @@ def _document(job: Job, replicated: Replication) -> Document:
         "verdict": replicated.verdict,
         "works": replicated.works,
         "verdicts": found,
+        "floor": replicated.floor.as_dict(),
         "effect": found["baseline"]["effect"],
         "interval": found["baseline"]["interval"],
         "effect_on_cheap": found["cheap"]["effect"],
@@ -509,7 +532,7 @@ def _document(job: Job, replicated: Replication) -> Document:
         },
         "summary": {arm: result.summary(comparison, arm) for arm in comparison.arms},
         "teachers": replicated.teachers,
-        **job.basis,
+        **_basis(job),
         **records.environment(),
         "data": job.done[str(job.seeds[0])]["data"],
         "seeds": {str(seed): job.done[str(seed)]["arms"] for seed in job.seeds},

@@ -7,6 +7,7 @@ from pathlib import Path
 from didact.claiming import Claim
 from didact.claims import deciding
 from didact.claims.deciding import Outcome
+from didact.claims.rerunning import Floor
 from didact.documents import Document, Values
 from didact.evaluation import Comparison, phrases, wording
 
@@ -27,6 +28,8 @@ class Replication:
     """The results of all arms, with the baseline as the reference."""
     outcomes: tuple[Outcome, ...]
     """The verdicts on the method against each arm that the claim names, the baseline first."""
+    floor: Floor
+    """How far the method's figure moves if it is run again in another order."""
     pilot: Values
     """What the tuning seeds said, see `tuning.choose`; empty for a claim of the first design."""
     budget: Values
@@ -72,7 +75,7 @@ def _verdict_row(replicated: Replication, one: Outcome) -> dict[str, str]:
     return {
         "against": f"{one.arm} ({_ROLES.get(one.role, one.role)})",
         "effect": phrases.difference_text(comparison.metric, one.effect.estimate),
-        "verdict": "one seed" if single else one.verdict,
+        "verdict": "one seed" if single else one.word,
         **{wording.name_of(axis): words for axis, words in pairs.items()},
     }
 
@@ -84,7 +87,7 @@ def sentence(replicated: Replication) -> str:
     words = f"{claim.method} less {claim.baseline} is {first} in {phrases.heading(claim.metric)}"
     if claim.cheap != claim.baseline:
         words += f"; less {claim.cheap}, it is {phrases.difference_text(claim.metric, found['cheap'].effect.estimate)}"
-    return " ".join([f"{words}.", *found["baseline"].marks, *_collapses(replicated)])
+    return " ".join([f"{words}.", *found["baseline"].marks, *found["baseline"].caveats, *_collapses(replicated)])
 
 
 def _collapses(replicated: Replication) -> Iterator[str]:

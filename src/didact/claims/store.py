@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +164,7 @@ class ResultStore:
         found = self.read(info.name)
         if found is None or info.claim is None:
             return None
-        now = basis(info.claim)
+        now = basis(info.claim, found.get("ran"))
         before, after = design(found["claim"]), design(_plain(now["claim"]))
         fields = [f"claim.{field}" for field in DESIGN if before[field] != after[field]]
         return [*fields, *code.changed_paths(found["code"], now["code"])]
@@ -180,9 +180,14 @@ def tuned_design(claim: Claim) -> Document:
     return {field: value for field, value in design(_plain(dataclasses.asdict(claim))).items() if field != "seeds"}
 
 
-def basis(claim: Claim) -> Document:
-    """The basis of a claim's figures: the claim itself, and the digests of the code that its arms run."""
-    return {"claim": dataclasses.asdict(claim), "code": code.digests(claim)}
+def basis(claim: Claim, ran: Mapping[str, Sequence[str]] | None = None) -> Document:
+    """The basis of a claim's figures: the claim itself, and the digests of the code that its arms run.
+
+    Args:
+        claim: the claim.
+        ran: the functions that they called; by default the code that they might run.
+    """
+    return {"claim": dataclasses.asdict(claim), "code": code.digests(claim, ran)}
 
 
 def _plain(value: object) -> Any:

@@ -40,6 +40,7 @@ def print_outcome(found: "Replication | tuple[str, DidactError]") -> int:
         show.paragraph("works", _works_words(found.works, claim.method, claim.baseline, claim.ablation))
     if found.pilot:
         print_pilot(claim, found.pilot)
+    show.paragraph("floor", found.floor.sentence())
     spent = found.budget["spent"][claim.method]
     show.line("budget", f"{spent:g} {claim.equal.replace('_', ' ')} for {claim.method} and {claim.baseline} alike")
     show.line("seeds", f"{', '.join(map(str, seeds))} on {found.world}")
@@ -119,6 +120,8 @@ def print_claim(entry: Values) -> None:
         roles = {found["role"]: arm for arm, found in claim["arms"].items()}
         ablation = roles.get("ablation", baseline)
         show.paragraph("works", _works_words(claim["works"], roles["method"], baseline, ablation))
+    if claim["floor"]:
+        show.paragraph("floor", claim["floor"]["sentence"])
     if claim["first_design"]:
         show.paragraph("design", "The first one: no smallest effect was named, and what is undecided was not shown.")
     show.line("seeds", f"{', '.join(map(str, claim['seeds']))} on {claim['world']}")

@@ -334,7 +334,9 @@ def arms(rows: Sequence[dict[str, str]], reference: str) -> Table:
     table = _table(first, *others, right=True)
     for row in rows:
         style = (
-            "dim" if row[first] == reference else {"better": "green", "worse": "red"}.get(row.get("verdict", ""), "")
+            "dim"
+            if row[first] == reference
+            else {"better": "green", "worse": "red"}.get(row.get("verdict", "").rstrip("*"), "")
         )
         table.add_row(*(Text(cell) for cell in row.values()), style=style)
     return table

@@ -88,6 +88,11 @@ class RunConfig:
         """The seed of the splits."""
         return self.seed if self.split.seed is None else self.split.seed
 
+    @property
+    def order_seed(self) -> int:
+        """The seed of the order and the samples."""
+        return self.seed if self.batches.seed is None else self.batches.seed
+
     def as_dict(self) -> Document:
         """All fields by name, with nested tables, for JSON."""
         return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}

@@ -99,18 +99,21 @@ class BatchConfig:
         ConfigError: a number out of range.
     """
 
-    FLAGS: ClassVar[Mapping[str, str]] = {"size": "batch_size"}
+    FLAGS: ClassVar[Mapping[str, str]] = {"size": "batch_size", "seed": "order_seed"}
 
     size: int = 64  # examples in a step
     labelled_share: float | None = None  # share of a batch with labels, where these are rare; the method says
     class_weights: Literal["none", "balanced"] = "none"  # balanced: labels of rare classes weigh more in the loss
     sampler: Literal["uniform", "balanced"] = "uniform"  # balanced: each class is drawn as often as any other
     augment: Strength = "none"  # how much the inputs are varied; see `didact list views`
+    seed: int | None = None  # decides the order and the samples where another seed is to decide the rest
 
     def __post_init__(self) -> None:
         check_range("batch_size", self.size, at_least=1)
         if self.labelled_share is not None:
             check_range("labelled_share", self.labelled_share, above=0, below=1)
+        if self.seed is not None:
+            check_range("order_seed", self.seed, at_least=0, below=2**63)
         if self.class_weights != "none" and self.sampler != "uniform":
             raise ConfigError(
                 "class_weights and sampler are both 'balanced', which would favour rare classes twice; choose one."

@@ -52,7 +52,7 @@ def source_of(run: Run[ExampleData]) -> BatchSource:
         )
     known = is_labelled(train.tensors["label"])
     share = run.config.batches.labelled_share or feed.labelled_share
-    curriculum, seed = None, hashing.stream(run.config.seed, "order")
+    curriculum, seed = None, hashing.stream(run.config.order_seed, "order")
     if run.config.batches.sampler == "balanced":
         curriculum = Weighted(sampling_weights(train.tensors["label"], share), seed)
     elif share is not None and not bool(known.all()):
@@ -112,6 +112,6 @@ def sample_of(run: Run[ExampleData]) -> Batch:
     """A few training examples, with the views of the batches."""
     train, feed = train_of(run), feed_of(run)
     size = min(SAMPLE_SIZE, train.size)
-    seed = hashing.stream(run.config.seed, "order")
+    seed = hashing.stream(run.config.order_seed, "order")
     few = BatchSource(train, batch_size=size, seed=seed, views=feed.views, augment=run.config.batches.augment)
     return next(iter(few))

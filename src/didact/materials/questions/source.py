@@ -87,7 +87,7 @@ def _completions(run: Run[QuestionData], feed: CompletionFeed) -> Source:
 def _texts(run: Run[QuestionData], feed: CompletionFeed, names: Sequence[str]) -> sources.CompletionSource:
     teacher = model_of(run.teacher) if feed.tokenizers == "any" else None
     questions, model = sources.select_texts(run.data.train, names), run.student.model
-    data, seed = run.config.data, hashing.stream(run.config.seed, "order")
+    data, seed = run.config.data, hashing.stream(run.config.order_seed, "order")
     return sources.CompletionSource(
         questions,
         model.tokenizer,
@@ -112,13 +112,13 @@ def _curriculum(questions: Questions, seed: int) -> Weighted | None:
 
 def _rollouts(run: Run[QuestionData], feed: RolloutFeed) -> Source:
     questions, sampling = run.data.train, run.config.sampling.settled()
-    seed = hashing.stream(run.config.seed, "order")
+    seed = hashing.stream(run.config.order_seed, "order")
     writer = Writer(
         run.student.model,
         sampling,
         run.verifier,
         truth=ground_truth(run),
-        seed=hashing.stream(run.config.seed, "samples"),
+        seed=hashing.stream(run.config.order_seed, "samples"),
         engine=run.config.engine,
         weighted=feed.off_policy == "weighted",
         environment=environment_of(run.config.environment.kind),

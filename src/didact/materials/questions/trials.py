@@ -225,7 +225,9 @@ def _trial_batch(run: Run[QuestionData]) -> Batch:
 
 
 def _writer(run: Run[QuestionData], verifier: Verifier | None) -> Writer:
-    return Writer(run.method.learner, run.config.sampling, verifier, seed=hashing.stream(run.config.seed, "samples"))
+    return Writer(
+        run.method.learner, run.config.sampling, verifier, seed=hashing.stream(run.config.order_seed, "samples")
+    )
 
 
 @torch.no_grad()
