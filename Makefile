@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 ONE_THREAD := OMP_NUM_THREADS=1
 
-.PHONY: help setup demo test test-slow test-real test-latest fuzz lint format types contracts docs claims bench clean
+.PHONY: help setup demo test test-slow test-real test-latest fuzz lint format types contracts docs claims verdicts bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -68,6 +68,10 @@ JOBS ?= 2
 
 claims: setup ## run the claims again whose stored result is missing or stale; JOBS=2 processes
 	$(ONE_THREAD) $(BIN)/didact replicate --stale --jobs $(JOBS)
+	$(BIN)/python docs/pages.py
+
+verdicts: setup ## write the stored verdicts into the README
+	$(BIN)/python docs/pages.py
 
 bench: setup ## every benchmark, with its results in benchmarks/results/
 	@missed=0; for script in loop_overhead data startup ema sampling vocabulary attempts losses tables compress; do \

@@ -129,6 +129,7 @@ def _methods_index() -> str:
         "family",
         "",
         "needs",
+        "formula",
         "mechanism",
         "outcome",
         "effect",
@@ -148,7 +149,8 @@ def _methods_index() -> str:
         chances = [f"{q:.2g}" for q in corrected.get(info.name, {}).values()] or [""] * 3
         checks = len(found["mechanism"]) if isinstance(found["mechanism"], list) else bool(found["mechanism"])
         shown = f"{checks:d} checked" if checks else ""
-        lines.append(_row([link, family, info.title, needs, shown, word, effect, str(seeds), *chances]))
+        formula = "authors' code" if str(found["formula"]).startswith("Compared with") else "transcription"
+        lines.append(_row([link, family, info.title, needs, formula, shown, word, effect, str(seeds), *chances]))
     return "\n".join([*lines, ""])
 
 
@@ -166,7 +168,7 @@ def _claim(claim: dict[str, Any]) -> list[str]:
     lines += [f"**{claim['verdict']}**: {claim['sentence']}", ""]
     lines += [claim["floor"]["sentence"], ""] if claim["floor"] else []
     if claim["first_design"]:
-        lines += ["This result is of the first design, which named no smallest effect of interest.", ""]
+        lines += ["First design, undecided by today's rules: no smallest effect of interest was named.", ""]
     seeds, axis = ", ".join(map(str, claim["seeds"])), claim["budget"]["axis"].replace("_", " ")
     lines += [f"World {claim['world']}, seeds {seeds}, equal {axis}, at commit `{claim['commit']}`.", ""]
     return lines if claim["fresh"] else [*lines, f"Stale: {', '.join(claim['changed'])} changed since.", ""]

@@ -2,16 +2,18 @@
 
 import json
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from didact import catalogue
-from didact.claims import entries
-from didact.claims.store import ResultStore
+from didact.claims import entries, multiplicity
+from didact.claims.store import SHIPPED, ResultStore
 from didact.parts.kinds import Kind, kinds
 
 ROLES = {"student": "Students", "teacher": "Teachers", "verifier": "Verifiers", "environment": "Environments"}
+_SUMMARY = re.compile(r"(<!-- verdicts: make verdicts -->)\n.*?\n(<!-- end of verdicts -->)", re.DOTALL)
 _EVIDENCE = re.compile(r"\{\{ evidence (\w+) \}\}")
 
 
@@ -64,6 +66,36 @@ def evidence(method: str, store: ResultStore) -> str:
     return cell(f"**{claim['verdict']}** ({place}): {claim['sentence']}")
 
 
+def summary(store: ResultStore) -> str:
+    """The verdicts on the claims of all methods in a paragraph, for the README."""
+    infos = [info for info in catalogue.listing() if info.claim is not None]
+    found = {info.name: store.read(info.name) or {} for info in infos}
+    decided = {name: one for name, one in found.items() if one and "first_verdict" not in one}
+    words = [f"Claims of methods: {len(found)}; decided by these rules: {len(decided)}."]
+    for verdict, about in (
+        ("better", "Better than the tuned baseline"),
+        ("equivalent", "Equivalent to it"),
+        ("worse", "Worse"),
+        ("undecided", "Undecided"),
+    ):
+        words.append(_named(about, [name for name, one in decided.items() if one["verdict"] == verdict]))
+    words.append(_named("Better than baseline and ablation", [n for n, one in decided.items() if one.get("works")]))
+    if len(decided) < len(found):
+        words.append(f"Of the first design, and so undecided: {len(found) - len(decided)}.")
+    words.append(multiplicity.sentence(multiplicity.corrected(infos, store)))
+    return textwrap.fill(" ".join(words), 120, break_long_words=False, break_on_hyphens=False)
+
+
+def _named(about: str, names: list[str]) -> str:
+    shown = ", ".join(f"`{name}`" for name in names)
+    return f"{about}: {len(names)} ({shown})." if names else f"{about}: none."
+
+
+def with_summary(readme: str, store: ResultStore) -> str:
+    """The README with the verdicts as they are stored now."""
+    return _SUMMARY.sub(lambda found: f"{found[1]}\n{summary(store)}\n{found[2]}", readme)
+
+
 def notebook(path: Path) -> str:
     """A page with the cells of a notebook and what they printed."""
     found = json.loads(path.read_text(encoding="utf-8"))
@@ -82,3 +114,8 @@ def _cell(found: dict[str, Any]) -> Iterator[str]:
     printed = "".join(text for output in found["outputs"] for text in output.get("text", []))
     if printed:
         yield f"```text\n{printed.rstrip()}\n```"
+
+
+if __name__ == "__main__":
+    readme = Path(__file__).parent.parent / "README.md"
+    readme.write_text(with_summary(readme.read_text(encoding="utf-8"), ResultStore(SHIPPED)), encoding="utf-8")

@@ -93,7 +93,7 @@ def test_no_seed_of_a_claim_trains_on_the_test_examples_of_another(name, method,
     monkeypatch.setattr(replicating.comparing, "compare", compare)
     claim = catalogue.find(name).claim
     for seed in (100, 101, 102):
-        assert isinstance(replicating._teach(name, claim.world, seed, claim.arms, {}, False), RunError)
+        assert isinstance(replicating._teach(name, claim.world, seed, claim.arms, {}), RunError)
     assert tests[0] == tests[1] == tests[2]
     for train in trained:
         assert train and not tests[0] & train

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from didact import catalogue
 from didact.catalogue import CatalogueEntry, MethodInfo
 from didact.claims import code
-from didact.claims.store import FIRST, ResultStore
+from didact.claims.store import ResultStore
 from didact.claims.systems import evidence
 from didact.documents import Document
 from didact.errors import ConfigError, nearest
@@ -80,7 +80,7 @@ def _claim(info: CatalogueEntry, store: ResultStore) -> Document | None:
         "seeds": [int(seed) for seed in found.get("seeds", {})],
         **{key: found.get(key) for key in _KEPT},
         "smallest_effect": claim.smallest_effect,
-        "first_design": found.get("format") == FIRST,
+        "first_design": "first_verdict" in found,
         "fresh": changed == [],
         "changed": changed or [],
     }
@@ -100,6 +100,7 @@ def _word(info: CatalogueEntry, store: ResultStore, claims: int) -> str:
         return "not run yet"
     caveats = found.get("verdicts", {}).get("baseline", {}).get("caveats")
     word = f"{found['verdict']}{'*' if caveats else ''}{', works' if found.get('works') else ''}"
+    word = "first design" if "first_verdict" in found else word
     return f"{word} (stale)" if changed else word
 
 

@@ -164,8 +164,8 @@ def count(planned: Sequence[Job], *, pilot: bool = False) -> int:
         pilot: of the tuning seeds alone.
     """
     pilots = [_pilot_of(job) for job in planned if job.claim.tunes and not job.pilot]
-    jobs = pilots if pilot else [*pilots, *planned]
-    return sum(len(job.runs(seed)) for job in jobs for seed in job.left)
+    own = [] if pilot else [rerunning.arms(j.claim, j.claim.arms, seed, j.seeds) for j in planned for seed in j.left]
+    return sum(map(len, own)) + sum(len(job.left) * len(job.arms) for job in pilots)
 
 
 def check_pilots(planned: Sequence[Job]) -> None:
@@ -380,7 +380,7 @@ def _teach(
     seed: int,
     arms: Mapping[str, Arm],
     stages: Mapping[str, Sequence[str]],
-    first: bool,
+    first: bool = False,
     on_result: OnResult | None = None,
 ) -> Document | DidactError:
     """Run arms of a claim with one seed; an error is returned, so that the other claims continue.

@@ -104,6 +104,7 @@ class ResultStore:
         if found is None:
             return []
         latest = {"design": design(found["claim"]), **{k: found.get(k) for k in ("verdict", "verdicts", "commit")}}
+        latest["verdict"] = found.get("first_verdict", latest["verdict"])
         return [*found.get("history", []), latest]
 
     def check_seeds(self, name: str, claim: Claim) -> None:
@@ -206,11 +207,15 @@ def _read(path: Path) -> Document | None:
         ) from None
     if not isinstance(found, dict) or found.get("format") not in (FORMAT, FIRST):
         raise DataError(f"{path} is not the result of a claim ({FORMAT!r}). Delete it, and run the claim again.")
-    return found if found["format"] == FORMAT else _converted(found)
+    found = found if found["format"] == FORMAT else _converted(found)
+    if "verdict" in found and found["claim"].get("smallest_effect") is None:
+        # By today's rules it decides nothing; what was said then is kept.
+        found = {**found, "verdict": "undecided", "works": None, "first_verdict": found["verdict"]}
+    return found
 
 
 def _converted(found: Any) -> Any:
-    """A result of the first design with the verdicts of today: it named no smallest effect, so none is equivalent."""
+    """A result of the first format in the words of today."""
     if isinstance(found, dict):
         return {key: _WORDS.get(str(value), _converted(value)) for key, value in found.items()}
     return [_converted(one) for one in found] if isinstance(found, list) else found

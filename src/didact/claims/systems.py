@@ -11,6 +11,8 @@ from didact.documents import Document, parse_toml, read_json, read_text
 from didact.errors import ConfigError, nearest
 from didact.options import PACKAGE
 
+_COMPARED = re.compile(r"Compared with (?!no ).*?\b([\w.-]+/[\w.-]+).*")
+"""What a docstring says of the authors' code, from there to the end of the paragraph."""
 FACTS = PACKAGE / "systems.json"
 """For each system its `id`, `title` and the `kind` it is planned as; for one that is left out, the `reason`."""
 
@@ -81,5 +83,7 @@ def _evidence(entry: CatalogueEntry) -> Iterator[tuple[str, object]]:
         name, colon, words = " ".join(part.split()).partition(": ")
         if colon and name in ("Formula", "Mechanism"):
             yield name.lower(), words.strip("`.")
+        elif found := _COMPARED.search(" ".join(part.split())):
+            yield "formula", found[0]
     if checks := [*mechanisms.read(entry.path), *mechanisms.described(entry.name)]:
         yield "mechanism", checks

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from didact.errors import DidactError
     from didact.mechanisms import Judged
 
+FIRST_DESIGN = "first design, undecided by today's rules: no smallest effect was named before the seeds were seen"
 _NAMED = 3
 """The number of changes that are named."""
 _STYLES = {"better": "bold green", "equivalent": "bold yellow", "undecided": "bold yellow", "worse": "bold red"}
@@ -88,7 +89,7 @@ def print_checks(names: Sequence[str], found: Sequence[Sequence["Judged"]]) -> i
 def print_evidence(entry: Values) -> None:
     """Print the evidence of a method or recipe in three parts: formula, mechanism and outcome."""
     show.console().print()
-    show.paragraph("formula", entry["formula"] or "compared with a transcription of the paper by the tests")
+    show.paragraph("formula", entry["formula"] or "compared by the tests with a transcription of the paper")
     checks = entry["mechanism"] or ()
     if isinstance(checks, str):
         show.paragraph("effect", checks)
@@ -96,8 +97,9 @@ def print_evidence(entry: Values) -> None:
         show.paragraph("effect", f"{one['effect']} World: {one['world']} Control: {one['control']}")
     if not checks:
         show.paragraph("effect", "the mechanism has no check yet")
-    verdict = "no claim" if entry["claim"] is None else entry["claim"]["verdict"] or "not run yet"
-    show.paragraph("outcome", verdict)
+    claim = entry["claim"]
+    verdict = "no claim" if claim is None else claim["verdict"] or "not run yet"
+    show.paragraph("outcome", FIRST_DESIGN if claim and claim["first_design"] else verdict)
 
 
 def print_claim(entry: Values) -> None:
@@ -123,7 +125,7 @@ def print_claim(entry: Values) -> None:
     if claim["floor"]:
         show.paragraph("floor", claim["floor"]["sentence"])
     if claim["first_design"]:
-        show.paragraph("design", "The first one: no smallest effect was named, and what is undecided was not shown.")
+        show.paragraph("design", FIRST_DESIGN)
     show.line("seeds", f"{', '.join(map(str, claim['seeds']))} on {claim['world']}")
     if not claim["fresh"]:
         show.paragraph("stale", f"{_changes(claim['changed'])} changed since; run it again: didact replicate {name}")
