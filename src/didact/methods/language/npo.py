@@ -8,6 +8,8 @@ what is near is retained.
 Departures: none. Compared with https://github.com/licong-lin/negative-preference-optimization (TOFU/dataloader.py,
 `npo_grad_diff`): the loss of sums over tokens, its factor 2 / beta, and the mean over tokens of what is retained agree.
 The authors draw one retained completion for each to forget; here a batch has both as they come.
+
+Formula: `tests/methods/test_language_forgetting.py::test_the_loss_and_its_gradient_are_those_of_a_transcription`.
 """
 
 from collections.abc import Sequence

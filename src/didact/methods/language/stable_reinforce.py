@@ -12,6 +12,8 @@ Departures: no divergence from the initial model, which the authors subtract fro
 Compared with https://github.com/yfzhang114/r1_reward (`models/loss.py`, `replay_buffer.py`): the bound of 1,000, the
 surrogate and the mean over completions agree; the code keeps advantages between the mean reward - 3 and + 3, and the
 paper, which is followed here, between -3 and 3. The code weighs completions by their tokens in mean and deviation.
+
+Formula: `tests/methods/test_language_stability.py::test_stable_reinforce_is_its_transcription`.
 """
 
 from collections.abc import Sequence
