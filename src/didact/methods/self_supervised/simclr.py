@@ -11,8 +11,6 @@ the authors' for CIFAR-10, also for the decoupled loss, whose authors prefer 0.1
 over its two views, and that of the decoupled loss half of its authors' sum.
 
 Formula: `tests/losses/test_views.py::test_they_match_the_authors_code`.
-
-Mechanism: `tests/recipes/test_views.py::test_views_of_an_example_share_what_augmentation_leaves`.
 """
 
 from dataclasses import dataclass
