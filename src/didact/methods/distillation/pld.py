@@ -7,6 +7,9 @@ class. The first choice is the cross-entropy, so no separate label loss and no w
 Departures: an example without a label is ranked by the teacher alone; the paper has labels throughout.
 
 Compared with no code of the authors, of which none was found.
+
+On MNIST-1D with 300 labels, whether it is better than a tuned `distill` is undecided (-0.3 points, -1.1 to +0.6); it is
+better than its first choice alone by 1.5 (0.9 to 2.1).
 """
 
 from dataclasses import dataclass
