@@ -142,7 +142,9 @@ def test_the_time_ends_a_race(few, monkeypatch):
     assert not found.out_of_time and len([one for one in found.tried if one["share"] == 1.0]) == 3 * 4
     found = didact.recommend(minutes=2, **settings)
     assert found.out_of_time and found.seeds == (1, 2, 3)
-    assert [one["lr"] for one in found.tried if one["share"] == 1 / 3] == [found.tried[0]["lr"]] * 3
+    assert found.left_out["decoupled"] == "The time was up before it was tried."
+    assert [one["lr"] for one in found.tried if one["share"] == 1 / 3] == [found.tried[0]["lr"]] * 2
+    assert found.sentences()[-1].startswith("The time was up before everything was tried")
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,8 @@ SECOND, FINALISTS = 3, 2
 """The fewest methods of the second round, and those of the last, besides `ALWAYS`."""
 LEAST_SEEDS = 3
 """Seeds that the finalists are given though the time is up."""
-LATE = 0.5
-"""The share of the time after which no further learning rate is tried."""
+EARLY, LATE = 0.35, 0.6
+"""The shares of the time after which no further method, and no further learning rate, is tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,15 +148,28 @@ class Race:
         """By method, all that it was given, in their order."""
         self.chosen = dict(entries)
         """By method, its entry with the learning rate that did best in the latest round."""
+        self.untried = list[str]()
+        """Methods for which there was no time."""
         self.out_of_time = False
 
     def run(self) -> dict[str, list[Trial]]:
         """Race; the trials of the finalists on the fresh seeds, by method, of those that finished them all."""
-        first = {name: self._trial(entry, 0, self.tuning).metric for name, entry in self.entries.items()}
+        first = dict[str, float]()
+        for name in sorted(self.entries, key=lambda name: name not in ALWAYS):
+            if name not in ALWAYS and self._late(EARLY):
+                self.untried.append(name)
+            else:
+                first[name] = self._trial(self.entries[name], 0, self.tuning).metric
         second = dict[str, float]()
         for name in self._best(first, max(SECOND, math.ceil(len(first) / 3))):
             second[name] = self._tuned(name)
         return self._finals(self._best(second, FINALISTS))
+
+    def _late(self, share: float) -> bool:
+        """Whether a share of the time is up."""
+        late = self.spent > share * 60 * self.minutes
+        self.out_of_time |= late
+        return late
 
     def _best(self, metrics: Mapping[str, float], places: int) -> list[str]:
         """`ALWAYS`, and the methods with the highest metrics besides."""
@@ -168,8 +181,7 @@ class Race:
         """The best metric of a method over its learning rates, of which the best is kept."""
         entry, best = self.entries[method], -math.inf
         for factor in (1.0, *FACTORS):
-            if factor != 1.0 and self.spent > LATE * 60 * self.minutes:
-                self.out_of_time = True
+            if factor != 1.0 and self._late(LATE):
                 break
             tried = dataclasses.replace(entry, rate=entry.rate * factor)
             metric = self._trial(tried, 1, self.tuning).metric

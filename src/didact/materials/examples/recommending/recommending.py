@@ -25,7 +25,7 @@ FOR_RUNS = 0.7
 """The share of the time that is planned for runs."""
 LEAST_STEPS, MOST_STEPS = 50, 3000
 """Of a run of the last round, where the time that there is decides."""
-_SLOWER = 1.5
+_SLOWER = 2.0
 """How much longer a step of a method takes than one of `distill`, about."""
 
 
@@ -236,7 +236,7 @@ def _result(
         differences=differences,
         teacher=evaluation.metrics(theirs)[made.measured],
         tried=tuple(_tried(trial) for trials in race.trials.values() for trial in trials),
-        left_out=left_out,
+        left_out={**left_out, **dict.fromkeys(race.untried, "The time was up before it was tried.")},
         out_of_time=race.out_of_time,
         notes=notes,
         seconds=seconds,
