@@ -128,10 +128,10 @@ CLAIM = Claim(
     tuned_on=(0, 1, 2),
     seeds=(300, 301, 302, 303, 304, 305, 306, 307, 308, 309, 310, 311, 312, 313, 314, 315, 316, 317, 318, 319),
     settings={
-        "student": "decoder:1x32",
+        "student": "warm:20%:decoder:1x16",
         "sampling": {"max_new_tokens": 2},
-        "budget": {"tokens": 45000},
-        "batch_size": 4,
+        "budget": {"tokens": 30000},
+        "batch_size": 2,
         "warmup": 0.1,
         "evaluate_every": 1000,
     },
