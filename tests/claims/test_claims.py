@@ -281,6 +281,20 @@ class Server:
         return port()
 
 
+class Base:
+    pass
+
+
+class Drawer(
+    Base,
+):
+    def draw(self):
+        return port()
+
+    def look(self):
+        return 0
+
+
 class Shape:
     sides = 3
 
@@ -289,7 +303,7 @@ class Shape:
 def table(): return N
 
 
-def local(): return Shape.sides + table()
+def local(): return Shape.sides + table() + Drawer().look()
 
 
 def port(): return 80
@@ -321,15 +335,17 @@ def called(work, monkeypatch):
 
 def test_of_rooms_that_many_share_the_functions_count_that_were_called(package, work, monkeypatch):
     ran = called(work, monkeypatch)
-    assert ran == {"rollouts/writer.py": ["Writer.write", "local", "table"]}
+    assert ran == {"rollouts/writer.py": ["Drawer.look", "Writer.write", "local", "table"]}
     everything, mine = package(**SAMPLING), package(ran, **SAMPLING)
     assert any("port" in text for text in everything["rollouts/writer.py"])
     assert mine["rollouts/writer.py"] == [
         "@functools.cache\ndef table(): return N",
         "N = 3",
+        "class Base:\n    pass",
+        "class Drawer(\n    Base,\n):\n    def look(self):\n        return 0",
         "class Shape:\n    sides = 3",
         'class Writer:\n    kind = "w"\n    def write(self):\n        return local() + N',
-        "def local(): return Shape.sides + table()",
+        "def local(): return Shape.sides + table() + Drawer().look()",
         "functools is functools None",
     ]
 
@@ -339,6 +355,8 @@ def test_of_rooms_that_many_share_the_functions_count_that_were_called(package, 
     [
         ("return port()", "return 8", False),
         ("return 80", "return 81", False),
+        ("def draw(self):", "def draw(self, more=0):", False),
+        ("Base,\n", "Shape,\n", True),
         ("return Server().ask()", "return 2", False),
         ("def port()", "def other(): return 5\n\n\ndef port()", False),
         ("class Server:", 'class Server:\n    """Words."""', False),

@@ -10,6 +10,7 @@ stored.
 
 import ast
 import contextlib
+import copy
 import hashlib
 import io
 import tokenize
@@ -138,10 +139,13 @@ class _Module:
 
     def text(self, statement: ast.stmt) -> str:
         """A statement without comments, docstrings and blank lines."""
-        inner = statement.body if isinstance(statement, ast.ClassDef) else []
-        kept = {number for one in inner for number in _numbers(one)}
-        head = range(min(_numbers(statement)), min(kept, default=0))
-        numbers = sorted(kept.union(head)) if inner else _numbers(statement)
+        numbers = _numbers(statement)
+        if isinstance(statement, ast.ClassDef) and statement.body:
+            # Some of its methods may have been left out.
+            last = max([statement.lineno, *(one.end_lineno or 0 for one in (*statement.bases, *statement.keywords))])
+            last += self.lines[last].strip() == "):" if last < len(self.lines) else 0
+            inner = {number for one in statement.body for number in _numbers(one)}
+            numbers = sorted(inner.union(range(numbers[0], last + 1)))
         lines = [self.lines[number - 1].rstrip() for number in numbers]
         return "\n".join(line for line in lines if line)
 
@@ -196,10 +200,9 @@ def _called(statement: ast.stmt, called: frozenset[str]) -> ast.stmt | None:
     left = [one for one in methods if f"{statement.name}.{one.name}" not in called]
     if methods and len(left) == len(methods) and not statement.decorator_list:
         return None
-    body = [one for one in statement.body if one not in left]
-    return ast.ClassDef(
-        **{**vars(statement), "body": body or [ast.Pass(lineno=statement.lineno, end_lineno=statement.lineno)]}
-    )
+    kept = copy.copy(statement)
+    kept.body = [one for one in statement.body if one not in left]
+    return kept
 
 
 def _is_words(node: ast.stmt) -> bool:

@@ -392,7 +392,7 @@ def _teach(
     claim = claim_of(info)
     settings = {"split_seed": SPLIT_SEED, **claim.settings}
     known = {} if first or info.family == "yours" else sharing.find(world, seed, settings, arms, stages)
-    if not code.methods_in(arm for name, arm in arms.items() if name not in known):
+    if not code.methods_in(tuning.stated(arm) for name, arm in arms.items() if name not in known):
         known = known if len(known) == len(arms) else {}  # A baseline is run beside a method.
     for name, one in known.items():
         _tell(info.name, name, seed, _decode(one["result"], name), on_result)
