@@ -295,6 +295,25 @@ def test_flops_are_counted_by_hand(problem):
     assert result.cost.flops == 96 * (2 * (2 * (4 * 8 + 8 * 3)) + 2 * 8 * 3)
 
 
+def test_flops_are_counted_anew_in_each_stage(problem):
+    """A stage is told by the names of its terms; the step that begins it is charged as the one before."""
+    method = supervised()
+    first = method.loss
+
+    def loss(batch):
+        terms = first(batch)
+        if method.step < 4:
+            return terms
+        return Terms(**terms, size=Term(method.learner(batch).logits.square().sum(), batch.size))
+
+    method.loss = loss
+    source = BatchSource(problem, batch_size=24)
+    result = quiet_fit(method, source, budget=Budget(steps=8), device="cpu", **QUIET)
+    # By hand as above, of 24 examples; the second stage has two passes, forward and backward.
+    once = 24 * (2 * (2 * (4 * 8 + 8 * 3)) + 2 * 8 * 3)
+    assert result.cost.flops == 5 * once + 3 * 2 * once
+
+
 def test_counting_flops_changes_no_digit():
     learner = build_causal("decoder:2x32")
     ids = torch.randint(4, 200, (16, 12), generator=torch.Generator().manual_seed(0))

@@ -98,6 +98,10 @@ class Engine(TrainingState):
         """One optimizer step; False when it was not taken because a number was not finite."""
         self.rate = self.stepper.set_rates(fraction)
         terms = self.counted_gradients(batch)
+        if self.terms != (names := list(terms)):
+            # Another stage, whose operations are others: they are counted from the next step on.
+            self.flops = {} if self.terms else self.flops
+            self.terms = names
         # Read before the step changes what they are computed from.
         rows = terms.rows(batch.size) if self.uses_feedback else None
         losses = self.recorder.add(terms)

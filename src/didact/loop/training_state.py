@@ -74,6 +74,9 @@ class TrainingState:
         self.probe: Batch | None = None
         self.line = ProgressLine(False, "")
         self.flops: dict[tuple[int, ...], int] = {}
+        """Of a step, by the shape of its batch."""
+        self.terms: list[str] = []
+        """The names of the last step's terms, which tell the stages of a method apart."""
 
     @property
     def fraction(self) -> float:
@@ -143,6 +146,7 @@ class TrainingState:
             "generators": generator_states(self.device),
             # A shape that is counted is computed by torch's decompositions, whose last bits may differ.
             "flops": [[*shape, flops] for shape, flops in self.flops.items()],
+            "terms": self.terms,
             "recorder": self.recorder.state_dict(),
             "probe": None if self.probe is None else dict(self.probe),
             "windows": self.windows,
@@ -170,6 +174,7 @@ class TrainingState:
         self.ledger.load_state_dict(state["ledger"])
         set_generator_states(state["generators"], self.device)
         self.flops = {tuple(shape): flops for *shape, flops in state.get("flops", [])}
+        self.terms = list(state.get("terms", []))
         self.recorder.load_state_dict(state["recorder"])
         self.probe = None if state["probe"] is None else Batch(state["probe"]).to(self.device)
         self.windows, self.seen_step, self.roll_backs = state["windows"], state["seen_step"], state["roll_backs"]
