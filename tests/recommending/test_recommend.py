@@ -147,6 +147,20 @@ def test_the_time_ends_a_race(few, monkeypatch):
     assert found.sentences()[-1].startswith("The time was up before everything was tried")
 
 
+def test_a_method_that_is_too_slow_is_left_out_and_named(few, monkeypatch):
+    made = racing.Race._made
+
+    def slow(race, entry, number, seed):
+        seconds = 100.0 if entry.method == "decoupled" else 0.1
+        return dataclasses.replace(made(race, entry, number, seed), seconds=seconds)
+
+    monkeypatch.setattr(racing.Race, "_made", slow)
+    settings = {**SETTINGS, "steps": 2, "seeds": (1, 2, 3), "teacher": "random", "data": rows()}
+    found = didact.recommend(minutes=30, **settings)
+    assert found.left_out["decoupled"] == "Its last round would take 2700 s, for which there is no time."
+    assert {one["method"] for one in found.tried if one["share"] == 1.0} == {"distill", "supervised"}
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "said"),
     [

@@ -32,6 +32,8 @@ LEAST_SEEDS = 3
 """Seeds that the finalists are given though the time is up."""
 EARLY, LATE = 0.35, 0.6
 """The shares of the time after which no further method, and no further learning rate, is tried."""
+SLOWEST = 0.08
+"""The share of the time that a method may take in the first round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +60,12 @@ class Track:
     steps: int
     """Those of the last round."""
 
-    def teach(self, entry: Entry, share: float, seed: int) -> Student:
-        """Teach the student by a method, with a share of the steps."""
+    def teach(self, entry: Entry, share: float, seed: int, seconds: float | None) -> Student:
+        """Teach the student by a method, with a share of the steps, or as many as there is time for."""
         steps = self.steps_of(share)
         chosen = {"method": entry.method, "student": self.student, "lr": entry.rate, "seed": seed}
-        config = self.made.config.replace(**chosen, steps=steps, evaluate_every=steps)
+        budget = {"steps": steps} if seconds is None else {"steps": steps, "seconds": seconds}
+        config = self.made.config.replace(**chosen, budget=budget, evaluate_every=steps)
         return running.teach(config, Objects(teacher=_own(entry.teacher)), self.made.run.data)
 
     def steps_of(self, share: float) -> int:
@@ -150,6 +153,8 @@ class Race:
         """By method, its entry with the learning rate that did best in the latest round."""
         self.untried = list[str]()
         """Methods for which there was no time."""
+        self.slow = dict[str, str]()
+        """Why methods were left out though they were tried, as sentences."""
         self.out_of_time = False
 
     def run(self) -> dict[str, list[Trial]]:
@@ -173,9 +178,17 @@ class Race:
 
     def _best(self, metrics: Mapping[str, float], places: int) -> list[str]:
         """`ALWAYS`, and the methods with the highest metrics besides."""
-        others = [name for name, value in metrics.items() if name not in ALWAYS and math.isfinite(value)]
+        others = [name for name, value in metrics.items() if math.isfinite(value) and self._can_end(name)]
         others.sort(key=lambda name: -metrics[name])
         return [*ALWAYS, *others[:places]]
+
+    def _can_end(self, method: str) -> bool:
+        """Whether there is time for a method's last round, as its last trial tells; not of `ALWAYS`, which have it."""
+        last = self.trials[method][-1]
+        needed = LEAST_SEEDS * last.seconds * SHARES[-1] / SHARES[last.number]
+        if method not in ALWAYS and self.spent + needed > 60 * self.minutes:
+            self.slow[method] = f"Its last round would take {needed:.0f} s, for which there is no time."
+        return method not in ALWAYS and method not in self.slow
 
     def _tuned(self, method: str) -> float:
         """The best metric of a method over its learning rates, of which the best is kept."""
@@ -211,10 +224,13 @@ class Race:
 
     def _made(self, entry: Entry, number: int, seed: int) -> Trial:
         start, student = time.perf_counter(), None
+        limit = None if number or entry.method in ALWAYS else SLOWEST * 60 * self.minutes
         try:
-            student = self.track.teach(entry, SHARES[number], seed)
+            student = self.track.teach(entry, SHARES[number], seed, limit)
             metric = self.track.judge(student)
             failed = "" if math.isfinite(metric) else "The metric is not finite."
+            if limit is not None and time.perf_counter() - start > limit:
+                metric, failed = math.nan, f"A ninth of its steps took more than {limit:.0f} s."
         except PausedError:
             raise
         except DidactError as error:

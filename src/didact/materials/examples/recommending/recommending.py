@@ -236,7 +236,11 @@ def _result(
         differences=differences,
         teacher=evaluation.metrics(theirs)[made.measured],
         tried=tuple(_tried(trial) for trials in race.trials.values() for trial in trials),
-        left_out={**left_out, **dict.fromkeys(race.untried, "The time was up before it was tried.")},
+        left_out={
+            **left_out,
+            **race.slow,
+            **dict.fromkeys(race.untried, "The time was up before it was tried."),
+        },
         out_of_time=race.out_of_time,
         notes=notes,
         seconds=seconds,
