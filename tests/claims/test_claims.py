@@ -182,7 +182,7 @@ def test_a_result_is_stale_when_what_it_rests_on_has_changed(store):
     assert store.stale(catalogue.find("mine.py")) == []
     Path("mine.py").write_text(source.replace("smooth: float = 0.0", "smooth: float = 0.1"))
     assert store.stale(catalogue.find("mine.py")) == ["mine.py"]
-    assert entries.verdict_words([catalogue.find("mine.py")], store) == ["undecided (stale)"]
+    assert entries.verdict_words([catalogue.find("mine.py")], store) == ["first design"]
     Path("mine.py").write_text(source.replace("'steps': 4", "'steps': 5"))
     assert store.stale(catalogue.find("mine.py")) == ["claim.settings"]
     assert entries.catalogue_entry(catalogue.find("mine.py"), store)["claim"]["fresh"] is False

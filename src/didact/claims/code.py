@@ -295,6 +295,7 @@ def _kinds(claim: Claim) -> Iterator[_Part]:
                     yield parts.find(spec.role, spec.kind).path, None
 
 
+@cache
 def _left_out(path: Path) -> bool:
     if not path.is_relative_to(PACKAGE):
         return False
@@ -304,6 +305,7 @@ def _left_out(path: Path) -> bool:
     return room in _NOT_FOLLOWED or reading or (room == "evaluation" and inner[-1] in _REPORTS)
 
 
+@cache
 def _name(path: Path) -> str:
     return path.relative_to(PACKAGE).as_posix() if path.is_relative_to(PACKAGE) else path.name
 

@@ -87,7 +87,7 @@ def _claim(info: CatalogueEntry, store: ResultStore) -> Document | None:
 
 
 def verdict_words(infos: Sequence[CatalogueEntry], store: ResultStore) -> list[str]:
-    """The verdict on each method in a word or two, for a list."""
+    """The verdict on each method in a word or two, for a list; whether it is stale is told by `didact show`."""
     counts = baselines()
     return [_word(info, store, counts[info.name]) for info in infos]
 
@@ -95,13 +95,12 @@ def verdict_words(infos: Sequence[CatalogueEntry], store: ResultStore) -> list[s
 def _word(info: CatalogueEntry, store: ResultStore, claims: int) -> str:
     if info.claim is None:
         return f"baseline of {claims}" if claims else "no claim"
-    found, changed = store.read(info.name), store.stale(info)
+    found = store.read(info.name)
     if found is None:
         return "not run yet"
     caveats = found.get("verdicts", {}).get("baseline", {}).get("caveats")
     word = f"{found['verdict']}{'*' if caveats else ''}{', works' if found.get('works') else ''}"
-    word = "first design" if "first_verdict" in found else word
-    return f"{word} (stale)" if changed else word
+    return "first design" if "first_verdict" in found else word
 
 
 def baselines() -> Counter[str]:
