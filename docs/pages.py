@@ -80,8 +80,10 @@ def summary(store: ResultStore) -> str:
     ):
         words.append(_named(about, [name for name, one in decided.items() if one["verdict"] == verdict]))
     words.append(_named("Better than baseline and ablation", [n for n, one in decided.items() if one.get("works")]))
-    if len(decided) < len(found):
-        words.append(f"Of the first design, and so undecided: {len(found) - len(decided)}.")
+    old = sum("first_verdict" in one for one in found.values())
+    words += [f"Of the first design, and so undecided: {old}."] * bool(old)
+    missing = sum(not one for one in found.values())
+    words += [f"Not run yet: {missing}."] * bool(missing)
     words.append(multiplicity.sentence(multiplicity.corrected(infos, store)))
     return textwrap.fill(" ".join(words), 120, break_long_words=False, break_on_hyphens=False)
 

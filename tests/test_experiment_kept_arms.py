@@ -60,6 +60,7 @@ main(sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 def test_a_killed_comparison_goes_on_from_another_folder_and_finds_the_same(work, monkeypatch, capsys):
     words = ["compare", "supervised", "distill", *FLAGS, "--teacher", "mlp:6"]
     assert main([*words, "--out", "whole"]) == 0

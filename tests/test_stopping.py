@@ -217,6 +217,7 @@ def test_a_closed_terminal_leaves_a_checkpoint_to_go_on_from(work, begun):  # no
     assert steps == json.loads(Path("run/result.json").read_text())["cost"]["steps"] > 100
 
 
+@pytest.mark.slow
 def test_a_training_before_the_run_leaves_a_checkpoint_too(work, begun):  # noqa: F811
     process, terminal = begun([*RUN[:4], "--student", "warm:1000000:mlp:4", "--out", "run", "--steps", "5"])
     wait_for(lambda: len(records("teachers/*-training")) > 3, process, terminal)
@@ -226,6 +227,7 @@ def test_a_training_before_the_run_leaves_a_checkpoint_too(work, begun):  # noqa
     assert int(list_checkpoints(training / "checkpoints")[0].name.split("-")[1]) > 100
 
 
+@pytest.mark.slow
 def test_who_is_to_survive_the_terminal_does(work, begun):  # noqa: F811
     """As under `nohup` or after `disown`: there is no signal, only a terminal that takes nothing any more."""
     process, terminal = begun([*RUN, "--steps", "1500"], before="trap '' HUP;")
@@ -235,6 +237,7 @@ def test_who_is_to_survive_the_terminal_does(work, begun):  # noqa: F811
     assert json.loads(Path("run/result.json").read_text())["status"] == "done"
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_gone_is_not_waited_for(work):  # noqa: F811
     """As in `didact list | head -1`."""
     words = [sys.executable, "-m", "didact", "list"]

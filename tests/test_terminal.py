@@ -70,6 +70,7 @@ with records.new_directory("distill", "data/digits.csv") as path:
 """
 
 
+@pytest.mark.slow
 def test_runs_that_begin_in_the_same_instant_have_different_names(tmp_path):
     words = [sys.executable, "-c", FOUR]
     begun = [

@@ -72,6 +72,7 @@ def test_the_claims_in_the_files_are_those_of_the_modules():
         assert info.claim == getattr(info._module, "CLAIM", None), info.name
 
 
+@pytest.mark.slow
 def test_it_is_what_compare_finds(store):
     claim = write().claim
     _, found = seeds_run(store)
@@ -138,6 +139,7 @@ def test_a_killed_replication_goes_on(store):
     assert ours["summary"] == theirs["summary"]
 
 
+@pytest.mark.slow
 def test_what_was_finished_by_other_code_is_run_again(store):
     write()
     with pytest.raises(KeyboardInterrupt):

@@ -56,8 +56,10 @@ def test_only_the_baselines_claim_nothing():
 
 
 @pytest.mark.parametrize("name", CLAIMING)
-def test_each_claim_has_a_stored_result(name):
-    assert STORE.stale(METHODS[name]) is not None, f"`didact replicate {name}` stores its result"
+def test_each_claim_has_a_stored_result_or_is_shown_to_have_none(name):
+    """A new claim is run by hand, with `make claims`; until then the list says so, and no figure counts it."""
+    if STORE.stale(METHODS[name]) is None:
+        assert entries.verdict_words([METHODS[name]], STORE) == ["not run yet"]
 
 
 DECIDING = [name for name in CLAIMING if "first_verdict" not in (STORE.read(name) or {"first_verdict": ""})]

@@ -26,13 +26,13 @@ def goal(minutes):
     ],
 )
 def test_the_steps_fill_half_of_the_time(monkeypatch, minutes, seconds, wanted):
-    monkeypatch.setattr(planning, "_seconds_a_step", lambda _bench, _net: seconds)
+    monkeypatch.setattr(planning, "seconds_a_step", lambda _bench, _net: seconds)
     assert planning.steps_for(MADE, goal(minutes)) == int(wanted)
 
 
 def test_the_largest_is_timed_first_and_alone_if_the_time_is_short(monkeypatch):
     timed = []
-    monkeypatch.setattr(planning, "_seconds_a_step", lambda _bench, net: timed.append(net.student) or 0.01)
+    monkeypatch.setattr(planning, "seconds_a_step", lambda _bench, net: timed.append(net.student) or 0.01)
     planning.steps_for(MADE, goal(5))
     assert timed == [f"mlp:{width}" for width in range(7, 0, -1)]
     timed.clear()

@@ -276,6 +276,7 @@ def save_text_model(path):
     BertForSequenceClassification(config).save_pretrained(path)
 
 
+@pytest.mark.slow
 def test_hugging_face_text_models_go_back_and_into_onnx(tmp_path, capfd):
     save_text_model(tmp_path / "from")
     capfd.readouterr()
@@ -299,6 +300,7 @@ def test_hugging_face_text_models_go_back_and_into_onnx(tmp_path, capfd):
     np.testing.assert_allclose(found, answer(learner, data).softmax(1), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_hugging_face_image_models_go_back_and_into_onnx(tmp_path):
     torch.manual_seed(0)
     config = ViTConfig(

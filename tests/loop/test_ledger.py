@@ -388,6 +388,7 @@ def test_a_run_that_was_cut_short_has_spent_what_a_whole_one_has(run_directory, 
         assert getattr(rest.cost, axis) == getattr(whole.cost, axis) > 0
 
 
+@pytest.mark.slow
 def test_two_processes_have_both_spent_what_one_spends(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(

@@ -15,7 +15,8 @@ from didact.loop.checkpoint import list_checkpoints
 from didact.sources import BatchSource
 
 
-@pytest.mark.parametrize("name", [METHODS[0], *(pytest.param(name, marks=pytest.mark.slow) for name in METHODS[1:])])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
 def test_kill_nine_at_twenty_random_moments(name):
     driver = Path(__file__).with_name("kill_driver.py")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}

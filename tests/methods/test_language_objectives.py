@@ -423,6 +423,7 @@ def test_online_dpo_prefers_the_best_of_its_own_completions_to_the_worst(objecti
         assert float(term.count) == float(counts[name])
 
 
+@pytest.mark.slow
 def test_online_dpo_earns_more_and_a_coin_teaches_it_nothing():
     """The mechanism with its control, on the same questions: rewards that say something, and rewards at random."""
     generator = torch.Generator().manual_seed(0)

@@ -74,6 +74,7 @@ def test_distillation_is_recommended_where_the_teacher_knows_what_labels_do_not_
     assert found.teacher == 1.0
 
 
+@pytest.mark.slow
 def test_training_is_recommended_where_the_teacher_knows_nothing(few):
     full = rows()
     full["label"] = np.where(truth(full) > 0.5, "yes", "no")
@@ -85,6 +86,7 @@ def test_training_is_recommended_where_the_teacher_knows_nothing(few):
     assert found.sentences()[1].startswith("Plain distillation is worse than training without a teacher")
 
 
+@pytest.mark.slow
 def test_a_stopped_race_goes_on_to_the_same_result(few, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows().to_csv("table.csv", index=False)

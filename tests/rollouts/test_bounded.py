@@ -68,6 +68,7 @@ def test_figures_do_not_depend_on_the_bound(monkeypatch):
     assert found[0][1].shape == batch["input_ids"].shape
 
 
+@pytest.mark.slow
 def test_long_answers_are_evaluated_in_less_memory(monkeypatch):
     learner = build_causal("decoder:1x64:2048", seed=0).eval()
     long = questions([900] * 64)

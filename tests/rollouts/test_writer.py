@@ -181,6 +181,7 @@ def test_sizes_that_do_not_go_together_are_refused(learner):
         rollout_rounds(Questions(items=()), make_writer(learner), lambda q, a: None, batch_size=4)
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_writing(learner, tmp_path):
     """Each writes and verifies its share; both have the whole, which is what one writes."""
     script = tmp_path / "script.py"

@@ -17,6 +17,7 @@ ORIGINAL = SIDE * SIDE * 3 / MIB
 """MiB of one image before it is resized."""
 
 
+@pytest.mark.slow
 def test_one_original_image_at_a_time_is_in_memory(tmp_path):
     Image.fromarray(np.zeros((SIDE, SIDE, 3), dtype=np.uint8)).save(tmp_path / "original.png")
     for folder, count in (("few", 2), ("many", 10)):
