@@ -43,7 +43,7 @@ def test_an_installed_package_shows_the_stored_verdicts(tmp_path, monkeypatch):
         check=True,
     )
     shown = {entry["name"]: entry["claim"]["verdict"] for entry in json.loads(done.stdout) if entry["claim"]}
-    stored = {name: STORE.read(name)["verdict"] for name in CLAIMING}
+    stored = {name: (STORE.read(name) or {"verdict": None})["verdict"] for name in CLAIMING}
     assert shown == stored
     monkeypatch.chdir(tmp_path / "work")
     assert directory() == tmp_path / "work" / "claims" / "results"

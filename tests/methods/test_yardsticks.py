@@ -66,7 +66,7 @@ def answers(module, x):
         return module(x).double().numpy()
 
 
-def distilled(mine, theirs, label, temperature=4.0, alpha=0.9):
+def distilled(mine, theirs, label, temperature=2.0, alpha=0.9):
     """What all of them but `decoupled` have beside their own term."""
     p, q = softmax(theirs, temperature), softmax(mine, temperature)
     soft = temperature**2 * (p * np.log(p / q)).sum(-1).mean()
