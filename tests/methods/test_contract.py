@@ -207,13 +207,22 @@ class Own(nn.Module):
         super().__init__()
         channels = shape[0] if len(shape) == 3 else 1
         layers = [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
-        size = width * (shape[1] // 2) * (shape[2] // 2) if len(shape) == 3 else shape[0]
+        size = width * (shape[1] // 2) * (shape[2] // 2) if len(shape) == 3 else math.prod(shape)
         self.body = nn.Sequential(*(layers if len(shape) == 3 else [nn.Identity()]))
         self.features = nn.Sequential(nn.Flatten(), nn.Linear(size, 4 * width), nn.ReLU())
+        self.deeper = nn.Identity()
         self.head = nn.Linear(4 * width, outputs)
 
     def forward(self, x):
-        return {"logits": self.head(self.features(self.body(x)))}
+        return {"logits": self.head(self.deeper(self.features(self.body(x))))}
+
+
+class Deeper(Own):
+    """The same with a layer more before the head."""
+
+    def __init__(self, shape, outputs, width=3):
+        super().__init__(shape, width, outputs)
+        self.deeper = nn.Sequential(nn.Linear(4 * width, 4 * width), nn.ReLU())
 
 
 @pytest.mark.parametrize("name", of("examples"))
@@ -227,10 +236,12 @@ def test_it_works_with_ones_own_module_and_tensors(name):
     torch.manual_seed(0)
     outputs = len(examples.classes) or 1
     own = {part: Own(examples.shape, width, outputs) for part, width in (("student", 3), ("teacher", 5))}
-    built_in = str(given.get("teacher", "")).partition(":")[0] in ("mlp", "cnn", "transformer")
+    built_in = str(given.get("teacher", "")).partition(":")[0] in ("mlp", "cnn", "cnn1d", "transformer")
     if not (accepts(catalogue.find(name), "teacher") and built_in):
         own.pop("teacher")
     changes = {part: f"<{type(module).__name__}>" for part, module in own.items()}
+    if "exits" in given:
+        changes["exits"] = f"{__name__}:{Deeper.__name__}"
     data = dataclasses.replace(examples, tensors=dict(examples.tensors), name="one's own")
     prepared = ready(name, objects=Objects(data=data, **own), **changes)
     before = copy.deepcopy(own["student"].state_dict())
