@@ -81,6 +81,9 @@ METHODS = {
     "kdrl": lambda learner, teacher: kdrl.KDRL(kdrl.Config(only_wrong=True), learner, teacher),
     "kdrl k2": lambda learner, teacher: kdrl.KDRL(kdrl.Config(estimate="k2"), learner, teacher),
     "token_sinkhorn": lambda learner, teacher: token_sinkhorn.TokenSinkhorn(token_sinkhorn.Config(), learner, teacher),
+    "token_sinkhorn unsoftened": lambda learner, teacher: token_sinkhorn.TokenSinkhorn(
+        token_sinkhorn.Config(cloud_softening=1.0), learner, teacher
+    ),
 }
 
 
@@ -130,7 +133,7 @@ def test_the_likeliest_tokens_are_enough_to_learn_from():
     )
     assert kept[0].total().item() == pytest.approx(whole[0].total().item(), rel=1e-4)
     torch.testing.assert_close(kept[1], whole[1], rtol=1e-3, atol=1e-5)
-    for method in ("kdrl", "kdrl k2", "token_sinkhorn", "taid"):
+    for method in ("kdrl", "kdrl k2", "token_sinkhorn unsoftened", "taid"):
         made = METHODS[method](learner, Object(lambda states: keep_top(states, 40)))
         assert gradient(made, learner, batch)[1].isfinite().all()
 

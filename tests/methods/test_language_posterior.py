@@ -44,6 +44,7 @@ class Draws:
         actions = torch.multinomial(log_probs[asked].exp(), 1, generator=self.generator)[:, 0]
         found = {
             "input_ids": torch.stack([asked, actions], 1),
+            "attention_mask": torch.ones(len(asked), 2, dtype=torch.int64),
             "completion_mask": torch.tensor([[False, True]]).repeat(len(asked), 1),
             "log_probs": torch.stack([torch.zeros(len(asked)).double(), log_probs[asked, actions]], 1),
             "reward": self.world.reward[asked, actions],

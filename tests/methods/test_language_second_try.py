@@ -19,7 +19,7 @@ from didact.parts.models import build_causal
 from didact.rollouts import Sampling, Writer, full_rewards, retry_questions, strip_attempt, write_twice
 from didact.teachers import LanguageTeacher
 from didact.teachers.verifiers import Verifier
-from didact.types import Batch, Question, Questions
+from didact.types import Batch, Question, Questions, Reward
 from small_questions import questions
 
 SAMPLES = 4
@@ -42,7 +42,7 @@ class Marks(Verifier):
     def verify(self, texts, asked, lengths=None):
         marks = [self.score(text) for text in texts]
         trust = torch.tensor([float(mark is not None) for mark in marks])
-        return SimpleNamespace(value=torch.tensor([mark or 0.0 for mark in marks]), trust=trust)
+        return Reward(value=torch.tensor([mark or 0.0 for mark in marks]), trust=trust)
 
 
 def make_writer(learner, samples=SAMPLES):
