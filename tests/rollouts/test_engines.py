@@ -68,16 +68,28 @@ def test_an_int8_product_is_that_of_whole_numbers(bias):
     for n in range(5):
         for o in range(24):
             a, b = (part.double() for part in (x[n], weight[o]))
-            scaled, rounded = a / (a.abs().max() / 127), (b / max(float(b.abs().max()) / 127, 1e-30)).round()
-            # Two whole numbers: the second has 254 steps between two of the first.
-            scaled = scaled.round() + ((scaled - scaled.round()) * 254).round() / 254
-            found = scaled @ rounded * a.abs().max() / 127 * b.abs().max() / 127
+            scaled, rounded = a / (a.abs().max() / 64), (b / max(float(b.abs().max()) / 127, 1e-30)).round()
+            # Two whole numbers: the second has 128 steps between two of the first.
+            scaled = scaled.round() + ((scaled - scaled.round()) * 128).round() / 128
+            found = scaled @ rounded * a.abs().max() / 64 * b.abs().max() / 127
             expected[n, o] = found + (0.0 if shift is None else shift[o])
     assert torch.allclose(product(x).double(), expected, atol=1e-4)
     assert torch.allclose(product.add(x, more.clone()).double(), expected + more, atol=1e-4)
     assert torch.equal(product(x)[1:2], product(x[1:2]))
     joined = Int8Product(layer, torch.nn.Linear(16, 3)).parts(x)
     assert torch.equal(joined[0], product(x)) and joined[1].shape == (5, 3)
+
+
+@pytest.mark.parametrize("size", [1, 2, 33, 1024])
+def test_an_int8_product_of_the_largest_numbers_is_exact(size):
+    layer = torch.nn.Linear(size, 40, bias=False).requires_grad_(False)
+    signs = torch.randint(0, 2, (43, size), generator=torch.Generator().manual_seed(0)) * 2.0 - 1.0
+    signs[:2], signs[40:42] = torch.tensor([[1.0], [-1.0]]), torch.tensor([[1.0], [-1.0]])
+    # The largest number on a side of either matrix: sums of two such products are the first to leave 16 bits.
+    layer.weight.copy_(signs[:40] * 127.0)
+    x = signs[40:] * 64.0
+    # Less than 2**24 in size, so that float32 holds it too.
+    assert torch.equal(Int8Product(layer)(x), (x.double() @ layer.weight.double().T).float())
 
 
 def test_int8_rollouts_are_near_the_students_and_the_same_in_any_company(learner):
