@@ -131,7 +131,11 @@ def test_a_regression_answers_in_the_users_unit(tmp_path):
     path = result.student.export(tmp_path / "price")
     new = odd(50)
     expected = result.student.predict(new).values
-    np.testing.assert_allclose(answers(path, new)["prediction"][:, 0], expected, rtol=1e-6)
+    # Terms of 1e7 cancel in the rows whose age is 1e9, so that each order of adding float32 numbers rounds otherwise.
+    far = new["age"].to_numpy() == 1e9
+    found = answers(path, new)["prediction"][:, 0]
+    np.testing.assert_allclose(found[~far], expected[~far], rtol=1e-6)
+    np.testing.assert_allclose(found[far], expected[far], rtol=1e-5)
     assert np.median(expected) > 100_000
 
 

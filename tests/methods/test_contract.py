@@ -295,7 +295,8 @@ REWARDED = [
 @pytest.mark.parametrize("name", REWARDED)
 def test_its_rewards_rise(name):
     # With the weight decay that the bound was found with; by default language methods have none.
-    history = taught(ready(name, steps=30, batch_size=32, weight_decay=0.01)).history
+    steps = 60 if name == "clip_cov" else 30  # tokens that are clipped teach nothing
+    history = taught(ready(name, steps=steps, batch_size=32, weight_decay=0.01)).history
     assert mean(history, "watched/reward", slice(-6, None)) > mean(history, "watched/reward", slice(6)) + 0.1
 
 

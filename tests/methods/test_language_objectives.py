@@ -573,7 +573,8 @@ def test_each_estimate_brings_the_student_nearer_to_its_teacher(options):
     values = {"data": worlds.load("addition").select(range(60)), "student": LEARNER, "teacher": "decoder:1x16:64"}
     values |= {"batch_size": 32, "sampling": "max_new_tokens=4", "progress": False}
     start = didact.run("gkd", steps=1, lr=1e-9, **values).metrics["teacher_kl"]
-    assert didact.run("gkd", steps=60, lr=1e-2, **values, **options).metrics["teacher_kl"] < 0.7 * start
+    steps = 120 if options.get("estimate") == "sampled" else 60  # a sampled token says less
+    assert didact.run("gkd", steps=steps, lr=1e-2, **values, **options).metrics["teacher_kl"] < 0.7 * start
 
 
 def test_estimates_that_would_not_be_what_they_say_are_refused():

@@ -186,7 +186,7 @@ def test_a_model_of_steps_that_was_trained_judges_lines_and_teaches(tmp_path, mo
     monkeypatch.chdir(tmp_path)
     for name, shuffled in (("told", False), ("shuffled", True)):
         result = didact.run("reward_model", data=labelled(shuffled), student=LEARNER, steps=60, batch_size=16, lr=3e-3,
-                            directory=f"runs/{name}", progress=False, supervision="process",
+                            directory=f"runs/{name}", progress=False, supervision="process", seed=1,
                             sampling="max_new_tokens=4")  # fmt: skip
         assert (result.metrics["step_accuracy"] == 1.0) == (name == "told")
     verifier = verifier_of("process:runs/told")

@@ -1,5 +1,7 @@
 """The mechanism of `grpo`."""
 
+from typing import Literal
+
 import torch
 
 from didact.mechanisms.checking import Found, above, mechanism, near
@@ -48,7 +50,7 @@ def steps_learn_from_what_follows(seed: int) -> Found:
     spread = (2.0 * reward.square().sum(1, keepdim=True) / (2 * V - 1)).sqrt()
     closed = (reward - reward.mean(1, keepdim=True)) / spread / (2 * P * V)
 
-    def measured(supervision: str) -> float:
+    def measured(supervision: Literal["outcome", "process"]) -> float:
         method = GRPO(Config(supervision=supervision), TwoSteps(torch.zeros(2 * P, V)))
         return coefficient(gradient(method, collected(method, batch), "policy")[1::2], closed)
 

@@ -64,7 +64,7 @@ class RewardModel(Method):
 
         `right` is the share of correctly ordered pairs, or of steps that are taken for what they are.
         """
-        if self.feed.steps:
+        if self.config.supervision == "process":
             return self._steps(batch)
         chosen, rejected = (self.answer_scores(self.learner, side) for side in (batch, batch.view("rejected")))
         losses = bradley_terry_loss(chosen, rejected)
@@ -84,7 +84,7 @@ class RewardModel(Method):
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The pairs, or the steps."""
-        if self.feed.steps:
+        if self.config.supervision == "process":
             return dict.fromkeys(("step", "right"), (batch["step_label"] >= 0).sum())
         return dict.fromkeys(("preference", "right", "center"), batch.size)
 
