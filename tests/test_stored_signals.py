@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -117,6 +118,8 @@ def test_a_shard_that_is_not_what_was_written_is_named(asked: Path, tmp_path: Pa
     else:
         path.write_bytes(data[: len(data) // 2] if change == "cut" else b"")
     assert main(["cache", "verify", str(store)]) == 1
+    with pytest.raises(DataError, match=r"000000\.arrow is broken"):
+        didact.run("distill", teacher=f"cache:{store}", **EXAMPLES)
     with pytest.raises(DataError, match=r"000000\.arrow is broken"):
         SignalStore(store, verify=True)
     # What is pruned is asked for again, and the rest is not.
@@ -299,6 +302,34 @@ def test_a_cache_of_another_tokenizer_is_refused(chats: Path, speaker: Path, tmp
     (store / "store.json").write_text(json.dumps({**facts, "tokenizer": "0" * 32}))
     with pytest.raises(TeacherError, match="tokenizer"):
         didact.run("gkd", data=str(chats), teacher=f"cache:{store}", **GKD)
+
+
+def test_a_longer_stretch_of_a_sequence_is_found_and_not_pruned(asked: Path, tmp_path: Path) -> None:
+    facts = json.loads((asked / "store.json").read_text())
+    signal_store.begin(tmp_path, {name: value for name, value in facts.items() if name != "format"})
+    for name, length, value in (("a", 3, 1.0), ("b", 1, 2.0), ("c", 3, 3.0)):
+        tensors = {"logits": np.full((length, 3), value, np.float32)}
+        rows = signal_store.Rows(np.array([7]), np.zeros(1, np.int32), np.array([length], np.int32), tensors)
+        signal_store.write_shard(tmp_path, name, rows, {})
+
+    def found() -> tuple[int, float]:
+        store = SignalStore(tmp_path)
+        _, length, start = store.spans(store.find(torch.tensor([7])))
+        return int(length), float(store.get(start).logits[0, 0])
+
+    assert found() == (3, 3.0)
+    assert signal_store.prune(tmp_path) == ["c.arrow", "c.json"]
+    assert found() == (3, 1.0)
+
+
+def test_a_teacher_that_nothing_tells_from_others_is_not_asked(asked: Path, tmp_path: Path) -> None:
+    store = tmp_path / "cache"
+    shutil.copytree(asked, store)
+    facts = json.loads((store / "store.json").read_text())
+    facts["teacher"]["weights"] = ""
+    (store / "store.json").write_text(json.dumps(facts))
+    with pytest.raises(TeacherError, match="neither weights nor a file"):
+        didact.run("distill", teacher=f"cached:{store}:random", **EXAMPLES)
 
 
 def test_other_programs_read_the_shards(asked: Path) -> None:

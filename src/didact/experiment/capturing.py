@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from didact import hashing
 from didact.documents import Document
 from didact.errors import ConfigError, DataError, check_range
 from didact.experiment.config import RunConfig
@@ -150,7 +151,7 @@ def _shard(
     found, notes = [], dict[str, float]()
     for place, make in enumerate(group):
         batch, signal = _answer(run, teacher, make())
-        found.append(rows_of(store, batch, signal, seed=number * SHARD + place))
+        found.append(rows_of(store, batch, signal, seed=hashing.stream(number, f"draws {place}")))
         # What was drawn is unbiased, but no distribution to be compared with.
         if not place and store.form.kept != "sampled":
             few = _few(store.facts["unit"], batch, signal)

@@ -261,14 +261,15 @@ def prune(directory: Path) -> list[str]:
     """
     check_facts(directory, {})
     gone: list[Path] = [path for path in directory.glob(".*") if path.suffix == ".lock" or ".partial-" in path.name]
-    kept, held = shards(directory), set[int]()
+    kept, held = shards(directory), set[tuple[int, ...]]()
     whole = {shard.path for shard in kept}
     gone += [path for path in directory.glob(f"*{_SUFFIX}") if path not in whole]
     for shard in kept:
-        keys: set[int] = set() if shard.verify() else set(_open(shard, False)[0]["key"].tolist())
-        if keys <= held:
+        heads = {} if shard.verify() else _open(shard, False)[0]
+        rows = set(zip(*(heads[name].tolist() for name in _ALWAYS), strict=True)) if heads else set()
+        if rows <= held:
             gone += [path for path in (shard.path, shard.path.with_suffix(".json")) if path.exists()]
-        held |= keys
+        held |= rows
     for path in gone:
         path.unlink()
     return sorted(path.name for path in gone)
@@ -324,8 +325,8 @@ class SignalStore:
         self._first = torch.from_numpy(_joined([heads["first"] for heads in self._heads], np.int64))
         self._length = torch.from_numpy(length)
         self._start = torch.from_numpy(np.cumsum(length) - length)
-        # Of a key that comes twice, the later one counts.
-        order = np.argsort(keys, kind="stable")
+        # Of a key that comes twice, the longest stretch counts, and then the later one.
+        order = np.lexsort((length, keys))
         self._keys, self._order = torch.from_numpy(keys[order]), torch.from_numpy(order)
 
     def __len__(self) -> int:

@@ -30,9 +30,11 @@ def open_store(spec: Spec, purpose: ForExamples | ForQuestions) -> SignalStore:
     """The store of a spec.
 
     Raises:
+        DataError: a shard is not what was written.
         TeacherError: it is of other data, other classes or another tokenizer; the message says which.
     """
-    store = SignalStore(Path(spec.argument))
+    # A run is not taught by what was altered: all checksums are compared first.
+    store = SignalStore(Path(spec.argument), verify=True)
     for name, value in _wanted(purpose).items():
         theirs = store.facts.get(name)
         if theirs != value:

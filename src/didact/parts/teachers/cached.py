@@ -28,6 +28,11 @@ def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
         )
     files = [Path(one.argument) for one in inner.walk()]
     mine, theirs = identity.of_teacher(part.model, files), store.facts["teacher"]
+    if not mine:
+        raise TeacherError(
+            f"{spec.subject}, and {inner.text!r} has neither weights nor a file by which it could be told from another "
+            "teacher; use cache:DIRECTORY, which asks nobody."
+        )
     if mine != theirs["weights"]:
         raise TeacherError(
             f"{spec.subject}, but the cache was built from {theirs['spec']!r}, and the weights of {inner.text!r} are "
