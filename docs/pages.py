@@ -3,13 +3,15 @@
 import json
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from didact import catalogue
-from didact.claims import entries, multiplicity
+from didact.catalogue import CatalogueEntry
+from didact.claims import code, entries, multiplicity
 from didact.claims.store import SHIPPED, ResultStore
+from didact.documents import Values
 from didact.parts.kinds import Kind, kinds
 
 ROLES = {"student": "Students", "teacher": "Teachers", "verifier": "Verifiers", "environment": "Environments"}
@@ -79,6 +81,7 @@ def summary(store: ResultStore) -> str:
         ("undecided", "Undecided"),
     ):
         words.append(_named(about, [name for name, one in decided.items() if one["verdict"] == verdict]))
+    words += _best_on_distill(infos, decided)
     words.append(_named("Better than baseline and ablation", [n for n, one in decided.items() if one.get("works")]))
     old = sum("first_verdict" in one for one in found.values())
     words += [f"Of the first design, and so undecided: {old}."] * bool(old)
@@ -86,6 +89,19 @@ def summary(store: ResultStore) -> str:
     words += [f"Not run yet: {missing}."] * bool(missing)
     words.append(multiplicity.sentence(multiplicity.corrected(infos, store)))
     return textwrap.fill(" ".join(words), 120, break_long_words=False, break_on_hyphens=False)
+
+
+def _best_on_distill(infos: Sequence[CatalogueEntry], decided: Mapping[str, Values]) -> Iterator[str]:
+    """The largest gain in accuracy over a tuned `distill`, as a sentence."""
+    claims = {info.name: info.claim for info in infos if info.claim is not None and info.claim.metric == "accuracy"}
+    gains = {
+        name: one["effect"]
+        for name, one in decided.items()
+        if name in claims and code.method_of(claims[name].arms[claims[name].baseline]) == "distill"
+    }
+    if gains:
+        best = max(gains, key=lambda name: gains[name])
+        yield f"Of {len(gains)} compared with `distill`, `{best}` gains most: {100 * gains[best]:+.1f} points."
 
 
 def _named(about: str, names: list[str]) -> str:

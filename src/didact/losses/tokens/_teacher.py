@@ -77,7 +77,7 @@ def check_hard_tail(temperature: float) -> None:
     if temperature != 1.0:
         raise ConfigError(
             f"The temperature is {temperature:g}, but the teacher names its likeliest tokens alone, whose tail can't "
-            "be softened; use a temperature of 1."
+            "be softened; use a temperature of 1, in each of the method's options of that kind."
         )
 
 
