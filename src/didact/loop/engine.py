@@ -98,10 +98,7 @@ class Engine(TrainingState):
         """One optimizer step; False when it was not taken because a number was not finite."""
         self.rate = self.stepper.set_rates(fraction)
         terms = self.counted_gradients(batch)
-        if self.terms != (names := list(terms)):
-            # Another stage, whose operations are others: they are counted from the next step on.
-            self.flops = {} if self.terms else self.flops
-            self.terms = names
+        self.terms = tuple(terms)
         # Read before the step changes what they are computed from.
         rows = terms.rows(batch.size) if self.uses_feedback else None
         losses = self.recorder.add(terms)
@@ -144,15 +141,19 @@ class Engine(TrainingState):
             self.stepper.restart()
 
     def counted_gradients(self, batch: Batch) -> Terms:
-        """The gradients of a batch, its floating-point operations counted where its shape is a new one."""
+        """The gradients of a batch, its floating-point operations counted where its shape is a new one in its stage.
+
+        A stage is known by the terms of the step before, so that its first step is charged as the stage before.
+        """
         shape = tuple(batch["input_ids"].shape) if "input_ids" in batch else (batch.size,)
-        flops = self.flops.get(shape)
+        key = self.terms, shape
+        flops = self.flops.get(key)
         if flops is not None:
             self.cost.flops += flops
             return self.gradients(batch)
         found, counted = count_flops(lambda: self.gradients(batch), self.method.teachers())
-        self.flops[shape] = sum(self.place.gather_objects(counted))
-        self.cost.flops += self.flops[shape]
+        self.flops[key] = sum(self.place.gather_objects(counted))
+        self.cost.flops += self.flops[key]
         return found
 
     def gradients(self, batch: Batch) -> Terms:

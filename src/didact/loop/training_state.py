@@ -73,10 +73,9 @@ class TrainingState:
         """Of the delivered learner when it was best, where those are to be delivered."""
         self.probe: Batch | None = None
         self.line = ProgressLine(False, "")
-        self.flops: dict[tuple[int, ...], int] = {}
-        """Of a step, by the shape of its batch."""
-        self.terms: list[str] = []
-        """The names of the last step's terms, which tell the stages of a method apart."""
+        self.flops: dict[tuple[tuple[str, ...], tuple[int, ...]], int] = {}
+        """Of a step, by the terms of the step before, which tell the stages of a method, and the shape of its batch."""
+        self.terms: tuple[str, ...] = ()
 
     @property
     def fraction(self) -> float:
@@ -145,8 +144,8 @@ class TrainingState:
             "ledger": self.ledger.state_dict(),
             "generators": generator_states(self.device),
             # A shape that is counted is computed by torch's decompositions, whose last bits may differ.
-            "flops": [[*shape, flops] for shape, flops in self.flops.items()],
-            "terms": self.terms,
+            "flops": [[list(terms), list(shape), flops] for (terms, shape), flops in self.flops.items()],
+            "terms": list(self.terms),
             "recorder": self.recorder.state_dict(),
             "probe": None if self.probe is None else dict(self.probe),
             "windows": self.windows,
@@ -173,8 +172,8 @@ class TrainingState:
             _restore(monitor, state["monitors"].get(name))
         self.ledger.load_state_dict(state["ledger"])
         set_generator_states(state["generators"], self.device)
-        self.flops = {tuple(shape): flops for *shape, flops in state.get("flops", [])}
-        self.terms = list(state.get("terms", []))
+        self.flops = {(tuple(terms), tuple(shape)): flops for terms, shape, flops in state.get("flops", [])}
+        self.terms = tuple(state.get("terms", ()))
         self.recorder.load_state_dict(state["recorder"])
         self.probe = None if state["probe"] is None else Batch(state["probe"]).to(self.device)
         self.windows, self.seen_step, self.roll_backs = state["windows"], state["seen_step"], state["roll_backs"]
