@@ -114,7 +114,7 @@ def test_a_stopped_race_goes_on_to_the_same_result(few, tmp_path, monkeypatch):
             trial.pop("seconds")
     assert found == whole
     assert main(["recommend", *run, "--out", "runs/cut"]) != 0
-    with pytest.raises(CheckpointError, match="is no race"):
+    with pytest.raises(CheckpointError, match="is no search that `didact recommend` began"):
         recommending.resume(_empty(tmp_path))
 
 

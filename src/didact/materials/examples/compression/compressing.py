@@ -7,17 +7,15 @@ from pathlib import Path
 
 import torch
 
-from didact import evaluation, trusting
+from didact import evaluation
 from didact.documents import Document, read_object
-from didact.errors import CheckpointError, ConfigError, RunError, check_range
+from didact.errors import CheckpointError, RunError, check_range
 from didact.evaluation import card, report
 from didact.evaluation.paired import metric_interval
-from didact.experiment import config as configs
 from didact.experiment import records
-from didact.experiment.reading import SEARCHED
 from didact.materials.examples.answers import as_learner
 from didact.materials.examples.compression.footprint import ROWS, median_time
-from didact.materials.examples.compression.opening import is_search, opened
+from didact.materials.examples.compression.opening import is_search, opened, taken_up
 from didact.materials.examples.compression.planning import Plan, config_of, goal_of, plan, steps_for
 from didact.materials.examples.compression.result import Compression, tried, with_front
 from didact.materials.examples.compression.searching import Goal, OnTrial, Search
@@ -105,19 +103,8 @@ def resume(directory: str | Path, *, trust: Iterable[str] = (), on_trial: OnTria
         ConfigError: It was given Python objects; call `compress` again with `directory` and `resume=True`.
         TrustError: It names code or a download that is not in `trust`.
     """
-    directory, trusted = Path(directory), tuple(trust)
-    stored = records.read_config(directory)
-    if not is_compression(directory):
-        raise CheckpointError(f"{directory} is no search that `didact compress` began.")
-    if stored["objects"]:
-        raise ConfigError(
-            f"The search {directory} was given its {' and '.join(stored['objects'])} from Python; go on from there: "
-            f"call didact.compress again with the same arguments, directory={str(directory)!r} and resume=True."
-        )
-    with trusting.untrusted(directory / "config.json", trusted), records.working_folder(directory, stored) as path:
-        settings = configs.make_config({**stored["config"], "trust": trusted}).flat()
-        kept = {name: value for name, value in settings.items() if name not in (*SEARCHED, "made_up")}
-        return compress(**{**kept, **stored["compress"]}, directory=path, resume=True, on_trial=on_trial)
+    with taken_up(Path(directory), "compress", tuple(trust)) as (path, given):
+        return compress(**given, directory=path, resume=True, on_trial=on_trial)
 
 
 def is_compression(directory: Path) -> bool:

@@ -2,12 +2,15 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from didact import trusting
 from didact.documents import Document, read_object
 from didact.errors import CheckpointError, ConfigError, RunError
+from didact.experiment import config as configs
 from didact.experiment import records
+from didact.experiment.reading import SEARCHED
 from didact.loop.run import take_lock
 
 PARTS = ("compress", "recommend")
@@ -22,6 +25,34 @@ def is_search(directory: Path, part: str) -> bool:
         return isinstance(read_object(directory / "config.json").get(part), dict)
     except (OSError, ValueError):
         return False
+
+
+@contextlib.contextmanager
+def taken_up(directory: Path, part: str, trust: Sequence[str]) -> Iterator[tuple[Path, Document]]:
+    """The directory of a stopped search as its working folder sees it, and the arguments that it was begun with.
+
+    Args:
+        directory: the search's.
+        part: its command, one of `PARTS`.
+        trust: what its `config.json` may name.
+
+    Raises:
+        CheckpointError: It is no search of that command.
+        ConfigError: It was given Python objects.
+        TrustError: It names code or a download that is not in `trust`.
+    """
+    stored = records.read_config(directory)
+    if not is_search(directory, part):
+        raise CheckpointError(f"{directory} is no search that `didact {part}` began.")
+    if stored["objects"]:
+        raise ConfigError(
+            f"The search {directory} was given its {' and '.join(stored['objects'])} from Python; go on from there: "
+            f"call didact.{part} again with the same arguments, directory={str(directory)!r} and resume=True."
+        )
+    with trusting.untrusted(directory / "config.json", trust), records.working_folder(directory, stored) as path:
+        settings = configs.make_config({**stored["config"], "trust": tuple(trust)}).flat()
+        kept = {name: value for name, value in settings.items() if name not in (*SEARCHED, "made_up")}
+        yield path, {**kept, **stored[part]}
 
 
 @contextlib.contextmanager

@@ -4,13 +4,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from didact import evaluation, trusting
+from didact import evaluation
 from didact.documents import Document, read_object
-from didact.errors import CheckpointError, ConfigError, DataError, RunError, check_range
-from didact.experiment import config as configs
+from didact.errors import ConfigError, DataError, RunError, check_range
 from didact.experiment import records
-from didact.experiment.reading import SEARCHED
-from didact.materials.examples.compression.opening import is_search, opened
+from didact.materials.examples.compression.opening import is_search, opened, taken_up
 from didact.materials.examples.compression.planning import Plan, config_of, plan, seconds_a_step
 from didact.materials.examples.compression.searching import OnTrial
 from didact.materials.examples.compression.trials import Trial, TrialStore
@@ -117,24 +115,12 @@ def resume(
         on_plan: as in `recommend`.
 
     Raises:
-        CheckpointError: It is no race, or the data are not those that it started with.
+        CheckpointError: It is no search of `recommend`, or the data are not those that it started with.
         ConfigError: It was given Python objects; call `recommend` again with `directory` and `resume=True`.
         TrustError: It names code or a download that is not in `trust`.
     """
-    directory, trusted = Path(directory), tuple(trust)
-    stored = records.read_config(directory)
-    if not is_recommendation(directory):
-        raise CheckpointError(f"{directory} is no race that `didact recommend` began.")
-    if stored["objects"]:
-        raise ConfigError(
-            f"The race {directory} was given its {' and '.join(stored['objects'])} from Python; go on from there: call "
-            f"didact.recommend again with the same arguments, directory={str(directory)!r} and resume=True."
-        )
-    with trusting.untrusted(directory / "config.json", trusted), records.working_folder(directory, stored) as path:
-        settings = configs.make_config({**stored["config"], "trust": trusted}).flat()
-        kept = {name: value for name, value in settings.items() if name not in (*SEARCHED, "made_up")}
-        own = {**kept, **stored["recommend"]}
-        return recommend(**own, directory=path, resume=True, on_trial=on_trial, on_plan=on_plan)
+    with taken_up(Path(directory), "recommend", tuple(trust)) as (path, given):
+        return recommend(**given, directory=path, resume=True, on_trial=on_trial, on_plan=on_plan)
 
 
 def is_recommendation(directory: Path) -> bool:
