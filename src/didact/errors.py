@@ -125,6 +125,12 @@ def check_range(
         raise ConfigError(f"{field} is {value!r}, but must be {wanted or 'a number'}.")
 
 
+def shown(value: object) -> str:
+    """A value as code, for a message: at most about 200 characters, as it may be a whole data set."""
+    code = repr(value)
+    return code if len(code) <= 200 else f"{code[:150]} … {code[-40:]}"
+
+
 def check_choice(field: str, value: str, known: Iterable[str]) -> None:
     """Raise `ConfigError` unless a word is one of those known; the message suggests the nearest."""
     names = list(known)

@@ -8,6 +8,7 @@ tensors, whose products wrap around modulo 2^64.
 """
 
 import itertools
+import random
 from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Any
@@ -128,6 +129,16 @@ def stream(seed: int, name: str) -> int:
     """
     digest = blake2b(f"stream {name}:{seed}".encode(), digest_size=4).digest()
     return int.from_bytes(digest, "little")
+
+
+def sample(size: int, count: int) -> list[int]:
+    """The positions of a fixed random sample of rows that may be ordered by kind; ascending, all if there are few.
+
+    Args:
+        size: the number of rows.
+        count: the size of the sample.
+    """
+    return sorted(random.Random(0).sample(range(size), min(count, size)))
 
 
 def logical_shift(bits: Tensor, by: int) -> Tensor:

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, SupportsFloat, SupportsInt
 
-from didact.errors import ConfigError, nearest
+from didact.errors import ConfigError, nearest, shown
 
 PACKAGE = Path(__file__).parent
 
@@ -158,14 +158,14 @@ def convert(option: str, value: object, annotation: object, *, listed: str = "")
     if isinstance(origin, type) and issubclass(origin, Mapping):
         if isinstance(value, Mapping):
             return {str(key): item for key, item in value.items()}
-        raise ConfigError(f"{option} is {value!r}, but must be a table of names and values.")
+        raise ConfigError(f"{option} is {shown(value)}, but must be a table of names and values.")
     if annotation in _PLAIN:
         words, converter = _PLAIN[annotation]
         try:
             return converter(value)
         except (TypeError, ValueError, OverflowError):
-            raise ConfigError(f"{option} is {value!r}, but must be {words}.") from None
-    raise ConfigError(f"{option} is {value!r}, but an option of type {annotation} cannot be given in words.")
+            raise ConfigError(f"{option} is {shown(value)}, but must be {words}.") from None
+    raise ConfigError(f"{option} is {shown(value)}, but an option of type {annotation} cannot be given in words.")
 
 
 def parse(path: Path) -> tuple[str, ast.Module]:
@@ -241,7 +241,7 @@ def _convert_union(option: str, value: object, members: tuple[object, ...]) -> A
     if len(present) == 1:
         raise ConfigError(failures[0])
     kinds = " or ".join(_PLAIN[m][0] if m in _PLAIN else str(m).replace("typing.", "") for m in present)
-    raise ConfigError(f"{option} is {value!r}, but must be {kinds}.")
+    raise ConfigError(f"{option} is {shown(value)}, but must be {kinds}.")
 
 
 def _convert_choice(option: str, value: object, choices: tuple[object, ...], listed: str) -> Any:
@@ -249,16 +249,16 @@ def _convert_choice(option: str, value: object, choices: tuple[object, ...], lis
         if value == choice or (isinstance(value, str) and value == str(choice)):
             return choice
     more = f" `didact list {listed}` prints them." if listed else ""
-    raise ConfigError(f"{option} is {value!r}, which is not known. {nearest(str(value), map(str, choices))}{more}")
+    raise ConfigError(f"{option} is {shown(value)}, which is not known. {nearest(str(value), map(str, choices))}{more}")
 
 
 def _convert_sequence(option: str, value: object, origin: type, members: tuple[object, ...]) -> Any:
     parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
     if not isinstance(parts, Sequence):
-        raise ConfigError(f"{option} is {value!r}, but must be several values, separated by commas.")
+        raise ConfigError(f"{option} is {shown(value)}, but must be several values, separated by commas.")
     if origin is tuple and members and members[-1] is not Ellipsis:
         if len(parts) != len(members):
-            raise ConfigError(f"{option} is {value!r}, but must be {len(members)} values, separated by commas.")
+            raise ConfigError(f"{option} is {shown(value)}, but must be {len(members)} values, separated by commas.")
         return tuple(convert(option, item, member) for item, member in zip(parts, members, strict=True))
     items = [convert(option, item, members[0] if members else Any) for item in parts]
     return items if origin is list else tuple(items)

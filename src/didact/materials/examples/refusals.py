@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
+from didact import hashing
 from didact.curricula import LabelledMix
 from didact.errors import ConfigError, TeacherError
 from didact.evaluation import predict
@@ -150,7 +151,7 @@ def _check_order(teacher: Part, train: Examples) -> None:
     known = select_labelled(train)
     if not known.size:
         return
-    known = known.select(torch.arange(min(CHECKED, known.size)))
+    known = known.select(torch.tensor(hashing.sample(known.size, CHECKED)))
     scores = predict(as_learner(teacher.model), known, batch_size=CHECKED).logits
     complaint = suspicious_order(scores, known.tensors["label"], train.classes)
     if complaint is not None:

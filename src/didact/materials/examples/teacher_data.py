@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from didact import evaluation
+from didact import evaluation, hashing
 from didact.errors import ConfigError
 from didact.evaluation import Predictions, wording
 from didact.experiment.checking import Check
@@ -118,7 +118,7 @@ def _gap(run: Run[ExampleData], teacher: Part) -> Iterator[Check]:
     figures, sizes = [], []
     for part in (run.data.splits.train, run.data.splits.test):
         known = select_labelled(part)
-        known = known.select(torch.arange(min(COMPARED, known.size)))
+        known = known.select(torch.tensor(hashing.sample(known.size, COMPARED)))
         found = evaluation.metrics(evaluation.predict(as_learner(teacher.model), known))
         figures.append(found.get(metric, math.nan))
         sizes.append(known.size)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
-from didact import evaluation
+from didact import evaluation, hashing
 from didact.experiment.checking import Check, Level, gradient_check, run_checks
 from didact.experiment.material import Run
 from didact.losses.labels.targets import distillation_loss
@@ -63,7 +63,7 @@ def _teacher(teacher: Part, run: Run[ExampleData]) -> Iterator[Check]:
     elif scores.shape[-1] != train.outputs:
         yield Check("ok", "teacher", f"{teacher.spec} has classes of its own; its features are used.")
     elif run.data.has_labels:
-        asked = known.select(torch.arange(min(CHECKED, known.size)))
+        asked = known.select(torch.tensor(hashing.sample(known.size, CHECKED)))
         yield _skill(teacher, asked, scores)
         if known.task == "classification" and not teacher.control:
             yield from suspicious_labels.doubted(asked, scores)

@@ -50,7 +50,7 @@ def pretraining_of(run: Run[QuestionData], role: str, warm_start: WarmStart) -> 
 
 def _goal(run: Run[QuestionData], warm_start: WarmStart) -> StopAtGoal:
     validation = run.data.validation
-    asked = validation.select(range(min(ASKED, len(validation))))
+    asked = validation.select(hashing.sample(len(validation), ASKED))
     greedy = dataclasses.replace(run.config.sampling, temperature=0.0, samples=1)
     writer = Writer(warm_start.model, greedy, goal_verifier(run))
 
