@@ -9,7 +9,8 @@ import torch
 
 import didact
 from didact import catalogue, hashing, worlds
-from didact.claims import replicating
+from didact.claims import workers
+from didact.claims.workers import Task
 from didact.errors import RunError
 from didact.experiment.config import RunConfig
 from didact.experiment.material import Objects
@@ -90,10 +91,13 @@ def test_no_seed_of_a_claim_trains_on_the_test_examples_of_another(name, method,
             found.append({one.id for one in part} if method == "sft" else set(part.tensors["id"].tolist()))
         raise RunError("Nothing is run.")
 
-    monkeypatch.setattr(replicating.comparing, "compare", compare)
+    monkeypatch.setattr(workers.comparing, "compare", compare)
     claim = catalogue.find(name).claim
     for seed in (100, 101, 102):
-        assert isinstance(replicating._teach(name, claim.world, seed, claim.arms, {}), RunError)
+        assert isinstance(
+            workers.teach(Task(key=name, world=claim.world, seed=seed, arms=claim.arms, stages={}, records=False)),
+            RunError,
+        )
     assert tests[0] == tests[1] == tests[2]
     for train in trained:
         assert train and not tests[0] & train

@@ -16,10 +16,10 @@ from scipy import stats
 import didact
 from didact import catalogue
 from didact.claiming import Claim
-from didact.claims import code, entries, recording, replicating
+from didact.claims import code, entries, recording, replicating, workers
 from didact.claims.store import ResultStore
 from didact.cli import main
-from didact.errors import ConfigError, DataError, RunError
+from didact.errors import ConfigError, DataError, MissingExtraError, RunError
 from own_claims import WORDS, write
 
 
@@ -85,7 +85,7 @@ def test_it_is_what_compare_finds(store):
             reference="supervised",
             data="digits",
             device="cpu",
-            split_seed=replicating.SPLIT_SEED,
+            split_seed=workers.SPLIT_SEED,
             **claim.settings,
         )
     finally:
@@ -468,6 +468,29 @@ def test_a_process_that_dies_is_told_in_a_sentence(store):
     write(source=dying)
     with pytest.raises(RunError, match="One of the processes was killed"):
         replicating.replicate(["mine.py"], store=store, jobs=2)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_ray_cluster_gives_the_same(store, tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="it is an extra of its own")
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # Other tests must not starve its processes.
+    write(seeds=(5, 6, 7, 8, 9))
+    (alone,) = replicating.replicate(["mine.py"], store=store)
+    other, seen = ResultStore(tmp_path / "other"), []
+    (there,) = replicating.replicate(["mine.py"], store=other, ray="local", on_result=lambda *news: seen.append(news))
+    assert {news[2] for news in seen} == {5, 6, 7, 8, 9}
+    for arm, results in alone.comparison.results.items():
+        assert [r.metrics for r in there.comparison.results[arm]] == [r.metrics for r in results]
+
+
+def test_workers_that_are_not_there_are_refused(store, monkeypatch):
+    write()
+    with pytest.raises(ConfigError, match="jobs is 2, but a Ray cluster runs one process on each"):
+        replicating.replicate(["mine.py"], store=store, jobs=2, ray="local")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtraError, match=r"Replicating on a Ray cluster needs .*didact\[ray\]"):
+        replicating.replicate(["mine.py"], store=store, ray="local")
 
 
 def test_the_command_line(store, capsys):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from didact.claims import replicating, sharing
+from didact.claims import sharing, workers
 from didact.experiment import comparing, keeping
 
 SMALL = {"labels": 40, "steps": 8, "student": "mlp:4", "teacher": "mlp:8", "teacher_epochs": 1}
@@ -15,16 +15,14 @@ ARMS = {"distill": "distill", "plain": {"method": "supervised", "lr": 0.01}, "la
 def ran(tmp_path, monkeypatch):
     """The arms that were run, a list for each comparison."""
     monkeypatch.setenv(keeping.CACHE, str(tmp_path))
-    known, found, compare = replicating.claim_of, [], comparing.compare
-    monkeypatch.setattr(
-        replicating, "claim_of", lambda info: replace(known(info), settings=SMALL, world="wine", search={})
-    )
+    known, found, compare = workers.claim_of, [], comparing.compare
+    monkeypatch.setattr(workers, "claim_of", lambda info: replace(known(info), settings=SMALL, world="wine", search={}))
     monkeypatch.setattr(comparing, "compare", lambda arms, **rest: (found.append(list(arms)), compare(arms, **rest))[1])
     return found
 
 
 def teach(arms, seed=400):
-    return replicating._teach("distill", "wine", seed, arms, {})
+    return workers.teach(workers.Task(key="distill", world="wine", seed=seed, arms=arms, stages={}, records=False))
 
 
 def without_time(found):

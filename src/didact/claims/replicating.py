@@ -1,40 +1,26 @@
 """Replicates claims with `didact.compare`, seed by seed, and gives their verdicts."""
 
-import contextlib
 import dataclasses
-import functools
 import math
-import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-import torch
 
 from didact import catalogue, worlds
 from didact.catalogue import CatalogueEntry
 from didact.claiming import Claim
-from didact.claims import code, deciding, recording, rerunning, result, sharing, tuning
+from didact.claims import code, deciding, rerunning, result, tuning
 from didact.claims.result import Replication
 from didact.claims.store import ResultStore, basis, tuned_design
+from didact.claims.workers import OnResult, Task, Workers, claim_of, decode, workers_of
 from didact.documents import Document, Values
-from didact.errors import ConfigError, DataError, DidactError, RunError, check_choice, check_range
-from didact.evaluation import ArmResult, Comparison
-from didact.experiment import comparing, records
+from didact.errors import ConfigError, DidactError, RunError, check_choice
+from didact.evaluation import Comparison
+from didact.experiment import records
 from didact.experiment.arms import Arm
-from didact.types import LOWER_IS_BETTER, Cost
+from didact.types import LOWER_IS_BETTER
 
-SPLIT_SEED = 0
-"""The seed of the splits of all claims: no seed trains on the test examples of another."""
 SLACK = 0.01
 """Relative difference between method and baseline that is allowed on the axis that is held equal."""
-_POLL = 0.2
-
-OnResult = Callable[[str, str, int, ArmResult], None]
-"""Called with each result as it comes: method, arm, seed, result."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +56,18 @@ class Job:
         """The arms to run with a seed; with the first seeds of a report, the method twice."""
         return dict(self.arms) if self.tunes else rerunning.arms(self.claim, self.arms, seed, self.seeds)
 
-    def task(self, seed: int) -> "_Task":
-        """The arguments of `_teach` for a seed."""
+    def task(self, seed: int) -> Task:
+        """What is to be run with a seed."""
         arms, twin = self.runs(seed), {rerunning.name_of(self.claim): self.claim.method}
         stages = {arm: self.stages[one] for arm in arms if (one := twin.get(arm, arm)) in self.stages}
-        return str(_key(self.info)), self.world, seed, arms, stages, not self.tunes and seed == self.seeds[0]
+        return Task(
+            key=str(self.info.path if self.info.family == "yours" else self.info.name),
+            world=self.world,
+            seed=seed,
+            arms=arms,
+            stages=stages,
+            records=not self.tunes and seed == self.seeds[0],
+        )
 
 
 def replicate(
@@ -83,6 +76,7 @@ def replicate(
     seeds: Sequence[int] | None = None,
     world: str | None = None,
     jobs: int = 1,
+    ray: str | None = None,
     store: ResultStore | None = None,
     on_result: OnResult | None = None,
 ) -> list[Replication]:
@@ -97,6 +91,7 @@ def replicate(
         seeds: other seeds than the claim's own; their results are not stored.
         world: another world than the claim's own; its results are not stored.
         jobs: the number of processes.
+        ray: the address of a Ray cluster to run them on; see `workers_of`.
         store: where results are stored; by default in the repository of the working directory.
         on_result: called with each result as it comes: method, arm, seed, result.
 
@@ -109,7 +104,7 @@ def replicate(
         RunError: An arm cannot be run, or the budgets are unequal.
     """
     found: list[Replication] = []
-    for one in run(plan(names, seeds=seeds, world=world, store=store), jobs=jobs, on_result=on_result):
+    for one in run(plan(names, seeds=seeds, world=world, store=store), workers_of(jobs, ray), on_result=on_result):
         if not isinstance(one, Replication):
             raise one[1]
         found.append(one)
@@ -128,13 +123,13 @@ def plan(
 
 
 def run(
-    planned: Sequence[Job], *, jobs: int = 1, on_result: OnResult | None = None
+    planned: Sequence[Job], workers: Workers, *, on_result: OnResult | None = None
 ) -> Iterator[Replication | tuple[str, DidactError]]:
     """Run planned jobs, the tuning seeds first.
 
     Args:
         planned: see `plan`.
-        jobs: see `replicate`.
+        workers: see `workers_of`.
         on_result: see `replicate`.
 
     Yields:
@@ -142,7 +137,7 @@ def run(
         the others continue.
     """
     tuned: dict[str, Values] = {}
-    for name, found in tune(planned, jobs=jobs, on_result=on_result):
+    for name, found in tune(planned, workers, on_result=on_result):
         if isinstance(found, DidactError):
             yield name, found
         else:
@@ -152,7 +147,7 @@ def run(
         for job in planned
         if job.pilot or not job.claim.tunes or job.info.name in tuned
     ]
-    for job, error in _finished(ready, jobs, on_result):
+    for job, error in _finished(ready, workers, on_result):
         yield _result(job) if error is None else (job.info.name, error)
 
 
@@ -183,7 +178,7 @@ def check_pilots(planned: Sequence[Job]) -> None:
 
 
 def tune(
-    planned: Sequence[Job], *, jobs: int = 1, on_result: OnResult | None = None
+    planned: Sequence[Job], workers: Workers, *, on_result: OnResult | None = None
 ) -> Iterator[tuple[str, Values | DidactError]]:
     """Run the tuning seeds of those planned jobs that need them and lack them.
 
@@ -191,7 +186,7 @@ def tune(
         A method's name with what they said, see `tuning.choose`, or with the error that ended them.
     """
     pilots = [_pilot_of(job) for job in planned if job.claim.tunes and not job.pilot]
-    for job, error in _finished(pilots, jobs, on_result):
+    for job, error in _finished(pilots, workers, on_result):
         if error is not None:
             yield job.info.name, error
             continue
@@ -204,16 +199,15 @@ def tune(
 
 
 def _finished(
-    planned: Sequence[Job], jobs: int, on_result: OnResult | None
+    planned: Sequence[Job], workers: Workers, on_result: OnResult | None
 ) -> Iterator[tuple[Job, DidactError | None]]:
     """Each job as soon as its last seed is finished, or with the error that ended it."""
-    check_range("jobs", jobs, at_least=1)
     failed: set[str] = set()
     for job in planned:
         if not job.left:
             yield job, None
-    teach = _here if jobs == 1 else functools.partial(_in_processes, jobs)
-    for job, seed, found in teach([job for job in planned if job.left], on_result):
+    tasks = [(job, job.task(seed)) for job in planned for seed in job.left]
+    for job, seed, found in workers(tasks, on_result):
         if job.info.name in failed:
             continue
         try:
@@ -223,18 +217,6 @@ def _finished(
         except DidactError as error:
             failed.add(job.info.name)
             yield job, error
-
-
-def claim_of(info: CatalogueEntry) -> Claim:
-    """The claim of a method.
-
-    Raises:
-        ConfigError: It has none.
-    """
-    if info.claim is None:
-        known = ", ".join(other.name for other in catalogue.listing() if other.claim is not None)
-        raise ConfigError(f"The method {info.name!r} has no claim to replicate. These have one: {known or 'none'}.")
-    return info.claim
 
 
 def _job(name: str, seeds: Sequence[int] | None, world: str | None, store: ResultStore) -> Job:
@@ -283,10 +265,6 @@ def _pilot_of(job: Job) -> Job:
     )
 
 
-_Task = tuple[str, str, int, Mapping[str, Arm], Mapping[str, Sequence[str]], bool]
-_Finished = tuple[Job, int, dict[str, Any] | DidactError]
-
-
 def _keep(job: Job, seed: int, found: Document | DidactError) -> None:
     """Store a finished seed, unless its budgets are unequal."""
     if isinstance(found, DidactError):
@@ -313,156 +291,6 @@ def _spent(arm: Values, claim: Claim) -> float:
     return arm["last_stage"] if claim.equal == "last_stage" else arm["cost"].get(claim.equal, 0)
 
 
-def _here(planned: list[Job], on_result: OnResult | None) -> Iterator[_Finished]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for job in planned:
-            for seed in job.left:
-                found = _teach(*job.task(seed), on_result)
-                yield job, seed, found
-                if isinstance(found, DidactError):
-                    break
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _in_processes(jobs: int, planned: list[Job], on_result: OnResult | None) -> Iterator[_Finished]:
-    context = multiprocessing.get_context("spawn")
-    news = context.Queue()
-    with ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(news,)) as pool:
-        futures = {pool.submit(_teach, *job.task(seed)): (job, seed) for job in planned for seed in job.left}
-        try:
-            yield from _collected(futures, news, on_result)
-        except BrokenProcessPool:
-            raise RunError(
-                "One of the processes was killed, perhaps because memory ran out. The finished seeds are stored; run "
-                "it again with fewer jobs to continue."
-            ) from None
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _collected(
-    futures: dict[Future[Any], tuple[Job, int]], news: Any, on_result: OnResult | None
-) -> Iterator[_Finished]:
-    left = set(futures)
-    while left:
-        ended, left = wait(left, timeout=_POLL, return_when=FIRST_COMPLETED)
-        while not news.empty():
-            name, arm, seed, metrics = news.get()
-            if on_result is not None:
-                on_result(name, arm, seed, ArmResult(metrics, Cost()))
-        for future in ended:
-            yield *futures[future], future.result()
-
-
-_news: Any = None
-
-
-def _begin(news: Any) -> None:
-    """Initialise a process."""
-    global _news
-    _news = news
-    # Unread items must not keep an interrupted process alive.
-    news.cancel_join_thread()
-    torch.set_num_threads(1)
-
-
-def _key(info: CatalogueEntry) -> str | Path:
-    """The key by which another process finds the same method."""
-    return info.path if info.family == "yours" else info.name
-
-
-def _teach(
-    key: str,
-    world: str,
-    seed: int,
-    arms: Mapping[str, Arm],
-    stages: Mapping[str, Sequence[str]],
-    first: bool = False,
-    on_result: OnResult | None = None,
-) -> Document | DidactError:
-    """Run arms of a claim with one seed; an error is returned, so that the other claims continue.
-
-    Arms that another claim has too are run once, as long as no code changes; those of custom methods always, and all of
-    them with the first seed, when the functions that they call are recorded.
-    """
-    info = catalogue.find_claim(str(key))
-    claim = claim_of(info)
-    settings = {"split_seed": SPLIT_SEED, **claim.settings}
-    known = {} if first or info.family == "yours" else sharing.find(world, seed, settings, arms, stages)
-    if not code.methods_in(tuning.stated(arm) for name, arm in arms.items() if name not in known):
-        known = known if len(known) == len(arms) else {}  # A baseline is run beside a method.
-    for name, one in known.items():
-        _tell(info.name, name, seed, _decode(one["result"], name), on_result)
-    left = {name: arm for name, arm in arms.items() if name not in known}
-    if not left:
-        return _seed(known, arms, settings)
-    ran: recording.Ran = {}
-    try:
-        with recording.recorded(ran) if first else contextlib.nullcontext():
-            compared = comparing.compare(
-                left,
-                seeds=[seed],
-                reference=claim.baseline if claim.baseline in left else next(iter(left)),
-                metric=claim.metric,
-                baselines="none",
-                stages={name: options for name, options in stages.items() if name in left},
-                on_result=lambda arm, seed, result: _tell(info.name, arm, seed, result, on_result),
-                data=world,
-                **{"progress": False, "device": "cpu", **settings},
-            )
-    except DidactError as error:
-        # Its message alone: not every error can be sent from one process to another.
-        where = "" if world == claim.world else f"The claim cannot be run on the world {world!r}. "
-        return RunError(f"{where}{error}")
-    for failure in compared.comparison.failures.values():
-        return RunError(failure)
-    results = {arm: found[0] for arm, found in compared.comparison.results.items()}
-    last = {arm: round(found.cost.steps * (1.0 - compared.early.get(arm, 0.0))) for arm, found in results.items()}
-    more = {"teachers": compared.teachers, "data": compared.description["data"]}
-    made = {arm: {"result": {**_encode(found), "last_stage": last[arm]}, **more} for arm, found in results.items()}
-    if info.family != "yours":
-        sharing.keep(world, seed, settings, left, stages, made)
-    return {**_seed({**known, **made}, arms, settings), "ran": code.shared(ran)}
-
-
-def _seed(found: Mapping[str, Document], arms: Mapping[str, Arm], settings: Values) -> Document:
-    """What is stored of a seed, from its arms, with the teachers that they or the settings name."""
-    named = {str({**settings, **tuning.stated(arm)}.get("teacher")) for arm in arms.values()}
-    teachers = {spec: figures for one in found.values() for spec, figures in one["teachers"].items() if spec in named}
-    return {
-        "arms": {name: found[name]["result"] for name in arms},
-        "teachers": teachers,
-        "data": next(iter(found.values()))["data"],
-    }
-
-
-def _tell(name: str, arm: str, seed: int, result: ArmResult, on_result: OnResult | None) -> None:
-    """Tell of a result, in this process and in the one that waits for it."""
-    if on_result is not None:
-        on_result(name, arm, seed, result)
-    if _news is not None:
-        _news.put((name, arm, seed, dict(result.metrics)))
-
-
-def _encode(result: ArmResult) -> Document:
-    """An arm's figures for JSON, which has no NaN; axes without cost are left out."""
-    kept = result.as_dict()
-    cost = {axis: spent for axis, spent in kept["cost"].items() if spent}
-    return {"metrics": kept["metrics"], "validation": kept.get("validation", {}), "cost": cost}
-
-
-def _decode(kept: Values, name: str) -> ArmResult:
-    """Decode the result of an arm from `_encode`."""
-    try:
-        cost = Cost.of({**Cost().as_dict(), **kept["cost"]})
-    except ValueError as error:
-        raise DataError(f"A finished seed of {name!r} has an invalid cost: {error}. Run the claim again.") from None
-    return ArmResult({name: float(value) for name, value in kept["metrics"].items()}, cost)
-
-
 def _result(job: Job) -> Replication:
     claim, seeds = job.claim, job.seeds
     kept = [job.done[str(seed)] for seed in seeds]
@@ -471,7 +299,7 @@ def _result(job: Job) -> Replication:
         higher_is_better=claim.metric not in LOWER_IS_BETTER,
         reference=claim.baseline,
         seeds=seeds,
-        results={arm: tuple(_decode(found["arms"][arm], job.info.name) for found in kept) for arm in job.arms},
+        results={arm: tuple(decode(found["arms"][arm], job.info.name) for found in kept) for arm in job.arms},
         smallest_effect=claim.smallest_effect,
     )
     teachers = {

@@ -363,8 +363,10 @@ def _replicate(namespace: argparse.Namespace) -> int:
         sys.stdout.write("Nothing is stale.\n")
         return 0
     from didact.claims import replicating
+    from didact.claims.workers import workers_of
     from didact.cli import claims, show
 
+    workers = workers_of(namespace.jobs, namespace.ray)
     planned = replicating.plan(names, seeds=seeds, world=namespace.world, store=store)
     if namespace.pilot:
         replicating.check_pilots(planned)
@@ -376,13 +378,13 @@ def _replicate(namespace: argparse.Namespace) -> int:
             counter.tell(f"{method}, seed {seed}: {arm}", result)
 
         if namespace.pilot:
-            tuned = replicating.tune(planned, jobs=namespace.jobs, on_result=tell)
+            tuned = replicating.tune(planned, workers, on_result=tell)
             kept = {job.info.name: job for job in planned}
             known = ((name, job.pilot) for name, job in kept.items() if job.pilot)
             for name, said in itertools.chain(known, tuned):
                 failures += claims.print_tuning(kept[name].claim, name, said)
             return 2 if failures else 0
-        for found in replicating.run(planned, jobs=namespace.jobs, on_result=tell):
+        for found in replicating.run(planned, workers, on_result=tell):
             failures += claims.print_outcome(found)
     return 2 if failures else 0
 

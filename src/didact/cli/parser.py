@@ -191,6 +191,7 @@ def _replicate(parser: Parser, _words: list[str]) -> None:
     parser.add_argument("--seeds", metavar="SEEDS", help="other seeds than the claim's, such as 200-204; not stored")
     parser.add_argument("--world", metavar="WORLD", help="another world than the claim's; not stored")
     parser.add_argument("--jobs", metavar="N", type=int, default=1, help="processes of one thread each (1)")
+    parser.add_argument("--ray", metavar="ADDRESS", help="the address of a Ray cluster to run them on, or: local, auto")
     _add_store(parser)
 
 
