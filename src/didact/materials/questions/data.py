@@ -86,26 +86,28 @@ def open_questions(config: RunConfig, given: object = None) -> QuestionData:
     """
     if given is None:
         sets, shares = zip(*sources.read_mixture(config.data.source), strict=True)
-        loaded = sources.distinct_ids([_load(name, config) for name in sets])
+        loaded = [_load(name, config) for name in sets]
     else:
         shares, loaded = (None,), [_from_python(given, config)]
+    held_out = {
+        field.removesuffix("_file"): _own_file(field, path, config) for field, path in config.split.files.items()
+    }
+    loaded = sources.distinct_ids([*loaded, *held_out.values()])
     if template := config.data.chat_template_kwargs:
         loaded = [_with_template(part, template) for part in loaded]
-    split = config.split
-    if split.files:
-        raise ConfigError(
-            f"{' and '.join(split.files.values())} is a file of its own, but prompts are split by fractions; give "
-            "numbers for validation and test."
-        )
-    found = [sources.split_questions(part, **split.fractions, seed=config.split_seed) for part in loaded]
+    own = dict(zip(held_out, loaded[len(shares) :], strict=True))
+    loaded = loaded[: len(shares)]
+    fractions = config.split.fractions
+    found = [sources.split_questions(part, **fractions, seed=config.split_seed) for part in loaded]
     train, validation, test = zip(*found, strict=True)
     parts = {
         "train": sources.join_questions(train, shares),
-        "validation": sources.join_questions(validation),
-        "test": sources.join_questions(test),
+        "validation": own.get("validation") or sources.join_questions(validation),
+        "test": own.get("test") or sources.join_questions(test),
     }
     duplicates = tuple(str(duplicate) for duplicate in sources.find_duplicate_questions(parts))
-    return QuestionData(questions=sources.join_questions(loaded), duplicates=duplicates, **parts)
+    every = sources.join_questions([*loaded, *own.values()])
+    return QuestionData(questions=every, duplicates=duplicates, **parts)
 
 
 def _with_template(questions: Questions, template: Values) -> Questions:
@@ -124,6 +126,17 @@ def _load(name: str, config: RunConfig) -> Questions:
         )
     split = config.data.split if name.startswith("hf:") or name == config.data.source else None
     return sources.load_questions(name, columns=config.data.columns, split=split)
+
+
+def _own_file(field: str, path: str, config: RunConfig) -> Questions:
+    """The questions of a file that holds the validation or the test questions alone."""
+    name = field.removesuffix("_file")
+    if not Path(path).is_file():
+        raise ConfigError(f"{name} is {path!r}, which is no file here; give a file of prompts, or a fraction.")
+    found = sources.load_questions(path, columns=config.data.columns)
+    if not len(found):
+        raise DataError(f"{path}, the file of {name}, has no questions.")
+    return found
 
 
 def _built_in(name: str, config: RunConfig) -> Questions:
