@@ -131,6 +131,10 @@ def _file_of(module: str) -> Path | None:
     return next((one for one in files if one.is_file()), None)
 
 
+hints_of = cache(typing.get_type_hints)
+"""The types of the fields of a class, by name; see `typing.get_type_hints`, which takes a millisecond."""
+
+
 def convert(option: str, value: object, annotation: object, *, listed: str = "") -> Any:
     """Convert a value to the type of an annotation.
 

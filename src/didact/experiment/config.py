@@ -1,7 +1,6 @@
 """The configuration of one run, from flags, a file or Python."""
 
 import dataclasses
-import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,7 +10,7 @@ from didact.documents import Document, Values
 from didact.errors import ConfigError, check_choice, check_range, nearest
 from didact.experiment.reading import ALIASES, join_mixture, parse_part, parse_table, parse_values
 from didact.loop import Budget, LoopConfig, OptimizerConfig
-from didact.options import convert
+from didact.options import convert, hints_of
 from didact.rollouts import EngineConfig, EnvironmentConfig, Sampling
 from didact.sources import BatchConfig, DataConfig, SplitConfig
 
@@ -118,7 +117,7 @@ def _plain(value: object) -> object:
 
 
 TABLES: dict[str, type] = {
-    name: kind for name, kind in typing.get_type_hints(RunConfig).items() if hasattr(kind, "FLAGS")
+    name: kind for name, kind in hints_of(RunConfig).items() if hasattr(kind, "FLAGS")
 }
 """The fields that are tables."""
 
@@ -218,7 +217,7 @@ def make_config(values: Values) -> RunConfig:
     given: dict[str, Document] = {table: {} for table in ("", *TABLES)}
     for flag, (table, name) in PLACES.items():
         if flag in flat and flag != "budget":
-            hint = typing.get_type_hints(TABLES.get(table, RunConfig))[name]
+            hint = hints_of(TABLES.get(table, RunConfig))[name]
             value = _WORDED.get(flag, lambda _flag, value: value)(flag, flat[flag])
             listed = LISTED.get(flag, "")
             nested = hint in (Sampling, EngineConfig, EnvironmentConfig)
@@ -231,7 +230,7 @@ def make_config(values: Values) -> RunConfig:
 
 def _nested(flag: str, table: Values, kind: type) -> object:
     """A table that is one flag."""
-    hints = typing.get_type_hints(kind)
+    hints = hints_of(kind)
     for name in table:
         if name not in hints:
             raise ConfigError(f"{flag} has no {name!r}. {nearest(name, hints)}")
@@ -244,7 +243,7 @@ def _budget(flat: Values) -> Budget | None:
     if not isinstance(given, Mapping):
         raise ConfigError(f"budget is {given!r}, but must be a table such as {{steps = 500}}.")
     merged = {**given, **{axis: flat[axis] for axis in SHORTHANDS if flat.get(axis) is not None}}
-    hints = typing.get_type_hints(Budget)
+    hints = hints_of(Budget)
     for axis in merged:
         if axis not in hints:
             raise ConfigError(f"budget has no axis {axis!r}. {nearest(axis, hints)}")
