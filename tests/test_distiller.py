@@ -135,6 +135,7 @@ def test_answers_that_do_not_fit_a_data_frame_are_refused(y, message):
         didact.DistillerRegressor(**SHORT).fit(pd.DataFrame({"a": [1.0, 2.0, 3.0]}), y)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     "distiller",

@@ -253,6 +253,7 @@ def test_pairs_are_judged_by_rank_correlation(taught, tmp_path, capsys):
         student.evaluate(frame.drop(columns="score"))
 
 
+@pytest.mark.slow
 def test_its_export_answers_token_ids(taught, tmp_path):
     student = didact.load(taught / "run")
     session = onnxruntime.InferenceSession(student.export(tmp_path / "s.onnx"))

@@ -139,6 +139,7 @@ def test_a_regression_answers_in_the_users_unit(tmp_path):
     assert np.median(expected) > 100_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_images_of_any_size_are_answered(tmp_path, mode):
     rng = np.random.default_rng(0)
@@ -171,6 +172,7 @@ def test_images_of_any_size_are_answered(tmp_path, mode):
     np.testing.assert_allclose(teacher.signal(examples.batch()).labels, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_texts_are_answered_by_the_script(tmp_path):
     texts = [f"{word} {number} wörds" for number in range(30) for word in ("good", "bad")]
     frame = pd.DataFrame({"said": texts, "label": [text.split()[0] for text in texts]})
@@ -186,6 +188,7 @@ def test_texts_are_answered_by_the_script(tmp_path):
     assert [one["label"] for one in found] == expected.labels
 
 
+@pytest.mark.slow
 def test_the_tokenizer_of_a_text_model_lies_beside_its_graph(tmp_path):
     words = {word: number for number, word in enumerate(["[PAD]", "[UNK]", "good", "bad", *map(str, range(20))])}
     inner = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))

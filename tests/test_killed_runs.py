@@ -10,6 +10,7 @@ import pytest
 SLOW = [pytest.param(name, 12, marks=pytest.mark.slow) for name in ("taught", "average", "completions", "rollouts")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "kills"), [("examples", 3), *SLOW])
 def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_left_alone(name, kills):
     driver = Path(__file__).with_name("killed_runs.py")

@@ -80,6 +80,7 @@ def test_it_answers_series_as_they_come(taught, tmp_path):
         student.predict(waves(3, 0, length=25)[0])
 
 
+@pytest.mark.slow
 def test_its_export_answers_raw_series_by_itself(taught, tmp_path):
     student = didact.load(taught / "run")
     x, _ = waves(9, 6, gaps=0.2)
@@ -139,6 +140,7 @@ def test_the_series_of_a_batch_are_found_and_those_made_of_them_are_in_their_uni
     np.testing.assert_allclose(made, 2 * batch["x"].numpy() * std + mean, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_teachers_from_elsewhere_get_raw_series_and_runs_their_own_preprocessing(taught, tmp_path):
     seen = list[torch.Tensor]()
 

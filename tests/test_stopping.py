@@ -206,6 +206,7 @@ def records(folder="."):
     return [line for path in Path("run").glob(f"{folder}/metrics.jsonl") for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_closed_terminal_leaves_a_checkpoint_to_go_on_from(work, begun):  # noqa: F811
     process, terminal = begun([*RUN, "--seconds", "300"])
     folder = Path("run/checkpoints")

@@ -68,6 +68,7 @@ def test_the_cache_teaches_what_the_teacher_teaches(taught: Path, asked: Path) -
     assert stored.metrics == live.metrics
 
 
+@pytest.mark.slow
 def test_a_build_that_is_killed_at_random_moments_ends_with_the_same_bytes(taught: Path, tmp_path: Path) -> None:
     calm, killed = tmp_path / "calm", tmp_path / "killed"
     config, chance = config_of(taught), random.Random(0)

@@ -40,6 +40,7 @@ def test_a_student_learns_from_answers_alone_and_is_judged_by_agreement(forest, 
     assert any("the metric is agreement with the teacher" in note for note in result.notes)
 
 
+@pytest.mark.slow
 def test_the_command_and_the_doctor_and_a_comparison_take_them(forest, capsys):
     words = ["--teacher", "forest.skops", "--data", "rows.csv", "--student", "mlp:8", "--steps", "20", "--no-progress"]
     assert main(["distill", *words, "--out", "run"]) == 0

@@ -517,6 +517,7 @@ def test_the_command_line(store, capsys):
         assert said in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.slow
 def test_the_catalogue_needs_no_torch_and_says_what_is_stored(store):
     done = subprocess.run(
         [

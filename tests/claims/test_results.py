@@ -25,6 +25,7 @@ METHODS = {info.name: info for info in catalogue.listing()}
 CLAIMING = sorted(name for name, info in METHODS.items() if info.claim is not None)
 
 
+@pytest.mark.slow
 def test_an_installed_package_shows_the_stored_verdicts(tmp_path, monkeypatch):
     """What the wheel holds is copied, as a package manager would, and asked from a folder without a repository."""
     root = Path(__file__).parents[2]

@@ -283,6 +283,7 @@ def test_arrays_that_are_larger_than_their_file(said):
     assert "a.npz" in said("run", "supervised", "--data", "a.npz", "--steps", "2")
 
 
+@pytest.mark.slow
 def test_an_image_of_another_size_than_it_says(said):
     from PIL import Image
 

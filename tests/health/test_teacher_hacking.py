@@ -107,6 +107,7 @@ def test_what_it_has_seen_survives_a_stop():
     assert empty.seen == []
 
 
+@pytest.mark.slow
 def test_a_long_run_is_remembered_in_bounded_space():
     monitor = TeacherHacking()
     verdicts(monitor, {**PROXY, "golden": lambda step: 1.5 + step**-0.5}, range(1, 3000))

@@ -147,6 +147,7 @@ def test_a_net_that_is_larger_than_its_weights_takes_no_memory(tmp_path, spec, w
         saved.load(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spec", "modality"), KINDS)
 def test_onnx_answers_as_the_learner(tmp_path, capfd, spec, modality):
     data = examples(modality)

@@ -54,6 +54,7 @@ def test_two_processes_sum_and_gather_as_one(tmp_path):
     assert [one[-1].tolist() for one in found] == [[0, 1, 2], [3, 4]]
 
 
+@pytest.mark.slow
 def test_moments_are_those_of_all_rows(tmp_path):
     x = torch.randn(7, 3, 2, 2, generator=torch.Generator().manual_seed(1))
     torch.save(x, tmp_path / "x.pt")

@@ -118,6 +118,7 @@ def at_rest(loss, steps=4000, rate=0.5):
     return (logits[0] - logits[1]).item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", [0.5, 1.0])
 def test_ipo_comes_to_rest_where_dpo_never_does(beta):
     """The mechanism of IPO: a certain preference moves the policy by 1 / (2 beta), and no further."""

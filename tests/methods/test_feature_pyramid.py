@@ -96,6 +96,7 @@ def test_another_teacher_goes_through_projectors(examples):
     assert [type(one).__name__ for one in method.projectors] == ["Conv2d", "Identity", "Identity"]
 
 
+@pytest.mark.slow
 def test_a_run_finds_pixels_with_a_teacher_of_another_task(examples, tmp_path):
     result = didact.run(
         method="feature_pyramid",

@@ -471,6 +471,7 @@ def test_a_reward_model_is_a_bradley_terry_model(center):
     assert method.loss(batch).total().item() == pytest.approx(wanted.item(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_reward_model_that_was_trained_judges_and_teaches(tmp_path, monkeypatch):
     """From pairs that differ in their first character it orders unseen ones, and grpo learns from it."""
     monkeypatch.chdir(tmp_path)

@@ -282,6 +282,7 @@ def test_comparisons_prefer_the_later_of_two_letters():
     assert shares == pytest.approx([1 / 2, 1 / 3, 1 / 6, 0.0], abs=0.03)
 
 
+@pytest.mark.slow
 def test_attempts_at_the_last_letter_are_right_one_time_in_four():
     asked = worlds.load("last_letter:attempted")
     tried = [question for question in asked if "first" in question.data]

@@ -15,6 +15,7 @@ def accuracy(method, **settings):
     return run.metrics["accuracy"]
 
 
+@pytest.mark.slow
 def test_soft_targets_help_and_those_of_a_random_teacher_do_not(tmp_path, monkeypatch):
     """Two labels a class are not enough; the posterior of 4,200 rows nearly is, and a random teacher takes away."""
     monkeypatch.chdir(tmp_path)

@@ -77,6 +77,7 @@ def test_a_tag_keeps_mistakes_apart_and_without_it_they_are_half_of_what_is_lear
     assert untagged[0, 1].item() == pytest.approx(0.5, abs=0.02)
 
 
+@pytest.mark.slow
 def test_the_last_teacher_is_the_one_that_is_followed_and_mixing_follows_both():
     """Action 1 is the expert's, 2 the assistant's; the control is the order of the two."""
     assistant, expert, both = ([0], [2]), ([0], [1]), ([0, 0], [1, 2])

@@ -241,6 +241,7 @@ def test_a_server_that_begins_anew_is_given_the_new_weights_again(learner, tmp_p
     assert one.failures == {"no connection": 1} and len(stand_in.reloads) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("back", [True, False])
 def test_a_run_whose_server_is_killed_ends_as_one_that_is_left_alone(learner, tmp_path, back):
     """The server is there again at once; or the run pauses, and is resumed when it is."""

@@ -38,6 +38,7 @@ def write_rows(path, width, count=2_000):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("suffix", "options"), [("csv", {}), ("jsonl", {"group_column": "c"})])
 def test_one_long_cell_costs_a_few_times_itself(tmp_path, suffix, options):
     def work(width):

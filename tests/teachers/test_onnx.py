@@ -104,6 +104,7 @@ def test_numbered_zipmaps_are_aligned(tmp_path):
         OnnxTeacher(saved(tmp_path, model, x), classes=["no", "yes"])
 
 
+@pytest.mark.slow
 def test_torch_exports_are_logits_of_images(tmp_path):
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(8, 3))

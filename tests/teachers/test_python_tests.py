@@ -131,6 +131,7 @@ class Solution:
     assert worth(VERIFIER, answer.replace("a.val < b.val", "True"), tests=tests, setup=setup) == 0
 
 
+@pytest.mark.slow
 @quiet
 def test_what_the_pipe_is_in_the_way_of_is_an_abstention_and_never_a_failure():
     tests = "import random\nrandom.seed(3)\na = f()\nrandom.seed(3)\nassert a == f() == random.Random(3).random()"

@@ -208,6 +208,7 @@ def test_json_that_fits_a_schema():
         verifier.check([question(number=5, tests="")])
 
 
+@pytest.mark.slow
 def test_reasoning_tasks_score_themselves(tmp_path):
     pytest.importorskip("reasoning_gym")
     verifier = ReasoningVerifier()

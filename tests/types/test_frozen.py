@@ -135,6 +135,7 @@ def test_a_method_keeps_hashes():
     assert torch.equal(again.learner[2].weight, first.learner[2].weight)
 
 
+@pytest.mark.slow
 def test_large_weights_are_noted_and_hashed_without_a_copy():
     large = nn.Linear(4096, 4096, bias=False).requires_grad_(False)
     states = []
