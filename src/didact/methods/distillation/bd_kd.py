@@ -10,6 +10,9 @@ each direction a weight of its own; the favoured direction is derived from the e
 Both nets are updated at the same time; examples without a label contribute to the divergences only.
 
 Compared with no code of the authors, of which none was found.
+
+On MNIST-1D, it is equivalent to a tuned `mutual_learning` (-0.004 nats, -0.012 to 0.005), better than `supervised` by
+0.033 (0.023 to 0.042), and equivalent to itself without its mechanism ("unbalanced") (-0.008, -0.015 to -0.001).
 """
 
 from collections.abc import Callable

@@ -8,6 +8,9 @@ Departures: the paper also weighs the distillation by the wide net's uncertainty
 (GATECH-EIC/NetDistiller) could be read, so that it is left out, and nothing was compared with a source. Surgery leaves
 the tiny net's gradient unchanged, which PCGrad would project as well. Each net has running statistics of its own in the
 normalisations.
+
+On MNIST-1D, it is equivalent to a tuned `supervised` (-0.3 points, -0.9 to 0.4), better than `distill` by 1.6 (0.8 to
+2.3), and better than itself without its mechanism ("shared weights alone") by 0.9 (0.0 to 1.7).
 """
 
 from dataclasses import dataclass

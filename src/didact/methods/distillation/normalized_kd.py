@@ -10,6 +10,9 @@ teacher's terms.
 
 Compared with mmcls/distillation/losses/nkd.py of yzd-v/cls_KD: both terms agree. The defaults are those of its
 configuration for CIFAR-100 (ResNet-34 to ResNet-18); that for ImageNet has a temperature of 1 and a gamma of 1.5.
+
+On MNIST-1D, it is equivalent to a tuned `distill` (0.0 points, -0.7 to 0.7), better than `supervised` by 1.3 (0.6 to
+2.0), and better than itself without its mechanism ("target class alone") by 0.8 (0.0 to 1.5).
 """
 
 from dataclasses import dataclass
