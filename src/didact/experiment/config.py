@@ -116,9 +116,7 @@ def _plain(value: object) -> object:
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
-TABLES: dict[str, type] = {
-    name: kind for name, kind in hints_of(RunConfig).items() if hasattr(kind, "FLAGS")
-}
+TABLES: dict[str, type] = {name: kind for name, kind in hints_of(RunConfig).items() if hasattr(kind, "FLAGS")}
 """The fields that are tables."""
 
 

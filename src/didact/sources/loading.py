@@ -101,14 +101,20 @@ def load(
         _refuse(Path(path), request, "a Hugging Face data set", (*_SPLITTING, "modality"))
         return hub.load(str(path).removeprefix("hf:"), request)
     path = Path(path)
-    if path.is_dir():
-        unused = [field for field in ("target", "id_column", "text_column") if getattr(request, field) is not None]
-        if unused:
-            raise _meaningless(path, request, "a folder of images", unused[0])
-        if request.columns != TableOptions():
-            raise ConfigError(f"{path.name} is a folder of images, without columns; leave out what is said of columns.")
-        _refuse(path, request, "a folder of images", ("group_column", "time_column", "split_column", "modality"))
-        return images.load_folder(path, request)
+    return _load_folder(path, request) if path.is_dir() else _load_file(path, request)
+
+
+def _load_folder(path: Path, request: Request) -> Examples:
+    unused = [field for field in ("target", "id_column", "text_column") if getattr(request, field) is not None]
+    if unused:
+        raise _meaningless(path, request, "a folder of images", unused[0])
+    if request.columns != TableOptions():
+        raise ConfigError(f"{path.name} is a folder of images, without columns; leave out what is said of columns.")
+    _refuse(path, request, "a folder of images", ("group_column", "time_column", "split_column", "modality"))
+    return images.load_folder(path, request)
+
+
+def _load_file(path: Path, request: Request) -> Examples:
     unused = [field for field in ("split", "image_size") if getattr(request, field) is not None]
     if unused:
         raise _meaningless(path, request, "a file", unused[0])
