@@ -47,7 +47,32 @@ def test_votes_are_counted_as_by_hand(seed):
     assert 0 < sum(crossed) < 24
 
 
-def asks(learner):
+def test_completions_without_an_answer_neither_vote_nor_are_paid():
+    """As in the authors' code, in which a completion without a box has no vote."""
+    none, valid = 7, torch.tensor([False, False, True, True, False, False, True, True, False, False])
+    answer = torch.tensor([none, none, 5, 5, none, none, 5, 7, none, none])
+    group, view = torch.tensor([0] * 6 + [1] * 4), torch.tensor([0, 0, 0, 1, 1, 1, 0, 0, 1, 1])
+    # Of the second prompt's other wording nobody has an answer.
+    assert cross_view_vote(answer, group, view, valid).tolist() == [False, False, True, True] + [False] * 6
+    own = majority_vote(answer, 2 * group + view, valid).tolist()
+    assert own == [False, False, True, True, False, False, True, False, False, False]
+    assert (
+        cross_view_vote(answer, group, view).tolist()
+        == [True, True, False, False, True, True, False, True] + [False] * 2
+    )
+
+
+@pytest.mark.parametrize("votes", PAID)
+def test_co_reward_pays_nothing_for_empty_answers(votes):
+    learner = decoder()
+    method = co_reward.CoReward(co_reward.Config(votes=votes), learner)
+    questions, _, writer = asks(learner, ("", " ", "7", "", "", "", "7", "", "", "6", "6", ""))
+    paid = {"other": [0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0], "own": [0, 0, 1, 0, 0, 0, 1, 0, 0, 1, 1, 0]}
+    wanted = paid["own"][:6] if votes == "single" else paid[votes]
+    assert method.collect(questions, writer)["reward"].tolist() == wanted
+
+
+def asks(learner, texts=TEXTS):
     """Who answers the first wording of two questions with the first half of the texts, and the other with the rest."""
     questions = worlds.load("addition:paraphrased")[:2]
     heard = []
@@ -56,7 +81,7 @@ def asks(learner):
         assert not verify
         heard.append((turn, [question.prompt for question in asked]))
         repeated = [question for question in asked for _ in range(3)]
-        found = Writer(learner, Sampling(samples=3)).encode(repeated, TEXTS[turn * 6 : turn * 6 + 6])
+        found = Writer(learner, Sampling(samples=3)).encode(repeated, texts[turn * 6 : turn * 6 + 6])
         then = torch.zeros(found.batch["input_ids"].shape, dtype=torch.float64)
         for row, logits in enumerate(learner(found.batch).logits.detach().log_softmax(-1)):
             for t in found.batch["completion_mask"][row].nonzero()[:, 0].tolist():

@@ -5,10 +5,14 @@ with the most frequent answer to the other. A wrong answer is rewarded only if t
 both wordings.
 
 Departures: the paraphrase comes with the data, in the field `paraphrase`; whole answers are compared as text; there is
-no divergence from a reference (of weight 0.005 in the authors' resistzzz/Co-Reward, which has 8 completions of each
-wording, too), and the loss is averaged over all tokens of a step, as in `grpo`. With `votes=own`, each
+no divergence from a reference, and the loss is averaged over all tokens of a step, as in `grpo`. With `votes=own`, each
 wording rewards its own most frequent answer. With `votes=single`, the paraphrase is not used, which is the majority
 vote that the paper compares with.
+
+Compared with verl/workers/reward_manager/co_reward.py and dp_actor.py of resistzzz/Co-Reward: the votes, ties, empty
+answers and advantages agree. Its loss is the sum of the wordings' token means, with a bound of 3 for negative
+advantages and a KL of weight 0.005. Values and gradients:
+`tests/methods/test_language_votes.py::test_co_reward_has_the_clipped_loss_of_its_votes`.
 """
 
 import dataclasses
@@ -68,7 +72,12 @@ class CoReward(Method):
         view = (torch.arange(len(answer)) >= len(parts[0].texts)).long()
         _, place = whole.batch["group"].unique(return_inverse=True)
         group = 2 * place + view
-        agreed = cross_view_vote(answer, place, view) if self.config.votes == "other" else majority_vote(answer, group)
+        # An empty answer, on which all completions can agree, says nothing.
+        valid = torch.tensor([bool(text.strip()) for text in whole.texts])
+        if self.config.votes == "other":
+            agreed = cross_view_vote(answer, place, view, valid)
+        else:
+            agreed = majority_vote(answer, group, valid)
         paid = {"group": group, "reward": agreed.float(), "trust": torch.ones(len(answer))}
         return add_advantages(Batch({**whole.batch, **paid}))
 
