@@ -10,7 +10,7 @@ from didact.errors import ConfigError
 from didact.experiment import running
 from didact.experiment.preparing import prepare
 from didact.methods.language import grpo, seeded_iterated
-from didact.types import Question, Questions
+from didact.types import Batch, Question, Questions
 from small_questions import questions
 
 RATE, DECAY = 1e-2, 0.01
@@ -115,6 +115,26 @@ def test_it_is_two_models_that_take_turns(supervised):
     same(prepared.method.learner, teacher, rtol=0, atol=2e-3)
     same(prepared.method.student, student, rtol=0, atol=2e-3)
     assert differs(prepared.method.learner, prepared.method.student)
+
+
+@pytest.mark.parametrize("supervised", [0.0, 0.7])
+def test_both_phases_have_the_gradients_of_their_transcriptions(supervised):
+    prepared = ready(supervised=supervised)
+    method, batch = prepared.method, next(iter(prepared.source))
+    with torch.no_grad():
+        method.student.module.model.norm.weight.mul_(1.3)
+    wanted = by_rewards(method.learner, batch)
+    if supervised:
+        wanted = wanted - supervised * of_tokens(method.learner, batch.view("given")).mean()
+    imitated = Batch({name: value for name, value in batch.items() if name != "advantage"})
+    pairs = (method.learner, batch, wanted), (method.student, imitated, -of_tokens(method.student, batch).mean())
+    for model, rows, theirs in pairs:
+        loss, parameters = method.loss(rows).total(), list(model.parameters())
+        assert loss.item() == pytest.approx(theirs.item(), rel=1e-4, abs=1e-5)
+        mine, expected = torch.autograd.grad(loss, parameters), torch.autograd.grad(theirs, parameters)
+        for found, other in zip(mine, expected, strict=True):
+            torch.testing.assert_close(found, other, rtol=1e-3, atol=1e-5)
+        assert max(part.abs().max() for part in expected) > 1e-3
 
 
 def test_the_student_has_the_learners_place_after_each_imitation():

@@ -230,9 +230,11 @@ def test_what_is_known_of_z_outlives_a_stop():
     assert method.running.times.tolist() == [3, 0, 1, 1]
 
 
-def test_the_loss_is_that_of_whole_attempts():
+@pytest.mark.parametrize("divergence", DIVERGENCES)
+def test_the_loss_is_that_of_whole_attempts(divergence):
     world = policies.bandit(6, situations=2, seed=3)
-    method = posterior.Posterior(posterior.Config(beta=BETA), Table(world.reference + 0.1), asked(2))
+    config = posterior.Config(beta=BETA, divergence=divergence)
+    method = posterior.Posterior(config, Table(world.reference + 0.1), asked(2))
     method.learner.logits.data += torch.linspace(-1, 1, 6).double()
     batch = method.collect(list(asked(2)), Draws(method.learner, world, 4))
     terms = method.loss(batch)
@@ -240,7 +242,12 @@ def test_the_loss_is_that_of_whole_attempts():
     now = method.learner.logits.log_softmax(-1)[rows, actions]
     then = (world.reference + 0.1).log_softmax(-1)[rows, actions]
     ratio = then + batch["reward"] / BETA - now.detach()
-    advantage = [r - ratio[[i for i in range(8) if rows[i] == rows[j] and i != j]].mean() for j, r in enumerate(ratio)]
+    if divergence == "reverse":
+        others = [[i for i in range(8) if rows[i] == rows[j] and i != j] for j in range(8)]
+        advantage = [r - ratio[i].mean() for r, i in zip(ratio, others, strict=True)]
+    else:
+        weights = ratio.exp()
+        advantage = [w / weights[rows == row].mean() - 1.0 for w, row in zip(weights, rows, strict=True)]
     loss = -(now * torch.stack(advantage)).mean()
     assert terms.total().item() == pytest.approx(loss.item(), rel=1e-5)
     mine, theirs = (torch.autograd.grad(value, method.learner.logits)[0] for value in (terms.total(), loss))

@@ -1,7 +1,5 @@
 """Demonstrations for the questions at which all attempts fail: what is put by and when, and the loss, row by row."""
 
-import math
-
 import pytest
 import torch
 
@@ -76,28 +74,32 @@ def test_the_loss_is_that_of_grpo_and_the_cross_entropy_of_demonstrations():
     learner = build_causal("decoder:1x16")
     method = made(learner, demonstrations=2, demonstration=0.5)
     batch = collected(method, [1, 3, 2, 5])
+    learner.double()
     drift = 0.4 * torch.rand(batch["log_probs"].shape, generator=torch.Generator().manual_seed(0)) - 0.2
     batch = type(batch)({**batch, "log_probs": batch["log_probs"] + drift})
-    logits = learner(batch).logits.detach()
+    logits = learner(batch).logits
     policy, entropy, demonstration = [], [], []
     for row in range(batch.size):
         own = batch["own"][row] == 1
         for place in batch["completion_mask"][row].nonzero()[:, 0].tolist():
             scores = logits[row, place - 1] / (0.7 if own else 1.0)
-            log_probs = [float(score) - math.log(sum(math.exp(float(other)) for other in scores)) for score in scores]
+            log_probs = scores - scores.exp().sum().log()
             now = log_probs[int(batch["input_ids"][row, place])]
             if not own:
                 demonstration.append(-now)
                 continue
-            ratio = math.exp(now - float(batch["log_probs"][row, place]))
-            gain = float(batch["advantage"][row])
-            policy.append(-min(ratio * gain, min(max(ratio, 0.8), 1.2) * gain))
-            entropy.append(-sum(math.exp(value) * value for value in log_probs))
+            ratio, gain = (now - batch["log_probs"][row, place]).exp(), float(batch["advantage"][row])
+            policy.append(-torch.minimum(ratio * gain, ratio.clamp(0.8, 1.2) * gain))
+            entropy.append(-(log_probs.exp() * log_probs).sum().item())
     terms = method.loss(batch)
-    assert terms["policy"].mean().item() == pytest.approx(sum(policy) / len(policy), rel=1e-4)
-    assert terms["demonstration"].mean().item() == pytest.approx(sum(demonstration) / len(demonstration), rel=1e-4)
-    whole = sum(policy) / len(policy) + 0.5 * sum(demonstration) / len(demonstration)
-    assert terms.total().item() == pytest.approx(whole, rel=1e-4)
+    policies, demonstrations = torch.stack(policy).mean(), torch.stack(demonstration).mean()
+    assert terms["policy"].mean().item() == pytest.approx(policies.item(), rel=1e-4)
+    assert terms["demonstration"].mean().item() == pytest.approx(demonstrations.item(), rel=1e-4)
+    whole, parameters = policies + 0.5 * demonstrations, list(learner.parameters())
+    assert terms.total().item() == pytest.approx(whole.item(), rel=1e-4)
+    pairs = zip(torch.autograd.grad(terms.total(), parameters), torch.autograd.grad(whole, parameters), strict=True)
+    for mine, theirs in pairs:
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
     assert terms["entropy"].mean().item() == pytest.approx(sum(entropy) / len(entropy), rel=1e-4)
     counts = method.counts(batch)
     assert {name: float(term.count) for name, term in terms.items()} == {n: float(counts[n]) for n in terms}

@@ -174,13 +174,15 @@ def test_score_learns_what_the_stage_says(fraction):
     learner = build_causal("decoder:1x16")
     method = score.SCoRe(score.Config(early=0.4, bonus=3.0, hold=2.0, kl=0.5), learner)
     batch = method.collect(ASKED[:3], make_writer(learner))
+    for model in (learner, method.reference.learner):
+        model.double()
     with torch.no_grad():
         for parameter in learner.parameters():
             parameter.add_(
                 0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
             )
     method.fraction = fraction
-    now, was = learner(batch).logits.detach(), method.reference.learner(batch).logits
+    now, was = learner(batch).logits.log_softmax(-1), method.reference.learner(batch).logits.log_softmax(-1)
     pairs, policy, kl = batch.size // 2, [], []
     for row in range(batch.size):
         late = fraction >= 0.4
@@ -189,15 +191,18 @@ def test_score_learns_what_the_stage_says(fraction):
         paid += 3.0 * float(batch["progress"][row]) * (late and is_second)
         strength = 0.5 + 2.0 * (not late and not is_second)
         for place in batch["completion_mask"][row].nonzero()[:, 0].tolist():
-            mine, theirs = log_probs(now[row, place - 1]), log_probs(was[row, place - 1])
-            ratio = math.exp(mine[int(batch["input_ids"][row, place])] - float(batch["log_probs"][row, place]))
-            policy.append(-min(ratio * paid, min(max(ratio, 0.8), 1.2) * paid))
-            kl.append(strength * sum(math.exp(m) * (m - t) for m, t in zip(mine, theirs, strict=True)))
-    terms = method.loss(batch)
-    assert terms["policy"].mean().item() == pytest.approx(sum(policy) / len(policy), rel=1e-4, abs=1e-6)
-    assert terms["kl"].mean().item() == pytest.approx(sum(kl) / len(kl), rel=1e-4)
-    assert terms.total().item() == pytest.approx((sum(policy) + sum(kl)) / len(policy), rel=1e-4, abs=1e-6)
-    assert sum(kl) > 0
+            mine, theirs = now[row, place - 1], was[row, place - 1].detach()
+            ratio = (mine[batch["input_ids"][row, place]] - batch["log_probs"][row, place]).exp()
+            policy.append(-torch.minimum(ratio * paid, ratio.clamp(0.8, 1.2) * paid))
+            kl.append(strength * (mine.exp() * (mine - theirs)).sum())
+    terms, policy, kl = method.loss(batch), torch.stack(policy).mean(), torch.stack(kl).mean()
+    assert terms["policy"].mean().item() == pytest.approx(policy.item(), rel=1e-4, abs=1e-6)
+    assert terms["kl"].mean().item() == pytest.approx(kl.item(), rel=1e-4)
+    assert kl > 0
+    mine, theirs = (torch.autograd.grad(loss, list(learner.parameters())) for loss in (terms.total(), policy + kl))
+    for found, wanted in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+    assert max(part.abs().max() for part in theirs) > 1e-3
     counts = method.counts(batch)
     assert {name: float(term.count) for name, term in terms.items()} == {n: float(counts[n]) for n in terms}
 
