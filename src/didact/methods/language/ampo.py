@@ -8,8 +8,12 @@ tokenizers (`teacher="SPEC+SPEC"`), each queried once for a prompt whenever the 
 by teacher name in the data's `rationales`, or both.
 
 Departures: comprehension is measured on the answer as it appears in the teacher's text (on the whole text where it does
-not appear); the loss is averaged over a step's tokens, without an entropy bonus (by the longest length, with 0.001, in
-the authors' SII-Enigma/AMPO, whose options are otherwise the defaults).
+not appear); the loss is averaged over a step's tokens, without an entropy bonus.
+
+Compared with mix_core_alg.py and prob.py (below ampo/verl/verl/) of SII-Enigma/AMPO: both losses, comprehension and the
+defaults agree. There the loss is divided by the longest length, with a bound of 10 for negative advantages and an
+entropy bonus of 0.001; the form counts, too. Values and gradients:
+`tests/methods/test_language_several_teachers.py::test_ampo_learns_from_teachers_where_all_attempts_fail`.
 """
 
 from collections.abc import Sequence

@@ -5,9 +5,13 @@ log-probability and advantage are both far above (or both far below) the mean. C
 those tokens, chosen at random; KL-Cov penalises the KL divergence from the rollout policy at the tokens with the
 highest covariance.
 
-Departures: the share is larger than the authors' 0.0002 (PRIME-RL/Entropy-Mechanism-of-RL), since a step here has some
-hundred tokens where theirs has millions. The rest follows their code: Clip-Cov chooses among the tokens that PPO does
-not clip; KL-Cov does not clip, and its penalty is the absolute difference of log-probabilities.
+Departures: the share is larger than the authors' (0.0002; for KL-Cov on the smaller model 0.002), since a step here has
+some hundred tokens where theirs has millions. As in their code, Clip-Cov chooses among the tokens that PPO does not
+clip; KL-Cov does not clip, and its penalty is the absolute difference of log-probabilities.
+
+Compared with verl/trainer/ppo/core_algos.py of PRIME-RL/Entropy-Mechanism-of-RL: both choices of tokens, the band,
+`hold` and all gradients agree. There controlled tokens add 0 to the value, and the scripts clip at bounds of 1. Values
+and gradients: `tests/methods/test_language_rewards.py::test_clip_cov_takes_the_gradient_from_tokens_in_the_band`.
 """
 
 from collections.abc import Sequence

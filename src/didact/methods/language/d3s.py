@@ -5,7 +5,11 @@ product of the advantage's magnitude and the policy's entropy. The shares that a
 
 Departures: completions are compared across the groups of a step; the shares grow linearly with the budget and reach 1
 when it is used up; the initial shares are not the paper's; `choose=random` keeps as many completions and tokens, chosen
-at random. No code of the authors was found to compare with.
+at random.
+
+Compared with no code: none of the authors was found; the paper has theirs in its supplement.
+
+Formula: `tests/methods/test_language_rows_a.py::test_d3s_learns_from_what_tells_most`.
 """
 
 import math

@@ -11,6 +11,11 @@ fails, not for all prompts beforehand; all prefixes lose one more step once a sh
 right, where the paper removes one after each pass over the prompts; prompts that are solved from scratch are also
 trained on; and the loss is averaged over all tokens of a step, as in `grpo`. `prefixes=random` draws the number of
 steps.
+
+Compared with sample/prepare_step_RL_data.py and scripts/3grpo.sh of gtxygyzb/EvoCoT, which trains with verl's GRPO: the
+choice of failed prompts and the cut from the end agree. There one step of a chain always stays, and the KL has a weight
+of 0.0001. Values and gradients:
+`tests/methods/test_language_prefixes.py::test_the_loss_is_the_clipped_one_of_what_was_written_behind_the_steps`.
 """
 
 from collections.abc import Sequence

@@ -9,6 +9,10 @@ supervision, by the rewards of steps (section 4.1.3): `supervision=process`. Suc
 Dr. GRPO (Liu et al. 2025) is `normalise=constant,scale=false`; DAPO (Yu et al. 2025) is `clip_high=0.28,redraw=10` with
 `overlong=punish` or `overlong=mask` (its new prompts come from the whole training data); GSPO (Zheng et al. 2025) is
 `ratio=sequence,normalise=sequence,clip_low=0.0003,clip_high=0.0004`.
+
+Compared with trl/trainer/grpo_trainer.py of huggingface/trl, as the authors' code is not public: the surrogate, the KL,
+advantages, normalisations and defaults agree. It adds 1e-4 to the deviation, and only here do the weights for an
+engine's rounding apply to the KL, too. Values and gradients: `tests/methods/test_language_rewards.py::test_grpo`.
 """
 
 from collections.abc import Sequence

@@ -7,6 +7,10 @@ completion earns 0 or 1, whatever its length.
 Departures: completions with a full reward count as right, and the others keep their reward; there is no divergence from
 a reference, and the loss is averaged over all tokens of a step, as in `grpo`; the default share and strength are not
 checked against the paper's.
+
+Compared with no code: none of the authors was found.
+
+Formula: `tests/methods/test_language_rows_a.py::test_grpo_lambda_pays_by_length_where_questions_are_answered_well`.
 """
 
 from collections.abc import Sequence

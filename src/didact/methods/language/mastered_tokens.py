@@ -9,7 +9,9 @@ ended go on in the next, so that a round does not wait for the longest. All toke
 
 Departures: prompts whose rewards are all equal are kept and teach nothing, where the paper samples others (`redraw` of
 `grpo`); and a prompt is learned once all of its completions have ended. As in the paper, there is no divergence, all
-tokens weigh alike, and those that are left out are counted. There is no public code of the training.
+tokens weigh alike, and those that are left out are counted.
+
+Compared with no code: the authors' repository (liushulinle/ULORL) holds none of the training.
 
 Formula: `tests/methods/test_language_stability.py::test_mastered_tokens_is_its_transcription`.
 """

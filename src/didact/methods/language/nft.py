@@ -4,11 +4,15 @@ Right completions are fitted as in supervised learning. Wrong ones are fitted to
 is derived from the learner: the rollout policy is a mixture of a positive policy, which is the learner, and this
 negative one. There is no reward model and no value network.
 
-Departures from the authors' code (NVlabs/NFT): the loss is the mean over all tokens of a step, where theirs is a sum
-divided by 1000; there is no entropy bonus (0.001 in theirs); groups that are all right or all wrong have weight 0,
-where theirs samples other prompts instead; ratios are not capped at exp(10). Completions with a reward of 1 or more
-count as right. `negative=0`, as in theirs, is rejection sampling. With one update a round, `hard` has the gradient of
-GRPO without scaling, and `scaled` that of GRPO with the standard deviation of the whole group.
+Departures from the authors' code: the loss is the mean over all tokens of a step, where theirs is a sum divided by
+1000; groups that are all right or all wrong have weight 0, where theirs samples other prompts instead; ratios are not
+capped at exp(10). Completions with a reward of 1 or more count as right. `negative=0`, as in theirs, is rejection
+sampling. With one update a round, `hard` has the gradient of GRPO without scaling, and `scaled` that of GRPO with the
+standard deviation of the whole group.
+
+Compared with dp_actor.py of NVlabs/NFT: both losses, the floor with its gradient, the weights and the bounds of
+accuracies agree; `priority`, `negative` and `floor` are those of its scripts, which have no entropy bonus either.
+Values and gradients: `tests/methods/test_language_rewards.py::test_nft`.
 """
 
 from collections.abc import Sequence

@@ -9,6 +9,11 @@ Departures: each prompt has a target and a Z of its own (Korbak et al. 2022, "Co
 without catastrophic forgetting"), estimated from the completions of the round, or with `normaliser=running` from those
 of earlier rounds too; completions are sampled from the policy itself, where GDC has a proposal that follows it;
 `reverse` is `rloo` with its `kl` set to beta, whose gradient is divided by beta.
+
+Compared with pointwise_gdc.py of naver/gdc (in cdpg/ and rm_vs_dm/): the weights of `forward`, the mean over
+completions, and each prompt's Z from its own completions agree. There Z divides the weights or is their baseline, as
+chosen; here it is both. Its `reverse` is PPO with a value network. Values and gradients:
+`tests/methods/test_language_posterior.py::test_the_loss_is_that_of_whole_attempts`.
 """
 
 from collections.abc import Sequence

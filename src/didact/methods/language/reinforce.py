@@ -3,6 +3,10 @@
 A whole completion is one action: its log-probability is multiplied by its reward minus a baseline.
 
 Departures: the baseline is the mean reward of the round, where the paper leaves it open; `baseline=none` has none.
+
+Compared with reinforcement_learning/reinforce.py of pytorch/examples: sign and baseline agree. There the loss is a sum
+over the actions of one episode, whose returns are also divided by their standard deviation. Values and gradients:
+`tests/methods/test_language_rewards.py::test_a_whole_attempt_is_one_action`.
 """
 
 from collections.abc import Sequence

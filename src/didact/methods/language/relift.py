@@ -5,8 +5,12 @@ the data have a demonstration for it, it is buffered, and once the buffer holds 
 learned by cross-entropy. Demonstrations are thus spent on what the model cannot find by itself.
 
 Departures: the demonstrations share the step of the round in which the buffer fills, with the weight `demonstration`;
-they are the data's. The authors' code (TheRoadQaQ/ReLIFT), in which a prompt fails as here, takes a step of a second
-optimizer with 64 of a large model's, for rounds of 128 prompts, and does not divide advantages by their deviation.
+they are the data's, where the authors have a large model's; the loss of completions is that of `grpo`.
+
+Compared with relift/verl/verl/relift/ (trainer.py, actor.py) of TheRoadQaQ/ReLIFT: which prompts are buffered and the
+cross-entropy agree. In its scripts 128 make a step of a second optimizer, for rounds of 128; the policy's loss is a sum
+over the longest length, neither clipped nor scaled; entropy has a bonus of 0.001. Values and gradients:
+`tests/methods/test_language_rows_b.py::test_the_loss_is_that_of_grpo_and_the_cross_entropy_of_demonstrations`.
 """
 
 from collections.abc import Sequence

@@ -10,6 +10,11 @@ the reward of the second), relative to the other answers to the prompt in the sa
 direction of the mean gradient of second answers unchanged: it weighs them 1 + bonus times as much as first ones, with
 the reward of the first answer as a baseline. The KL is that of whole distributions, from the initial model in both
 stages, which share one learning rate schedule. Prompts that contain somebody else's completion are used without it.
+
+Compared with train.py of BY571/SCoRe, as the authors' code is not public: the stages, the bonus, the KL of whole
+distributions and their weights agree. There rewards have no baseline, tokens are averaged within each answer, and
+second answers have no KL in the first stage. Values and gradients:
+`tests/methods/test_language_second_try.py::test_score_learns_what_the_stage_says`.
 """
 
 from collections.abc import Sequence

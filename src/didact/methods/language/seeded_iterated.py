@@ -5,9 +5,13 @@ then a student, which is the model from before, fits completions sampled from th
 does not raise the reward is partly lost, since there is little time to imitate it.
 
 Departures: the teacher learns as in GRPO with one step per round (the paper has actor-critic and Gumbel-softmax); both
-have the run's learning rate, and moments that persist, as with `same_opt` in the authors'
-JACKHAHA363/SILTranslationGame. `supervised` adds the cross-entropy of the data's completions; with `imitation=0` this
-is the paper's baseline S2P.
+have the run's learning rate, and moments that persist, as with `same_opt` in the authors' code. `supervised` adds the
+cross-entropy of the data's completions; with `imitation=0` this is the paper's baseline S2P.
+
+Compared with itlearn/finetune/ (sil_trainer.py, imitate_utils.py) of JACKHAHA363/SILTranslationGame: the phases, the
+student that persists, and the mean cross-entropies agree. There a value network is the baseline, and imitation may be
+mixed with labelled data or follow the teacher's distribution. Values and gradients:
+`tests/methods/test_language_iterated.py::test_both_phases_have_the_gradients_of_their_transcriptions`.
 """
 
 from collections.abc import Sequence
