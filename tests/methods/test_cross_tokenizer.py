@@ -167,14 +167,13 @@ def batch_for(learner, teacher, asked=None, size=None):
 
 
 def log_prob(learner, ids, start, end):
-    """The log-probability of ids[start:end] after those before, one token after another."""
-    total = 0.0
+    """The log-probability of ids[start:end] after those before, one token after another; differentiable."""
+    total = torch.zeros(())
     for place in range(start, end):
-        with torch.no_grad():
-            row = torch.tensor([ids[:place]])
-            one = Batch({"id": torch.tensor([0]), "input_ids": row, "attention_mask": torch.ones_like(row)})
-            scores = learner(one).logits[0, -1].double().numpy()
-        total += scores[ids[place]] - np.log(np.exp(scores).sum())
+        row = torch.tensor([ids[:place]])
+        one = Batch({"id": torch.tensor([0]), "input_ids": row, "attention_mask": torch.ones_like(row)})
+        scores = learner(one).logits[0, -1].double()
+        total = total + scores[ids[place]] - scores.exp().sum().log()
     return total
 
 
@@ -193,12 +192,17 @@ def test_whole_pieces_are_compared_by_the_chain_rule(merged):
             places = {n: [len(prompt) + i for i, m in enumerate(numbers) if m == n] for n in set(numbers)}
             both.append({n: log_prob(one, ids, at[0], at[-1] + 1) for n, at in places.items()})
         for number, mine in both[0].items():
-            q, p = np.exp(np.array([mine, both[1][number]]) / 10.0)
-            losses.append(10.0 * (p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))))
+            q, p = (mine / 10.0).exp(), (both[1][number].detach() / 10.0).exp()
+            losses.append(10.0 * (p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()))
     method = CrossTokenizer(Config(binarisation=10.0, answer_weight=0.5), learner, LanguageTeacher(teacher))
     terms = method.loss(batch)
-    assert terms["teacher"].mean().item() == pytest.approx(np.mean(losses), rel=1e-4)
+    wanted = torch.stack(losses).mean()
+    assert terms["teacher"].mean().item() == pytest.approx(wanted.item(), rel=1e-4)
     assert terms["teacher"].count == len(losses)
+    weights = list(learner.parameters())
+    found = torch.autograd.grad(terms["teacher"].mean(), weights, retain_graph=True)
+    for mine, theirs in zip(found, torch.autograd.grad(wanted, weights), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5)
     counts = method.counts(batch)
     assert {name: float(term.count) for name, term in terms.items()} == {n: float(c) for n, c in counts.items()}
     assert terms["answer"].weight == 0.5

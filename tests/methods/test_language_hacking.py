@@ -69,6 +69,25 @@ def test_the_proxy_is_the_distance_to_the_teacher_and_the_golden_figure_the_surp
     assert read == [q.data["golden"] for q in ASKED[:4] for _ in range(2)]
 
 
+@pytest.mark.parametrize("divergence", ["forward", "reverse", "jsd"])
+def test_the_proxy_is_its_transcription(divergence):
+    method = study("offline", divergence=divergence)
+    batch = method.collect(ASKED[:4], make_writer(method.learner, samples=2))
+    tables = [one(batch).logits.log_softmax(-1) for one in (method.learner, method.teacher.learner)]
+    q, p = (torch.stack([table[row, place] for row, place, _ in places(batch)]) for table in tables)
+    p = p.detach()
+
+    def kl(one, other):
+        return (one.exp() * (one - other)).sum(-1)
+
+    middle = ((p.exp() + q.exp()) / 2).log()
+    wanted = {"forward": kl(p, q), "reverse": kl(q, p), "jsd": (kl(p, middle) + kl(q, middle)) / 2}[divergence].mean()
+    weights = list(method.learner.parameters())
+    found = torch.autograd.grad(method.loss(batch).total(), weights)
+    for mine, theirs in zip(found, torch.autograd.grad(wanted, weights), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5)
+
+
 def rows(batch):
     """The completions of a batch by question."""
     found = {}

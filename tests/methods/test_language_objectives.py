@@ -350,6 +350,25 @@ def test_kto_weighs_answers_against_the_divergence_of_others():
     assert {name: float(term.count) for name, term in terms.items()} == {name: float(counts[name]) for name in terms}
 
 
+@pytest.mark.parametrize("divergence", [0.0, 0.8])
+def test_kto_is_its_transcription(divergence):
+    learner = decoder()
+    batch = hand_made(learner)
+    good = torch.tensor([True, False, True, True, False, False, True, False])
+    with torch.no_grad():
+        reference = summed(decoder(1), batch, False)
+    z = torch.full((8,), divergence, dtype=torch.float64)
+    method = kto.KTO(kto.Config(beta=0.4, desirable=1.5, undesirable=0.5), learner, unpaired(2))
+    gain = 0.4 * (summed(learner, batch, False) - reference - divergence)
+    losses = [
+        1.5 * (1 - g.sigmoid()) if right else 0.5 * (1 - (-g).sigmoid())
+        for g, right in zip(gain, good.tolist(), strict=True)
+    ]
+    plain = {name: batch[name] for name in ("input_ids", "attention_mask", "completion_mask", "id")}
+    rows = Batch({**plain, "good": good, "reference": reference, "divergence": z})
+    agree(method, rows, torch.stack(losses).mean())
+
+
 def test_kto_learns_what_labels_say_and_nothing_from_labels_that_say_nothing():
     """The mechanism with its control: right answers gain on wrong ones; with labels at random they do not."""
 
@@ -464,11 +483,20 @@ def test_a_reward_is_what_the_model_scores_behind_the_answer():
 def test_a_reward_model_is_a_bradley_terry_model(center):
     prepared = prepare(*split_arguments("reward_model", data=questions(), student=LEARNER, batch_size=8, center=center))
     method, batch = prepared.method, next(iter(prepared.source))
-    chosen, rejected = (answer_rewards(method.learner, side).double() for side in (batch, batch.view("rejected")))
+    learner = method.learner.double()
+    chosen, rejected = (behind(learner, side) for side in (batch, batch.view("rejected")))
     wanted = (
         -(chosen.exp() / (chosen.exp() + rejected.exp())).log().mean() + center * (chosen + rejected).square().mean()
     )
-    assert method.loss(batch).total().item() == pytest.approx(wanted.item(), rel=1e-4)
+    agree(method, batch, wanted)
+
+
+def behind(learner, side):
+    """By answer, the score of the end of the sequence behind its last token."""
+    logits = learner(side).logits
+    return torch.stack(
+        [row[int(there.sum()) - 1, 2] for row, there in zip(logits, side["attention_mask"], strict=True)]
+    )
 
 
 @pytest.mark.slow

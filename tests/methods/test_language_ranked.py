@@ -16,7 +16,8 @@ from didact.losses.policy.preferences import best_vs_rest
 from didact.methods.language import curry_dpo, dpo
 from didact.parts.models import build_causal
 from didact.rollouts import RatedPairs, Sampling, Writer
-from didact.types import Head, Question, Questions, TokenOutput
+from didact.types import Batch, Head, Question, Questions, TokenOutput
+from hand_made import agree
 
 RATINGS = [[3.0, 5.0, 1.0, 4.0], [2.0, 2.0, 2.5, math.nan], [7.0, 7.0, 1.0, 3.0], [0.5, math.nan, math.nan, -1.0]]
 TEXTS = [["c", "e", "a", "d"], ["x", "y", "z"], ["first", "second", "low", "mid"], ["good", "bad"]]
@@ -196,6 +197,27 @@ def test_the_loss_is_that_of_dpo_on_the_same_pairs():
     for name, count in mine.counts(batch).items():
         assert float(found[name].count) == count
     assert found["gap"].mean().item() == pytest.approx(np.mean([pairs[0][2] for pairs in PAIRS]))
+
+
+def test_curry_dpo_is_its_transcription():
+    learner, reference = model().double(), model().double()
+    method = curry_dpo.CurryDPO(curry_dpo.Config(beta=0.3), learner, QUESTIONS)
+    moved(learner, 0.02)
+
+    def summed(one, prompt, text):
+        ids = torch.tensor([[1, *(4 + byte for byte in (prompt + text).encode()), 2]])
+        batch = Batch({"id": torch.tensor([0]), "input_ids": ids, "attention_mask": torch.ones_like(ids)})
+        told = one(batch).logits[0].log_softmax(-1)
+        return sum(told[place - 1, ids[0, place]] for place in range(1 + len(prompt.encode()), ids.shape[1]))
+
+    losses = []
+    for question, pairs in zip(QUESTIONS, PAIRS, strict=True):
+        gains = [
+            summed(learner, question.prompt, text) - summed(reference, question.prompt, text).detach()
+            for text in pairs[0][:2]
+        ]
+        losses.append(torch.log1p(torch.exp(-0.3 * (gains[0] - gains[1]))))
+    agree(method, method.collect(QUESTIONS, Writer(learner, Sampling())), torch.stack(losses).mean())
 
 
 class Choice(nn.Module):

@@ -264,6 +264,13 @@ def test_only_failures_are_refined_and_only_what_passes_is_learned(lessons):
             nll.append(-log_probs(logits[row, place - 1])[int(batch["input_ids"][row, place])])
     assert len(nll) == 2 * len(wanted), "a digit and the end each"
     assert terms.total().item() == pytest.approx(sum(nll) / len(nll), rel=1e-4)
+    told = learner(batch).logits.log_softmax(-1)
+    places = batch["completion_mask"].nonzero().tolist()
+    surprise = -torch.stack([told[row, place - 1, batch["input_ids"][row, place]] for row, place in places]).mean()
+    weights = list(learner.parameters())
+    found = torch.autograd.grad(terms.total(), weights)
+    for mine, theirs in zip(found, torch.autograd.grad(surprise, weights), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-6)
     counts = method.counts(batch)
     assert {name: float(term.count) for name, term in terms.items()} == {n: float(counts[n]) for n in terms}
 

@@ -177,7 +177,10 @@ def test_a_model_of_steps_has_the_cross_entropy_of_their_labels():
             assert batch["input_ids"][row, place] == (tokenizer.eos if end == len(text) else 4 + ord("\n"))
             right = output.logits[row, place, tokenizer.eos].sigmoid()
             losses.append(-(label * right.log() + (1 - label) * (1 - right).log()))
-    assert method.loss(batch).total().item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-4)
+    loss, wanted, weights = method.loss(batch).total(), torch.stack(losses).mean(), list(method.learner.parameters())
+    assert loss.item() == pytest.approx(wanted.item(), rel=1e-4)
+    for mine, theirs in zip(torch.autograd.grad(loss, weights), torch.autograd.grad(wanted, weights), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-6)
     assert method.counts(batch)["step"] == len(losses)
     assert step_rewards(method.learner, batch).shape == batch["step_label"].shape
 

@@ -13,6 +13,7 @@ from didact.parts.models import build_causal
 from didact.rollouts import Sampling, Writer
 from didact.teachers import LanguageTeacher
 from didact.types import Batch, Head, Questions, TokenOutput
+from hand_made import agree, asked, before, clipped, decoder, hand_made, told
 
 PROMPTS = worlds.load("addition")[:4]
 
@@ -39,6 +40,12 @@ def predicted(batch):
     """Places of what is learned: row, the position that predicts it, and the token."""
     ids, mask = batch["input_ids"], batch["completion_mask"]
     return [(row, place - 1, int(ids[row, place])) for row, place in mask.nonzero().tolist()]
+
+
+def dense(learner, batch):
+    """The log-probabilities that predict each learned token, [N, V]; differentiable."""
+    logits = learner(batch).logits
+    return torch.stack([logits[row, place].log_softmax(-1) for row, place, _ in predicted(batch)])
 
 
 def gradient(terms, learner):
@@ -83,6 +90,13 @@ def test_sft_is_the_mean_surprise_of_the_answers_tokens():
     assert terms["answer"].count == method.counts(batch)["answer"] == 10
 
 
+def test_sft_is_its_transcription():
+    learner = model(0).double()
+    batch = written(learner)
+    targets = torch.tensor([token for _, _, token in predicted(batch)])
+    agree(sft.SFT(sft.Config(), learner), batch, -dense(learner, batch).gather(1, targets[:, None]).mean())
+
+
 def jensen_shannon(p, q, beta):
     middle = beta * p + (1 - beta) * q
     return beta * np.sum(p * np.log(p / middle)) + (1 - beta) * np.sum(q * np.log(q / middle))
@@ -107,6 +121,24 @@ def test_gkd_compares_the_distributions_at_each_token(kind):
     terms = method.loss(batch)
     assert terms.total().item() == pytest.approx(wanted, rel=1e-4)
     assert terms["teacher"].count == method.counts(batch)["teacher"]
+
+
+def kl(log_p, log_q):
+    return (log_p.exp() * (log_p - log_q)).sum(-1)
+
+
+@pytest.mark.parametrize("softening", [1.0, 2.5])
+@pytest.mark.parametrize("kind", DIVERGENCES)
+def test_gkd_is_its_transcription(kind, softening):
+    learner, teacher = model(0).double(), model(1).double()
+    batch = written(learner)
+    q, p = ((dense(one, batch) / softening).log_softmax(-1) for one in (learner, teacher))
+    p = p.detach()
+    middle = (0.3 * p.exp() + 0.7 * q.exp()).log()
+    jsd = 0.3 * kl(p, middle) + 0.7 * kl(q, middle)
+    found = {"forward": kl(p, q), "reverse": kl(q, p), "jsd": jsd, "scaled_jsd": jsd / (0.3 * 0.7)}[kind]
+    config = gkd.Config(divergence=kind, beta=0.3, softening=softening)
+    agree(gkd.GKD(config, learner, LanguageTeacher(teacher)), batch, softening**2 * found.mean())
 
 
 @pytest.mark.parametrize("kind", DIVERGENCES)
@@ -153,6 +185,17 @@ def test_taid_aims_between_the_scores_of_student_and_teacher():
     terms = method.loss(batch)
     assert terms.total().item() == pytest.approx(np.mean(wanted), rel=1e-4)
     assert terms["share"].mean().item() == pytest.approx(0.3)
+
+
+def test_taid_is_its_transcription():
+    learner, teacher = model(0).double(), model(1).double()
+    batch = written(learner)
+    with torch.no_grad():
+        parts = [one(batch).logits for one in (learner, teacher)]
+        places = [(row, place) for row, place, _ in predicted(batch)]
+        aim = torch.stack([(0.7 * parts[0][at] + 0.3 * parts[1][at]).softmax(-1) for at in places])
+    method = taid.TAID(taid.Config(t_start=0.3), learner, LanguageTeacher(teacher))
+    agree(method, batch, (aim * (aim.log() - dense(learner, batch))).sum(-1).mean())
 
 
 def test_nothing_flows_through_the_aim_of_taid():
@@ -303,6 +346,27 @@ def test_kdrl_adds_the_surrogate_of_grpo_and_the_teacher(old, clipped):
     assert found == pytest.approx(policy + 0.4 * np.sum(q * np.log(q / p)), rel=1e-5)
 
 
+@pytest.mark.parametrize("only_wrong", [False, True])
+@pytest.mark.parametrize("estimate", ["whole", "k2"])
+def test_kdrl_is_its_transcription(estimate, only_wrong):
+    learner, teacher = decoder(), decoder(1)
+    config = kdrl.Config(estimate=estimate, only_wrong=only_wrong, teacher_weight=0.5, teacher_end=0.1)
+    method = kdrl.KDRL(config, learner, LanguageTeacher(teacher))
+    batch = method.collect([], asked(hand_made(learner, drift=0.5)))
+    method.fraction = 0.25
+    now, then, theirs = told(learner, batch), before(batch), told(teacher, batch)
+    policy = [clipped(torch.stack(n), t, a) for n, t, a in zip(now, then, batch["advantage"].double(), strict=True)]
+    wrong = [not only_wrong or reward < 1.0 for reward in batch["reward"].tolist()]
+    if estimate == "k2":
+        kept = [row for row, keep in enumerate(wrong) if keep]
+        gaps = [torch.stack(now[row]) - torch.stack(theirs[row]).detach() for row in kept]
+        distance = torch.cat(gaps).square() / 2
+    else:
+        kept = torch.tensor([wrong[row] for row, _, _ in predicted(batch)])
+        distance = kl(dense(learner, batch), dense(teacher, batch).detach())[kept]
+    agree(method, batch, torch.cat(policy).mean() + 0.4 * distance.mean())
+
+
 @pytest.mark.parametrize("estimate", ["whole", "k2"])
 def test_kdrl_leaves_the_teacher_out_of_what_was_right(estimate):
     method, _ = taught(only_wrong=True, estimate=estimate)
@@ -345,3 +409,26 @@ def test_token_sinkhorn_weighs_transport_divergence_and_answers():
     terms = method.loss(batch)
     assert terms.total().item() == pytest.approx(wanted, rel=1e-3)
     assert {name: term.count for name, term in terms.items()} == method.counts(batch)
+
+
+def test_token_sinkhorn_is_its_transcription():
+    learner, teacher = model(0).double(), model(1).double()
+    batch = written(learner)
+    config = token_sinkhorn.Config(nearest=300, group=64, alpha=0.7, beta=0.3, cloud_softening=2.0)
+    q, p = dense(learner, batch), dense(teacher, batch).detach()
+    cost = ((q / 2).softmax(-1)[:, None] - (p / 2).softmax(-1)).abs().sum(-1)
+    plan = (-cost / config.regularisation).exp()
+    for _ in range(config.iterations):
+        plan = plan / plan.sum(1, keepdim=True)
+        plan = plan / plan.sum(0, keepdim=True)
+    targets = torch.tensor([token for _, _, token in predicted(batch)])
+    answer = -q.gather(1, targets[:, None]).mean()
+    wanted = 0.3 * (plan * cost).sum() / len(q) + 0.7 * kl(p, q).mean() + 0.3 * answer
+    terms = token_sinkhorn.TokenSinkhorn(config, learner, LanguageTeacher(teacher)).loss(batch)
+    assert terms.total().item() == pytest.approx(wanted.item(), rel=1e-5)
+    found = gradient(terms, learner).clone()
+    learner.zero_grad()
+    wanted.backward()
+    expected = torch.cat([p.grad.flatten() for p in learner.parameters() if p.grad is not None])
+    # Costs and plans are of float32.
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
