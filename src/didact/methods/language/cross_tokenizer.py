@@ -8,9 +8,12 @@ another.
 Departures: chunks are the smallest that both tokenizations share, without the paper's correction for what the end of a
 token reveals about the next byte, and without its matching of hidden states; the loss is multiplied by the temperature,
 so that its size does not depend on it; `answer_weight` adds the next-token loss, which the paper leaves out in its main
-setting. Chunks, likelihoods, temperature and, but for this factor, the gradient are those of the authors' code
-(github.com/bminixhofer/tokenkit, `tokenkit/training/losses.py`), which adds 0.0001 nats to every surprisal at a
-temperature of 100; here they are 0.000001 or more.
+setting.
+
+Compared with tokenkit/training/losses.py of bminixhofer/tokenkit: likelihoods, temperature, the mean over chunks and,
+but for the factor, the gradient agree. It adds 0.0001 nats to every surprisal at a temperature of 100, which is
+0.000001 or more here, and by default merges chunks by the probability of a space. Values and gradients:
+`tests/methods/test_cross_tokenizer.py::test_whole_pieces_are_compared_by_the_chain_rule`.
 """
 
 from dataclasses import dataclass

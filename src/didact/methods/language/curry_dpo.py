@@ -1,14 +1,14 @@
 """Curry-DPO: Enhancing Alignment using Curriculum Learning & Ranked Preferences (Pattnaik et al. 2024).
 
-Where several answers to a prompt are rated, the best is paired with each of the others. The loss is that of `dpo`,
-applied in stages: first to each prompt's easiest pair, whose ratings are furthest apart, and last to its hardest, whose
-ratings are closest. The reference is renewed at the start of each stage.
+Of the rated answers to a prompt, the best is paired with each of the others. The loss is that of `dpo`, in stages:
+first on each prompt's easiest pair, whose ratings are furthest apart, last on its hardest. The reference is renewed
+with each stage. The data give answers in `rated`, as in `[{"text": "12", "rating": 5}, {"text": "1", "rating": 2}]`.
 
-The data give the answers in `rated`, a list such as `[{"text": "122", "rating": 5}, {"text": "112", "rating": 2}]`.
+Departures: the stages, as many as the largest number of pairs of any prompt, share one budget, in equal parts, and one
+optimizer with its schedule; a prompt with fewer pairs spends more stages on each. Answers rated equal to the best make
+no pair. Compared with no code: the authors published their pairs of answers alone.
 
-Departures: the stages share one budget, in equal parts, and one optimizer with its schedule. There are as many stages
-as the largest number of pairs of any prompt; a prompt with fewer pairs spends more stages on each. Answers rated equal
-to the best make no pair. No code of the authors was found.
+Formula: `tests/methods/test_language_ranked.py::test_curry_dpo_is_its_transcription`.
 """
 
 from collections.abc import Mapping, Sequence

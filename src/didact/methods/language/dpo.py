@@ -6,9 +6,13 @@ initial model, under the logistic loss of the Bradley-Terry model of preferences
 Departures: none. `objective` has three others. `ipo` (Azar et al. 2024) leads the margin to 1 / (2 beta), where DPO
 widens it without end; as in TRL, it compares log-probabilities per token. `simpo` (Meng et al. 2024) compares them with
 a margin and without a reference. `orpo` (Hong et al. 2024) fits the preferred answer and compares odds, weighted by
-beta; it needs no reference either, and starts from any model. The defaults of `beta` and `margin` are the authors'. The
-loss is a mean over pairs and the learning rate a twentieth of `sft`'s, as in TRL. The losses of `dpo` and, but for the
-mean over tokens, of `ipo` are those of github.com/eric-mitchell/direct-preference-optimization (`trainers.py`).
+beta; it needs no reference either, and starts from any model. The defaults of `beta` are the papers'. The loss is a
+mean over pairs and the learning rate a twentieth of `sft`'s, as in TRL.
+
+Compared with trainers.py of eric-mitchell/direct-preference-optimization (whose `ipo` sums over tokens),
+scripts/simpo_trainer.py of princeton-nlp/SimPO (which advises a margin of half of beta, by default a quarter) and
+src/orpo_trainer.py of xfactlab/orpo (which by default fits prompts too, with a beta of 1): the losses agree. Values and
+gradients: `tests/methods/test_language_objectives.py::test_dpo_has_the_objectives_of_its_successors`.
 """
 
 from dataclasses import dataclass

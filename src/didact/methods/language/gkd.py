@@ -9,6 +9,10 @@ is the paper's divergence divided by beta (1 - beta), which does not vanish at t
 `estimate=top_k` compares the student's likeliest tokens and the tail (Li et al. 2026 leave out the tail), and
 `estimate=sampled` the sampled token alone, by half the squared log-ratio, whose gradient is unbiased where completions
 are sampled at temperature 1. Their overlap metrics are measured by all.
+
+Compared with trl/experimental/gkd/gkd_trainer.py of huggingface/trl, as the authors' code is not public: `jsd`, both
+KLs and the mean over tokens agree; its defaults are `jsd` and half of the batches on-policy. Values and gradients:
+`tests/methods/test_language_teachers.py::test_gkd_is_its_transcription`.
 """
 
 from collections.abc import Sequence

@@ -10,6 +10,11 @@ where the paper's falls from 0.005 to 0.001 (`teacher_weight=0.005,teacher_end=0
 teacher's term from completions with a full reward, which is the paper's reward-guided masking at the level of
 completions, and averages it over the remaining tokens. Advantages are divided by the standard deviation of their group,
 as by `grpo`.
+
+Compared with areal/trainer/ppo/actor.py of areal-project/AReaL, as the authors' code is not public: the teacher's term
+is added alike, averaged over tokens with a weight of 0.005, but is the log-ratio, whose gradient is 0 on average; `k2`
+is that of verl/trainer/ppo/core_algos.py (volcengine/verl). Values and gradients:
+`tests/methods/test_language_teachers.py::test_kdrl_is_its_transcription`.
 """
 
 from collections.abc import Sequence

@@ -5,8 +5,11 @@ log-ratio to the frozen initial model, relative to the mean divergence of the po
 value up to saturation, bad ones lose it.
 
 Departures: the divergence is estimated once before each step, from prompts with the answers of their neighbours as in
-the paper. The loss is a mean over answers and the learning rate a twentieth of `sft`'s, as in TRL. Loss, divergence and
-defaults are those of the authors' code (github.com/ContextualAI/HALOs, `train/trainers.py`).
+the paper. The loss is a mean over answers and the learning rate a twentieth of `sft`'s, as in TRL.
+
+Compared with train/trainers.py of ContextualAI/HALOs: the loss, its mean, the divergence (detached, at least 0) and the
+defaults agree; there, each part of a batch estimates its own. Values and gradients:
+`tests/methods/test_language_objectives.py::test_kto_is_its_transcription`.
 """
 
 from collections.abc import Sequence

@@ -7,6 +7,11 @@ policy.
 Departures: rewards come from a verifier, which may be a reward model (`--verifier reward:runs/NAME`), where the paper
 asks a language model which of two completions is better; of more than two, the extremes are a pair (`samples=2` is the
 paper's). Prompts whose rewards are all equal have no pair. The learning rate is a fortieth of `sft`'s, as in TRL.
+
+Compared with trl/experimental/online_dpo/online_dpo_trainer.py of huggingface/trl, as the authors' code is not public:
+both objectives, sums over tokens and the default of beta agree. There, equal rewards make a pair too, and
+log-probabilities are at a temperature of 1, here at that of sampling. Values and gradients:
+`tests/methods/test_language_objectives.py::test_online_dpo_prefers_the_best_of_its_own_completions_to_the_worst`.
 """
 
 from collections.abc import Sequence

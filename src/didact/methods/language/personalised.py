@@ -6,10 +6,12 @@ of the task and as completions of the task with the failed completion. Training 
 do, and starts from what it wrote (Chen et al. 2023).
 
 Departures: each round of completions is one step of the current student, where the paper collects once; the teacher
-learns only that the completion is wrong, not what the verifier found. Without a teacher, the data's completions are the
-refinements. `teaching` selects the paper's alternatives: the teacher's own completions of the tasks that the student
-fails (`failed`), or of all tasks (`all`: standard distillation). The lessons `task`, `retry` and `both` are PersD,
-PersD-refine and PersD-combine of the authors' code (github.com/SalesforceAIResearch/PersDistill).
+learns only that a completion is wrong, not what the verifier found. Without a teacher, the data's completions are the
+refinements. `teaching` has the paper's alternatives: the teacher's own completions of `failed` tasks, or of `all`.
+
+Compared with code/ of SalesforceAIResearch/PersDistill: the cross-entropy and PersD (`task`) and PersD-refine (`retry`)
+agree; its PersD-combine learns tasks from the teacher's own answers, `both` from refinements. Values and gradients:
+`tests/methods/test_language_second_try.py::test_only_failures_are_refined_and_only_what_passes_is_learned`.
 """
 
 from collections.abc import Sequence

@@ -9,9 +9,13 @@ TRL's `PRMTrainer` does. It then rewards lines as `--verifier process:runs/NAME`
 
 Departures: the reward is the model's own logit of its end-of-sequence token behind the whole answer, where others add a
 head of one output (of two, for steps): a row of the head that is there is such a head, and the result stays a plain
-causal language model that `from_pretrained` loads. The authors' code (github.com/openai/summarize-from-feedback,
-`reward_model.py`) reads its head at the last token of the answer; it has no training loss to compare with. `center`
-keeps rewards near 0, as in TRL (Eisenstein et al. 2023), whose learning rate it has: five times that of `sft`.
+causal language model that `from_pretrained` loads. `center` keeps rewards near 0, as in TRL (Eisenstein et al. 2023),
+whose learning rate it has: five times that of `sft`.
+
+Compared with trl/trainer/reward_trainer.py and trl/experimental/prm/prm_trainer.py of huggingface/trl: the losses
+agree, `center` too. The authors' code (openai/summarize-from-feedback, reward_model.py) reads its head at the last
+token of the answer, and has no training loss. Values and gradients:
+`tests/methods/test_language_objectives.py::test_a_reward_model_is_a_bradley_terry_model`.
 """
 
 from dataclasses import dataclass, replace

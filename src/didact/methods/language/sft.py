@@ -10,6 +10,10 @@ fine-tuning (Wang, Yue & Chen 2025) is `texts=critique`, with prompts that show 
 `texts=assistant,expert,first=0.5`, from the weaker teacher to the better one.
 
 Departures: none.
+
+Compared with trl/trainer/sft_trainer.py of huggingface/trl: the mean over the tokens of all completions of a step, with
+the end of the sequence and without the prompt, agrees. Values and gradients:
+`tests/methods/test_language_teachers.py::test_sft_is_its_transcription`.
 """
 
 from dataclasses import dataclass, replace

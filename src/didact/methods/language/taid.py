@@ -5,9 +5,11 @@ logits plus t times the teacher's. t rises from `t_start` to 1, faster while the
 than linearly, so that the target stays a little ahead of the student.
 
 Departures: the adaptive rise of t is per budget, not per step, so that it acts in short runs as in long ones: the
-authors' alpha of 0.0005 in 16,000 steps of instruction tuning (5 epochs of UltraChat-200k in batches of 64) is a `pace`
-of 8. The target, the rise and the defaults are those of their code (github.com/SakanaAI/TAID,
-`src/distil_losses/taid.py`), in which t first rises after the second step, here after the first.
+authors' alpha of 0.0005 in 16,000 steps (5 epochs of UltraChat-200k in batches of 64) is a `pace` of 8.
+
+Compared with src/distil_losses/taid.py of SakanaAI/TAID: target, gradient, rise and defaults agree. There t rises from
+the second step on, here from the first, by falls of the cross-entropy, here of the KL, as in the paper. Values and
+gradients: `tests/methods/test_language_teachers.py::test_taid_is_its_transcription`.
 """
 
 from dataclasses import dataclass
@@ -46,8 +48,7 @@ class Rise:
 
     def __init__(self) -> None:
         self.figures = torch.zeros(4, dtype=torch.float64)
-        """The share, the average relative decrease of the loss, the previous loss (0 if there was none), and the share
-        of the budget used at that step."""
+        """The share, the average relative fall of the loss, the last loss (0 if none), and the share of the budget."""
 
     def update(self, loss: Tensor, config: Config, fraction: float) -> None:
         """Raise the share after a step with this loss, at this share of the budget."""
@@ -85,8 +86,7 @@ class TAID(Method):
         self.teacher = teacher
         self.rise = Rise()
         self.rise.figures[0] = config.t_start
-        self.seen = torch.zeros(2)
-        """The sum and the count of this step's loss, over all parts of its batch."""
+        self.seen = torch.zeros(2)  # the sum and the count of this step's loss, over all parts of its batch
 
     def loss(self, batch: Batch) -> Terms:
         """The term `teacher`, averaged over tokens; `share` is the teacher's share in the target."""

@@ -2,9 +2,8 @@
 
 A study of a chain: an oracle, a teacher trained on the oracle's completions, and a student distilled from the teacher.
 The student matches the teacher's next-token distributions on completions that the teacher sampled once (`offline`), or
-that teacher or student sample anew in each step. Two distances are tracked: `proxy`, to the teacher, and `golden`, to
-the oracle. If the first falls while the second rises, the student learns its teacher's mistakes. The monitor
-`teacher_hacking` detects this.
+that either samples anew in each step. Two distances are tracked: `proxy`, to the teacher, and `golden`, to the oracle.
+If the first falls and the second rises, the student learns its teacher's mistakes; see the monitor `teacher_hacking`.
 
 The oracle is the source of the data: `golden` is the negative log-likelihood, in nats per token, of completions in a
 column of that name that nobody learns from; it equals KL(oracle || student) plus a constant. Without such a column, the
@@ -12,7 +11,9 @@ data's completions replace it; they show less if the teacher was trained on them
 
 Departures: the distance to the teacher is measured on the completions that the student learns from, and that to the
 oracle on the oracle's, both as forward KL by default; the decoders are small, and the oracle of the claim is a Markov
-chain. No code of the authors was found to compare with.
+chain. Compared with no code: none is public.
+
+Formula: `tests/methods/test_language_hacking.py::test_the_proxy_is_its_transcription`.
 """
 
 from collections.abc import Sequence

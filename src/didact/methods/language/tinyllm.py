@@ -7,8 +7,11 @@ The rationales are a table of texts by teacher name in the data's `rationales`; 
 prompt itself requests the answer; with `NAME: ` in front, it requests the rationale of the teacher NAME.
 
 Departures: the answer is requested without an instruction, as wherever the student is used; and the data decide how
-rationales are produced (the paper shows teachers two worked examples and the right answer). The authors' code could not
-be compared with.
+rationales are produced (the paper shows teachers two worked examples and the right answer).
+
+Compared with tiny.py and model_utils.py of YikunHan42/TinyLLM: the weighted sum of a mean over tokens for each task
+agrees, and the weights of 1 by default (its example has 2 for rationales). Values and gradients:
+`tests/methods/test_language_several_teachers.py::test_tinyllm_learns_answers_and_the_rationales_of_each_teacher`.
 """
 
 from collections.abc import Sequence
