@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from didact.errors import ConfigError
 from didact.losses.pairs.views import debiased_nt_xent, decoupled_nt_xent, nt_xent
+from transcribed import same_loss
 
 
 def unit(seed, size=6, width=4):
@@ -58,6 +59,41 @@ def test_they_match_the_authors_code(temperature):
         assert term.mean().item() == pytest.approx(slow(kind, first, second, temperature, **options), rel=1e-4)
         assert term.count == 6
         assert term.rows.sum().item() == pytest.approx(term.sum.item(), rel=1e-6)
+
+
+def written_out(kind, first, second, temperature):
+    """Half of what google-research/simclr and raminnakhli/Decoupled-Contrastive-Learning sum, and all of chingyaoc/DCL.
+
+    The weights of the decoupled loss are the paper's: that code leaves out the factor `size`.
+    """
+    size, total = len(first), 0.0
+    for one, other in ((first, second), (second, first)):
+        within, across = (one @ x.T / temperature for x in (one, other))
+        own = torch.eye(size, dtype=torch.bool)
+        if kind == "nt_xent":
+            scores = torch.cat([across, within - 1e9 * own], 1)
+            total = total + F.cross_entropy(scores, torch.arange(size))
+            continue
+        positive = across.diagonal()
+        negatives = torch.cat([within, across], 1).masked_fill(own.repeat(1, 2), -torch.inf)
+        if kind == "decoupled":
+            weight = 2 - size * ((one * other).sum(1) / 0.5).softmax(0)
+            total = total + (negatives.logsumexp(1) - weight * positive).mean()
+            continue
+        count, up = 2 * size - 2, positive.exp()
+        estimate = ((negatives.exp().sum(1) - 0.1 * count * up) / 0.9).clamp(min=count * math.exp(-1 / temperature))
+        total = total - (up / (up + estimate)).log().mean()
+    return total / 2
+
+
+@pytest.mark.parametrize("kind", ["nt_xent", "decoupled", "debiased"])
+@pytest.mark.parametrize("temperature", [0.2, 0.5])
+def test_their_gradients_match_the_authors_code(kind, temperature):
+    given = [torch.tensor(3 * unit(seed)).float().requires_grad_() for seed in (0, 1)]
+    options = {"nt_xent": {}, "decoupled": {"sigma": 0.5}, "debiased": {"prior": 0.1}}[kind]
+    loss = {"nt_xent": nt_xent, "decoupled": decoupled_nt_xent, "debiased": debiased_nt_xent}[kind]
+    expected = written_out(kind, *(F.normalize(one, dim=1) for one in given), temperature)
+    same_loss(loss(*given, temperature=temperature, **options).mean(), expected, given)
 
 
 def gradients(loss, first, second):

@@ -74,6 +74,27 @@ def test_every_net_that_is_drawn_follows_the_relations_of_the_last_layer():
     assert all(p.grad is None for p in method.teacher.learner.parameters())
 
 
+def test_all_nets_follow_the_relations_in_value_and_gradient():
+    method = made(sampled=1)
+    parameters = list(method.learner.double().parameters())
+    method.teacher.learner.double()
+    torch.manual_seed(3)
+    sizes = method.space.sample(1)
+    torch.manual_seed(3)
+    terms = method.loss(BATCH)
+    assert terms.total().item() == pytest.approx(np.mean([distance(method, size) for size in sizes]), rel=1e-5)
+    terms.backward()
+    torch.manual_seed(4)
+    ways = [torch.randn_like(p) for p in parameters]
+    found = sum((way * p.grad).sum() for way, p in zip(ways, parameters, strict=True) if p.grad is not None)
+    means, step = [], 1e-5
+    for move in (step, -2 * step):
+        with torch.no_grad():
+            torch._foreach_add_(parameters, ways, alpha=move)
+        means.append(np.mean([distance(method, size) for size in sizes]))
+    assert found.item() == pytest.approx((means[0] - means[1]) / (2 * step), rel=1e-4)
+
+
 def test_the_best_net_within_the_limit_is_chosen_and_fine_tuned():
     method = made(max_cost=0.4, subspaces=1, levels=2, distil_share=0.5)
     assert set(method.space.affordable) < set(method.space.sizes)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 import didact
 from didact import worlds
@@ -14,6 +15,8 @@ from didact.methods.distillation.feature_pyramid import Config, FeaturePyramid
 from didact.parts import saved
 from didact.parts.models import build
 from didact.teachers import FrozenTeacher, RandomTeacher
+from didact.types import Batch
+from transcribed import same_loss
 
 TARGET = "target:digit:cnn:4,8"
 
@@ -56,6 +59,18 @@ def test_the_loss_is_that_of_normal_images_alone(examples):
     terms = method.loss(batch)
     assert terms.total().item() == pytest.approx(expected, rel=1e-4)
     assert float(terms["match"].count) == float(method.counts(batch)["match"]) == normal.sum()
+
+
+def test_the_loss_and_its_gradient_are_half_of_the_authors(examples):
+    method, batch = made(examples), examples.batch(slice(20, 60))
+    normal = Batch({"x": batch["x"][batch["label"] == 0]})
+    with torch.no_grad():
+        theirs = method.teacher.learner(normal).features
+    mine, expected = method.learner(normal).features, torch.zeros(())
+    for own, tap in method.pairs:
+        apart = F.normalize(theirs[tap], dim=1) - F.normalize(mine[own], dim=1)
+        expected = expected + (apart**2).sum(1).mean()
+    same_loss(method.loss(batch).total(), expected / 2, method.learner.parameters())
 
 
 def test_batch_norms_see_normal_images_alone(examples):

@@ -12,6 +12,7 @@ from didact.errors import ConfigError
 from didact.learners import ModuleLearner, random_mask
 from didact.methods.distillation.further_pretraining import Config, FurtherPretraining
 from didact.types import IGNORE, Batch
+from transcribed import same_loss
 
 
 def half():
@@ -79,6 +80,24 @@ def test_then_the_student_fills_in_near_the_frozen_copy():
     terms.backward()
     assert all(p.grad is None for p in (*method.copy.parameters(), *method.copy_reconstruction.parameters()))
     assert method.learner.module[0].weight.grad.abs().sum() > 0
+
+
+def test_the_distance_and_its_gradient_are_those_of_the_authors():
+    """`SelfPreTrainer` of their code: a sum over elements, divided by the number of examples."""
+    batch = half()
+    method = made(batch, weight=0.7)
+    with torch.no_grad():
+        method.copy.module[0].weight.mul_(-1.5)
+    method.fraction = 0.25
+    hidden, x = torch.from_numpy(drawn(batch)), batch["x"]
+    terms = method.loss(batch)
+    body, mean = method.learner.module[:2], x.mean(0)
+    spread = x.var(0, correction=0).clamp(min=0.01 * x.var(0, correction=0).mean()).sqrt()
+    filled_in = method.reconstruction(body(torch.where(hidden, mean, x)))
+    squares = (filled_in - (x - mean) / spread) ** 2 * hidden
+    apart = nn.MSELoss(reduction="sum")(body(x), method.copy.module[:2](x).detach()) / 12
+    expected = (squares.sum(1) / hidden.sum(1).clamp(min=1)).mean() + 0.7 * apart
+    same_loss(terms.total(), expected, [*body.parameters(), *method.reconstruction.parameters()])
 
 
 def test_the_student_starts_from_the_initial_weights_when_the_copy_is_done():

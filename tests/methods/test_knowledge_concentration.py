@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from conftest import net
 from didact.errors import ConfigError
@@ -10,6 +11,7 @@ from didact.learners import ModuleLearner
 from didact.methods.distillation.knowledge_concentration import Config, KnowledgeConcentration
 from didact.teachers import Committee, FrozenTeacher
 from didact.types import IGNORE, Batch
+from transcribed import same_loss
 
 X = torch.randn(9, 4, generator=torch.Generator().manual_seed(0))
 LABEL = torch.tensor([0, 1, 2, 3, 4, IGNORE, 4, 0, 2])
@@ -74,6 +76,20 @@ def test_the_student_matches_each_specialist_within_its_group():
     sums, counts = by_group(method, method.specialists, 3.0)
     expected = 0.7 * sums.sum() / counts.sum() + label_mean(method)
     assert method.loss(BATCH).total().item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_loss_and_its_gradient_in_torch():
+    method = make(prepare=0.2, pacing=0.0, temperature=3.0, weight=0.7)
+    method.fraction = 0.2
+    mine = method.learner.module(X)
+    total, count = torch.zeros(()), 0
+    for specialist, group in zip(method.specialists, GROUPS, strict=True):
+        rows = torch.isin(LABEL, torch.tensor(group))
+        log_probs = (mine[rows][:, group] / 3.0).log_softmax(1)
+        target = (specialist.module(X)[rows][:, group] / 3.0).softmax(1).detach()
+        total, count = total + 9.0 * F.kl_div(log_probs, target, reduction="sum"), count + int(rows.sum())
+    expected = 0.7 * total / count + F.cross_entropy(mine, LABEL, ignore_index=IGNORE)
+    same_loss(method.loss(BATCH).total(), expected, [*method.learner.parameters(), *method.specialists.parameters()])
 
 
 def test_hard_specialists_come_later():

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from didact.errors import ConfigError
 from didact.learners import ModuleLearner
 from didact.methods.distillation.label_augmentation import Config, LabelAugmentation
 from didact.types import IGNORE, Batch, Terms
+from transcribed import same_loss
 
 X = torch.randn(5, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 LABEL = torch.tensor([0, 2, IGNORE, 1, 2])
@@ -49,6 +51,20 @@ def test_the_loss_is_that_of_the_authors():
     assert {name: float(count) for name, count in method.counts(BATCH).items()} == {
         name: float(term.count) for name, term in terms.items()
     }
+
+
+def test_the_loss_and_its_gradient_are_those_of_create_sla_sd_trainer():
+    """In its layout: the rotations of an example one after the other, and the joint head first."""
+    method = make(temperature=2.0)
+    net, seen = method.learner.module, LABEL >= 0
+    turned = torch.stack([torch.rot90(X, k, (2, 3)) for k in range(4)], 1).flatten(0, 1)
+    joint, single = method.head.linear(net[:5](turned)), net(turned)[::4]
+    joint_labels = torch.stack([LABEL * 4 + k for k in range(4)], 1)[seen].flatten()
+    average = sum(joint[k::4, k::4] / 4 for k in range(4)).detach()
+    apart = F.kl_div((single / 2).log_softmax(1), (average / 2).softmax(1), reduction="batchmean") * 4
+    rows = seen.repeat_interleave(4)
+    expected = F.cross_entropy(joint[rows], joint_labels) + F.cross_entropy(single[seen], LABEL[seen]) + apart
+    same_loss(method.loss(BATCH).total(), expected, [*net.parameters(), *method.head.parameters()])
 
 
 def test_the_own_head_is_pulled_to_the_average_over_rotations():

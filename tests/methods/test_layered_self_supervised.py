@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from didact.errors import ConfigError
 from didact.learners import ModuleLearner
 from didact.methods.distillation.layered_self_supervised import Config, LayeredSelfSupervised
 from didact.types import IGNORE, Batch
+from transcribed import same_loss
 
 X = torch.randn(6, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 LABEL = torch.tensor([0, 2, IGNORE, 1, IGNORE, 2])
@@ -51,6 +53,25 @@ def test_the_loss_is_that_of_all_stages():
     assert {name: float(count) for name, count in method.counts(BATCH).items()} == {
         name: float(term.count) for name, term in terms.items()
     }
+
+
+def test_the_loss_and_its_gradient_in_torch():
+    method = make(auxiliary=0.8, weight=0.6, temperature=2.0)
+    net, heads, seen = method.learner.module, method.heads, LABEL >= 0
+    turns = [torch.rot90(X, k, (2, 3)) for k in range(4)]
+    shallow = torch.cat([heads[0].linear(net[:1](x).mean((2, 3))) for x in turns])
+    deep = torch.cat([heads[1].linear(net[:4](x)) for x in turns])
+    logits, labels = net(X), torch.cat([torch.where(seen, 4 * LABEL + k, IGNORE) for k in range(4)])
+
+    def kl(mine, theirs):
+        target = (theirs / 2.0).softmax(1).detach()
+        return 4.0 * F.kl_div((mine / 2.0).log_softmax(1), target, reduction="batchmean")
+
+    average = sum(deep[6 * k : 6 * (k + 1), k::4] for k in range(4)) / 4
+    own = sum(F.cross_entropy(joint, labels, ignore_index=IGNORE) for joint in (shallow, deep))
+    expected = F.cross_entropy(logits, LABEL, ignore_index=IGNORE) + 0.8 / 2 * own
+    expected = expected + 0.6 / 2 * (kl(shallow, deep) + kl(logits, average))
+    same_loss(method.loss(BATCH).total(), expected, [*net.parameters(), *heads.parameters()])
 
 
 def test_what_is_deeper_learns_nothing_from_what_is_shallower():

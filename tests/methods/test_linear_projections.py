@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from conftest import net, planted
 from didact.errors import ConfigError, TeacherError
 from didact.learners import ModuleLearner
 from didact.methods.distillation.linear_projections import Config, LinearProjections
 from didact.teachers import FrozenTeacher, RandomTeacher
+from transcribed import same_loss
 
 
 def made(batch, **options):
@@ -48,6 +50,24 @@ def test_subclasses_are_learned_once_their_directions_are_known():
     term = method.loss(batch)["subclass"]
     assert term.weight == pytest.approx(0.4)
     assert term.mean().item() == pytest.approx(total.mean(), rel=2e-2)
+
+
+def test_the_loss_and_its_gradient_in_torch():
+    batch = planted(60).batch()
+    method = made(batch, sharpness=0.7, weight=0.5, alpha=0.8, temperature=3.0)
+    method.loss(batch)
+    method.fraction = 0.5
+    method.after_step()
+    student, signal = method.learner.module, method.teacher.signal(batch)
+    body, logits = student[:3](batch["x"]), student(batch["x"])
+    far, classes = method.directions(signal.features["hidden"]), signal.logits.softmax(1)
+    said = (far / 0.7).softmax(2)
+    mine = method.within(body).view(60, 3, 2).log_softmax(2)
+    subclass = (classes[..., None] * said * (said.log() - mine)).sum((1, 2)).mean()
+    soft, own = (signal.logits / 3.0).softmax(1), (logits / 3.0).log_softmax(1)
+    teacher = 9.0 * (soft * (soft.log() - own)).sum(1).mean()
+    expected = 0.8 * teacher + 0.8 * 0.5 * subclass + 0.2 * F.cross_entropy(logits, batch["label"])
+    same_loss(method.loss(batch).total(), expected, [*student.parameters(), *method.within.parameters()])
 
 
 def test_the_directions_are_found_again_by_a_run_that_goes_on():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from conftest import METHODS, make_method, net, planted, quiet_fit, weights
 from didact.errors import ConfigError
@@ -17,6 +18,7 @@ from didact.methods.supervised import supervised
 from didact.sources import BatchSource
 from didact.teachers import FrozenTeacher, RandomTeacher
 from didact.types import IGNORE, Batch, Method
+from transcribed import same_loss
 
 
 def softmax(rows, temperature=1.0):
@@ -50,6 +52,28 @@ def test_supervised_with_smoothing(half):
     target = 0.8 * np.eye(3)[half["label"].numpy()[there]] + 0.2 / 3
     expected = -(target * np.log(softmax(logits[there]))).sum(-1).mean()
     assert method.loss(half).total().item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_supervised_is_torchs_cross_entropy_and_its_gradient(half):
+    module = net()
+    method = supervised.Supervised(supervised.Config(label_smoothing=0.2), ModuleLearner(module))
+    expected = F.cross_entropy(module(half["x"]), half["label"], ignore_index=IGNORE, label_smoothing=0.2)
+    same_loss(method.loss(half).total(), expected, module.parameters())
+
+
+def kl(mine, theirs, temperature=1.0):
+    """As the codes that are compared write it; no gradient flows into the second."""
+    log_probs, target = (mine / temperature).log_softmax(1), (theirs.detach() / temperature).softmax(1)
+    return F.kl_div(log_probs, target, reduction="sum") * temperature**2 / len(mine)
+
+
+def test_distill_and_its_gradient_are_those_of_repdistiller(half):
+    student, teacher = net(), net(16, seed=9)
+    config = distill.Config(temperature=3.0, alpha=0.7)
+    method = distill.Distill(config, ModuleLearner(student), FrozenTeacher(ModuleLearner(teacher)))
+    mine = student(half["x"])
+    label = F.cross_entropy(mine, half["label"], ignore_index=IGNORE)
+    same_loss(method.loss(half).total(), 0.7 * kl(mine, teacher(half["x"]), 3.0) + 0.3 * label, student.parameters())
 
 
 def test_distill_is_hintons_weighted_average(half):
@@ -137,6 +161,22 @@ def test_mutual_learning_pulls_each_student_to_the_mean_of_the_others(half):
     assert method.loss(half).total().item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_mutual_learning_and_its_gradients_are_those_of_each_student_alone(half):
+    """The divergences of the authors' code, summed there over the peers, and a gradient for each student alone."""
+    modules = [net(seed=s) for s in range(3)]
+    rest = iter(modules[1:])
+    method = mutual_learning.MutualLearning(
+        mutual_learning.Config(students=3), ModuleLearner(modules[0]), lambda _spec: ModuleLearner(next(rest))
+    )
+    logits = [module(half["x"]) for module in modules]
+    expected = 0.0
+    for i, mine in enumerate(logits):
+        peers = [kl(mine, other) for j, other in enumerate(logits) if i != j]
+        expected = expected + F.cross_entropy(mine, half["label"], ignore_index=IGNORE) + sum(peers) / 2
+    parameters = [parameter for module in modules for parameter in module.parameters()]
+    same_loss(method.loss(half).total(), expected, parameters)
+
+
 def test_no_gradient_flows_into_a_peer_from_what_it_says(half):
     method = make_method("mutual_learning")
     terms = method.loss(half)
@@ -156,6 +196,20 @@ def test_mean_teacher_pulls_towards_the_average_along_the_ramp(half):
         method.fraction = fraction
         expected = label_mean(mine, half["label"]) + 10.0 * weight * squared
         assert method.loss(views).total().item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_mean_teacher_and_its_gradient_are_those_of_the_authors(half):
+    """`softmax_mse_loss` of their code, over the examples; the labels' sum is divided by the labelled ones here."""
+    module = net()
+    method = mean_teacher.MeanTeacher(mean_teacher.Config(weight=10.0, ramp_up=0.5), ModuleLearner(module))
+    method.fraction = 0.25
+    views = Batch({**half, "first.x": half["x"] + 0.1, "second.x": half["x"] - 0.1})
+    method.teacher.learner.module[0].weight.data += 0.3
+    mine = module(half["x"] + 0.1)
+    theirs = method.teacher.learner.module(half["x"] - 0.1).detach()
+    apart = F.mse_loss(mine.softmax(1), theirs.softmax(1), reduction="sum") / 3 / 8
+    expected = F.cross_entropy(mine, half["label"], ignore_index=IGNORE) + 10.0 * math.exp(-1.25) * apart
+    same_loss(method.loss(views).total(), expected, module.parameters())
 
 
 def test_mean_teacher_delivers_the_average(half):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 import didact
 from conftest import net, planted
@@ -12,6 +13,7 @@ from didact.methods.distillation.privileged_information import Config, Privilege
 from didact.sources import load
 from didact.teachers import FrozenTeacher, RandomTeacher
 from didact.types import IGNORE
+from transcribed import same_loss
 
 
 def seen_better(size=90):
@@ -53,6 +55,19 @@ def test_the_loss_weighs_features_of_the_view_and_labels(width):
     label = np.log(np.exp(logits).sum(1)) - logits[np.arange(there.sum()), batch["label"].numpy()[there]]
     expected = 0.7 * (1 - cosine).mean() + 0.3 * label.mean()
     assert method.loss(batch).total().item() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("width", [8, 16])
+def test_the_loss_and_its_gradient_are_those_of_the_authors(width):
+    """`fast_train_student.py`: one minus the mean cosine of the normalised features, weighed by ALPHA."""
+    batch, student, teacher = half(), net(), net(width, seed=3)
+    sees = FrozenTeacher(ModuleLearner(teacher), view="privileged")
+    method = PrivilegedInformation(Config(alpha=0.7), ModuleLearner(student), sees, batch, seed=1)
+    mine, theirs = method.projector(student[:3](batch["x"])), teacher[:3](batch["privileged.x"]).detach()
+    cosine = (F.normalize(mine, dim=1) * F.normalize(theirs, dim=1)).sum(1)
+    task = F.cross_entropy(student(batch["x"]), batch["label"], ignore_index=IGNORE)
+    parameters = [*student.parameters(), *method.projector.parameters()]
+    same_loss(method.loss(batch).total(), (1 - 0.7) * task + 0.7 * (1 - cosine).mean(), parameters)
 
 
 def test_a_teacher_is_trained_on_the_view_that_the_student_does_not_see():

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from conftest import net, planted
 from didact.errors import ConfigError
 from didact.learners import ModuleLearner
 from didact.methods.distillation.random_teachers import Config, RandomTeachers
 from didact.types import IGNORE
+from transcribed import same_loss
 
 
 def half():
@@ -43,6 +45,24 @@ def test_it_imitates_without_labels():
     terms.backward()
     assert method.learner.head.weight.grad is None and method.probe.weight.grad is None
     assert method.learner.module[0].weight.grad is not None
+
+
+def test_the_gradient_is_that_of_the_cross_entropy_of_the_authors():
+    """Their code minimises the cross-entropy with the frozen teacher, which exceeds the divergence by a constant."""
+    batch = half()
+    method = made(batch, distance=0.5)
+
+    def scores(net, head):
+        hidden = F.gelu(net[:3](batch["x"]) @ head.body[0].weight.T + head.body[0].bias)
+        bottleneck = hidden @ head.body[2].weight.T + head.body[2].bias
+        return bottleneck / bottleneck.norm(dim=1, keepdim=True) @ head.scores.weight.T
+
+    teacher = method.teacher.learner
+    target = scores(teacher.learner.module, teacher.projection).softmax(1).detach()
+    log_probs = scores(method.learner.module, method.projection).log_softmax(1)
+    cross_entropy, entropy = -(target * log_probs).sum(1).mean(), -(target * target.log()).sum(1).mean()
+    parameters = [*method.learner.parameters(), *method.projection.parameters()]
+    same_loss(method.loss(batch).total(), cross_entropy - entropy, parameters, rtol=1e-3)
 
 
 def test_at_no_distance_there_is_nothing_to_imitate():

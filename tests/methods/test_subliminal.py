@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 import didact
 from conftest import net, planted
@@ -13,6 +14,7 @@ from didact.learners import ModuleLearner
 from didact.loop import OptimizerConfig
 from didact.methods.distillation.subliminal import Config, Subliminal
 from didact.types import Batch
+from transcribed import same_loss
 
 
 def made(batch, **options):
@@ -79,6 +81,26 @@ def test_then_the_student_learns_the_further_outputs_alone():
     steps(method, batch, 0.5)
     assert same(method.teacher, before.teacher) and same(method.its_further, before.its_further)
     assert not same(method.learner, before.learner)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.9])
+def test_both_losses_and_their_gradients_are_those_of_the_authors(fraction):
+    """`train` and `distill` of their script: cross-entropy of the classes, and `kl_div` of the auxiliary outputs."""
+    batch = planted(12).batch()
+    method = made(batch, taught_share=0.5, start="other")
+    method.fraction = fraction
+    student, teacher = method.learner.module, method.teacher.module
+    torch.manual_seed(5)
+    found = method.loss(batch).total()
+    torch.manual_seed(5)
+    noise = torch.rand_like(batch["x"])
+    if fraction:
+        target, mine = method.its_further(teacher[:3](noise)).detach(), method.further(student[:3](noise))
+        expected = F.kl_div(F.log_softmax(mine, -1), F.softmax(target, -1), reduction="batchmean")
+    else:
+        expected = F.cross_entropy(teacher(batch["x"]), batch["label"])
+    parts = (student, teacher, method.further, method.its_further)
+    same_loss(found, expected, [parameter for part in parts for parameter in part.parameters()])
 
 
 def test_neither_examples_nor_labels_reach_the_student():

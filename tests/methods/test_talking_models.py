@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 import didact
 from conftest import net, planted
@@ -13,6 +14,7 @@ from didact.learners import ModuleLearner
 from didact.methods.distillation.talking_models import Config, TalkingModels
 from didact.teachers import FrozenTeacher, RandomTeacher
 from didact.types import IGNORE
+from transcribed import same_loss
 
 
 def deep():
@@ -79,6 +81,33 @@ def test_the_terms_of_a_conversation(rounds):
         assert (found.sum / found.count * found.weight).item() == pytest.approx(value, rel=1e-4)
         assert float(found.count) == float(counts[name])
     assert terms.keys() == counts.keys()
+
+
+@pytest.mark.parametrize("rounds", [0, 2])
+def test_the_loss_and_its_gradient_in_torch(rounds):
+    batch, student, teacher = half(), net(), deep()
+    config = Config(rounds=rounds, message=3, listening=0.5, consistency=2.0, teacher_tap="1")
+    method = TalkingModels(config, ModuleLearner(student), FrozenTeacher(ModuleLearner(teacher)), batch, seed=4)
+    says, hears, speaks, reads = (
+        getattr(method, name) for name in ("student_encoder", "student_decoder", "teacher_encoder", "teacher_decoder")
+    )
+    x, label = batch["x"], batch["label"]
+    hidden, state = student[:3](x), teacher[:2](x).detach()
+    message = speaks(teacher[2:4](state))
+    told, read, mine = [hears(message)], [reads(message)], hidden
+    for _ in range(rounds):
+        read.append(reads(says(mine)))
+        mine = hears(speaks(teacher[2:4](read[-1])))
+        told.append(mine)
+
+    def apart(one, target):
+        target = target.detach()
+        return (((one - target) ** 2).sum(1) / ((target**2).sum(1) + 1e-6)).mean()
+
+    expected = F.cross_entropy(student[3:](hidden), label, ignore_index=IGNORE) + 2.0 * apart(hidden, told[0])
+    heard = [F.cross_entropy(student[3:](one), label, ignore_index=IGNORE) for one in told]
+    expected = expected + 0.5 * sum(heard) / len(told) + 2.0 * sum(apart(one, state) for one in read) / len(read)
+    same_loss(method.loss(batch).total(), expected, method.parameters())
 
 
 def test_only_the_teacher_stays_as_it_is():

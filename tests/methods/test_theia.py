@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from conftest import net, planted
 from didact.errors import ConfigError, TeacherError
@@ -11,6 +12,7 @@ from didact.learners import ModuleLearner
 from didact.methods.distillation.theia import Config, Theia
 from didact.teachers import Committee, FrozenTeacher, RandomTeacher
 from didact.types import IGNORE
+from transcribed import same_loss
 
 
 def half():
@@ -54,6 +56,24 @@ def test_it_shows_what_every_teacher_shows(widths):
     assert terms.total().item() == pytest.approx(expected, rel=1e-3)
     terms.backward()
     assert method.learner.head.weight.grad is None and method.probe.weight.grad is None
+
+
+@pytest.mark.parametrize("widths", [(16,), (16, 5)])
+def test_the_loss_and_its_gradient_are_those_of_the_authors(widths):
+    """`get_loss` and 0.9 and 0.1 of `train_rvfm.py`, on features that are standardised here beforehand."""
+    batch = half()
+    method, teachers = made(batch, *widths)
+    method.loss(batch)
+    own, cosines, distances = method.learner.module[:3](batch["x"]), [], []
+    for translator, teacher in zip(method.translators, teachers, strict=True):
+        theirs = teacher.learner.module[:3](batch["x"]).detach()
+        spread = theirs.var(0, correction=0).clamp(min=0.01 * theirs.var(0, correction=0).mean()).sqrt()
+        mine, target = translator(own), (theirs - theirs.mean(0)) / spread
+        directions = F.normalize(mine, dim=1), F.normalize(target, dim=1)
+        cosines.append(nn.CosineEmbeddingLoss()(*directions, torch.ones(12)) / len(widths))
+        distances.append(nn.SmoothL1Loss()(mine, target) / len(widths))
+    parameters = [*method.learner.parameters(), *method.translators.parameters()]
+    same_loss(method.loss(batch).total(), 0.9 * sum(cosines) + 0.1 * sum(distances), parameters)
 
 
 def test_then_the_head_alone_learns_from_the_labels():

@@ -10,6 +10,11 @@ and fine-tuned on the labels. It is delivered in the student's shape, with the o
 Departures: only the supernet of the sub-space that contains the limit is trained, since the others share nothing with
 it; nets differ in depth, heads and feed-forward units, but not in the width between blocks; training, the search on one
 batch, and fine-tuning share one budget and one schedule; only didact's own transformers can be students.
+
+Compared with run_wiki_plus_book_NoAssist_RndSampl.py of microsoft/autodistil (in Code/): the relations, in as many
+parts as the teacher has heads, and the four nets of a step agree. Its loss is the squared error of the scores before
+the softmax, summed over the nets, not the paper's divergence. Values and gradients:
+`tests/methods/test_autodistil.py::test_all_nets_follow_the_relations_in_value_and_gradient`.
 """
 
 from dataclasses import dataclass

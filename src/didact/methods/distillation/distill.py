@@ -9,6 +9,10 @@ average"; the label loss is averaged over the labelled examples only. For regres
 the student fits the teacher's predictions by squared error, and the embeddings of an encoder likewise, in units of
 their squared length (as sentence-transformers distils encoders by `MSELoss`).
 
+Compared with distiller_zoo/KD.py and helper/loops.py of HobbitLong/RepDistiller: the divergence, its squared
+temperature and the means over a batch agree; the weights of its two losses need not add up to 1. Values and gradients:
+`tests/methods/test_methods.py::test_distill_and_its_gradient_are_those_of_repdistiller`.
+
 The paper fixes no temperature and no weight. RepDistiller, mdistiller and torchdistill have 4 and 0.9 on CIFAR-100, for
 200 epochs and more, and torchdistill 1 and 0.5 on ImageNet. In runs of a few hundred steps at small learning rates, a
 temperature of 4 was behind 1 by up to 24 points, and 2 by less; at larger rates, or in longer runs, they were alike.

@@ -6,8 +6,12 @@ on what it has never seen, so the product of the stages' distances, each resized
 Both nets are delivered together, with `result.learner(batch).features["anomaly_map"]` [B, 1, H, W]; its maximum gives
 the logits. The teacher may have other classes than the data's, as in `--teacher target:digit:cnn:16,32,64`.
 
-Departures from the authors' code (gdwang08/STFPM, `main.py`), which leaves out the half: by default, the last layer of
-each resolution of both nets (theirs: `layer1,layer2,layer3`), with projectors if channels differ; standardised logits.
+Departures: by default, the last layer of each resolution of both nets (theirs: `layer1,layer2,layer3`), with projectors
+if channels differ; standardised logits.
+
+Compared with main.py of gdwang08/STFPM: the loss agrees but for the paper's half, which it leaves out, and the map but
+for its size, 64 by 64 there. Values and gradients:
+`tests/methods/test_feature_pyramid.py::test_the_loss_and_its_gradient_are_half_of_the_authors`.
 """
 
 from dataclasses import dataclass

@@ -4,13 +4,14 @@ The given student is the initial model. First a copy of it is pre-trained withou
 and then frozen as the teacher. Next the student, from the same initial weights, is pre-trained in the same way and also
 matches the teacher's representation of the whole inputs by squared distance. Last, it is fine-tuned on the labels.
 
-Compared once with the authors' code (seanie12/self-distillation, `trainer.py`): the distance is theirs, a sum over the
-representation's elements and a mean over examples, with a weight of 1; so are the masked share of 0.75, the unmasked
-inputs in the distance, and phases of equal length before fine-tuning.
-
 Departures: the three phases share one budget, optimizer and schedule; masked parts are replaced by the mean, where a
 masked autoencoder leaves them out, and a linear layer on the representation reconstructs them; targets are standardised
 over all examples, where the authors' are over each patch; text, in which the paper masks words, is refused.
+
+Compared with trainer.py of seanie12/self-distillation: the distance (on unmasked inputs, a sum over the
+representation's elements and a mean over examples, of weight 1), the masked share of 0.75, and phases of equal length
+before fine-tuning agree. Values and gradients:
+`tests/methods/test_further_pretraining.py::test_the_distance_and_its_gradient_are_those_of_the_authors`.
 """
 
 import copy

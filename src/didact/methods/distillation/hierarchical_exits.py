@@ -5,11 +5,16 @@ that the deeper exits also train the layers that they share with the early ones.
 off and used alone; the earliest is the learner, which is delivered at its own depth. The deeper ones are given as
 `exits`: `--student transformer:1x32 --exits transformer:2x32+transformer:4x32`.
 
-Departures: no code of the authors' training is public to compare with, and their weights could not be read; here the
-learner has weight 1 and each deeper exit `deeper`. The loss is that of the labels, where the paper has masked tokens
-with a loss over repositories, and then contrast between text and code. Shared layers are computed once for each exit,
-which gives the same gradients at a higher cost. The exits of built-in transformers share the last normalisation; their
-heads are their own. A custom module needs exits of the form package.module:factory, whose layers have the same names.
+Departures: the authors' weights could not be read; here the learner has weight 1 and each deeper exit `deeper`. The
+loss is that of the labels, where the paper has masked tokens with a loss over repositories, and then contrast between
+text and code. Shared layers are computed once for each exit, which gives the same gradients at a higher cost. The exits
+of built-in transformers share the last normalisation; their heads are their own. A custom module needs exits of the
+form package.module:factory, whose layers have the same names.
+
+Compared with no code: that of the training is not public, and the loss in the authors' model file
+(modularStarEncoder.py, on Hugging Face) could not be read.
+
+Formula: `tests/methods/test_hierarchical_exits.py::test_the_same_loss_at_each_exit_trains_the_layers_below`.
 """
 
 from collections.abc import Callable

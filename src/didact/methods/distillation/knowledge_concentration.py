@@ -3,9 +3,13 @@
 Each group of classes has a specialist. One student learns all classes from the labels, and on the examples of a group
 matches the specialist's probabilities within it. Weights are self-paced: specialists with a low loss come first.
 
-Departures: no code of the authors is public, and neither their weights nor their pacing could be read. Labels, which
-alone tell the groups apart, and specialists have a weight of 1; the pacing is linear soft weighting with a threshold
-of 2 / (1 - t) times the mean loss, t from 0 to 1. Specialists that are not given are trained here first, on the labels.
+Departures: the authors' weights and pacing could not be read. Labels, which alone tell the groups apart, and
+specialists have a weight of 1; the pacing is linear soft weighting with a threshold of 2 / (1 - t) times the mean loss,
+t from 0 to 1. Specialists that are not given are trained here first, on the labels.
+
+Compared with no code: none of the authors' is public.
+
+Formula: `tests/methods/test_knowledge_concentration.py::test_the_loss_and_its_gradient_in_torch`.
 """
 
 from collections.abc import Callable

@@ -4,10 +4,12 @@ A second head predicts the class and the rotation of each rotated input as one j
 of an example, its predictions are those of an ensemble, which the net's own head learns besides the labels, so that one
 forward pass does at the end what four did. The joint head is dropped.
 
-Departures: compared once with the authors' code (hankook/SLA, `trainers.py`): the three terms and the temperature of 1
-are theirs. Inputs that are not square images are rolled along their last axis instead of rotated.
+Departures: inputs that are not square images are rolled along their last axis instead of rotated.
 
-Formula: `tests/methods/test_label_augmentation.py::test_the_loss_is_that_of_the_authors`.
+Compared with trainers.py of hankook/SLA (`create_sla_sd_trainer`): the three terms, the squared temperature and the
+temperature of 1 agree. Two options that it leaves off are not here: the joint loss times the number of rotations, and a
+loss of the average. Values and gradients:
+`tests/methods/test_label_augmentation.py::test_the_loss_and_its_gradient_are_those_of_create_sla_sd_trainer`.
 
 Mechanism: `tests/methods/test_label_augmentation.py::test_the_own_head_is_pulled_to_the_average_over_rotations`.
 """

@@ -5,10 +5,14 @@ All of them learn from these joint labels. Each also distils the next deeper one
 the deepest one's class probabilities, aggregated over all rotations. There is no teacher; the auxiliary classifiers are
 dropped at the end.
 
-Departures: no code of the authors is public to compare with, and their formulas could not be read; each stage is
-distilled into the one before it, by KL at one temperature, and the last target is the aggregation of Lee et al. (2020).
-The auxiliary classifiers are linear, on the mean over positions. Inputs that are not square images are rolled along
-their last axis instead of rotated.
+Departures: the authors' formulas could not be read; each stage is distilled into the one before it, by KL at one
+temperature, and the last target is the aggregation of Lee et al. (2020). The auxiliary classifiers are linear, on the
+mean over positions. Inputs that are not square images are rolled along their last axis instead of rotated.
+
+Compared with no code: none of the authors' is public. The joint labels and the aggregation are compared in
+`label_augmentation`.
+
+Formula: `tests/methods/test_layered_self_supervised.py::test_the_loss_and_its_gradient_in_torch`.
 """
 
 import itertools

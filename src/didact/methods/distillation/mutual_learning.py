@@ -6,6 +6,11 @@ label contribute to the KL only.
 
 Departures: the students are updated at the same time on the same predictions, where the paper updates one after the
 other on the new predictions of those before; one optimizer holds them all. The first student is delivered.
+
+Compared with train_models.py of YingZhangDUT/Deep-Mutual-Learning: the divergences agree, and each student's gradient
+is of its own loss alone. It sums the divergences of several peers, where the paper and this file average them, and adds
+1e-8 in the logarithm. Values and gradients:
+`tests/methods/test_methods.py::test_mutual_learning_and_its_gradients_are_those_of_each_student_alone`.
 """
 
 from collections.abc import Callable

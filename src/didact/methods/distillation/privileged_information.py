@@ -10,6 +10,10 @@ The teacher has features and reads the privileged view: `--teacher view:privileg
 Departures: the paper detects objects, and adds the privileged channels to the teacher's image; here examples are
 classified, and the teacher sees whatever its view holds. The two terms have the weights `alpha` and 1 - `alpha`.
 Features of the same shape are compared directly, as in the paper; others go through a linear projector.
+
+Compared with Fast Training/fast_train_student.py of mbar0075/lupi-for-object-detection: the two weights and the mean of
+one minus the cosine agree. It averages maps over their positions first; here the cosine is of whole maps. Values and
+gradients: `tests/methods/test_privileged_information.py::test_the_loss_and_its_gradient_are_those_of_the_authors`.
 """
 
 from dataclasses import dataclass

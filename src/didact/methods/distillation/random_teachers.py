@@ -8,6 +8,11 @@ body is frozen, and the head alone learns from the labels.
 Departures: the probe is the last `probe_share` of the same budget, with the same optimizer, so that a classifier is
 delivered; the projection head is small, with 2 layers before its outputs; biases and normalisations are interpolated
 linearly. The paper's findings on sparse subnetworks and the loss landscape are not covered.
+
+Compared with configuration.py, dinopl/core.py and configs/cifar10_distillation_v2.json of safelix/dinopl: the loss
+(cross-entropy there, with the same gradient), both temperatures of 1 and the weights near the teacher agree; it divides
+biases by the same factor, and its head has 2048, 2048, 256 and 65,536 units. Values and gradients:
+`tests/methods/test_random_teachers.py::test_the_gradient_is_that_of_the_cross_entropy_of_the_authors`.
 """
 
 from collections.abc import Callable

@@ -6,9 +6,14 @@ student would forget, so a memory keeps earlier images. The loss on new images i
 computed after a virtual step, L_ret(w - rate · dL_acq/dw); the gradient of their sum improves both.
 Only the size of a batch is used; of the data, a built-in student knows only the normalisation of its inputs.
 
-Departures from the authors' code (gaurav104/LRA, `predfkd_meta_memory.py`), whose losses these are: one optimizer,
-which moves the generator as often as the student; gradients through the teacher's part of the disagreement; a virtual
-step without momentum; a uniform sample of the past as the memory; no generator as memory, no bonus for activations.
+Departures: one optimizer, which moves the generator as often as the student (theirs: once in 10 steps); gradients
+through the teacher's part of the disagreement; a virtual step without momentum; a uniform sample of the past as the
+memory; no generator as memory, no bonus for activations; the Jensen-Shannon divergence as the disagreement.
+
+Compared with predfkd_meta_memory.py of gaurav104/LRA: distances and confidence agree. It adds old images to L_acq, but
+L_ret does not reach its student (`higher` copies the weights). Its disagreement is the mean over classes of KL(M || P)
+and KL(M || Q), clipped, at temperature 3; its balance weighs 2.2. Values and gradients:
+`tests/methods/test_retain_while_acquiring.py::test_the_student_learns_from_new_images_and_from_old_ones_after_a_step`.
 """
 
 from dataclasses import dataclass

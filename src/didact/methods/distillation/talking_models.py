@@ -9,9 +9,13 @@ message, also without labels. Encoders and decoders are dropped at the end.
 
 The teacher stays frozen and may have other classes than the data's (a foundation model); `rounds` 0 is one-way.
 
-Departures: no code of the authors is public to compare with, and this is written from the abstract and a summary; the
-encoders and decoders are nets of two layers, the consistency of states is a squared error relative to the state's norm,
-and the weights are ours. The student's state is not trained towards the replies, in which it would follow its own echo.
+Departures: this is written from the abstract and a summary; the encoders and decoders are nets of two layers, the
+consistency of states is a squared error relative to the state's norm, and the weights are ours. The student's state is
+not trained towards the replies, in which it would follow its own echo.
+
+Compared with no code: none of the authors' is public.
+
+Formula: `tests/methods/test_talking_models.py::test_the_loss_and_its_gradient_in_torch`.
 """
 
 from dataclasses import dataclass

@@ -7,10 +7,12 @@ anchor's own class.
 
 Departures: pre-training and labels share one budget, optimizer and schedule, where the paper trains a linear probe or
 fine-tunes with others; the views are this library's, which never mirror, crop far or change colours; the temperature is
-the authors' for CIFAR-10, also for the decoupled loss, whose authors prefer 0.1. The loss of an example is the mean
-over its two views, and that of the decoupled loss half of its authors' sum.
+the authors' for CIFAR-10, also for the decoupled loss, whose authors prefer 0.1.
 
-Formula: `tests/losses/test_views.py::test_they_match_the_authors_code`.
+Compared with objective.py of google-research/simclr, main.py of chingyaoc/DCL and loss/dcl.py of
+raminnakhli/Decoupled-Contrastive-Learning: all three losses agree, but the first and the last add up the two views,
+whose mean is taken here, and the last leaves the size of the batch out of its weights. Values and gradients:
+`tests/losses/test_views.py::test_their_gradients_match_the_authors_code`.
 """
 
 from dataclasses import dataclass

@@ -4,14 +4,14 @@ The teacher is the exponential moving average of the student's weights. Both see
 their own. The student learns the teacher's probabilities (mean squared error) on all examples, and the labels where
 there are any. The teacher is delivered.
 
-Compared once with the authors' code (CuriousAI/mean-teacher, `tensorflow/mean_teacher/model.py` and `pytorch/main.py`):
-the two losses, the curve exp(-5 (1 - t)^2) of the weight, its length of 40,000 of 150,000 steps, and a quarter of
-labels in a batch are theirs. They divide the labels' loss by all examples of the batch, so that their weight of 100
-would be 400 here, which short runs do not bear.
-
 Departures: the average's decay rises as min(decay, (1 + n) / (10 + n)) over steps n instead of in two phases, and the
 average has no dropout; of the authors' shifts, noise and dropout, the views have the shifts; the learning rate rises
 only if `warmup` says so.
+
+Compared with tensorflow/mean_teacher/model.py and pytorch/main.py of CuriousAI/mean-teacher: both losses, the curve
+exp(-5 (1 - t)^2) of the weight, its 40,000 of 150,000 steps and a quarter of labels in a batch agree. It divides the
+labels' loss by all examples, so that its weight of 100 would be 400 here, which short runs do not bear. Values and
+gradients: `tests/methods/test_methods.py::test_mean_teacher_and_its_gradient_are_those_of_the_authors`.
 """
 
 import math

@@ -4,6 +4,10 @@ The learner minimises the cross-entropy of the labels, or the squared error of a
 are left out.
 
 Departures: none; there is no paper.
+
+Compared with torch/nn/functional.py of pytorch/pytorch: `cross_entropy` agrees, with smoothing and missing labels,
+except that weights of classes are divided by the number of labels, not by their sum. Values and gradients:
+`tests/methods/test_methods.py::test_supervised_is_torchs_cross_entropy_and_its_gradient`.
 """
 
 from dataclasses import dataclass
