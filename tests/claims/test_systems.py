@@ -87,6 +87,16 @@ def test_a_recipe_names_tests_that_are_there_and_says_what_it_leaves_out(recipe)
     assert entries.claim_entry(recipe, STORE)["claim"]["statement"] == recipe.claim.statement
 
 
+@pytest.mark.parametrize("method", catalogue.listing(), ids=lambda method: method.name)
+def test_a_method_names_the_test_of_its_formula(method):
+    """Its values, at least, are compared there with a transcription that is not its own."""
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", " ".join(method.description.split()))
+    assert named and systems.evidence(method)["formula"]
+    for path, test in named:
+        defined = [node.name for node in ast.parse((ROOT / path).read_text()).body if isinstance(node, ast.FunctionDef)]
+        assert test in defined, f"{path} has no {test}"
+
+
 def test_the_evidence_of_a_method_is_what_its_file_says(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(

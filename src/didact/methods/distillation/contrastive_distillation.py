@@ -8,7 +8,8 @@ Departures: the negatives of a step are the same for all its examples, and the w
 code draws 16384 for each. The student is also distilled, the paper's "CRD+KD" (`alpha` 0 removes that).
 
 Compared with crd/ of HobbitLong/RepDistiller: banks that begin with random rows, rows that are used before they are
-updated, the normaliser (the mean of the first step, not the paper's), sharpness, momentum and weight agree.
+updated, the normaliser (the mean of the first step, not the paper's), sharpness, momentum and weight agree. Values:
+`tests/losses/test_contrastive.py::test_it_matches_the_papers_critic`.
 
 On MNIST-1D with 300 labels, it is equivalent to a tuned `distill` (-0.2 points, -0.7 to 0.3).
 """

@@ -9,7 +9,8 @@ of different architectures; the first head's distillation loss has the weight `t
 published code; examples without a label contribute to the teacher's terms.
 
 Compared with distiller_zoo/BinaryKLNorm.py and helper/loops.py of penghui-yang/DHKD: the loss agrees. Its `alpha` is
-0.1 with a linear head, as ours is (ImageNet), and 1 with a non-linear one and gradient alignment (CIFAR-100).
+0.1 with a linear head, as ours is (ImageNet), and 1 with a non-linear one and gradient alignment (CIFAR-100). Values:
+`tests/methods/test_dual_head.py::test_the_losses_are_those_of_their_heads`.
 
 On MNIST-1D, it is equivalent to a tuned `distill` (0.0 points, -0.6 to 0.7), better than `supervised` by 1.4 (0.9 to
 1.9), and equivalent to itself without its mechanism ("one head") (0.3, -0.3 to 0.9).

@@ -11,7 +11,8 @@ the cross-entropy, whose gradient is the same. Examples without a label are left
 
 Compared with mmcls/distillation/losses/uskd.py of yzd-v/cls_KD: the label of the target and the weak head's loss agree;
 the other classes differ as said. The defaults are those of its configuration for CIFAR-100 (ResNet-18); that for
-ImageNet has an alpha of 1 and a weak weight of 0.005.
+ImageNet has an alpha of 1 and a weak weight of 0.005. Values:
+`tests/methods/test_normalized_kd.py::test_uskd_softens_its_own_labels`.
 
 On MNIST-1D, it is equivalent to a tuned `supervised` (0.0 points, -0.3 to 0.4), worse than "label smoothing" by 0.7
 (0.4 to 1.1), and equivalent to itself without its mechanism ("no soft labels") (0.1, -0.2 to 0.4).
