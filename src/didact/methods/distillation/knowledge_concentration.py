@@ -10,6 +10,9 @@ t from 0 to 1. Specialists that are not given are trained here first, on the lab
 Compared with no code: none of the authors' is public.
 
 Formula: `tests/methods/test_knowledge_concentration.py::test_the_loss_and_its_gradient_in_torch`.
+
+On `gaussian:families`, it is better than a tuned `supervised` by 1.5 points (0.6 to 2.5), and better than "one
+generalist" by 11.1 (10.3 to 11.9).
 """
 
 from collections.abc import Callable
