@@ -12,6 +12,10 @@ loss of the average. Values and gradients:
 `tests/methods/test_label_augmentation.py::test_the_loss_and_its_gradient_are_those_of_create_sla_sd_trainer`.
 
 Mechanism: `tests/methods/test_label_augmentation.py::test_the_own_head_is_pulled_to_the_average_over_rotations`.
+
+On `characters` with 520 labels, it is better than a tuned `supervised` by 2.0 points (1.3 to 2.6), worse than "slight
+augmentation" by 5.5 (4.3 to 6.6), and undecided against itself without its mechanism ("joint labels alone") (0.5, -0.1
+to 1.2).
 """
 
 from dataclasses import dataclass

@@ -11,6 +11,9 @@ Compared with train_models.py of YingZhangDUT/Deep-Mutual-Learning: the divergen
 is of its own loss alone. It sums the divergences of several peers, where the paper and this file average them, and adds
 1e-8 in the logarithm. Values and gradients:
 `tests/methods/test_methods.py::test_mutual_learning_and_its_gradients_are_those_of_each_student_alone`.
+
+On `characters`, it is worse than a tuned "alone" by 1.7 points (1.2 to 2.3), and worse than "label smoothing" by 3.8
+(3.1 to 4.6). A single run does not show that.
 """
 
 from collections.abc import Callable

@@ -11,6 +11,9 @@ Departures: projectors in place of nets of three layers; moments that are estima
 Compared with models/rvfm.py and scripts/train/train_rvfm.py of bdaiinstitute/theia (in src/theia): the cosine of whole
 features, the smooth L1 distance, their weights, the mean over teachers and the standardisation by channel agree. Values
 and gradients: `tests/methods/test_theia.py::test_the_loss_and_its_gradient_are_those_of_the_authors`.
+
+On `characters` with 1040 labels, it is worse than a tuned "one teacher" by 2.5 points (1.8 to 3.3), and worse than
+`distill` by 3.1 (2.4 to 3.8).
 """
 
 from dataclasses import dataclass
