@@ -12,6 +12,9 @@ Compared with trainer.py of seanie12/self-distillation: the distance (on unmaske
 representation's elements and a mean over examples, of weight 1), the masked share of 0.75, and phases of equal length
 before fine-tuning agree. Values and gradients:
 `tests/methods/test_further_pretraining.py::test_the_distance_and_its_gradient_are_those_of_the_authors`.
+
+On `characters` with 520 labels, it is worse than a tuned "plain" by 6.3 points (5.1 to 7.4), worse than "fine-tuning
+alone" by 7.2 (5.8 to 8.6), and worse than itself without its mechanism ("far from the copy") by 4.5 (3.0 to 6.0).
 """
 
 import copy
