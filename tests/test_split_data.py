@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 
-import didact
 from didact.cli import main
 from didact.errors import DidactError
 from didact.experiment.config import RunConfig
@@ -121,8 +120,3 @@ def test_what_cannot_say_how_rows_are_split_is_refused(tmp_path, monkeypatch, se
     write(tmp_path / "other.csv", [(1.0, 2.0, "no", 3)] * 5, ("a", "b", "label", "c"))
     with pytest.raises(DidactError, match=message):
         opened(**{"data": "data.csv", **settings})
-
-
-def test_prompts_are_split_by_fractions_alone():
-    with pytest.raises(DidactError, match="prompts are split by fractions"):
-        didact.run(method="sft", student="decoder:1x16", data="addition", test="test.jsonl", steps=1)

