@@ -132,6 +132,7 @@ def learned(method, world, *, steps, lr, samples=16):
     return torch.stack(found).mean(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"divergence": "forward"}, {"divergence": "forward", "normaliser": "running"}])
 def test_drawn_attempts_lead_to_the_posterior(options):
     world = policies.bandit(6, situations=2, seed=3)
