@@ -20,6 +20,7 @@ from didact.learners.causal import load_causal
 from didact.parts.models import build_causal
 from didact.rollouts import EngineConfig, Sampling, Writer
 from didact.rollouts import server as module
+from didact.rollouts.answers import WrongAnswerError
 from didact.rollouts.server import ServerEngine
 from didact.types import Question
 from stand_in import moved, serving
@@ -239,6 +240,29 @@ def test_a_server_that_begins_anew_is_given_the_new_weights_again(learner, tmp_p
             found = sample(one, student)
     assert torch.equal(found.tokens, expected.tokens) and not torch.equal(first.tokens, expected.tokens)
     assert one.failures == {"no connection": 1} and len(stand_in.reloads) == 2
+
+
+def test_an_answer_that_came_while_another_was_lost_is_asked_for_again(learner, tmp_path, monkeypatch):
+    """The server may have begun anew in between, and have answered by its first weights."""
+    student = moved(copy.deepcopy(learner))
+    with serving(copy.deepcopy(learner)) as (stand_in, kind):
+        one = engine(student, kind, reload="sglang", folder=str(tmp_path / "served"), concurrency=1)
+        one.load(1)
+        expected, asked, ask = sample(one, student), [], one._ask
+
+        def doubtful(prompt, *rest):
+            began = time.monotonic()
+            answer, took = ask(prompt, *rest)
+            asked.append(list(prompt))
+            if len(asked) == 3:
+                one._count(WrongAnswerError("lost", "beside this one"), began)
+            return answer, took
+
+        monkeypatch.setattr(one, "_ask", doubtful)
+        with pytest.warns(RuntimeWarning, match="failed: lost"):
+            found = sample(one, student)
+    assert asked[-1] == asked[2] and len(asked) == len(found.tokens) + 1
+    assert torch.equal(found.tokens, expected.tokens) and len(stand_in.reloads) == 2
 
 
 @pytest.mark.slow

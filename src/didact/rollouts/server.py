@@ -80,6 +80,8 @@ class ServerEngine:
         self._sent, self._lost, self._took = "", 0, 0
         """The folder with the weights that the server is to have; how often an answer was lost, now and when it took
         them: it may have begun anew since."""
+        self._losses: list[tuple[int, float]] = []
+        """Of each answer that was lost, its number, and when it was asked for."""
         self.client = self.openai.OpenAI(
             base_url=f"{self.root}/v1",
             api_key=os.environ.get(KEY) or "none",
@@ -167,15 +169,28 @@ class ServerEngine:
         stopping = Stopping(sampling.stop, self.learner.tokenizer, self.learner.head.vocabulary)
         asked = [prompt for prompt in prompts for _ in range(sampling.samples)]
 
-        def ask(prompt: Sequence[int], key: int) -> Answer:
-            return self._ask(prompt, key & 0x7FFFFFFF, sampling, stopping)
+        def ask(place: int) -> tuple[Answer, int, float]:
+            answer, took = self._ask(asked[place], int(keys[place]) & 0x7FFFFFFF, sampling, stopping)
+            return answer, took, time.monotonic()
 
         pool = ThreadPoolExecutor(min(self.config.concurrency, len(asked)), "didact-requests")
         try:
-            answers = list(pool.map(ask, asked, keys.tolist()))
+            found = dict(enumerate(pool.map(ask, range(len(asked)))))
+            while doubted := [place for place, (_, took, ended) in found.items() if self._in_doubt(took, ended)]:
+                found.update(zip(doubted, pool.map(ask, doubted), strict=True))
         finally:
             pool.shutdown(cancel_futures=True)
+        answers = [found[place][0] for place in range(len(asked))]
         return completions_of(answers, self.learner.tokenizer, read=sum(map(len, prompts)))
+
+    def _in_doubt(self, took: int, ended: float) -> bool:
+        """Whether an answer may be by a server that had begun anew, without the weights, before that was noticed.
+
+        Args:
+            took: how many answers were lost before the weights that it rests on were sent.
+            ended: when it came.
+        """
+        return bool(self._sent) and any(number > took and ended > began for number, began in self._losses)
 
     def _check_options(self, sampling: Sampling) -> None:
         if not self.takes_ids and (sampling.top_k or sampling.min_p):
@@ -184,17 +199,18 @@ class ServerEngine:
                 "not know; leave them out, and use top_p."
             )
 
-    def _ask(self, prompt: Sequence[int], seed: int, sampling: Sampling, stopping: Stopping) -> Answer:
-        """One completion of one prompt."""
+    def _ask(self, prompt: Sequence[int], seed: int, sampling: Sampling, stopping: Stopping) -> tuple[Answer, int]:
+        """One completion of one prompt, and how many answers were lost before its weights were sent."""
         most = min(sampling.max_new_tokens, self.learner.context - len(prompt))
         request = self._request(prompt, sampling, most, seed, ids=self.takes_ids)
 
-        def read() -> Answer:
+        def read() -> tuple[Answer, int]:
             self._send()
+            took = self._took
             choice = self._fetch(self._create, request, most=BYTES[0] + BYTES[1] * (len(prompt) + most))
             # Its log-probabilities are those at temperature 1.
             trusted = sampling.temperature == 1.0
-            return read_answer(choice, prompt, most, self.learner, stopping, trusted=trusted)
+            return read_answer(choice, prompt, most, self.learner, stopping, trusted=trusted), took
 
         return self._repeated(read, "completion")
 
@@ -259,11 +275,12 @@ class ServerEngine:
             EngineError: it failed as often as it is repeated, or in a way that repetition does not mend.
         """
         for attempt in range(self.config.retries + 1):
+            began = time.monotonic()
             try:
                 with self._transport():
                     return call()
             except (WrongAnswerError, self.openai.OpenAIError) as error:
-                reason, lasting = self._count(error)
+                reason, lasting = self._count(error, began)
                 if lasting or attempt == self.config.retries:
                     raise EngineError(
                         f"The server {self.root} failed at a {what} after {attempt + 1} requests: {reason}. "
@@ -284,14 +301,16 @@ class ServerEngine:
         except known as error:
             raise WrongAnswerError("an answer broke off or is no JSON", str(error)) from error
 
-    def _count(self, error: Exception) -> tuple[str, bool]:
+    def _count(self, error: Exception, began: float) -> tuple[str, bool]:
         """Count a failure, warn of the first of its kind, and tell whether it lasts."""
         status = getattr(error, "status_code", None)
         kind = f"status {status}" if status else str(error) if isinstance(error, WrongAnswerError) else _kind(error)
         detail = error.detail if isinstance(error, WrongAnswerError) else str(error)
         with self._lock:
             self.failures[kind] += 1
-            self._lost += status is None
+            if status is None:
+                self._lost += 1
+                self._losses.append((self._lost, began))
             first = self.failures[kind] == 1
         if first and status not in _LASTING:
             warn(f"The server {self.root} failed: {kind} ({detail:.200}).")
