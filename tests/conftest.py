@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,12 @@ from torch import nn
 
 from didact.loop import FitResult, LoopConfig, fit
 from didact.types import IGNORE, Batch, Examples, Method, Source
+
+# A shell that starts the tests in the background may have signals ignored, which tests of signals send.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # The examples of `make test` are the same each time, so that it never fails by chance; `make fuzz` looks for new ones.
 settings.register_profile("same", derandomize=True, database=None, deadline=None)
