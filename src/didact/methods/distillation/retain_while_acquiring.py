@@ -14,6 +14,9 @@ Compared with predfkd_meta_memory.py of gaurav104/LRA: distances and confidence 
 L_ret does not reach its student (`higher` copies the weights). Its disagreement is the mean over classes of KL(M || P)
 and KL(M || Q), clipped, at temperature 3; its balance weighs 2.2. Values and gradients:
 `tests/methods/test_retain_while_acquiring.py::test_the_student_learns_from_new_images_and_from_old_ones_after_a_step`.
+
+On `characters`, it is better than a tuned "plain adversarial" by 3.9 points (0.3 to 6.0), undecided against "more
+images" (-0.1, -6.7 to 5.8), and undecided against itself without its mechanism ("replay") (-1.3, -5.3 to 0.8).
 """
 
 from dataclasses import dataclass
