@@ -77,11 +77,11 @@ class ServerEngine:
         self.root = config.url.rstrip("/").removesuffix("/v1")
         self.failures: Counter[str] = Counter()
         self._lock, self._sending, self._folder = threading.Lock(), threading.Lock(), ""
-        self._sent, self._lost, self._took = "", 0, 0
-        """The folder with the weights that the server is to have; how often an answer was lost, now and when it took
-        them: it may have begun anew since."""
-        self._losses: list[tuple[int, float]] = []
-        """Of each answer that was lost, its number, and when it was asked for."""
+        self._sent, self._took = "", 0
+        """The folder with the weights that the server is to have, and how many answers had been lost when it took them:
+        it may have begun anew since."""
+        self._losses: list[float] = []
+        """When each answer was asked for that was lost."""
         self.client = self.openai.OpenAI(
             base_url=f"{self.root}/v1",
             api_key=os.environ.get(KEY) or "none",
@@ -132,7 +132,7 @@ class ServerEngine:
     def _send(self) -> None:
         """Have the server take the weights, if it did not since an answer was lost."""
         with self._sending:
-            lost = self._lost
+            lost = len(self._losses)
             if not self._sent or self._took == lost:
                 return
             for path, body in _RELOADS[self.config.reload]:
@@ -190,7 +190,7 @@ class ServerEngine:
             took: how many answers were lost before the weights that it rests on were sent.
             ended: when it came.
         """
-        return bool(self._sent) and any(number > took and ended > began for number, began in self._losses)
+        return bool(self._sent) and any(ended > began for began in self._losses[took:])
 
     def _check_options(self, sampling: Sampling) -> None:
         if not self.takes_ids and (sampling.top_k or sampling.min_p):
@@ -309,8 +309,7 @@ class ServerEngine:
         with self._lock:
             self.failures[kind] += 1
             if status is None:
-                self._lost += 1
-                self._losses.append((self._lost, began))
+                self._losses.append(began)
             first = self.failures[kind] == 1
         if first and status not in _LASTING:
             warn(f"The server {self.root} failed: {kind} ({detail:.200}).")

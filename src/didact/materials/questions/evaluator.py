@@ -71,7 +71,7 @@ class QuestionEvaluator:
         return tuple(name for name in self.data.metrics if there.get(name, True))
 
     def validate(self, student: CausalLearner) -> dict[str, float]:
-        """Metrics on validation questions: at most 128 of them, drawn from all."""
+        """Metrics on validation questions: at most `WATCHED` of them, drawn from all."""
         questions = self.data.validation
         return self.scores(student, questions.select(hashing.sample(len(questions), WATCHED)))[0]
 
