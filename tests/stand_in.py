@@ -95,20 +95,23 @@ def serving(learner, *, port=0, **options):
                 stand_in.at_once += 1
                 stand_in.most_at_once = max(stand_in.most_at_once, stand_in.at_once)
             try:
-                self.answer(misdeed, body)
+                found = self.answer(misdeed, body)
             finally:
+                # Before the reply: whoever has read it may ask again at once.
                 with stand_in.lock:
                     stand_in.at_once -= 1
+            if found is not None:
+                self.reply(*found)
 
         def answer(self, misdeed, body):
+            """The arguments of `reply`; None where the connection breaks off."""
             if misdeed in ("restart", "gone"):
                 # It is killed, and where it begins anew it has the weights that it was first started with.
                 stand_in.learner = stand_in.first
                 stand_in.misdeeds = ["gone"] * 10_000 if misdeed == "gone" else stand_in.misdeeds
-                return
+                return None
             if misdeed.isdigit():
-                self.reply(int(misdeed), b'{"error": {"message": "not now"}}')
-                return
+                return int(misdeed), b'{"error": {"message": "not now"}}'
             if misdeed == "slow":
                 time.sleep(1.0)
             status, answer = stand_in.complete(body)
@@ -117,7 +120,7 @@ def serving(learner, *, port=0, **options):
                 text = b"<html>busy</html>"
             if misdeed == "flood":
                 text = text[:-1] + b', "more": "' + b"x" * 200_000 + b'"}'
-            self.reply(status, text, half=misdeed == "half")
+            return status, text, misdeed == "half"
 
         def reply(self, status, text, half=False):
             self.send_response(status)
