@@ -54,7 +54,22 @@ def chats(asks, cities):
 
 CHATS, MANY = chats(ASKS[:4], CITIES), chats(ASKS, CITIES | MORE)
 NAMES = ("input_ids", "completion_mask")
+PAIRS = [
+    {"prompt": m[:1], "chosen": [{"role": "assistant", "content": "No."}], "rejected": m[1:]}
+    for m in (chat["messages"] for chat in CHATS)
+]
+"""Wrong answers are preferred, as the right ones are likelier before."""
 FRANCE = Question(id=1, prompt="", messages=({"role": "user", "content": "What is the capital of France?"},))
+
+
+def liked(pairs):
+    """Each answer of a pair as a row of its own."""
+    return [
+        {"prompt": pair["prompt"], "completion": pair[side], "label": side == "chosen"}
+        for pair in pairs
+        for side in ("chosen", "rejected")
+    ]
+
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 
@@ -279,21 +294,11 @@ def test_adapters_learn_and_are_merged_into_what_transformers_loads(whole, learn
 
 
 def test_preferences_raise_what_is_preferred(whole, tmp_path):
-    """Wrong answers are preferred, as the right ones are likelier before."""
-    pairs = [
-        {"prompt": m[:1], "chosen": [{"role": "assistant", "content": "No."}], "rejected": m[1:]}
-        for m in (chat["messages"] for chat in CHATS)
-    ]
-    result = taught(tmp_path / "dpo", method="dpo", data=pairs, student=f"lora:8:{whole}", steps=8, lr=1e-3)
+    result = taught(tmp_path / "dpo", method="dpo", data=PAIRS, student=f"lora:8:{whole}", steps=8, lr=1e-3)
     before, after = watched(result, "pair_accuracy")
     assert before < 0.5 < after
     assert merged(tmp_path / "dpo", result)
-    rows = [
-        {"prompt": pair["prompt"], "completion": pair[side], "label": side == "chosen"}
-        for pair in pairs
-        for side in ("chosen", "rejected")
-    ]
-    result = taught(tmp_path / "kto", method="kto", data=rows, student=f"lora:8:{whole}", steps=8, lr=1e-3)
+    result = taught(tmp_path / "kto", method="kto", data=liked(PAIRS), student=f"lora:8:{whole}", steps=8, lr=1e-3)
     before, after = watched(result, "nll")
     assert after < before - 0.5
     assert merged(tmp_path / "kto", result)
@@ -346,6 +351,8 @@ def test_sums_of_reasoning_gym_are_rewarded_by_their_number(whole, tmp_path):
 RUNS = {
     "sft": ("--student", "{whole}", "--steps", "3"),
     "dpo": ("--student", "lora:4:{whole}", "--steps", "4"),
+    "kto": ("--student", "lora:4:{whole}", "--steps", "4"),
+    "cross_tokenizer": ("--student", "decoder:2x64", "--teacher", "{whole}", "--steps", "4"),
     "gkd": ("--student", "{short}", "--teacher", "{whole}", "--steps", "4", "--on-policy", "0.5"),
     "grpo": ("--student", "lora:4:{whole}", "--verifier", "characters:4:4", "--steps", "4"),
 }
@@ -353,11 +360,8 @@ RUNS = {
 
 @pytest.mark.parametrize("method", RUNS)
 def test_a_killed_run_ends_as_a_calm_one(whole, short, tmp_path, method):
-    no = [{"role": "assistant", "content": "No."}]
-    rows = [{"prompt": m[:1], "chosen": m[1:], "rejected": no} for m in (chat["messages"] for chat in CHATS)]
-    (tmp_path / "rows.jsonl").write_text(
-        "".join(json.dumps(one) + "\n" for one in (rows if method == "dpo" else CHATS))
-    )
+    rows = {"dpo": PAIRS, "kto": liked(PAIRS)}.get(method, CHATS)
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
     words = ["run", method, *(word.format(whole=whole, short=short) for word in RUNS[method])]
     words += ["--data", str(tmp_path / "rows.jsonl"), "--batch-size", "4", "--checkpoint-every", "1", "--no-progress"]
     words += ["--evaluate-every", "100", "--sampling", f"max_new_tokens=8,samples={4 if method == 'grpo' else 1}"]
