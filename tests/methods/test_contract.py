@@ -51,7 +51,9 @@ def telling(prepared: Run):
     """A batch with a loss: an untrained model agrees with itself on nothing in some, where votes are counted."""
     first = next(batches := iter(prepared.source))
     found = itertools.islice(batches, 200) if isinstance(prepared.method.feed, RolloutFeed) else ()
-    return next((batch for batch in (first, *found) if prepared.method.loss(batch).total().item()), first)
+    return next(
+        (batch for batch in itertools.chain((first,), found) if prepared.method.loss(batch).total().item()), first
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
