@@ -69,10 +69,11 @@ JOBS ?= 2
 
 claims: setup ## run the claims again whose stored result is missing or stale; JOBS=2 processes
 	$(ONE_THREAD) $(BIN)/didact replicate --stale --jobs $(JOBS)
-	$(BIN)/python docs/pages.py
+	$(MAKE) --no-print-directory verdicts
 
-verdicts: setup ## write the stored verdicts into the README
+verdicts: setup ## write the stored verdicts into the README and the docstrings of methods
 	$(BIN)/python docs/pages.py
+	$(BIN)/python docs/outcomes.py
 
 bench: setup ## every benchmark, with its results in benchmarks/results/
 	@missed=0; for script in loop_overhead data startup ema sampling vocabulary attempts losses tables compress; do \

@@ -20,7 +20,7 @@ from didact.claims.store import SHIPPED, ResultStore, directory
 from didact.evaluation import ArmResult, Comparison
 from didact.types import LOWER_IS_BETTER, Cost
 
-STORE = ResultStore(SHIPPED)
+STORE, ROOT = ResultStore(SHIPPED), Path(__file__).parents[2]
 METHODS = {info.name: info for info in catalogue.listing()}
 CLAIMING = sorted(name for name, info in METHODS.items() if info.claim is not None)
 
@@ -28,11 +28,10 @@ CLAIMING = sorted(name for name, info in METHODS.items() if info.claim is not No
 @pytest.mark.slow
 def test_an_installed_package_shows_the_stored_verdicts(tmp_path, monkeypatch):
     """What the wheel holds is copied, as a package manager would, and asked from a folder without a repository."""
-    root = Path(__file__).parents[2]
-    build = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     for package in build["packages"]:
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(root / package, tmp_path / "site" / Path(package).name, ignore=ignored)
+        shutil.copytree(ROOT / package, tmp_path / "site" / Path(package).name, ignore=ignored)
     (tmp_path / "work").mkdir()
     done = subprocess.run(
         [sys.executable, "-m", "didact", "list", "--json"],
@@ -48,7 +47,7 @@ def test_an_installed_package_shows_the_stored_verdicts(tmp_path, monkeypatch):
     assert shown == stored
     monkeypatch.chdir(tmp_path / "work")
     assert directory() == tmp_path / "work" / "claims" / "results"
-    monkeypatch.chdir(root / "docs")
+    monkeypatch.chdir(ROOT / "docs")
     assert directory() == SHIPPED == ResultStore().path
 
 
@@ -174,11 +173,56 @@ def test_the_first_verdict_is_that_of_the_stored_figures(name):
     assert found["first_verdict"] == ("better" if better else "worse" if worse else "undecided")
 
 
+def documentation(name):
+    """A script that makes parts of the documentation."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def test_the_readme_says_what_is_stored():
-    root = Path(__file__).parents[2]
-    spec = importlib.util.spec_from_file_location("pages", root / "docs" / "pages.py")
-    pages = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(pages)
-    readme = (root / "README.md").read_text(encoding="utf-8")
+    pages, readme = documentation("pages"), (ROOT / "README.md").read_text(encoding="utf-8")
     assert pages.with_summary(readme, STORE) == readme, "`make verdicts` writes the README"
     assert pages.summary(STORE) in readme
+
+
+def test_docstrings_say_what_is_stored():
+    assert not list(documentation("outcomes").docstrings(STORE)), "`make verdicts` writes them"
+
+
+def told(role, arm, verdict, effect, low, high, **more):
+    return {role: {"arm": arm, "verdict": verdict, "effect": effect, "interval": [low, high], "marks": [], **more}}
+
+
+def test_an_outcome_is_told_in_a_sentence():
+    outcomes = documentation("outcomes")
+    claim = {
+        "world": "digits",
+        "settings": {"labels": 100},
+        "metric": "accuracy",
+        "arms": {"fitnet": {"method": "fitnet"}, "distill": {"method": "distill"}, "plain": {"method": "supervised"}},
+        "search": {"distill": {}},
+        "method": "fitnet",
+        "baseline": "distill",
+    }
+    verdicts = {
+        **told("baseline", "distill", "worse", -0.012, -0.02, -0.004, caveats=["A rerun changes more."]),
+        **told("cheap", "plain", "equivalent", 0.0, -0.0041, 0.004),
+        **told("ablation", "no hints", "undecided", 0.5, 0.1, 0.9),
+    }
+    cost = {"arms": {"fitnet": {"flops": 300.0}, "distill": {"flops": 200.0}}}
+    found = {"claim": claim, "verdicts": verdicts, "cost": cost}
+    said = (
+        "On `digits` with 100 labels, it is worse than a tuned `distill` by 1.2 points (0.4 to 2.0), equivalent to "
+        '"plain" (0.0, -0.4 to +0.4), and undecided against itself without its mechanism ("no hints") (+50.0, '
+        "+10.0 to +90.0); a single run does not show that. Training takes 1.5 times the operations of the baseline."
+    )
+    assert outcomes.outcome(found) == said
+    bare = "A method.\n\nDepartures: none.\n"
+    once = outcomes.with_outcome(bare, found)
+    assert " ".join(once.split()) == f"A method. Departures: none. {said}"
+    assert outcomes.with_outcome(once, found) == once
+    assert outcomes.with_outcome(once, None) == bare
+    verdicts["baseline"] = told("", "distill", "undecided", 0.1, 0.0, 0.2, marks=["The teacher knows nothing."])[""]
+    assert "; the teacher knows nothing. Training" in outcomes.outcome(found)

@@ -12,7 +12,7 @@ variants this is the one joined with distillation; `alpha` 0 gives the other.
 Compared with distiller_zoo/AT.py of HobbitLong/RepDistiller, whose weight of 1000 is that of a mean over positions.
 Values: `tests/losses/test_attention.py::test_maps_match_a_slow_transcription`.
 
-On digits with 100 labels, it is undecided against a tuned `distill` (-0.2 points, -1.2 to 0.8), and better than
+On `digits` with 100 labels, it is undecided against a tuned `distill` (-0.2 points, -1.2 to +0.8), and better than
 `supervised` by 10.2 (8.8 to 11.6).
 """
 

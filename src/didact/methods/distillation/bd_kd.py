@@ -13,7 +13,7 @@ Compared with no code of the authors, of which none was found.
 
 Formula: `tests/methods/test_bd_kd.py::test_the_loss_is_that_of_both`.
 
-On MNIST-1D, it is equivalent to a tuned `mutual_learning` (-0.004 nats, -0.012 to 0.005), better than `supervised` by
+On `mnist1d`, it is equivalent to a tuned `mutual_learning` (-0.004 nats, -0.012 to +0.005), better than `supervised` by
 0.033 (0.023 to 0.042), and equivalent to itself without its mechanism ("unbalanced") (-0.008, -0.015 to -0.001).
 """
 

@@ -11,7 +11,8 @@ Compared with crd/ of HobbitLong/RepDistiller: banks that begin with random rows
 updated, the normaliser (the mean of the first step, not the paper's), sharpness, momentum and weight agree. Values:
 `tests/losses/test_contrastive.py::test_it_matches_the_papers_critic`.
 
-On MNIST-1D with 300 labels, it is equivalent to a tuned `distill` (-0.2 points, -0.7 to 0.3).
+On `mnist1d` with 300 labels, it is equivalent to a tuned `distill` (-0.2 points, -0.7 to +0.3). Training takes 187
+times the operations of the baseline.
 """
 
 from dataclasses import dataclass

@@ -11,8 +11,8 @@ Compared with mdistiller/distillers/DKD.py and engine/cfg.py of megvii-research/
 agree; the weights rise over 20 of 240 epochs there. Values:
 `tests/losses/test_decoupled.py::test_both_parts_match_a_slow_transcription`.
 
-On MNIST-1D, it is better than a tuned `distill` by 0.8 points (0.2 to 1.5), better than `supervised` by 2.1 (1.5 to
-2.8), and better than itself without its mechanism ("target class alone") by 4.9 (4.1 to 5.7). A single run does not
+On `mnist1d`, it is better than a tuned `distill` by 0.8 points (0.2 to 1.5), better than `supervised` by 2.1 (1.5 to
+2.8), and better than itself without its mechanism ("target class alone") by 4.9 (4.1 to 5.7); a single run does not
 show that.
 """
 

@@ -19,6 +19,10 @@ temperature of 4 was behind 1 by up to 24 points, and 2 by less; at larger rates
 
 On MNIST-1D with 300 labels it is better than plain training, both tuned, by 26 points (25 to 27), and than label
 spreading by 20 (19 to 21).
+
+On `mnist1d` with 300 labels, it is better than a tuned `supervised` by 26.0 points (25.1 to 27.0), better than
+`label_spreading` by 19.7 (18.9 to 20.6), and better than itself without its mechanism ("labels alone") by 24.3 (23.4 to
+25.2).
 """
 
 from dataclasses import dataclass

@@ -12,8 +12,9 @@ Compared with distiller_zoo/BinaryKLNorm.py and helper/loops.py of penghui-yang/
 0.1 with a linear head, as ours is (ImageNet), and 1 with a non-linear one and gradient alignment (CIFAR-100). Values:
 `tests/methods/test_dual_head.py::test_the_losses_are_those_of_their_heads`.
 
-On MNIST-1D, it is equivalent to a tuned `distill` (0.0 points, -0.6 to 0.7), better than `supervised` by 1.4 (0.9 to
-1.9), and equivalent to itself without its mechanism ("one head") (0.3, -0.3 to 0.9).
+On `mnist1d`, it is equivalent to a tuned `distill` (0.0 points, -0.6 to +0.7), better than `supervised` by 1.4 (0.9 to
+1.9), and equivalent to itself without its mechanism ("one head") (+0.3, -0.3 to +0.9). Training takes 1.3 times the
+operations of the baseline.
 """
 
 from dataclasses import dataclass

@@ -13,8 +13,8 @@ Compared with main.py of gdwang08/STFPM: the loss agrees but for the paper's hal
 for its size, 64 by 64 there. Values and gradients:
 `tests/methods/test_feature_pyramid.py::test_the_loss_and_its_gradient_are_half_of_the_authors`.
 
-On `digits:defects`, it is better than a tuned "one stage" by 5.8 points of pixel_auroc (4.2 to 7.4), and worse than
-"pixel_gaussian" by 11.8 (10.2 to 13.4).
+On `digits:defects`, it is better than a tuned "one stage" by 5.8 points of pixel AUROC (4.2 to 7.4), and worse than
+`pixel_gaussian` by 11.8 (10.2 to 13.4). Training takes 1.5 times the operations of the baseline.
 """
 
 from dataclasses import dataclass

@@ -12,8 +12,9 @@ Compared with costs/ of adri-romsor/FitNets: its hint loss is half of the square
 and its cross-entropy with the teacher is not multiplied by the squared temperature. Values:
 `tests/losses/test_losses.py::test_feature_losses`.
 
-On MNIST-1D with 300 labels, with its hints on top of as long a last stage (1.8 times the operations), it is better than
-a tuned `distill` by 1.0 point (0.3 to 1.8), and than itself without hints by 1.5 (0.8 to 2.2).
+On `mnist1d` with 300 labels, it is better than a tuned `distill` by 1.0 points (0.3 to 1.8), better than `supervised`
+by 26.9 (25.7 to 28.2), and better than itself without its mechanism ("no hints") by 1.5 (0.8 to 2.2). Training takes
+1.8 times the operations of the baseline.
 """
 
 from dataclasses import dataclass

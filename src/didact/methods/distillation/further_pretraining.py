@@ -15,6 +15,7 @@ before fine-tuning agree. Values and gradients:
 
 On `characters` with 520 labels, it is worse than a tuned "plain" by 6.3 points (5.1 to 7.4), worse than "fine-tuning
 alone" by 7.2 (5.8 to 8.6), and worse than itself without its mechanism ("far from the copy") by 4.5 (3.0 to 6.0).
+Training takes 1.3 times the operations of the baseline.
 """
 
 import copy

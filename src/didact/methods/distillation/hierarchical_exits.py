@@ -17,7 +17,8 @@ Compared with no code: that of the training is not public, and the loss in the a
 Formula: `tests/methods/test_hierarchical_exits.py::test_the_same_loss_at_each_exit_trains_the_layers_below`.
 
 On `characters` with 520 labels, it is better than a tuned "alone" by 0.8 points (0.2 to 1.3), and undecided against
-"label smoothing" (0.6, 0.0 to 1.3). A single run does not show that.
+"label smoothing" (+0.6, 0.0 to +1.3); a single run does not show that. Training takes 2.7 times the operations of the
+baseline.
 """
 
 from collections.abc import Callable

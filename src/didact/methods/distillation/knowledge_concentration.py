@@ -12,7 +12,7 @@ Compared with no code: none of the authors' is public.
 Formula: `tests/methods/test_knowledge_concentration.py::test_the_loss_and_its_gradient_in_torch`.
 
 On `gaussian:families`, it is better than a tuned `supervised` by 1.5 points (0.6 to 2.5), and better than "one
-generalist" by 11.1 (10.3 to 11.9).
+generalist" by 11.1 (10.3 to 11.9). Training takes 23 times the operations of the baseline.
 """
 
 from collections.abc import Callable

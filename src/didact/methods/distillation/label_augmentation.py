@@ -14,8 +14,8 @@ loss of the average. Values and gradients:
 Mechanism: `tests/methods/test_label_augmentation.py::test_the_own_head_is_pulled_to_the_average_over_rotations`.
 
 On `characters` with 520 labels, it is better than a tuned `supervised` by 2.0 points (1.3 to 2.6), worse than "slight
-augmentation" by 5.5 (4.3 to 6.6), and undecided against itself without its mechanism ("joint labels alone") (0.5, -0.1
-to 1.2).
+augmentation" by 5.5 (4.3 to 6.6), and undecided against itself without its mechanism ("joint labels alone") (+0.5, -0.1
+to +1.2). Training takes 5.6 times the operations of the baseline.
 """
 
 from dataclasses import dataclass

@@ -16,7 +16,7 @@ Formula: `tests/methods/test_layered_self_supervised.py::test_the_loss_and_its_g
 
 On `characters` with 520 labels, it is better than a tuned `supervised` by 3.1 points (2.5 to 3.7), worse than "slight
 augmentation" by 4.3 (3.2 to 5.5), and worse than itself without its mechanism ("joint labels alone") by 0.9 (0.5 to
-1.2).
+1.2). Training takes 7.2 times the operations of the baseline.
 """
 
 import itertools

@@ -14,8 +14,9 @@ Compared with CIFAR100-FewShot of iclr2024mcmi/ICLRMCMI: the loss of the fine-tu
 its weight of 0.25 agree. It has a learning rate of its own there, half of the teacher's; `tune_lr` is a third of the
 usual one for a net. Values: `tests/methods/test_mcmi_teacher.py::test_the_teacher_gains_likelihood_and_information`.
 
-On MNIST-1D with 300 labels, it is worse than a tuned `distill` by 1.8 points (1.4 to 2.3), better than `supervised` by
-24.0 (23.2 to 24.9), and equivalent to itself without its mechanism ("likelihood alone") (-0.4, -0.8 to 0.0).
+On `mnist1d` with 300 labels, it is worse than a tuned `distill` by 1.8 points (1.4 to 2.3), better than `supervised` by
+24.0 (23.2 to 24.9), and equivalent to itself without its mechanism ("likelihood alone") (-0.4, -0.8 to 0.0). Training
+takes 25 times the operations of the baseline.
 """
 
 from dataclasses import dataclass

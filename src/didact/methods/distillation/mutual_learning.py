@@ -13,7 +13,7 @@ is of its own loss alone. It sums the divergences of several peers, where the pa
 `tests/methods/test_methods.py::test_mutual_learning_and_its_gradients_are_those_of_each_student_alone`.
 
 On `characters`, it is worse than a tuned "alone" by 1.7 points (1.2 to 2.3), and worse than "label smoothing" by 3.8
-(3.1 to 4.6). A single run does not show that.
+(3.1 to 4.6); a single run does not show that. Training takes 2.0 times the operations of the baseline.
 """
 
 from collections.abc import Callable

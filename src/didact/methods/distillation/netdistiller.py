@@ -13,8 +13,9 @@ Compared with no code: that of the authors (GATECH-EIC/NetDistiller) could not b
 Formula:
 `tests/methods/test_netdistiller.py::test_each_net_learns_and_conflicts_are_taken_out_of_the_wide_ones_gradient`.
 
-On MNIST-1D, it is equivalent to a tuned `supervised` (-0.3 points, -0.9 to 0.4), better than `distill` by 1.6 (0.8 to
-2.3), and better than itself without its mechanism ("shared weights alone") by 0.9 (0.0 to 1.7).
+On `mnist1d`, it is equivalent to a tuned `supervised` (-0.3 points, -0.9 to +0.4), better than `distill` by 1.6 (0.8 to
+2.3), and better than itself without its mechanism ("shared weights alone") by 0.9 (0.0 to 1.7). Training takes 4.0
+times the operations of the baseline.
 """
 
 from dataclasses import dataclass

@@ -13,8 +13,9 @@ Compared with CIFAR/utils.py and train_cifar.sh of WangYZ1608/Knowledge-Distilla
 (for ResNet-56 to ResNet-20) agree; for other pairs it weighs the divergence by 1 to 4 and the direction by 0.5 to 2.
 Values: `tests/losses/test_direction.py::test_the_longer_of_the_two_norms_divides`.
 
-On MNIST-1D with 300 labels, it is worse than a tuned `distill` by 1.1 points (0.5 to 1.7), better than `supervised` by
-25.4 (24.7 to 26.1), and equivalent to itself without its mechanism ("no direction") (0.3, -0.3 to 0.8).
+On `mnist1d` with 300 labels, it is worse than a tuned `distill` by 1.1 points (0.5 to 1.7), better than `supervised` by
+25.4 (24.7 to 26.1), and equivalent to itself without its mechanism ("no direction") (+0.3, -0.3 to +0.8). Training
+takes 1.4 times the operations of the baseline.
 """
 
 from dataclasses import dataclass

@@ -12,7 +12,7 @@ Compared with mmcls/distillation/losses/nkd.py of yzd-v/cls_KD: both terms agree
 configuration for CIFAR-100 (ResNet-34 to ResNet-18); that for ImageNet has a temperature of 1 and a gamma of 1.5.
 Values: `tests/methods/test_normalized_kd.py::test_nkd_has_the_gradient_of_the_papers_formula`.
 
-On MNIST-1D, it is equivalent to a tuned `distill` (0.0 points, -0.7 to 0.7), better than `supervised` by 1.3 (0.6 to
+On `mnist1d`, it is equivalent to a tuned `distill` (0.0 points, -0.7 to +0.7), better than `supervised` by 1.3 (0.6 to
 2.0), and better than itself without its mechanism ("target class alone") by 0.8 (0.0 to 1.5).
 """
 

@@ -14,8 +14,9 @@ Compared with no code: the authors' repository (choijunyong/ORCKD) holds none.
 
 Formula: `tests/methods/test_orc.py::test_the_best_students_teach_the_others`.
 
-On MNIST-1D, it is equivalent to a tuned `mutual_learning` (-0.1 points, -0.7 to 0.4), equivalent to `supervised` (0.5,
--0.1 to 1.0), and equivalent to itself without its mechanism ("fixed roles") (0.2, -0.2 to 0.6).
+On `mnist1d`, it is equivalent to a tuned `mutual_learning` (-0.1 points, -0.7 to +0.4), equivalent to `supervised`
+(+0.5, -0.1 to +1.0), and equivalent to itself without its mechanism ("fixed roles") (+0.2, -0.2 to +0.6). Training
+takes 1.2 times the operations of the baseline.
 """
 
 from collections.abc import Callable

@@ -15,7 +15,8 @@ biases by the same factor, and its head has 2048, 2048, 256 and 65,536 units. Va
 `tests/methods/test_random_teachers.py::test_the_gradient_is_that_of_the_cross_entropy_of_the_authors`.
 
 On `characters`, it is better than a tuned "random teacher" by 3.7 points (2.4 to 5.0), worse than `supervised` by 34.2
-(31.8 to 36.5), and undecided against itself without its mechanism ("from the teacher itself") (-1.0, -2.2 to 0.2).
+(31.8 to 36.5), and undecided against itself without its mechanism ("from the teacher itself") (-1.0, -2.2 to +0.2).
+Training takes 2.6 times the operations of the baseline.
 """
 
 from collections.abc import Callable

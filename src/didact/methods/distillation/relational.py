@@ -9,8 +9,9 @@ an example is also paired with itself, which adds zeros to the sums, as in the a
 Compared with distiller_zoo/RKD.py of HobbitLong/RepDistiller: both losses and their weights agree. Values:
 `tests/losses/test_relational.py::test_relations_match_a_slow_transcription`.
 
-On MNIST-1D with 300 labels, it is better than a tuned `distill` by 0.8 points (0.4 to 1.3), and better than
-`supervised` by 27.3 (26.6 to 28.1). A single run does not show that.
+On `mnist1d` with 300 labels, it is better than a tuned `distill` by 0.8 points (0.4 to 1.3), and better than
+`supervised` by 27.3 (26.6 to 28.1); a single run does not show that. Training takes 4.8 times the operations of the
+baseline.
 """
 
 from dataclasses import dataclass

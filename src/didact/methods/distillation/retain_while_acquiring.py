@@ -16,7 +16,7 @@ and KL(M || Q), clipped, at temperature 3; its balance weighs 2.2. Values and gr
 `tests/methods/test_retain_while_acquiring.py::test_the_student_learns_from_new_images_and_from_old_ones_after_a_step`.
 
 On `characters`, it is better than a tuned "plain adversarial" by 3.9 points (0.3 to 6.0), undecided against "more
-images" (-0.1, -6.7 to 5.8), and undecided against itself without its mechanism ("replay") (-1.3, -5.3 to 0.8).
+images" (-0.1, -6.7 to +5.8), and undecided against itself without its mechanism ("replay") (-1.3, -5.3 to +0.8).
 """
 
 from dataclasses import dataclass

@@ -12,8 +12,9 @@ multiplies the sum over the batch by 0.002 (0.001 in some versions) and by a bet
 that is our mean with a weight of 0.026 or 0.05. Unlike ours, its divergence is not multiplied by the squared
 temperature. Values: `tests/losses/test_transport.py::test_the_distance_is_that_of_the_normalised_kernel`.
 
-On MNIST-1D with 300 labels, it is worse than a tuned `distill` by 1.0 points (0.4 to 1.6), which is about what a rerun
-changes, and equivalent to itself without the transport (-0.4 to +0.4).
+On `mnist1d` with 300 labels, it is worse than a tuned `distill` by 1.0 points (0.4 to 1.6), better than `supervised` by
+24.8 (23.9 to 25.7), and equivalent to itself without its mechanism ("no transport") (0.0, -0.4 to +0.4); a single run
+does not show that. Training takes 1.4 times the operations of the baseline.
 """
 
 from dataclasses import dataclass

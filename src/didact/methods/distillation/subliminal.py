@@ -12,6 +12,9 @@ Compared with scripts/run_mnist_experiment.py of MinhxLe/subliminal-learning: bo
 the range of the noise agree; it draws the noise once, as many images as MNIST has, and trains each net for 5 epochs
 with an Adam of its own. Values and gradients:
 `tests/methods/test_subliminal.py::test_both_losses_and_their_gradients_are_those_of_the_authors`.
+
+On `digits`, it is undecided against a tuned "other initialisation" (+57.8 points, +49.8 to +65.8), and undecided
+against "random teacher" (+57.5, +49.5 to +65.6); other initialisation is untrained: it is no better than untaught.
 """
 
 import copy

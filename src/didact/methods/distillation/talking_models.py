@@ -18,7 +18,8 @@ Compared with no code: none of the authors' is public.
 Formula: `tests/methods/test_talking_models.py::test_the_loss_and_its_gradient_in_torch`.
 
 On `characters` with 520 labels, it is worse than a tuned `distill` by 13.9 points (12.6 to 15.2), better than
-`supervised` by 5.4 (4.1 to 6.7), and better than itself without its mechanism ("one-way") by 1.0 (0.2 to 1.8).
+`supervised` by 5.4 (4.1 to 6.7), and better than itself without its mechanism ("one-way") by 1.0 (0.2 to 1.8). Training
+takes 18 times the operations of the baseline.
 """
 
 from dataclasses import dataclass

@@ -13,7 +13,7 @@ features, the smooth L1 distance, their weights, the mean over teachers and the 
 and gradients: `tests/methods/test_theia.py::test_the_loss_and_its_gradient_are_those_of_the_authors`.
 
 On `characters` with 1040 labels, it is worse than a tuned "one teacher" by 2.5 points (1.8 to 3.3), and worse than
-`distill` by 3.1 (2.4 to 3.8).
+`distill` by 3.1 (2.4 to 3.8). Training takes 1.3 times the operations of the baseline.
 """
 
 from dataclasses import dataclass

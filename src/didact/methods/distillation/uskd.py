@@ -14,8 +14,9 @@ the other classes differ as said. The defaults are those of its configuration fo
 ImageNet has an alpha of 1 and a weak weight of 0.005. Values:
 `tests/methods/test_normalized_kd.py::test_uskd_softens_its_own_labels`.
 
-On MNIST-1D, it is equivalent to a tuned `supervised` (0.0 points, -0.3 to 0.4), worse than "label smoothing" by 0.7
-(0.4 to 1.1), and equivalent to itself without its mechanism ("no soft labels") (0.1, -0.2 to 0.4).
+On `mnist1d`, it is equivalent to a tuned `supervised` (0.0 points, -0.3 to +0.4), worse than "label smoothing" by 0.7
+(0.4 to 1.1), and equivalent to itself without its mechanism ("no soft labels") (+0.1, -0.2 to +0.4). Training takes 1.3
+times the operations of the baseline.
 """
 
 from dataclasses import dataclass

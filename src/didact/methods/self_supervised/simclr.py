@@ -16,7 +16,7 @@ whose mean is taken here, and the last leaves the size of the batch out of its w
 
 On `characters` with 260 labels, it is better than a tuned `supervised` by 2.6 points (0.8 to 4.5), better than
 `label_spreading` by 11.2 (9.7 to 12.8), and better than itself without its mechanism ("no contrast") by 3.6 (2.7 to
-4.6).
+4.6). Training takes 11 times the operations of the baseline.
 """
 
 from dataclasses import dataclass

@@ -15,7 +15,7 @@ gradients: `tests/methods/test_methods.py::test_mean_teacher_and_its_gradient_ar
 
 On `characters` with 260 labels, it is better than a tuned `supervised` by 11.4 points (10.3 to 12.6), better than
 `label_spreading` by 30.5 (29.7 to 31.4), and better than itself without its mechanism ("average alone") by 2.0 (1.0 to
-3.0).
+3.0). Training takes 2.5 times the operations of the baseline.
 """
 
 import math
