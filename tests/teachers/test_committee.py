@@ -178,9 +178,7 @@ def test_combinations_that_cannot_work_are_refused():
         Committee(two, weights=[1.0, -1.0])
     with pytest.raises(ConfigError, match="at least one member must have a say"):
         Committee(two, weights=[0.0, 0.0])
-    with pytest.raises(ConfigError, match="weights='skill' needs accuracies"):
-        Committee(two, weights="skill")
-    with pytest.raises(ConfigError, match="nothing else takes them"):
+    with pytest.raises(ConfigError, match="accuracies are for weights='skill' alone"):
         Committee(two, accuracies=[0.5, 0.5])
     with pytest.raises(ConfigError, match="accuracies has 1 numbers"):
         Committee(two, weights="skill", accuracies=[0.5])

@@ -183,7 +183,7 @@ def _method(run: Run[Data]) -> Iterator[Check]:
 
 
 def _teach(run: Run[Data], keeper: Keeper | None, directory: Path | None) -> None:
-    """Train the warm starts, then rebuild the method, whose reference may be a copy of the student."""
+    """Train the warm starts, settle the teachers, then rebuild the method, whose reference may be a copy."""
     warm_starts = [(role, warm_start) for role, part in run.parts.items() for warm_start in part.warm_starts]
     for number, (role, warm_start) in enumerate(warm_starts):
         if warm_start.freeze:
@@ -197,5 +197,8 @@ def _teach(run: Run[Data], keeper: Keeper | None, directory: Path | None) -> Non
         )
         if warm_start.freeze:
             warm_start.model.eval().requires_grad_(False)
-    if warm_starts:
+    settles = [settle for part in run.teachers for settle in part.settles]
+    for settle in settles:
+        run.teacher_cost += settle(run.place.device)
+    if warm_starts or settles:
         run.reassemble()

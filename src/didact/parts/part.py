@@ -11,7 +11,7 @@ from torch import nn
 from didact import hashing
 from didact.parts.grammar import parse
 from didact.parts.kinds import Spec, find, kinds
-from didact.types import Examples
+from didact.types import Cost, Examples
 
 VIEW = "teacher"
 """The view of a batch with the tokens of a teacher whose tokenizer differs from the student's."""
@@ -53,6 +53,9 @@ class Part:
     """The default learning rate."""
     warm_starts: tuple[WarmStart, ...] = ()
     """The training before the run."""
+    settles: tuple[Callable[[torch.device], Cost], ...] = ()
+    """What remains to be done once the warm starts are trained, such as measuring the members of a committee. Each
+    takes the device, and returns what it spent."""
     origin: tuple[Path, ...] = ()
     """The runs that it comes from."""
     control: bool = False
@@ -123,6 +126,10 @@ class ForExamples(Purpose):
     material: ClassVar[str] = "examples"
     examples: Examples
     """Training examples, which give shapes, classes, columns, and means and standard deviations of the inputs."""
+    validation: Callable[[], Examples] | None = None
+    """Returns the validation examples with a label, on which a committee measures its members; None if unknown."""
+    student: Any = None
+    """The student that a teacher teaches, for teachers that are asked only where it needs them."""
     fingerprint: Callable[[], str] = str
     """Computes the fingerprint of all the data, which tells a teacher's stored answers from those to others."""
 

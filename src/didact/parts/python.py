@@ -76,7 +76,8 @@ def teacher_of(given: Any, purpose: Purpose, *, spec: str = "") -> Part:
             raise TeacherError(f"{purpose.field or 'teacher'} is an empty list; give one teacher or more.")
         members = tuple(teacher_of(one, purpose) for one in given)
         teacher = members[0].model if len(members) == 1 else Committee([one.model for one in members])
-        return Part(model=teacher, spec=named, members=members)
+        settles = tuple(settle for one in members for settle in one.settles)
+        return Part(model=teacher, spec=named, members=members, settles=settles)
     if hasattr(given, "signal"):
         scale = purpose.examples.scale if isinstance(purpose, ForExamples) else None
         return Part(model=translate(cast(Teacher, given), scale), spec=named, tokenizer=_tokenizer(given))

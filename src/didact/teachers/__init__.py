@@ -3,7 +3,7 @@
 from didact.teachers.base import BaseTeacher
 from didact.teachers.cached import CachedTeacher
 from didact.teachers.classes import align, check_classes, suspicious_order
-from didact.teachers.committee import Committee, skill_weights
+from didact.teachers.committee import Committee
 from didact.teachers.controls import AdversarialTeacher, NoisyTeacher, RandomTeacher
 from didact.teachers.ema import EmaTeacher, LaggingTeacher
 from didact.teachers.encoder import EncoderTeacher
@@ -16,12 +16,13 @@ from didact.teachers.merged import MergedTeacher
 from didact.teachers.onnx_file import OnnxTeacher
 from didact.teachers.peers import PeerTeacher
 from didact.teachers.series import RawSeries, reader_of
-from didact.teachers.specialists import ClassGroups, committee_members, teacher_net, unwrap
+from didact.teachers.specialists import ClassGroups, committee_members, committees, teacher_net, unwrap
 from didact.teachers.stored import StoredTeacher
 from didact.teachers.tables import RawRows, TranslatedTeacher, translate
 from didact.teachers.transparent import TransparentTeacher
 from didact.teachers.tuned import TunedTeacher
 from didact.teachers.verifiers import FunctionVerifier, Verifier, try_verifier
+from didact.teachers.weighing import skill_weights
 
 __all__ = [
     "PICKLED",
@@ -56,6 +57,7 @@ __all__ = [
     "check_not_pickled",
     "load_skops",
     "committee_members",
+    "committees",
     "teacher_net",
     "skill_weights",
     "snapshot",

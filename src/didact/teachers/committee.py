@@ -1,46 +1,59 @@
 """A committee of teachers."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Self
 
 import torch
+from torch import Tensor
 
 from didact.documents import State
 from didact.errors import ConfigError, TeacherError, check_choice, check_range
 from didact.teachers.base import BaseTeacher, ask
+from didact.teachers.weighing import Gate, accuracies_of, agreement_weights, inverse_errors, skill_weights
 from didact.types import Batch, Cost, Labels, Pending, Signal, Space, Stateful
-from didact.types.algebra import densify, mix, mix_targets
+from didact.types.algebra import abstain, densify, mix, mix_targets
+from didact.types.scores import jensen_shannon
 
-Weights = Literal["equal", "confidence", "skill"]
+Weights = Literal["equal", "confidence", "skill", "agreement", "learned"]
+MEASURED = ("skill", "learned")
+"""The weights that are measured on labelled rows."""
 
 
 class Committee(BaseTeacher):
     """The weighted mean of several teachers' signals, by example or by token.
 
     A member's weight is multiplied by the trust of its signal, so that one that abstains does not count. The trust of
-    the mean is the weighted mean trust of the members that did not abstain, and 0 where all did; by `confidence`, their
-    plain mean.
+    the mean is the weighted mean trust of the members that did not abstain, and 0 where all did; by weights that
+    depend on the row (`confidence`, `agreement`, `learned`), their plain mean.
 
     Weights are
     - `equal`;
     - a list, one number per member;
     - `confidence`: for each row `1 - H(p) / log V`, with the entropy `H` of the member's own `p` over V outcomes;
     - `skill`: `max(0, log(a / (1 - a)) + log(V - 1))` from the member's accuracy `a` on validation data, as boosting
-      weighs its rounds (Zhu et al. 2009, multi-class AdaBoost): zero for one that is no better than guessing.
+      weighs its rounds (Zhu et al. 2009, multi-class AdaBoost): zero for one that is no better than guessing. In a
+      regression one over the member's mean squared error there;
+    - `agreement`: for each row with a label, by how likely the member finds it (see `agreement_weights`);
+    - `learned`: for each row, by a small model of the members' own signals (see `Gate`), fitted on validation data.
+
+    Until `measure` is called, `skill` without accuracies and `learned` weigh all alike.
 
     Args:
         teachers: at least one; anything with a method `signal`. All must have the data's class order, or the same
             tokens, of which those that all have are used; for a regression, all give `Labels` float [B], and weights
-            are `equal` or a list.
+            are `equal`, `skill` or a list.
         weights: see above.
         space: `probability` averages probabilities; `logit` averages logits, which gives the normalised geometric mean
             of the probabilities.
         accuracies: for `skill`, each member's accuracy on validation data, in [0, 1]; taken as at most 0.999.
         classes: the number of classes, where no member's signal determines it (hard labels, top-k).
+        names: what the members are called in reports; by default their numbers from 1.
+        most_conflict: the largest `conflict` in a row that the committee still answers; in others it abstains. 1
+            allows any.
 
     Raises:
-        ConfigError: weights, accuracies or space that don't fit.
+        ConfigError: weights, accuracies, names or space that don't fit.
     """
 
     kind = "a committee"
@@ -54,17 +67,27 @@ class Committee(BaseTeacher):
         space: Space = "probability",
         accuracies: Sequence[float] | None = None,
         classes: int | None = None,
+        names: Sequence[str] = (),
+        most_conflict: float = 1.0,
     ) -> None:
         super().__init__()
         if not teachers:
             raise ConfigError("teachers is empty; a committee needs at least one.")
         check_choice("space", space, ("probability", "logit"))
-        self.teachers, self.classes = tuple(teachers), classes
+        check_range("most_conflict", most_conflict, above=0.0, at_most=1.0)
+        self.teachers, self.classes, self.most_conflict = tuple(teachers), classes, most_conflict
         self.spenders = {str(number): teacher for number, teacher in enumerate(teachers)}
         """The members by number; see `didact.types.Spender`."""
         self.space: Space = space
         self.weights = weights if isinstance(weights, str) else _checked_weights(weights, len(teachers))
         self.accuracies = _checked_accuracies(self.weights, accuracies, len(teachers))
+        self.errors: tuple[float, ...] = ()
+        """The members' mean squared errors, of a regression by skill."""
+        self.gate: Gate | None = None
+        """What was learnt of the members' shares."""
+        self.names = tuple(names) or tuple(str(number + 1) for number in range(len(teachers)))
+        if len(self.names) != len(teachers):
+            raise ConfigError(f"names has {len(names)} entries, but the committee has {len(teachers)} members.")
         self.frozen = all(getattr(teacher, "frozen", True) for teacher in teachers)
 
     @property
@@ -90,68 +113,133 @@ class Committee(BaseTeacher):
             TeacherError: the members' signals are incompatible; raised when the signal is waited for.
         """
         pending = [ask(teacher, batch) for teacher in self.teachers]
-        return Pending(lambda: self._mean([one.get() for one in pending]))
+        return Pending(lambda: self.mean([one.get() for one in pending], batch))
 
-    def _mean(self, signals: list[Signal]) -> Signal:
+    @torch.no_grad()
+    def measure(self, batches: Iterable[Batch]) -> None:
+        """Measure the members on labelled rows, for weights by `skill` or `learned`; others need nothing.
+
+        Args:
+            batches: of validation rows, each with a `label`; no test row may be among them.
+
+        Raises:
+            TeacherError: no member is better than guessing, or the members' signals are incompatible.
+        """
+        if self.weights not in MEASURED or self.accuracies:
+            return
+        asked = [(batch["label"], [ask(one, batch) for one in self.teachers]) for batch in batches]
+        told = [(label, [one.get() for one in pending]) for label, pending in asked]
+        labels = torch.cat([label for label, _ in told])
+        if isinstance(told[0][1][0], Labels) and told[0][1][0].is_target:
+            answers = torch.cat([torch.stack([one.labels for one in self._targets(signals)]) for _, signals in told], 1)
+            self.errors = tuple((answers.double() - labels.double()).square().mean(-1).tolist())
+            return
+        log_probs = torch.cat([self.log_probs(signals) for _, signals in told], 1)
+        answered = torch.cat([_answered(signals) for _, signals in told])
+        if self.weights == "learned":
+            self.gate = Gate(len(self.teachers), log_probs.shape[-1])
+            self.gate.fit(log_probs, labels, answered)
+        else:
+            self.accuracies = accuracies_of(log_probs, labels, answered)
+            skill_weights(self.accuracies, log_probs.shape[-1])
+
+    def mean(self, signals: Sequence[Signal], batch: Batch, *, without: int | None = None) -> Signal:
+        """Join the members' signals for a batch.
+
+        Args:
+            signals: M, in the order of the members.
+            batch: what they were asked about; weights by `agreement` read its `label`, if it has one.
+            without: a member that has no say; where the others weigh nothing, they weigh alike.
+        """
         if any(isinstance(signal, Labels) and signal.is_target for signal in signals):
-            return self._mean_target(signals)
+            return mix_targets(self._targets(signals), self._say(signals, None, batch, without))
+        classes = self._classes(signals)
+        dense = [densify(signal, classes) for signal in signals]
+        say = self._say(dense, classes, batch, without)
+        found = mix(dense, say, space=self.space, by_confidence=self.weights == "confidence")
+        return found if self.most_conflict == 1.0 else abstain(found, self.conflict(dense) > self.most_conflict)
+
+    def conflict(self, signals: Sequence[Signal]) -> Tensor:
+        """The Jensen-Shannon divergence of the members that answered over log M: float [...] in [0, 1].
+
+        Args:
+            signals: M, in the order of the members, of classes or of few tokens.
+        """
+        return jensen_shannon(self.log_probs(signals), _answered(signals).float()) / math.log(max(len(signals), 2))
+
+    def log_probs(self, signals: Sequence[Signal]) -> Tensor:
+        """The members' log-probabilities, float [M, ..., V]."""
+        classes = self._classes(signals)
+        return torch.stack([densify(signal, classes).log_softmax().float() for signal in signals])
+
+    def _targets(self, signals: Sequence[Signal]) -> list[Labels]:
+        """The signals of a regression."""
+        targets = [signal for signal in signals if isinstance(signal, Labels) and signal.is_target]
+        by_classes = self.weights in ("confidence", "agreement", "learned") or bool(self.accuracies)
+        if by_classes or self.most_conflict < 1.0 or len(targets) < len(signals):
+            raise TeacherError(
+                f"The committee's members give regression targets, and weights is {self.weights!r}; over a "
+                "regression every member must give targets, weights must be 'equal', a list, or 'skill' without "
+                "accuracies, and any conflict is allowed."
+            )
+        return targets
+
+    def _classes(self, signals: Sequence[Signal]) -> int | None:
         counts = {count for signal in signals if (count := signal.outcomes) is not None}
         if len(counts) > 1 and len(signals[0].shape) == 1:
             raise TeacherError(f"The committee's members have {sorted(counts)} classes; all must have the same.")
-        classes = next(iter(counts), self.classes)
-        return mix(
-            [densify(signal, classes) for signal in signals],
-            self._shares(classes),
-            space=self.space,
-            by_confidence=self.weights == "confidence",
-        )
+        return next(iter(counts), self.classes)
 
-    def _shares(self, classes: int | None) -> list[float]:
-        """Each member's weight; those by skill are known once the number of classes is."""
-        if self.weights == "skill":
+    def _say(
+        self, signals: Sequence[Signal], classes: int | None, batch: Batch, without: int | None
+    ) -> Sequence[float] | Tensor:
+        """Each member's weight, M numbers; or those in each row, float [B, M]."""
+        say = self._weights(signals, classes, batch)
+        if without is None:
+            return say
+        kept = torch.as_tensor(say, dtype=torch.float32).clone()
+        kept[..., without] = 0.0
+        alike = torch.ones_like(kept)
+        alike[..., without] = 0.0
+        return torch.where(kept.sum(-1, keepdim=True) > 0, kept, alike)
+
+    def _weights(self, signals: Sequence[Signal], classes: int | None, batch: Batch) -> Sequence[float] | Tensor:
+        if self.errors:
+            return inverse_errors(self.errors)
+        if self.weights == "skill" and self.accuracies:
             if classes is None:
                 raise TeacherError("weights is 'skill', but no member says how many classes there are; give classes=.")
             return skill_weights(self.accuracies, classes)
+        if self.gate is not None:
+            return self.gate.shares(self.log_probs(signals), _answered(signals))
+        if self.weights == "agreement" and "label" in batch:
+            return agreement_weights(self.log_probs(signals), batch["label"])
         return [1.0] * len(self.teachers) if isinstance(self.weights, str) else list(self.weights)
 
-    def _mean_target(self, signals: list[Signal]) -> Labels:
-        targets = [signal for signal in signals if isinstance(signal, Labels) and signal.is_target]
-        if self.weights in ("confidence", "skill") or len(targets) < len(signals):
-            raise TeacherError(
-                f"The committee's members give regression targets, and weights is {self.weights!r}; over a "
-                "regression every member must give targets, and weights must be 'equal' or a list."
-            )
-        return mix_targets(targets, self._shares(None))
-
     def state_dict(self) -> State:
-        """The state of every member that has one, by position."""
-        return {str(i): part.state_dict() for i, part in enumerate(self.teachers) if isinstance(part, Stateful)}
+        """The state of every member that has one, by position, and what was measured of them."""
+        members = {str(i): part.state_dict() for i, part in enumerate(self.teachers) if isinstance(part, Stateful)}
+        if self.weights not in MEASURED:
+            return members
+        gate = {} if self.gate is None else {"gate": self.gate.state_dict()}
+        return {**members, "accuracies": list(self.accuracies), "errors": list(self.errors), **gate}
 
     def load_state_dict(self, state: State, /) -> None:
         """Restore the result of `state_dict`."""
         for i, part in enumerate(self.teachers):
             if isinstance(part, Stateful):
                 part.load_state_dict(state[str(i)])
+        if self.weights in MEASURED:
+            self.accuracies, self.errors = tuple(state["accuracies"]), tuple(state["errors"])
+        if "gate" in state:
+            self.gate = Gate(*state["gate"]["each"].shape)
+            self.gate.load_state_dict(state["gate"])
 
 
-def skill_weights(accuracies: Sequence[float], classes: int) -> list[float]:
-    """Weights `max(0, log(a / (1 - a)) + log(C - 1))` of teachers with accuracies `a` (Zhu et al. 2009).
-
-    Args:
-        accuracies: in [0, 1]; taken as at most 0.999, so that a perfect score on few examples does not dominate.
-        classes: C, at least 2.
-
-    Raises:
-        TeacherError: none is better than chance.
-    """
-    bounded = [min(max(a, 0.001), 0.999) for a in accuracies]
-    weights = [max(0.0, math.log(a / (1 - a)) + math.log(max(classes - 1, 1))) for a in bounded]
-    if not any(weights):
-        raise TeacherError(
-            f"accuracies are {list(accuracies)} over {classes} classes: no member is better than guessing. Leave out "
-            "weights='skill', or give a better teacher."
-        )
-    return weights
+def _answered(signals: Sequence[Signal]) -> Tensor:
+    """Which members answered in each row: bool [..., M]."""
+    full = torch.ones(signals[0].shape, dtype=torch.bool, device=signals[0].device)
+    return torch.stack([full if (trust := one.effective_trust) is None else trust > 0 for one in signals], -1)
 
 
 def _checked_weights(weights: Sequence[float], members: int) -> tuple[float, ...]:
@@ -168,14 +256,13 @@ def _checked_accuracies(
     weights: str | tuple[float, ...], accuracies: Sequence[float] | None, members: int
 ) -> tuple[float, ...]:
     if isinstance(weights, str):
-        check_choice("weights", weights, ("equal", "confidence", "skill"))
-    if (weights == "skill") != (accuracies is not None):
-        raise ConfigError(
-            f"weights is {weights!r} and accuracies is {accuracies!r}; weights='skill' needs accuracies, and nothing "
-            "else takes them."
-        )
-    if accuracies is not None and len(accuracies) != members:
+        check_choice("weights", weights, ("equal", "confidence", *MEASURED, "agreement"))
+    if accuracies is None:
+        return ()
+    if weights != "skill":
+        raise ConfigError(f"weights is {weights!r}, but accuracies are for weights='skill' alone; leave them out.")
+    if len(accuracies) != members:
         raise ConfigError(f"accuracies has {len(accuracies)} numbers, but the committee has {members} members.")
-    for i, accuracy in enumerate(accuracies or ()):
+    for i, accuracy in enumerate(accuracies):
         check_range(f"accuracies[{i}]", accuracy, at_least=0.0, at_most=1.0)
-    return tuple(accuracies or ())
+    return tuple(accuracies)

@@ -1,6 +1,6 @@
 """Specialists for groups of classes, and access to the model inside a teacher."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,14 @@ def committee_members(teacher: Any) -> tuple[Any, ...]:
     """The members of a committee; any other teacher is a committee of one."""
     inside = unwrap(teacher)
     return inside.teachers if isinstance(inside, Committee) else (inside,)
+
+
+def committees(teacher: Any) -> Iterator[Committee]:
+    """The committees inside a teacher, the outermost first."""
+    if isinstance(teacher, Committee):
+        yield teacher
+    for inner in getattr(teacher, "spenders", {}).values():
+        yield from committees(inner)
 
 
 def teacher_net(teacher: Any) -> Any:

@@ -7,6 +7,7 @@ and computed for a few tokens at a time, so that no [B, T, V] is ever held. No r
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,16 +63,28 @@ def mix(
 
 
 @torch.no_grad()
-def mix_targets(signals: Sequence[Labels], weights: Sequence[float]) -> Labels:
+def mix_targets(signals: Sequence[Labels], weights: Sequence[float] | Tensor) -> Labels:
     """The weighted mean of the regression targets of M teachers.
 
     Args:
         signals: M of targets, float [B]; their trust counts as in `mix`.
-        weights: M, 0 or more, at least one above 0.
+        weights: float [M], 0 or more, at least one above 0.
     """
     targets = torch.stack([signal.labels.float() for signal in signals], -1)
-    say, trust = _shares(targets.new_tensor(weights).expand_as(targets), [signal.trust for signal in signals])
+    say, trust = _shares(torch.as_tensor(weights).to(targets).expand_as(targets), [signal.trust for signal in signals])
     return Labels(labels=(say / say.sum(-1, keepdim=True) * targets).sum(-1), trust=trust)
+
+
+def abstain(signal: Signal, where: Tensor) -> Any:
+    """The same signal, without trust in some rows.
+
+    Args:
+        signal: any.
+        where: bool [...], the rows that are not to count.
+    """
+    trust = signal.effective_trust
+    kept = (~where).float() if trust is None else trust * ~where
+    return dataclasses.replace(signal, trust=kept)  # pyright: ignore[reportArgumentType]
 
 
 @torch.no_grad()

@@ -83,6 +83,22 @@ def confidence(log_probs: Tensor) -> Tensor:
     return (1.0 - entropy / math.log(max(log_probs.shape[-1], 2))).clamp(min=0.0)
 
 
+def jensen_shannon(log_probs: Tensor, say: Tensor) -> Tensor:
+    """How far M distributions lie apart: the Jensen-Shannon divergence `H(sum w p) - sum w H(p)` in nats (Lin 1991).
+
+    Args:
+        log_probs: float [M, ..., V].
+        say: float [..., M], 0 or more, each one's weight; they are normalised. Where all are 0, so is the divergence.
+
+    Returns:
+        float [...], from 0, where all are equal, to the entropy of the weights, at most log M.
+    """
+    share = (say / say.sum(-1, keepdim=True).clamp(min=torch.finfo(say.dtype).tiny)).movedim(-1, 0).unsqueeze(-1)
+    mean = (share * log_probs.exp()).sum(0)
+    inside = (share.squeeze(-1) * torch.linalg.vecdot(log_probs.exp(), log_probs)).sum(0)
+    return (inside - torch.xlogy(mean, mean).sum(-1)).clamp(min=0.0)
+
+
 def most_confident(parts: Sequence[Tensor]) -> Tensor:
     """The distribution of the member with the highest `confidence` in each row; of equals, the first.
 

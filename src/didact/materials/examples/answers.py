@@ -9,8 +9,16 @@ from didact.types import EMBEDDING, Batch, Features, Labels, Logits, Output, Sig
 
 
 def as_learner(teacher: Teacher) -> Callable[[Batch], Output]:
-    """A teacher in the form of a learner, for scoring it: its signals as logits [B, C], or predictions [B, 1]."""
-    return lambda batch: Output(logits_of(teacher.signal(batch)))
+    """A teacher in the form of a learner, for scoring it: its signals as logits [B, C], or predictions [B, 1].
+
+    It is not shown the labels by which it is scored, as a committee may weigh its members by them.
+    """
+    return lambda batch: Output(logits_of(teacher.signal(without_labels(batch))))
+
+
+def without_labels(batch: Batch) -> Batch:
+    """The same batch without its labels."""
+    return Batch({name: tensor for name, tensor in batch.items() if name != "label"})
 
 
 def logits_of(signal: Signal) -> Tensor:

@@ -6,12 +6,14 @@ from typing import Any
 from torch import Tensor
 
 from didact.documents import Document
+from didact.errors import ConfigError
 from didact.experiment.material import Asked, Run
+from didact.materials.examples.answers import without_labels
 from didact.materials.examples.data import ExampleData
 from didact.materials.examples.source import feed_of, train_of
 from didact.memory import SignalCache
-from didact.teachers import CachedTeacher
-from didact.types import Examples, Signal
+from didact.teachers import CachedTeacher, committees
+from didact.types import Batch, Examples, Signal
 from didact.types.algebra import to_tensors
 
 LIMIT = 1 << 30
@@ -53,14 +55,27 @@ def facts_of(examples: Examples) -> Document:
 
 
 def asked_of(run: Run[ExampleData]) -> Asked:
-    """All examples of all splits, in their order."""
+    """All examples of all splits, in their order, without labels.
+
+    Raises:
+        ConfigError: A committee in the teacher weighs its members by the labels.
+    """
     splits = run.data.splits
+    if any(part.weights == "agreement" for teacher in run.teachers for part in committees(teacher.model)):
+        raise ConfigError(
+            f"teacher is {run.config.teacher!r}, a committee that weighs its members by the labels that the student "
+            "may see, so that its signals can't be stored for all examples; store those of its members."
+        )
     return Asked(
         unit="example",
         batches=[
-            partial(part.batch, slice(at, at + ROWS))
+            partial(_batch, part, at)
             for part in (splits.train, splits.validation, splits.test)
             for at in range(0, part.size, ROWS)
         ],
         facts=facts_of(run.data.examples),
     )
+
+
+def _batch(examples: Examples, at: int) -> Batch:
+    return without_labels(examples.batch(slice(at, at + ROWS)))

@@ -1,5 +1,6 @@
 """Runs on examples: a student learns to predict labels, from labels and teachers."""
 
+import dataclasses
 from pathlib import Path
 
 from didact import hashing
@@ -10,7 +11,7 @@ from didact.learners import export
 from didact.loop.optimizer import DECAY
 from didact.materials.examples import baselines
 from didact.materials.examples.caching import add_cache, asked_of
-from didact.materials.examples.data import ExampleData, extend, open_examples
+from didact.materials.examples.data import ExampleData, extend, open_examples, select_labelled
 from didact.materials.examples.embedding import EmbeddingEvaluator
 from didact.materials.examples.evaluator import ExampleEvaluator
 from didact.materials.examples.pretraining import pretraining_of
@@ -30,7 +31,12 @@ def _student(run: Run[ExampleData]) -> Part:
 
 def _teacher(run: Run[ExampleData]) -> Part:
     """A teacher of examples."""
-    return python.teacher_of(run.argument("teacher"), _purpose(run, run.data.examples, "teacher"))
+    purpose = dataclasses.replace(
+        _purpose(run, run.data.examples, "teacher"),
+        student=run.student.model,
+        validation=lambda: select_labelled(run.data.splits.validation),
+    )
+    return python.teacher_of(run.argument("teacher"), purpose)
 
 
 def _purpose(run: Run[ExampleData], examples: Examples, role: str) -> ForExamples:

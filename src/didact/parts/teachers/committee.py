@@ -1,43 +1,113 @@
 """Several teachers: their weighted mean for a method with one teacher, or each of them for a method with several.
 
-The default is the mean of their probabilities; `committee:logit:A+B` is that of their logits, and
-`committee:confidence:A+B` weighs each teacher by its confidence.
+The default is the mean of their probabilities. `committee:HOW:A+B` says how, in one word or several with commas:
+`logit` averages logits, and `confidence`, `skill`, `agreement` and `learned` weigh the members; a number such as 0.5 is
+the largest conflict in a row that the committee still answers. See `didact.teachers.Committee`.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+
+import torch
 
 from didact.documents import Document
 from didact.errors import ConfigError, check_choice
+from didact.options import convert
 from didact.parts.kinds import Spec
 from didact.parts.part import ForExamples, ForQuestions, Part
 from didact.teachers import Committee
+from didact.teachers.committee import MEASURED
+from didact.types import Cost, Examples
 
 FORM = "committee:HOW:TEACHERS | A+B | 0.7*A+0.3*B"
 EXAMPLE = "mlp:256,256+cnn:32,64"
 HOW: dict[str, Document] = {
-    "": {},
     "probability": {},
     "logit": {"space": "logit"},
     "confidence": {"weights": "confidence"},
+    "skill": {"weights": "skill"},
+    "agreement": {"weights": "agreement"},
+    "learned": {"weights": "learned"},
 }
 """The arguments of `Committee` for each word."""
+ROWS = 256
+"""Validation examples that the members are asked about at once."""
 
 
 def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
     """The members, and their committee."""
-    field = f"how, in {spec.field}={spec.text!r},"
-    check_choice(field, spec.argument, [word for word in HOW if word or not spec.argument])
+    how = _how(spec)
     specs = spec.inner[0].members if spec.argument else spec.inner
-    parts = [purpose.member(i).build(one) for i, one in enumerate(specs)]
-    how = dict(HOW[spec.argument])
     if any(one.weight != 1.0 for one in specs):
         if "weights" in how:
-            raise spec.error(f"members that are weighted by {spec.argument} take no weights of their own.")
+            raise spec.error(f"members that are weighted by {how['weights']} take no weights of their own.")
         how["weights"] = [one.weight for one in specs]
+    rows = _labelled_rows(how, spec, purpose)
+    parts = [purpose.member(i).build(one) for i, one in enumerate(specs)]
     joined = _joined(parts, spec, purpose)
     if isinstance(purpose, ForExamples):
         how["classes"] = len(purpose.examples.classes) or None
-    return replace(joined, model=Committee([part.model for part in parts], **how))
+    committee = Committee([part.model for part in parts], names=[one.text for one in specs], **how)
+    after = () if rows is None else (partial(measure, committee, rows),)
+    return replace(joined, model=committee, settles=(*joined.settles, *after))
+
+
+def measure(committee: Committee, rows: Callable[[], Examples], device: torch.device) -> Cost:
+    """Measure the members on labelled validation rows; returns what that cost."""
+    examples, before = rows(), committee.to(device).cost
+    committee.measure(examples.batch(slice(at, at + ROWS)).to(device) for at in range(0, examples.size, ROWS))
+    after = committee.cost
+    calls, tokens = after.teacher_calls - before.teacher_calls, after.teacher_tokens - before.teacher_tokens
+    return Cost(labels=examples.size, teacher_calls=calls, teacher_tokens=tokens)
+
+
+def _how(spec: Spec) -> Document:
+    """The arguments of `Committee` for the words of a spec.
+
+    Raises:
+        ConfigError: A word is unknown, or two of them say the same.
+    """
+    found: Document = {}
+    for word in spec.argument.split(",") if spec.argument else ():
+        field = f"how, in {spec.field}={spec.text!r},"
+        if word[:1].isdigit() or word[:1] == ".":
+            said: Document = {"most_conflict": convert(field, word, float)}
+        else:
+            check_choice(field, word, tuple(HOW))
+            said = HOW[word]
+        if said.keys() & found.keys():
+            raise spec.error(f"{spec.argument!r} says twice how; name one weight and one space at most.")
+        found |= said
+    return found
+
+
+def _labelled_rows(how: Document, spec: Spec, purpose: ForExamples | ForQuestions) -> Callable[[], Examples] | None:
+    """The labelled validation rows, where the weights are measured on them.
+
+    Raises:
+        ConfigError: The weights or the limit of conflict do not fit the data, or there are no such rows.
+    """
+    weights = how.get("weights")
+    by_label = (*MEASURED, "agreement")
+    if isinstance(purpose, ForQuestions):
+        if weights in by_label or "most_conflict" in how:
+            raise spec.error(
+                f"{spec.argument!r} is for examples with labels; over tokens, members are weighed by numbers, as in "
+                "0.7*A+0.3*B, or by confidence."
+            )
+        return None
+    regression = purpose.examples.task == "regression"
+    if regression and (weights in ("confidence", "agreement", "learned") or "most_conflict" in how):
+        raise spec.error(f"{spec.argument!r} needs classes, and the data are a regression; skill is for these too.")
+    if weights not in MEASURED:
+        return None
+    if purpose.validation is None or not purpose.validation().size:
+        raise spec.error(
+            f"{weights} is measured on validation examples with labels, and there are none; give validation, such as "
+            "validation=0.1 (--validation 0.1), or other weights."
+        )
+    return purpose.validation
 
 
 def _joined(parts: list[Part], spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
@@ -55,5 +125,6 @@ def _joined(parts: list[Part], spec: Spec, purpose: ForExamples | ForQuestions) 
         target=next((part.target for part in parts if part.target), ""),
         tokenizer=next(iter(tokenizers.values()), None),
         origin=tuple(run for part in parts for run in part.origin),
+        settles=tuple(one for part in parts for one in part.settles),
         members=() if spec.argument else tuple(parts),
     )
