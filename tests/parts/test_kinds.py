@@ -255,7 +255,23 @@ def test_a_committee_holds_its_members_by_their_weights_and_draws_each_by_a_seed
     assert (logit.model.space, len(logit.model.teachers), logit.members) == ("logit", 2, ())
     certain = EXAMPLES.open("committee:confidence:(cnn:4+mlp:8)", "teacher")
     assert certain.model.weights == "confidence"
-    with pytest.raises(ConfigError, match=r"how, in teacher='committee:mean:.*Known: confidence, logit, probability"):
+    both = EXAMPLES.open("committee:agreement,logit,0.5:cnn:4+mlp:8", "teacher").model
+    assert (both.weights, both.space, both.most_conflict, both.names) == ("agreement", "logit", 0.5, ("cnn:4", "mlp:8"))
+    measured = replace(EXAMPLES, validation=lambda: DATA)
+    for how in ("skill", "learned"):
+        part = measured.open(f"noisy:0.1:committee:{how}:cnn:4+mlp:8", "teacher")
+        (settle,) = part.settles
+        cost = settle(torch.device("cpu"))
+        assert (cost.labels, cost.teacher_calls) == (DATA.size, 2 * DATA.size)
+        measured_one = part.model.teacher
+        assert measured_one.gate is not None if how == "learned" else len(measured_one.accuracies) == 2
+        with pytest.raises(ConfigError, match=f"{how} is measured on validation examples.*and there are none"):
+            EXAMPLES.open(f"committee:{how}:cnn:4+mlp:8", "teacher")
+        with pytest.raises(ConfigError, match="is for examples with labels"):
+            questions().open(f"committee:{how}:decoder:1x32+decoder:1x32", "teacher")
+    with pytest.raises(ConfigError, match="says twice how"):
+        measured.open("committee:skill,learned:cnn:4+mlp:8", "teacher")
+    with pytest.raises(ConfigError, match=r"how, in teacher='committee:mean:.*is 'mean', which is not known"):
         EXAMPLES.open("committee:mean:cnn:4+cnn:4", "teacher")
     with pytest.raises(ConfigError, match="weighted by confidence take no weights"):
         EXAMPLES.open("committee:confidence:2*cnn:4+cnn:4", "teacher")

@@ -117,6 +117,8 @@ def write_run_report(
         "tiles": _tiles(_final_figures(result)),
         "notes": [*result.get("notes", ()), *_teacher_note(result)],
         "beside": _beside_teacher(result),
+        "committee": sections.committee_table(result.get("committee") or {}),
+        "committee_note": _committee_note(result.get("committee") or {}),
         "costs": _run_costs(result),
         "cost_note": "",
         "curves": _run_curves(metrics_history),
@@ -317,6 +319,21 @@ def _teacher_note(result: Values) -> list[str]:
     return [f"{said}{far}."]
 
 
+def _committee_note(found: Values) -> str:
+    """What the figures of a committee's members mean."""
+    if not found:
+        return ""
+    metric, figure = phrases.heading(found["metric"]), wording.figure(found["metric"], found["committee"])
+    words = f"On {found['rows']} validation examples, where the committee has {figure} ({metric}). "
+    if "conflict" in found:
+        words += (
+            f"Its members name different classes in {found['disagreement']:.1%} of them; their Jensen-Shannon "
+            f"divergence is {found['conflict']:.3f} of the largest possible. A share is the member's in the "
+            "probability of the committee's answers. "
+        )
+    return f"{words}The worth of a member is the committee's figure less that without it."
+
+
 def _run_costs(result: Values) -> Document:
     """The cost of teaching the student, and of training the teacher if that was done here."""
     costs, teacher = {"the student": result.get("cost") or {}}, result.get("teacher_cost") or {}
@@ -357,7 +374,7 @@ def _write(path: str | Path, page: Values) -> Path:
         raise MissingExtraError("jinja2", "report", "A report") from None
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["breakable"] = _breakable
-    environment.globals |= {"students": None, "tradeoffs": []}
+    environment.globals |= {"students": None, "tradeoffs": [], "committee": None}
     template = environment.from_string(files("didact.evaluation").joinpath("report.html").read_text(encoding="utf-8"))
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -64,6 +64,28 @@ def figures_table(figures: Mapping[str, Mapping[str, float]]) -> Document:
     return {"columns": list(figures), "rows": rows}
 
 
+def committee_table(found: Values) -> Document | None:
+    """The members of a committee of teachers: `columns` and `rows` of (name, cells); None without a committee.
+
+    Args:
+        found: `committee` of a run's `result.json`.
+    """
+    if not found:
+        return None
+    metric, members = found["metric"], found["members"]
+    taught = "share" in members[0]
+    columns = [*(["share (%)", "most for"] if taught else []), "calls", "tokens"]
+    columns += [f"{phrases.heading(metric)}, alone", "without it", "worth", *(["worth (nats)"] if taught else [])]
+    rows = []
+    for one in members:
+        cells = [f"{100 * one['share']:.0f}", f"{one['most_for']} ({one['share_there']:.0%})"] if taught else []
+        cells += [wording.number(one["spent"].get(axis, 0), 0) for axis in ("teacher_calls", "teacher_tokens")]
+        cells += [wording.figure(metric, one[name]) for name in ("alone", "without")]
+        cells += [wording.figure(metric, one["worth"], sign=True)]
+        rows.append((one["name"], [*cells, *([f"{one['nll_worth']:+.3f}"] if taught else [])]))
+    return {"columns": columns, "rows": rows}
+
+
 def students_table(found: Values) -> Document:
     """The students that a search tried: `columns` and `rows` of (name, cells).
 

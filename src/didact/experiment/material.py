@@ -82,6 +82,8 @@ class Evaluation:
     """The teacher's metrics on the other test examples, and the student's as `student/NAME`, if it has seen some."""
     constant: dict[str, float] = field(default_factory=dict)
     """The metrics of a constant answer: the commonest class or the mean; empty if there is none."""
+    committee: Document = field(default_factory=dict)
+    """What each member of a committee taught, and what it is worth; empty without one."""
     diagnostics: Document = field(default_factory=dict)
     """Data for the figures of the report."""
     labels: int = 0

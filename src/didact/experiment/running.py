@@ -63,6 +63,8 @@ class RunResult:
     """The configuration with all defaults resolved."""
     directory: Path | None = None
     """The run's directory; None if nothing was written."""
+    committee: Document = field(default_factory=dict, repr=False)
+    """What each member of a committee of teachers taught, and what it is worth; empty without one."""
     diagnostics: Document = field(default_factory=dict, repr=False)
     """Data for the figures of the report, from the student's predictions on the test examples."""
 
@@ -89,6 +91,7 @@ class RunResult:
             "teacher_unseen": self.teacher_unseen,
             "constant": self.constant,
             "recalls": self.recalls,
+            "committee": self.committee,
             "cost": self.cost.as_dict(),
             "spent": self.spent,
             "teacher_cost": self.teacher_cost.as_dict(),
@@ -356,6 +359,7 @@ def _finished(run: Run[Data], result: FitResult, directory: Path | None = None) 
         student=run.material.deliver(run),
         config=run.config,
         directory=directory,
+        committee=evaluation.committee,
         diagnostics=evaluation.diagnostics,
     )
 

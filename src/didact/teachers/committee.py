@@ -13,7 +13,7 @@ from didact.teachers.base import BaseTeacher, ask
 from didact.teachers.weighing import Gate, accuracies_of, agreement_weights, inverse_errors, skill_weights
 from didact.types import Batch, Cost, Labels, Pending, Signal, Space, Stateful
 from didact.types.algebra import abstain, densify, mix, mix_targets
-from didact.types.scores import jensen_shannon
+from didact.types.scores import LEAST_CONFIDENCE, confidence, jensen_shannon
 
 Weights = Literal["equal", "confidence", "skill", "agreement", "learned"]
 MEASURED = ("skill", "learned")
@@ -166,6 +166,31 @@ class Committee(BaseTeacher):
             signals: M, in the order of the members, of classes or of few tokens.
         """
         return jensen_shannon(self.log_probs(signals), _answered(signals).float()) / math.log(max(len(signals), 2))
+
+    def disagrees(self, signals: Sequence[Signal]) -> Tensor:
+        """Whether not all members that answered name the same outcome: bool [...].
+
+        Args:
+            signals: see `conflict`.
+        """
+        named, answered = self.log_probs(signals).argmax(-1).movedim(0, -1), _answered(signals)
+        first = named.gather(-1, answered.long().argmax(-1, keepdim=True))
+        return ((named != first) & answered).any(-1)
+
+    def shares(self, signals: Sequence[Signal], batch: Batch) -> Tensor:
+        """The weight of each member in each row, its trust included: float [..., M]; each row adds up to 1, or is 0.
+
+        Args:
+            signals: see `conflict`.
+            batch: see `mean`.
+        """
+        found = self._say(signals, self._classes(signals), batch, None)
+        say = torch.as_tensor(found, dtype=torch.float32, device=signals[0].device)
+        trusts = [one.effective_trust for one in signals]
+        say = say * torch.stack([say.new_ones(signals[0].shape) if one is None else one for one in trusts], -1)
+        if self.weights == "confidence":
+            say = say * (confidence(self.log_probs(signals)).movedim(0, -1) + LEAST_CONFIDENCE)
+        return say / say.sum(-1, keepdim=True).clamp(min=torch.finfo(say.dtype).tiny)
 
     def log_probs(self, signals: Sequence[Signal]) -> Tensor:
         """The members' log-probabilities, float [M, ..., V]."""

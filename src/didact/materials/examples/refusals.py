@@ -15,7 +15,7 @@ from didact.materials.examples.data import ExampleData, select_labelled
 from didact.materials.examples.source import feed_of, source_of, train_of
 from didact.materials.examples.teacher_data import find_seen, is_fitted_elsewhere
 from didact.parts.part import Part
-from didact.teachers import suspicious_order
+from didact.teachers import committees, suspicious_order
 from didact.types import Examples, Features, Labels
 
 CHECKED = 256
@@ -109,6 +109,13 @@ def _teachers(run: Run[ExampleData]) -> None:
                 f"teacher_data is {run.config.teacher_data!r}, but no teacher comes from elsewhere; leave it out."
             )
         find_seen(run, run.data.splits.test)
+    if not feed_of(run).labels and any(
+        part.weights == "agreement" for teacher in run.teachers for part in committees(teacher.model)
+    ):
+        raise ConfigError(
+            f"teacher is {run.config.teacher!r}, a committee that weighs its members by labels, but the method "
+            f"{run.info.name!r} reads none; weigh them by skill, or choose a method such as distill."
+        )
     for teacher in run.teachers:
         _check_answers(teacher, run)
         if feed_of(run).teacher != "features" and getattr(teacher.model, "embeds", True):
