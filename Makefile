@@ -25,7 +25,7 @@ test: setup ## everything that takes seconds
 	$(ONE_THREAD) $(BIN)/pytest -n 2 -m "not slow and not gpu and not real"
 
 test-slow: setup ## what takes minutes, and what needs a GPU where there is one
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]' selenium
 	$(ONE_THREAD) $(BIN)/pytest -n 2 -m "slow or gpu" --timeout 1200
 
 test-real: setup ## what asks a real model, SmolLM2-135M-Instruct; DIDACT_REAL_MODEL names its file of GGUF

@@ -441,6 +441,27 @@ def _split(namespace: argparse.Namespace) -> int:
     return 0
 
 
+def _label(namespace: argparse.Namespace) -> int:
+    from didact.cli.labelling import label
+
+    label(
+        Path(namespace.data),
+        out=None if namespace.out is None else Path(namespace.out),
+        classes=namespace.classes or "",
+        people=namespace.annotators,
+        overlap=namespace.overlap,
+        port=namespace.port,
+        modality=namespace.modality,
+        images_in=None if namespace.images is None else Path(namespace.images),
+        **{
+            name: getattr(namespace, name)
+            for name in ("target", "id_column", "text_column")
+            if hasattr(namespace, name)
+        },
+    )
+    return 0
+
+
 def _chat(namespace: argparse.Namespace) -> int:
     from didact.cli.chat import chat
 
@@ -533,6 +554,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "doctor": _doctor,
     "report": _report,
     "split": _split,
+    "label": _label,
     "resume": _resume,
     "chat": _chat,
     "predict": _predict,

@@ -216,6 +216,28 @@ def _split(parser: Parser, _words: list[str]) -> None:
         flags.add_run_flag(parser, name)
 
 
+def _label(parser: Parser, _words: list[str]) -> None:
+    parser.add_argument("data", metavar="PATH", help="a folder of images or texts, a file, or a run with open queries")
+    parser.add_argument("--classes", metavar="NAMES", help="the classes, with commas, in the order of their keys")
+    parser.add_argument("--out", metavar="FILE", help="the CSV of the labels (labels.csv, or answers.csv of a run)")
+    parser.add_argument(
+        "--modality", metavar="table|image|text|series", help="how rows are shown (what they are taken for)"
+    )
+    parser.add_argument("--images", metavar="DIR", help="the folder of the images that a column of a table names")
+    parser.add_argument(
+        "--annotators", metavar="N|NAMES", default="1", help="how many people label, or their names with commas (1)"
+    )
+    parser.add_argument(
+        "--overlap", metavar="N", type=float, default=0.1, help="share of the rows that several all label (0.1)"
+    )
+    parser.add_argument(
+        "--port", metavar="N", type=int, default=8765, help="port of the page; 0 takes a free one (8765)"
+    )
+    parser.add_argument("--target", metavar="COLUMN", help="the column of labels; rows that have one are left out")
+    parser.add_argument("--id-column", metavar="COLUMN", help="what names each row (id, or else its number from 0)")
+    parser.add_argument("--text-column", metavar="COLUMN", help="the only column that is shown, as text")
+
+
 def _resume(parser: Parser, _words: list[str]) -> None:
     parser.add_argument("run", metavar="RUN", help="the directory of a run or of a comparison")
     flags.add_run_flag(parser, "progress")
@@ -335,6 +357,7 @@ _BUILDERS = {
     "doctor": _doctor,
     "report": _report,
     "split": _split,
+    "label": _label,
     "resume": _resume,
     "chat": _chat,
     "predict": _predict,
