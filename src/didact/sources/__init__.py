@@ -17,6 +17,7 @@ from didact.sources.questions import (
     split_questions,
 )
 from didact.sources.rated import rated_answers
+from didact.sources.redrawing import redraw_labels
 from didact.sources.rotating import TURNS, rotations
 from didact.sources.rounds import Rounds
 from didact.sources.splitting import (
@@ -66,6 +67,7 @@ __all__ = [
     "make_up",
     "switch_target",
     "rated_answers",
+    "redraw_labels",
     "read_mixture",
     "split",
     "split_questions",

@@ -44,6 +44,7 @@ class DataConfig:
     split: str | None = None  # the part to use, of a Hugging Face data set or a folder that has several
     classes: tuple[str, ...] = ()  # their names, where no row has a label and the teacher does not say them
     labels: int | None = None  # how many training labels the student may see; all by default
+    redraw_labels: float = 0.0  # share of the training labels to replace at random, to see what wrong labels do
     made_up: float = 0.0  # rows of a table made up between training rows, for the teacher to answer; times as many
 
     def __post_init__(self) -> None:
@@ -51,6 +52,7 @@ class DataConfig:
             if (value := getattr(self, name)) is not None:
                 check_range(name, value, at_least=1)
         check_range("made_up", self.made_up, at_least=0, at_most=100)
+        check_range("redraw_labels", self.redraw_labels, at_least=0, at_most=1)
         if self.packing is not None:
             check_range("packing", self.packing, at_least=2)
 

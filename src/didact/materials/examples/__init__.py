@@ -4,7 +4,7 @@ FIELDS = (
     *("target", "id_column", "text_column", "task", "skip_bad", "image_size", "max_length"),
     *("classes", "group_column", "time_column", "split_column"),
     *("drop", "categorical", "numeric", "date", "missing", "impute"),
-    *("teacher_data", "labels", "labelled_share", "made_up", "class_weights", "sampler", "augment"),
+    *("teacher_data", "labels", "labelled_share", "redraw_labels", "made_up", "class_weights", "sampler", "augment"),
 )
 """The flags of these runs that do not apply to every run."""
 BASELINES = (

@@ -187,6 +187,8 @@ def open_examples(config: RunConfig, given: object = None) -> ExampleData:
             raise _unlabelled(name, part, config)
     found = tuple(str(duplicate) for duplicate in sources.find_duplicates(splits))
     train = splits.train if keep is None else keep(splits.train)
+    if config.data.redraw_labels:
+        train = sources.redraw_labels(train, config.data.redraw_labels, seed=config.seed)
     if config.data.made_up:
         train = sources.with_made_up(train, config.data.made_up, seed=hashing.stream(config.seed, "made up"))
     return ExampleData(opened=examples, examples=prepared, splits=splits, train=train, duplicates=found)
