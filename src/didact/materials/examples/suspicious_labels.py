@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from didact.evaluation.suspects import find_suspects
 from didact.experiment.checking import Check
 from didact.materials.examples.data import select_labelled
 from didact.sources.splitting import content_hashes
@@ -37,17 +38,16 @@ def contradictory(train: Examples) -> Iterator[Check]:
 
 
 def doubted(known: Examples, scores: Tensor) -> Iterator[Check]:
-    """Warn of labels that a teacher contradicts and is sure.
+    """Warn of labels that a teacher contradicts and is sure: suspects by confident learning on its probabilities.
 
     Args:
         known: N labelled examples, for classification.
         scores: the teacher's logits for them, [N, C].
     """
-    label = known.tensors["label"]
-    sure, answer = scores.detach().cpu().float().softmax(dim=1).max(dim=1)
-    wrong = answer != label
-    found = (wrong & (sure >= SURE)).nonzero()[:, 0]
-    if len(found) and wrong.float().mean() <= 1 - _RIGHT:
+    label, probs = known.tensors["label"], scores.detach().cpu().float().softmax(dim=1)
+    said = find_suspects(label, probs)
+    found = (said.suspect & (probs.amax(1) >= SURE)).nonzero()[:, 0]
+    if len(found) and (said.suggested != label).float().mean() <= 1 - _RIGHT:
         yield Check(
             "warn",
             "labels",
