@@ -43,13 +43,14 @@ class DataConfig:
     chat_template_kwargs: Mapping[str, object] = field(default_factory=dict)  # for templates, as enable_thinking=false
     split: str | None = None  # the part to use, of a Hugging Face data set or a folder that has several
     classes: tuple[str, ...] = ()  # their names, where no row has a label and the teacher does not say them
-    labels: int | None = None  # how many training labels the student may see; all by default
+    labels: int | str | None = None  # how many training labels the student may see, all by default; or a file of them
     redraw_labels: float = 0.0  # share of the training labels to replace at random, to see what wrong labels do
     made_up: float = 0.0  # rows of a table made up between training rows, for the teacher to answer; times as many
 
     def __post_init__(self) -> None:
         for name in ("image_size", "max_length", "labels"):
-            if (value := getattr(self, name)) is not None:
+            value = getattr(self, name)
+            if isinstance(value, int):
                 check_range(name, value, at_least=1)
         check_range("made_up", self.made_up, at_least=0, at_most=100)
         check_range("redraw_labels", self.redraw_labels, at_least=0, at_most=1)

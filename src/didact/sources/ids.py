@@ -24,7 +24,7 @@ def hash_ids(values: Tensor | np.ndarray, field: str, remedy: str = _REMEDY) -> 
     Raises:
         DataError: an id is missing or comes twice.
     """
-    names = [_word(value) for value in values.tolist()]
+    names = [word_of(value) for value in values.tolist()]
     for row, name in enumerate(names):
         if name is None:
             raise DataError(f"The id column {field!r} is empty in row {row + 1}; every row needs an id of its own.")
@@ -40,7 +40,8 @@ def hash_ids(values: Tensor | np.ndarray, field: str, remedy: str = _REMEDY) -> 
     return ids
 
 
-def _word(value: object) -> str | None:
+def word_of(value: object) -> str | None:
+    """A cell as the word that names a row; None where it is empty."""
     if value is None or value != value or value == "":
         return None
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from didact import hashing
 from didact.errors import DataError, check_range, import_optional, nearest
-from didact.sources import targets
+from didact.sources import label_files, targets
 from didact.sources.request import Request, Size
 from didact.types import Examples
 
@@ -24,7 +24,8 @@ def load_folder(path: Path, request: Request) -> Examples:
     """Read a folder that has one folder of images for each class.
 
     Args:
-        path: the folder; or one that has such folders for `train`, `val`, `validation` or `test`.
+        path: the folder; or one that has such folders for `train`, `val`, `validation` or `test`. Where labels are in a
+            file, folders mean nothing.
         request: the options of `sources.load`.
 
     Returns:
@@ -34,6 +35,8 @@ def load_folder(path: Path, request: Request) -> Examples:
         DataError: fewer than two classes, a class without images, unreadable images, or different sizes.
         MissingExtraError: pillow is not installed.
     """
+    if request.labels_file is not None:
+        return _load_labelled(path, Path(request.labels_file), request)
     given = [(number, Path(name)) for number, name in ((1, request.validation_file), (2, request.test_file)) if name]
     parts = [(-1, files_by_class(path, request.split)), *((number, _like(other, path)) for number, other in given)]
     classes = list(parts[0][1])
@@ -59,6 +62,22 @@ def load_folder(path: Path, request: Request) -> Examples:
         classes=tuple(classes),
         name=path.name,
     )
+
+
+def _load_labelled(path: Path, labels: Path, request: Request) -> Examples:
+    """A folder of images in any folders, whose labels are in a file; those without one are unlabelled."""
+    if request.validation_file or request.test_file:
+        raise DataError(f"labels is {labels.name!r}, which goes with fractions for validation and test, not folders.")
+    files = _files(path if request.split is None else path / request.split)
+    if not files:
+        raise DataError(f"{path} has no images; those in it must end in {', '.join(SUFFIXES)}.")
+    names = [_shown(file, [path]) for file in files]
+    column, said = label_files.read(labels, names, path.name)
+    target = targets.encode_targets(said, task="classification", name=column)
+    items = zip(names, files, strict=True)
+    x, ids, kept = stack_images(items, image_size=request.image_size, skip_bad=request.skip_bad)
+    tensors = {"x": x, "label": target.label[kept], "id": ids}
+    return Examples(tensors=tensors, task="classification", modality="image", classes=target.classes, name=path.name)
 
 
 def _shown(file: Path, roots: Sequence[Path]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from didact.errors import ConfigError, DataError, import_optional, nearest
 from didact.preprocessing import TableOptions
 from didact.preprocessing.cells import Frame
-from didact.sources import arrays, encoding, hub, images, series, tables
+from didact.sources import arrays, encoding, hub, images, label_files, series, tables
 from didact.sources.marks import FILE
 from didact.sources.request import Request, Size
 from didact.sources.text import ByteTokenizer, Tokenizer
@@ -28,6 +28,7 @@ def load(
     split_column: str | None = None,
     validation_file: str | None = None,
     test_file: str | None = None,
+    labels_file: str | None = None,
     task: Task | None = None,
     columns: TableOptions | None = None,
     modality: Modality | None = None,
@@ -58,6 +59,7 @@ def load(
         split_column: the words train, validation and test, which become the tensor `split`.
         validation_file: another table with the validation rows, or folder with the images.
         test_file: another table with the test rows, or folder with the images.
+        labels_file: a table of the labels of a table's rows, by id, or of a folder's images, by file name.
         task: inferred where None: see `targets.encode_targets`.
         columns: of a table, what its columns are, what is missing, and what fills gaps.
         modality: what an array holds, `table`, `image` or `series`; `series` makes one of the columns of a table.
@@ -88,6 +90,7 @@ def load(
         split_column=split_column,
         validation_file=validation_file,
         test_file=test_file,
+        labels_file=labels_file,
         task=task,
         columns=columns or TableOptions(),
         modality=modality,
@@ -98,7 +101,7 @@ def load(
         classes=classes,
     )
     if str(path).startswith("hf:"):
-        _refuse(Path(path), request, "a Hugging Face data set", (*_SPLITTING, "modality"))
+        _refuse(Path(path), request, "a Hugging Face data set", (*_SPLITTING, "modality", "labels_file"))
         return hub.load(str(path).removeprefix("hf:"), request)
     path = Path(path)
     return _load_folder(path, request) if path.is_dir() else _load_file(path, request)
@@ -126,13 +129,15 @@ def _load_file(path: Path, request: Request) -> Examples:
         return encoding.encode(tables.read_texts(path), request, name=path.name)
     as_series = suffix in series.SUFFIXES and modality != "table" and series.reads(path, asked=modality == "series")
     if suffix == ".npz" or as_series:
-        _refuse(path, request, "a file of arrays", ("text_column",))
+        _refuse(path, request, "a file of arrays", ("text_column", "labels_file"))
         return arrays.load_arrays(path, request)
     if tables.kind_of(path) in tables.SUFFIXES:
         if modality == "image":
             raise _meaningless(path, request, "a table", "modality")
         several = request.validation_file is not None or request.test_file is not None
         frame, notes = _read_tables(path, request) if several else tables.read(path)
+        if request.labels_file is not None:
+            frame = label_files.add(frame, Path(request.labels_file), request.id_column, path.name)
         return encoding.encode(frame, request, name=path.name, notes=notes)
     if suffix in _PICKLES:
         raise DataError(

@@ -26,6 +26,7 @@ class Request:
     split_column: str | None = None
     validation_file: str | None = None
     test_file: str | None = None
+    labels_file: str | None = None
     task: Task | None = None
     columns: TableOptions = field(default_factory=TableOptions)
     skip_bad: bool = False

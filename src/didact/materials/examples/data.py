@@ -166,6 +166,10 @@ def open_examples(config: RunConfig, given: object = None) -> ExampleData:
     examples = load_examples(config, reading) if given is None else from_object(given, reading)
     if config.data.task == "embedding":
         examples = _embedded(examples, config)
+    if isinstance(config.data.labels, str) and (given is not None or config.data.source in worlds.names()):
+        raise ConfigError(
+            f"labels is {config.data.labels!r}, but the data come from no file; give a number, or a file."
+        )
     if config.split.files and (given is not None or config.data.source in worlds.names()):
         raise ConfigError(
             f"{' and '.join(config.split.files.values())} cannot go with data that come from no file; give fractions, "
@@ -175,7 +179,8 @@ def open_examples(config: RunConfig, given: object = None) -> ExampleData:
     if examples.rows is not None:
         examples = sources.arrange(examples, **fractions)
     split = partial(sources.split, **fractions)
-    keep = partial(sources.keep_labels, count=config.data.labels, seed=config.seed) if config.data.labels else None
+    count = config.data.labels if isinstance(config.data.labels, int) else None
+    keep = None if count is None else partial(sources.keep_labels, count=count, seed=config.seed)
     splits = split(examples)
     prepare = sources.fit_preprocessing(splits.train if keep is None else keep(splits.train), like)
     prepared = prepare(examples)
@@ -262,7 +267,8 @@ def _reading(config: RunConfig) -> tuple[Document, Examples | None]:
     options = TableOptions(**{one.name: getattr(config.data, one.name) for one in fields(TableOptions)})
     named = {name: getattr(config.data, name) for name in (*_READING, *_SPLITTING)}
     found = {"columns": options, "tokenizer": tokenizer, "classes": partial(_known_classes, config)}
-    return {**found, **named, **config.split.files}, like
+    labels = {"labels_file": config.data.labels} if isinstance(config.data.labels, str) else {}
+    return {**found, **named, **config.split.files, **labels}, like
 
 
 def _embedded(examples: Examples, config: RunConfig) -> Examples:
