@@ -55,6 +55,21 @@ def test_augmenting_moves_images_as_far(load):
         bench.check_moved({"DataLoader": theirs, "BatchSource": list(itertools.islice(bench.ours("strong"), steps))})
 
 
+def test_operations_on_images_have_the_distribution_of_kornia(load):
+    pytest.importorskip("kornia")
+    bench = load("views")
+    x, generator = bench.images(256), torch.Generator().manual_seed(0)
+    made = bench.kornia_operations()
+    assert list(made) == [change.__name__ for change in (*bench.ours.MOVES, *bench.ours.COLOURS)]
+    torch.manual_seed(0)
+    for number, (name, module) in enumerate(made.items()):
+        found = bench.one_operation(number, x, generator)
+        bench.agree(name, x, found, module(x))
+        if name != "same":
+            with pytest.raises(AssertionError, match="standard errors"):
+                bench.agree(name, x, found, x)
+
+
 def test_tables_become_the_same_numbers_and_answers(load, tmp_path):
     bench = load("tables")
     path = bench.write_table(3_000, tmp_path)

@@ -8,7 +8,7 @@ from scipy.interpolate import CubicSpline
 from didact import sources, worlds
 from didact.errors import ConfigError
 from didact.sources import augment_series as views
-from didact.sources.augment import VIEWS, augmenter
+from didact.sources.augment import augmenter, views_of
 
 X = torch.randn(6, 2, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -95,7 +95,7 @@ def prepared():
     return sources.fit_preprocessing(examples)(examples)
 
 
-@pytest.mark.parametrize("name", [name for name in VIEWS if name != "none"])
+@pytest.mark.parametrize("name", [name for name in views_of("series") if name != "none"])
 def test_every_view_changes_series_and_nothing_in_place(name):
     examples = prepared()
     x = examples.tensors["x"]
@@ -116,5 +116,5 @@ def test_noise_is_in_the_unit_of_each_channel():
 
 
 def test_views_that_images_lack_are_refused_by_name():
-    with pytest.raises(ConfigError, match=r"'time_warp', a view of series, which .*digits.* \(image\) lack"):
+    with pytest.raises(ConfigError, match=r"'time_warp', a view of series data, which .*digits.* \(image\) lack"):
         augmenter(worlds.load("digits"), "time_warp")

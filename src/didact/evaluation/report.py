@@ -85,6 +85,7 @@ def write_run_report(
     verdicts: sections.Verdicts,
     result: Values,
     diagnostics: Predictions | sections.Diagnostics | None = None,
+    views: Values | None = None,
 ) -> Path:
     """Write the report of one run.
 
@@ -96,6 +97,7 @@ def write_run_report(
         result: the contents of `result.json`. It uses `reason`; the final metrics, `metrics` on the test examples or
             else `best`; the `teacher`'s metrics; `cost` and `teacher_cost`; `parameters`; `notes`. Each may be missing.
         diagnostics: the predictions on the test examples, or the result of `evaluation.diagnostics` for them.
+        views: the contents of `views.json`, some training examples in the views that the student learned from.
 
     Returns:
         The path.
@@ -124,6 +126,7 @@ def write_run_report(
         "curves": _run_curves(metrics_history),
         **_answers({_ONE: drawn}, [_ONE], {_ONE: charts.colour(1)}),
         "recalls": sections.recalls_table(drawn),
+        "views": views,
         "monitors": sections.monitors_table({"": verdicts}),
         "watched": True,
         "configuration": sections.configuration(config),
@@ -191,7 +194,7 @@ def read_run(run: str | Path) -> Document:
     """Read a run's directory as the keyword arguments of `write_run_report`.
 
     Missing files are read as empty; lines that are not records, such as a truncated one, are left out.
-    `diagnostics.json` is read if there is one.
+    `diagnostics.json` and `views.json` are read if there are any.
 
     Raises:
         DataError: the directory has no `config.json`, so it is not a run.
@@ -213,6 +216,7 @@ def read_run(run: str | Path) -> Document:
         "verdicts": lines("verdicts.jsonl"),
         "result": document("result.json"),
         "diagnostics": document("diagnostics.json") or None,
+        "views": document("views.json") or None,
     }
 
 
@@ -374,7 +378,7 @@ def _write(path: str | Path, page: Values) -> Path:
         raise MissingExtraError("jinja2", "report", "A report") from None
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["breakable"] = _breakable
-    environment.globals |= {"students": None, "tradeoffs": [], "committee": None}
+    environment.globals |= {"students": None, "tradeoffs": [], "committee": None, "views": None}
     template = environment.from_string(files("didact.evaluation").joinpath("report.html").read_text(encoding="utf-8"))
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -22,6 +22,7 @@ _WORDED = {
     "engine": parse_part,
     "environment": parse_part,
     "columns": parse_table,
+    "views": parse_table,
     "chat_template_kwargs": parse_values,
 }
 """How the fields that are tables are read from words."""

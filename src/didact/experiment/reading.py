@@ -11,7 +11,7 @@ ALIASES = {"learner": "student"}
 """Accepted aliases of fields, as flags and in files."""
 SEARCHED = (
     *("method", "student", "learner", "options", "budget", "epochs", "seconds", "seed", "select", "augment"),
-    *("monitors", "patience", "evaluate_every", "verifier", "sampling"),
+    *("views", "monitors", "patience", "evaluate_every", "verifier", "sampling"),
 )
 """Settings of a run that the search decides itself."""
 LARGEST = MEBIBYTE

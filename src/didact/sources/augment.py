@@ -14,24 +14,32 @@ from torch import Tensor
 
 from didact.errors import ConfigError, check_choice
 from didact.preprocessing import TablePreprocessing
+from didact.sources.augment_images import crop_flip, cutout, randaugment, warp
 from didact.sources.augment_series import augment_series
-from didact.types import Examples, Strength
+from didact.sources.augment_tables import corrupt, cutmix, owners
+from didact.sources.augment_texts import drop, hide, swap
+from didact.types import Examples, Modality, Strength
 
 VIEWS: dict[Strength, str] = {
     "none": "The inputs as they are.",
     "weak": "Images turned and shifted a little; noise on numbers; series scaled and noised; 10% of the tokens hidden.",
     "strong": "Images moved further, scaled, sheared, partly erased and noised; more noise on numbers; series cut, "
     "warped and noised; 30% of the tokens hidden.",
+    "randaugment": "Images changed in colour or moved by two of 14 operations, then partly hidden by a grey square.",
+    "crop_flip": "Images shifted by up to an eighth of the side, half of them mirrored; for photographs.",
+    "corrupt": "Tables with 60% of the cells of a row from other rows.",
+    "cutmix": "Tables with 30% of the cells of a row from another row of the batch.",
     "jitter": "Series with noise of 3% of their standard deviation.",
     "scaling": "Series whose channels are multiplied by a factor around 1, with a deviation of 10%.",
     "window_slice": "A window of 90% of a series, stretched to the whole length.",
     "window_warp": "Series in which a window of 10% passes at half or double speed.",
     "magnitude_warp": "Series multiplied by a smooth curve around 1, with a deviation of 20%.",
     "time_warp": "Series in which time passes at a smoothly varying speed, with a deviation of 20%.",
+    "mask": "Texts with 15% of the tokens hidden.",
+    "drop": "Texts without 10% of their tokens.",
+    "swap": "Texts in which 10% of the pairs of neighbouring tokens change places.",
 }
-"""The views that there are; see `augmenter`. All but the first three are of series alone."""
-COMMON = ("none", "weak", "strong")
-"""Those that all examples have."""
+"""The views that there are; see `augmenter`. All examples have the first three."""
 Augment = Callable[[Mapping[str, Tensor], torch.Generator], dict[str, Tensor]]
 """Takes the inputs of a batch by name; returns those that changed."""
 
@@ -58,21 +66,35 @@ _IMAGES = {
     "strong": _Image(degrees=15, shift=0.1, zoom=0.15, shear=0.1, erase=(0.2, 0.4), noise=0.05),
 }
 _TABLE_NOISE = {"weak": 0.05, "strong": 0.2}
-_TOKEN_DROPOUT = {"weak": 0.1, "strong": 0.3}
+_TOKENS_HIDDEN = {"weak": 0.1, "strong": 0.3, "mask": 0.15}
+_OF: Mapping[Modality, tuple[Strength, ...]] = {
+    "image": ("randaugment", "crop_flip"),
+    "table": ("corrupt", "cutmix"),
+    "series": ("jitter", "scaling", "window_slice", "window_warp", "magnitude_warp", "time_warp"),
+    "text": ("mask", "drop", "swap"),
+}
 
 
-def augmenter(examples: Examples, strength: Strength) -> Augment:
+def views_of(modality: Modality) -> tuple[Strength, ...]:
+    """The views that examples of a kind have, in the order of `VIEWS`."""
+    return ("none", "weak", "strong", *_OF[modality])
+
+
+def augmenter(examples: Examples, strength: Strength, option: str = "augment") -> Augment:
     """How batches of some examples are augmented.
 
     Images are rotated and shifted a little (`weak`: up to 8 degrees, 6% of the side), or more, and scaled, sheared,
-    partly erased and noised (`strong`: up to 15 degrees, 10%, a factor of 1.16, a shear of 0.1). Numbers of a table get
-    Gaussian noise of 0.05 or 0.2 of their column's standard deviation; categories stay. Series are scaled and noised,
+    partly erased and noised (`strong`: up to 15 degrees, 10%, a factor of 1.16, a shear of 0.1); for RandAugment and
+    the crop of photographs see `augment_images`. Numbers of a table get Gaussian noise of 0.05 or 0.2 of their column's
+    standard deviation; categories stay. Cells of other rows come from `augment_tables`. Series are scaled and noised,
     or cut, warped in time and magnitude, and noised, and have views of their own; see `augment_series`. Of texts, 10%
-    or 30% of the tokens, never the first, are hidden through the attention mask, which works with any vocabulary.
+    or 30% of the tokens, never the first, are hidden through the attention mask, which works with any vocabulary; see
+    `augment_texts` for the other views.
 
     Args:
         examples: all that batches will be drawn from.
         strength: one of `VIEWS`.
+        option: what names it, for messages.
 
     Returns:
         A function of the inputs of a batch (`x`, or `input_ids` and `attention_mask`) and a generator on their device;
@@ -81,28 +103,57 @@ def augmenter(examples: Examples, strength: Strength) -> Augment:
     Raises:
         ConfigError: an unknown strength, or a view that these examples lack.
     """
-    check_choice("augment", strength, VIEWS)
-    if examples.modality != "series" and strength not in COMMON:
+    check_choice(option, strength, VIEWS)
+    if strength not in (known := views_of(examples.modality)):
+        kinds = [kind for kind, views in _OF.items() if strength in views]
         raise ConfigError(
-            f"augment is {strength!r}, a view of series, which {examples.name or 'these data'} ({examples.modality}) "
-            f"lack; use one of {', '.join(COMMON)}."
+            f"{option} is {strength!r}, a view of {' and '.join(kinds)} data, which {examples.name or 'these data'} "
+            f"({examples.modality}) lack; use one of {', '.join(known)}."
         )
     if strength == "none":
         return lambda inputs, generator: dict(inputs)
-    if examples.modality == "image":
-        return lambda inputs, generator: {"x": augment_images(inputs["x"], _IMAGES[strength], generator)}
-    if examples.modality == "table":
-        scale = _column_scale(examples) * _TABLE_NOISE[strength]
-        return lambda inputs, generator: {"x": _add_noise(inputs["x"], scale, generator)}
-    if examples.modality == "series":
-        spread = examples.tensors["x"].std((0, 2), correction=0)[:, None]
-        unit = torch.where(spread > 0, spread, 1.0)
-        return lambda inputs, generator: {"x": augment_series(inputs["x"], strength, unit, generator)}
-    rate = _TOKEN_DROPOUT[strength]
-    return lambda inputs, generator: {
-        "input_ids": inputs["input_ids"],
-        "attention_mask": _hide_tokens(inputs["attention_mask"], rate, generator),
-    }
+    return _MAKERS[examples.modality](examples, strength)
+
+
+def _of_images(_examples: Examples, strength: Strength) -> Augment:
+    if strength == "randaugment":
+        return lambda inputs, generator: {"x": cutout(randaugment(inputs["x"], generator), generator)}
+    if strength == "crop_flip":
+        return lambda inputs, generator: {"x": crop_flip(inputs["x"], generator)}
+    return lambda inputs, generator: {"x": augment_images(inputs["x"], _IMAGES[strength], generator)}
+
+
+def _of_tables(examples: Examples, strength: Strength) -> Augment:
+    pool, owner = examples.tensors["x"], owners(examples)
+    if strength == "corrupt":
+        return lambda inputs, generator: {"x": corrupt(inputs["x"], pool, owner, generator)}
+    if strength == "cutmix":
+        return lambda inputs, generator: {"x": cutmix(inputs["x"], owner, generator)}
+    scale = _column_scale(examples) * _TABLE_NOISE[strength]
+    return lambda inputs, generator: {"x": _add_noise(inputs["x"], scale, generator)}
+
+
+def _of_series(examples: Examples, strength: Strength) -> Augment:
+    spread = examples.tensors["x"].std((0, 2), correction=0)[:, None]
+    unit = torch.where(spread > 0, spread, 1.0)
+    return lambda inputs, generator: {"x": augment_series(inputs["x"], strength, unit, generator)}
+
+
+def _of_texts(_examples: Examples, strength: Strength) -> Augment:
+    def change(inputs: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        ids, mask = inputs["input_ids"], inputs["attention_mask"]
+        if strength == "drop":
+            ids, mask = drop(ids, mask, generator)
+        elif strength == "swap":
+            ids = swap(ids, mask, generator)
+        else:
+            mask = hide(mask, _TOKENS_HIDDEN[strength], generator)
+        return {"input_ids": ids, "attention_mask": mask}
+
+    return change
+
+
+_MAKERS = {"image": _of_images, "table": _of_tables, "series": _of_series, "text": _of_texts}
 
 
 def augment_images(x: Tensor, how: _Image, generator: torch.Generator) -> Tensor:
@@ -123,39 +174,6 @@ def augment_images(x: Tensor, how: _Image, generator: torch.Generator) -> Tensor
         noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
         moved = moved.add(noise, alpha=how.noise).clamp_(0, 1)
     return moved
-
-
-def warp(x: Tensor, maps: Tensor) -> Tensor:
-    """Sample images at affinely mapped places, bilinearly; zero outside.
-
-    Args:
-        x: float [B, C, H, W].
-        maps: float [B, 2, 3], from a place in the result to that in `x`, both (x to the right, y down, 1) in pixels
-            from the centre of the image.
-
-    Returns:
-        As `x`.
-    """
-    batch, _, height, width = x.shape
-    places, scale = _places(height, width, x.dtype, x.device)
-    # One product for all images: [H * W, 3] by [3, B * 2].
-    grid = places @ (maps * scale).view(-1, 3).T
-    grid = grid.view(height, width, batch, 2).permute(2, 0, 1, 3)
-    return torch.nn.functional.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-
-
-@functools.lru_cache(maxsize=64)
-def _places(height: int, width: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The pixels of an image as (x, y, 1) from its centre, [H * W, 3]; and what turns pixels into the units of
-    `grid_sample`, which counts from -1 to 1 between the outer edges, [2, 1].
-    """
-    down, right = torch.meshgrid(
-        torch.arange(height, dtype=dtype, device=device) - (height - 1) / 2,
-        torch.arange(width, dtype=dtype, device=device) - (width - 1) / 2,
-        indexing="ij",
-    )
-    places = torch.stack([right, down, torch.ones_like(right)], -1).view(-1, 3)
-    return places, torch.tensor([[2 / width], [2 / height]], dtype=dtype, device=device)
 
 
 def _random_maps(x: Tensor, how: _Image, generator: torch.Generator) -> Tensor:
@@ -203,9 +221,3 @@ def _column_scale(examples: Examples) -> Tensor:
 def _add_noise(x: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
     noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
     return torch.addcmul(x, noise, scale)
-
-
-def _hide_tokens(mask: Tensor, rate: float, generator: torch.Generator) -> Tensor:
-    kept = torch.rand(mask.shape, generator=generator, device=mask.device) >= rate
-    kept[:, 0] = True
-    return mask * kept

@@ -86,7 +86,9 @@ class BatchSource:
         self.epoch_size = examples.size
         self.label_count = int(is_labelled(examples.tensors["label"]).sum()) if "label" in examples.tensors else 0
         self.charges = frozenset({"student_tokens"} if "attention_mask" in examples.tensors else ())
-        self._changes = [(f"{name}.", augmenter(examples, strength)) for name, strength in (views or {}).items()]
+        self._changes = [
+            (f"{name}.", augmenter(examples, strength, f"The view {name}")) for name, strength in (views or {}).items()
+        ]
         if augment != "none":
             self._changes.append(("", augmenter(examples, augment)))
         self._generator = torch.Generator().manual_seed(int(hashing.keyed_hash(torch.tensor(0), seed, "augment")))

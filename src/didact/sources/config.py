@@ -109,6 +109,7 @@ class BatchConfig:
     class_weights: Literal["none", "balanced"] = "none"  # balanced: labels of rare classes weigh more in the loss
     sampler: Literal["uniform", "balanced"] = "uniform"  # balanced: each class is drawn as often as any other
     augment: Strength = "none"  # how much the inputs are varied; see `didact list views`
+    views: Mapping[str, str] = field(default_factory=dict)  # of a method that has views: others, as strong=randaugment
     seed: int | None = None  # decides the order and the samples where another seed is to decide the rest
 
     def __post_init__(self) -> None:

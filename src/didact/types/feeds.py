@@ -14,12 +14,19 @@ Strength = Literal[
     "none",
     "weak",
     "strong",
+    "randaugment",
+    "crop_flip",
+    "corrupt",
+    "cutmix",
     "jitter",
     "scaling",
     "window_slice",
     "window_warp",
     "magnitude_warp",
     "time_warp",
+    "mask",
+    "drop",
+    "swap",
 ]
 """How inputs are augmented; see `didact.sources.augment.VIEWS`."""
 

@@ -5,6 +5,7 @@ FIELDS = (
     *("classes", "group_column", "time_column", "split_column"),
     *("drop", "categorical", "numeric", "date", "missing", "impute"),
     *("teacher_data", "labels", "labelled_share", "redraw_labels", "made_up", "class_weights", "sampler", "augment"),
+    "views",
 )
 """The flags of these runs that do not apply to every run."""
 BASELINES = (

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from didact import hashing
 from didact.documents import Values
+from didact.experiment import records
 from didact.experiment.config import RunConfig
 from didact.experiment.material import Material, Run
 from didact.learners import export
@@ -16,6 +17,7 @@ from didact.materials.examples.embedding import EmbeddingEvaluator
 from didact.materials.examples.evaluator import ExampleEvaluator
 from didact.materials.examples.pretraining import pretraining_of
 from didact.materials.examples.refusals import refusals
+from didact.materials.examples.shown_views import shown_views
 from didact.materials.examples.source import sample_of, source_of, train_of
 from didact.materials.examples.trials import trials
 from didact.parts import parse, python, saved
@@ -68,8 +70,10 @@ def _ingredients(run: Run[ExampleData]) -> Values:
 
 
 def _save(run: Run[ExampleData], path: Path) -> None:
-    """Write the delivered student as the directory `student`."""
+    """Write the delivered student as the directory `student`, and some examples in the views of the run."""
     saved.save(_deliver(run), path / saved.STUDENT)
+    if views := shown_views(run):
+        records.write_json(path / "views.json", views)
 
 
 def _deliver(run: Run[ExampleData]) -> Student:

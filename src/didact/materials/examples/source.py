@@ -1,5 +1,7 @@
 """Batches of a run on examples, of those that its method uses."""
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,7 @@ from didact.errors import ConfigError, DataError
 from didact.experiment.material import Run
 from didact.materials.examples.data import ExampleData
 from didact.sources import BatchSource
-from didact.types import Batch, ExampleFeed, Examples, is_labelled
+from didact.types import Batch, ExampleFeed, Examples, Strength, is_labelled
 
 SAMPLE_SIZE = 8
 """Training examples in the sample that a method is built with."""
@@ -38,6 +40,20 @@ def train_of(run: Run[ExampleData]) -> Examples:
     return run.data.train if feed.unlabelled else run.data.labelled
 
 
+def views_of(run: Run[ExampleData]) -> dict[str, Strength]:
+    """The views of a method by name: as it asks for them, or as `views` of the run says.
+
+    Raises:
+        ConfigError: `views` names one that the method does not ask for.
+    """
+    asked, given = feed_of(run).views, run.config.batches.views
+    for name in given:
+        if name not in asked:
+            known = f"its views are {', '.join(asked)}" if asked else "it has none; use augment to vary the inputs"
+            raise ConfigError(f"views names {name!r}, but the method {run.info.name!r} has no such view: {known}.")
+    return {name: cast(Strength, given.get(name, strength)) for name, strength in asked.items()}
+
+
 def source_of(run: Run[ExampleData]) -> BatchSource:
     """The batches of a run; a batch size above the number of examples means all of them.
 
@@ -64,7 +80,7 @@ def source_of(run: Run[ExampleData]) -> BatchSource:
         batch_size=min(run.config.batches.size, train.size),
         seed=seed,
         curriculum=curriculum,
-        views=feed.views,
+        views=views_of(run),
         augment=run.config.batches.augment,
     )
 
@@ -110,8 +126,8 @@ def sampling_weights(label: Tensor, share: float | None = None) -> Tensor:
 
 def sample_of(run: Run[ExampleData]) -> Batch:
     """A few training examples, with the views of the batches."""
-    train, feed = train_of(run), feed_of(run)
+    train = train_of(run)
     size = min(SAMPLE_SIZE, train.size)
     seed = hashing.stream(run.config.order_seed, "order")
-    few = BatchSource(train, batch_size=size, seed=seed, views=feed.views, augment=run.config.batches.augment)
+    few = BatchSource(train, batch_size=size, seed=seed, views=views_of(run), augment=run.config.batches.augment)
     return next(iter(few))
