@@ -98,6 +98,12 @@ class Batch(Mapping[str, Tensor]):
             raise DataError(f"The batch has no view {name!r}; it has {', '.join(views) or 'none'}.")
         return Batch({**{key: t for key, t in self._tensors.items() if "." not in key}, **inputs})
 
+    def either(self, mask: Tensor, first: str, second: str) -> "Batch":
+        """The same examples, with the inputs of the view `first` under a mask (bool [B]), and of `second` elsewhere."""
+        one, other = self.view(first), self.view(second)
+        under = {key: mask.view(-1, *[1] * (other[key].ndim - 1)) for key in other if f"{second}.{key}" in self}
+        return Batch({**other, **{key: torch.where(under[key], one[key], other[key]) for key in under}})
+
     def split(self, size: int) -> list["Batch"]:
         """Cut into consecutive batches of at most `size` examples."""
         chunks = {key: tensor.split(size) for key, tensor in self._tensors.items()}

@@ -1,7 +1,8 @@
-"""The entropy of the mean prediction of a batch."""
+"""The mean prediction of a batch: its entropy, and how even its classes are."""
 
 import math
 
+import torch
 from torch import Tensor
 
 from didact.types import Term
@@ -20,3 +21,34 @@ def class_imbalance(logits: Tensor) -> Term:
     mean = logits.float().softmax(-1).mean(0)
     # Without the clamp, the gradient of a class that no example has would not be finite.
     return Term((mean * mean.clamp(min=1e-12).log()).sum() + math.log(len(mean)), 1.0)
+
+
+def fairness(logits: Tensor, probs: Tensor, histogram: Tensor, *, trust: Tensor) -> Term:
+    """Self-adaptive fairness (Wang et al. 2023, FreeMatch, equation 11).
+
+    Both the mean prediction of a batch and the moving average are divided, class by class, by the share of examples
+    that are predicted as the class, and normalised; the term is the sum of the second times the log of the first.
+
+    Args:
+        logits: the student's on strong views, float [B, C].
+        probs: float [C], the moving average of its mean probabilities; no gradient flows into it.
+        histogram: float [C], that of the shares of its predictions.
+        trust: float [B], 1 for the examples that count, and 0 for others.
+
+    Returns:
+        The sum over classes, 0 where no example counts, in nats; the count is 1, as it is a property of the whole
+        batch.
+    """
+    found = logits.float().softmax(-1)
+    number = trust.sum()
+    share = (trust / number.clamp(min=1.0)).unsqueeze(1)
+    shares = torch.zeros_like(found).scatter_(1, logits.argmax(-1, keepdim=True), share).sum(0)
+    wanted = _per_share(probs, histogram)
+    mean = _per_share((found * share).sum(0), shares)
+    return Term((wanted * (mean + 1e-12).log()).sum() * (number > 0), 1.0)
+
+
+def _per_share(probs: Tensor, shares: Tensor) -> Tensor:
+    """Probabilities over shares, 0 where a share is, and normalised."""
+    scaled = torch.where(shares > 0, probs / shares.clamp(min=1e-12), 0.0)
+    return scaled / scaled.sum().clamp(min=1e-12)

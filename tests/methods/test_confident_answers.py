@@ -1,0 +1,173 @@
+"""Methods that learn their own confident answers, against USB's arithmetic written out row by row."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from conftest import net, planted
+from didact.errors import ConfigError
+from didact.learners import ModuleLearner
+from didact.memory import ClassStatistics, ConfidentLabels
+from didact.methods.semi_supervised import fixmatch, flexmatch, freematch, pseudo_label, softmatch
+from didact.types import IGNORE, Batch
+from transcribed import same_loss
+
+SIZE, CLASSES, STEPS = 16, 3, 4
+
+
+def batches():
+    """Batches of the same rows, of which the first four are labelled, with other views in each."""
+    examples = planted(SIZE)
+    label = examples.tensors["label"].clone()
+    label[4:] = IGNORE
+    plain = examples.with_tensors(label=label).batch()
+    chance = torch.Generator().manual_seed(3)
+    for _ in range(STEPS):
+        views = {
+            f"{view}.x": plain["x"] + torch.randn(plain["x"].shape, generator=chance) for view in ("weak", "strong")
+        }
+        yield Batch({**plain, **views, "row": torch.arange(SIZE)})
+
+
+def sharp():
+    """A net whose confidences are spread."""
+    module = net()
+    with torch.no_grad():
+        module[-1].weight.mul_(40.0)
+    return module
+
+
+def decay(updates):
+    """That of an average with the rise of this package, where USB's is constant."""
+    return min(0.999, (1 + updates) / (10 + updates))
+
+
+def usb_loss(module, batch, mask, weight=1.0):
+    """The labels' loss, and that of the pseudo-labels, masked and averaged over all unlabelled examples."""
+    said = module(batch["weak.x"][4:]).argmax(-1)
+    unlabelled = F.cross_entropy(module(batch["strong.x"][4:]), said, reduction="none")
+    return F.cross_entropy(module(batch["weak.x"][:4]), batch["label"][:4]) + weight * (unlabelled * mask).mean()
+
+
+def confidences(module, batch):
+    with torch.no_grad():
+        return module(batch["weak.x"]).softmax(-1)
+
+
+def test_fixmatch_is_usbs():
+    module = sharp()
+    method = fixmatch.FixMatch(fixmatch.Config(threshold=0.8, weight=0.5), ModuleLearner(module))
+    for batch in batches():
+        mask = (confidences(module, batch)[4:].amax(-1) >= 0.8).float()
+        assert 0 < mask.sum() < 12
+        terms = method.loss(batch)
+        same_loss(terms.total(), usb_loss(module, batch, mask, 0.5), module.parameters())
+        assert float(terms["admitted"].mean()) == pytest.approx(float(mask.mean()))
+        assert {name: float(count) for name, count in method.counts(batch).items()} == {
+            name: float(term.count) for name, term in terms.items()
+        }
+
+
+@pytest.mark.parametrize(("fraction", "ramp"), [(0.1, 0.25), (0.4, 1.0), (0.9, 1.0)])
+def test_pseudo_label_is_usbs(fraction, ramp):
+    module = sharp()
+    method = pseudo_label.PseudoLabel(pseudo_label.Config(threshold=0.8), ModuleLearner(module))
+    method.fraction = fraction
+    for batch in batches():
+        logits = module(batch["weak.x"][4:])
+        mask = (logits.softmax(-1).amax(-1) >= 0.8).float()
+        unlabelled = F.cross_entropy(logits, logits.argmax(-1), reduction="none")
+        expected = F.cross_entropy(module(batch["weak.x"][:4]), batch["label"][:4])
+        expected = expected + ramp * (unlabelled * mask).mean()
+        same_loss(method.loss(batch).total(), expected, module.parameters())
+
+
+def test_flexmatch_is_usbs():
+    module = sharp()
+    config = flexmatch.Config(threshold=0.8)
+    method = flexmatch.FlexMatch(config, ModuleLearner(module), next(batches()), SIZE)
+    selected, learned = [-1] * SIZE, [0.0] * CLASSES
+    for batch in batches():
+        probs = confidences(module, batch)
+        mask = []
+        for confidence, said in zip(probs.amax(-1).tolist(), probs.argmax(-1).tolist(), strict=True):
+            mask.append(float(confidence >= 0.8 * learned[said] / (2 - learned[said])))
+        same_loss(method.loss(batch).total(), usb_loss(module, batch, torch.tensor(mask[4:])), module.parameters())
+        for row in range(SIZE):
+            if probs[row].max() >= 0.8:
+                selected[row] = int(probs[row].argmax())
+        most = max(selected.count(one) for one in (-1, *range(CLASSES)))
+        learned = [selected.count(one) / most for one in range(CLASSES)]
+    assert len(set(learned)) == CLASSES
+
+
+def test_freematch_is_usbs():
+    module = sharp()
+    method = freematch.FreeMatch(freematch.Config(fairness=0.3), ModuleLearner(module), next(batches()))
+    time_p, p_model, histogram = 1 / CLASSES, torch.full((CLASSES,), 1 / CLASSES), torch.full((CLASSES,), 1 / CLASSES)
+    passed = []
+    for step, batch in enumerate(batches()):
+        probs, d = confidences(module, batch)[4:], decay(step)
+        confidence, said = probs.max(-1)
+        time_p = time_p * d + (1 - d) * float(confidence.mean())
+        p_model = p_model * d + (1 - d) * probs.mean(0)
+        histogram = histogram * d + (1 - d) * said.bincount(minlength=CLASSES) / 12
+        mask = (confidence >= time_p * (p_model / p_model.max())[said]).float()
+        passed.append(float(mask.mean()))
+        strong = module(batch["strong.x"][4:])[mask.bool()].softmax(-1)
+        shares = strong.argmax(-1).bincount(minlength=CLASSES) / len(strong)
+        scaled = [p_model / histogram, strong.mean(0) * torch.where(shares > 0, 1 / shares, 0.0)]
+        wanted, found = (one / one.sum() for one in scaled)
+        expected = usb_loss(module, batch, mask) + 0.3 * (wanted * torch.log(found + 1e-12)).sum()
+        same_loss(method.loss(batch).total(), expected, module.parameters())
+    assert min(passed) < 1.0
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_softmatch_is_usbs(aligned):
+    module = sharp()
+    config = softmatch.Config(aligned=aligned, sigmas=3.0)
+    method = softmatch.SoftMatch(config, ModuleLearner(module), next(batches()))
+    p_model, mean, variance = torch.full((CLASSES,), 1 / CLASSES), 1 / CLASSES, 1.0
+    for step, batch in enumerate(batches()):
+        probs, d = confidences(module, batch)[4:], decay(step)
+        if aligned:
+            p_model = p_model * d + (1 - d) * probs.mean(0)
+            probs = probs * (1 / CLASSES + 1e-6) / (p_model + 1e-6)
+            probs = probs / probs.sum(-1, keepdim=True)
+        confidence = probs.amax(-1)
+        mean = d * mean + (1 - d) * float(confidence.mean())
+        variance = d * variance + (1 - d) * float(confidence.var())
+        mask = [math.exp(-(min(one - mean, 0.0) ** 2) / (2 * variance / 9)) for one in confidence.tolist()]
+        same_loss(method.loss(batch).total(), usb_loss(module, batch, torch.tensor(mask)), module.parameters())
+
+
+def test_all_predictions_below_the_gate_teach_nothing():
+    module = net()
+    method = fixmatch.FixMatch(fixmatch.Config(threshold=1.0), ModuleLearner(module))
+    batch = next(batches())
+    with torch.no_grad():
+        terms = method.loss(batch)
+    assert float(terms["pseudo"].mean()) == float(terms["admitted"].mean()) == 0.0
+    assert terms.total().item() == pytest.approx(float(terms["label"].mean()))
+
+
+def test_statistics_count_nothing_where_nothing_counts():
+    statistics = ClassStatistics(3)
+    before = {name: value.clone() for name, value in statistics.state_dict().items()}
+    statistics.update(torch.rand(4, 3).softmax(-1), torch.zeros(4))
+    for name, value in statistics.state_dict().items():
+        assert torch.equal(value, before[name])
+    with pytest.raises(ConfigError, match="decay"):
+        ClassStatistics(3, decay=1.0)
+
+
+def test_a_row_counts_once_for_its_last_class():
+    table = ConfidentLabels(5, 2)
+    assert table.learned().tolist() == [0.0, 0.0]
+    table.update(torch.tensor([0, 1, 2]), torch.tensor([1, 1, 0]), torch.tensor([True, True, True]))
+    assert table.learned().tolist() == [0.5, 1.0]
+    table.update(torch.tensor([0, 3]), torch.tensor([0, 1]), torch.tensor([True, False]))
+    assert table.learned().tolist() == [1.0, 0.5]
