@@ -19,7 +19,15 @@ from didact.evaluation.measures import (
     recalls,
     reliability,
 )
-from didact.evaluation.predictions import MAP, MASK, Predictions, predict, predictions_of
+from didact.evaluation.predictions import (
+    MAP,
+    MASK,
+    Predictions,
+    dropouts,
+    outputs_of,
+    predict,
+    predictions_of,
+)
 from didact.evaluation.probes import knn_probe, linear_probe
 from didact.evaluation.similarity import SIMILARITIES, compare_embeddings, spearman
 
@@ -42,12 +50,14 @@ __all__ = [
     "confusion",
     "constant_predictions",
     "diagnostics",
+    "dropouts",
     "estimate",
     "is_unbalanced",
     "knn_probe",
     "linear_probe",
     "merge_diagnostics",
     "metrics",
+    "outputs_of",
     "predict",
     "predictions_of",
     "recalls",

@@ -95,6 +95,40 @@ def predict(learner: Callable[[Batch], Output], examples: Examples, *, batch_siz
     )
 
 
+def outputs_of(
+    learner: Callable[[Batch], Output], examples: Examples, *, batch_size: int = 1024, dropout: int | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Compute a learner's scores and hidden states for all examples, in order; see `predict`.
+
+    Args:
+        learner: any callable from a batch to an `Output`.
+        examples: N of them, at least one.
+        batch_size: the number of examples at once, at least 1; affects memory and time only.
+        dropout: the seed of a draw of its dropout; None for none.
+
+    Returns:
+        float32 [N, C], and the inputs of the head, float32 [N, D], or None where no head is known; on the CPU.
+    """
+    logits, hidden = list[Tensor](), list[Tensor | None]()
+    with _asking(learner) as device:
+        if dropout is not None:
+            torch.manual_seed(dropout)
+            for module in dropouts(learner):
+                module.training = True
+        for start in range(0, examples.size, batch_size):
+            output = learner(examples.batch(slice(start, start + batch_size)).to(device))
+            logits.append(output.logits.float().cpu())
+            hidden.append(None if output.hidden is None else output.hidden.float().cpu())
+    whole = [part for part in hidden if part is not None]
+    return torch.cat(logits), torch.cat(whole) if len(whole) == len(hidden) else None
+
+
+def dropouts(learner: object) -> list[nn.Module]:
+    """The dropout layers of a learner that drop anything."""
+    parts = learner.modules() if isinstance(learner, nn.Module) else ()
+    return [part for part in parts if isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0.0]
+
+
 def predictions_of(logits: Tensor, examples: Examples, *, maps: Tensor | None = None) -> Predictions:
     """What was answered to examples, beside what is true; of a regression, both in the user's unit.
 

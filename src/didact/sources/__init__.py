@@ -1,6 +1,7 @@
 """Sources: where examples come from, how they are split, and how they become batches."""
 
 from didact.sources.arrays import from_tensors
+from didact.sources.asking import LabelPool, PoolRounds, see
 from didact.sources.batches import BatchSource
 from didact.sources.completions import CompletionSource
 from didact.sources.config import BatchConfig, DataConfig, SplitConfig
@@ -44,7 +45,9 @@ __all__ = [
     "CompletionSource",
     "DataConfig",
     "Duplicate",
+    "LabelPool",
     "Phases",
+    "PoolRounds",
     "Rounds",
     "SplitConfig",
     "Splits",
@@ -73,6 +76,7 @@ __all__ = [
     "split_questions",
     "split_tasks",
     "rotations",
+    "see",
     "step_ends",
     "token_ends",
     "select_texts",

@@ -55,6 +55,8 @@ class ExampleFeed:
     """Why several processes cannot train with it together, as the end of a sentence; empty where they can."""
     teacher: Literal["classes", "features"] = "classes"
     """The signal that the method needs. A teacher of features alone may have other classes than the data."""
+    asks: bool = False
+    """Whether the method asks for labels in rounds: its batches are then what its `collect` makes of a pool."""
 
     @property
     def charges(self) -> frozenset[str]:

@@ -1,5 +1,6 @@
 """Acquisition functions: which labels to ask for next, by what a student makes of a pool."""
 
+from didact.curricula.acquisition.agreement import agreed_labels, neighbour_agreement
 from didact.curricula.acquisition.choosing import FOR_NUMBERS, Ask, Seen, choose
 from didact.curricula.acquisition.covering import Chosen, k_center, k_means, typicality
 from didact.curricula.acquisition.gradients import badge
@@ -11,6 +12,7 @@ __all__ = [
     "Ask",
     "Chosen",
     "Seen",
+    "agreed_labels",
     "badge",
     "bald",
     "choose",
@@ -24,5 +26,6 @@ __all__ = [
     "margin",
     "minimax",
     "minimax_chances",
+    "neighbour_agreement",
     "typicality",
 ]

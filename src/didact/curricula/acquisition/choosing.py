@@ -11,6 +11,7 @@ from didact.curricula.acquisition.covering import Chosen, check_count, k_center,
 from didact.curricula.acquisition.gradients import badge
 from didact.curricula.acquisition.sampling import leverage, minimax
 from didact.curricula.acquisition.uncertainty import bald, disagreement, entropy, least_confidence, margin
+from didact.errors import ConfigError
 
 Ask = Literal[
     "random",
@@ -37,8 +38,8 @@ class Seen:
 
     logits: Tensor
     """float [N, C]."""
-    hidden: Tensor
-    """float [N, D], what its last layer is given."""
+    hidden: Tensor | None
+    """float [N, D], what its last layer is given; None where no such layer is known."""
     known: Tensor
     """bool [N], the examples that have a label, or cannot be asked for."""
     members: Tensor | None = None
@@ -46,8 +47,24 @@ class Seen:
     average: Tensor | None = None
     """float [N, C], the logits of the average of the student's past."""
 
+    def vectors(self, option: str) -> Tensor:
+        """The hidden states.
 
-def choose(ask: Ask, seen: Seen, count: int, generator: torch.Generator, *, wrong: float = 0.1) -> Chosen:
+        Args:
+            option: what needs them, for the message.
+
+        Raises:
+            ConfigError: there are none.
+        """
+        if self.hidden is None:
+            raise ConfigError(
+                f"{option} compares what the student's last linear layer is given, but no such layer is known; ask by "
+                "entropy, margin, least_confidence or probability_kcenter."
+            )
+        return self.hidden
+
+
+def choose(ask: Ask, seen: Seen, count: int, generator: torch.Generator, wrong: float = 0.1) -> Chosen:
     """The examples to ask for next.
 
     Args:
@@ -61,15 +78,15 @@ def choose(ask: Ask, seen: Seen, count: int, generator: torch.Generator, *, wron
         The rows, and what each was chosen for.
 
     Raises:
-        ConfigError: more than there are.
+        ConfigError: more than there are, or the student has no hidden states to compare.
     """
     by_geometry: dict[str, Callable[[], Chosen]] = {
-        "kcenter": lambda: k_center(seen.hidden, seen.known, count),
+        "kcenter": lambda: k_center(seen.vectors(ask), seen.known, count),
         "probability_kcenter": lambda: k_center(seen.logits.softmax(1), seen.known, count),
-        "badge": lambda: badge(seen.logits, seen.hidden, seen.known, count, generator),
-        "typicality": lambda: typicality(seen.hidden, seen.known, count, generator),
+        "badge": lambda: badge(seen.logits, seen.vectors(ask), seen.known, count, generator),
+        "typicality": lambda: typicality(seen.vectors(ask), seen.known, count, generator),
         "minimax": lambda: minimax(seen.logits, seen.known, count, generator, wrong=wrong),
-        "leverage": lambda: leverage(seen.hidden, seen.known, count, generator),
+        "leverage": lambda: leverage(seen.vectors(ask), seen.known, count, generator),
     }
     if ask in by_geometry:
         return by_geometry[ask]()

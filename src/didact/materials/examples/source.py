@@ -7,10 +7,11 @@ from torch import Tensor
 
 from didact import hashing
 from didact.curricula import LabelledMix, Weighted
+from didact.curricula.acquisition import FOR_NUMBERS
 from didact.errors import ConfigError, DataError
 from didact.experiment.material import Run
 from didact.materials.examples.data import ExampleData
-from didact.sources import BatchSource
+from didact.sources import BatchConfig, BatchSource, LabelPool, PoolRounds
 from didact.types import Batch, ExampleFeed, Examples, Strength, is_labelled
 
 SAMPLE_SIZE = 8
@@ -54,13 +55,16 @@ def views_of(run: Run[ExampleData]) -> dict[str, Strength]:
     return {name: cast(Strength, given.get(name, strength)) for name, strength in asked.items()}
 
 
-def source_of(run: Run[ExampleData]) -> BatchSource:
+def source_of(run: Run[ExampleData]) -> BatchSource | PoolRounds:
     """The batches of a run; a batch size above the number of examples means all of them.
 
     Raises:
         DataError: There are no examples.
+        ConfigError: The method asks for labels, but there are none to ask for.
     """
     train, feed = train_of(run), feed_of(run)
+    if feed.asks:
+        return _rounds(run, train)
     if not train.size:
         raise DataError(
             f"None of the training examples of {train.name!r} has a label, without which {run.info.name!r} cannot "
@@ -83,6 +87,37 @@ def source_of(run: Run[ExampleData]) -> BatchSource:
         views=views_of(run),
         augment=run.config.batches.augment,
     )
+
+
+def _rounds(run: Run[ExampleData], train: Examples) -> PoolRounds:
+    """Rounds of queries among the training examples whose label is hidden."""
+    options, answers = run.options, run.data.splits.train.tensors["label"]
+    if options.oracle == "teacher":
+        answers = train.tensors["label"]
+    pool = LabelPool(
+        train,
+        answers,
+        batch_size=run.config.batches.size,
+        price=options.price,
+        asks_all=options.oracle == "teacher",
+    )
+    if not bool(pool.known.any()) or not pool.count(1):
+        raise ConfigError(
+            f"The method {run.info.name!r} asks for labels, but it knows {int(pool.known.sum())} of {train.size} at "
+            "first; give a number of labels (--labels) so that some are known and the others are not."
+        )
+    usual = BatchConfig(size=run.config.batches.size, seed=run.config.batches.seed)
+    if run.config.batches != usual:
+        raise ConfigError(
+            f"The method {run.info.name!r} makes batches of its own; leave out labelled_share, class_weights, sampler "
+            "and augment."
+        )
+    if train.task == "regression" and (options.ask not in FOR_NUMBERS or options.pseudo != "none"):
+        raise ConfigError(
+            f"ask is {options.ask!r} and pseudo {options.pseudo!r}, but the data are a regression; ask by "
+            f"{', '.join(FOR_NUMBERS)}, without pseudo-labels."
+        )
+    return PoolRounds(pool, run.method, steps=options.round_steps, restart=options.restart)
 
 
 def class_weights(label: Tensor) -> Tensor:

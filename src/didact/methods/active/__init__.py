@@ -1,0 +1,1 @@
+"""Active learning: the student asks for the labels that it learns from."""
