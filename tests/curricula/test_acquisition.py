@@ -112,7 +112,7 @@ def test_k_center_covers_copies_last_and_counts_their_distance_as_zero():
 
 
 def test_rows_that_are_skipped_could_not_have_been_nearer(monkeypatch):
-    x = 9 * normal(8, 5, seed=1)[torch.arange(400) % 8] + normal(400, 5) * 0.3
+    x = 9 * normal(20, 5, seed=1)[torch.arange(400) % 20] + normal(400, 5) * 0.3
     looked, near = [], Nearest._near
     monkeypatch.setattr(Nearest, "_near", lambda *given: looked.append(near(*given)) or looked[-1])
     nearest = Nearest(x)
@@ -121,7 +121,7 @@ def test_rows_that_are_skipped_could_not_have_been_nearer(monkeypatch):
         exact = torch.cdist(x.double(), x[: row + 1].double()).square().amin(1)
         torch.testing.assert_close(nearest.distance.double(), exact, rtol=1e-3, atol=1e-3)
     sizes = [len(rows) for rows in looked if rows is not None]
-    assert len(sizes) > 20 and max(sizes) < 100
+    assert len(sizes) > 10 and max(sizes) < 40
 
 
 def test_k_means_finds_clusters_and_lowers_the_squared_error():

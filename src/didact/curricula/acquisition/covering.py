@@ -10,8 +10,8 @@ from didact.errors import check_range
 
 ROUNDING = 1e-6
 """Squared distances below this share of the squared lengths are rounding, and count as zero."""
-_CHUNK = 4_096
-_FEW = 0.25
+_CHUNK, _BLOCK = 4_096, 128
+_FEW = 0.1
 """Below this share of the rows it is faster to gather them than to go over all."""
 
 
@@ -94,21 +94,63 @@ def k_center(x: Tensor, known: Tensor, count: int) -> Chosen:
         ConfigError: more rows than there are.
     """
     check_count(known, count)
-    nearest, rows, scores = Nearest(x), list[int](), list[float]()
-    for row in known.nonzero()[:, 0].tolist():
-        nearest.add(row)
-    if not nearest.centres:
-        nearest.distance = nearest.lengths.clone()
-    taken = known.clone()
+    rows, scores, farthest = list[int](), list[float](), _Farthest(x, known, count)
     for _ in range(count):
-        value, row = nearest.distance.masked_fill(taken, -1.0).max(0)
-        rows.append(int(row))
-        scores.append(math.sqrt(float(value)))
-        if len(nearest.centres) == 0:
-            nearest.distance = torch.full_like(nearest.distance, math.inf)
-        nearest.add(rows[-1])
-        taken[rows[-1]] = True
+        row, squared = farthest.take()
+        rows.append(row)
+        scores.append(math.sqrt(squared))
     return Chosen(torch.tensor(rows, dtype=torch.int64), torch.tensor(scores))
+
+
+class _Farthest:
+    """The row farthest from all centres, again and again.
+
+    A squared distance to the nearest centre can only fall, so that what it was before is a bound: only rows whose bound
+    is the largest are compared with the centres that came since (Minoux 1978).
+    """
+
+    def __init__(self, x: Tensor, known: Tensor, count: int) -> None:
+        # Distances are the same, but lose fewer digits.
+        self.x = x.float() - x.float().mean(0)
+        self.lengths = self.x.square().sum(1)
+        first = known.nonzero()[:, 0]
+        self.count = len(first)
+        self.centres = torch.empty(self.count + count, x.shape[1])
+        self.centres[: self.count] = self.x[first]
+        self.seen = torch.zeros(len(x), dtype=torch.int64)
+        """int64 [N], how many of the centres each row was compared with."""
+        self.bound = self.lengths.clone()
+        if self.count:
+            self._compare_all()
+            self.bound[first] = -1.0
+
+    def take(self) -> tuple[int, float]:
+        """Make the farthest row a centre; the row, and its squared distance from the others."""
+        row = int(self.bound.argmax())
+        while int(self.seen[row]) < self.count:
+            self._compare(self.bound.topk(min(_BLOCK, len(self.bound))).indices)
+            row = int(self.bound.argmax())
+        squared = float(self.bound[row])
+        self.centres[self.count] = self.x[row]
+        self.count += 1
+        if self.count == 1:
+            self._compare_all()
+        self.bound[row] = -1.0
+        return row, squared
+
+    def _compare_all(self) -> None:
+        self.bound.fill_(math.inf)
+        for rows in torch.arange(len(self.x)).split(_CHUNK):
+            self._compare(rows)
+
+    def _compare(self, rows: Tensor) -> None:
+        """Compare rows with all centres that came since the first of them was."""
+        centres = self.centres[int(self.seen[rows].min()) : self.count]
+        both = self.lengths[rows].unsqueeze(1) + centres.square().sum(1)
+        squared = torch.addmm(both, self.x[rows], centres.T, alpha=-2.0)
+        squared = torch.where(squared > ROUNDING * both, squared, 0.0).amin(1)
+        self.bound[rows] = torch.minimum(self.bound[rows], squared)
+        self.seen[rows] = self.count
 
 
 def check_count(known: Tensor, count: int) -> None:
