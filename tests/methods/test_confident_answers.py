@@ -10,7 +10,16 @@ from conftest import net, planted
 from didact.errors import ConfigError
 from didact.learners import ModuleLearner
 from didact.memory import ClassStatistics, ConfidentLabels
-from didact.methods.semi_supervised import fixmatch, flexmatch, freematch, pseudo_label, softmatch
+from didact.methods.semi_supervised import (
+    fixmatch,
+    flexmatch,
+    freematch,
+    learning_with_less,
+    pseudo_label,
+    shrunk_classes,
+    softmatch,
+)
+from didact.teachers import FrozenTeacher
 from didact.types import IGNORE, Batch
 from transcribed import same_loss
 
@@ -142,6 +151,62 @@ def test_softmatch_is_usbs(aligned):
         variance = d * variance + (1 - d) * float(confidence.var())
         mask = [math.exp(-(min(one - mean, 0.0) ** 2) / (2 * variance / 9)) for one in confidence.tolist()]
         same_loss(method.loss(batch).total(), usb_loss(module, batch, torch.tensor(mask)), module.parameters())
+
+
+def shrunk(probs, logits, threshold):
+    """The loss among fewer classes of one example, with its first weight, by leaving out one class after another."""
+    order = probs.argsort(descending=True).tolist()
+    for first in range(2, len(order)):
+        kept = [order[0], *order[first:]]
+        share = probs[order[0]] / probs[kept].sum()
+        if probs[order[0]] < threshold <= share:
+            return -logits[kept].log_softmax(0)[0] * probs[order[0]]
+    return 0.0 * logits.sum()
+
+
+def test_shrunk_classes_is_the_authors():
+    module = sharp()
+    config = shrunk_classes.Config(threshold=0.9, weight=0.5, shrunk=2.0)
+    method = shrunk_classes.ShrunkClasses(config, ModuleLearner(module))
+    certain, uncertain = 0.0, 0
+    for step, batch in enumerate(batches()):
+        method.step = step
+        probs = confidences(module, batch)[4:]
+        mask = (probs.amax(-1) >= 0.9).float()
+        certain = decay(step) * certain + (1 - decay(step)) * float(mask.mean())
+        strong = module(batch["strong.x"][4:])
+        losses = [shrunk(one, scores, 0.9) for one, scores in zip(probs, strong, strict=True)]
+        uncertain += sum(float(one.detach()) > 0 for one in losses)
+        expected = usb_loss(module, batch, mask, 0.5) + 2.0 * certain * sum(losses) / 12
+        same_loss(method.loss(batch).total(), expected, module.parameters())
+    assert uncertain
+
+
+def test_learning_with_less_is_its_description():
+    module, theirs = sharp(), net(seed=9)
+    with torch.no_grad():
+        theirs[-1].weight.mul_(40.0)
+    teacher = FrozenTeacher(ModuleLearner(theirs))
+    method = learning_with_less.LearningWithLess(learning_with_less.Config(), ModuleLearner(module), teacher)
+    least, selected = [0.0, 0.0], 0
+    for step, batch in enumerate(batches()):
+        method.step = step
+        plain = Batch({**batch, "x": batch["weak.x"]})
+        with torch.no_grad():
+            said = theirs(plain["x"]).softmax(-1)
+            mine = module(plain["x"]).softmax(-1)
+        values = said.amax(-1), -(mine * mine.log()).sum(-1) / math.log(CLASSES)
+        d = decay(step)
+        least = [d * one + (1 - d) * float(value.mean()) for one, value in zip(least, values, strict=True)]
+        expected = 0.0
+        for row in range(SIZE):
+            sure, unsure = (float(value[row]) for value in values)
+            if sure >= least[0] and unsure >= least[1]:
+                selected += 1
+                loss = F.cross_entropy(module(plain["x"])[row : row + 1], said[row : row + 1].argmax(-1))
+                expected = expected + sure * unsure * loss / SIZE
+        same_loss(method.loss(plain).total(), expected, module.parameters())
+    assert 0 < selected < STEPS * SIZE
 
 
 def test_all_predictions_below_the_gate_teach_nothing():

@@ -110,3 +110,46 @@ def admitted_share(gate: Tensor, unlabelled: Tensor) -> Term:
         unlabelled: float [B], 1 for unlabelled examples and 0 for others.
     """
     return weigh(gate, unlabelled).times(0.0)
+
+
+@torch.no_grad()
+def shrink(probs: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """Leave out the classes next to the likeliest one until it is sure (Yang et al. 2023, ShrinkMatch, equation 5).
+
+    The second likeliest class goes first, then the third, until the likeliest one's share of what is left reaches the
+    threshold. At least one other class stays.
+
+    Args:
+        probs: float [B, C].
+        threshold: in [0, 1].
+
+    Returns:
+        The classes that are left out, bool [B, C]; and 1 where the threshold was reached by leaving some out, 0 where
+        it holds without or cannot be reached, float32 [B].
+    """
+    ordered, order = probs.sort(dim=-1, descending=True, stable=True)
+    # tails[:, c] is the probability of the classes from rank c on.
+    tails = ordered.flip(-1).cumsum(-1).flip(-1)
+    shares = ordered[:, :1] / (ordered[:, :1] + tails[:, 1:])
+    reached = shares >= threshold
+    cut = reached.int().argmax(-1, keepdim=True) + 1
+    unsure = ~reached[:, :1] & reached[:, -1:]
+    ranks = torch.arange(probs.shape[-1], device=probs.device)
+    left_out = (ranks > 0) & (ranks < cut) & unsure
+    return torch.zeros_like(left_out).scatter(1, order, left_out), unsure[:, 0].float()
+
+
+@torch.no_grad()
+def joint_gate(sure: Tensor, unsure: Tensor, least_sure: Tensor, least_unsure: Tensor) -> Tensor:
+    """The product of the teacher's confidence and the student's uncertainty, where both reach a threshold.
+
+    Args:
+        sure: the teacher's confidence, float [B] in [0, 1].
+        unsure: the student's uncertainty, float [B] in [0, 1].
+        least_sure: scalar, the threshold of the first.
+        least_unsure: scalar, that of the second.
+
+    Returns:
+        float [B] in [0, 1].
+    """
+    return sure * unsure * ((sure >= least_sure) & (unsure >= least_unsure))

@@ -1,0 +1,125 @@
+"""ShrinkMatch: uncertain answers become certain among fewer classes (Yang, Zhao, Qi, Qiao, Shi & Zhao 2023).
+
+As FixMatch, and an answer to a weak view that is not confident enough is learned too: its likeliest rivals are left out
+until it is confident among the classes that remain, and the student learns it on the strong view among these alone.
+Such a loss is weighted by the confidence among all classes, and by the share of answers that are confident of late. The
+average of the student's weights is delivered.
+
+Departures: the loss among fewer classes is that of the student's own scores, not of an auxiliary head's; the labelled
+examples are not also learned as unlabelled ones; the strong view is `strong`, not RandAugment; the decays of both
+averages rise as min(decay, (1 + n) / (10 + n)) over steps n.
+
+Compared with CIFAR/shrinkmatch.py of LiheYoung/ShrinkMatch: the order in which classes are left out, the threshold of
+0.95, the rule that one rival stays, and both weights agree. Values and gradients:
+`tests/methods/test_confident_answers.py::test_shrunk_classes_is_the_authors`.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from didact.claiming import Claim
+from didact.errors import check_range
+from didact.losses.labels.gates import admitted_share, fixed_gate, pseudo_labels, shrink
+from didact.losses.labels.supervised import cross_entropy, label_loss
+from didact.teachers import EmaTeacher
+from didact.types import Batch, Buffer, ExampleFeed, Learner, Method, Terms, is_labelled
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Options of `shrunk_classes`."""
+
+    threshold: float = 0.95  # least confidence of a pseudo-label that is learned
+    weight: float = 1.0  # weight of the confident pseudo-labels' loss
+    shrunk: float = 1.0  # weight of the loss among fewer classes
+    ema_decay: float = 0.999  # decay of the average that is delivered
+
+    def __post_init__(self) -> None:
+        check_range("threshold", self.threshold, at_least=0.0, at_most=1.0)
+        check_range("weight", self.weight, at_least=0.0)
+        check_range("shrunk", self.shrunk, at_least=0.0)
+        check_range("ema_decay", self.ema_decay, above=0.0, below=1.0)
+
+
+class ShrunkClasses(Method):
+    """Learns confident answers, and uncertain ones among fewer classes.
+
+    Args:
+        config: the options.
+        learner: the student.
+    """
+
+    feed = ExampleFeed(unlabelled=True, labelled_share=0.125, views={"weak": "weak", "strong": "strong"}, coupled=True)
+
+    def __init__(self, config: Config, learner: Learner) -> None:
+        self.config = config
+        self.learner = learner
+        self.average = EmaTeacher(learner, decay=config.ema_decay)
+        self.certain = Buffer(torch.zeros(()))
+
+    @property
+    def delivered(self) -> Learner:
+        """The averaged student."""
+        return self.average.learner
+
+    def loss(self, batch: Batch) -> Terms:
+        """`label` over the labelled examples; over the others `pseudo`, `shrunk`, and the share that is `admitted`."""
+        known = is_labelled(batch["label"])
+        unlabelled = (~known).float()
+        with torch.no_grad():
+            scores = self.learner(batch.view("weak")).logits
+        confidence, said = pseudo_labels(scores)
+        gate = fixed_gate(confidence, self.config.threshold)
+        left_out, reached = shrink(scores.float().softmax(-1), self.config.threshold)
+        self.note(gate, unlabelled)
+        logits = self.learner(batch.either(known, "weak", "strong")).logits
+        fewer = logits.masked_fill(left_out, -torch.inf)
+        trusted = reached * confidence * self.certain.value
+        return Terms(
+            label=label_loss(logits, batch["label"], weight=batch.label_weight),
+            pseudo=cross_entropy(logits, said, trust=unlabelled, weight=gate).times(self.config.weight),
+            shrunk=cross_entropy(fewer, said, trust=unlabelled, weight=trusted).times(self.config.shrunk),
+            admitted=admitted_share(gate, unlabelled),
+        )
+
+    def note(self, gate: torch.Tensor, unlabelled: torch.Tensor) -> None:
+        """Add a batch to the share of answers that are confident."""
+        passed, counted = self.place.gather(gate), self.place.gather(unlabelled)
+        share = (passed * counted).sum() / counted.sum().clamp(min=1.0)
+        decay = min(0.999, (1 + self.step) / (10 + self.step))
+        self.certain.value = torch.lerp(share, self.certain.value.to(share), decay)
+
+    def after_step(self) -> None:
+        """Update the average."""
+        self.average.update(self.learner)
+
+
+CLAIM = Claim(
+    statement="Learning uncertain answers among fewer classes beats leaving them out.",
+    arms={
+        "shrunk_classes": {"method": "shrunk_classes", "batch_size": 128, "labelled_share": 0.3},
+        "fixmatch": {"method": "fixmatch", "batch_size": 128, "labelled_share": 0.3},
+        "label_spreading": "label_spreading",
+        "left out": {"method": "shrunk_classes", "shrunk": 0.0, "batch_size": 128, "labelled_share": 0.3},
+        "untaught": {"method": "supervised", "lr": 1e-9},
+    },
+    method="shrunk_classes",
+    baseline="fixmatch",
+    cheap="label_spreading",
+    ablation="left out",
+    untaught="untaught",
+    world="digits",
+    smallest_effect=0.02,
+    settings={"labels": 40, "steps": 250, "student": "mlp:128", "lr": 0.01},
+    search={
+        "shrunk_classes": {"lr": (0.003, 0.005, 0.01)},
+        "fixmatch": {"lr": (0.003, 0.005, 0.01)},
+    },
+    equal="steps",
+    tuned_on=(0, 1, 2),
+    seeds=(500, 501, 502, 503, 504, 505, 506, 507, 508, 509, 510, 511),
+    shows="Class spaces cut example by example, with both weights.",
+    omits="The auxiliary head, deep nets on natural images with many classes, and the paper's 2^20 steps.",
+    systems=("shrinking-class-space-for-enhanced-certainty",),
+)
