@@ -11,6 +11,8 @@ from didact.errors import ConfigError
 from didact.learners import ModuleLearner
 from didact.memory import ClassStatistics, ConfidentLabels
 from didact.methods.semi_supervised import (
+    balanced_pseudo_labels,
+    dual_mean_teacher,
     fixmatch,
     flexmatch,
     freematch,
@@ -207,6 +209,80 @@ def test_learning_with_less_is_its_description():
                 expected = expected + sure * unsure * loss / SIZE
         same_loss(method.loss(plain).total(), expected, module.parameters())
     assert 0 < selected < STEPS * SIZE
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_dual_mean_teacher_is_its_description(both):
+    students = [sharp(), net(seed=5)]
+    with torch.no_grad():
+        students[1][-1].weight.mul_(40.0)
+    config = dual_mean_teacher.Config(threshold=0.6, labels_first=0.2, both=both)
+    method = dual_mean_teacher.DualMeanTeacher(
+        config, ModuleLearner(students[0]), lambda _spec: ModuleLearner(students[1])
+    )
+    parameters = [parameter for student in students for parameter in student.parameters()]
+    for fraction, batch in zip((0.1, 0.2, 0.5), batches(), strict=False):
+        method.fraction = fraction
+        answers = [confidences(student, batch)[4:] for student in students]
+        expected, admitted = 0.0, [0, 0]
+        for number, student in enumerate(students):
+            expected = expected + F.cross_entropy(student(batch["weak.x"][:4]), batch["label"][:4])
+            strong = student(batch["strong.x"][4:])
+            judges = answers if both else [answers[number]]
+            for row in range(12):
+                said = {int(one[row].argmax()) for one in judges}
+                if len(said) == 1 and min(float(one[row].max()) for one in judges) >= 0.6:
+                    admitted[number] += 1
+                    loss = -strong[row].log_softmax(0)[said.pop()] / 12
+                    expected = expected + (loss if fraction >= 0.2 else 0.0 * loss)
+        assert 0 < admitted[1] < 12 or not both
+        terms = method.loss(batch)
+        same_loss(terms.total(), expected, parameters)
+        assert float(terms["admitted"].mean()) == pytest.approx(admitted[1] / 12)
+        assert {name: float(count) for name, count in method.counts(batch).items()} == {
+            name: float(term.count) for name, term in terms.items()
+        }
+
+
+@pytest.mark.parametrize("balanced", [True, False])
+def test_balanced_pseudo_labels_rank_each_class(balanced):
+    student, model = net(), sharp()
+    config = balanced_pseudo_labels.Config(per_class=2, classes_each=2, balanced=balanced)
+    batch = next(batches())
+    plain = Batch({**batch, "x": batch["weak.x"]})
+    method = balanced_pseudo_labels.BalancedPseudoLabels(
+        config, ModuleLearner(student), lambda _spec: ModuleLearner(model), plain, SIZE
+    )
+    labels = {0.1: model, 0.8: student}
+    for fraction, learned in labels.items():
+        method.fraction = fraction
+        expected = F.cross_entropy(learned(plain["x"][:4]), plain["label"][:4])
+        same_loss(method.loss(plain).total(), expected, learned.parameters())
+    method.fraction = 0.4
+    probs = confidences(model, batch)[4:]
+    pairs = []
+    if balanced:
+        for kind in range(CLASSES):
+            serving = [row for row in range(12) if kind in probs[row].topk(2).indices.tolist()]
+            pairs += [(row, kind) for row in sorted(serving, key=lambda row: -probs[row, kind])[:2]]
+    else:
+        surest = sorted(range(12), key=lambda row: -probs[row].max())[:6]
+        pairs = [(row, int(probs[row].argmax())) for row in surest]
+    log_probs = student(plain["x"][4:]).log_softmax(-1)
+    expected = -sum(log_probs[row, kind] for row, kind in pairs) / 12
+    # Twice: the second pass ranks the same pool again.
+    for _ in range(2):
+        terms = method.loss(plain)
+        same_loss(terms.total(), expected, student.parameters())
+        assert float(terms["admitted"].mean()) == pytest.approx(len({row for row, _ in pairs}) / 12)
+
+
+def test_more_pseudo_labels_than_examples_are_refused():
+    config = balanced_pseudo_labels.Config(per_class=SIZE + 1)
+    with pytest.raises(ConfigError, match=r"per_class is 17, but there are 16 training examples; 5 would"):
+        balanced_pseudo_labels.BalancedPseudoLabels(
+            config, ModuleLearner(net()), lambda _spec: ModuleLearner(net()), next(batches()), SIZE
+        )
 
 
 def test_all_predictions_below_the_gate_teach_nothing():

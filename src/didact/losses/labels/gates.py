@@ -153,3 +153,45 @@ def joint_gate(sure: Tensor, unsure: Tensor, least_sure: Tensor, least_unsure: T
         float [B] in [0, 1].
     """
     return sure * unsure * ((sure >= least_sure) & (unsure >= least_unsure))
+
+
+@torch.no_grad()
+def consensus(first: Tensor, second: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """The class on which two predictions agree, where both are confident.
+
+    Args:
+        first: float [B, C], probabilities.
+        second: float [B, C], those of another.
+        threshold: the least confidence of both.
+
+    Returns:
+        The likeliest class of their product, which is the common one where they agree, int64 [B]; and 1 where they
+        agree and both reach the threshold, 0 elsewhere, float32 [B].
+    """
+    (sure, said), (also, other) = first.max(-1), second.max(-1)
+    return (first * second).argmax(-1), ((said == other) & (torch.minimum(sure, also) >= threshold)).float()
+
+
+@torch.no_grad()
+def top_of_each_class(probs: Tensor, pool: Tensor, count: int, classes_each: int = 1) -> Tensor:
+    """Which examples are among the best of a class in a pool (Yalniz et al. 2019, section 3.2).
+
+    Args:
+        probs: float [B, C], of examples of the pool.
+        pool: float [N, C], of all its examples; zeros where nothing is known.
+        count: how many of the pool are taken for each class, at least 1.
+        classes_each: the most classes that one example may serve, its likeliest ones.
+
+    Returns:
+        float32 [B, C], 1 where an example is taken for a class. Where fewer than `count` examples may serve a class,
+        all of them are taken.
+    """
+    least = _ranked(pool, classes_each).topk(min(count, len(pool)), dim=0).values[-1]
+    mine = _ranked(probs, classes_each)
+    return ((mine >= least) & (mine > 0)).float()
+
+
+def _ranked(probs: Tensor, classes_each: int) -> Tensor:
+    """The probabilities of the likeliest classes, and zeros for the others."""
+    values, places = probs.topk(min(classes_each, probs.shape[-1]), dim=-1)
+    return torch.zeros_like(probs).scatter(-1, places, values)
