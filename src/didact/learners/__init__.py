@@ -14,6 +14,7 @@ from didact.learners.module import HIDDEN, ModuleLearner
 from didact.learners.moments import Moments
 from didact.learners.probe import LinearProbe
 from didact.learners.projector import projector
+from didact.learners.reversal import ReversedClassifier, reversal_schedule, reverse_gradient
 from didact.learners.sharing import share_layers
 from didact.learners.stages import find_stages, match_maps
 from didact.learners.subspace import SubSpace, partition
@@ -58,6 +59,9 @@ __all__ = [
     "pool_features",
     "projector",
     "queries_tap",
+    "ReversedClassifier",
+    "reversal_schedule",
+    "reverse_gradient",
     "save_causal",
     "share_layers",
     "stage_names",
