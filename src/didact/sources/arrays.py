@@ -16,9 +16,9 @@ from didact.preprocessing import Rows, SeriesRows, TableOptions, find_kinds, pla
 from didact.preprocessing.columns import FAR
 from didact.sources import series, targets
 from didact.sources.ids import hash_ids
-from didact.sources.marks import mark_rows
+from didact.sources.marks import UNLABELLED, mark_rows, marks_of_files
 from didact.sources.request import Request
-from didact.types import Examples, Modality, Standardisation, Task
+from didact.types import IGNORE, Examples, Modality, Standardisation, Task
 
 Array = np.ndarray[Any, Any]
 
@@ -180,6 +180,10 @@ def load_arrays(path: Path, request: Request) -> Examples:
         name=path.name,
         target=next(name for name in names if name in arrays),
     )
+    if "domain" in marks:
+        label = examples.tensors["label"].clone()
+        label[marks["domain"] == 1] = torch.nan if label.is_floating_point() else IGNORE
+        examples = examples.with_tensors(label=label)
     views = {name: array for name, array in arrays.items() if name.endswith(".x") and name != ".x"}
     seen = {name: _view(array, examples.size, f"{path.name}: {name}") for name, array in views.items()}
     split_tensors = mark_rows(lambda field, name: _pick(arrays, (name,), field, path), request)
@@ -188,19 +192,28 @@ def load_arrays(path: Path, request: Request) -> Examples:
 
 def _read_files(path: Path, request: Request) -> tuple[dict[str, Array], dict[str, Tensor]]:
     """The arrays of a file, and of those with its validation and test rows; and the tensor `split` of several."""
-    others = [(1, "validation", request.validation_file), (2, "test", request.test_file)]
-    given = [(number, field, Path(name)) for number, field, name in others if name is not None]
-    for _, field, other in given:
+    given = request.files
+    for number, field, other in given:
         if not other.is_file():
-            raise DataError(f"{field} is {str(other)!r}, which is no file; give a fraction, or a file as {path.name}.")
+            instead = "" if number == UNLABELLED else "a fraction, or "
+            raise DataError(f"{field} is {str(other)!r}, which is no file; give {instead}a file as {path.name}.")
     paths = [path, *(other for _, _, other in given)]
     files = [read(one) for one in paths]
     if len(files) == 1:
         return files[0], {}
     sizes = [len(next(iter(file.values()))) for file in files]
+    if given[-1][0] == UNLABELLED:
+        files[-1] = _with_answers(files[-1], files[0], sizes[-1], request)
     # Rows of the file itself are left to the fractions, which are 0 for what has a file.
-    split = torch.repeat_interleave(torch.tensor([-1, *(number for number, _, _ in given)]), torch.tensor(sizes))
-    return series.join(files, [one.name for one in paths]), {"split": split}
+    number = torch.repeat_interleave(torch.tensor([-1, *(number for number, _, _ in given)]), torch.tensor(sizes))
+    return series.join(files, [one.name for one in paths]), marks_of_files(number)
+
+
+def _with_answers(file: dict[str, Array], like: dict[str, Array], size: int, request: Request) -> dict[str, Array]:
+    """A file without labels, with answers that are there to be hidden."""
+    names = targets.NAMES if request.target is None else (request.target,)
+    known = {name: np.repeat(like[name][:1], size, axis=0) for name in names if name in like}
+    return {**{name: array for name, array in file.items() if name not in names}, **known}
 
 
 def _view(array: Array, size: int, name: str) -> Tensor:

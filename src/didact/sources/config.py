@@ -70,6 +70,7 @@ class SplitConfig:
 
     validation: float | str = 0.1  # fraction of the examples for choosing and watching, or a file of them
     test: float | str = 0.2  # fraction of the examples for the final figures, or a file of them
+    unlabelled: str | None = None  # a file of training examples without labels, such as those of another domain
     seed: int | None = None  # decides the splits where another seed is to decide the rest
 
     def __post_init__(self) -> None:
@@ -90,7 +91,7 @@ class SplitConfig:
     @property
     def files(self) -> dict[str, str]:
         """The files that are given, by the argument of `sources.load`."""
-        given = {"validation_file": self.validation, "test_file": self.test}
+        given = {"validation_file": self.validation, "test_file": self.test, "unlabelled_file": self.unlabelled}
         return {name: value for name, value in given.items() if isinstance(value, str)}
 
 

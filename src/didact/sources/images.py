@@ -12,8 +12,9 @@ from torch import Tensor
 from didact import hashing
 from didact.errors import DataError, check_range, import_optional, nearest
 from didact.sources import label_files, targets
+from didact.sources.marks import UNLABELLED, marks_of_files
 from didact.sources.request import Request, Size
-from didact.types import Examples
+from didact.types import IGNORE, Examples
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 """The files in a folder that are taken for images; others are left alone."""
@@ -37,7 +38,7 @@ def load_folder(path: Path, request: Request) -> Examples:
     """
     if request.labels_file is not None:
         return _load_labelled(path, Path(request.labels_file), request)
-    given = [(number, Path(name)) for number, name in ((1, request.validation_file), (2, request.test_file)) if name]
+    given = [(number, other) for number, _, other in request.files if number != UNLABELLED]
     parts = [(-1, files_by_class(path, request.split)), *((number, _like(other, path)) for number, other in given)]
     classes = list(parts[0][1])
     for (_, other), (_, found) in zip(given, parts[1:], strict=True):
@@ -51,12 +52,14 @@ def load_folder(path: Path, request: Request) -> Examples:
         for name in classes
         for file in found.get(name, ())
     ]
-    items = ((_shown(file, [path, *(other for _, other in given)]), file) for file, _, _ in listed)
+    for number, _, other in request.files:
+        listed += [(file, IGNORE, number) for file in _unlabelled(other, path)] if number == UNLABELLED else []
+    items = ((_shown(file, [path, *(other for _, _, other in request.files)]), file) for file, _, _ in listed)
     x, ids, kept = stack_images(items, image_size=request.image_size, skip_bad=request.skip_bad)
-    label, split = (torch.tensor([row[place] for row in listed])[kept] for place in (1, 2))
-    _refuse_emptied(label[split < 0], classes)
+    label, number = (torch.tensor([row[place] for row in listed])[kept] for place in (1, 2))
+    _refuse_emptied(label[number < 0], classes)
     return Examples(
-        tensors={"x": x, "label": label, "id": ids, **({"split": split} if given else {})},
+        tensors={"x": x, "label": label, "id": ids, **(marks_of_files(number) if request.files else {})},
         task="classification",
         modality="image",
         classes=tuple(classes),
@@ -66,7 +69,7 @@ def load_folder(path: Path, request: Request) -> Examples:
 
 def _load_labelled(path: Path, labels: Path, request: Request) -> Examples:
     """A folder of images in any folders, whose labels are in a file; those without one are unlabelled."""
-    if request.validation_file or request.test_file:
+    if request.files:
         raise DataError(f"labels is {labels.name!r}, which goes with fractions for validation and test, not folders.")
     files = _files(path if request.split is None else path / request.split)
     if not files:
@@ -113,6 +116,14 @@ def _like(other: Path, path: Path) -> dict[str, list[Path]]:
     if not other.is_dir():
         raise DataError(f"{path} is a folder of images, but {str(other)!r} is none; give a fraction, or a folder.")
     return {folder.name: files for folder in sorted(other.iterdir()) if folder.is_dir() and (files := _files(folder))}
+
+
+def _unlabelled(other: Path, path: Path) -> list[Path]:
+    """The images of a folder, in whatever folders they lie."""
+    found = _files(other) if other.is_dir() else []
+    if not found:
+        raise DataError(f"unlabelled is {str(other)!r}, but {path} is a folder of images; give a folder with images.")
+    return found
 
 
 def _files(folder: Path) -> list[Path]:

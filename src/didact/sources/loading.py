@@ -8,12 +8,13 @@ from didact.errors import ConfigError, DataError, import_optional, nearest
 from didact.preprocessing import TableOptions
 from didact.preprocessing.cells import Frame
 from didact.sources import arrays, encoding, hub, images, label_files, series, tables
-from didact.sources.marks import FILE
+from didact.sources.marks import FILE, UNLABELLED
 from didact.sources.request import Request, Size
 from didact.sources.text import ByteTokenizer, Tokenizer
 from didact.types import Examples, Modality, Standardisation, Task
 
-_SPLITTING = ("group_column", "time_column", "split_column", "validation_file", "test_file")
+_FILES = ("validation_file", "test_file", "unlabelled_file")
+_SPLITTING = ("group_column", "time_column", "split_column", *_FILES)
 _PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".npy")
 
 
@@ -29,6 +30,7 @@ def load(
     validation_file: str | None = None,
     test_file: str | None = None,
     labels_file: str | None = None,
+    unlabelled_file: str | None = None,
     task: Task | None = None,
     columns: TableOptions | None = None,
     modality: Modality | None = None,
@@ -60,6 +62,8 @@ def load(
         validation_file: another table with the validation rows, or folder with the images.
         test_file: another table with the test rows, or folder with the images.
         labels_file: a table of the labels of a table's rows, by id, or of a folder's images, by file name.
+        unlabelled_file: another table or folder with training examples without labels, such as those of another domain;
+            labels in it are not read. All examples get the tensor `domain`, which is 1 for these, else 0.
         task: inferred where None: see `targets.encode_targets`.
         columns: of a table, what its columns are, what is missing, and what fills gaps.
         modality: what an array holds, `table`, `image` or `series`; `series` makes one of the columns of a table.
@@ -91,6 +95,7 @@ def load(
         validation_file=validation_file,
         test_file=test_file,
         labels_file=labels_file,
+        unlabelled_file=unlabelled_file,
         task=task,
         columns=columns or TableOptions(),
         modality=modality,
@@ -134,8 +139,7 @@ def _load_file(path: Path, request: Request) -> Examples:
     if tables.kind_of(path) in tables.SUFFIXES:
         if modality == "image":
             raise _meaningless(path, request, "a table", "modality")
-        several = request.validation_file is not None or request.test_file is not None
-        frame, notes = _read_tables(path, request) if several else tables.read(path)
+        frame, notes = _read_tables(path, request) if request.files else tables.read(path)
         if request.labels_file is not None:
             frame = label_files.add(frame, Path(request.labels_file), request.id_column, path.name)
         return encoding.encode(frame, request, name=path.name, notes=notes)
@@ -177,18 +181,20 @@ def _refuse(path: Path, request: Request, kind: str, names: tuple[str, ...]) -> 
 
 
 def _read_tables(path: Path, request: Request) -> tuple[Frame, tuple[str, ...]]:
-    """The rows of a table, and those of the files with its validation and test rows, marked by their file."""
+    """The rows of a table, and those of its further files, marked by their file."""
     frame, notes = tables.read(path)
-    others = [(1, "validation", request.validation_file), (2, "test", request.test_file)]
-    given = [(number, field, Path(name)) for number, field, name in others if name is not None]
     pandas = import_optional("pandas", "data", f"Reading {path.name}")
     # Rows of the table itself are left to the fractions, which are 0 for what has a file.
     parts = [frame.assign(**{FILE: -1})]
-    for number, field, other in given:
+    for number, field, other in request.files:
         if not other.is_file() or not tables.is_table(other):
-            raise DataError(f"{field} is {str(other)!r}, which is no table; give a fraction, or a file as {path.name}.")
+            instead = "" if number == UNLABELLED else "a fraction, or "
+            raise DataError(f"{field} is {str(other)!r}, which is no table; give {instead}a file as {path.name}.")
         rows, further = tables.read(other)
         notes += further
+        if number == UNLABELLED and request.labels_file is None:
+            target = encoding.find_target(frame, request, path.name)
+            rows = rows.assign(**{target: pandas.NA})
         if odd := sorted(set(map(str, frame.columns)) ^ set(map(str, rows.columns))):
             raise DataError(
                 f"{path.name} and {other.name} have different columns: {', '.join(map(repr, odd[:8]))} is only in one "
@@ -197,7 +203,8 @@ def _read_tables(path: Path, request: Request) -> tuple[Frame, tuple[str, ...]]:
         parts.append(rows.assign(**{FILE: number}))
     for column in frame.columns:
         # Numbers in one file and words in another are words.
-        if len({part[column].dtype.kind in "biuf" for part in parts}) > 1:
+        filled = [part[column] for part in parts if not part[column].isna().all()]
+        if len({one.dtype.kind in "biuf" for one in filled}) > 1:
             parts = [part.astype({column: "string"}) for part in parts]
     return pandas.concat(parts, ignore_index=True), notes
 

@@ -23,7 +23,9 @@ SPLITS = {
 """The words of a split column in any case, with the number of the split."""
 
 FILE = " split "
-"""The column of rows from several files with the number of their split; -1 where it is to be decided."""
+"""The column of rows from several files with the number of their file: 1 for that of the validation, 2 for that of the
+test, 3 for that without labels, and -1 for the first, whose split is to be decided."""
+UNLABELLED = 3
 
 
 def groups_of(column: Column, name: str) -> Tensor:
@@ -125,6 +127,20 @@ def mark_rows(column_of: Callable[[str, str], Column], request: Request) -> dict
     return {mark: readers[mark](column_of(f"{mark}_column", column), column) for mark, column in named.items()}
 
 
+def marks_of_files(number: Tensor) -> dict[str, Tensor]:
+    """The tensors of examples from several files, by the number of each example's file; see `FILE`.
+
+    Args:
+        number: int64 [N].
+
+    Returns:
+        `split`; and `domain` where there is a file without labels: 1 for its examples, which are for training, else 0.
+    """
+    unlabelled = number == UNLABELLED
+    split = torch.where(unlabelled, 0, number)
+    return {"split": split, **({"domain": unlabelled.long()} if bool(unlabelled.any()) else {})}
+
+
 def take_marks(frame: Any, request: Request, name: str) -> tuple[Any, dict[str, Tensor]]:
     """A data frame without the columns that say how rows are split, and their tensors."""
     names = [str(column) for column in frame.columns]
@@ -136,6 +152,6 @@ def take_marks(frame: Any, request: Request, name: str) -> tuple[Any, dict[str, 
 
     found = mark_rows(column_of, request)
     if FILE in names:
-        found["split"] = torch.tensor(frame[FILE].to_numpy())
+        found |= marks_of_files(torch.tensor(frame[FILE].to_numpy()))
     used = [FILE, *(getattr(request, f"{mark}_column") for mark in ("group", "time", "split"))]
     return frame.drop(columns=[column for column in used if column in names and column != request.id_column]), found

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import get_args
 
 from didact.errors import check_choice
@@ -27,6 +28,7 @@ class Request:
     validation_file: str | None = None
     test_file: str | None = None
     labels_file: str | None = None
+    unlabelled_file: str | None = None
     task: Task | None = None
     columns: TableOptions = field(default_factory=TableOptions)
     skip_bad: bool = False
@@ -45,3 +47,10 @@ class Request:
         object.__setattr__(self, "splitting", any(column is not None for column in columns))
         if self.task is not None:
             check_choice("task", self.task, get_args(Task))
+
+    @property
+    def files(self) -> list[tuple[int, str, Path]]:
+        """The number, the field and the path of each further file; see `marks.FILE` for the numbers."""
+        fields = enumerate(("validation", "test", "unlabelled"), 1)
+        given = ((number, field, getattr(self, f"{field}_file")) for number, field in fields)
+        return [(number, field, Path(name)) for number, field, name in given if name is not None]
