@@ -25,6 +25,7 @@ _HOMES = {
     "Terms": "didact.types",
     "Validation": "didact.loop",
     "Verdict": "didact.types",
+    "adapt": "didact.materials.examples.adapting",
     "compare": "didact.experiment",
     "compress": "didact.materials.examples.compression.compressing",
     "fit": "didact.loop",

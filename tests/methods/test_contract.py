@@ -211,7 +211,7 @@ class Own(nn.Module):
         layers = [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
         size = width * (shape[1] // 2) * (shape[2] // 2) if len(shape) == 3 else math.prod(shape)
         self.body = nn.Sequential(*(layers if len(shape) == 3 else [nn.Identity()]))
-        self.features = nn.Sequential(nn.Flatten(), nn.Linear(size, 4 * width), nn.ReLU())
+        self.features = nn.Sequential(nn.Flatten(), nn.Linear(size, 4 * width), nn.LayerNorm(4 * width), nn.ReLU())
         self.deeper = nn.Identity()
         self.head = nn.Linear(4 * width, outputs)
 

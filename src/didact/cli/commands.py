@@ -474,6 +474,35 @@ def _chat(namespace: argparse.Namespace) -> int:
     return 0
 
 
+def _adapt(namespace: argparse.Namespace) -> int:
+    options = flags.flag_values(namespace).pop("options", {})
+    from didact.cli import show
+    from didact.experiment import records
+    from didact.materials.examples.adapting import adapt
+
+    own = {name: getattr(namespace, name) for name in ("by", "epochs", "batch_size", "lr", "seed")}
+
+    def adapted(directory: Path) -> int:
+        found = adapt(
+            namespace.run,
+            namespace.data,
+            directory=directory,
+            trust=flags.trusted_names(namespace),
+            **own,
+            **options,
+        )
+        if namespace.json:
+            show.write_json({"directory": str(directory), **found.as_dict()})
+        else:
+            show.adaptation(found)
+        return 0
+
+    if namespace.out:
+        return adapted(Path(namespace.out))
+    with records.new_directory(f"adapt-{namespace.by}", namespace.data) as directory:
+        return adapted(directory)
+
+
 def _predict(namespace: argparse.Namespace) -> int:
     from didact.cli import predicting
 
@@ -557,6 +586,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "label": _label,
     "resume": _resume,
     "chat": _chat,
+    "adapt": _adapt,
     "predict": _predict,
     "evaluate": _evaluate,
     "export": _export,

@@ -255,6 +255,23 @@ def _chat(parser: Parser, _words: list[str]) -> None:
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of sampling (0)")
 
 
+def _adapt(parser: Parser, words: list[str]) -> None:
+    _add_student(parser)
+    parser.add_argument("--by", metavar="METHOD", default="tent", help="the method: one that adapts (tent)")
+    parser.add_argument("--out", metavar="DIR", help="the adapted student's directory (a new one under runs/)")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--epochs", metavar="N", type=float, default=1.0, help="how often to go through the rows (1)")
+    parser.add_argument("--batch-size", metavar="N", type=int, default=64, help="rows in a step (64)")
+    parser.add_argument(
+        "--lr", metavar="N", type=float, default=1e-3, help="the learning rate, which is constant (0.001)"
+    )
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the order of the rows (0)")
+    finder = Parser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--by", default="tent")
+    info = catalogue.find(finder.parse_known_args(words)[0].by)
+    flags.add_method_flags(parser, f"options of {info.name}", info.options)
+
+
 def _predict(parser: Parser, _words: list[str]) -> None:
     _add_student(parser)
     parser.add_argument("--out", metavar="FILE", help="a .csv file for the answers (they are printed)")
@@ -360,6 +377,7 @@ _BUILDERS = {
     "label": _label,
     "resume": _resume,
     "chat": _chat,
+    "adapt": _adapt,
     "predict": _predict,
     "evaluate": _evaluate,
     "export": _export,

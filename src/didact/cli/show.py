@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from didact.experiment.checking import Check
     from didact.experiment.comparing import ComparisonRun
     from didact.experiment.running import RunResult
+    from didact.materials.examples.adapting import Adaptation
     from didact.materials.examples.compression.result import Compression
     from didact.materials.examples.compression.trials import Trial
     from didact.materials.examples.recommending.result import Recommendation
@@ -355,6 +356,18 @@ def checks(found: Sequence["Check"]) -> None:
     )
     words = {"ok": "The run is ready.", "warn": "The run would work, but see above.", "fail": "The run would fail."}
     out.print(Text(words[worst], style=_MARKS[worst][1]))
+
+
+def adaptation(found: "Adaptation") -> None:
+    """Print what adaptation changed on its rows, and the next command."""
+    from didact.evaluation import wording
+
+    line("rows", f"{found.rows:,}, whose labels were not learned, by {found.by}")
+    line("entropy", f"{found.before['entropy']:.3f} nats before, {found.after['entropy']:.3f} after")
+    if "accuracy" in found.before:
+        before, after = (wording.figure("accuracy", one["accuracy"]) for one in (found.before, found.after))
+        line("accuracy", f"{before}% before, {after}% after")
+    _next_of_student(found.directory)
 
 
 def compression(found: "Compression") -> None:

@@ -29,6 +29,7 @@ GROUPS = {
         "replicate": "replicate the claims of methods, and give their verdicts",
     },
     "Use the student": {
+        "adapt": "adapt the student of a run to rows of another domain",
         "predict": "predict new rows with the student of a run",
         "evaluate": "evaluate the student of a run on labelled rows",
         "export": "write the student as safetensors, ONNX or for Hugging Face",

@@ -12,6 +12,7 @@ from didact.learners.maml import maml_step
 from didact.learners.masking import random_mask
 from didact.learners.module import HIDDEN, ModuleLearner
 from didact.learners.moments import Moments
+from didact.learners.normalising import averaged_statistics, normalisation_layers
 from didact.learners.probe import LinearProbe
 from didact.learners.projector import projector
 from didact.learners.reversal import ReversedClassifier, reversal_schedule, reverse_gradient
@@ -59,6 +60,8 @@ __all__ = [
     "pool_features",
     "projector",
     "queries_tap",
+    "averaged_statistics",
+    "normalisation_layers",
     "ReversedClassifier",
     "reversal_schedule",
     "reverse_gradient",

@@ -1,6 +1,6 @@
 """Small built-in nets, for experiments that take seconds.
 
-None of them normalises over the batch, so that splitting a batch changes nothing.
+Only `cnn` may normalise over the batch, if it is told to; splitting a batch changes nothing else.
 """
 
 import math
@@ -93,12 +93,12 @@ def _dense(size: int, widths: Sequence[int], outputs: int) -> nn.Sequential:
 
 
 class ConvBlock(nn.Module):
-    """A 3 x 3 convolution, group normalisation and ReLU; halves height and width where there are more than two."""
+    """A 3 x 3 convolution, normalisation by groups or by batch, and ReLU; halves sides that are longer than two."""
 
-    def __init__(self, channels: int, width: int) -> None:
+    def __init__(self, channels: int, width: int, *, by_batch: bool = False) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, width, 3, padding=1, bias=False)
-        self.norm = nn.GroupNorm(_groups(width), width)
+        self.norm = nn.BatchNorm2d(width) if by_batch else nn.GroupNorm(_groups(width), width)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, channels, H, W] to [B, width, H/2, W/2]."""
@@ -110,11 +110,11 @@ def _groups(width: int) -> int:
     return max(g for g in range(1, min(8, width) + 1) if width % g == 0)
 
 
-def cnn(widths: Sequence[int], examples: Examples, outputs: int) -> nn.Module:
+def cnn(widths: Sequence[int], examples: Examples, outputs: int, *, by_batch: bool = False) -> nn.Module:
     """Convolutional blocks of the given widths, a global mean, and a linear head."""
     blocks, channels = [], examples.shape[0]
     for width in widths:
-        blocks.append(ConvBlock(channels, width))
+        blocks.append(ConvBlock(channels, width, by_batch=by_batch))
         channels = width
     pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
     return nn.Sequential(Standardise.fit(examples), *blocks, pool, nn.Linear(channels, outputs))

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -161,6 +161,20 @@ class Student:
                 unknown=part.encoded.unknown,
                 missing=part.encoded.missing,
             )
+
+    def read(self, rows: object) -> Examples:
+        """Rows as the net takes them, all at once, with their labels where they have some.
+
+        Args:
+            rows: see `predict`.
+
+        Raises:
+            DataError: See `predict_parts`.
+        """
+        tokenizer = self.tokenizer or ByteTokenizer(max(self.like.shape[0], 3))
+        parts = [self._examples(part, part.answers is not None) for part in read_inputs(rows, self.like, tokenizer)]
+        tensors = {name: torch.cat([part.tensors[name] for part in parts]) for name in parts[0].tensors}
+        return replace(parts[0], tensors={**tensors, "id": torch.arange(sum(part.size for part in parts))})
 
     def evaluate(self, rows: object) -> dict[str, float]:
         """The metrics of `didact.evaluation.metrics` on rows with answers.

@@ -41,6 +41,9 @@ class ExampleFeed:
     """Whether the loss reads labels. If not, batches have none, and none are charged."""
     unlabelled: bool = False
     """Whether batches include examples without a label."""
+    adapts: bool = False
+    """Whether batches have examples of another domain alone, on which a trained student is adapted: those whose tensor
+    `domain` is 1, or else those without a label."""
     labelled_share: float | None = None
     """The share of labelled examples in a batch where labels are rare; None takes examples as they come."""
     views: Mapping[str, Strength] = field(default_factory=dict)

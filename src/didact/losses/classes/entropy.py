@@ -1,11 +1,26 @@
-"""The mean prediction of a batch: its entropy, and how even its classes are."""
+"""The entropy of predictions: of each example, and of their mean over a batch; and how even its classes are."""
 
 import math
 
 import torch
 from torch import Tensor
 
+from didact.losses._weigh import weigh
 from didact.types import Term
+
+
+def prediction_entropy(logits: Tensor, *, trust: Tensor | None = None) -> Term:
+    """The entropy of each example's prediction (Grandvalet and Bengio 2005).
+
+    Args:
+        logits: float [B, C].
+        trust: float [B] in [0, 1].
+
+    Returns:
+        The sum of -sum_c p_c log p_c over examples, in nats, and their number.
+    """
+    log_probs = logits.float().log_softmax(-1)
+    return weigh(-(log_probs.exp() * log_probs).sum(-1), trust)
 
 
 def class_imbalance(logits: Tensor) -> Term:

@@ -18,7 +18,7 @@ from didact.materials.examples.evaluator import ExampleEvaluator
 from didact.materials.examples.pretraining import pretraining_of
 from didact.materials.examples.refusals import refusals
 from didact.materials.examples.shown_views import shown_views
-from didact.materials.examples.source import sample_of, source_of, train_of
+from didact.materials.examples.source import feed_of, sample_of, source_of, train_of
 from didact.materials.examples.trials import trials
 from didact.parts import parse, python, saved
 from didact.parts.part import ForExamples, Part, brought_by
@@ -28,7 +28,9 @@ from didact.types import Examples
 
 def _student(run: Run[ExampleData]) -> Part:
     """A net for the data's input shape and classes."""
-    return python.student_of(run.argument("student"), _purpose(run, train_of(run), "student"))
+    adapts = feed_of(run).adapts and bool(run.data.labelled.size)
+    known = run.data.labelled if adapts else train_of(run)
+    return python.student_of(run.argument("student"), _purpose(run, known, "student"))
 
 
 def _teacher(run: Run[ExampleData]) -> Part:

@@ -19,7 +19,7 @@ LIMIT = 5000
 """Steps after which a model that has not reached its accuracy is given up."""
 EVERY = 25
 """Steps between two measurements of the accuracy."""
-_DRAWN = re.compile(r"((warm:\d+%?|(view|shifted|target):[^:]+):)*(mlp|cnn|transformer)(:.*)?")
+_DRAWN = re.compile(r"((warm:\d+%?|(view|shifted|target):[^:]+):)*(mlp|cnn|bn_cnn|transformer)(:.*)?")
 """Specs of models with random initial weights."""
 
 

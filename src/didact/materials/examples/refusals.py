@@ -51,10 +51,21 @@ def _task(run: Run[ExampleData]) -> None:
             f"made_up is {run.config.data.made_up:g}, but the method {run.info.name!r} learns from labels alone, which "
             "made-up rows have none of; leave it out, or choose a method such as distill."
         )
-    if not run.data.has_labels and (len(run.teachers) != 1 or any(part.warm_starts for part in run.parts.values())):
+    if feed_of(run).adapts:
+        _adapted(run)
+    elif not run.data.has_labels and (len(run.teachers) != 1 or any(part.warm_starts for part in run.parts.values())):
         raise ConfigError(
             f"No example of {examples.name!r} has a label, so that nothing can be trained before the run; give one "
             "teacher that is trained already, or labels."
+        )
+
+
+def _adapted(run: Run[ExampleData]) -> None:
+    """Check that a student that is to be adapted has learned something before."""
+    if not (run.student.origin or run.student.warm_starts or run.objects.student is not None):
+        raise ConfigError(
+            f"student is {run.config.student!r}, which has learned nothing that {run.info.name!r} could adapt; give a "
+            "finished run, such as run:runs/NAME, or train one first, as in warm:500:cnn:16,32."
         )
 
 

@@ -32,6 +32,8 @@ def train_of(run: Run[ExampleData]) -> Examples:
         ConfigError: No example at all has a label, and the method needs some.
     """
     feed = feed_of(run)
+    if feed.adapts:
+        return _target(run.data.train)
     alone = feed.unlabelled and feed.labelled_share is None and feed.teacher == "classes"
     if not (alone or run.data.has_labels):
         raise ConfigError(
@@ -53,6 +55,22 @@ def views_of(run: Run[ExampleData]) -> dict[str, Strength]:
             known = f"its views are {', '.join(asked)}" if asked else "it has none; use augment to vary the inputs"
             raise ConfigError(f"views names {name!r}, but the method {run.info.name!r} has no such view: {known}.")
     return {name: cast(Strength, given.get(name, strength)) for name, strength in asked.items()}
+
+
+def _target(train: Examples) -> Examples:
+    """The examples of another domain.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    label, domain = train.tensors["label"], train.tensors.get("domain")
+    there = ~is_labelled(label) if domain is None else domain == 1
+    if not bool(there.any()):
+        raise ConfigError(
+            f"All rows of {train.name!r} have a label, so that there is no other domain to adapt to; give a file of "
+            "its rows (--unlabelled FILE), or adapt a finished run: didact adapt RUN --data FILE."
+        )
+    return train.select(there)
 
 
 def source_of(run: Run[ExampleData]) -> BatchSource | PoolRounds:
