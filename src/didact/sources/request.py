@@ -40,17 +40,15 @@ class Request:
 
     splitting: bool = field(init=False)
     """Whether a column says how rows are split."""
+    files: tuple[tuple[int, str, Path], ...] = field(init=False)
+    """The number, the field and the path of each further file; see `marks.FILE` for the numbers."""
 
     def __post_init__(self) -> None:
         """Refuse words that mean nothing."""
         columns = (self.group_column, self.time_column, self.split_column)
         object.__setattr__(self, "splitting", any(column is not None for column in columns))
+        names = (("validation", self.validation_file), ("test", self.test_file), ("unlabelled", self.unlabelled_file))
+        given = ((number, field, Path(name)) for number, (field, name) in enumerate(names, 1) if name is not None)
+        object.__setattr__(self, "files", tuple(given))
         if self.task is not None:
             check_choice("task", self.task, get_args(Task))
-
-    @property
-    def files(self) -> list[tuple[int, str, Path]]:
-        """The number, the field and the path of each further file; see `marks.FILE` for the numbers."""
-        fields = enumerate(("validation", "test", "unlabelled"), 1)
-        given = ((number, field, getattr(self, f"{field}_file")) for number, field in fields)
-        return [(number, field, Path(name)) for number, field, name in given if name is not None]
