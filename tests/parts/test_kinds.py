@@ -54,6 +54,9 @@ def images(count=12):
 DATA = images()
 EXAMPLES = ForExamples(examples=DATA, seed=3)
 SERIES = replace(EXAMPLES, examples=replace(DATA.with_tensors(x=DATA.tensors["x"].flatten(2)), modality="series"))
+BAGS = replace(
+    EXAMPLES, examples=replace(DATA.with_tensors(x=DATA.tensors["x"][:, None].repeat(1, 3, 1, 1, 1)), modality="table")
+)
 
 
 def questions():
@@ -144,7 +147,8 @@ def test_the_example_of_a_kind_is_read_as_that_kind_and_can_be_built(role, name,
     text = _for(kind, material)
     spec = parts.parse(text, role)
     assert spec.kind == name
-    purpose = SERIES if name == "cnn1d" else EXAMPLES if material == "examples" else questions()
+    own = {"cnn1d": SERIES, "bag": BAGS}.get(name, EXAMPLES)
+    purpose = own if material == "examples" else questions()
     if name in ("cache", "cached"):
         make_cache(purpose)
     part = purpose.build(spec)

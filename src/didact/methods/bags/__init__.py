@@ -1,0 +1,1 @@
+"""Labels of whole bags of instances, of which a few decide."""
