@@ -38,7 +38,10 @@ class PausedError(RunError):
 
 
 class EngineError(RunError):
-    """A server that samples rollouts fails, or gives what is no answer."""
+    """A server that samples rollouts or teaches fails, gives what is no answer, or has cost what it may."""
+
+    status: int | None = None
+    """The status of HTTP that it refused with, if it did."""
 
 
 class PeerError(RunError):

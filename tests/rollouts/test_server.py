@@ -19,9 +19,9 @@ from didact.errors import ConfigError, DataError, EngineError, PausedError, Trus
 from didact.learners.causal import load_causal
 from didact.parts.models import build_causal
 from didact.rollouts import EngineConfig, Sampling, Writer
-from didact.rollouts import server as module
-from didact.rollouts.answers import WrongAnswerError
 from didact.rollouts.server import ServerEngine
+from didact.teachers.remote import client as module
+from didact.teachers.remote.client import WrongAnswerError
 from didact.types import Question
 from stand_in import moved, serving
 
@@ -255,7 +255,7 @@ def test_an_answer_that_came_while_another_was_lost_is_asked_for_again(learner, 
             answer, took = ask(prompt, *rest)
             asked.append(list(prompt))
             if len(asked) == 3:
-                one._count(WrongAnswerError("lost", "beside this one"), began)
+                one.client.count(WrongAnswerError("lost", "beside this one"), began)
             return answer, took
 
         monkeypatch.setattr(one, "_ask", doubtful)

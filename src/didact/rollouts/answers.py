@@ -13,22 +13,10 @@ from didact.documents import Document, parse_json
 from didact.learners.tokenizers import Tokens
 from didact.rollouts.completions import Completions
 from didact.rollouts.stopping import Stopping
+from didact.teachers.remote.client import WrongAnswerError
 
 _ID = re.compile(r"token_id:(\d+)")
 """How vLLM writes a token as its id."""
-
-
-class WrongAnswerError(Exception):
-    """An answer that is no completion of the prompt.
-
-    Args:
-        reason: in a few words that many answers share.
-        detail: more about this one.
-    """
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(reason)
-        self.detail = detail
 
 
 @dataclass(frozen=True, kw_only=True)

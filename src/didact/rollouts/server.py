@@ -6,17 +6,13 @@ ids may be others than those that were sampled, where a text has several, so tha
 student's own.
 """
 
-import os
 import shutil
-import sys
 import tempfile
 import threading
 import time
 import weakref
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,26 +20,22 @@ import torch
 
 from didact import trusting
 from didact.documents import Document, parse_json
-from didact.errors import DataError, EngineError, import_optional
+from didact.errors import DataError, EngineError
 from didact.learners.causal import save_causal
-from didact.rollouts.answers import Answer, WrongAnswerError, completions_of, read_answer
+from didact.rollouts.answers import Answer, completions_of, read_answer
 from didact.rollouts.completions import Completions
 from didact.rollouts.draws import rollout_keys
 from didact.rollouts.engine_config import EngineConfig
 from didact.rollouts.sampler import check_prompts
 from didact.rollouts.sampling import Sampling
 from didact.rollouts.stopping import Stopping
-from didact.teachers.verifiers.base import warn
+from didact.teachers.remote.client import Client
 from didact.types import Question
 
 KEY = "DIDACT_SERVER_KEY"
 """The environment variable with the server's key; no other is sent."""
-WAIT, LONGEST_WAIT = 0.5, 30.0
-"""Seconds before the first repetition of a request, doubled each time, and at most."""
 BYTES = 1 << 16, 1 << 10
 """The largest answer: so many bytes, and so many more a token."""
-_LASTING = (400, 401, 403, 404, 405, 413, 422)
-"""Statuses that a repetition does not mend."""
 _RELOADS = {
     "sglang": (("update_weights_from_disk", lambda folder: {"model_path": folder}),),
     "vllm": (
@@ -72,24 +64,15 @@ class ServerEngine:
 
     def __init__(self, learner: Any, config: EngineConfig, *, seed: int = 0) -> None:
         trusting.check(config.kind, "server")
-        self.openai = import_optional("openai", "server", "A rollout server")
         self.learner, self.config, self.seed = learner, config, seed
-        self.root = config.url.rstrip("/").removesuffix("/v1")
-        self.failures: Counter[str] = Counter()
-        self._lock, self._sending, self._folder = threading.Lock(), threading.Lock(), ""
+        self.client = Client(
+            config.url, key=KEY, timeout=config.timeout, retries=config.retries, purpose="A rollout server"
+        )
+        self.root, self.failures = self.client.root, self.client.failures
+        self._sending, self._folder = threading.Lock(), ""
         self._sent, self._took = "", 0
         """The folder with the weights that the server is to have, and how many answers had been lost when it took them:
         it may have begun anew since."""
-        self._losses: list[float] = []
-        """When each answer was asked for that was lost."""
-        self.client = self.openai.OpenAI(
-            base_url=f"{self.root}/v1",
-            api_key=os.environ.get(KEY) or "none",
-            organization="",
-            project="",
-            max_retries=0,
-            timeout=config.timeout,
-        )
         self.version = -1
         self.model = config.model or self._first_model()
         self.takes_ids = self._takes_ids()
@@ -97,20 +80,19 @@ class ServerEngine:
 
     def _first_model(self) -> str:
         """The first model that the server lists."""
-        found = self._repeated(lambda: parse_json(self._fetch(self.client.models.with_streaming_response.list)), "list")
-        names = [one.get("id") for one in found.get("data", []) if isinstance(one, dict)]
-        if not names or not isinstance(names[0], str):
+        name = self.client.first_model()
+        if not name:
             raise EngineError(f"The server {self.root} lists no model; give its name, as in engine's model=NAME.")
-        return names[0]
+        return name
 
     def _takes_ids(self) -> bool:
         """Whether the server takes a prompt of token ids."""
         prompt = self.learner.tokenizer.prompt(Question(id=0, prompt="1"))
         request = self._request(prompt, Sampling(max_new_tokens=1), 1, 0, ids=True)
         try:
-            self._repeated(lambda: self._fetch(self._create, request), "trial")
+            self.client.repeated(lambda: self.client.fetch(self._create, request), "trial")
         except EngineError as error:
-            if getattr(error.__cause__, "status_code", None) in (400, 422):
+            if error.status in (400, 422):
                 return False
             raise
         return True
@@ -126,13 +108,13 @@ class ServerEngine:
         folder = (Path(self.config.folder) if self.config.folder else Path(self._temporary()) / "weights").resolve()
         save_causal(self.learner, folder)
         self._sent, self._took = str(folder), -1
-        self._repeated(self._send, f"reload by {self.config.reload}")
+        self.client.repeated(self._send, f"reload by {self.config.reload}")
         self.version = version
 
     def _send(self) -> None:
         """Have the server take the weights, if it did not since an answer was lost."""
         with self._sending:
-            lost = len(self._losses)
+            lost = len(self.client.losses)
             if not self._sent or self._took == lost:
                 return
             for path, body in _RELOADS[self.config.reload]:
@@ -148,7 +130,7 @@ class ServerEngine:
         return self._folder
 
     def _post(self, path: str, body: Document) -> Any:
-        text = self.client.post(f"{self.root}/{path}", body=body, cast_to=str)
+        text = self.client.api.post(f"{self.root}/{path}", body=body, cast_to=str)
         try:
             return parse_json(text) if text else {}
         except ValueError:
@@ -190,7 +172,7 @@ class ServerEngine:
             took: how many answers were lost before the weights that it rests on were sent.
             ended: when it came.
         """
-        return bool(self._sent) and any(ended > began for began in self._losses[took:])
+        return bool(self._sent) and any(ended > began for began in self.client.losses[took:])
 
     def _check_options(self, sampling: Sampling) -> None:
         if not self.takes_ids and (sampling.top_k or sampling.min_p):
@@ -207,16 +189,16 @@ class ServerEngine:
         def read() -> tuple[Answer, int]:
             self._send()
             took = self._took
-            choice = self._fetch(self._create, request, most=BYTES[0] + BYTES[1] * (len(prompt) + most))
+            choice = self.client.fetch(self._create, request, most=BYTES[0] + BYTES[1] * (len(prompt) + most))
             # Its log-probabilities are those at temperature 1.
             trusted = sampling.temperature == 1.0
             return read_answer(choice, prompt, most, self.learner, stopping, trusted=trusted), took
 
-        return self._repeated(read, "completion")
+        return self.client.repeated(read, "completion")
 
     @property
     def _create(self) -> Any:
-        return self.client.completions.with_streaming_response.create
+        return self.client.api.completions.with_streaming_response.create
 
     def _request(self, prompt: Sequence[int], sampling: Sampling, most: int, seed: int, *, ids: bool) -> Document:
         """The arguments of a request."""
@@ -251,82 +233,3 @@ class ServerEngine:
                 "text only; use a server that takes token ids, such as vLLM."
             )
         return text
-
-    def _fetch(self, call: Any, request: Document | None = None, *, most: int = 1 << 20) -> bytes:
-        """The body of an answer, which is read up to a size and a time.
-
-        Raises:
-            WrongAnswerError: it is longer, or takes longer.
-        """
-        body, end = bytearray(), time.monotonic() + self.config.timeout
-        with call(**(request or {})) as response:
-            for part in response.iter_bytes():
-                body += part
-                if len(body) > most:
-                    raise WrongAnswerError("an answer is too long", f"over {most:,} bytes")
-                if time.monotonic() > end:
-                    raise WrongAnswerError("an answer took too long", f"over {self.config.timeout:g} s")
-        return bytes(body)
-
-    def _repeated(self, call: Any, what: str) -> Any:
-        """Call, and again where it fails.
-
-        Raises:
-            EngineError: it failed as often as it is repeated, or in a way that repetition does not mend.
-        """
-        for attempt in range(self.config.retries + 1):
-            began = time.monotonic()
-            try:
-                with self._transport():
-                    return call()
-            except (WrongAnswerError, self.openai.OpenAIError) as error:
-                reason, lasting = self._count(error, began)
-                if lasting or attempt == self.config.retries:
-                    raise EngineError(
-                        f"The server {self.root} failed at a {what} after {attempt + 1} requests: {reason}. "
-                        f"Failures so far: {', '.join(f'{name} ({n})' for name, n in self.failures.most_common(5))}."
-                    ) from error
-                time.sleep(_wait(error, attempt))
-        raise AssertionError("unreachable")
-
-    @contextmanager
-    def _transport(self) -> Iterator[None]:
-        """Failures while an answer is read, as those that openai names."""
-        libraries = [sys.modules[name] for name in ("httpx2", "httpx") if name in sys.modules]
-        known = (OSError, ValueError, *(library.HTTPError for library in libraries))
-        try:
-            yield
-        except DataError:
-            raise
-        except known as error:
-            raise WrongAnswerError("an answer broke off or is no JSON", str(error)) from error
-
-    def _count(self, error: Exception, began: float) -> tuple[str, bool]:
-        """Count a failure, warn of the first of its kind, and tell whether it lasts."""
-        status = getattr(error, "status_code", None)
-        kind = f"status {status}" if status else str(error) if isinstance(error, WrongAnswerError) else _kind(error)
-        detail = error.detail if isinstance(error, WrongAnswerError) else str(error)
-        with self._lock:
-            self.failures[kind] += 1
-            if status is None:
-                self._losses.append(began)
-            first = self.failures[kind] == 1
-        if first and status not in _LASTING:
-            warn(f"The server {self.root} failed: {kind} ({detail:.200}).")
-        return f"{kind} ({detail:.200})", status in _LASTING
-
-
-def _kind(error: Exception) -> str:
-    return {"APITimeoutError": "no answer in time", "APIConnectionError": "no connection"}.get(
-        type(error).__name__, type(error).__name__
-    )
-
-
-def _wait(error: Exception, attempt: int) -> float:
-    """Seconds before a repetition: what the server asks for, or ever longer."""
-    headers = getattr(getattr(error, "response", None), "headers", {})
-    try:
-        asked = float(headers.get("retry-after", "0"))
-    except ValueError:
-        asked = 0.0
-    return min(max(asked, WAIT * 2.0**attempt), LONGEST_WAIT)
