@@ -18,8 +18,12 @@ PLAIN = {"model", "prompt", "max_tokens", "temperature", "top_p", "seed", "stop"
 class StandIn:
     """Answers with a model's own samples; each request may take a misdeed from `misdeeds` first."""
 
-    def __init__(self, learner, *, text_only=False, names_only=False):
+    def __init__(
+        self, learner, *, text_only=False, names_only=False, ways=("prompt_logprobs", "echo"), say=None, structured=True
+    ):
         self.learner, self.first, self.text_only, self.names_only = learner, learner, text_only, names_only
+        self.ways, self.say, self.structured = ways, say, structured
+        self.model, self.wants, self.later = "student", None, "0"
         self.misdeeds, self.seen, self.reloads, self.keys = [], [], [], []
         self.at_once = self.most_at_once = 0
         self.lock = threading.Lock()
@@ -33,7 +37,7 @@ class StandIn:
         options = {name: body[name] for name in ("temperature", "top_p", "top_k", "min_p") if name in body}
         sampling = Sampling(max_new_tokens=body["max_tokens"], stop=tuple(body.get("stop", ())), **options)
         with self.lock:
-            found = Sampler(self.learner, sampling, seed=body["seed"]).sample([prompt], [0])
+            found = Sampler(self.learner, sampling, seed=body.get("seed", 0)).sample([prompt], [0])
         ids, text = found.tokens[0].tolist(), found.texts[0]
         choice = {"text": text, "finish_reason": "stop" if found.finished[0] else "length", "index": 0}
         if not self.text_only:
@@ -42,6 +46,58 @@ class StandIn:
             if not self.names_only:
                 choice |= {"token_ids": ids, "prompt_token_ids": prompt}
         return 200, {"choices": [choice]}
+
+    @torch.no_grad()
+    def told(self, body):
+        """The log-probabilities of the prompt, in one of the ways that servers have."""
+        prompt = body["prompt"]
+        logs = (self.learner.module(torch.tensor([prompt])) @ self.learner.head.weight.t())[0].log_softmax(-1)
+        spell = lambda token: self.learner.tokenizer.decode([token], special=True)  # noqa: E731
+        named = body.get("return_tokens_as_token_ids", False)
+        choice = {"text": "", "finish_reason": "length", "index": 0}
+        if count := body.get("prompt_logprobs"):
+            rows = [None]
+            for place, row in zip(prompt[1:], logs, strict=False):
+                best = {*row.topk(count).indices.tolist(), place}
+                rows.append({str(i): {"logprob": float(row[i]), "decoded_token": spell(i)} for i in sorted(best)})
+            return {**choice, "prompt_logprobs": rows}
+        words = [f"token_id:{token}" if named else spell(token) for token in prompt]
+        tops = [None]
+        for row in logs:
+            best = row.topk(body["logprobs"]).indices.tolist()
+            tops.append({(f"token_id:{i}" if named else spell(i)): float(row[i]) for i in best})
+        return {**choice, "logprobs": {"tokens": [*words, "x"], "top_logprobs": tops}}
+
+    def talk(self, body):
+        """A chat, as `say` answers it."""
+        if "response_format" in body and not self.structured:
+            return 422, {"detail": "Unexpected fields in the request"}
+        said = self.say(body["messages"]) if self.say else '{"ok": true}'
+        return 200, {"choices": [{"index": 0, "finish_reason": "stop", "message": {"content": said}}]}
+
+    def embed(self, body):
+        """An embedding of each text: how often each of eight letters is in it."""
+        vectors = [[text.count(letter) + 0.5 for letter in "abcdefgh"] for text in body["input"]]
+        return 200, {"data": [{"index": i, "embedding": vector} for i, vector in enumerate(vectors)]}
+
+    def answer(self, path, body):
+        """The status and the document of an answer, with what it cost and the model's name."""
+        if self.wants and self.keys[-1] != f"Bearer {self.wants}":
+            return 401, {"error": {"message": f"{self.keys[-1]} is no key"}}
+        if path.endswith("/chat/completions"):
+            status, found = self.talk(body)
+        elif path.endswith("/embeddings"):
+            status, found = self.embed(body)
+        elif body.get("prompt_logprobs") and "prompt_logprobs" in self.ways:
+            status, found = 200, {"choices": [self.told(body)]}
+        elif body.get("echo"):
+            status, found = (200, {"choices": [self.told(body)]}) if "echo" in self.ways else (400, {"detail": "echo"})
+        else:
+            status, found = self.complete(body)
+        if status == 200:
+            usage = {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12}
+            found = {**found, "model": self.model, "usage": usage}
+        return status, found
 
     def reload(self, path, body):
         self.reloads.append((path, body))
@@ -53,9 +109,32 @@ class StandIn:
         return {"success": True}
 
 
+CHATS = {
+    "refusal": lambda choice: {**choice, "message": {"content": None, "refusal": "I'd rather not."}},
+    "filtered": lambda choice: {**choice, "finish_reason": "content_filter"},
+    "cut": lambda choice: {**choice, "finish_reason": "length"},
+    "silence": lambda choice: {**choice, "message": {"content": " "}},
+    "prose": lambda choice: {**choice, "message": {"content": "Well, that depends."}},
+    "another schema": lambda choice: {**choice, "message": {"content": '{"score": 7}'}},
+}
+"""Chats that are no answers."""
+
+
 def spoiled(misdeed, answer, body):
     """An answer as a misdeed makes it."""
+    if "data" in answer:
+        one = answer["data"][0]
+        return {"other order": {"data": [{**one, "index": 1}]}, "two choices": {"data": [one, one]}}.get(
+            misdeed, answer
+        )
     choice = answer["choices"][0]
+    if "message" in choice and misdeed in CHATS:
+        return {**answer, "choices": [CHATS[misdeed](choice)]}
+    if "prompt_logprobs" in choice and misdeed == "other prompt":
+        rows = choice["prompt_logprobs"]
+        return {"choices": [{**choice, "prompt_logprobs": [rows[0], *rows[:0:-1]]}]}
+    if "prompt_logprobs" in choice and misdeed == "half the places":
+        return {"choices": [{**choice, "prompt_logprobs": choice["prompt_logprobs"][:2]}]}
     if misdeed == "two choices":
         return {"choices": [choice, choice]}
     if misdeed == "no choices":
@@ -63,6 +142,8 @@ def spoiled(misdeed, answer, body):
     if misdeed == "unfinished":
         return {"choices": [{**choice, "finish_reason": None}]}
     if misdeed == "too many tokens":
+        if "message" in choice:
+            return {**answer, "usage": {"prompt_tokens": 1, "completion_tokens": 10**6, "total_tokens": 10**6 + 1}}
         return {"choices": [{**choice, "token_ids": [70] * (body["max_tokens"] + 1)}]}
     if misdeed == "unknown ids":
         return {"choices": [{**choice, "token_ids": [10**6]}]}
@@ -81,12 +162,12 @@ def serving(learner, *, port=0, **options):
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            self.reply(200, json.dumps({"data": [{"id": "student"}]}).encode())
+            self.reply(200, json.dumps({"data": [{"id": stand_in.model}]}).encode())
 
         def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers["content-length"])) or b"{}")
             stand_in.keys.append(self.headers.get("authorization"))
-            if not self.path.endswith("/completions"):
+            if not self.path.endswith(("/completions", "/embeddings")):
                 self.reply(200, json.dumps(stand_in.reload(self.path, body)).encode())
                 return
             with stand_in.lock:
@@ -114,7 +195,7 @@ def serving(learner, *, port=0, **options):
                 return int(misdeed), b'{"error": {"message": "not now"}}'
             if misdeed == "slow":
                 time.sleep(1.0)
-            status, answer = stand_in.complete(body)
+            status, answer = stand_in.answer(self.path, body)
             text = json.dumps(spoiled(misdeed, answer, body) if status == 200 else answer).encode()
             if misdeed == "no JSON":
                 text = b"<html>busy</html>"
@@ -125,6 +206,8 @@ def serving(learner, *, port=0, **options):
         def reply(self, status, text, half=False):
             self.send_response(status)
             self.send_header("content-type", "application/json")
+            if status == 429:
+                self.send_header("retry-after", stand_in.later)
             self.send_header("content-length", str(len(text)))
             self.end_headers()
             with contextlib.suppress(OSError):

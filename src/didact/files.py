@@ -24,11 +24,22 @@ if TYPE_CHECKING:
 
 MANIFEST = "checksums.json"
 """The file in a directory with the checksums (SHA-256) of all others."""
+CACHE = "DIDACT_CACHE"
+"""The environment variable for the folder of pretrained models and other things to keep; empty for none."""
 _FACTS, _SUM = "didact", "checksum"
 _MASK = os.umask(0)
 os.umask(_MASK)
 _MODE = 0o666 & ~_MASK
 """Who may read and write a new file; some libraries write files that only the owner can read."""
+
+
+def user_cache(name: str) -> Path | None:
+    """The folder of this name in `DIDACT_CACHE`, by default in the user's cache folder; None if that is empty."""
+    named = os.environ.get(CACHE)
+    if named == "":
+        return None
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "didact"
+    return home / name if named is None else Path(named) / name
 
 
 @contextlib.contextmanager

@@ -18,8 +18,6 @@ from didact.experiment import records
 from didact.types import Cost
 from didact.types.frozen import load_module_state, module_state
 
-CACHE = "DIDACT_CACHE"
-"""The environment variable for the folder of pretrained models; empty for no cache."""
 WEIGHTS = "weights.safetensors"
 """The file of a model's weights."""
 FROZEN = "frozen"
@@ -110,11 +108,11 @@ def cache_folder(name: str, content: object = None, *, kept: int) -> Path | None
     Returns:
         The folder, which may not exist; None if the variable is empty, or the folder around it cannot be written.
     """
-    named = os.environ.get(CACHE)
-    if named == "":
+    root = files.user_cache(name)
+    if root is None:
         return None
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "didact"
-    root = home / name if named is None else Path(named) if name == PRETRAINED else Path(named) / name
+    if name == PRETRAINED and os.environ.get(files.CACHE):
+        root = root.parent
     key = hashlib.blake2b(json.dumps([_code(), torch.__version__, content]).encode(), digest_size=16).hexdigest()
     try:
         root.mkdir(parents=True, exist_ok=True)

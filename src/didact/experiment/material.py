@@ -15,9 +15,10 @@ from didact.evaluation import ArmResult
 from didact.experiment.checking import Check
 from didact.experiment.config import RunConfig
 from didact.experiment.pretraining import Pretraining
+from didact.loop.ledger import spenders
 from didact.parts.part import Part, WarmStart
 from didact.teachers import CachedTeacher, Verifier
-from didact.types import Batch, Cost, Method, Place, Source
+from didact.types import Batch, Cost, Method, Place, Source, Spender
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,11 @@ class Material(Generic[D]):
     """Evaluates a cheap baseline."""
 
 
+def remarks_of(adviser: object) -> list[str]:
+    """What a teacher or judge behind a server took, and how often it abstained; nothing of others."""
+    return getattr(adviser, "remarks", list)()
+
+
 @dataclass
 class Run(Generic[D]):
     """An assembled run. Its method, source and evaluator are built on first access."""
@@ -243,6 +249,17 @@ class Run(Generic[D]):
     def teacher(self) -> Any | None:
         """The only teacher, without its cache; None if there is none, or several."""
         return self.teachers[0].model if len(self.teachers) == 1 else None
+
+    @property
+    def priced(self) -> bool:
+        """Whether an answer of a teacher costs something, so that only training asks it, and no evaluation."""
+        return any(getattr(part, "priced", False) for part in self.advisers)
+
+    @property
+    def advisers(self) -> list[Spender]:
+        """The teachers and the verifier, with those that they hold."""
+        teachers = {str(number): teacher.model for number, teacher in enumerate(self.teachers)}
+        return [part for _, part, _ in spenders({**teachers, "verifier": self.verifier})]
 
     @property
     def parts(self) -> dict[str, Part]:

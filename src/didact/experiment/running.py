@@ -15,7 +15,7 @@ from didact.experiment import config as configs
 from didact.experiment import leaks, records
 from didact.experiment.config import RunConfig, resolve_aliases
 from didact.experiment.keeping import Keeper, ModelStore
-from didact.experiment.material import Data, Evaluation, Objects, Run
+from didact.experiment.material import Data, Evaluation, Objects, Run, remarks_of
 from didact.experiment.preparing import prepare
 from didact.experiment.reading import ALIASES
 from didact.loop import FitResult, RunDirectory, Validation, fit
@@ -353,7 +353,7 @@ def _finished(run: Run[Data], result: FitResult, directory: Path | None = None) 
         cost=cost,
         spent={part: spent for part, cost in parts.items() if (spent := cost.spent())},
         teacher_cost=run.teacher_cost,
-        notes=(*_shared_notes(run), *leaks.find_leaks(run), *run.evaluator.notes(evaluation)),
+        notes=(*_shared_notes(run), *_remarks(run), *leaks.find_leaks(run), *run.evaluator.notes(evaluation)),
         history=result.history,
         verdicts=result.verdicts,
         student=run.material.deliver(run),
@@ -370,6 +370,12 @@ def _shared_notes(run: Run[Data]) -> Iterator[str]:
     if found:
         more = f" And {len(found) - 1} more." if len(found) > 1 else ""
         yield f"The splits share {run.material.name}: {next(iter(found))}{more} The figures flatter the student."
+
+
+def _remarks(run: Run[Data]) -> Iterator[str]:
+    """What teachers and judges behind servers took, and how often they abstained."""
+    for part in run.advisers:
+        yield from remarks_of(part)
 
 
 def _save(run: Run[Data], result: RunResult, path: Path) -> None:

@@ -28,7 +28,7 @@ def spenders(parts: Mapping[str, object], inside: str = "", saved: bool = False)
     for name, part in parts.items():
         place = ".".join(filter(None, (inside, name)))
         if isinstance(part, Spender):
-            yield place, part, saved
+            yield place, part, saved or getattr(part, "saves", False)
         yield from spenders(getattr(part, "spenders", {}), place, saved or getattr(part, "saves", False))
 
 

@@ -21,12 +21,14 @@ def of_teacher(teacher: Any, files: Iterable[Path]) -> str:
     """A hash of the weights of all modules in a teacher, and of the contents of files that it was read from.
 
     Args:
-        teacher: any.
+        teacher: any; one behind a server has an `identity` of its own.
         files: of its spec; directories are passed over, as their weights are in the modules.
 
     Returns:
         32 hexadecimal digits; empty if it has neither weights nor files, so that nobody knows whether it is the same.
     """
+    if isinstance(told := getattr(teacher, "identity", None), str):
+        return told
     found, known = hashlib.blake2b(digest_size=16), False
     for module in _modules(teacher):
         for name, tensor in sorted(module.state_dict().items()):

@@ -26,6 +26,8 @@ class Cost:
     """Tokens that a teacher read or wrote."""
     student_tokens: int = 0
     """Tokens of the batches that the student was trained on."""
+    money: float = 0.0
+    """What the servers of teachers and judges cost, in the unit of the prices that were given."""
     sampled_tokens: int = 0
     """Tokens sampled for its training: completions of the student, and of a teacher."""
     env_steps: int = 0
@@ -55,8 +57,9 @@ class Cost:
         Raises:
             ValueError: a figure is unknown, missing, or not a number of at least 0.
         """
-        found = cls()
-        for name in {field.name for field in dataclasses.fields(cls)} ^ figures.keys():
+        found, known = cls(), {field.name for field in dataclasses.fields(cls)}
+        # Runs of before servers could teach have no money.
+        for name in known ^ (figures.keys() | {"money"}):
             raise ValueError(f"{name} is {'no figure of a cost' if name in figures else 'missing'}")
         for name, value in figures.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
@@ -93,9 +96,9 @@ class Ledger:
         self._known: set[int] = set()
         self.open = True
         """Whether charges are recorded: the cost of evaluation is no part of teaching."""
-        self._held: list[tuple[str, int, str]] | None = None
+        self._held: list[tuple[str, float, str]] | None = None
 
-    def charge(self, axis: str, amount: int, by: str) -> None:
+    def charge(self, axis: str, amount: float, by: str) -> None:
         """Record what a part spends.
 
         Args:

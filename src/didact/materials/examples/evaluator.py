@@ -78,7 +78,7 @@ class ExampleEvaluator:
             labels=self.validation.size if self.run.config.select == "best" else 0,
         )
         # An encoder that teaches features alone has no answers to compare.
-        answering = [part for part in self.run.teachers if getattr(part.model, "embeds", True)]
+        answering = [part for part in self.run.teachers if getattr(part.model, "embeds", True) and not self.run.priced]
         return self._with_teacher(found, answering[0], test, tested) if len(answering) == 1 else found
 
     def _agreement(self, student: Any) -> Evaluation:

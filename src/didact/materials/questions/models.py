@@ -33,8 +33,8 @@ def same_tokens(run: Run[QuestionData]) -> bool:
 
 def can_compare(run: Run[QuestionData]) -> bool:
     """Whether there is a teacher whose distributions can be compared with the student's, token by token."""
-    # What the student wrote is in no cache.
-    return run.teacher is not None and same_tokens(run) and not getattr(run.teacher, "closed", False)
+    # What the student wrote is in no cache, and nobody pays for an evaluation.
+    return run.teacher is not None and same_tokens(run) and not (getattr(run.teacher, "closed", False) or run.priced)
 
 
 def other_vocabulary(run: Run[QuestionData]) -> str | None:

@@ -11,6 +11,8 @@ from didact.materials.questions.conversations import check_read
 from didact.materials.questions.data import QuestionData
 from didact.materials.questions.models import model_of, same_tokens
 from didact.parts.environment import environment_of
+from didact.teachers.remote.base import RemoteTeacher
+from didact.teachers.remote.judge import JudgeVerifier
 from didact.types import Question, RolloutFeed
 
 _ADDED = 64
@@ -26,6 +28,7 @@ def refusals(run: Run[QuestionData]) -> Iterator[Check]:
         "sampling": _sampling,
         "engine": _engine,
         "environment": _environment,
+        "server": _servers,
         "tokenizers": _tokenizers,
         "columns": check_read,
         "context": _lengths,
@@ -123,6 +126,13 @@ def _environment(run: Run[QuestionData]) -> None:
             f"environment is {kind!r} and engine {run.config.engine.kind!r}, but only the student itself can take "
             "turns with an environment yet; leave out engine."
         )
+
+
+def _servers(run: Run[QuestionData]) -> None:
+    """Check that teachers and judges behind servers are there."""
+    for part in run.advisers:
+        if isinstance(part, RemoteTeacher | JudgeVerifier):
+            part.connect()
 
 
 def _tokenizers(run: Run[QuestionData]) -> None:

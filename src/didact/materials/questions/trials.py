@@ -9,7 +9,7 @@ import torch
 
 from didact import hashing
 from didact.experiment.checking import Check, Level, gradient_check, run_checks
-from didact.experiment.material import Run
+from didact.experiment.material import Run, remarks_of
 from didact.learners.causal import CausalLearner, describe_causal
 from didact.loop.devices import find_device, free_memory, resident_memory
 from didact.losses.policy.outputs import policy_outputs
@@ -171,6 +171,8 @@ def _parts(verifier: Verifier) -> Iterator[Verifier]:
 
 
 def _teacher(run: Run[QuestionData]) -> Iterator[Check]:
+    for adviser in run.advisers:
+        yield from (Check("ok", "server", words) for words in remarks_of(adviser))
     for role, model in _models(run).items():
         yield _self_taught(role, model, run)
     for role, part in run.parts.items():

@@ -100,7 +100,7 @@ class Client:
                     raise WrongAnswerError("an answer is too long", f"over {most:,} bytes")
                 if time.monotonic() > end:
                     raise WrongAnswerError("an answer took too long", f"over {self.timeout:g} s")
-        return bytes(body)
+        return bytes(body).replace(self._secret.encode(), b"***") if self._secret else bytes(body)
 
     def repeated(self, call: Callable[[], T], what: str) -> T:
         """Call, and again where it fails, with growing pauses.

@@ -30,6 +30,13 @@ class _Combined(Verifier):
                 counts[reason if isinstance(part, _Combined) else f"{part} {reason}"] += count
         return counts + self._abstentions
 
+    @property
+    def spenders(self) -> dict[str, Verifier]:
+        """The parts that cost more than calls, such as a judge behind a server."""
+        priced = {str(number): part for number, part in enumerate(self.parts) if "money" in part.charges}
+        inner = {str(number): part for number, part in enumerate(self.parts) if getattr(part, "spenders", None)}
+        return {**priced, **inner}
+
     def reads(self, question: Question) -> bool:
         """Whether any part does."""
         return any(part.reads(question) for part in self.parts)
