@@ -2,8 +2,12 @@
 
 import contextlib
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
+import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import torch
@@ -53,7 +57,7 @@ class StandIn:
         prompt = body["prompt"]
         logs = (self.learner.module(torch.tensor([prompt])) @ self.learner.head.weight.t())[0].log_softmax(-1)
         spell = lambda token: self.learner.tokenizer.decode([token], special=True)  # noqa: E731
-        named = body.get("return_tokens_as_token_ids", False)
+        named = self.names_only or body.get("return_tokens_as_token_ids", False)
         choice = {"text": "", "finish_reason": "length", "index": 0}
         if count := body.get("prompt_logprobs"):
             rows = [None]
@@ -67,6 +71,15 @@ class StandIn:
             best = row.topk(body["logprobs"]).indices.tolist()
             tops.append({(f"token_id:{i}" if named else spell(i)): float(row[i]) for i in best})
         return {**choice, "logprobs": {"tokens": [*words, "x"], "top_logprobs": tops}}
+
+    def write(self, body):
+        """What `say` says of a prompt, with the likeliest tokens at each place of it."""
+        tokenizer, text = self.learner.tokenizer, self.say(body["prompt"])
+        prompt, ids = [tokenizer.bos, *tokenizer.encode(body["prompt"])], tokenizer.encode(text)[: body["max_tokens"]]
+        end = "stop" if len(ids) < body["max_tokens"] else "length"
+        found = self.told({**body, "prompt": [*prompt, *ids]})["logprobs"]
+        logs = {name: rows[len(prompt) : len(prompt) + len(ids)] for name, rows in found.items()}
+        return 200, {"choices": [{"text": tokenizer.decode(ids), "finish_reason": end, "index": 0, "logprobs": logs}]}
 
     def talk(self, body):
         """A chat, as `say` answers it."""
@@ -92,6 +105,8 @@ class StandIn:
             status, found = 200, {"choices": [self.told(body)]}
         elif body.get("echo"):
             status, found = (200, {"choices": [self.told(body)]}) if "echo" in self.ways else (400, {"detail": "echo"})
+        elif self.say:
+            status, found = self.write(body)
         else:
             status, found = self.complete(body)
         if status == 200:
@@ -233,3 +248,23 @@ def moved(learner, amount=0.05):
         for number, parameter in enumerate(learner.parameters()):
             parameter.add_(amount * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)))
     return learner
+
+
+@contextlib.contextmanager
+def transformers_serve(folder, port):
+    """The real server, in a process that is killed at the end."""
+    command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(folder), "--port", str(port)]
+    with subprocess.Popen(command, env={**os.environ, "HF_HUB_OFFLINE": "1"}, stdout=subprocess.DEVNULL) as process:
+        try:
+            until = time.monotonic() + 400
+            while time.monotonic() < until:
+                assert process.poll() is None
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+                    break
+                except OSError:
+                    time.sleep(0.5)
+            yield
+        finally:
+            process.kill()
+            process.wait(30)

@@ -1,14 +1,9 @@
 """Rollouts by an OpenAI-compatible server: what is asked and read, and what becomes of misbehaviour."""
 
-import contextlib
 import copy
 import json
 import logging
-import os
-import subprocess
-import sys
 import time
-import urllib.request
 
 import pytest
 import torch
@@ -23,7 +18,7 @@ from didact.rollouts.server import ServerEngine
 from didact.teachers.remote import client as module
 from didact.teachers.remote.client import WrongAnswerError
 from didact.types import Question
-from stand_in import moved, serving
+from stand_in import moved, serving, transformers_serve
 
 pytest.importorskip("openai")
 QUESTIONS = [Question(id=100 + i, prompt=f"{i}?") for i in range(3)]
@@ -292,26 +287,6 @@ def test_a_run_whose_server_is_killed_ends_as_one_that_is_left_alone(learner, tm
     assert all(torch.equal(calm[name], parameter) for name, parameter in killed.items())
     assert any(not torch.equal(p, q) for p, q in zip(learner.parameters(), calm.values(), strict=True))
     assert shown["calm"].cost.sampled_tokens == shown["killed"].cost.sampled_tokens
-
-
-@contextlib.contextmanager
-def transformers_serve(folder, port):
-    """The real server, in a process that is killed at the end."""
-    command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(folder), "--port", str(port)]
-    with subprocess.Popen(command, env={**os.environ, "HF_HUB_OFFLINE": "1"}, stdout=subprocess.DEVNULL) as process:
-        try:
-            until = time.monotonic() + 400
-            while time.monotonic() < until:
-                assert process.poll() is None
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
-                    break
-                except OSError:
-                    time.sleep(0.5)
-            yield
-        finally:
-            process.kill()
-            process.wait(30)
 
 
 @pytest.mark.slow

@@ -370,4 +370,4 @@ def test_options_are_checked(learner):
     with pytest.raises(TeacherError, match="of the kind image"):
         images = Examples(tensors={"x": torch.zeros(2, 1, 2, 2), "id": torch.arange(2)}, task="classification",
                           modality="image", classes=("a",))  # fmt: skip
-        ForExamples(examples=images).open("server:http://a", "teacher")
+        ForExamples(examples=images).open("server:http://a", "teacher").model.signal(images.batch())

@@ -8,7 +8,7 @@ from didact import worlds
 from didact.cli import show
 from didact.documents import Document
 from didact.errors import ConfigError, check_choice, import_optional
-from didact.experiment import capturing
+from didact.experiment import capturing, writing
 from didact.experiment.config import make_config
 from didact.memory import signal_store
 from didact.memory.coding import Form
@@ -16,7 +16,7 @@ from didact.sources import tables
 from didact.sources.layouts import is_language
 from didact.teachers.stored import TOKEN
 
-ACTIONS = ("build", "info", "verify", "merge", "prune")
+ACTIONS = ("build", "write", "info", "verify", "merge", "prune")
 
 
 def run(namespace: argparse.Namespace, values: Document) -> int:
@@ -30,9 +30,9 @@ def run(namespace: argparse.Namespace, values: Document) -> int:
     directory = Path(namespace.directory)
     if namespace.others and namespace.action != "merge":
         raise ConfigError(f"{namespace.others[0]!r} follows {directory}, but only merge takes other caches.")
-    return {"build": _build, "info": _info, "verify": _verify, "merge": _merge, "prune": _prune}[namespace.action](
-        directory, namespace, values
-    )
+    return {"build": _build, "write": _write, "info": _info, "verify": _verify, "merge": _merge, "prune": _prune}[
+        namespace.action
+    ](directory, namespace, values)
 
 
 def _build(directory: Path, namespace: argparse.Namespace, values: Document) -> int:
@@ -49,6 +49,26 @@ def _build(directory: Path, namespace: argparse.Namespace, values: Document) -> 
         show.line("elsewhere", f"{done.elsewhere} of {done.shards} shards are being written by other processes.")
     show.line("asked", f"{done.asked} of {done.shards} shards; the others were there.")
     return _info(directory, namespace, values)
+
+
+def _write(directory: Path, namespace: argparse.Namespace, values: Document) -> int:
+    with show.Counter("asking the teacher") as counter:
+        done = writing.write_completions(
+            make_config({**values, "method": "sft"}),
+            directory,
+            top_k=namespace.top_k or 0,
+            on_part=counter.tell_share,
+        )
+    show.line("written", f"{done.written:,} completions, in {done.path}")
+    if done.left_out:
+        why = ", ".join(f"{reason} ({count})" for reason, count in done.left_out.most_common())
+        show.line("left out", f"{sum(done.left_out.values()):,} answers that are none: {why}")
+    for words in done.remarks:
+        show.line("cost", words)
+    if namespace.top_k:
+        show.line("stored", f"the likeliest tokens of {done.aligned:,} completions")
+    show.line("use", f"--data {done.path}" + (f" --teacher cache:{directory}" if namespace.top_k else ""))
+    return 0
 
 
 def _is_language(data: str) -> bool:

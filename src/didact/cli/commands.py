@@ -171,7 +171,7 @@ def _distill(namespace: argparse.Namespace) -> int:
 def _cache(namespace: argparse.Namespace) -> int:
     from didact.cli import caching
 
-    return caching.run(namespace, settings(namespace) if namespace.action == "build" else {})
+    return caching.run(namespace, settings(namespace) if namespace.action in ("build", "write") else {})
 
 
 def _resume(namespace: argparse.Namespace) -> int:

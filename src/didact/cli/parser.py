@@ -86,7 +86,7 @@ def _doctor(parser: Parser, words: list[str]) -> None:
 
 
 def _cache(parser: Parser, _words: list[str]) -> None:
-    parser.add_argument("action", metavar="build|info|verify|merge|prune", help="what to do")
+    parser.add_argument("action", metavar="build|write|info|verify|merge|prune", help="what to do")
     parser.add_argument("directory", metavar="DIR", help="the cache's directory; build makes it")
     parser.add_argument("others", metavar="OTHER", nargs="*", help="merge: the caches whose shards are copied")
     group = parser.add_argument_group("build")

@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-import math
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from didact import trusting
 from didact.documents import Document, parse_json
 from didact.errors import EngineError
 from didact.memory.answer_store import AnswerStore, Spent
-from didact.teachers.remote.client import Client, WrongAnswerError
+from didact.teachers.remote.client import LASTING, Client, WrongAnswerError
 from didact.teachers.remote.config import RemoteConfig
 from didact.types import Ledger
 
@@ -178,11 +178,13 @@ class Asker:
                     self._flying -= 1
                     self._turn.notify_all()
 
-        answer = self.client.repeated(attempt, request.endpoint.partition("/")[0])
-        whole = Spent(len(costs), sum(cost.tokens for cost in costs), sum(cost.money for cost in costs))
-        with self._turn:
-            now = self.spent
-            self.spent = Spent(now.calls + whole.calls, now.tokens + whole.tokens, now.money + whole.money)
+        try:
+            answer = self.client.repeated(attempt, request.endpoint.partition("/")[0])
+        finally:
+            whole = Spent(len(costs), sum(cost.tokens for cost in costs), sum(cost.money for cost in costs))
+            with self._turn:
+                now = self.spent
+                self.spent = Spent(now.calls + whole.calls, now.tokens + whole.tokens, now.money + whole.money)
         return Reply(answer, whole)
 
     def _take(self, bound: Spent) -> None:
@@ -253,7 +255,7 @@ class Asker:
         usage = document.get("usage")
         usage = usage if isinstance(usage, dict) else {}
         read, whole = (usage.get(name) for name in ("prompt_tokens", "total_tokens"))
-        if not (_is_count(read) and _is_count(whole) and read <= whole):
+        if type(read) is not int or type(whole) is not int or not 0 <= read <= whole:
             return bound
         return Spent(1, whole, self.config.price(read, whole - read))
 
@@ -288,14 +290,14 @@ class Asker:
                 f"{self.purpose} {self.model} at {self.client.root} took {spent.calls:,} requests, {cost}; "
                 f"{self.stored:,} answers were stored before."
             )
-        if self.client.failures:
-            why = ", ".join(f"{reason} ({count})" for reason, count in self.client.failures.most_common(3))
+        # What it refuses is tried once, to find out what it understands.
+        failures = Counter(self.client.failures)
+        for status in LASTING:
+            failures.pop(f"status {status}", None)
+        if failures:
+            why = ", ".join(f"{reason} ({count})" for reason, count in failures.most_common(3))
             found.append(f"Requests to {self.client.root} failed and were repeated: {why}.")
         return found
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and 0 <= value < math.inf
 
 
 def _document(text: bytes) -> Document:

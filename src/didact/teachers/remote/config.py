@@ -33,6 +33,8 @@ class RemoteConfig:
     """Which key is sent: that of the environment variable DIDACT_SERVER_KEY, or of another name between these two."""
     gives: Literal["", "labels", "embeddings"] = ""
     """What it gives of examples; empty for labels, or embeddings where those are learned."""
+    chat: bool = False
+    """Whether a plain prompt is sent as a message of a user, where completions are written."""
     top_k: int = 20
     """How many of the likeliest tokens the server is asked for."""
     max_tokens: int = 256

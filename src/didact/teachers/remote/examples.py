@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,31 +29,39 @@ class InputTexts:
 
     Args:
         examples: all of the run.
-
-    Raises:
-        TeacherError: they are no texts and no table.
     """
 
     def __init__(self, examples: Examples) -> None:
-        self._texts, self._rows = examples.texts, None
-        if examples.modality == "table" and examples.rows is not None:
-            self._rows = RawRows(examples)
-        elif not examples.texts:
+        self.examples = examples
+
+    def __call__(self, batch: Batch) -> list[str]:
+        """B texts.
+
+        Raises:
+            TeacherError: the examples are no texts and no table, or are none of the run's.
+        """
+        if self._rows is not None:
+            found = self._rows.frame(batch)
+            return [json.dumps(row, default=str, ensure_ascii=False) for row in _plain(found)]
+        examples = self.examples
+        if not examples.texts:
             raise TeacherError(
                 f"The data {examples.name!r} are of the kind {examples.modality}, but a teacher behind a server reads "
                 "texts, and tables that were read from a file with names."
             )
-        self._lookup = Lookup(examples.tensors["id"].numpy())
-
-    def __call__(self, batch: Batch) -> list[str]:
-        """B texts."""
-        if self._rows is not None:
-            found = self._rows.frame(batch)
-            return [json.dumps(row, default=str, ensure_ascii=False) for row in _plain(found)]
         places, there = self._lookup(batch["id"].cpu().numpy())
         if not there.all():
             raise TeacherError("A batch has examples that are none of the data's, of which a server can't be told.")
-        return [self._texts[place] for place in places.tolist()]
+        return [examples.texts[place] for place in places.tolist()]
+
+    @cached_property
+    def _rows(self) -> RawRows | None:
+        table = self.examples.modality == "table" and self.examples.rows is not None
+        return RawRows(self.examples) if table else None
+
+    @cached_property
+    def _lookup(self) -> Lookup:
+        return Lookup(self.examples.tensors["id"].numpy())
 
 
 def _plain(frame: Any) -> list[Document]:

@@ -8,8 +8,10 @@ tokens, K likeliest tokens.
 import math
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,28 @@ def arguments(way: str, ids: Sequence[int], count: int) -> Document:
     """The arguments of a request for the `count` likeliest tokens at each place of a text."""
     asked = {"extra_body": {PROMPT_LOGPROBS: count}} if way == PROMPT_LOGPROBS else {"logprobs": count}
     return {"prompt": list(ids), "max_tokens": 1, "temperature": 0.0, **WAYS[way], **asked}
+
+
+class WordIds:
+    """The ids of words of a tokenizer, which servers name tokens by.
+
+    Args:
+        tokenizer: see `didact.learners.Tokens`.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+
+    def __call__(self, word: str) -> int:
+        """The id of a word, or of `token_id:N`; -1 if no token, or more than one, has it."""
+        found = _ID.fullmatch(word)
+        return int(found[1]) if found else self._known.get(word, -1)
+
+    @cached_property
+    def _known(self) -> dict[str, int]:
+        words = [self.tokenizer.decode([token], special=True) for token in range(self.tokenizer.vocabulary)]
+        often = Counter(words)
+        return {word: token for token, word in enumerate(words) if often[word] == 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +124,8 @@ def read_top(choice: Document, way: str, ids: Sequence[int], count: int, id_of: 
         row.pop(-1, None)
         if sum(map(math.exp, row.values())) > 1.001:
             raise WrongAnswerError("an answer has impossible log-probabilities")
-    padded = [_padded(row, count) for row in rows]
-    return Top(
-        np.array([tokens for tokens, _ in padded], np.int32), np.array([values for _, values in padded], np.float32)
-    )
+    best = [padded(row, count) for row in rows]
+    return Top(np.array([tokens for tokens, _ in best], np.int32), np.array([values for _, values in best], np.float32))
 
 
 def _table(choice: Document) -> Mapping[str, Any]:
@@ -126,16 +148,14 @@ def _row(entry: Any, way: str, id_of: Callable[[str], int]) -> dict[int, float]:
 
 def _named(name: object, way: str, id_of: Callable[[str], int]) -> int:
     text = str(name)
-    if match := _ID.fullmatch(text):
-        return int(match[1])
-    if way == PROMPT_LOGPROBS:
-        if not text.isdecimal():
-            raise WrongAnswerError("an answer has unknown token ids")
-        return int(text)
-    return id_of(text)
+    if way != PROMPT_LOGPROBS:
+        return id_of(text)
+    if not text.isdecimal():
+        raise WrongAnswerError("an answer has unknown token ids")
+    return int(text)
 
 
-def _padded(row: Mapping[int, float], count: int) -> tuple[list[int], list[float]]:
+def padded(row: Mapping[int, float], count: int) -> tuple[list[int], list[float]]:
     """The `count` likeliest of a row; where there are fewer, others follow that have next to no probability."""
     best = sorted(row.items(), key=lambda item: -item[1])[:count]
     others = (token for token in range(count + len(row)) if token not in row)

@@ -4,7 +4,6 @@ Axis letters: B rows, T tokens, K likeliest tokens.
 """
 
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import cached_property, partial
@@ -18,7 +17,7 @@ from didact.errors import EngineError
 from didact.teachers.remote.asking import Reply, Request, only_choice
 from didact.teachers.remote.base import RemoteTeacher
 from didact.teachers.remote.config import RemoteConfig
-from didact.teachers.remote.prompts import WAYS, Top, arguments, places_of, read_top, words_of
+from didact.teachers.remote.prompts import WAYS, Top, WordIds, arguments, places_of, read_top, words_of
 from didact.teachers.stored import sequences
 from didact.types import Batch, Pending, TopK
 
@@ -43,10 +42,10 @@ class RemoteTokenTeacher(RemoteTeacher):
     def __init__(self, config: RemoteConfig, tokenizer: Any, vocabulary: int) -> None:
         super().__init__(config)
         self.tokenizer, self.vocabulary = tokenizer, vocabulary
-        self.count = min(config.top_k, vocabulary)
+        self.kept, self._ids = min(config.top_k, vocabulary), WordIds(tokenizer)
 
     def _settings(self) -> tuple[object, ...]:
-        return "tokens", self.count
+        return "tokens", self.kept
 
     @cached_property
     def way(self) -> str:
@@ -72,7 +71,7 @@ class RemoteTokenTeacher(RemoteTeacher):
 
     def remarks(self) -> list[str]:
         """See `RemoteTeacher`; also how it is asked."""
-        asked = f"The teacher is asked by {self.way} for the {self.count} likeliest tokens of each place."
+        asked = f"The teacher is asked by {self.way} for the {self.kept} likeliest tokens of each place."
         return [*super().remarks(), asked]
 
     def _tried(self, document: Document, way: str, ids: Sequence[int]) -> bytes:
@@ -95,7 +94,7 @@ class RemoteTokenTeacher(RemoteTeacher):
         return self._read(document, way, ids)
 
     def _request(self, ids: Sequence[int], way: str, read: Callable[[Document], bytes]) -> Request:
-        return Request("completions", arguments(way, ids, self.count), read, len(ids), 1, room=(self.count + 2) << 7)
+        return Request("completions", arguments(way, ids, self.kept), read, len(ids), 1, room=(self.kept + 2) << 7)
 
     def ask(self, batch: Batch) -> Pending:
         """Ask about the sequences of a batch.
@@ -117,8 +116,8 @@ class RemoteTokenTeacher(RemoteTeacher):
         self, batch: Batch, shape: torch.Size, places: Sequence[Tensor], futures: Sequence[Future[Reply]]
     ) -> TopK:
         answers = self.asker.gather(futures, self.ledger, self.by)
-        ids = torch.arange(self.count).repeat(shape.numel(), 1)
-        log_probs, trust = torch.full(ids.shape, -math.log(self.count)), torch.zeros(shape.numel())
+        ids = torch.arange(self.kept).repeat(shape.numel(), 1)
+        log_probs, trust = torch.full(ids.shape, -math.log(self.kept)), torch.zeros(shape.numel())
         for where, answer in zip(places, answers, strict=True):
             top = Top.unpack(answer)
             ids[where[:-1]], log_probs[where[:-1]] = torch.from_numpy(top.ids).long(), torch.from_numpy(top.log_probs)
@@ -128,15 +127,4 @@ class RemoteTokenTeacher(RemoteTeacher):
         return whole.map(lambda tensor: tensor.unflatten(0, shape).to(batch["id"].device))
 
     def _read(self, document: Document, way: str, ids: Sequence[int]) -> bytes:
-        return read_top(only_choice(document), way, ids, self.count, self._id_of).pack()
-
-    def _id_of(self, word: str) -> int:
-        return self._ids.get(word, -1)
-
-    @cached_property
-    def _ids(self) -> dict[str, int]:
-        """The ids of words that one token alone has."""
-        count = min(self.vocabulary, self.tokenizer.vocabulary)
-        words = [self.tokenizer.decode([token], special=True) for token in range(count)]
-        often = Counter(words)
-        return {word: token for token, word in enumerate(words) if often[word] == 1}
+        return read_top(only_choice(document), way, ids, self.kept, self._ids).pack()
