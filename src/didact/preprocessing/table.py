@@ -235,6 +235,11 @@ class Rows(Mapping[str, Column]):
         """How many columns there are."""
         return len(self.kinds.kinds)
 
+    @property
+    def positions(self) -> Tensor:
+        """Where the rows are in the table that was read, int64 [N]."""
+        return torch.arange(len(self.hashes)) if self._positions is None else self._positions
+
     def select(self, positions: Tensor) -> "Rows":
         """The rows at positions, int64 [K]."""
         chosen = object.__new__(Rows)

@@ -9,7 +9,7 @@ import torch
 from didact import evaluation
 from didact.errors import ConfigError
 from didact.experiment.material import Evaluation, Run
-from didact.materials.examples import classes, teacher_data, worth
+from didact.materials.examples import classes, suspects, teacher_data, worth
 from didact.materials.examples.answers import as_learner
 from didact.materials.examples.data import ExampleData, select_labelled
 from didact.materials.examples.source import train_of
@@ -117,6 +117,8 @@ class ExampleEvaluator:
             yield from classes.notes(self.run.data.splits, evaluation.diagnostics.get("confusion", []))
         yield from teacher_data.notes(self.run, evaluation)
         yield from worth.notes(evaluation.committee)
+        if hasattr(self.run.method, "label_evidence"):
+            yield suspects.note(self.run)
         if evaluation.teacher.get("accuracy") == 1.0 and evaluation.teacher_seen is None:
             yield (
                 "The teacher is right on every single test example; if it was fitted on them, these figures flatter it "

@@ -10,7 +10,7 @@ from didact.experiment.config import RunConfig
 from didact.experiment.material import Material, Run
 from didact.learners import export
 from didact.loop.optimizer import DECAY
-from didact.materials.examples import baselines
+from didact.materials.examples import baselines, suspects
 from didact.materials.examples.caching import add_cache, asked_of
 from didact.materials.examples.data import ExampleData, extend, open_examples, select_labelled
 from didact.materials.examples.embedding import EmbeddingEvaluator
@@ -72,10 +72,12 @@ def _ingredients(run: Run[ExampleData]) -> Values:
 
 
 def _save(run: Run[ExampleData], path: Path) -> None:
-    """Write the delivered student as the directory `student`, and some examples in the views of the run."""
+    """Write the student as the directory `student`, some examples in the run's views, and the labels that it doubts."""
     saved.save(_deliver(run), path / saved.STUDENT)
     if views := shown_views(run):
         records.write_json(path / "views.json", views)
+    if hasattr(run.method, "label_evidence"):
+        suspects.write(run, path / suspects.FILE)
 
 
 def _deliver(run: Run[ExampleData]) -> Student:

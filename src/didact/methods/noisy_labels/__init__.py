@@ -1,0 +1,1 @@
+"""Methods for labels of which some are wrong."""
