@@ -503,6 +503,22 @@ def _adapt(namespace: argparse.Namespace) -> int:
         return adapted(directory)
 
 
+def _query(namespace: argparse.Namespace) -> int:
+    from didact.cli import querying
+
+    querying.query(
+        Path(namespace.run),
+        n=namespace.n,
+        by=namespace.by,
+        data=Path(namespace.data) if namespace.data else None,
+        budget=namespace.budget,
+        answers=namespace.answers,
+        seed=namespace.seed,
+        trust=flags.trusted_names(namespace),
+    )
+    return 0
+
+
 def _predict(namespace: argparse.Namespace) -> int:
     from didact.cli import predicting
 
@@ -587,6 +603,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "resume": _resume,
     "chat": _chat,
     "adapt": _adapt,
+    "query": _query,
     "predict": _predict,
     "evaluate": _evaluate,
     "export": _export,

@@ -270,6 +270,30 @@ def _adapt(parser: Parser, words: list[str]) -> None:
     flags.add_method_flags(parser, f"options of {info.name}", info.options)
 
 
+def _query(parser: Parser, _words: list[str]) -> None:
+    parser.add_argument(
+        "run", metavar="RUN", help="the directory of a finished run on a table, images, texts or series"
+    )
+    parser.add_argument("--n", metavar="N", type=int, help="how many rows are to wait for a label (50)")
+    parser.add_argument(
+        "--by",
+        metavar="NAME",
+        default="badge",
+        help="badge, kcenter, typicality, entropy, margin, least_confidence, bald, probability_kcenter, minimax, "
+        "leverage or random (badge)",
+    )
+    parser.add_argument("--data", metavar="PATH", help="the rows to choose from (those of the run without a label)")
+    parser.add_argument("--budget", metavar="N", type=int, help="how many labels may be taken in all")
+    parser.add_argument(
+        "--answers",
+        metavar="FILE",
+        nargs="*",
+        help="take the labels of these .csv files, with columns id and label (what `didact label RUN` wrote)",
+    )
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of what is drawn (0)")
+    flags.add_run_flag(parser, "trust")
+
+
 def _predict(parser: Parser, _words: list[str]) -> None:
     _add_student(parser)
     parser.add_argument("--out", metavar="FILE", help="a .csv file for the answers (they are printed)")
@@ -376,6 +400,7 @@ _BUILDERS = {
     "resume": _resume,
     "chat": _chat,
     "adapt": _adapt,
+    "query": _query,
     "predict": _predict,
     "evaluate": _evaluate,
     "export": _export,

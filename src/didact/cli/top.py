@@ -12,6 +12,7 @@ GROUPS = {
         "show": "describe a method, its departures from the paper, its options",
     },
     "Teach": {
+        "query": "choose what to label next, and take the answers",
         "label": "label rows by hand on a page in the browser",
         "split": "split a table into training, validation and test files",
         "doctor": "check a set-up before any compute is spent",

@@ -152,12 +152,11 @@ class Student:
         Raises:
             DataError: See `predict`; or an answer is one that the student cannot give.
         """
-        tokenizer = self.tokenizer or ByteTokenizer(max(self.like.shape[0], 3))
-        for part in read_inputs(rows, self.like, tokenizer):
+        for part, examples in self.read_parts(rows, labelled=labelled):
             yield Answers(
                 ids=part.ids,
                 id_name=self.like.id_column or "row",
-                predictions=evaluation.predict(self.learner, self._examples(part, labelled)),
+                predictions=evaluation.predict(self.learner, examples),
                 unknown=part.encoded.unknown,
                 missing=part.encoded.missing,
             )
@@ -175,6 +174,12 @@ class Student:
         parts = [self._examples(part, part.answers is not None) for part in read_inputs(rows, self.like, tokenizer)]
         tensors = {name: torch.cat([part.tensors[name] for part in parts]) for name in parts[0].tensors}
         return replace(parts[0], tensors={**tensors, "id": torch.arange(sum(part.size for part in parts))})
+
+    def read_parts(self, rows: object, *, labelled: bool = False) -> Iterator[tuple[Inputs, Examples]]:
+        """Read rows as the net takes them, a part at a time; see `predict_parts`."""
+        tokenizer = self.tokenizer or ByteTokenizer(max(self.like.shape[0], 3))
+        for part in read_inputs(rows, self.like, tokenizer):
+            yield part, self._examples(part, labelled)
 
     def evaluate(self, rows: object) -> dict[str, float]:
         """The metrics of `didact.evaluation.metrics` on rows with answers.
