@@ -195,14 +195,14 @@ def test_a_teacher_that_does_not_fit_is_refused(tmp_path):
     examples = texts(huggingface.tokenizer_of(str(tmp_path)), classes=("a", "b"))
     with pytest.raises(ConfigError, match=r"has 3 outputs \(negative, positive, mixed\), but the data need 2 \(a, b\)"):
         huggingface.load_teacher(str(tmp_path), examples)
-    with pytest.raises(ConfigError, match="but the data are a table; it needs text or images"):
-        table = Examples(
-            tensors={"x": torch.zeros(2, 3), "id": torch.arange(2)},
+    with pytest.raises(ConfigError, match="but the data are a series; it needs text or images"):
+        series = Examples(
+            tensors={"x": torch.zeros(2, 1, 3), "id": torch.arange(2)},
             task="classification",
-            modality="table",
+            modality="series",
             classes=CLASSES,
         )
-        huggingface.load_teacher(str(tmp_path), table)
+        huggingface.load_teacher(str(tmp_path), series)
     backbone = tmp_path / "backbone"
     BertModel(BertConfig.from_pretrained(tmp_path)).save_pretrained(backbone)
     with pytest.raises(ConfigError, match=r"lacks weights of a classifier \(classifier\.bias"):

@@ -160,7 +160,7 @@ def load_teacher(name: str, examples: Examples, *, max_length: int = 128) -> Pre
 
     Args:
         name: directory or hub name; its weights must be safetensors.
-        examples: the data that it will label: text or images.
+        examples: the data that it will label: text, images, or a table, whose rows it will be shown as texts.
         max_length: for its tokenizer.
 
     Returns:
@@ -170,16 +170,17 @@ def load_teacher(name: str, examples: Examples, *, max_length: int = 128) -> Pre
         ConfigError: the model is missing, no classifier, pickled, or has no head for these data.
         MissingExtraError: transformers is not installed.
     """
-    model, config = _load(name, examples.modality, {})
+    modality = "text" if examples.modality == "table" else examples.modality
+    model, config = _load(name, modality, {})
     outputs = len(examples.classes) if examples.task == "classification" else 1
     if config.num_labels != outputs:
         raise ConfigError(
             f"The model {name!r} has {config.num_labels} outputs ({_shown(config)}), but the data need {outputs} "
             f"({', '.join(examples.classes) or 'a regression'}). Give a model that was fine-tuned on these."
         )
-    tokenizer = tokenizer_of(name, max_length=max_length) if examples.modality == "text" else None
+    tokenizer = tokenizer_of(name, max_length=max_length) if modality == "text" else None
     classes = _class_names(config) if examples.task == "classification" else ()
-    return Pretrained(_learner(model, name, examples.modality).eval(), classes, tokenizer)
+    return Pretrained(_learner(model, name, modality).eval(), classes, tokenizer)
 
 
 def load_student(name: str, examples: Examples) -> ModuleLearner:

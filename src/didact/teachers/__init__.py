@@ -2,6 +2,7 @@
 
 from didact.teachers.base import BaseTeacher
 from didact.teachers.cached import CachedTeacher
+from didact.teachers.cascade import CascadeTeacher
 from didact.teachers.classes import align, check_classes, suspicious_order
 from didact.teachers.committee import Committee
 from didact.teachers.controls import AdversarialTeacher, NoisyTeacher, RandomTeacher
@@ -15,6 +16,7 @@ from didact.teachers.language import LanguageTeacher, snapshot
 from didact.teachers.merged import MergedTeacher
 from didact.teachers.onnx_file import OnnxTeacher
 from didact.teachers.peers import PeerTeacher
+from didact.teachers.row_texts import RowTextTeacher, row_texts
 from didact.teachers.series import RawSeries, reader_of
 from didact.teachers.specialists import ClassGroups, committee_members, committees, teacher_net, unwrap
 from didact.teachers.stored import StoredTeacher
@@ -29,6 +31,7 @@ __all__ = [
     "AdversarialTeacher",
     "BaseTeacher",
     "CachedTeacher",
+    "CascadeTeacher",
     "ClassGroups",
     "Committee",
     "EmaTeacher",
@@ -46,7 +49,9 @@ __all__ = [
     "RandomTeacher",
     "RawRows",
     "RawSeries",
+    "RowTextTeacher",
     "reader_of",
+    "row_texts",
     "StoredTeacher",
     "TranslatedTeacher",
     "TransparentTeacher",

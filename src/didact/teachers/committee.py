@@ -135,7 +135,7 @@ class Committee(BaseTeacher):
             self.errors = tuple((answers.double() - labels.double()).square().mean(-1).tolist())
             return
         log_probs = torch.cat([self.log_probs(signals) for _, signals in told], 1)
-        answered = torch.cat([_answered(signals) for _, signals in told])
+        answered = torch.cat([self.answered(signals) for _, signals in told])
         if self.weights == "learned":
             self.gate = Gate(len(self.teachers), log_probs.shape[-1])
             self.gate.fit(log_probs, labels, answered)
@@ -165,7 +165,7 @@ class Committee(BaseTeacher):
         Args:
             signals: M, in the order of the members, of classes or of few tokens.
         """
-        return jensen_shannon(self.log_probs(signals), _answered(signals).float()) / math.log(max(len(signals), 2))
+        return jensen_shannon(self.log_probs(signals), self.answered(signals).float()) / math.log(max(len(signals), 2))
 
     def disagrees(self, signals: Sequence[Signal]) -> Tensor:
         """Whether not all members that answered name the same outcome: bool [...].
@@ -173,7 +173,7 @@ class Committee(BaseTeacher):
         Args:
             signals: see `conflict`.
         """
-        named, answered = self.log_probs(signals).argmax(-1).movedim(0, -1), _answered(signals)
+        named, answered = self.log_probs(signals).argmax(-1).movedim(0, -1), self.answered(signals)
         first = named.gather(-1, answered.long().argmax(-1, keepdim=True))
         return ((named != first) & answered).any(-1)
 
@@ -191,6 +191,11 @@ class Committee(BaseTeacher):
         if self.weights == "confidence":
             say = say * (confidence(self.log_probs(signals)).movedim(0, -1) + LEAST_CONFIDENCE)
         return say / say.sum(-1, keepdim=True).clamp(min=torch.finfo(say.dtype).tiny)
+
+    def answered(self, signals: Sequence[Signal]) -> Tensor:
+        """Which members answered in each row: bool [..., M]."""
+        full = torch.ones(signals[0].shape, dtype=torch.bool, device=signals[0].device)
+        return torch.stack([full if (trust := one.effective_trust) is None else trust > 0 for one in signals], -1)
 
     def log_probs(self, signals: Sequence[Signal]) -> Tensor:
         """The members' log-probabilities, float [M, ..., V]."""
@@ -236,7 +241,7 @@ class Committee(BaseTeacher):
                 raise TeacherError("weights is 'skill', but no member says how many classes there are; give classes=.")
             return skill_weights(self.accuracies, classes)
         if self.gate is not None:
-            return self.gate.shares(self.log_probs(signals), _answered(signals))
+            return self.gate.shares(self.log_probs(signals), self.answered(signals))
         if self.weights == "agreement" and "label" in batch:
             return agreement_weights(self.log_probs(signals), batch["label"])
         return [1.0] * len(self.teachers) if isinstance(self.weights, str) else list(self.weights)
@@ -259,12 +264,6 @@ class Committee(BaseTeacher):
         if "gate" in state:
             self.gate = Gate(*state["gate"]["each"].shape)
             self.gate.load_state_dict(state["gate"])
-
-
-def _answered(signals: Sequence[Signal]) -> Tensor:
-    """Which members answered in each row: bool [..., M]."""
-    full = torch.ones(signals[0].shape, dtype=torch.bool, device=signals[0].device)
-    return torch.stack([full if (trust := one.effective_trust) is None else trust > 0 for one in signals], -1)
 
 
 def _checked_weights(weights: Sequence[float], members: int) -> tuple[float, ...]:

@@ -125,9 +125,7 @@ class Gate:
 
         with torch.enable_grad():
             optimizer.step(loss)
-        for one in parameters:
-            one.requires_grad_(requires_grad=False)
-            one.grad = None
+        self.bias, self.slope, self.each = (one.detach() for one in parameters)
 
     def shares(self, log_probs: Tensor, answered: Tensor) -> Tensor:
         """The shares in each row, float32 [B, M], which add up to 1; 0 for members that abstained.

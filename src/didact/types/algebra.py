@@ -88,6 +88,40 @@ def abstain(signal: Signal, where: Tensor) -> Any:
 
 
 @torch.no_grad()
+def spread(signal: Signal, rows: Tensor, size: int) -> Any:
+    """A signal of some rows as one of all, without trust in the others, whose tensors are 0 there.
+
+    Args:
+        signal: [K] or [K, T].
+        rows: int64 [K], where its rows stand.
+        size: how many rows there are, B.
+
+    Returns:
+        The signal [B] or [B, T].
+    """
+    trust, rows = signal.effective_trust, rows.to(signal.device)
+    full = torch.ones(signal.shape, device=signal.device) if trust is None else trust
+    known = dataclasses.replace(signal, trust=full)  # pyright: ignore[reportArgumentType]
+    return known.map(lambda tensor: tensor.new_zeros(size, *tensor.shape[1:]).index_copy(0, rows, tensor.detach()))
+
+
+@torch.no_grad()
+def choose(where: Tensor, signal: Signal, other: Signal) -> Logits:
+    """One signal in some rows, and another in the rest.
+
+    Args:
+        where: bool [B].
+        signal: of B examples, whose number of classes is known.
+        other: likewise.
+    """
+    trusts = [
+        where.new_ones(where.shape).float() if (t := one.effective_trust) is None else t for one in (signal, other)
+    ]
+    scores = torch.where(where.unsqueeze(-1), signal.log_softmax(), other.log_softmax())
+    return Logits(logits=scores, trust=torch.where(where, trusts[0], trusts[1]))
+
+
+@torch.no_grad()
 def add_noise(signal: Signal, where: Tensor, draw: Tensor) -> Signal:
     """Swap the probability of the best outcome with that of another one.
 

@@ -1,10 +1,14 @@
-"""A trained Hugging Face model or encoder, by its directory or its name on the hub."""
+"""A trained Hugging Face model or encoder, by its directory or its name on the hub.
+
+A text classifier is shown the rows of a table as texts, as `didact.teachers.row_texts` writes them.
+"""
 
 from dataclasses import replace
 
 from didact.parts.kinds import Spec
 from didact.parts.part import VIEW, ForExamples, ForQuestions, Part
-from didact.teachers import EncoderTeacher, FrozenTeacher, LanguageTeacher, align, translate
+from didact.teachers import EncoderTeacher, FrozenTeacher, LanguageTeacher, RawRows, align, translate
+from didact.teachers.row_texts import CHECKED, RowTextTeacher
 
 FORM = "hf:NAME | hf:DIRECTORY"
 EXAMPLE = "hf:EleutherAI/pythia-14m"
@@ -40,7 +44,11 @@ def build(spec: Spec, purpose: ForExamples | ForQuestions) -> Part:
         )
     found = huggingface.load_teacher(spec.argument, purpose.examples, max_length=purpose.max_length)
     order = align(found.classes, purpose.examples.classes) if found.classes else None
+    scale = purpose.examples.scale
+    if examples.modality == "table":
+        few = examples.batch(slice(0, CHECKED))
+        teacher = RowTextTeacher(FrozenTeacher(found.learner, order=order), found.tokenizer, RawRows(examples), few)
+        return Part(model=translate(teacher, scale), spec=spec.text)
     view = VIEW if found.tokenizer is not None else None
     teacher = FrozenTeacher(found.learner, order=order, view=view)
-    scale = purpose.examples.scale
     return Part(model=translate(teacher, scale), spec=spec.text, tokenizer=found.tokenizer)
