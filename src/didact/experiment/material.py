@@ -100,6 +100,8 @@ class Evaluator(Protocol):
     """Whether the student can be evaluated during training."""
     metrics: tuple[str, ...]
     """The metrics of a finished run."""
+    held_out: Batch | None
+    """Some labelled validation examples, for monitors of pseudo-labels; None where there are no classes."""
 
     def validate(self, student: Any) -> dict[str, float]:
         """Metrics of a student on validation data, during training."""

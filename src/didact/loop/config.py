@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from didact.errors import check_choice, check_range
 from didact.loop.tracking import check_trackers
+from didact.types import Batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,8 @@ class Validation:
     """The metric that decides which evaluation is the best; see `didact.types.LOWER_IS_BETTER`."""
     select: Literal["last", "best"] = "last"
     """The weights that are delivered when the budget is used up: the last, or those of the best evaluation."""
+    examples: Batch | None = None
+    """Some labelled validation examples, for monitors of pseudo-labels."""
 
     def __post_init__(self) -> None:
         check_choice("select", self.select, ("last", "best"))

@@ -3,11 +3,13 @@
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from didact.errors import CheckpointError, ConfigError
 from didact.loop import checkpoint as ckpt
@@ -24,12 +26,16 @@ from didact.types import (
     LOWER_IS_BETTER,
     Batch,
     FeedbackSource,
+    HeldOut,
+    Method,
     Output,
     Terms,
     Verdict,
     Window,
 )
 from didact.types.frozen import load_module_state, module_state
+
+T = TypeVar("T")
 
 PROBE_SIZE = 128
 PROBE_WINDOWS = 10
@@ -237,6 +243,7 @@ class Engine(TrainingState):
             grad_norm=norms,
             finite=not halted,
             probe=_once(self.answer_probe) if probing else None,
+            held_out=_once(self.answer_held_out) if probing and self.teaches_itself else None,
         )
         verdicts = [monitor.observe(window) for monitor in self.monitors]
         if halted and not any(v.level in ("pause", "roll_back", "stop") for v in verdicts):
@@ -250,16 +257,25 @@ class Engine(TrainingState):
 
     def answer_probe(self) -> Output:
         """The delivered learner's answer on the probe batch, in evaluation mode."""
-        learner = self.method.delivered
-        modes = [(module, module.training) for module in learner.modules()]
-        learner.eval()
-        with torch.no_grad():
-            assert self.probe is not None
-            output = learner(self.probe)
-        # Each as it was: a method may keep a part of its learner in evaluation mode.
-        for module, training in modes:
-            module.training = training
-        return output
+        assert self.probe is not None
+        with _evaluating(self.method.delivered):
+            return self.method.delivered(self.probe)
+
+    @property
+    def teaches_itself(self) -> bool:
+        """Whether the method has pseudo-labels, and there are labels to compare them with."""
+        there = self.validation is not None and self.validation.examples is not None
+        return there and type(self.method).own_labels is not Method.own_labels
+
+    def answer_held_out(self) -> HeldOut:
+        """What the method teaches itself of validation examples, in evaluation mode."""
+        assert self.validation is not None and self.validation.examples is not None
+        batch = self.validation.examples.to(self.device)
+        with _evaluating(*self.method.modules().values(), self.method.delivered):
+            own = self.method.own_labels(batch)
+            assert own is not None
+            student = self.method.delivered(batch).logits.argmax(-1)
+        return HeldOut(label=batch["label"].cpu(), said=own[0].cpu(), gate=own[1].cpu(), student=student.cpu())
 
     def apply_verdicts(self, verdicts: list[Verdict], since: int) -> None:
         """Do what the most drastic verdict on the steps since `since` asks for."""
@@ -406,10 +422,25 @@ def _score(metric: str, figures: Mapping[str, float]) -> float:
     return -math.inf if math.isnan(value) else value
 
 
-def _once(compute: Callable[[], Output]) -> Callable[[], Output]:
-    found: list[Output] = []
+@contextmanager
+def _evaluating(*learners: nn.Module) -> Iterator[None]:
+    """Keep learners in evaluation mode, without gradients, for a while."""
+    modes = [(module, module.training) for learner in learners for module in learner.modules()]
+    for learner in learners:
+        learner.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        # Each as it was: a method may keep a part of its learner in evaluation mode.
+        for module, training in modes:
+            module.training = training
 
-    def answer() -> Output:
+
+def _once(compute: Callable[[], T]) -> Callable[[], T]:
+    found: list[T] = []
+
+    def answer() -> T:
         if not found:
             found.append(compute())
         return found[0]

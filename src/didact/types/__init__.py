@@ -21,7 +21,7 @@ from didact.types.data import (
 from didact.types.feeds import CompletionFeed, ExampleFeed, Feed, RolloutFeed, StepFeed, Strength, TaskFeed
 from didact.types.figures import LOWER_IS_BETTER
 from didact.types.groups import Group
-from didact.types.health import LEVELS, Level, Monitor, Verdict, Window
+from didact.types.health import LEVELS, HeldOut, Level, Monitor, Verdict, Window
 from didact.types.methods import Method
 from didact.types.outputs import Head, Output, TokenOutput
 from didact.types.place import Place
@@ -77,6 +77,7 @@ __all__ = [
     "FollowingTeacher",
     "SharedSource",
     "Group",
+    "HeldOut",
     "Head",
     "IGNORE",
     "LEAST_COUNT",

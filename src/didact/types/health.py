@@ -29,6 +29,20 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """What a method teaches itself of up to 512 labelled validation examples, N, which it does not learn from."""
+
+    label: Tensor
+    """int64 [N], the true classes."""
+    said: Tensor
+    """int64 [N], its pseudo-labels."""
+    gate: Tensor
+    """float [N] in [0, 1], their weights; 0 does not pass the gate."""
+    student: Tensor
+    """int64 [N], the classes that the delivered learner answers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
     """The optimizer steps since a monitor was last called."""
 
@@ -43,6 +57,9 @@ class Window:
     probe: Callable[[], Output] | None
     """Computes the learner's output, in evaluation mode, on a fixed probe batch of up to 128 training examples, with at
     most one forward pass for all monitors. None where the window does not allow probing."""
+    held_out: Callable[[], HeldOut] | None = None
+    """Computes what the method teaches itself of validation examples, once for all monitors. None where the window does
+    not allow probing, where the method has no pseudo-labels, or without validation labels of classes."""
 
 
 class Monitor(Protocol):

@@ -69,6 +69,14 @@ class Method:
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `collect`, which makes the rows of a round.")
 
+    def own_labels(self, batch: Batch) -> tuple[Tensor, Tensor] | None:
+        """What it would teach itself of a batch, for monitors of pseudo-labels.
+
+        Returns:
+            The classes, int64 [B], and their weights, float [B] in [0, 1]; None for a method without pseudo-labels.
+        """
+        return None
+
     def after_step(self) -> None:
         """Hook after each optimizer step, for instance to update an average."""
 

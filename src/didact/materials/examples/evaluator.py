@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from didact import evaluation
+from didact import evaluation, hashing
 from didact.errors import ConfigError
 from didact.experiment.material import Evaluation, Run
 from didact.materials.examples import classes, suspects, teacher_data, worth
@@ -16,6 +16,9 @@ from didact.materials.examples.source import train_of
 from didact.parts.part import Part
 from didact.sources import switch_target
 from didact.types import Examples
+
+HELD_OUT = 512
+"""Labelled validation examples for monitors of pseudo-labels."""
 
 
 def _unfit(run: Run[ExampleData], what: str) -> ConfigError:
@@ -48,6 +51,9 @@ class ExampleEvaluator:
         self.metric = run.data.metrics[0] if run.data.examples.task == "classification" else "rmse"
         self.validation = select_labelled(run.data.splits.validation)
         self.validates = bool(self.validation.size)
+        some = torch.tensor(hashing.sample(self.validation.size, HELD_OUT), dtype=torch.int64)
+        classes = self.validates and run.data.examples.task == "classification"
+        self.held_out = self.validation.batch(some) if classes else None
         self.metrics = run.data.metrics
         few = train_of(run).select(torch.arange(1))
         try:

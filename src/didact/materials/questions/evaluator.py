@@ -54,6 +54,7 @@ class QuestionEvaluator:
         # A model of rewards is no writer: how it orders pairs is what counts.
         deciding = _DECIDING if own is None else ("pair_accuracy", "step_accuracy")
         self.metric = next((name for name in deciding if name in self.metrics), "")
+        self.held_out = None
         self.validates = bool(self.metric) and len(run.data.validation) > 0
 
     def _reported(self) -> tuple[str, ...]:

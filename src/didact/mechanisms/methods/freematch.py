@@ -28,7 +28,8 @@ def the_threshold_follows_the_students_confidence(seed: int) -> Found:
     def measured(adaptive: bool) -> float:
         method = FreeMatch(Config(adaptive=adaptive, decay=0.5), student(probs.log()), batch)
         for _ in range(STEPS):
-            gate, _ = method.admit(probs, torch.ones(ROWS))
+            method.statistics.update(probs, torch.ones(ROWS))
+        gate, _ = method.admit(probs)
         return float(gate.mean())
 
     return Found(effect=measured(True), predicted=near(float(expected)), control=measured(False), null=(0.0, 0.1))

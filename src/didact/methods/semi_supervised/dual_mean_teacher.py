@@ -14,13 +14,13 @@ Formula: `tests/methods/test_confident_answers.py::test_dual_mean_teacher_is_its
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses.labels.gates import admitted_share, consensus
 from didact.losses.labels.supervised import cross_entropy, label_loss
-from didact.losses.labels.targets import target_probs
 from didact.teachers import EmaTeacher
 from didact.types import Batch, ExampleFeed, Learner, Method, Terms, is_labelled
 
@@ -70,7 +70,7 @@ class DualMeanTeacher(Method):
         unlabelled = (~known).float()
         shown, weak = batch.either(known, "weak", "strong"), batch.view("weak")
         logits = [student(shown).logits for student in (self.learner, self.other)]
-        probs = [target_probs(one.signal(weak), 1.0, classes=logits[0].shape[-1]) for one in self.averages]
+        probs = self.answers(weak)
         weight = self.config.weight if self.fraction >= self.config.labels_first else 0.0
         terms = Terms()
         for number, mine in enumerate(logits):
@@ -81,6 +81,16 @@ class DualMeanTeacher(Method):
             terms[f"pseudo_{number}"] = pseudo.times(weight)
             terms["admitted"] = admitted_share(gate, unlabelled)
         return terms
+
+    @torch.no_grad()
+    def answers(self, batch: Batch) -> list[Tensor]:
+        """The probabilities of both averages, float [B, C] each."""
+        return [average.learner(batch).logits.float().softmax(-1) for average in self.averages]
+
+    def own_labels(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What it teaches itself of a batch: classes, int64 [B], and their weights, float [B]."""
+        first, second = self.answers(batch)
+        return consensus(first, second if self.config.both else first, self.config.threshold)
 
     def after_step(self) -> None:
         """Update both averages."""

@@ -63,15 +63,19 @@ class FixMatch(Method):
         """`label` over the labelled examples, `pseudo` over the others; `admitted`, the share that pass the gate."""
         known = is_labelled(batch["label"])
         unlabelled = (~known).float()
-        with torch.no_grad():
-            confidence, said = pseudo_labels(self.learner(batch.view("weak")).logits)
-        gate = fixed_gate(confidence, self.config.threshold)
+        said, gate = self.own_labels(batch.view("weak"))
         logits = self.learner(batch.either(known, "weak", "strong")).logits
         return Terms(
             label=label_loss(logits, batch["label"], weight=batch.label_weight),
             pseudo=cross_entropy(logits, said, trust=unlabelled, weight=gate).times(self.config.weight),
             admitted=admitted_share(gate, unlabelled),
         )
+
+    @torch.no_grad()
+    def own_labels(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What it teaches itself of a batch: classes, int64 [B], and their weights, float [B]."""
+        confidence, said = pseudo_labels(self.learner(batch).logits)
+        return said, fixed_gate(confidence, self.config.threshold)
 
     def after_step(self) -> None:
         """Update the average."""

@@ -15,6 +15,7 @@ map a / (2 - a) agree. Values and gradients: `tests/methods/test_confident_answe
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
@@ -69,8 +70,7 @@ class FlexMatch(Method):
         unlabelled = (~known).float()
         with torch.no_grad():
             confidence, said = pseudo_labels(self.learner(batch.view("weak")).logits)
-        thresholds = convex_thresholds(self.confident.learned(), self.config.threshold)
-        gate = fixed_gate(confidence, thresholds[said] if self.config.by_class else self.config.threshold)
+        gate = self.gate(confidence, said)
         sure = self.place.gather(confidence) >= self.config.threshold
         self.confident.update(self.place.gather(batch["row"]), self.place.gather(said), sure)
         logits = self.learner(batch.either(known, "weak", "strong")).logits
@@ -79,6 +79,18 @@ class FlexMatch(Method):
             pseudo=cross_entropy(logits, said, trust=unlabelled, weight=gate).times(self.config.weight),
             admitted=admitted_share(gate, unlabelled),
         )
+
+    def gate(self, confidence: Tensor, said: Tensor) -> Tensor:
+        """The gate of answers with these confidences and classes, [B] each."""
+        if not self.config.by_class:
+            return fixed_gate(confidence, self.config.threshold)
+        return fixed_gate(confidence, convex_thresholds(self.confident.learned(), self.config.threshold)[said])
+
+    @torch.no_grad()
+    def own_labels(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What it teaches itself of a batch: classes, int64 [B], and their weights, float [B]."""
+        confidence, said = pseudo_labels(self.learner(batch).logits)
+        return said, self.gate(confidence, said)
 
     def after_step(self) -> None:
         """Update the average."""

@@ -73,7 +73,8 @@ class FreeMatch(Method):
         unlabelled = (~known).float()
         with torch.no_grad():
             probs = self.learner(batch.view("weak")).logits.float().softmax(-1)
-        gate, said = self.admit(probs, unlabelled)
+        self.statistics.update(self.place.gather(probs), self.place.gather(unlabelled))
+        gate, said = self.admit(probs)
         logits = self.learner(batch.either(known, "weak", "strong")).logits
         gathered, counted = self.place.gather(logits), self.place.gather(gate * unlabelled)
         even = fairness(gathered, self.statistics.probs, self.statistics.histogram, trust=counted)
@@ -84,12 +85,17 @@ class FreeMatch(Method):
             admitted=admitted_share(gate, unlabelled),
         )
 
-    def admit(self, probs: Tensor, unlabelled: Tensor) -> tuple[Tensor, Tensor]:
-        """The gate of predictions [B, C] and their classes; adds those of unlabelled examples to the averages first."""
-        self.statistics.update(self.place.gather(probs), self.place.gather(unlabelled))
+    def admit(self, probs: Tensor) -> tuple[Tensor, Tensor]:
+        """The gate of predictions [B, C], and their classes."""
         confidence, said = probs.max(-1)
         thresholds = self_adaptive_thresholds(self.statistics.confidence, self.statistics.probs)
         return fixed_gate(confidence, thresholds[said] if self.config.adaptive else 0.95), said
+
+    @torch.no_grad()
+    def own_labels(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What it teaches itself of a batch: classes, int64 [B], and their weights, float [B]."""
+        gate, said = self.admit(self.learner(batch).logits.float().softmax(-1))
+        return said, gate
 
     def after_step(self) -> None:
         """Update the average."""

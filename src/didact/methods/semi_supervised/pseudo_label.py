@@ -13,6 +13,7 @@ on weak views, the threshold of 0.95 and the linear ramp over 0.4 of the run agr
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from didact.claiming import Claim
@@ -62,6 +63,12 @@ class PseudoLabel(Method):
             pseudo=cross_entropy(logits, said, trust=unlabelled, weight=gate).times(self.config.weight * risen),
             admitted=admitted_share(gate, unlabelled),
         )
+
+    @torch.no_grad()
+    def own_labels(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What it teaches itself of a batch: classes, int64 [B], and their weights, float [B]."""
+        confidence, said = pseudo_labels(self.learner(batch).logits)
+        return said, fixed_gate(confidence, self.config.threshold)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The labelled examples for the labels, the others for the pseudo-labels."""

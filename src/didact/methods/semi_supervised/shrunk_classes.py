@@ -17,6 +17,7 @@ Compared with CIFAR/shrinkmatch.py of LiheYoung/ShrinkMatch: the order in which 
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
@@ -83,7 +84,13 @@ class ShrunkClasses(Method):
             admitted=admitted_share(gate, unlabelled),
         )
 
-    def note(self, gate: torch.Tensor, unlabelled: torch.Tensor) -> None:
+    @torch.no_grad()
+    def own_labels(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What it teaches itself of a batch: classes, int64 [B], and their weights, float [B]."""
+        confidence, said = pseudo_labels(self.learner(batch).logits)
+        return said, fixed_gate(confidence, self.config.threshold)
+
+    def note(self, gate: Tensor, unlabelled: Tensor) -> None:
         """Add a batch to the share of answers that are confident."""
         passed, counted = self.place.gather(gate), self.place.gather(unlabelled)
         share = (passed * counted).sum() / counted.sum().clamp(min=1.0)

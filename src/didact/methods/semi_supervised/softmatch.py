@@ -16,6 +16,7 @@ gradients: `tests/methods/test_confident_answers.py::test_softmatch_is_usbs`.
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
@@ -72,7 +73,7 @@ class SoftMatch(Method):
         unlabelled = (~known).float()
         with torch.no_grad():
             probs = self.learner(batch.view("weak")).logits.float().softmax(-1)
-        gate = self.weigh(probs, unlabelled)
+        gate = self.weigh(probs, self.place.gather(unlabelled))
         logits = self.learner(batch.either(known, "weak", "strong")).logits
         return Terms(
             label=label_loss(logits, batch["label"], weight=batch.label_weight),
@@ -80,14 +81,21 @@ class SoftMatch(Method):
             admitted=admitted_share(gate, unlabelled),
         )
 
-    def weigh(self, probs: torch.Tensor, unlabelled: torch.Tensor) -> torch.Tensor:
-        """The weights of predictions [B, C], float [B]; adds those of unlabelled examples to the averages first."""
-        counted = self.place.gather(unlabelled)
+    def weigh(self, probs: Tensor, counted: Tensor | None = None) -> Tensor:
+        """The weights of predictions [B, C], float [B]; adds those that are counted to the averages first."""
         if self.config.aligned:
-            self.before.update(self.place.gather(probs), counted)
+            if counted is not None:
+                self.before.update(self.place.gather(probs), counted)
             probs = align(probs, self.before.probs, torch.full_like(self.before.probs, 1.0 / probs.shape[-1]))
-        self.after.update(self.place.gather(probs), counted)
+        if counted is not None:
+            self.after.update(self.place.gather(probs), counted)
         return gaussian_gate(probs.amax(-1), self.after.confidence, self.after.variance, self.config.sigmas)
+
+    @torch.no_grad()
+    def own_labels(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What it teaches itself of a batch: classes, int64 [B], and their weights, float [B]."""
+        probs = self.learner(batch).logits.float().softmax(-1)
+        return probs.argmax(-1), self.weigh(probs)
 
     def after_step(self) -> None:
         """Update the average."""
