@@ -14,8 +14,9 @@ Compared with model.py of AMLab-Amsterdam/AttentionDeepMIL (attention, 128 hidde
 (the entropy of a bag, weight 0.1): attention, pooling and entropy agree:
 `tests/methods/test_bags.py::test_attention_pools_as_the_authors_code`.
 
-On `digits:bags`, it is better than a tuned "largest" by 2.9 points (2.2 to 3.5), better than the images "side by side"
-by 27.2 (26.3 to 28.2), and better than itself without its mechanism ("mean") by 10.0 (8.9 to 11.0).
+On `digits:bags`, it is better than a tuned "largest" by 2.9 points (2.2 to 3.5), better than "side by side" by 27.2
+(26.3 to 28.2), and better than itself without its mechanism ("mean") by 10.0 (8.9 to 11.0). Training takes 4.0 times
+the operations of the baseline.
 """
 
 from dataclasses import dataclass
