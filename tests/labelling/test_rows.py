@@ -102,7 +102,12 @@ def test_a_long_series_keeps_its_peaks():
     [
         ("table", "age", "31", {"cells": (("age", "31"),)}),
         ("text", "text", "hello", {"text": "hello"}),
-        ("series", "series", "1 2 nan ; 4 5 6", {"series": [[(0, 1.0), (1, 2.0)], [(0, 4.0), (1, 5.0), (2, 6.0)]]}),
+        (
+            "series",
+            "series",
+            "1 2 nan ; 4 5 6",
+            {"series": [[(0, 1.0), (1, 2.0), (2, None)], [(0, 4.0), (1, 5.0), (2, 6.0)]]},
+        ),
         ("image", "file", "b/1.png", {"image": True}),
     ],
 )

@@ -271,7 +271,7 @@ def to_json(row: Row) -> dict[str, Any]:
         OSError: the file of a text has gone.
     """
     text = row.text.read_text("utf-8", "replace") if isinstance(row.text, Path) else row.text
-    lines = None if row.series is None else [_thinned(channel) for channel in row.series]
+    lines = None if row.series is None else [_thinned(channel) for channel in _shortened(row.series)]
     return {"id": row.id, "image": row.image is not None, "text": text, "cells": row.cells, "series": lines}
 
 
@@ -279,10 +279,14 @@ _POINTS = 1500
 """The largest number of values that are drawn of a channel."""
 
 
+def _shortened(values: Array) -> Array:
+    """Channels [C, T] up to the last step at which any of them has a value."""
+    steps = np.flatnonzero(~np.isnan(values).all(0))
+    return values[:, : int(steps[-1]) + 1 if len(steps) else 0]
+
+
 def _thinned(values: Array) -> list[tuple[int, float | None]]:
     """The steps and values of a channel [T] to draw: of a long one the least and the largest of each stretch."""
-    last = np.flatnonzero(~np.isnan(values))
-    values = values[: int(last[-1]) + 1] if len(last) else values[:0]
     kept = np.arange(len(values))
     if len(values) > _POINTS:
         stretches = np.array_split(kept, _POINTS // 2)
