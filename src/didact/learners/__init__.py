@@ -8,6 +8,7 @@ from didact.learners.dino import DinoHead, init_near
 from didact.learners.directions import ClassDirections
 from didact.learners.image_generator import ImageGenerator
 from didact.learners.intervention import middle_layer, replace_activation
+from didact.learners.looking_ahead import holding, step_ahead, trained_weights
 from didact.learners.maml import maml_step
 from didact.learners.masking import random_mask
 from didact.learners.module import HIDDEN, ModuleLearner
@@ -68,9 +69,12 @@ __all__ = [
     "save_causal",
     "share_layers",
     "stage_names",
+    "step_ahead",
     "find_stages",
+    "holding",
     "init_near",
     "maml_step",
     "token_mask",
+    "trained_weights",
     "widen",
 ]
