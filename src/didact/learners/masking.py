@@ -25,3 +25,22 @@ def random_mask(x: Tensor, share: float, *, patch: int = 1) -> Tensor:
         return hidden.view(x.shape)
     squares = hidden.view(len(x), 1, *grid).repeat_interleave(patch, 2).repeat_interleave(patch, 3)
     return squares[:, :, : x.shape[2], : x.shape[3]].expand_as(x)
+
+
+def nested_mask(width: int, spread: float, *, device: torch.device | None = None) -> Tensor:
+    """Draw how many of the first features are kept, for nested dropout (Rippel, Gelbart & Adams 2014).
+
+    The number k, from 1 to `width`, is drawn from the global generator with chances in proportion to
+    exp(-(k / (spread · width))^2), as Chen et al. (2022) do. Early features then have to do most of the work.
+
+    Args:
+        width: the number of features, D.
+        spread: above 0, relative to the width.
+        device: of the result.
+
+    Returns:
+        float32 [D], ones and then zeros.
+    """
+    place = torch.arange(1, width + 1, device=device)
+    chances = (-(place / (spread * width)).square()).exp()
+    return (place <= 1 + torch.multinomial(chances, 1)).float()

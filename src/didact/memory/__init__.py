@@ -5,7 +5,7 @@ from didact.memory.class_statistics import ClassStatistics, ConfidentLabels
 from didact.memory.embedding_bank import EmbeddingBank
 from didact.memory.index import Index
 from didact.memory.per_example import PerExample
-from didact.memory.predictions import LabelEvidence, Predictions
+from didact.memory.predictions import JudgesLabels, LabelEvidence, Predictions
 from didact.memory.reservoir import Reservoir
 from didact.memory.signal_cache import SignalCache
 
@@ -15,6 +15,7 @@ __all__ = [
     "ConfidentLabels",
     "EmbeddingBank",
     "Index",
+    "JudgesLabels",
     "LabelEvidence",
     "PerExample",
     "Predictions",

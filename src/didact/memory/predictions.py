@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -63,3 +63,12 @@ class LabelEvidence(NamedTuple):
     """What the probabilities are, as a noun, such as "the running average of its own predictions"."""
     scores: Mapping[str, Tensor] = MappingProxyType({})
     """Scores of the method's own by name, float [N], higher for a label that is more likely to be wrong."""
+
+
+@runtime_checkable
+class JudgesLabels(Protocol):
+    """A method that says which labels may be wrong."""
+
+    def label_evidence(self) -> LabelEvidence:
+        """What it has learned of the labels of its training examples."""
+        ...

@@ -13,6 +13,7 @@ from didact.materials.examples import classes, suspects, teacher_data, worth
 from didact.materials.examples.answers import as_learner
 from didact.materials.examples.data import ExampleData, select_labelled
 from didact.materials.examples.source import train_of
+from didact.memory import JudgesLabels
 from didact.parts.part import Part
 from didact.sources import switch_target
 from didact.types import Examples
@@ -123,7 +124,7 @@ class ExampleEvaluator:
             yield from classes.notes(self.run.data.splits, evaluation.diagnostics.get("confusion", []))
         yield from teacher_data.notes(self.run, evaluation)
         yield from worth.notes(evaluation.committee)
-        if hasattr(self.run.method, "label_evidence"):
+        if isinstance(self.run.method, JudgesLabels):
             yield suspects.note(self.run)
         if evaluation.teacher.get("accuracy") == 1.0 and evaluation.teacher_seen is None:
             yield (

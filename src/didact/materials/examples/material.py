@@ -20,6 +20,7 @@ from didact.materials.examples.refusals import refusals
 from didact.materials.examples.shown_views import shown_views
 from didact.materials.examples.source import feed_of, sample_of, source_of, train_of
 from didact.materials.examples.trials import trials
+from didact.memory import JudgesLabels
 from didact.parts import parse, python, saved
 from didact.parts.part import ForExamples, Part, brought_by
 from didact.parts.student import Student
@@ -76,7 +77,7 @@ def _save(run: Run[ExampleData], path: Path) -> None:
     saved.save(_deliver(run), path / saved.STUDENT)
     if views := shown_views(run):
         records.write_json(path / "views.json", views)
-    if hasattr(run.method, "label_evidence"):
+    if isinstance(run.method, JudgesLabels):
         suspects.write(run, path / suspects.FILE)
 
 

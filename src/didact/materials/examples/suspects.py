@@ -15,7 +15,7 @@ from didact.experiment.material import Run
 from didact.files import whole_file
 from didact.materials.examples.data import ExampleData
 from didact.materials.examples.source import train_of
-from didact.memory import LabelEvidence
+from didact.memory import JudgesLabels, LabelEvidence
 from didact.preprocessing import Rows
 from didact.types import Examples, is_labelled
 
@@ -76,7 +76,9 @@ def write(run: Run[ExampleData], path: Path) -> None:
 
 def _labelled(run: Run[ExampleData]) -> tuple[Examples, Tensor, LabelEvidence]:
     """The method's examples, the positions of those that have a label and were predicted, and what says so."""
-    examples, evidence = train_of(run), run.method.label_evidence()
+    examples, method = train_of(run), run.method
+    assert isinstance(method, JudgesLabels)
+    evidence = method.label_evidence()
     seen = evidence.seen.cpu()
     evidence = evidence._replace(
         probs=evidence.probs.cpu(), seen=seen, scores={name: score.cpu() for name, score in evidence.scores.items()}

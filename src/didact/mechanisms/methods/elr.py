@@ -36,8 +36,7 @@ def the_student_is_held_to_what_it_predicts(seed: int) -> Found:
         return float((found * closed).sum() / closed.square().sum())
 
     first = measured()
-    for _ in range(LATER):
-        last = measured()
+    last = [measured() for _ in range(LATER)][-1]
     return Found(effect=last, predicted=near(1.0), control=first, null=(0.0, 0.5))
 
 
@@ -55,8 +54,7 @@ def a_wrong_label_pulls_no_more(seed: int) -> Found:
 
     def measured(weight: float) -> float:
         method = _method(table, weight)
-        for _ in range(LATER):
-            found = gradient(method, wrong)
+        found = [gradient(method, wrong) for _ in range(LATER)][-1]
         ours = table.softmax(-1)
         return float(found[:, 0].mean() / ours[:, 0].mean() * SIZE)
 
