@@ -8,7 +8,8 @@ from torch import nn
 from didact.errors import ConfigError
 from didact.learners import ModuleLearner
 from didact.learners.masking import nested_mask
-from didact.methods.noisy_labels import co_teaching
+from didact.losses.labels.dividing import small_loss_chances
+from didact.methods.noisy_labels import co_teaching, divide_mix
 from didact.types import Batch
 
 CLASSES, SIZE = 4, 12
@@ -81,3 +82,92 @@ def test_heads_see_masked_features_and_a_net_without_a_head_is_refused(monkeypat
         co_teaching.CoTeaching(
             config, ModuleLearner(nn.Linear(3, 4), head=None), lambda _: learner(2), batch([0]), SIZE
         )
+
+
+def authors_semi_supervised(nets, views, labels, right, weight, seed):
+    """Net 1 in `train` of Train_CIFAR.py in LiJunnan1992/DivideMix, in double precision.
+
+    `right` is the other net's; the rows of its two loaders are one batch, in the order of both parts as they came.
+    """
+    known = right > 0.5
+    one_hot = nn.functional.one_hot(labels, CLASSES).double()
+    with torch.no_grad():
+        outputs = [[net(view).softmax(1) for view in views] for net in nets]
+        pu = sum(outputs[0] + outputs[1]) / 4
+        px = right[:, None] * one_hot + (1 - right[:, None]) * sum(outputs[0]) / 2
+        targets = torch.where(known[:, None], px, pu) ** (1 / 0.5)
+        targets = targets / targets.sum(1, keepdim=True)
+    torch.manual_seed(seed)
+    share = float(torch.distributions.Beta(4.0, 4.0).sample())
+    share = max(share, 1 - share)
+    order = torch.randperm(2 * len(labels))
+    inputs, wanted = torch.cat(views), targets.repeat(2, 1)
+    logits = nets[0](share * inputs + (1 - share) * inputs[order])
+    mixed, twice = share * wanted + (1 - share) * wanted[order], known.repeat(2)
+    first = -(logits.log_softmax(1) * mixed)[twice].sum(1).mean()
+    second = ((logits.softmax(1) - mixed)[~twice] ** 2).mean()
+    prior = torch.full((CLASSES,), 1 / CLASSES, dtype=torch.float64)
+    penalty = (prior * (prior / logits.softmax(1).mean(0)).log()).sum()
+    return first + weight * second + penalty
+
+
+@pytest.mark.parametrize(("fraction", "weight"), [(0.2, 0.0), (0.225, 12.5), (0.6, 25.0)])
+def test_divide_mix_and_its_gradient_are_those_of_the_authors(fraction, weight):
+    method = divide_mix.DivideMix(divide_mix.Config(), learner(), lambda _spec: learner(2), batch([0, 1]), SIZE)
+    method.fraction = fraction
+    shown = batch(list(range(8)))
+    views = [shown["x"] + 0.1 * normal(8, 3, seed=number) for number in (1, 2)]
+    shown = Batch({**shown, "first.x": views[0], "second.x": views[1]})
+    right = torch.tensor([0.9, 0.2, 0.7, 1.0, 0.4, 0.6, 0.0, 0.8])
+    method.losses.put(shown["row"], "right", torch.stack([1 - right, right], 1))
+    torch.manual_seed(5)
+    terms = method.loss(shown)
+    own = [terms[f"{name}_0"] for name in ("label", "guess", "classes")]
+    value = sum(term.mean() * term.weight for term in own)
+    doubles = [
+        [p.detach().double().requires_grad_() for p in net.parameters()] for net in (method.learner, method.peer)
+    ]
+    nets = [lambda x, w=w, b=b: x @ w.T + b for w, b in doubles]
+    given = [view.double() for view in views]
+    expected = authors_semi_supervised(nets, given, shown["label"], right.double(), weight, 5)
+    assert value.item() == pytest.approx(expected.item(), rel=1e-5)
+    mine = torch.autograd.grad(value, list(method.learner.parameters()))
+    for found, there in zip(mine, torch.autograd.grad(expected, doubles[0]), strict=True):
+        np.testing.assert_allclose(found.numpy(), there.numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_the_labels_are_divided_by_the_other_students_losses_once_an_epoch():
+    method = divide_mix.DivideMix(divide_mix.Config(), learner(), lambda _spec: learner(2), batch([0, 1]), SIZE)
+    for rows in (range(6), range(6, 12)):
+        assert (method.losses.right == 1).all()
+        shown = batch(list(rows))
+        method.loss(Batch({**shown, "first.x": shown["x"], "second.x": shown["x"]}))
+        method.after_step()
+    whole = batch(list(range(12)))
+    for i, net in enumerate((method.learner, method.peer)):
+        with torch.no_grad():
+            losses = nn.functional.cross_entropy(net(whole).logits, whole["label"], reduction="none")
+        torch.testing.assert_close(method.losses.loss[:, i], losses)
+        torch.testing.assert_close(method.losses.right[:, i], small_loss_chances(losses))
+    assert method.met.value == 0
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_mixture_is_that_of_scikit_learn(seed):
+    from sklearn.mixture import GaussianMixture
+
+    random = np.random.default_rng(seed)
+    losses = np.concatenate([random.gamma(2, 0.2, 300), random.normal(3, 0.6, 150)])
+    scaled = ((losses - losses.min()) / (losses.max() - losses.min()))[:, None]
+    mixture = GaussianMixture(2, max_iter=10, tol=0, reg_covar=5e-4, random_state=0)
+    with pytest.warns(Warning, match="did not converge"):
+        mixture.fit(scaled)
+    expected = mixture.predict_proba(scaled)[:, mixture.means_.argmin()]
+    found = small_loss_chances(torch.from_numpy(losses).float()).numpy()
+    # scikit-learn computes the shares of the rows once more, from the last fit.
+    np.testing.assert_allclose(found, expected, atol=0.02)
+    assert 0.3 < (found > 0.5).mean() < 0.9
+
+
+def test_equal_losses_are_all_of_right_labels():
+    assert small_loss_chances(torch.full((5,), 0.7)).tolist() == [1.0] * 5
