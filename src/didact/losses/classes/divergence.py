@@ -105,6 +105,23 @@ def _student_log_probs(logits: Tensor, temperature: float) -> Tensor:
     return F.log_softmax(logits.float() / temperature, -1)
 
 
+def symmetric_cross_entropy(logits: Tensor, target: Tensor, *, trust: Tensor | None = None) -> Term:
+    """The mean of both cross-entropies of two predictions (Döbler, Marsden and Yang 2023, equation 4, halved).
+
+    For a target that is certain, the reverse one keeps the gradient from vanishing where the student is wrong.
+
+    Args:
+        logits: float [B, C], the student's.
+        target: float [B, C], logits of the other prediction.
+        trust: float [B] in [0, 1].
+
+    Returns:
+        The sum of -(sum_c q_c log p_c + sum_c p_c log q_c) / 2 over examples, in nats, and their number.
+    """
+    own, other = logits.float().log_softmax(-1), target.float().log_softmax(-1)
+    return weigh(-0.5 * (other.exp() * own + own.exp() * other).sum(-1), trust)
+
+
 def entropy_balanced_kl(
     logits: Tensor,
     teacher_log_probs: Tensor,

@@ -6,6 +6,7 @@ anchors has 2B - 2 negatives. An example's loss is the mean over its two anchors
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -90,6 +91,39 @@ def debiased_nt_xent(first: Tensor, second: Tensor, *, temperature: float = 0.5,
     other = ((mean - prior * (positive - largest).exp()) / (1 - prior)).clamp(min=torch.finfo(mean.dtype).tiny)
     estimate = (other.log() + largest).clamp(min=-1 / temperature) + math.log(count)
     return _term(torch.logaddexp(positive, estimate) - positive)
+
+
+def multi_view_nt_xent(views: Sequence[Tensor], *, temperature: float = 0.1) -> Term:
+    """Contrast of several views (Khosla et al. 2020, equation 2, without labels); of two, it is `nt_xent`.
+
+    Each view of each example is an anchor, whose positives are the other views of the example: the mean over them of
+    -s+ + log(sum of e^s over all other views of all examples).
+
+    Args:
+        views: two or more embeddings of the same examples, float [B, D] each; they need not be normalised.
+        temperature: above 0.
+
+    Returns:
+        The sum over examples of the mean over their anchors, and their number B.
+
+    Raises:
+        ConfigError: the shapes differ, there is one view or one example, or the temperature is out of range.
+    """
+    check_range("temperature", temperature, above=0.0)
+    if len(views) < 2 or len({view.shape for view in views}) > 1 or len(views[0]) < 2:
+        raise ConfigError(
+            f"The views are {[list(view.shape) for view in views]}; give two or more views of the same examples, two "
+            "or more."
+        )
+    rows, size = F.normalize(torch.cat(tuple(views)).float(), dim=1), len(views[0])
+    with full_precision(rows):
+        scores = rows @ rows.T / temperature
+    itself = torch.eye(len(rows), dtype=torch.bool, device=rows.device)
+    scores = scores.masked_fill(itself, -torch.inf).log_softmax(1).masked_fill(itself, 0.0)
+    same = torch.eye(size, dtype=scores.dtype, device=rows.device).repeat(len(views), len(views))
+    anchors = -(scores * same).sum(1) / (len(views) - 1)
+    found = anchors.view(len(views), -1).mean(0)
+    return Term(found.sum(), len(found), rows=found)
 
 
 def _scores(first: Tensor, second: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
