@@ -74,12 +74,15 @@ def committee_table(found: Values) -> Document | None:
         return None
     metric, members = found["metric"], found["members"]
     taught = "share" in members[0]
-    columns = [*(["share (%)", "most for"] if taught else []), "calls", "tokens"]
+    axes = [
+        axis for axis in ("teacher_calls", "teacher_tokens", "money") if any(axis in one["spent"] for one in members)
+    ]
+    columns = [*(["share (%)", "most for"] if taught else []), *map(wording.name_of, axes)]
     columns += [f"{phrases.heading(metric)}, alone", "without it", "worth", *(["worth (nats)"] if taught else [])]
     rows = []
     for one in members:
         cells = [f"{100 * one['share']:.0f}", f"{one['most_for']} ({one['share_there']:.0%})"] if taught else []
-        cells += [wording.number(one["spent"].get(axis, 0), 0) for axis in ("teacher_calls", "teacher_tokens")]
+        cells += [wording.cost_figure(axis, one["spent"].get(axis, 0)) for axis in axes]
         cells += [wording.figure(metric, one[name]) for name in ("alone", "without")]
         cells += [wording.figure(metric, one["worth"], sign=True)]
         rows.append((one["name"], [*cells, *([f"{one['nll_worth']:+.3f}"] if taught else [])]))

@@ -233,8 +233,9 @@ class Run(Generic[D]):
         )
         for part in named.values():
             # Signals that the constructor computed are not part of the run.
-            if isinstance(part, CachedTeacher):
-                part.forget()
+            for one in (part, getattr(part, "teacher", None)):
+                if isinstance(one, CachedTeacher):
+                    one.forget()
         return made
 
     @cached_property

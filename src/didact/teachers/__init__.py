@@ -14,6 +14,7 @@ from didact.teachers.frozen import FrozenTeacher
 from didact.teachers.function import FunctionTeacher
 from didact.teachers.language import LanguageTeacher, snapshot
 from didact.teachers.merged import MergedTeacher
+from didact.teachers.on_demand import OnDemandTeacher
 from didact.teachers.onnx_file import OnnxTeacher
 from didact.teachers.peers import PeerTeacher
 from didact.teachers.row_texts import RowTextTeacher, row_texts
@@ -44,6 +45,7 @@ __all__ = [
     "LanguageTeacher",
     "MergedTeacher",
     "NoisyTeacher",
+    "OnDemandTeacher",
     "OnnxTeacher",
     "PeerTeacher",
     "RandomTeacher",

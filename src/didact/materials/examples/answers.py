@@ -11,9 +11,11 @@ from didact.types import EMBEDDING, Batch, Features, Labels, Logits, Output, Sig
 def as_learner(teacher: Teacher) -> Callable[[Batch], Output]:
     """A teacher in the form of a learner, for scoring it: its signals as logits [B, C], or predictions [B, 1].
 
-    It is not shown the labels by which it is scored, as a committee may weigh its members by them.
+    It is not shown the labels by which it is scored, as a committee may weigh its members by them. One that is asked on
+    demand is scored on every row.
     """
-    return lambda batch: Output(logits_of(teacher.signal(without_labels(batch))))
+    always = getattr(teacher, "always", teacher)
+    return lambda batch: Output(logits_of(always.signal(without_labels(batch))))
 
 
 def without_labels(batch: Batch) -> Batch:

@@ -12,7 +12,7 @@ from didact.materials.examples.answers import without_labels
 from didact.materials.examples.data import ExampleData
 from didact.materials.examples.source import feed_of, train_of
 from didact.memory import SignalCache
-from didact.teachers import CachedTeacher, committees
+from didact.teachers import CachedTeacher, OnDemandTeacher, committees
 from didact.types import Batch, Examples, Signal
 from didact.types.algebra import to_tensors
 
@@ -39,7 +39,13 @@ def add_cache(teacher: object, run: Run[ExampleData]) -> Any:
     varied = run.config.batches.augment != "none" or bool(feed_of(run).views)
     # Cached signals cost no calls, so a budget of calls alone would never be used up.
     alone = set(run.config.budget.limits()) <= {"teacher_calls", "labels"}
-    if varied or not getattr(teacher, "frozen", False) or alone:
+    if varied or alone:
+        return teacher
+    if isinstance(teacher, OnDemandTeacher):
+        # What it was asked about is kept, so that each row is charged once.
+        teacher.wrap(add_cache(teacher.always, run))
+        return teacher
+    if not getattr(teacher, "frozen", False):
         return teacher
     return CachedTeacher(teacher, BoundedCache(train_of(run).tensors["id"]))
 

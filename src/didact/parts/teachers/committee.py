@@ -57,9 +57,9 @@ def measure(committee: Committee, rows: Callable[[], Examples], device: torch.de
     """Measure the members on labelled validation rows; returns what that cost."""
     examples, before = rows(), committee.to(device).cost
     committee.measure(examples.batch(slice(at, at + ROWS)).to(device) for at in range(0, examples.size, ROWS))
-    after = committee.cost
-    calls, tokens = after.teacher_calls - before.teacher_calls, after.teacher_tokens - before.teacher_tokens
-    return Cost(labels=examples.size, teacher_calls=calls, teacher_tokens=tokens)
+    now = committee.cost
+    spent = {axis: getattr(now, axis) - getattr(before, axis) for axis in ("teacher_calls", "teacher_tokens", "money")}
+    return Cost(labels=examples.size, **spent)
 
 
 def _how(spec: Spec) -> Document:
