@@ -34,7 +34,7 @@ def small_loss_chances(losses: Tensor) -> Tensor:
     share = _nearest(x, centres)
     for _ in range(_ROUNDS):
         share, mean = _expected(x, share)
-    chances = share.gather(1, mean.argmin().expand(len(x), 1))[:, 0]
+    chances = share.gather(1, mean.argmin().expand(len(x), 1))[:, 0]  # pyright: ignore[reportPossiblyUnboundVariable]
     return torch.where(high > low, chances, 1.0).float()
 
 

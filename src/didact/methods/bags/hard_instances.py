@@ -12,8 +12,9 @@ not from those of a net trained before, and its decay is for short runs; the lea
 Compared with modules/mhim.py and main.py of DearCaat/MHIM-MIL: which instances are hidden, the consistency, its weight
 of 0.1 and its temperature of 0.1 agree: `tests/methods/test_bags.py::test_hard_instances_learn_from_what_is_left`.
 
-On `digits:bags` with 300 labels, it is worse than a tuned `attention_pool` by 3.2 points (2.1 to 4.3), and undecided
-against itself with "nothing hidden" (-0.9, -2.1 to 0.4): most of these bags have a single witness.
+On `digits:bags` with 300 labels, it is worse than a tuned `attention_pool` by 3.2 points (2.1 to 4.3), better than
+"largest" by 1.1 (0.0 to 2.2), and undecided against itself without its mechanism ("nothing hidden") (-0.9, -2.1 to
++0.4). Training takes 1.6 times the operations of the baseline.
 """
 
 import math

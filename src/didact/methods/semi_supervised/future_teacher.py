@@ -13,9 +13,9 @@ Compared with mmseg/models/uda/fst_d.py of usr922/FST: the order of updates agre
 student, then each trial step, so that it moves 1 + depth times an iteration; their depth is 3, and their first
 iteration looks nowhere. Values: `tests/methods/test_looking_ahead.py::test_the_teacher_has_seen_the_steps_ahead`.
 
-On `characters` with 260 labels, it is better than a tuned `mean_teacher` by 0.7 points (0.2 to 1.1), though the order
-of the examples alone moves a run by as much, better than `supervised` by 11.0 (10.0 to 12.0), and equivalent to itself
-without its mechanism ("no step ahead"): +0.1 (-0.2 to +0.5). Training takes 4.0 times the operations of the baseline.
+On `characters` with 260 labels, it is better than a tuned `mean_teacher` by 0.7 points (0.2 to 1.1), better than
+`supervised` by 11.0 (10.0 to 12.0), and equivalent to itself without its mechanism ("no step ahead") (+0.1, -0.2 to
++0.5); a single run does not show that. Training takes 4.0 times the operations of the baseline.
 """
 
 import math
