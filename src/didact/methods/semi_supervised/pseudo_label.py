@@ -9,6 +9,10 @@ and ramp are those of USB.
 Compared with semilearn/algorithms/pseudolabel/pseudolabel.py of microsoft/Semi-supervised-learning (USB): both losses
 on weak views, the threshold of 0.95 and the linear ramp over 0.4 of the run agree. Values and gradients:
 `tests/methods/test_confident_answers.py::test_pseudo_label_is_usbs`.
+
+On `digits` with 40 labels, it is worse than a tuned `supervised` by 1.9 points (0.5 to 3.3), worse than
+`label_spreading` by 4.5 (3.2 to 5.9), and better than itself without its mechanism ("labels alone") by 2.6 (1.8 to
+3.4). Training takes 2.0 times the operations of the baseline.
 """
 
 from dataclasses import dataclass

