@@ -76,7 +76,7 @@ verdicts: setup ## write the stored verdicts into the README and the docstrings 
 	$(BIN)/python docs/outcomes.py
 
 bench: setup ## every benchmark, with its results in benchmarks/results/
-	@missed=0; for script in loop_overhead data startup ema sampling vocabulary attempts losses tables views compress fixmatch; do \
+	@missed=0; for script in loop_overhead data startup ema sampling vocabulary attempts losses tables views acquisition compress fixmatch; do \
 	  $(ONE_THREAD) $(BIN)/python benchmarks/$$script.py || missed=1; done; exit $$missed
 
 clean: ## remove what was built, and keep .venv and runs

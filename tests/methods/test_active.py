@@ -151,6 +151,22 @@ def test_pseudo_labels_are_of_others_than_the_known_ones():
     assert found["pseudo"][guessed].unique().tolist() == [0]
 
 
+def test_probabilities_are_covered_and_not_inputs():
+    """Rows that lie far apart and are predicted alike need one label; where inputs are covered they get several."""
+    x = torch.cat([torch.linspace(1, 100, 9)[:, None].expand(-1, 4), torch.tensor([[-1.0] * 4] * 3)])
+    learner = linear()
+    with torch.no_grad():
+        learner.head.weight.zero_()[:, 0] = torch.tensor([20.0, -20.0, 0.0])
+        learner.head.bias.zero_()
+    asked = {}
+    for ask in ("kcenter", "probability_kcenter"):
+        found = pool(known=1)
+        found.examples, found.round = found.examples.with_tensors(x=x), 1
+        active(learner, Config(ask=ask, query=1, round_steps=1)).collect(torch.arange(0), found)
+        asked[ask] = int(found.known.nonzero()[-1])
+    assert asked["kcenter"] == 8 and asked["probability_kcenter"] > 8
+
+
 @pytest.mark.parametrize(
     ("options", "labels"),
     [

@@ -76,12 +76,10 @@ def level(weights: Tensor, count: int) -> Tensor:
     order = weights.argsort(descending=True)
     sorted_ = weights[order]
     rest = sorted_.flip(0).cumsum(0).flip(0)
-    # The first n are certain; the smallest n with which no other needs more than 1.
-    for certain in range(count + 1):
-        if certain == count or certain == len(weights) or float(rest[certain]) <= 0.0:
-            break
-        if (count - certain) * float(sorted_[certain]) <= float(rest[certain]):
-            break
+    # The first n are certain: the smallest n with which no other needs more than 1.
+    last = min(count, len(weights))
+    fits = (count - torch.arange(last)) * sorted_[:last] <= rest[:last]
+    certain = next((n for n, fit in enumerate(fits.tolist()) if fit), last)
     chances = torch.ones_like(weights)
     others = order[certain:]
     left = rest[certain] if certain < len(weights) else torch.ones(())
