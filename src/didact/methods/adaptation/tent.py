@@ -10,6 +10,9 @@ batch normalisation are adapted too.
 
 Compared with tent.py of DequanWang/tent: the entropy, its mean over the batch and what is trained agree. Values and
 gradients: `tests/methods/test_tent.py::test_a_step_is_that_of_the_authors`.
+
+On `digits:blurred`, it is better than a tuned "source" by 42.9 points (38.5 to 46.9), and undecided against "statistics
+alone" (-0.2, -0.3 to 0.0). Training takes 0.6 times the operations of the baseline.
 """
 
 from dataclasses import dataclass
