@@ -180,7 +180,7 @@ def test_the_entropy_spreads_attention_and_its_absence_does_not():
         net = learner("attention")
         method = AttentionPool(Config(entropy=entropy), net)
         optimizer = torch.optim.Adam(net.parameters(), lr=0.03)
-        for _ in range(25):
+        for _ in range(20):
             optimizer.zero_grad()
             method.loss(batch).total().backward()
             optimizer.step()
