@@ -190,6 +190,7 @@ def test_transformers_serve_judges_labels_and_writes(tmp_path, capsys):
 
     folder, port = tmp_path / "model", 18766
     save_model(folder)
+    (folder / "chat_template.jinja").write_text("{% for one in messages %}{{ one.content }} {% endfor %}")
     teacher = f"server:http://127.0.0.1:{port},model={folder},concurrency=2,max_tokens=4"
     words = ["--data", "sums.jsonl", "--sampling", "max_new_tokens=4"]
     with transformers_serve(folder, port):
