@@ -1,4 +1,4 @@
-"""Steps on trial, and the method that takes them, against a transcription that really takes them."""
+"""Methods that take steps on trial, against transcriptions that really take them."""
 
 import copy
 
@@ -10,12 +10,14 @@ from conftest import net, planted
 from didact.errors import ConfigError
 from didact.learners import ModuleLearner, holding, step_ahead, trained_weights
 from didact.methods.semi_supervised import future_teacher, mean_teacher
-from didact.types import IGNORE, Batch
+from didact.methods.semi_supervised import self_meta_pseudo_labels as smpl
+from didact.types import IGNORE, Batch, Terms
 
 HALF = planted(40, labelled=0.5).batch()
 X, LABEL = HALF["x"], HALF["label"]
 KNOWN = LABEL != IGNORE
-BATCH = Batch({**HALF, "first.x": X + 0.1, "second.x": X - 0.1})
+VIEWS = {"first.x": X + 0.1, "second.x": X - 0.1, "weak.x": X + 0.1, "strong.x": X - 0.3}
+BATCH = Batch({**HALF, **VIEWS})
 
 
 def stepped(module, loss, rate):
@@ -95,6 +97,51 @@ def test_without_a_step_ahead_it_is_mean_teacher_to_the_bit():
     assert not torch.equal(run(depths[1]), expected)
 
 
-def test_a_depth_that_never_works_is_refused():
-    with pytest.raises(ConfigError, match="depth"):
-        future_teacher.Config(depth=-1)
+def make(**options):
+    config = smpl.Config(ramp_up=0.0, threshold=0.5, **options)
+    return smpl.SelfMetaPseudoLabels(config, ModuleLearner(net()), lambda _: ModuleLearner(net(seed=5)))
+
+
+@pytest.mark.parametrize("teacher", ["own", "other"])
+def test_the_feedback_is_the_fall_of_the_labelled_loss(teacher):
+    method = make(labeller=teacher, rate=0.5, memory=0.75)
+    judge, student = method.learner if teacher == "own" else method.other, method.learner
+    pseudo = judge(BATCH.view("weak")).logits.argmax(-1)
+
+    def labelled(one):
+        return F.cross_entropy(one(BATCH.view("weak")).logits[KNOWN], LABEL[KNOWN])
+
+    def towards(one):
+        return F.cross_entropy(one(BATCH.view("strong")).logits, pseudo)
+
+    falls, ahead = [], stepped(student, towards, 0.5)
+    falls.append((labelled(student) - labelled(ahead)).item())
+    target = (judge(BATCH.view("weak")).logits / 0.7).softmax(-1).detach()
+    unsure = -(target * judge(BATCH.view("strong")).logits.log_softmax(-1)).sum(-1) * (target.amax(-1) >= 0.5)
+    assert 0 < (target.amax(-1) >= 0.5).sum() < 40
+    expected = labelled(judge) + 8.0 * unsure.mean() + 0.75 * falls[0] * towards(judge)
+    expected = expected + (towards(student) if teacher == "other" else 0.0)
+    found = method.loss(BATCH)
+    torch.testing.assert_close(found.total(), expected)
+    nets = [*judge.parameters(), *(student.parameters() if teacher == "other" else ())]
+    for one, other in zip(*(torch.autograd.grad(value, nets) for value in (found.total(), expected)), strict=True):
+        torch.testing.assert_close(one, other)
+    # The same again: the running mean is now 0.75 · 0.25 + 0.25 of the fall.
+    second = method.loss(BATCH)["feedback"].mean()
+    torch.testing.assert_close(second, (1 - 0.4375) * falls[0] * towards(judge))
+
+
+def test_without_a_trial_step_there_is_no_feedback():
+    terms = make(rate=0.0).loss(BATCH)
+    assert terms["feedback"].sum.item() == 0.0
+    assert torch.equal(terms.total(), Terms(label=terms["label"], consistency=terms["consistency"]).total())
+
+
+def test_values_that_never_work_are_refused():
+    for module, options in (
+        (smpl, {"labeller": "both"}),
+        (smpl, {"temperature": 0.0}),
+        (future_teacher, {"depth": -1}),
+    ):
+        with pytest.raises(ConfigError, match=next(iter(options))):
+            module.Config(**options)
