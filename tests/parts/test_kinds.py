@@ -52,7 +52,7 @@ def images(count=12):
 
 
 DATA = images()
-EXAMPLES = ForExamples(examples=DATA, seed=3)
+EXAMPLES = ForExamples(examples=DATA, seed=3, student=build("cnn:4", DATA, seed=0))
 SERIES = replace(EXAMPLES, examples=replace(DATA.with_tensors(x=DATA.tensors["x"].flatten(2)), modality="series"))
 BAGS = replace(
     EXAMPLES, examples=replace(DATA.with_tensors(x=DATA.tensors["x"][:, None].repeat(1, 3, 1, 1, 1)), modality="table")
@@ -191,7 +191,7 @@ def _for(kind, material):
     small = {"examples": "cnn:4", "questions": "decoder:1x32"}[material]
     if not kind.nested and kind.name not in ("model", "committee"):
         return kind.example
-    if kind.name in ("route", "cached"):
+    if kind.name in ("route", "cached", "cascade"):
         return kind.example
     spec = parts.parse(kind.example, kind.role)
     words = [kind.name, spec.argument] if spec.argument else [kind.name]
