@@ -9,6 +9,10 @@ overlap of boxes and intersect maps of where a sound comes from; here they agree
 their probabilities. The paper's contrastive loss is left out.
 
 Formula: `tests/methods/test_confident_answers.py::test_dual_mean_teacher_is_its_description`.
+
+On `digits` with 40 labels, it is better than a tuned `mean_teacher` by 1.8 points (0.0 to 2.7), undecided against
+`label_spreading` (-1.1, -3.1 to +1.0), and equivalent to itself without its mechanism ("each its own") (-0.3, -0.7 to
++0.1). Training takes 2.9 times the operations of the baseline.
 """
 
 from collections.abc import Callable

@@ -9,6 +9,9 @@ thresholds are moving averages whose decay rises as min(decay, (1 + n) / (10 + n
 classes stands in for the language model.
 
 Formula: `tests/methods/test_confident_answers.py::test_learning_with_less_is_its_description`.
+
+On `characters` with 260 labels, it is worse than a tuned "everything" by 14.2 points (12.3 to 16.2), and undecided
+against "sure teacher" (-0.9, -2.3 to +0.5).
 """
 
 import math

@@ -16,7 +16,8 @@ has no effect, as the teacher's logits are detached; the sign here is the paper'
 `tests/methods/test_looking_ahead.py::test_the_feedback_is_the_fall_of_the_labelled_loss`.
 
 On `digits` with 40 labels, it is equivalent to a tuned "meta_pseudo_labels" (+0.2 points, -1.2 to +1.2), better than
-`supervised` by 7.5 (5.7 to 9.3), and equivalent to itself without its mechanism ("no feedback"): -0.1 (-0.6 to +0.4).
+`supervised` by 7.5 (5.7 to 9.3), and equivalent to itself without its mechanism ("no feedback") (-0.1, -0.6 to +0.4).
+Training takes 0.7 times the operations of the baseline.
 """
 
 from collections.abc import Callable
