@@ -3,8 +3,7 @@
 One net gives hard pseudo-labels under weak augmentation. It takes a step towards them on trial, under strong
 augmentation, and the fall of its loss on the labelled examples is the feedback: the weight with which the step is taken
 in truth, beside the loss on labels and the consistency of the two views (UDA). A step that raises that loss is taken
-backwards. With `labeller=other` a second net gives the pseudo-labels and gets the feedback, and the student learns from
-these alone: that is Meta Pseudo Labels.
+backwards. With `labeller=other` a second net labels and gets the feedback, and teaches the student alone: the latter.
 
 Departures: the trial step is one of plain gradient descent of a length of its own; the running mean of the feedback,
 which is subtracted, begins at 0; no label smoothing, and no fine-tuning of the student on labels. Of the first paper
