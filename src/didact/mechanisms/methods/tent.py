@@ -24,10 +24,11 @@ def predictions_become_certain(seed: int) -> Found:
     def measured(scale: float) -> float:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            net = nn.Sequential(nn.Linear(D, D), nn.LayerNorm(D), nn.Linear(D, C))
+            head = nn.Linear(D, C)
+            net = nn.Sequential(nn.Linear(D, D), nn.LayerNorm(D), head)
         with torch.no_grad():
-            net[2].weight.mul_(scale)
-            net[2].bias.mul_(scale)
+            head.weight.mul_(scale)
+            head.bias.mul_(scale)
         method = Tent(Config(), ModuleLearner(net))
         before = entropy(net, shown["x"])
         optimizer = torch.optim.Adam(method.parameters(), lr=0.1)
