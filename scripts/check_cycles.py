@@ -36,7 +36,8 @@ def imports(package: Path) -> dict[str, set[str]]:
     """
     found = modules(package)
     trees = {name: ast.parse(path.read_text(encoding="utf-8"), filename=str(path)) for name, path in found.items()}
-    return {name: {one for one in _imported(name, tree, set(found)) if one != name} for name, tree in trees.items()}
+    known = set(found)
+    return {name: {one for one in _imported(name, tree, known) if one != name} for name, tree in trees.items()}
 
 
 def _imported(name: str, tree: ast.Module, known: set[str]) -> Iterator[str]:
@@ -46,7 +47,10 @@ def _imported(name: str, tree: ast.Module, known: set[str]) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             inner = [f"{node.module}.{alias.name}" for alias in node.names]
             yield from (one if one in known else node.module for one in inner if node.module in known)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+        elif isinstance(node, ast.Call) and "import_module" in (
+            getattr(node.func, "id", ""),
+            getattr(node.func, "attr", ""),
+        ):
             yield from _named(node.args[0], name, tree, known)
 
 
