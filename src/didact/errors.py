@@ -91,7 +91,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
         A sentence: the nearest names if there are any, all of them otherwise.
     """
     names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
+    begun = [name for name in names if word and name.startswith(word)]
+    close = begun[:3] or difflib.get_close_matches(word, names, n=3, cutoff=0.5)
     if close:
         return f"Did you mean {' or '.join(close)}?"
     return f"Known: {', '.join(names) or 'none'}."

@@ -510,7 +510,7 @@ def test_the_command_line(store, capsys):
         ([], "Give the claims to replicate by one of"),
         (["distill", "--all"], "Give the claims to replicate by one of"),
         (["supervised"], "The method 'supervised' has no claim to replicate. These have one:"),
-        (["--family", "distilation"], "There is no family 'distilation'. Did you mean distillation?"),
+        (["--family", "distilation"], "There is no family 'distilation'. Did you mean distillation or"),
         (["distill", "--jobs", "0"], "jobs is 0, but must be at least 1."),
     ):
         assert main(["replicate", *words]) == 2

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from didact import files
 from didact.claims import sharing, workers
 from didact.experiment import comparing, keeping
 
@@ -14,7 +15,7 @@ ARMS = {"distill": "distill", "plain": {"method": "supervised", "lr": 0.01}, "la
 @pytest.fixture
 def ran(tmp_path, monkeypatch):
     """The arms that were run, a list for each comparison."""
-    monkeypatch.setenv(keeping.CACHE, str(tmp_path))
+    monkeypatch.setenv(files.CACHE, str(tmp_path))
     known, found, compare = workers.claim_of, [], comparing.compare
     monkeypatch.setattr(workers, "claim_of", lambda info: replace(known(info), settings=SMALL, world="wine", search={}))
     monkeypatch.setattr(comparing, "compare", lambda arms, **rest: (found.append(list(arms)), compare(arms, **rest))[1])
@@ -48,7 +49,7 @@ def test_arms_that_were_run_are_not_run_again_and_are_the_same(ran):
 def test_a_shared_arm_is_what_a_run_of_its_own_gives(ran, monkeypatch):
     teach(ARMS)
     shared = teach({"wide": {"method": "distill", "student": "mlp:6"}, **ARMS})
-    monkeypatch.setenv(keeping.CACHE, "")
+    monkeypatch.setenv(files.CACHE, "")
     alone = teach({"wide": {"method": "distill", "student": "mlp:6"}, **ARMS})
     assert without_time(shared) == without_time(alone)
 

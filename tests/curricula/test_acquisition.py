@@ -111,6 +111,12 @@ def test_k_center_covers_copies_last_and_counts_their_distance_as_zero():
     assert len(set(found.rows.tolist())) == 30
 
 
+def test_k_center_chooses_among_rows_that_are_all_the_same():
+    found = acquisition.k_center(torch.zeros(400, 3), torch.arange(400) < 1, 300)
+    assert len(set(found.rows.tolist()) - {0}) == 300
+    assert not found.scores.any()
+
+
 def test_rows_that_are_skipped_could_not_have_been_nearer(monkeypatch):
     x = 9 * normal(20, 5, seed=1)[torch.arange(400) % 20] + normal(400, 5) * 0.3
     looked, near = [], Nearest._near

@@ -367,7 +367,8 @@ def adaptation(found: "Adaptation") -> None:
     if "accuracy" in found.before:
         before, after = (wording.figure("accuracy", one["accuracy"]) for one in (found.before, found.after))
         line("accuracy", f"{before}% before, {after}% after")
-    _next_of_student(found.directory)
+    if found.directory is not None:
+        _next_of_student(found.directory)
 
 
 def compression(found: "Compression") -> None:

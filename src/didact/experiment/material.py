@@ -232,10 +232,10 @@ class Run(Generic[D]):
             self.options, **{name: part for name, part in named.items() if part is not None or name not in optional}
         )
         for part in named.values():
-            # Signals that the constructor computed are not part of the run.
-            for one in (part, getattr(part, "teacher", None)):
-                if isinstance(one, CachedTeacher):
-                    one.forget()
+            # Signals that the constructor computed are not part of the run. A cache in the run's own is the user's.
+            cache = part if isinstance(part, CachedTeacher) else getattr(part, "teacher", None)
+            if isinstance(cache, CachedTeacher):
+                cache.forget()
         return made
 
     @cached_property

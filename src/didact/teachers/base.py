@@ -33,8 +33,6 @@ class BaseTeacher:
 
     kind: ClassVar[str] = "teacher"
     """A description with an article, for messages."""
-    priced: bool = False
-    """Whether each of its answers costs something, so that only training asks it, and no evaluation."""
     frozen: bool = True
     """Whether it gives the same signal for the same inputs throughout a run."""
     charges: frozenset[str] = frozenset({"teacher_calls", "teacher_tokens"})
@@ -117,7 +115,7 @@ class WrappingTeacher(BaseTeacher):
         self.teacher = teacher
         self.spenders = {"": teacher}
         """The wrapped teacher, which charges under this one's name; see `didact.types.Spender`."""
-        self.frozen, self.priced = getattr(teacher, "frozen", True), getattr(teacher, "priced", False)
+        self.frozen = getattr(teacher, "frozen", True)
 
     def ask(self, batch: Batch) -> Pending:
         """Request the signal of the wrapped teacher, changed."""

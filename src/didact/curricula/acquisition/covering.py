@@ -128,7 +128,9 @@ class _Farthest:
         """Make the farthest row a centre; the row, and its squared distance from the others."""
         row = int(self.bound.argmax())
         while int(self.seen[row]) < self.count:
-            self._compare(self.bound.topk(min(_BLOCK, len(self.bound))).indices)
+            # Of equal bounds, those of other rows may be chosen.
+            others = self.bound.topk(min(_BLOCK, len(self.bound))).indices
+            self._compare(torch.cat([torch.tensor([row]), others]))
             row = int(self.bound.argmax())
         squared = float(self.bound[row])
         self.centres[self.count] = self.x[row]

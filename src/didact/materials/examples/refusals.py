@@ -130,7 +130,7 @@ def _teachers(run: Run[ExampleData]) -> None:
     for teacher in run.teachers:
         _check_answers(teacher, run)
         # A teacher with a price is asked about classes by name, whose order can't be another.
-        if feed_of(run).teacher != "features" and getattr(teacher.model, "embeds", True) and not teacher.model.priced:
+        if feed_of(run).teacher != "features" and getattr(teacher.model, "embeds", True) and not run.priced:
             _check_order(teacher, train_of(run))
 
 

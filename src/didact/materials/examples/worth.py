@@ -20,8 +20,11 @@ ROWS = 256
 
 
 def committee_of(run: Run[ExampleData]) -> Committee | None:
-    """The outermost committee of a run whose members can be told apart by their figures; None if there is none."""
-    if len(run.teachers) != 1 or run.data.examples.task == "embedding":
+    """The outermost committee of a run whose members can be told apart by their figures; None if there is none.
+
+    None, too, where a member's answers cost something: nobody pays for an evaluation.
+    """
+    if len(run.teachers) != 1 or run.data.examples.task == "embedding" or run.priced:
         return None
     found = next(committees(run.teachers[0].model), None)
     # One that chooses among its members has no figures without one of them.

@@ -24,7 +24,7 @@ from didact.materials.questions.models import (
 from didact.materials.questions.verifying import ground_truth
 from didact.parts.environment import environment_of
 from didact.rollouts import Writer
-from didact.types import Question, Questions, Reward
+from didact.types import Batch, Question, Questions, Reward
 
 WATCHED = 128
 """Validation questions on which a student is scored during training."""
@@ -54,7 +54,7 @@ class QuestionEvaluator:
         # A model of rewards is no writer: how it orders pairs is what counts.
         deciding = _DECIDING if own is None else ("pair_accuracy", "step_accuracy")
         self.metric = next((name for name in deciding if name in self.metrics), "")
-        self.held_out = None
+        self.held_out: Batch | None = None
         self.validates = bool(self.metric) and len(run.data.validation) > 0
 
     def _reported(self) -> tuple[str, ...]:

@@ -6,8 +6,9 @@ class, and the student learns the best of each class, as many of one as of anoth
 Departures: the teacher's ranking is made while examples pass, and is whole after the first pass; the stages share one
 budget and one learning-rate schedule.
 
-Compared with no code, which the authors did not publish. Formula:
-`tests/methods/test_confident_answers.py::test_balanced_pseudo_labels_rank_each_class`.
+Compared with no code, which the authors did not publish.
+
+Formula: `tests/methods/test_confident_answers.py::test_balanced_pseudo_labels_rank_each_class`.
 
 On `digits` with 40 labels, it is better than a tuned `supervised` by 2.1 points (1.2 to 3.1), worse than
 `label_spreading` by 5.5 (4.1 to 6.9), and equivalent to itself without its mechanism ("surest of all") (+0.4, -0.1 to

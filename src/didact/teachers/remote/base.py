@@ -14,6 +14,7 @@ class RemoteTeacher(BaseTeacher):
 
     charges = frozenset({"teacher_calls", "teacher_tokens", "money"})
     priced = True
+    """Whether each of its answers costs something, so that only training asks it, and no evaluation."""
     saves = True
     """Whether calls stop once everything is stored, so that a budget of calls may never end a run."""
 
