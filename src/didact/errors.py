@@ -91,7 +91,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
         A sentence: the nearest names if there are any, all of them otherwise.
     """
     names = sorted(known)
-    begun = [name for name in names if word and name.startswith(word)]
+    begun = sorted((name for name in names if word and name.startswith(word)), key=len)
     close = begun[:3] or difflib.get_close_matches(word, names, n=3, cutoff=0.5)
     if close:
         return f"Did you mean {' or '.join(close)}?"
