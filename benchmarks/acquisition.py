@@ -7,6 +7,7 @@ k-means++ over gradients that are made whole, in torch, on a tenth of the rows. 
 """
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +76,7 @@ def whole_gradients(work: Given) -> list[int]:
 def clusters_first(work: Given) -> list[int]:
     """The most typical row of each cluster, by scikit-learn."""
     x = work.hidden.numpy()
-    label = MiniBatchKMeans(CHOSEN, batch_size=5000, n_init=1, random_state=0).fit_predict(x)
+    label = MiniBatchKMeans(CHOSEN, batch_size=5000, n_init="auto", random_state=0).fit_predict(x)
     label[work.known.numpy()] = -1
     found = []
     for cluster in range(CHOSEN):
@@ -91,19 +92,19 @@ def ours_typical(work: Given) -> list[int]:
     return typicality(work.hidden, work.known, CHOSEN, torch.Generator().manual_seed(1)).rows.tolist()
 
 
-def same_cover(results: dict[str, Any]) -> None:
+def same_cover(results: Mapping[str, Any]) -> None:
     """The same rows, but for such as are equally far."""
     ours, theirs = results["didact"], results["scikit-learn"]
     assert len(set(ours) & set(theirs)) >= 0.98 * len(theirs)
 
 
-def same_rows(results: dict[str, Any]) -> None:
+def same_rows(results: Mapping[str, Any]) -> None:
     """The same draws give the same rows, but for rounding."""
     ours, theirs = results["didact"], results["whole gradients"]
     assert len(set(ours) & set(theirs)) >= 0.9 * len(theirs)
 
 
-def all_different(results: dict[str, Any]) -> None:
+def all_different(results: Mapping[str, Any]) -> None:
     """As many rows as asked for, each once; k-means is not the same in both."""
     assert len(set(results["didact"])) == CHOSEN and len(set(results["scikit-learn"])) > 0.5 * CHOSEN
 
