@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -201,9 +202,13 @@ def test_the_commands_about_an_image_folder_run(tmp_path, monkeypatch):
         for i in range(20):
             pixels = generator.integers(0, 120, (20, 24, 3)) + 60 * np.eye(3, dtype=int)[number]
             Image.fromarray(pixels.astype(np.uint8)).save(f"photos/{name}/{i}.png")
+            Path("images").mkdir(exist_ok=True)
+            shutil.copy(f"photos/{name}/{i}.png", f"images/{name}-{i}.png")
     Path("new_photos").symlink_to("photos/cat")
+    known = [f"{name}-{i}.png,{name}\n" for name in ("cat", "dog", "owl") for i in range(8)]
+    Path("few.csv").write_text("".join(["id,label\n", *known]))
     page = ROOT / "docs" / "guides" / "images.md"
-    assert [param.values[0][0] for param in _commands(page)] == ["doctor", "distill", "predict", "export"]
+    assert [param.values[0][0] for param in _commands(page)] == ["doctor", "distill", "predict", "export", "run"]
     _run_all(page)
     assert len(Path("answers.csv").read_text().splitlines()) == 21
 
@@ -220,6 +225,7 @@ def test_the_commands_about_labels_run(tmp_path, monkeypatch):
     rows = pandas.DataFrame(x, columns=["a", "b"])
     skops.io.dump(LogisticRegression().fit(rows, np.where(x[:, 0] > 0, "yes", "no")), "forest.skops")
     rows.assign(label="").to_csv("rows.csv", index=False)
+    rows.assign(label=np.where(x[:, 1] > 0, "yes", "no")).to_csv("noisy.csv", index=False)
     _run_all(ROOT / "docs" / "guides" / "labels.md")
     found = json.loads(next(Path("runs").glob("distill-rows-*/result.json")).read_text())
     assert next(iter(found["metrics"])) == "teacher_agreement"
