@@ -97,6 +97,7 @@ def test_batch_statistics_of_a_module_of_ones_own_are_those_of_the_new_rows(tmp_
         (["net", "--data", "none.csv"], "none.csv"),
         (["net", "--data", "odd.csv"], "'maybe' in row 1, a class that the student does not know"),
         (["net", "--data", "raw.csv", "--out", "net"], "out is 'net', which holds something already"),
+        (["net", "--data", "raw.csv", "--out", "raw.csv"], "out is 'raw.csv', which is a file"),
         (["net", "--data", "raw.csv", "--lr", "-1"], "lr"),
     ],
 )

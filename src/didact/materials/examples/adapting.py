@@ -96,8 +96,9 @@ def adapt(
     feed = info.method_type.feed
     if not (isinstance(feed, ExampleFeed) and feed.adapts):
         raise ConfigError(f"by is {by!r}, which adapts no student; {', '.join(methods())} would work.")
-    if directory is not None and (place := Path(directory)).exists() and any(place.iterdir()):
-        raise ConfigError(f"out is {str(directory)!r}, which holds something already; give another directory.")
+    if directory is not None and (place := Path(directory)).exists() and (place.is_file() or any(place.iterdir())):
+        why = "is a file" if place.is_file() else "holds something already"
+        raise ConfigError(f"out is {str(directory)!r}, which {why}; give another directory.")
     student = saved.load(run, tuple(trust), module=module)
     if student.like.task != "classification":
         raise ConfigError(f"The student of {run} answers with no classes, of whose certainty {by} makes use.")
