@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from didact.errors import ConfigError, DataError, check_choice, nearest
 from didact.preprocessing.cells import Frame
 from didact.sources import arrays, images, series, tables, targets
 from didact.sources.ids import hash_ids
+from didact.types import Modality
 
 Array = np.ndarray[Any, Any]
 Shown = Literal["image", "text", "table", "series"]
@@ -161,8 +162,8 @@ def _open_arrays(path: Path, target: str | None, modality: str | None) -> Pool:
     x = next((found[name] for name in ("x", "X") if name in found), None)
     if x is None or x.dtype.kind not in "biuf" or x.ndim < 2:
         raise DataError(f"{path.name} has no array x of numbers [N, ...]. {nearest('x', found)}")
-    asked = None if modality in (None, "text") else modality
-    kind, _ = series.modality_of(x, asked or (None if path.suffix.lower() == ".npz" else "series"), path.name)  # type: ignore[arg-type]
+    asked = cast(Modality | None, None if modality == "text" else modality)
+    kind, _ = series.modality_of(x, asked or (None if path.suffix.lower() == ".npz" else "series"), path.name)
     ids = [str(one) for one in found["id"].tolist()] if "id" in found else [str(row) for row in range(len(x))]
     if kind == "image":
         rows = [Row(one, image=image) for one, image in zip(ids, _bytes(x, path.name), strict=True)]

@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from didact.curricula.acquisition import FOR_NUMBERS, Ask, Chosen, Seen, choose
+from didact.curricula.acquisition import FOR_NUMBERS, Ask, Seen, choose
 from didact.documents import Document, read_object
 from didact.errors import ConfigError, DataError, check_choice, check_range, nearest
 from didact.evaluation import dropouts, outputs_of
@@ -314,7 +314,7 @@ class _Pool:
             known=known,
             members=members,
         )
-        found: Chosen = choose(by, seen, count, torch.Generator().manual_seed(seed))  # type: ignore[arg-type]
+        found = choose(cast(Ask, by), seen, count, torch.Generator().manual_seed(seed))
         return list(zip(found.rows.tolist(), found.scores.tolist(), strict=True))
 
     def _draw(self, seed: int) -> Tensor:
