@@ -224,6 +224,14 @@ def test_batches_with_a_single_example_are_refused_where_examples_are_compared()
         put_together(works)
 
 
+@pytest.mark.parametrize("method", ["fixmatch", "mean_teacher", "pseudo_label"])
+def test_a_batch_of_one_is_refused_where_it_should_have_both_kinds(method):
+    config = RunConfig.from_flags(method=method, labels=12, batch_size=1, student="mlp:4")
+    with pytest.raises(ConfigError, match=f"batch_size is 1, so that no batch has both .* '{method}' needs; 2 would"):
+        prepare(config, Objects(data=DATA), teach=False)
+    assert prepare(config.replace(batch_size=2), Objects(data=DATA), teach=False).source.batch_size == 2
+
+
 def test_only_the_labelled_examples_where_the_others_are_of_no_use():
     config = RunConfig.from_flags(method="supervised", labels=12, batch_size=500)
     prepared = prepare(config, Objects(data=DATA))

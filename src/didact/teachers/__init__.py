@@ -6,7 +6,7 @@ from didact.teachers.cascade import CascadeTeacher
 from didact.teachers.classes import align, check_classes, suspicious_order
 from didact.teachers.committee import Committee
 from didact.teachers.controls import AdversarialTeacher, NoisyTeacher, RandomTeacher
-from didact.teachers.ema import EmaTeacher, LaggingTeacher
+from didact.teachers.ema import AveragingMethod, EmaTeacher, LaggingTeacher
 from didact.teachers.encoder import EncoderTeacher
 from didact.teachers.estimator import EstimatorTeacher, load_skops
 from didact.teachers.files import PICKLED, check_not_pickled
@@ -30,6 +30,7 @@ from didact.teachers.weighing import skill_weights
 __all__ = [
     "PICKLED",
     "AdversarialTeacher",
+    "AveragingMethod",
     "BaseTeacher",
     "CachedTeacher",
     "CascadeTeacher",

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from didact.documents import State
 from didact.errors import ConfigError, check_range
 from didact.teachers.base import ModelTeacher
+from didact.types import Learner, Method
 
 
 class EmaTeacher(ModelTeacher):
@@ -63,6 +64,28 @@ class EmaTeacher(ModelTeacher):
         """Take back what `state_dict` gave."""
         self.learner.load_state_dict(state["learner"])
         self.updates = int(state["updates"])
+
+
+class AveragingMethod(Method):
+    """A method that delivers a moving average of its student, which may be its teacher.
+
+    Args:
+        learner: the student.
+        decay: see `EmaTeacher`.
+    """
+
+    def __init__(self, learner: Learner, decay: float) -> None:
+        self.learner = learner
+        self.teacher = EmaTeacher(learner, decay=decay)
+
+    @property
+    def delivered(self) -> Learner:
+        """The averaged student."""
+        return self.teacher.learner
+
+    def after_step(self) -> None:
+        """Update the average."""
+        self.teacher.update(self.learner)
 
 
 class LaggingTeacher(ModelTeacher):

@@ -89,8 +89,13 @@ def _batches(run: Run[ExampleData]) -> None:
         _classes(run)
     train, source, size = train_of(run), source_of(run), run.config.batches.size
     least, left = feed_of(run).least_batch, train.size % source.batch_size
-    whole = isinstance(source.curriculum, LabelledMix) or not left
-    if source.batch_size >= least and (whole or left >= least):
+    mixed = isinstance(source.curriculum, LabelledMix)
+    if mixed and size == 1:
+        raise ConfigError(
+            f"batch_size is 1, so that no batch has both a labelled and an unlabelled example, as {run.info.name!r} "
+            "needs; 2 would work, and more would be better."
+        )
+    if source.batch_size >= least and (mixed or not left or left >= least):
         return
     sizes = range(max(least, size), train.size)
     fits = next((size for size in sizes if train.size % size not in range(1, least)), train.size)

@@ -17,7 +17,7 @@ SETTLED = 100
     world="A linear student whose weights jump from zero to one, and then stay.",
     effect="After k steps the teacher is 1 - d^k of the way: an exponential average of the student's past.",
     control="With hardly any decay the teacher is the student.",
-    breaks=("skip EmaTeacher.update",),
+    breaks=("skip AveragingMethod.after_step",),
 )
 def the_teacher_is_an_average_of_the_past(seed: int) -> Found:
     """The teacher's share of the student's weights."""

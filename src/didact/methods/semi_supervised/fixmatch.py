@@ -25,8 +25,8 @@ from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses.labels.gates import admitted_share, fixed_gate, pseudo_labels
 from didact.losses.labels.supervised import cross_entropy, label_loss
-from didact.teachers import EmaTeacher
-from didact.types import Batch, ExampleFeed, Learner, Method, Terms, is_labelled
+from didact.teachers import AveragingMethod
+from didact.types import Batch, ExampleFeed, Learner, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Config:
         check_range("ema_decay", self.ema_decay, above=0.0, below=1.0)
 
 
-class FixMatch(Method):
+class FixMatch(AveragingMethod):
     """Learns its own confident answers to weak views on strong views.
 
     Args:
@@ -54,14 +54,8 @@ class FixMatch(Method):
     feed = ExampleFeed(unlabelled=True, labelled_share=0.125, views={"weak": "weak", "strong": "strong"})
 
     def __init__(self, config: Config, learner: Learner) -> None:
+        super().__init__(learner, config.ema_decay)
         self.config = config
-        self.learner = learner
-        self.average = EmaTeacher(learner, decay=config.ema_decay)
-
-    @property
-    def delivered(self) -> Learner:
-        """The averaged student."""
-        return self.average.learner
 
     def loss(self, batch: Batch) -> Terms:
         """`label` over the labelled examples, `pseudo` over the others; `admitted`, the share that pass the gate."""
@@ -80,10 +74,6 @@ class FixMatch(Method):
         """What it teaches itself of a batch: classes, int64 [B], and their weights, float [B]."""
         confidence, said = pseudo_labels(self.learner(batch).logits)
         return said, fixed_gate(confidence, self.config.threshold)
-
-    def after_step(self) -> None:
-        """Update the average."""
-        self.average.update(self.learner)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The labelled examples for the labels, the others for the pseudo-labels."""

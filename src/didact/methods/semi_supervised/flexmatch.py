@@ -25,8 +25,8 @@ from didact.errors import check_range
 from didact.losses.labels.gates import admitted_share, convex_thresholds, fixed_gate, pseudo_labels
 from didact.losses.labels.supervised import cross_entropy, label_loss
 from didact.memory import ConfidentLabels
-from didact.teachers import EmaTeacher
-from didact.types import Batch, ExampleFeed, Learner, Method, Terms, is_labelled
+from didact.teachers import AveragingMethod
+from didact.types import Batch, ExampleFeed, Learner, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Config:
         check_range("ema_decay", self.ema_decay, above=0.0, below=1.0)
 
 
-class FlexMatch(Method):
+class FlexMatch(AveragingMethod):
     """Learns its own confident answers, with thresholds by class.
 
     Args:
@@ -57,15 +57,9 @@ class FlexMatch(Method):
     feed = ExampleFeed(unlabelled=True, labelled_share=0.125, views={"weak": "weak", "strong": "strong"}, coupled=True)
 
     def __init__(self, config: Config, learner: Learner, sample: Batch, size: int) -> None:
+        super().__init__(learner, config.ema_decay)
         self.config = config
-        self.learner = learner
-        self.average = EmaTeacher(learner, decay=config.ema_decay)
         self.confident = ConfidentLabels(size, learner(sample).logits.shape[-1])
-
-    @property
-    def delivered(self) -> Learner:
-        """The averaged student."""
-        return self.average.learner
 
     def loss(self, batch: Batch) -> Terms:
         """`label` over the labelled examples, `pseudo` over the others; `admitted`, the share that pass the gate."""
@@ -94,10 +88,6 @@ class FlexMatch(Method):
         """What it teaches itself of a batch: classes, int64 [B], and their weights, float [B]."""
         confidence, said = pseudo_labels(self.learner(batch).logits)
         return said, self.gate(confidence, said)
-
-    def after_step(self) -> None:
-        """Update the average."""
-        self.average.update(self.learner)
 
 
 CLAIM = Claim(

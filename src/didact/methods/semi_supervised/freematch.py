@@ -27,8 +27,8 @@ from didact.losses.classes.entropy import fairness
 from didact.losses.labels.gates import admitted_share, fixed_gate, self_adaptive_thresholds
 from didact.losses.labels.supervised import cross_entropy, label_loss
 from didact.memory import ClassStatistics
-from didact.teachers import EmaTeacher
-from didact.types import Batch, ExampleFeed, Learner, Method, Terms, is_labelled
+from didact.teachers import AveragingMethod
+from didact.types import Batch, ExampleFeed, Learner, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Config:
         check_range("ema_decay", self.ema_decay, above=0.0, below=1.0)
 
 
-class FreeMatch(Method):
+class FreeMatch(AveragingMethod):
     """Learns its own answers above thresholds that follow its confidence.
 
     Args:
@@ -60,15 +60,9 @@ class FreeMatch(Method):
     feed = ExampleFeed(unlabelled=True, labelled_share=0.125, views={"weak": "weak", "strong": "strong"}, coupled=True)
 
     def __init__(self, config: Config, learner: Learner, sample: Batch) -> None:
+        super().__init__(learner, config.ema_decay)
         self.config = config
-        self.learner = learner
-        self.average = EmaTeacher(learner, decay=config.ema_decay)
         self.statistics = ClassStatistics(learner(sample).logits.shape[-1], config.decay)
-
-    @property
-    def delivered(self) -> Learner:
-        """The averaged student."""
-        return self.average.learner
 
     def loss(self, batch: Batch) -> Terms:
         """`label` over the labelled examples, `pseudo` over the others, `fairness`; `admitted`, the gate's share."""
@@ -99,10 +93,6 @@ class FreeMatch(Method):
         """What it teaches itself of a batch: classes, int64 [B], and their weights, float [B]."""
         gate, said = self.admit(self.learner(batch).logits.float().softmax(-1))
         return said, gate
-
-    def after_step(self) -> None:
-        """Update the average."""
-        self.average.update(self.learner)
 
 
 CLAIM = Claim(

@@ -29,8 +29,8 @@ from didact.errors import check_range
 from didact.learners import functional_forward, holding, step_ahead, trained_weights
 from didact.losses.features.distances import probability_mse
 from didact.losses.labels.supervised import label_loss
-from didact.teachers import EmaTeacher
-from didact.types import Batch, ExampleFeed, Learner, Logits, Method, Terms, is_labelled
+from didact.teachers import AveragingMethod
+from didact.types import Batch, ExampleFeed, Learner, Logits, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class Config:
         check_range("ramp_up", self.ramp_up, at_least=0.0, at_most=1.0)
 
 
-class FutureTeacher(Method):
+class FutureTeacher(AveragingMethod):
     """Teach a student by the moving average of its past and of its next steps.
 
     Args:
@@ -68,14 +68,8 @@ class FutureTeacher(Method):
     )
 
     def __init__(self, config: Config, learner: Learner) -> None:
+        super().__init__(learner, config.ema_decay)
         self.config = config
-        self.learner = learner
-        self.teacher = EmaTeacher(learner, decay=config.ema_decay)
-
-    @property
-    def delivered(self) -> Learner:
-        """The averaged student."""
-        return self.teacher.learner
 
     def loss(self, batch: Batch) -> Terms:
         """`label` over the labelled examples, `consistency` over all of them, after a look ahead."""
@@ -98,10 +92,6 @@ class FutureTeacher(Method):
             label=label_loss(logits, batch["label"], weight=batch.label_weight),
             consistency=probability_mse(logits, signal.logits.softmax(-1)).times(weight),
         )
-
-    def after_step(self) -> None:
-        """Update the average."""
-        self.teacher.update(self.learner)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The labelled examples for the labels, all of them for the consistency."""

@@ -27,8 +27,8 @@ from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses.features.distances import probability_mse
 from didact.losses.labels.supervised import label_loss
-from didact.teachers import EmaTeacher
-from didact.types import Batch, ExampleFeed, Learner, Logits, Method, Terms, is_labelled
+from didact.teachers import AveragingMethod
+from didact.types import Batch, ExampleFeed, Learner, Logits, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Config:
         check_range("ramp_up", self.ramp_up, at_least=0.0, at_most=1.0)
 
 
-class MeanTeacher(Method):
+class MeanTeacher(AveragingMethod):
     """Teach a student by the moving average of its own weights.
 
     Args:
@@ -56,14 +56,8 @@ class MeanTeacher(Method):
     feed = ExampleFeed(unlabelled=True, labelled_share=0.25, views={"first": "weak", "second": "weak"})
 
     def __init__(self, config: Config, learner: Learner) -> None:
+        super().__init__(learner, config.ema_decay)
         self.config = config
-        self.learner = learner
-        self.teacher = EmaTeacher(learner, decay=config.ema_decay)
-
-    @property
-    def delivered(self) -> Learner:
-        """The averaged student."""
-        return self.teacher.learner
 
     def loss(self, batch: Batch) -> Terms:
         """`label` over the labelled examples, `consistency` over all of them."""
@@ -76,10 +70,6 @@ class MeanTeacher(Method):
             label=label_loss(logits, batch["label"], weight=batch.label_weight),
             consistency=probability_mse(logits, signal.logits.softmax(-1)).times(weight),
         )
-
-    def after_step(self) -> None:
-        """Update the average."""
-        self.teacher.update(self.learner)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The labelled examples for the labels, all of them for the consistency."""

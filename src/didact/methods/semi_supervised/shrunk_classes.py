@@ -26,8 +26,8 @@ from didact.claiming import Claim
 from didact.errors import check_range
 from didact.losses.labels.gates import admitted_share, fixed_gate, pseudo_labels, shrink
 from didact.losses.labels.supervised import cross_entropy, label_loss
-from didact.teachers import EmaTeacher
-from didact.types import Batch, Buffer, ExampleFeed, Learner, Method, Terms, is_labelled
+from didact.teachers import AveragingMethod
+from didact.types import Batch, Buffer, ExampleFeed, Learner, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class Config:
         check_range("ema_decay", self.ema_decay, above=0.0, below=1.0)
 
 
-class ShrunkClasses(Method):
+class ShrunkClasses(AveragingMethod):
     """Learns confident answers, and uncertain ones among fewer classes.
 
     Args:
@@ -57,15 +57,9 @@ class ShrunkClasses(Method):
     feed = ExampleFeed(unlabelled=True, labelled_share=0.125, views={"weak": "weak", "strong": "strong"}, coupled=True)
 
     def __init__(self, config: Config, learner: Learner) -> None:
+        super().__init__(learner, config.ema_decay)
         self.config = config
-        self.learner = learner
-        self.average = EmaTeacher(learner, decay=config.ema_decay)
         self.certain = Buffer(torch.zeros(()))
-
-    @property
-    def delivered(self) -> Learner:
-        """The averaged student."""
-        return self.average.learner
 
     def loss(self, batch: Batch) -> Terms:
         """`label` over the labelled examples; over the others `pseudo`, `shrunk`, and the share that is `admitted`."""
@@ -99,10 +93,6 @@ class ShrunkClasses(Method):
         share = (passed * counted).sum() / counted.sum().clamp(min=1.0)
         decay = min(0.999, (1 + self.step) / (10 + self.step))
         self.certain.value = torch.lerp(share, self.certain.value.to(share), decay)
-
-    def after_step(self) -> None:
-        """Update the average."""
-        self.average.update(self.learner)
 
 
 CLAIM = Claim(

@@ -27,8 +27,8 @@ from didact.errors import check_range
 from didact.losses.labels.gates import admitted_share, align, gaussian_gate
 from didact.losses.labels.supervised import cross_entropy, label_loss
 from didact.memory import ClassStatistics
-from didact.teachers import EmaTeacher
-from didact.types import Batch, ExampleFeed, Learner, Method, Terms, is_labelled
+from didact.teachers import AveragingMethod
+from didact.types import Batch, ExampleFeed, Learner, Terms, is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Config:
         check_range("ema_decay", self.ema_decay, above=0.0, below=1.0)
 
 
-class SoftMatch(Method):
+class SoftMatch(AveragingMethod):
     """Learns all of its own answers, weighted by confidence.
 
     Args:
@@ -60,16 +60,10 @@ class SoftMatch(Method):
     feed = ExampleFeed(unlabelled=True, labelled_share=0.125, views={"weak": "weak", "strong": "strong"}, coupled=True)
 
     def __init__(self, config: Config, learner: Learner, sample: Batch) -> None:
+        super().__init__(learner, config.ema_decay)
         self.config = config
-        self.learner = learner
-        self.average = EmaTeacher(learner, decay=config.ema_decay)
         classes = learner(sample).logits.shape[-1]
         self.before, self.after = (ClassStatistics(classes, config.decay) for _ in range(2))
-
-    @property
-    def delivered(self) -> Learner:
-        """The averaged student."""
-        return self.average.learner
 
     def loss(self, batch: Batch) -> Terms:
         """`label` over the labelled examples, `pseudo` over the others; `admitted`, the mean weight of these."""
@@ -100,10 +94,6 @@ class SoftMatch(Method):
         """What it teaches itself of a batch: classes, int64 [B], and their weights, float [B]."""
         probs = self.learner(batch).logits.float().softmax(-1)
         return probs.argmax(-1), self.weigh(probs)
-
-    def after_step(self) -> None:
-        """Update the average."""
-        self.average.update(self.learner)
 
 
 CLAIM = Claim(
