@@ -23,10 +23,18 @@ class StandIn:
     """Answers with a model's own samples; each request may take a misdeed from `misdeeds` first."""
 
     def __init__(
-        self, learner, *, text_only=False, names_only=False, ways=("prompt_logprobs", "echo"), say=None, structured=True
+        self,
+        learner,
+        *,
+        text_only=False,
+        names_only=False,
+        ways=("prompt_logprobs", "echo"),
+        say=None,
+        structured=True,
+        entries=False,
     ):
         self.learner, self.first, self.text_only, self.names_only = learner, learner, text_only, names_only
-        self.ways, self.say, self.structured = ways, say, structured
+        self.ways, self.say, self.structured, self.entries = ways, say, structured, entries
         self.model, self.wants, self.later = "student", None, "0"
         self.misdeeds, self.seen, self.reloads, self.keys = [], [], [], []
         self.at_once = self.most_at_once = 0
@@ -79,6 +87,7 @@ class StandIn:
         end = "stop" if len(ids) < body["max_tokens"] else "length"
         found = self.told({**body, "prompt": [*prompt, *ids]})["logprobs"]
         logs = {name: rows[len(prompt) : len(prompt) + len(ids)] for name, rows in found.items()}
+        logs = {"content": [entry(*one) for one in zip(*logs.values(), strict=True)]} if self.entries else logs
         return 200, {"choices": [{"text": tokenizer.decode(ids), "finish_reason": end, "index": 0, "logprobs": logs}]}
 
     def talk(self, body):
@@ -122,6 +131,12 @@ class StandIn:
             elif path == "/collective_rpc":
                 self.learner = load_causal(self.folder)
         return {"success": True}
+
+
+def entry(word, tops=None):
+    """How llama.cpp names a token: an id, and a word that other tokens may have, too."""
+    more = {} if tops is None else {"top_logprobs": [{**entry(one), "logprob": logs} for one, logs in tops.items()]}
+    return {"id": int(word.removeprefix("token_id:")), "token": "\ufffd", **more}
 
 
 CHATS = {

@@ -146,13 +146,14 @@ def test_a_server_labels_a_table(learner, tmp_path, capsys):
     capsys.readouterr()
 
 
-def test_a_server_writes_what_is_learned_with_or_without_its_likeliest_tokens(learner, tmp_path, capsys):
+@pytest.mark.parametrize("entries", [False, True], ids=["lists", "entries"])
+def test_a_server_writes_what_is_learned_with_or_without_its_likeliest_tokens(learner, tmp_path, capsys, entries):
     words = ["--data", "sums.jsonl", "--student", "decoder:1x32:64", "--sampling", "max_new_tokens=8,samples=2"]
 
     def say(prompt):
         return "too much" if prompt == "7+1=" else f"is {len(prompt)}"
 
-    with serving(learner, say=say, names_only=True) as (stand_in, kind):
+    with serving(learner, say=say, names_only=True, entries=entries) as (stand_in, kind):
         assert main(["cache", "write", "told", "--teacher", kind, *words, "--top-k", "3"]) == 0
         first, asked = (tmp_path / "told" / "completions.jsonl").read_bytes(), len(stand_in.seen)
         assert main(["cache", "write", "told", "--teacher", kind, *words, "--top-k", "3"]) == 0

@@ -75,28 +75,40 @@ def _read_text(document: Document) -> bytes:
         WrongAnswerError: it is incomplete.
     """
     choice = only_choice(document)
-    found = choice.get("logprobs")
-    found = found if isinstance(found, dict) else {}
-    words, tops = found.get("tokens") or [], found.get("top_logprobs") or []
-    return _packed(choice, choice.get("text"), list(zip(words, tops, strict=False)))
+    return _packed(choice, choice.get("text"), _tops(choice.get("logprobs")))
 
 
 def _read_chat(document: Document) -> bytes:
     choice = only_choice(document)
-    message, found = choice.get("message"), choice.get("logprobs")
+    message = choice.get("message")
     if not isinstance(message, dict):
         raise WrongAnswerError("an answer is incomplete", "it has no message")
-    entries = found.get("content") if isinstance(found, dict) else None
-    entries = [one for one in entries or [] if isinstance(one, dict)]
-    tops = [(one.get("token"), _by_word(one.get("top_logprobs"))) for one in entries]
     if message.get("refusal"):
         choice = {**choice, "finish_reason": "content_filter"}
-    return _packed(choice, message.get("content") or "", tops)
+    return _packed(choice, message.get("content") or "", _tops(choice.get("logprobs")))
 
 
-def _by_word(entries: Any) -> Document:
-    listed = entries if isinstance(entries, list) else []
-    return {str(one.get("token")): one.get("logprob") for one in listed if isinstance(one, dict)}
+def _tops(found: Any) -> list[tuple[Any, Any]]:
+    """See `Written.tops`; as chats tell them, whose form llama.cpp has for completions, too, or as completions do."""
+    told = found if isinstance(found, dict) else {}
+    if "content" in told:
+        return [(_word(one), _by_word(one.get("top_logprobs"))) for one in _entries(told["content"])]
+    words, tops = told.get("tokens"), told.get("top_logprobs")
+    return list(zip(words, tops, strict=False)) if isinstance(words, list) and isinstance(tops, list) else []
+
+
+def _by_word(tops: Any) -> Document:
+    return {str(_word(one)): one.get("logprob") for one in _entries(tops)}
+
+
+def _word(entry: Document) -> Any:
+    """The word of a token; its id where llama.cpp tells it, since several tokens may have the same word."""
+    known = entry.get("id")
+    return f"token_id:{known}" if isinstance(known, int) else entry.get("token")
+
+
+def _entries(listed: Any) -> list[Document]:
+    return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
 
 
 def _packed(choice: Document, text: object, tops: Sequence[tuple[Any, Any]]) -> bytes:
