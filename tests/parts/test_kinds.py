@@ -57,6 +57,10 @@ SERIES = replace(EXAMPLES, examples=replace(DATA.with_tensors(x=DATA.tensors["x"
 BAGS = replace(
     EXAMPLES, examples=replace(DATA.with_tensors(x=DATA.tensors["x"][:, None].repeat(1, 3, 1, 1, 1)), modality="table")
 )
+SCENES = replace(
+    EXAMPLES,
+    examples=replace(DATA.with_tensors(mask=torch.zeros(12, 8, 8, dtype=torch.int64)), task="segmentation"),
+)
 
 
 def questions():
@@ -147,7 +151,7 @@ def test_the_example_of_a_kind_is_read_as_that_kind_and_can_be_built(role, name,
     text = _for(kind, material)
     spec = parts.parse(text, role)
     assert spec.kind == name
-    own = {"cnn1d": SERIES, "bag": BAGS}.get(name, EXAMPLES)
+    own = {"cnn1d": SERIES, "bag": BAGS, "fcn": SCENES}.get(name, EXAMPLES)
     purpose = own if material == "examples" else questions()
     if name in ("cache", "cached"):
         make_cache(purpose)

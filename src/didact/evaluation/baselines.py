@@ -12,7 +12,8 @@ from didact.errors import ConfigError, DataError, MissingExtraError, check_choic
 from didact.evaluation.measures import metrics
 from didact.evaluation.pixelwise import pixel_gaussian_scores
 from didact.evaluation.predictions import MASK, Predictions, predictions_of
-from didact.types import Examples, is_labelled
+from didact.types import MASK as PIXELS
+from didact.types import Examples, is_labelled, pixel_labels
 
 _SIDE = 32
 """Images are averaged down to at most this number of pixels per side."""
@@ -30,9 +31,12 @@ def baselines_for(examples: Examples) -> tuple[str, ...]:
         For classification "majority", "label_spreading" if some examples have no label and they aren't text,
         "logistic_regression", and for tables and small images "boosted_trees"; for regression "mean", "ridge" and the
         same.
+        For segmentation "majority" alone.
         "pixel_gaussian" too, if the examples have masks of defective pixels.
     """
     task, text = examples.task, examples.modality == "text"
+    if task == "segmentation":
+        return ("majority",)
     trees = not text and int(np.prod(examples.shape)) <= _SIDE**2
     found = ["ridge" if task == "regression" else "logistic_regression"]
     if task == "classification" and not text and not bool(is_labelled(examples.tensors["label"]).all()):
@@ -107,7 +111,8 @@ def constant_predictions(train: Examples, test: Examples) -> Predictions:
     Raises:
         DataError: no training example has a label.
     """
-    label = train.tensors["label"].cpu()
+    masks = train.task == "segmentation"
+    label = (pixel_labels(train.tensors) if masks else train.tensors["label"]).cpu()
     label = label[is_labelled(label)]
     if not len(label):
         raise DataError("No training example has a label; a baseline needs some.")
@@ -115,7 +120,7 @@ def constant_predictions(train: Examples, test: Examples) -> Predictions:
         answer = label.double().mean()[None]
     else:
         answer = (label.bincount(minlength=len(train.classes)) / len(label)).double().clamp(min=_LEAST).log()
-    return predictions_of(answer.expand(test.size, -1), test)
+    return predictions_of(answer.expand(test.tensors[PIXELS].numel() if masks else test.size, -1), test)
 
 
 def _check_labels(labels: np.ndarray, train: Examples) -> None:

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from didact.documents import Document, Values
 from didact.errors import ConfigError, DataError
+from didact.evaluation.pixelwise import mean_iou
 from didact.evaluation.predictions import Predictions
 from didact.types import Features, Labels, Logits, Signal, is_labelled
 
@@ -45,6 +46,8 @@ def metrics(predictions: Predictions) -> dict[str, float]:
     second class where there are two, else the mean of each class against the rest, and absent where a class has no
     label; `pixel_auroc` in [0, 1], of the pixels of all images, where the learner shows how unusual each is and the
     examples say which are defective.
+    For a segmentation, over all pixels with a label: `mean_iou` in [0, 1] (see `pixelwise.mean_iou`), and `accuracy`
+    and `nll` as above.
     For a regression: `r2` (absent where all labels are equal), `rmse` and `mae` in the labels' unit.
 
     Raises:
@@ -55,6 +58,10 @@ def metrics(predictions: Predictions) -> dict[str, float]:
     if known.task == "regression":
         return _regression(known.logits.double()[:, 0], known.labels.double())
     logits, labels = known.logits.double(), known.labels
+    if known.task == "segmentation":
+        confusion_CC = _confusion(logits, labels)
+        right = float(confusion_CC.diagonal().sum() / confusion_CC.sum())
+        return {"mean_iou": mean_iou(confusion_CC), "accuracy": right, "nll": float(F.cross_entropy(logits, labels))}
     classes = logits.shape[1]
     counts, confidence, accuracy = _bins(logits, labels, BINS)
     confusion_CC = _confusion(logits, labels)
@@ -233,10 +240,10 @@ def diagnostics(predictions: Predictions, *, points: int = 400) -> Document:
         points: the largest number of (label, prediction) pairs of a regression, evenly spread over the labels' order.
 
     Returns:
-        For classification `classes`, `confusion` (lists of counts) and `reliability` (the result of that function);
-        for a regression `actual` and `predicted`.
+        For classification and segmentation `classes`, `confusion` (lists of counts) and `reliability` (the result of
+        that function); for a regression `actual` and `predicted`.
     """
-    if predictions.task == "classification":
+    if predictions.task in ("classification", "segmentation"):
         classes = list(predictions.classes) or [str(i) for i in range(predictions.logits.shape[1])]
         counts = confusion(predictions).tolist()
         return {"classes": classes, "confusion": counts, "reliability": reliability(predictions)}

@@ -1,6 +1,7 @@
-"""A cheap baseline of anomaly detection: a Gaussian for each pixel."""
+"""Pixels: how well masks are predicted, and a cheap baseline of anomaly detection, a Gaussian for each pixel."""
 
 import torch
+from torch import Tensor
 
 from didact.errors import DataError
 from didact.evaluation.predictions import Predictions, predictions_of
@@ -9,6 +10,23 @@ from didact.types import Examples
 _LEAST = 0.01
 """The lower bound of a pixel's variance, as a share of the pixels' mean variance."""
 _ALARM = 3.0
+
+
+def mean_iou(confusion: Tensor) -> float:
+    """The mean over classes of intersection over union, with the pixels of all images in one table.
+
+    That is the measure of PASCAL VOC and Cityscapes, and `MulticlassJaccardIndex` of torchmetrics with its defaults: a
+    class that is neither among the labels nor among the predictions does not count.
+
+    Args:
+        confusion: int64 [C, C]; rows are labels, columns predictions.
+
+    Returns:
+        In [0, 1]; 0 where there is no pixel.
+    """
+    hits = confusion.diagonal().double()
+    union = confusion.sum(0) + confusion.sum(1) - hits
+    return float((hits / union.clamp(min=1)).sum() / (union > 0).sum().clamp(min=1))
 
 
 def pixel_gaussian_scores(train: Examples, test: Examples) -> Predictions:

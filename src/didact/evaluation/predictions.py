@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from didact.errors import DataError, RunError
-from didact.types import Batch, Examples, Output, Task, is_labelled
+from didact.types import Batch, Examples, Output, Task, is_labelled, pixel_labels
 
 MAP = "anomaly_map"
 """The name of the feature with anomaly maps, float [B, 1, H, W], of learners that have them."""
@@ -22,7 +22,8 @@ class Predictions:
     """A learner's predictions, with the labels."""
 
     logits: Tensor
-    """float32 or float64 [N, C] on the CPU: class scores, or [N, 1] predicted values of a regression."""
+    """float32 or float64 [N, C] on the CPU: class scores, or [N, 1] predicted values of a regression. Of a segmentation
+    N is the number of all pixels, here and below."""
     labels: Tensor
     """int64 [N] with `IGNORE`, or float [N] with NaN, on the CPU."""
     task: Task
@@ -133,11 +134,12 @@ def predictions_of(logits: Tensor, examples: Examples, *, maps: Tensor | None = 
     """What was answered to examples, beside what is true; of a regression, both in the user's unit.
 
     Args:
-        logits: [N, C], or [N, 1] in the unit of the labels, on the CPU.
+        logits: [N, C], or [N, 1] in the unit of the labels, or [N * H * W, C] of pixels, on the CPU.
         examples: N of them.
         maps: see `Predictions`.
     """
-    labels, masks, scale = examples.tensors["label"].cpu(), examples.tensors.get(MASK), examples.scale
+    labels = pixel_labels(examples.tensors) if examples.task == "segmentation" else examples.tensors["label"]
+    labels, masks, scale = labels.cpu(), examples.tensors.get(MASK), examples.scale
     return Predictions(
         logits=logits if scale is None else scale.invert(logits),
         labels=labels if scale is None else scale.invert(labels),

@@ -177,6 +177,8 @@ class Material(Generic[D]):
     """The cheap baselines that fit the data, the cheapest first."""
     baseline: Callable[[str, D, RunConfig], ArmResult]
     """Evaluates a cheap baseline."""
+    method_type: Callable[["Run[D]"], type[Method]] = lambda run: run.info.method_type
+    """The class of the method, as the data need it."""
 
 
 def remarks_of(adviser: object) -> list[str]:
@@ -228,7 +230,7 @@ class Run(Generic[D]):
             )
         optional = {p.name for p in wanted if p.default is not p.empty}
         named = {p.name: there[p.name] for p in wanted if p.name in there}
-        made = self.info.method_type(
+        made = self.material.method_type(self)(
             self.options, **{name: part for name, part in named.items() if part is not None or name not in optional}
         )
         for part in named.values():

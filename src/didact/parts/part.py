@@ -139,7 +139,7 @@ class ForExamples(Purpose):
         Raises:
             ConfigError: The data are a regression.
         """
-        if self.examples.task != "classification":
+        if self.examples.task not in ("classification", "segmentation"):
             raise spec.error("it needs classes, and the data are a regression.")
         return len(self.examples.classes)
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from didact.errors import ConfigError, TeacherError
 from didact.learners import CausalLearner, ModuleLearner
+from didact.learners.maps import PixelNet
 from didact.parts.part import ForExamples, ForQuestions, Part, Purpose
 from didact.parts.students import hf
 from didact.parts.students._drawing import seeded_init
@@ -45,9 +46,19 @@ def student_of(given: object, purpose: Purpose) -> Part:
             "function that returns one."
         )
     return Part(
-        model=as_student(module),
+        model=_on_pixels(module, purpose),
         spec=f"<{type(given).__name__}>",
         rate=hf.rate_of(module) if isinstance(module, CausalLearner) else 1e-3,
+    )
+
+
+def _on_pixels(module: nn.Module, purpose: Purpose) -> nn.Module:
+    """A module as a learner, of pixels where the data have masks."""
+    masks = isinstance(purpose, ForExamples) and purpose.examples.task == "segmentation"
+    return (
+        ModuleLearner(PixelNet(module), head=None)
+        if masks and not isinstance(module, ModuleLearner)
+        else as_student(module)
     )
 
 
@@ -84,7 +95,7 @@ def teacher_of(given: Any, purpose: Purpose, *, spec: str = "") -> Part:
     if isinstance(given, CausalLearner):
         return Part(model=LanguageTeacher(given), spec=named, tokenizer=given.tokenizer)
     if isinstance(purpose, ForExamples) and isinstance(given, nn.Module):
-        teacher = translate(FrozenTeacher(as_student(given)), purpose.examples.scale)
+        teacher = translate(FrozenTeacher(_on_pixels(given, purpose)), purpose.examples.scale)
         return Part(model=teacher, spec=named)
     estimates = hasattr(given, "predict_proba") or hasattr(given, "predict")
     if isinstance(purpose, ForExamples) and (estimates or callable(given)) and not isinstance(given, type):

@@ -17,8 +17,9 @@ from didact.learners import ModuleLearner, export
 from didact.preprocessing.cells import Frame
 from didact.sources import tables
 from didact.sources.inputs import Inputs, labels_of, read_inputs
+from didact.sources.masks import images_in, load_like
 from didact.sources.text import ByteTokenizer
-from didact.types import IGNORE, Examples
+from didact.types import IGNORE, MASK, Examples
 
 PAIRS = ("sentence1", "sentence2", "score")
 """The columns of pairs of texts with a similarity, as data sets of sentence-transformers have them."""
@@ -38,6 +39,8 @@ class Answers:
     """By column, how many cells held a category that was never seen in training, or hardly ever; without zeros."""
     missing: Mapping[str, int] = field(default_factory=dict)
     """By column, how many cells were empty and were filled; without zeros."""
+    side: tuple[int, ...] = ()
+    """The height and width of masks; empty for other answers."""
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -47,7 +50,11 @@ class Answers:
             DataError: The student answers with numbers.
         """
         if self.predictions.task != "classification":
-            answered = {"regression": ("numbers", "values"), "embedding": ("embeddings", "embeddings")}
+            answered = {
+                "regression": ("numbers", "values"),
+                "embedding": ("embeddings", "embeddings"),
+                "segmentation": ("masks", "masks"),
+            }
             kind, field = answered[self.predictions.task]
             raise DataError(f"The student answers with {kind}, which have no probabilities; read `{field}`.")
         return self.predictions.logits.double().softmax(1).numpy()
@@ -82,9 +89,27 @@ class Answers:
             raise DataError("The student answers with classes or numbers; read `labels`, `probabilities` or `values`.")
         return self.predictions.logits.float().numpy()
 
+    @property
+    def masks(self) -> np.ndarray:
+        """The class of each pixel, int64 [N, H, W], from a student of masks.
+
+        Raises:
+            DataError: The student answers with something else.
+        """
+        if self.predictions.task != "segmentation":
+            raise DataError("The student answers once for each row, with no masks; read `labels` or `values`.")
+        return self.predictions.logits.argmax(1).view(-1, *self.side).numpy()
+
     def to_frame(self) -> Frame:
-        """A pandas data frame: the id, `prediction`, and of each class `probability of CLASS`; or `e0`, `e1`, ..."""
+        """A pandas data frame: the id, `prediction`, and of each class `probability of CLASS`; or `e0`, `e1`, ...
+
+        Of masks, the share of the pixels that each class has, as `share of CLASS`.
+        """
         pandas = import_optional("pandas", "data", "A data frame of answers")
+        if self.predictions.task == "segmentation":
+            flat = self.masks.reshape(len(self.ids), -1)
+            shares = {f"share of {name}": (flat == k).mean(1) for k, name in enumerate(self.predictions.classes)}
+            return pandas.DataFrame({self.id_name: self.ids, **shares})
         if self.predictions.task == "regression":
             return pandas.DataFrame({self.id_name: self.ids, "prediction": self.values})
         if self.predictions.task == "embedding":
@@ -159,7 +184,12 @@ class Student:
                 predictions=evaluation.predict(self.learner, examples),
                 unknown=part.encoded.unknown,
                 missing=part.encoded.missing,
+                side=self._side,
             )
+
+    @property
+    def _side(self) -> tuple[int, ...]:
+        return self.like.shape[1:] if self.like.task == "segmentation" else ()
 
     def read(self, rows: object) -> Examples:
         """Rows as the net takes them, all at once, with their labels where they have some.
@@ -178,7 +208,7 @@ class Student:
     def read_parts(self, rows: object, *, labelled: bool = False) -> Iterator[tuple[Inputs, Examples]]:
         """Read rows as the net takes them, a part at a time; see `predict_parts`."""
         tokenizer = self.tokenizer or ByteTokenizer(max(self.like.shape[0], 3))
-        for part in read_inputs(rows, self.like, tokenizer):
+        for part in read_inputs(images_in(rows) if self._side else rows, self.like, tokenizer):
             yield part, self._examples(part, labelled)
 
     def evaluate(self, rows: object) -> dict[str, float]:
@@ -186,13 +216,16 @@ class Student:
 
         Args:
             rows: see `predict`. A student of embeddings takes a table of pairs, with the columns `sentence1`,
-                `sentence2` and `score`: `spearman` is the rank correlation of cosine similarities and scores.
+                `sentence2` and `score`: `spearman` is the rank correlation of cosine similarities and scores. A student
+                of masks takes a folder with `images` and `masks`.
 
         Raises:
             DataError: See `predict_parts`.
         """
         if self.like.task == "embedding":
             return self._evaluate_pairs(rows)
+        if self._side:
+            return evaluation.metrics(evaluation.predict(self.learner, load_like(rows, self.like)))
         return evaluation.metrics(join_answers(self.predict_parts(rows, labelled=True)).predictions)
 
     def _evaluate_pairs(self, rows: Any) -> dict[str, float]:
@@ -216,6 +249,10 @@ class Student:
             ConfigError: It has no such form.
             DidactError: The ONNX graph can't be exported, or answers differently.
         """
+        if self._side and to != "safetensors":
+            raise ConfigError(
+                f"to is {to!r}, but the student answers with masks, which go into safetensors alone so far."
+            )
         if not isinstance(self.learner, ModuleLearner):
             raise ConfigError(f"The student is a {type(self.learner).__name__}, which can't be exported.")
         return export.export(
@@ -236,8 +273,9 @@ class Student:
             label = labels_of(part.answers, self.like)
         else:
             label = torch.full((size,), torch.nan if self.like.task == "regression" else IGNORE)
+        masks = {MASK: torch.full((size, *self._side), IGNORE)} if self._side else {}
         return Examples(
-            tensors={**part.encoded.tensors, "label": label, "id": torch.arange(size)},
+            tensors={**part.encoded.tensors, "label": label, "id": torch.arange(size), **masks},
             task=self.like.task,
             modality=self.like.modality,
             classes=self.like.classes,
@@ -261,6 +299,7 @@ def join_answers(parts: Iterable[Answers]) -> Answers:
         ),
         unknown=add_counts(part.unknown for part in found),
         missing=add_counts(part.missing for part in found),
+        side=first.side,
     )
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from didact.errors import ConfigError, check_choice
 from didact.preprocessing import TablePreprocessing
 from didact.sources.augment_images import crop_flip, cutout, randaugment, warp
+from didact.sources.augment_masks import LIGHTS, relight
 from didact.sources.augment_series import augment_series
 from didact.sources.augment_tables import corrupt, cutmix, owners
 from didact.sources.augment_texts import drop, hide, swap
@@ -22,9 +23,10 @@ from didact.types import Examples, Modality, Strength
 
 VIEWS: dict[Strength, str] = {
     "none": "The inputs as they are.",
-    "weak": "Images turned and shifted a little; noise on numbers; series scaled and noised; 10% of the tokens hidden.",
-    "strong": "Images moved further, scaled, sheared, partly erased and noised; more noise on numbers; series cut, "
-    "warped and noised; 30% of the tokens hidden.",
+    "weak": "Images turned and shifted a little (with masks only lit otherwise); noise on numbers; series scaled and "
+    "noised; 10% of the tokens hidden.",
+    "strong": "Images moved further, scaled, sheared, partly erased and noised (with masks only lit, hidden and "
+    "noised); more noise on numbers; series cut, warped and noised; 30% of the tokens hidden.",
     "randaugment": "Images changed in colour or moved by two of 14 operations, then partly hidden by a grey square.",
     "crop_flip": "Images shifted by up to an eighth of the side, half of them mirrored; for photographs.",
     "corrupt": "Tables with 60% of the cells of a row from other rows.",
@@ -89,7 +91,7 @@ def augmenter(examples: Examples, strength: Strength, option: str = "augment") -
     standard deviation; categories stay. Cells of other rows come from `augment_tables`. Series are scaled and noised,
     or cut, warped in time and magnitude, and noised, and have views of their own; see `augment_series`. Of texts, 10%
     or 30% of the tokens, never the first, are hidden through the attention mask, which works with any vocabulary; see
-    `augment_texts` for the other views.
+    `augment_texts` for the other views. Images with masks change their light alone; see `augment_masks`.
 
     Args:
         examples: all that batches will be drawn from.
@@ -104,14 +106,19 @@ def augmenter(examples: Examples, strength: Strength, option: str = "augment") -
         ConfigError: an unknown strength, or a view that these examples lack.
     """
     check_choice(option, strength, VIEWS)
-    if strength not in (known := views_of(examples.modality)):
+    masks = examples.task == "segmentation"
+    known = ("none", *LIGHTS) if masks else views_of(examples.modality)
+    if strength not in known:
         kinds = [kind for kind, views in _OF.items() if strength in views]
+        what = "images with masks, whose pixels stay where they are" if masks else examples.modality
         raise ConfigError(
             f"{option} is {strength!r}, a view of {' and '.join(kinds)} data, which {examples.name or 'these data'} "
-            f"({examples.modality}) lack; use one of {', '.join(known)}."
+            f"({what}) lack; use one of {', '.join(known)}."
         )
     if strength == "none":
         return lambda inputs, generator: dict(inputs)
+    if masks:
+        return lambda inputs, generator: {"x": relight(inputs["x"], LIGHTS[strength], generator)}
     return _MAKERS[examples.modality](examples, strength)
 
 

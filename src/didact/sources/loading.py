@@ -7,7 +7,7 @@ from typing import Any
 from didact.errors import ConfigError, DataError, import_optional, nearest
 from didact.preprocessing import TableOptions
 from didact.preprocessing.cells import Frame
-from didact.sources import arrays, encoding, hub, images, label_files, series, tables
+from didact.sources import arrays, encoding, hub, images, label_files, masks, series, tables
 from didact.sources.marks import FILE, UNLABELLED
 from didact.sources.request import Request, Size
 from didact.sources.text import ByteTokenizer, Tokenizer
@@ -51,8 +51,8 @@ def load(
 
     Args:
         path: a `.csv`, `.tsv`, `.parquet`, `.feather`, `.jsonl` or `.npz` file, where text may be compressed as `.gz`;
-            one of series, see `series.reads`; a folder with a folder of images for each class; or `hf:` and the name or
-            directory of a Hugging Face data set.
+            one of series, see `series.reads`; a folder with a folder of images for each class, or with `images` and
+            `masks`; or `hf:` and the name or directory of a Hugging Face data set.
         target: the column (or array) to be predicted; where None, the one called label, target or y.
         id_column: what names each row, every one differently.
         text_column: the only column to learn from, as text.
@@ -73,7 +73,7 @@ def load(
         tokenizer: takes N strings and gives `input_ids` and `attention_mask` [N, T]; by default a `ByteTokenizer`.
         max_length: longest text in tokens for the default tokenizer.
         split: which part of a Hugging Face data set, or of a folder with train, validation and test.
-        classes: gives the names of the classes of a table where no row has a label.
+        classes: gives the names of the classes of a table where no row has a label, or of masks.
 
     Returns:
         The examples.
@@ -119,7 +119,7 @@ def _load_folder(path: Path, request: Request) -> Examples:
     if request.columns != TableOptions():
         raise ConfigError(f"{path.name} is a folder of images, without columns; leave out what is said of columns.")
     _refuse(path, request, "a folder of images", ("group_column", "time_column", "split_column", "modality"))
-    return images.load_folder(path, request)
+    return masks.load_masks(path, request) if masks.has_masks(path) else images.load_folder(path, request)
 
 
 def _load_file(path: Path, request: Request) -> Examples:

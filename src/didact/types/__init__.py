@@ -24,6 +24,7 @@ from didact.types.groups import Group
 from didact.types.health import LEVELS, HeldOut, Level, Monitor, Verdict, Window
 from didact.types.methods import Method
 from didact.types.outputs import Head, Output, TokenOutput
+from didact.types.pixels import MASK, PixelBatch, per_pixel, pixel_labels, pixels_of
 from didact.types.place import Place
 from didact.types.roles import (
     RESTARTS,
@@ -92,12 +93,14 @@ __all__ = [
     "Ledger",
     "Level",
     "Logits",
+    "MASK",
     "Method",
     "Modality",
     "Standardisation",
     "Monitor",
     "Output",
     "Pending",
+    "PixelBatch",
     "Place",
     "Player",
     "Pool",
@@ -130,4 +133,7 @@ __all__ = [
     "Verdict",
     "Window",
     "is_labelled",
+    "per_pixel",
+    "pixel_labels",
+    "pixels_of",
 ]

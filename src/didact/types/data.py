@@ -12,8 +12,8 @@ from torch import Tensor
 from didact.documents import Document, Values
 from didact.types.batches import Batch
 
-Task = Literal["classification", "regression", "embedding"]
-"""What is learned: a class, a number, or the vector that a teacher makes of an input."""
+Task = Literal["classification", "regression", "embedding", "segmentation"]
+"""What is learned: a class, a number, the vector that a teacher makes of an input, or the class of each pixel."""
 
 
 Item = TypeVar("Item")
@@ -83,8 +83,9 @@ class Examples:
     tensors: Mapping[str, Tensor]
     """`x` float32 [N, ...] inputs (images are [N, channels, height, width] in [0, 1], series [N, channels, steps]) or
     `input_ids` and `attention_mask` int64 [N, T]; `label` int64 [N] with `IGNORE`, or float [N] with NaN; `id` int64
-    [N]; optionally `group` int64 [N], equal for examples that must stay in one split. A table or series whose
-    preprocessing is not fitted yet has `rows` and no `x`."""
+    [N]; optionally `group` int64 [N], equal for examples that must stay in one split. A segmentation has the classes of
+    pixels in `mask` int64 [N, H, W] with `IGNORE`, and `label` says which images have a mask: 0, or `IGNORE`. A table
+    or series whose preprocessing is not fitted yet has `rows` and no `x`."""
     task: Task
     modality: Modality
     classes: tuple[str, ...] = ()
@@ -121,7 +122,7 @@ class Examples:
 
     @property
     def outputs(self) -> int:
-        """The number of a learner's outputs per example: one per class or number, or a single one for a regression."""
+        """The number of a learner's outputs per example or pixel: one per class or number; one for a regression."""
         return 1 if self.task == "regression" else len(self.classes)
 
     def batch(self, index: Tensor | slice | None = None) -> Batch:

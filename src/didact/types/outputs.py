@@ -12,7 +12,7 @@ class Output:
     """The output of a learner for a batch."""
 
     logits: Tensor
-    """[B, C] class scores before the softmax, or [B, 1] predictions of a regression."""
+    """[B, C] class scores before the softmax, or [B, 1] predictions of a regression; of pixels [B * H * W, C]."""
     features: Mapping[str, Tensor] = field(default_factory=dict)
     """The outputs of the tapped modules, by module name; each [B, ...]."""
     hidden: Tensor | None = None

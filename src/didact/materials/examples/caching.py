@@ -39,7 +39,8 @@ def add_cache(teacher: object, run: Run[ExampleData]) -> Any:
     varied = run.config.batches.augment != "none" or bool(feed_of(run).views)
     # Cached signals cost no calls, so a budget of calls alone would never be used up.
     alone = set(run.config.budget.limits()) <= {"teacher_calls", "labels"}
-    if varied or alone:
+    # The signals of pixels would not fit beside those of images.
+    if varied or alone or run.data.examples.task == "segmentation":
         return teacher
     if isinstance(teacher, OnDemandTeacher):
         # What it was asked about is kept, so that each row is charged once.

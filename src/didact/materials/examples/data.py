@@ -14,7 +14,7 @@ from didact.evaluation import MASK, SIMILARITIES
 from didact.experiment.checking import Check
 from didact.experiment.config import RunConfig
 from didact.experiment.material import Run
-from didact.materials.examples import classes
+from didact.materials.examples import classes, segmentation
 from didact.materials.examples.answers import logits_of
 from didact.parts import parse
 from didact.parts.kinds import find
@@ -68,6 +68,8 @@ class ExampleData:
             return ("teacher_agreement", "teacher_kl")
         if self.examples.task == "regression":
             return ("r2", "rmse", "mae")
+        if self.examples.task == "segmentation":
+            return ("mean_iou", "accuracy", "nll")
         known = ("accuracy", "balanced_accuracy", "nll", "ece", "macro_f1", "auroc")
         if evaluation.is_unbalanced(self.examples.tensors["label"]):
             known = ("balanced_accuracy", "accuracy", *known[2:])
@@ -109,7 +111,7 @@ class ExampleData:
             "task": self.examples.task,
             "modality": self.examples.modality,
             "shape": list(self.examples.shape),
-            "classes": list(self.examples.classes) if self.examples.task == "classification" else [],
+            "classes": list(self.examples.classes) if self.examples.task != "embedding" else [],
             "sizes": {name: part.size for name, part in self.splits},
             "labels": count_labels(self.train),
         }
@@ -118,7 +120,8 @@ class ExampleData:
         """How many there are, how many of each class, and how many texts are cut."""
         examples = self.examples
         embedding = f"an embedding of {examples.outputs} numbers"
-        kinds = {"classification": f"{len(examples.classes)} classes", "regression": "a regression"}
+        counted = f"{len(examples.classes)} classes"
+        kinds = {"classification": counted, "regression": "a regression", "segmentation": f"masks of {counted}"}
         shown = kinds.get(examples.task, embedding)
         yield Check("ok", "data", f"{examples.size:,} examples of {examples.name} ({examples.modality}), {shown}.")
         sizes = ", ".join(f"{part.size:,} {name}" for name, part in self.splits)
@@ -128,6 +131,8 @@ class ExampleData:
             yield Check("warn", "classes", "No example has a label; only agreement with the teacher can be measured.")
         elif examples.task == "classification":
             yield from classes.checks(self.splits)
+        elif examples.task == "segmentation":
+            yield segmentation.check(self.splits)
         yield from _marks(examples)
         if examples.modality == "text":
             yield _texts(examples, config)
@@ -309,7 +314,8 @@ def load_examples(config: RunConfig, reading: Document | None = None) -> Example
         raise ConfigError(
             f"data is {data.source!r}, which is neither a file or folder here nor built in. "
             f"{nearest(data.source, worlds.names('examples'))} `didact list worlds` prints what is. Otherwise give the "
-            "path of a .csv, .parquet, .jsonl, .npz or .ts file, of a folder of images by class, or hf:NAME."
+            "path of a .csv, .parquet, .jsonl, .npz or .ts file, of a folder of images by class or with masks, or "
+            "hf:NAME."
         )
     return sources.load(data.source, **(reading or _reading(config)[0]))
 

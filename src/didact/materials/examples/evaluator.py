@@ -9,7 +9,7 @@ import torch
 from didact import evaluation, hashing
 from didact.errors import ConfigError
 from didact.experiment.material import Evaluation, Run
-from didact.materials.examples import classes, suspects, teacher_data, worth
+from didact.materials.examples import classes, segmentation, suspects, teacher_data, worth
 from didact.materials.examples.answers import as_learner
 from didact.materials.examples.data import ExampleData, select_labelled
 from didact.materials.examples.source import train_of
@@ -49,7 +49,7 @@ class ExampleEvaluator:
 
     def __init__(self, run: Run[ExampleData]) -> None:
         self.run = run
-        self.metric = run.data.metrics[0] if run.data.examples.task == "classification" else "rmse"
+        self.metric = "rmse" if run.data.examples.task == "regression" else run.data.metrics[0]
         self.validation = select_labelled(run.data.splits.validation)
         self.validates = bool(self.validation.size)
         some = torch.tensor(hashing.sample(self.validation.size, HELD_OUT), dtype=torch.int64)
@@ -120,6 +120,8 @@ class ExampleEvaluator:
         yield from self.run.data.notes
         if not self.run.data.has_labels:
             yield "No example has a label: the metric is agreement with the teacher, right or wrong."
+        elif self.run.data.examples.task == "segmentation":
+            yield from segmentation.notes(self.run.data.examples, evaluation.diagnostics.get("confusion", []))
         elif self.run.data.examples.task == "classification":
             yield from classes.notes(self.run.data.splits, evaluation.diagnostics.get("confusion", []))
         yield from teacher_data.notes(self.run, evaluation)

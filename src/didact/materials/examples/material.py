@@ -17,6 +17,7 @@ from didact.materials.examples.embedding import EmbeddingEvaluator
 from didact.materials.examples.evaluator import ExampleEvaluator
 from didact.materials.examples.pretraining import pretraining_of
 from didact.materials.examples.refusals import refusals
+from didact.materials.examples.segmentation import method_for
 from didact.materials.examples.shown_views import shown_views
 from didact.materials.examples.source import feed_of, sample_of, source_of, train_of
 from didact.materials.examples.trials import trials
@@ -24,7 +25,7 @@ from didact.memory import JudgesLabels
 from didact.parts import parse, python, saved
 from didact.parts.part import ForExamples, Part, brought_by
 from didact.parts.student import Student
-from didact.types import Examples
+from didact.types import MASK, Examples, pixels_of
 
 
 def _student(run: Run[ExampleData]) -> Part:
@@ -60,13 +61,14 @@ def _purpose(run: Run[ExampleData], examples: Examples, role: str) -> ForExample
 def _ingredients(run: Run[ExampleData]) -> Values:
     """Student and spawned students, teachers behind caches, and a few examples."""
     train = train_of(run)
+    masks = train.task == "segmentation"
     teachers = [add_cache(teacher.model, run) for teacher in run.teachers]
     return {
         "learner": run.student.model,
         "teacher": teachers[0] if len(teachers) == 1 else None,
         "teachers": teachers,
-        "sample": sample_of(run),
-        "size": train.size,
+        "sample": pixels_of(sample_of(run)) if masks else sample_of(run),
+        "size": train.tensors[MASK].numel() if masks else train.size,
         "spawn": python.Spawn(run.argument("student"), _purpose(run, train, "student")),
         "seed": hashing.stream(run.config.seed, "method"),
     }
@@ -120,4 +122,5 @@ MATERIAL = Material[ExampleData](
     save=_save,
     baselines=baselines.applicable,
     baseline=baselines.evaluate,
+    method_type=lambda run: method_for(run.data.examples, run.info.method_type),
 )

@@ -10,13 +10,14 @@ from didact.errors import ConfigError, TeacherError
 from didact.evaluation import predict
 from didact.experiment.checking import Check, run_checks
 from didact.experiment.material import Run
+from didact.materials.examples import segmentation
 from didact.materials.examples.answers import as_learner, logits_of
 from didact.materials.examples.data import ExampleData, select_labelled
 from didact.materials.examples.source import feed_of, source_of, train_of
 from didact.materials.examples.teacher_data import find_seen, is_fitted_elsewhere
 from didact.parts.part import Part
 from didact.teachers import committees, suspicious_order
-from didact.types import Examples, Features, Labels
+from didact.types import Examples, Features, Labels, pixels_of
 
 CHECKED = 256
 """Labelled training examples on which a teacher's order of classes is checked."""
@@ -36,7 +37,9 @@ def refusals(run: Run[ExampleData]) -> Iterator[Check]:
 def _task(run: Run[ExampleData]) -> None:
     """Check that the method supports the task of the data, and that without any label one finished teacher answers."""
     tasks, examples = feed_of(run).tasks, run.data.examples
-    if examples.task not in tasks:
+    if examples.task == "segmentation":
+        segmentation.refuse(run.info, run.student, run.config.student, train_of(run))
+    elif examples.task not in tasks:
         raise ConfigError(
             f"The method {run.info.name!r} is for {' and '.join(tasks)}, but the data {examples.name!r} are a "
             f"{examples.task}; choose another method, or give task='{tasks[0]}' if they are one."
@@ -147,7 +150,8 @@ def _check_answers(teacher: Part, run: Run[ExampleData]) -> None:
             f"teacher is {teacher.spec!r}, which predicts {teacher.target}, but the method {run.info.name!r} needs a "
             f"teacher of the data's own classes; give one, such as {teacher.spec.split(':', 2)[-1]}."
         )
-    signal = teacher.model.signal(train.batch(slice(0, 2)))
+    few = train.batch(slice(0, 2))
+    signal = teacher.model.signal(pixels_of(few) if train.task == "segmentation" else few)
     if features or (isinstance(signal, Labels) and signal.labels.dtype == torch.int64):
         return
     encodes = isinstance(signal, Features) and signal.logits is None
@@ -159,6 +163,8 @@ def _check_answers(teacher: Part, run: Run[ExampleData]) -> None:
             f"teacher is {teacher.spec!r}, which {told}; to learn embeddings, give task='embedding' (--embeddings) and "
             f"an encoder; to learn classes, a teacher that tells them, or a method with teacher_tap, as relational."
         )
+    if train.task == "segmentation":
+        segmentation.refuse_shape("teacher", teacher.spec, logits_of(signal).shape[0], few)
     width, wanted = logits_of(signal).shape[-1], train.outputs
     if width != wanted:
         raise TeacherError(

@@ -1,0 +1,85 @@
+"""Drawn shapes on canvases, of which every pixel's class is known."""
+
+import functools
+
+import torch
+from torch import Tensor
+
+from didact import hashing
+from didact.types import MASK, Examples
+from didact.worlds._chance import normal, uniform
+
+SIDE = 16
+"""Pixels of a canvas's side."""
+PATTERNS = ("plain", "striped", "checked")
+_COUNT, _MOST, _NOISE, _RELIEF = 480, 3, 0.08, 0.2
+
+
+@functools.cache
+def masks() -> Examples:
+    """Tell for each pixel of a small canvas whether it shows a plain, a striped or a checked shape, or nothing.
+
+    Real: nothing.
+
+    Simulated: 480 canvases of 16 x 16 gray pixels with one to three discs or squares, whose place, radius (2 to 4.5
+    pixels) and brightness (0.4 to 0.8) are drawn at random; a later shape covers an earlier one. Stripes and checks are
+    0.2 brighter and darker than that. The background of about 0.2 rises from one side to another by up to 0.4, and
+    every pixel has Gaussian noise with a deviation of 0.08.
+
+    Known: the class of every pixel. Its brightness tells shape from background at best; which pattern it is part of can
+    be told from its surroundings alone.
+
+    Returns:
+        `x` float32 [480, 1, 16, 16] in [0, 1], `mask` int64 [480, 16, 16] (0 is nothing), `label` int64 [480] (0: there
+        is a mask), `id` int64 [480] from the pixels.
+    """
+    ids = torch.arange(_COUNT)
+    mask, x = draw(_places(ids))
+    x = (x + _NOISE * normal(ids, SIDE**2, 0, "canvas: noise").view(-1, SIDE, SIDE)).clamp(0, 1)[:, None]
+    return _examples(x, mask, "canvas:masks")
+
+
+def _examples(x: Tensor, mask: Tensor, name: str, **more: Tensor) -> Examples:
+    label = torch.zeros(len(x), dtype=torch.int64)
+    return Examples(
+        tensors={"x": x, MASK: mask, "label": label, "id": hashing.of_rows(x), **more},
+        task="segmentation",
+        modality="image",
+        classes=("nothing", *PATTERNS),
+        name=name,
+    )
+
+
+def _places(ids: Tensor) -> Tensor:
+    """What is drawn on each canvas, float64 [N, K + 1, 7] in [0, 1).
+
+    Of each shape its pattern, place down and right, radius, form, brightness and whether it is there; last the
+    background.
+    """
+    return uniform(ids, 7 * (_MOST + 1), 0, "canvas: shapes").view(len(ids), _MOST + 1, 7)
+
+
+def draw(shapes: Tensor) -> tuple[Tensor, Tensor]:
+    """Draw shapes over each other.
+
+    Args:
+        shapes: float [N, K + 1, 7] in [0, 1), see `_places`. The first shape is always there, another one with chance
+            1/2; the last row is the direction and strength of the background.
+
+    Returns:
+        Classes int64 [N, 16, 16], and brightness float32 [N, 16, 16] in [0, 1].
+    """
+    rows, columns = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
+    patterns = torch.stack([torch.zeros(SIDE, SIDE), 2.0 * (rows % 2) - 1, 2.0 * ((rows + columns) % 2) - 1])
+    turn, strength = shapes[:, -1, 0, None, None] * 2 * torch.pi, shapes[:, -1, 1, None, None]
+    slope = ((rows - SIDE / 2) * turn.sin() + (columns - SIDE / 2) * turn.cos()) / SIDE
+    x, mask = 0.2 + 0.4 * strength * slope, torch.zeros(len(shapes), SIDE, SIDE, dtype=torch.int64)
+    for number in range(shapes.shape[1] - 1):
+        kind, down, right, radius, round_, light, there = shapes[:, number, :, None, None].unbind(1)
+        kind, radius = (kind * len(PATTERNS)).long(), 2 + 2.5 * radius
+        near, far = (rows - down * SIDE).abs(), (columns - right * SIDE).abs()
+        disc, square = near.square() + far.square() <= radius.square(), torch.maximum(near, far) <= 0.85 * radius
+        inside = torch.where(round_ < 0.5, disc, square) & ((number == 0) | (there < 0.5))
+        mask = torch.where(inside, kind + 1, mask)
+        x = torch.where(inside, 0.4 + 0.4 * light + _RELIEF * patterns[kind[:, 0, 0]], x)
+    return mask, x.clamp(0, 1).float()
