@@ -1,6 +1,7 @@
 """Runs on masks: pixels are learned as examples are, and what cannot work is refused before it begins."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -200,7 +201,7 @@ def prepared(method, **changes):
         ("distill", {"teacher": "cnn:4"}, "teacher is 'cnn:4', which answers once for a whole image"),
         ("supervised", {"class_weights": "balanced"}, "without classes"),
         ("supervised", {"augment": "randaugment"}, "pixels stay where they are"),
-        ("supervised", {"data": "digits"}, "a net that answers for each pixel needs images with masks"),
+        ("supervised", {"data": "digits", "labels": 20}, "a net that answers for each pixel needs images"),
     ],
 )
 def test_what_does_not_work_with_masks_is_refused_before_it_begins(method, changes, said):
@@ -225,35 +226,29 @@ def save(root, count=12):
 def test_a_folder_is_learned_predicted_and_scored(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     save(tmp_path / "scenes")
-    words = [
-        "run",
-        "supervised",
-        "--data",
-        "scenes",
-        "--student",
-        "fcn:8,8",
-        "--steps",
-        "20",
-        "--lr",
-        "0.02",
-        "--no-progress",
-    ]
-    assert main([*words, "--directory", "out"]) == 0
+    words = "run supervised --data scenes --student fcn:8,8 --steps 20 --lr 0.02 --no-progress --out out"
+    assert main(words.split()) == 0
     assert "mean IoU" in capsys.readouterr().out
     assert main(["predict", "out", "--data", "scenes", "--out", "answers"]) == 0
     written = np.stack([np.asarray(Image.open(tmp_path / "answers" / f"{number}.png")) for number in range(12)])
-    student = didact.load_student("out") if hasattr(didact, "load_student") else None
     assert written.shape == (12, 16, 16)
     assert main(["evaluate", "out", "--data", "scenes", "--json"]) == 0
-    import json
-
     found = json.loads(capsys.readouterr().out.split("\n", 1)[1])["metrics"]
     truth = worlds.load("canvas:masks").tensors[MASK][1:12].numpy()
     assert found["accuracy"] == pytest.approx((written[1:] == truth).mean(), abs=1e-9)
-    assert student is None or student.classes == ("nothing", "plain", "striped", "checked")
-    with pytest.raises(DataError, match="with no masks"):
-        _ = (
-            didact.run("supervised", data="wine", student="mlp:2", steps=1, progress=False)
-            .student.predict("wine.csv")
-            .masks
-        )
+    views = json.loads((tmp_path / "out" / "views.json").read_text())
+    assert views["columns"] == ["image", "mask", "student"]
+    assert "Masks of some test images" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_student_of_masks_says_what_it_has():
+    train = dataclasses.replace(worlds.load("canvas:masks"), name="one's own")
+    ran = didact.run("supervised", data=train, student=lambda: nn.Conv2d(1, 4, 1), steps=2, progress=False)
+    answers = ran.student.predict(train.tensors["x"][:5])
+    assert answers.masks.shape == (5, 16, 16)
+    shares = answers.to_frame()[[f"share of {name}" for name in train.classes]].to_numpy()
+    np.testing.assert_allclose(shares, [[(mask == k).mean() for k in range(4)] for mask in answers.masks])
+    with pytest.raises(DataError, match="answers with masks, which have no probabilities"):
+        _ = answers.labels
+    with pytest.raises(ConfigError, match="safetensors alone"):
+        ran.student.export("student.onnx")

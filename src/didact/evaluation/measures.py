@@ -60,7 +60,7 @@ def metrics(predictions: Predictions) -> dict[str, float]:
     logits, labels = known.logits.double(), known.labels
     if known.task == "segmentation":
         confusion_CC = _confusion(logits, labels)
-        right = float(confusion_CC.diagonal().sum() / confusion_CC.sum())
+        right = float(confusion_CC.diagonal().sum().double() / confusion_CC.sum())
         return {"mean_iou": mean_iou(confusion_CC), "accuracy": right, "nll": float(F.cross_entropy(logits, labels))}
     classes = logits.shape[1]
     counts, confidence, accuracy = _bins(logits, labels, BINS)

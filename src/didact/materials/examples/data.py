@@ -24,7 +24,7 @@ from didact.preprocessing.cells import MARKS
 from didact.sources import add_view
 from didact.sources.objects import from_object
 from didact.teachers.tables import translate
-from didact.types import IGNORE, Examples, Scale, is_labelled
+from didact.types import IGNORE, Examples, Method, Scale, is_labelled, per_pixel
 
 ASKED = 1_000
 """Training rows on which teachers are asked for the unit of a regression without labels."""
@@ -79,6 +79,10 @@ class ExampleData:
     def has_labels(self) -> bool:
         """Whether any example has a label; otherwise only agreement with the teacher can be measured."""
         return count_labels(self.examples) > 0
+
+    def method_type(self, kind: type[Method]) -> type[Method]:
+        """The class of a method as these data need it: of pixels, where they have masks."""
+        return per_pixel(kind) if self.examples.task == "segmentation" else kind
 
     def order_metrics(self, found: dict[str, float]) -> dict[str, float]:
         """The same metrics, the usual one first."""

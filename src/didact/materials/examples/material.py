@@ -17,8 +17,7 @@ from didact.materials.examples.embedding import EmbeddingEvaluator
 from didact.materials.examples.evaluator import ExampleEvaluator
 from didact.materials.examples.pretraining import pretraining_of
 from didact.materials.examples.refusals import refusals
-from didact.materials.examples.segmentation import method_for
-from didact.materials.examples.shown_views import shown_views
+from didact.materials.examples.shown_views import shown_masks, shown_views
 from didact.materials.examples.source import feed_of, sample_of, source_of, train_of
 from didact.materials.examples.trials import trials
 from didact.memory import JudgesLabels
@@ -77,7 +76,8 @@ def _ingredients(run: Run[ExampleData]) -> Values:
 def _save(run: Run[ExampleData], path: Path) -> None:
     """Write the student as the directory `student`, some examples in the run's views, and the labels that it doubts."""
     saved.save(_deliver(run), path / saved.STUDENT)
-    if views := shown_views(run):
+    masks = run.data.examples.task == "segmentation"
+    if views := shown_masks(run) if masks else shown_views(run):
         records.write_json(path / "views.json", views)
     if isinstance(run.method, JudgesLabels):
         suspects.write(run, path / suspects.FILE)
@@ -122,5 +122,5 @@ MATERIAL = Material[ExampleData](
     save=_save,
     baselines=baselines.applicable,
     baseline=baselines.evaluate,
-    method_type=lambda run: method_for(run.data.examples, run.info.method_type),
+    method_type=lambda run: run.data.method_type(run.info.method_type),
 )

@@ -9,7 +9,6 @@ from didact.experiment.material import Run
 from didact.experiment.pretraining import Pretraining, StopAtGoal
 from didact.loop import Budget, OptimizerConfig
 from didact.materials.examples.data import ExampleData, select_labelled
-from didact.materials.examples.segmentation import method_for
 from didact.parts.part import WarmStart
 from didact.sources import BatchSource, fingerprint, switch_target
 from didact.types import Examples
@@ -31,7 +30,7 @@ def pretraining_of(run: Run[ExampleData], role: str, warm_start: WarmStart) -> P
     order = hashing.stream(warm_start.seed, "order")
     source = BatchSource(train, batch_size=min(config.batches.size, train.size), seed=order)
     return Pretraining(
-        method=method_for(run.data.examples, info.method_type)(info.config_type(), warm_start.model),
+        method=run.data.method_type(info.method_type)(info.config_type(), warm_start.model),
         source=source,
         budget=_budget(warm_start, source, config),
         optimizer=OptimizerConfig(lr=warm_start.rate),

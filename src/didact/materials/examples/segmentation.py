@@ -11,18 +11,13 @@ from didact.evaluation import wording
 from didact.experiment.checking import Check
 from didact.parts.part import Part
 from didact.sources import Splits
-from didact.types import IGNORE, MASK, Batch, Examples, Method, per_pixel, pixel_labels
+from didact.types import IGNORE, MASK, Batch, Examples, pixel_labels
 
 METHODS = (
     *("supervised", "distill", "mean_teacher", "pseudo_label", "fixmatch", "flexmatch", "freematch", "softmatch"),
     *("dual_mean_teacher", "decoupled", "sce"),
 )
 """The methods of single examples that are tested to do with pixels what they do with examples."""
-
-
-def method_for(examples: Examples, kind: type[Method]) -> type[Method]:
-    """The class of a method, as the data need it."""
-    return per_pixel(kind) if examples.task == "segmentation" else kind
 
 
 def refuse(info: MethodInfo, student: Part, spec: str, train: Examples) -> None:

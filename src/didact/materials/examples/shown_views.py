@@ -11,15 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from didact import evaluation
 from didact.documents import Document
 from didact.experiment.material import Run
-from didact.materials.examples.data import ExampleData
+from didact.materials.examples.data import ExampleData, select_labelled
 from didact.materials.examples.source import sample_of, train_of, views_of
 from didact.parts import parse
 from didact.parts.part import brought_by
 from didact.preprocessing import TablePreprocessing
 from didact.sources import ByteTokenizer
-from didact.types import Examples, is_labelled
+from didact.types import MASK, Examples, is_labelled
 
 SHOWN = {"image": 6, "series": 6, "table": 3, "text": 3}
 """How many examples are shown, by what they are."""
@@ -56,6 +57,30 @@ def shown_views(run: Run[ExampleData]) -> Document | None:
         rows.append({"name": _label(train, plain["label"][i]), "cells": draw(inputs)})
     titles = [name if strength is None else f"{name}: {strength}" for name, strength in names.items()]
     return {"modality": train.modality, "columns": titles, "rows": rows}
+
+
+def shown_masks(run: Run[ExampleData]) -> Document | None:
+    """Some test images with their masks and those of the student, for the report; None where there are none.
+
+    Returns:
+        `title`, and what `shown_views` returns of images, where class 0 is black and the last one white.
+    """
+    test = select_labelled(run.data.splits.test)
+    test = test.select(torch.arange(min(SHOWN["image"], test.size)))
+    if not test.size:
+        return None
+    said = evaluation.predict(run.method.delivered, test).logits.argmax(1).view_as(test.tensors[MASK])
+    gray = 255 // max(len(test.classes) - 1, 1)
+    rows = [
+        {"name": "", "cells": [base64.b64encode(png(image)).decode() for image in images]}
+        for images in zip(
+            (test.tensors["x"] * 255).round().clamp(0, 255).byte(),
+            *((mask.clamp(min=0) * gray).byte()[:, None] for mask in (test.tensors[MASK].cpu(), said)),
+            strict=True,
+        )
+    ]
+    columns = ["image", "mask", "student"]
+    return {"modality": "image", "title": "Masks of some test images", "columns": columns, "rows": rows}
 
 
 _FIELDS = {"input_ids": ("input_ids", "attention_mask")}
