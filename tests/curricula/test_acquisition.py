@@ -313,6 +313,27 @@ def test_the_largest_score_comes_first(name):
     assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
 
 
+def test_rows_on_which_the_average_disagrees_come_first():
+    """All rows are equally unsure, and the average says something else of three; or the same of all."""
+    logits = torch.tensor([2.0, 0.0, 0.0]).expand(12, -1).clone()
+    others = [2, 7, 9]
+    average = logits.clone()
+    average[others] = torch.tensor([0.0, 0.0, 2.0])
+    none = torch.zeros(12, dtype=torch.bool)
+
+    def asked(average):
+        return choose(
+            "average_disagreement", Seen(logits=logits, hidden=None, known=none, average=average), 3, generator()
+        )
+
+    found = asked(average)
+    assert sorted(found.rows.tolist()) == others
+    entropy = float(acquisition.entropy(logits[:1]))
+    apart = float(acquisition.disagreement(logits[:1], average[2:3]))
+    assert found.scores.tolist() == pytest.approx([apart + entropy] * 3, rel=1e-6)
+    assert asked(logits).scores.tolist() == pytest.approx([entropy] * 3, rel=1e-6)
+
+
 def test_bald_of_numbers_is_the_variance_of_a_committee():
     members = normal(4, 9, 1)
     pool = Seen(logits=members[0], hidden=normal(9, 2), known=torch.zeros(9, dtype=torch.bool), members=members)
