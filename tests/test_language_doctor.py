@@ -186,9 +186,9 @@ class Live(TorchDispatchMode):
     ("method", "student", "rows", "parts"),
     [
         ("sft", "decoder:3x64", 24, 1),
-        ("sft", "decoder:3x64", 24, 3),
+        pytest.param("sft", "decoder:3x64", 24, 3, marks=pytest.mark.slow),
         ("sft", "decoder:2x128", 2, 1),
-        ("dpo", "decoder:2x64", 12, 1),
+        pytest.param("dpo", "decoder:2x64", 12, 1, marks=pytest.mark.slow),
         ("dpo", "lora", 12, 2),
     ],
 )

@@ -380,7 +380,7 @@ class Favours:
 @pytest.mark.parametrize(
     "teacher",
     [
-        "noisy:0.3:warm:90%:decoder:1x32:32",
+        pytest.param("noisy:0.3:warm:90%:decoder:1x32:32", marks=pytest.mark.slow),
         "warm:20:decoder:1x32:32+warm:10:decoder:1x32:32",
         Favours(build_causal("decoder:1x32:32").tokenizer.encode("7")[0]),
     ],

@@ -97,7 +97,7 @@ sys.exit(main(["run", "supervised", "--data", "digits", "--out", "run"]))
     ("number", "first"),
     [
         (signal.SIGINT, True),
-        (signal.SIGHUP, False),
+        pytest.param(signal.SIGHUP, False, marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, False, marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, True, marks=pytest.mark.slow),
     ],

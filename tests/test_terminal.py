@@ -50,7 +50,8 @@ def test_refusals_warnings_and_answers_are_plain(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == "an answer?[2J\n"
 
 
-@pytest.mark.parametrize("encoding", ["ascii", pytest.param("latin-1", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_doctor_prints_plain_marks_where_the_output_is_not_utf_8(encoding, tmp_path):
     words = [sys.executable, "-m", "didact", "doctor", "--data", "digits", "--student", "mlp:4"]
     environment = {**ENVIRONMENT, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}

@@ -128,9 +128,16 @@ def test_errors_say_what_would_work():
     assert "pip install 'didact[report]'" in str(MissingExtraError("jinja2", "report", "The report"))
 
 
-def test_importing_didact_does_not_import_torch():
-    code = "import sys, didact; assert 'torch' not in sys.modules; didact.Batch; assert 'torch' in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+def test_importing_didact_imports_neither_torch_nor_scikit_learn():
+    code = """if True:
+        import sys, didact
+        assert not {"torch", "sklearn"} & set(sys.modules)
+        didact.Batch
+        assert "torch" in sys.modules and "sklearn" not in sys.modules
+        didact.Distiller
+        assert "sklearn" in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_an_unknown_public_name_is_an_attribute_error():

@@ -117,7 +117,7 @@ sys.exit(harness.main("tried", harness.arguments("a trial"), cases))
 """
 
 
-@pytest.mark.parametrize(("target", "status"), [(1e12, 0), (1e-12, 1)])
+@pytest.mark.parametrize(("target", "status"), [pytest.param(1e12, 0, marks=pytest.mark.slow), (1e-12, 1)])
 def test_a_run_writes_its_figures_and_fails_where_a_target_is_missed(tmp_path, target, status):
     script = tmp_path / "tried.py"
     script.write_text(SCRIPT.format(benchmarks=str(BENCHMARKS), target=target))

@@ -3,8 +3,6 @@
 import ast
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -159,12 +157,8 @@ def test_the_command_line(capsys):
     assert "Its claim: " in capsys.readouterr().out
 
 
-def test_listing_imports_no_torch():
-    code = (
-        "import sys; from didact.cli import main; main(['list', 'systems', '--json']); "
-        "sys.exit(bool({'torch', 'numpy'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=True)
-    found = json.loads(done.stdout)
+def test_a_list_for_programs(capsys):
+    assert main(["list", "systems", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
     assert set(found[0]) == {"id", "title", "covered_by", "kind", "formula", "mechanism", "outcome"}
     assert len(found) == 448

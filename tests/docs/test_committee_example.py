@@ -6,9 +6,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 
+import pytest
+
 import committee
 
 
+@pytest.mark.slow
 def test_three_kinds_of_teachers_teach_one_student(tmp_path, capsys):
     committee.run(tmp_path / "run", 240, 8, "learned", students=False)
     found = json.loads((tmp_path / "run" / "student" / "result.json").read_text())

@@ -1,4 +1,4 @@
-"""The checks of the source see what they are there for, and find nothing in ours."""
+"""The checks of the source, which `make contracts` and `make types` call, see what they are there for."""
 
 import importlib.util
 from pathlib import Path
@@ -16,10 +16,6 @@ def script(name):
 
 
 check_cycles, check_any = script("check_cycles"), script("check_any")
-
-
-def test_no_module_imports_itself_by_way_of_others():
-    assert check_cycles.cycles(check_cycles.imports(ROOT / "src" / "didact")) == []
 
 
 @pytest.fixture
@@ -58,11 +54,6 @@ def test_a_cycle_is_seen_wherever_the_import_stands(package, source):
 @pytest.mark.parametrize("source", ["", "import os", "from pack import inner", "def f(x): return __import__('sys')"])
 def test_what_is_no_cycle(package, source):
     assert check_cycles.cycles(package(source)) == []
-
-
-def test_few_annotations_say_any():
-    found, total = check_any.count(ROOT / "src" / "didact")
-    assert found.total() / total < check_any.LIMIT
 
 
 def test_annotations_that_say_any_are_counted(tmp_path):

@@ -149,6 +149,7 @@ def test_drawn_attempts_lead_to_the_posterior(options):
         torch.testing.assert_close(method.running.log_mean, log_z, rtol=0, atol=0.02)
 
 
+@pytest.mark.slow
 def test_rewards_alone_collapse_onto_one_answer():
     world = policies.bandit(6, situations=2, seed=3)
     alone = reinforce.Reinforce(reinforce.Config(), Table(world.reference))
