@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 ONE_THREAD := OMP_NUM_THREADS=1
 
-.PHONY: help setup demo test test-slow test-real test-latest fuzz lint format types contracts docs claims verdicts bench clean
+.PHONY: help setup demo test test-slow test-real test-latest fuzz doctor-exam lint format types contracts docs claims verdicts bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ test-slow: setup ## what takes minutes, and what needs a GPU where there is one
 
 test-real: setup ## what asks a real model, SmolLM2-135M-Instruct; DIDACT_REAL_MODEL names its file of GGUF
 	$(ONE_THREAD) $(BIN)/pytest -n 0 -m real --timeout 1200
+
+doctor-exam: setup ## whether `didact doctor` finds planted faults, and none in healthy set-ups
+	$(ONE_THREAD) $(BIN)/python scripts/doctor_exam.py
 
 ROUNDS ?= 10
 

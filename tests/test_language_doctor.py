@@ -1,5 +1,6 @@
 """What the doctor finds in a set-up of a language model."""
 
+import json
 import weakref
 
 import pytest
@@ -16,6 +17,7 @@ from didact.experiment.running import split_arguments
 from didact.loop import OptimizerConfig
 from didact.loop.devices import free_memory
 from didact.loop.stepping import Stepper
+from didact.materials.questions import endings, teaching, texts
 from didact.materials.questions.memory import estimate_memory
 from didact.methods.language.sft import SFT, Config
 from didact.parts.models import build_causal
@@ -232,3 +234,58 @@ def test_free_memory_is_a_number_here():
     free = free_memory(torch.device("cpu"))
     assert free is None or free > 1 << 20
     assert free_memory(torch.device("meta")) is None
+
+
+# ---- texts, ends and teachers
+
+
+def asked(prompts, completions, **more):
+    """What the doctor says of texts."""
+    pairs = zip(prompts, completions, strict=True)
+    rows = [{"id": str(i), "prompt": p, "completion": c, **more} for i, (p, c) in enumerate(pairs)]
+    questions = sources.from_records(rows)
+    return [*texts._alike(questions), *texts._repeated(questions), *texts._pairs(questions)]
+
+
+def test_texts_that_are_alike_or_repeated_are_counted():
+    numbers = [str(i) for i in range(40)]
+    assert asked(numbers, numbers) == []
+    alike = asked(numbers, ["yes"] * 37 + ["no"] * 3)
+    assert [words.split(",")[0] for words in alike] == ["37 of 40 training questions have the same completion"]
+    assert asked(numbers, ["yes"] * 36 + ["no"] * 4) == []
+    again = asked(numbers[:10] * 4, numbers[:10] * 4)
+    assert again[0].startswith("30 of 40 training rows repeat another one word for word")
+    same = asked(numbers, numbers, rejected="7")
+    assert same[0].startswith("1 of 40 training pairs have the same completion as chosen and rejected")
+
+
+def test_ends_of_a_generation_config_are_found_in_any_model(tmp_path):
+    for name, architecture, wanted in (("a", "llama", (2,)), ("b", "gpt2", (2,)), ("c", "llama", (2, 7))):
+        save_model(tmp_path / name, architecture)
+        path = tmp_path / name / "generation_config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "eos_token_id": list(wanted)}))
+        assert endings.generated_ends(build_causal(f"hf:{tmp_path / name}")) == wanted
+    assert endings.generated_ends(build_causal("decoder:1x32:32")) == ()
+
+
+def test_what_a_teacher_of_tokens_says_is_measured(tmp_path):
+    """Entropy and likelihood are those of a slow computation by transformers."""
+    model = save_model(tmp_path / "model")
+    save_model(tmp_path / "other", "gpt2")
+    settings = {**QUICK, "student": f"hf:{tmp_path / 'other'}", "teacher": f"hf:{tmp_path / 'model'}"}
+    run = prepare(*split_arguments(method="taid", **settings))
+    teacher = run.teachers[0].model.learner
+    asked = run.data.train.select(range(5))
+    entropy, logs = [], []
+    for question in asked:
+        prompt, answer = teacher.tokenizer.prompt(question), teacher.tokenizer.completion(question)
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([[*prompt, *answer]])).logits[0].double().log_softmax(-1)
+        for place, token in enumerate(answer, len(prompt) - 1):
+            entropy.append(float(-(logits[place].exp() * logits[place]).sum()))
+            logs.append(-float(logits[place, token]))
+    assert teaching._calmly(teacher, asked) == pytest.approx(sum(logs) / len(logs), rel=1e-4)
+    said = teaching._sharpness(run, teacher, asked).detail
+    assert f"have {sum(entropy) / len(entropy):.2g} nats of entropy" in said
+    same, apart = (teaching._apart(run, model, teacher, asked) for model in (teacher, run.student.model))
+    assert same < teaching.SAME < apart

@@ -95,6 +95,25 @@ def test_every_option_that_a_trl_user_is_told_of_exists():
     assert "--nowhere" not in every and "--kl" not in every and "--kl" in _options("grpo")
 
 
+def _checks():
+    """The names of the doctor's checks, as they are made in the code."""
+    made = (
+        node
+        for path in (ROOT / "src" / "didact").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Check" and len(node.args) > 1
+    )
+    return {node.args[1].value for node in made if isinstance(node.args[1], ast.Constant)}
+
+
+def test_every_check_of_the_doctor_is_described():
+    lines = (GUIDES / "doctor.md").read_text(encoding="utf-8").splitlines()
+    cells = [line.split(" | ")[0] for line in lines if line.startswith("| `")]
+    described = [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
+    assert len(described) == len(set(described)) > 30
+    assert set(described) == _checks()
+
+
 def test_what_a_run_leaves_is_described_whole():
     import torch
 

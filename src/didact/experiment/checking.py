@@ -72,5 +72,8 @@ def gradient_check(method: Method, batch: Batch, words: str) -> Check:
         parameter.grad = None
     if not finite:
         return Check("fail", "student", f"The first loss is {first:g} or its gradient is not finite; check the inputs.")
+    if not moved:
+        found = f"{words}; the first loss is {first:.3g}, and no parameter gets a gradient; unfreeze some."
+        return Check("fail", "student", found)
     found = f"{words}; the first loss is {first:.3g}, and {moved:,} trained parameters get a gradient."
-    return Check("ok" if moved else "fail", "student", found)
+    return Check("ok", "student", found)

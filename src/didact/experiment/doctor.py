@@ -18,6 +18,11 @@ from didact.loop.devices import find_device
 ROOM = 1 << 30
 """Free disk in bytes below which checkpoints may not fit."""
 
+LARGEST, LARGEST_STEP = 10.0, 0.3
+"""Learning rates beyond which nothing is learned: of SGD, and of optimizers that move each weight by about so much."""
+LEAST_SHARE = 10_000
+"""How many times smaller than the usual one a learning rate may be."""
+
 
 def diagnose(config: RunConfig, objects: Objects | None = None) -> list[Check]:
     """Check a run for causes of failure or of misleading results.
@@ -55,6 +60,7 @@ def _of_the_run(config: RunConfig, objects: Objects) -> Iterator[Check]:
         if check.level == "fail":
             return
     yield from _leaks(run)
+    yield _rate(run)
     yield from material.trials(run)
 
 
@@ -63,7 +69,9 @@ def _machine(config: RunConfig) -> Iterator[Check]:
     yield Check("ok", "device", f"{device}, {torch.get_num_threads()} threads.")
     place = next(p for p in (records.RUNS, Path.cwd()) if p.exists())
     free = shutil.disk_usage(place).free
-    yield Check("ok" if free >= ROOM else "warn", "disk", f"{free / ROOM:.1f} GiB free in {place.resolve()}.")
+    words = f"{free / ROOM:.1f} GiB free in {place.resolve()}"
+    short = "; checkpoints may not fit. Free some space, or write elsewhere (--out)"
+    yield Check("ok" if free >= ROOM else "warn", "disk", f"{words}{'' if free >= ROOM else short}.")
 
 
 def _data(data: Data, material: Material[Data], config: RunConfig) -> Iterator[Check]:
@@ -73,6 +81,19 @@ def _data(data: Data, material: Material[Data], config: RunConfig) -> Iterator[C
         yield Check("warn", "duplicates", detail)
     else:
         yield Check("ok", "duplicates", f"None of the {material.name} is in two splits.")
+
+
+def _rate(run: Run[Data]) -> Check:
+    """Compare the learning rate with what suits the student."""
+    optimizer, usual = run.config.optimizer, run.student.rate
+    lr = usual if optimizer.lr is None else optimizer.lr
+    words = f"The highest learning rate of {optimizer.name}, lr, is {lr:g}, and {usual:g} is usual for this student"
+    largest = LARGEST if optimizer.name == "sgd" else max(LARGEST_STEP, usual)
+    if lr > largest:
+        return Check("warn", "optimizer", f"{words}: the first steps would undo the weights; lower it.")
+    if lr < usual / LEAST_SHARE:
+        return Check("warn", "optimizer", f"{words}: hardly anything would be learned; raise it.")
+    return Check("ok", "optimizer", f"{words}.")
 
 
 def _leaks(run: Run[Data]) -> Iterable[Check]:

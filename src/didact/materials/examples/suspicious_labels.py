@@ -1,4 +1,4 @@
-"""Labels that the doctor suspects: different ones of equal rows, and those that a teacher contradicts and is sure."""
+"""Labels that the doctor suspects: of equal rows, far from all others, or contradicted by a teacher that is sure."""
 
 from collections.abc import Iterator
 
@@ -9,10 +9,14 @@ from didact.evaluation.suspects import find_suspects
 from didact.experiment.checking import Check
 from didact.materials.examples.data import select_labelled
 from didact.sources.splitting import content_hashes
-from didact.types import Examples
+from didact.types import Examples, Scale
 
 SURE = 0.95
 """The probability from which a teacher is sure."""
+FAR = 30.0
+"""Interquartile ranges beyond which a number is far from all others."""
+FEW, SPREAD = 0.05, 0.5
+"""The largest share of numbers that may be far, and the least share of the variance that they then make up."""
 _RIGHT = 0.7
 """A teacher that is right on fewer labels than this share is itself the suspect."""
 
@@ -34,6 +38,25 @@ def contradictory(train: Examples) -> Iterator[Check]:
             f"{len(found):,} of {known.size:,} labelled training examples have the same inputs as another with another "
             f"label, such as {' and '.join(names)}. No student is right on all of them: look for "
             "wrong labels, or for a column that tells these examples apart.",
+        )
+
+
+def far(train: Examples) -> Iterator[Check]:
+    """Warn of a few targets that are so far from the others that they decide the unit in which it is learned."""
+    if train.task != "regression" or not (known := select_labelled(train)).size:
+        return
+    scale = train.scale or Scale(0.0, 1.0)
+    values = scale.invert(known.tensors["label"])
+    low, middle, high = (float(values.quantile(share)) for share in (0.25, 0.5, 0.75))
+    away = (values - middle).abs() > FAR * (high - low)
+    share = float((values[away] - middle).square().sum() / (values - middle).square().sum().clamp(min=1e-300))
+    if high > low and 0 < int(away.sum()) <= FEW * known.size and share > SPREAD:
+        yield Check(
+            "warn",
+            "labels",
+            f"{int(away.sum())} of {known.size:,} training labels, such as {float(values[away][0]):g}, make up "
+            f"{share:.1%} of the spread of the target, by which it is scaled. If such a number means a missing value, "
+            "say so with missing (--missing=NUMBER); else correct it, or learn the logarithm.",
         )
 
 

@@ -19,6 +19,9 @@ from didact.parts.part import Part
 from didact.sources import SplitConfig
 from didact.types import Examples
 
+PERFECT, BETTER = 0.99, 0.1
+"""The accuracy or R2 of a teacher, and its lead over a cheap baseline, that need an explanation on rows that may be its
+own."""
 COMPARED = 1000
 """Examples on which a teacher's figures in and out of training are compared."""
 GAP = 0.05
@@ -103,13 +106,39 @@ def checks(run: Run[ExampleData], teacher: Part) -> Iterator[Check]:
     seen = find_seen(run, run.data.splits.test)
     if seen is None:
         detail = "Nothing says which rows it was fitted on; name the file with teacher_data (--teacher-data)."
-        yield Check("ok", "teacher data", detail)
+        yield from _too_good(run, teacher) or [Check("ok", "teacher data", detail)]
     elif seen.any():
         detail = f"The teacher was fitted on {int(seen.sum()):,} of {len(seen):,} test examples; fit it on others."
         yield Check("warn", "teacher data", detail)
     else:
         yield Check("ok", "teacher data", "The teacher was not fitted on any test example.")
     yield from _gap(run, teacher)
+
+
+def _too_good(run: Run[ExampleData], teacher: Part) -> list[Check]:
+    """Warn of a teacher of unknown rows that is all but perfect on test rows of a table on which others are not."""
+    splits = run.data.splits
+    train, test = (select_labelled(part) for part in (splits.train, splits.test))
+    if train.modality != "table" or train.task == "embedding" or not (train.size and test.size):
+        return []
+    train, test = (part.select(torch.tensor(hashing.sample(part.size, COMPARED))) for part in (train, test))
+    metric = "r2" if train.task == "regression" else "accuracy"
+    theirs = evaluation.metrics(evaluation.predict(as_learner(teacher.model), test)).get(metric, math.nan)
+    if not theirs >= PERFECT:
+        return []
+    name = next((name for name in evaluation.baselines_for(train) if name == "boosted_trees"), None)
+    if name is None:
+        return []
+    cheap = evaluation.metrics(evaluation.baseline_predictions(name, train, test)).get(metric, math.nan)
+    if theirs - cheap <= BETTER:
+        return []
+    unit, known = wording.unit_of(metric), wording.name_of(metric)
+    words = (
+        f"The teacher has {wording.figure(metric, theirs)}{unit} {known} on test examples, and trees that were fitted "
+        f"to the training rows have {wording.figure(metric, cheap)}{unit} there: test examples may be among its "
+        "training rows. Name the file that it was fitted on with teacher_data (--teacher-data), or fit it without them."
+    )
+    return [Check("warn", "teacher data", words)]
 
 
 def _gap(run: Run[ExampleData], teacher: Part) -> Iterator[Check]:

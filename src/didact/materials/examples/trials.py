@@ -5,31 +5,40 @@ from collections.abc import Iterator
 import torch
 
 from didact import evaluation, hashing
-from didact.experiment.checking import Check, Level, gradient_check, run_checks
+from didact.experiment.checking import Check, gradient_check, run_checks
 from didact.experiment.material import Run, remarks_of
 from didact.losses.labels.targets import distillation_loss
-from didact.materials.examples import suspicious_labels, teacher_data
+from didact.materials.examples import columns, overlaps, suspicious_labels, teacher_data, teacher_inputs
 from didact.materials.examples.answers import logits_of
 from didact.materials.examples.data import ExampleData, select_labelled
 from didact.materials.examples.refusals import CHECKED
 from didact.materials.examples.source import train_of
 from didact.parts.part import Part
-from didact.types import Examples, is_labelled
+from didact.types import Batch, Examples, is_labelled
 
 TOLERANCE = 1e-4
 """Maximal divergence of a teacher from itself."""
 SURE = 0.999
+UNIT = 0.2
+"""By how much a teacher in another unit would explain more of the labels."""
 NOVEL = 0.02
 """Nats of entropy, and of divergence from the labels, below both of which a teacher only repeats the labels."""
 
 
 def trials(run: Run[ExampleData]) -> Iterator[Check]:
     """Check the labels, the student's first loss and the teachers' signals."""
-    return run_checks({"labels": _labels, "student": _student, "teacher": _teachers}, run)
+    return run_checks({"labels": _labels, "inputs": _inputs, "student": _student, "teacher": _teachers}, run)
 
 
 def _labels(run: Run[ExampleData]) -> Iterator[Check]:
-    return suspicious_labels.contradictory(run.data.splits.train)
+    train = run.data.splits.train
+    yield from suspicious_labels.contradictory(train)
+    yield from suspicious_labels.far(train)
+
+
+def _inputs(run: Run[ExampleData]) -> Iterator[Check]:
+    yield from columns.checks(run.data.splits.train)
+    yield from overlaps.checks(run.data.splits)
 
 
 def _student(run: Run[ExampleData]) -> Iterator[Check]:
@@ -50,16 +59,23 @@ def _teacher(teacher: Part, run: Run[ExampleData]) -> Iterator[Check]:
     if run.priced:
         # It was asked about two examples before, and is asked nothing else here.
         yield from (Check("ok", "server", words) for words in remarks_of(teacher.model))
+        if silent := getattr(teacher.model, "abstained", {}):
+            words = f"The teacher abstained on {len(silent)} examples: it {next(iter(silent.values()))}. Look at its "
+            yield Check("warn", "server", f"{words}answers, and give another model, instruction or max_tokens.")
         return
     known = select_labelled(train) if run.data.has_labels else train
-    batch = known.batch(slice(0, CHECKED))
+    asked = known.select(torch.tensor(hashing.sample(known.size, CHECKED)))
+    batch = asked.batch()
     first, second = teacher.model.signal(batch), teacher.model.signal(batch)
     scores, again = logits_of(first), logits_of(second)
     apart = float(distillation_loss(scores, first, temperature=1.0).mean())
-    level: Level = "ok" if abs(apart) <= TOLERANCE else "fail"
-    yield Check(level, "self-taught", f"The teacher's divergence from itself is {abs(apart):.1g}; it must be 0.")
+    good = abs(apart) <= TOLERANCE
+    words = f"The teacher's divergence from itself is {abs(apart):.1g}"
+    advice = "; it must be 0. Give a teacher whose signals are logits, or probabilities that add up to 1"
+    yield Check("ok" if good else "fail", "self-taught", f"{words}{'' if good else advice}.")
     if getattr(teacher.model, "frozen", False) and not torch.equal(scores, again):
-        yield Check("warn", "answers", "Two calls of the teacher give different signals; only the first one is cached.")
+        words = "Two calls of the teacher give different signals, of which only the first is cached. Switch off its "
+        yield Check("warn", "answers", f"{words}dropout and other draws, as eval() does for a module.")
     if teacher.warm_starts:
         epochs = run.config.teacher_epochs
         words = f"{teacher.spec} will be trained first, for {epochs} epochs on every training label."
@@ -67,8 +83,9 @@ def _teacher(teacher: Part, run: Run[ExampleData]) -> Iterator[Check]:
     elif scores.shape[-1] != train.outputs:
         yield Check("ok", "teacher", f"{teacher.spec} has classes of its own; its features are used.")
     elif run.data.has_labels:
-        asked = known.select(torch.tensor(hashing.sample(known.size, CHECKED)))
         yield _skill(teacher, asked, scores)
+        yield from teacher_inputs.checks(teacher, asked, scores)
+        yield from _same(run.student.model, teacher, batch, scores)
         if known.task == "classification" and not teacher.control:
             yield from suspicious_labels.doubted(asked, scores)
         yield from _novelty(teacher, train, batch["label"], scores)
@@ -104,12 +121,38 @@ def _skill(teacher: Part, known: Examples, scores: torch.Tensor) -> Check:
     label = known.tensors["label"]
     found = evaluation.metrics(evaluation.predictions_of(scores.cpu().float(), known))
     if known.task == "regression":
-        r2 = found.get("r2", float("nan"))
-        return Check(
-            "ok" if r2 > 0 else "warn", "teacher", f"{teacher.spec} explains R2 = {r2:.3f} of training labels."
-        )
+        return _explained(teacher, scores[:, 0].double().cpu(), label.double().cpu(), found.get("r2", float("nan")))
     chance = float(label.bincount().max()) / label.numel()
     good = found["accuracy"] > chance or teacher.control
     words = f"{teacher.spec} is right on {found['accuracy']:.1%} of {label.numel()} training labels"
-    advice = "" if good else "; always predicting the most frequent class would do as well"
-    return Check("ok" if good else "warn", "teacher", f"{words}{advice}.")
+    advice = (
+        "; always predicting the most frequent class would do as well. Look at what it was fitted on, and whether it "
+        "is given its inputs as it knows them"
+    )
+    return Check("ok" if good else "warn", "teacher", f"{words}{'' if good else advice}.")
+
+
+def _explained(teacher: Part, answers: torch.Tensor, label: torch.Tensor, r2: float) -> Check:
+    """How well a teacher's numbers [N] explain labels [N], and whether they would in another unit."""
+    words = f"{teacher.spec} explains R2 = {r2:.3f} of training labels"
+    follows = float(torch.corrcoef(torch.stack([answers, label]))[0, 1]) if answers.var() > 0 else 0.0
+    if follows**2 > max(r2, 0.0) + UNIT and not teacher.control:
+        advice = (
+            f", but its answers go with them (correlation {follows:.2f}): they are in another unit, such as standard "
+            "deviations of its own training labels. Give a teacher that answers in the unit of the target"
+        )
+        return Check("warn", "teacher", f"{words}{advice}.")
+    if r2 > 0 or teacher.control:
+        return Check("ok", "teacher", f"{words}.")
+    return Check("warn", "teacher", f"{words}; their mean would do better. Look at what it was fitted on.")
+
+
+@torch.no_grad()
+def _same(student: torch.nn.Module, teacher: Part, batch: Batch, scores: torch.Tensor) -> Iterator[Check]:
+    """Warn of a student that says what its teacher says before it is taught."""
+    training = student.training
+    mine = student.eval()(batch).logits
+    student.train(training)
+    if mine.shape == scores.shape and torch.allclose(mine.cpu(), scores.cpu(), atol=1e-5):
+        words = f"{teacher.spec} says what the student says already, so that it teaches nothing; give another teacher."
+        yield Check("warn", "teacher", words)

@@ -15,6 +15,7 @@ from didact.loop.devices import find_device, free_memory, resident_memory
 from didact.losses.policy.outputs import policy_outputs
 from didact.losses.tokens.divergence import token_divergence
 from didact.losses.tokens.rows import select_tokens
+from didact.materials.questions import endings, teaching, texts
 from didact.materials.questions.conversations import rendered_example, unread_details
 from didact.materials.questions.data import QuestionData
 from didact.materials.questions.memory import MemoryEstimate, estimate_memory
@@ -42,9 +43,12 @@ def trials(run: Run[QuestionData]) -> Iterator[Check]:
     stages = {
         "evaluation": _evaluation,
         "tokenizer": _tokenizer,
+        "texts": texts.checks,
+        "ends": endings.checks,
         "context": _context,
         "verifier": _verifier,
         "teacher": _teacher,
+        "teaching": teaching.checks,
         "student": _student,
         "memory": lambda run: _memory(run, resident),
     }
@@ -159,7 +163,8 @@ def _verifier(run: Run[QuestionData]) -> Iterator[Check]:
         yield Check("ok" if found.strong else "warn", "sandbox", str(found))
     complaints = try_verifier(verifier, run.data.train)
     for complaint in complaints:
-        yield Check("fail" if complaint.grave else "warn", "verifier", complaint.words)
+        words = f"{complaint.words} Correct it, or take another one: a student learns whatever it pays for."
+        yield Check("fail" if complaint.grave else "warn", "verifier", words)
     if not complaints:
         yield Check("ok", "verifier", f"{verifier} distinguishes known good answers from bad ones.")
 
@@ -197,7 +202,8 @@ def _self_taught(role: str, model: CausalLearner, run: Run[QuestionData]) -> Che
     apart = abs(float(token_divergence(rows.hidden, rows.head, same, kind="jsd").mean()))
     good = math.isfinite(apart) and apart <= TOLERANCE
     words = f"The divergence of the {role}{' in training mode' if learns else ''} from itself is {apart:.1g}"
-    return Check("ok" if good else "fail", "self-taught", f"{words}." if good else f"{words}; it must be 0.")
+    advice = "; it must be 0. Look for weights that are not finite, and for dropout or other draws in its code"
+    return Check("ok" if good else "fail", "self-taught", f"{words}{'' if good else advice}.")
 
 
 def _student(run: Run[QuestionData]) -> Iterator[Check]:

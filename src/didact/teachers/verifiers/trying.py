@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from didact.teachers.verifiers.base import Verifier
 from didact.types import Question
 
-NONSENSE = "qwzx vlorp 7f3kk"
-"""A completion that is wrong for every question."""
+NONSENSE = "qwzx vlorp kkfh"
+"""A completion that is wrong for every question: without a digit, which may be right by chance."""
 OFTEN = 0.5
 """The largest share of questions on which a constant completion may be rewarded: some data have few answers."""
 
