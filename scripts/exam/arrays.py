@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from exam.room import Room, fault, healthy
-from exam.tables import onnx_net
+from exam.tables import onnx_net, run
 
 SIDE = 8
 COMMON = ("--target", "label", "--no-progress")
@@ -56,6 +56,13 @@ def arrays(room: Room, **tensors: np.ndarray | Sequence[object]) -> str:
 def _(room: Room) -> list[str]:
     x, label = images()
     return ["distill", "--data", arrays(room, x=x, label=label), "--teacher", net_of(room, mean=0.0, std=1.0), *IMAGES]
+
+
+@healthy("image", "masks, and a net of pixels that was taught before")
+def _(room: Room) -> list[str]:
+    common = ["--data", "canvas:masks", "--student", "fcn:8,8", "--no-progress"]
+    run("run", "supervised", *common, "--steps", "80", "--lr", "0.03", "--out", "taught")
+    return ["distill", "--teacher", "taught", *common]
 
 
 @healthy("series", "waves of two frequencies")

@@ -14,10 +14,12 @@ from didact.materials.examples.data import ExampleData, select_labelled
 from didact.materials.examples.refusals import CHECKED
 from didact.materials.examples.source import train_of
 from didact.parts.part import Part
-from didact.types import Batch, Examples, is_labelled
+from didact.types import Batch, Examples, is_labelled, pixel_labels
 
 TOLERANCE = 1e-4
 """Maximal divergence of a teacher from itself."""
+MASKS = 16
+"""Images with masks that a teacher is asked about."""
 SURE = 0.999
 UNIT = 0.2
 """By how much a teacher in another unit would explain more of the labels."""
@@ -64,7 +66,7 @@ def _teacher(teacher: Part, run: Run[ExampleData]) -> Iterator[Check]:
             yield Check("warn", "server", f"{words}answers, and give another model, instruction or max_tokens.")
         return
     known = select_labelled(train) if run.data.has_labels else train
-    asked = known.select(torch.tensor(hashing.sample(known.size, CHECKED)))
+    asked = known.select(torch.tensor(hashing.sample(known.size, MASKS if known.task == "segmentation" else CHECKED)))
     batch = asked.batch()
     first, second = teacher.model.signal(batch), teacher.model.signal(batch)
     scores, again = logits_of(first), logits_of(second)
@@ -119,12 +121,17 @@ def _novelty(teacher: Part, train: Examples, label: torch.Tensor, scores: torch.
 
 def _skill(teacher: Part, known: Examples, scores: torch.Tensor) -> Check:
     label = known.tensors["label"]
-    found = evaluation.metrics(evaluation.predictions_of(scores.cpu().float(), known))
     if known.task == "regression":
-        return _explained(teacher, scores[:, 0].double().cpu(), label.double().cpu(), found.get("r2", float("nan")))
-    chance = float(label.bincount().max()) / label.numel()
-    good = found["accuracy"] > chance or teacher.control
-    words = f"{teacher.spec} is right on {found['accuracy']:.1%} of {label.numel()} training labels"
+        r2 = evaluation.metrics(evaluation.predictions_of(scores.cpu().float(), known)).get("r2", float("nan"))
+        return _explained(teacher, scores[:, 0].double().cpu(), label.double().cpu(), r2)
+    if known.task == "segmentation":
+        label = pixel_labels(known.tensors)
+    there = is_labelled(label)
+    right = float((scores.argmax(-1).cpu() == label)[there].double().mean())
+    chance = float(label[there].bincount().max()) / int(there.sum())
+    good = right > chance or teacher.control
+    of = "pixels of training masks" if known.task == "segmentation" else "training labels"
+    words = f"{teacher.spec} is right on {right:.1%} of {int(there.sum())} {of}"
     advice = (
         "; always predicting the most frequent class would do as well. Look at what it was fitted on, and whether it "
         "is given its inputs as it knows them"
