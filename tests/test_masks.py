@@ -12,7 +12,7 @@ from torch import nn
 import didact
 from didact import catalogue, evaluation, worlds
 from didact.cli import main
-from didact.errors import ConfigError, DataError
+from didact.errors import ConfigError, DataError, TeacherError
 from didact.evaluation.pixelwise import mean_iou
 from didact.experiment import running
 from didact.experiment.preparing import prepare
@@ -208,6 +208,21 @@ def test_what_does_not_work_with_masks_is_refused_before_it_begins(method, chang
     with pytest.raises(ConfigError, match=said):
         run = prepared(method, **changes)
         _ = run.source, run.method
+
+
+def test_a_teacher_with_its_classes_in_another_order_is_refused():
+    """A teacher that sees the masks themselves, and numbers nothing and a plain shape the other way round."""
+    examples = worlds.load("canvas:masks")
+    swapped = torch.tensor([1, 0, 2, 3])[examples.tensors[MASK]]
+    rows = {int(key): place for place, key in enumerate((examples.tensors["x"] * 1e4).sum((1, 2, 3)).long())}
+
+    class Told(nn.Module):
+        def forward(self, x):
+            places = torch.tensor([rows[int(key)] for key in (x * 1e4).sum((1, 2, 3)).long()])
+            return 9.0 * nn.functional.one_hot(swapped[places], 4).movedim(-1, 1).float()
+
+    with pytest.raises(TeacherError, match="order"):
+        prepared("distill", teacher=Told())
 
 
 def save(root, count=12):

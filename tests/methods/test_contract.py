@@ -198,6 +198,18 @@ class Own(nn.Module):
         return {"logits": self.head(self.deeper(self.features(self.body(x))))}
 
 
+class OwnMap(nn.Module):
+    """A user's own net for masks: scores of each pixel, in a mapping."""
+
+    def __init__(self, shape, width, outputs):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(shape[0], width, 3, padding=1), nn.ReLU())
+        self.head = nn.Conv2d(width, outputs, 1)
+
+    def forward(self, x):
+        return {"out": self.head(self.body(x))}
+
+
 class Deeper(Own):
     """The same with a layer more before the head."""
 
@@ -218,7 +230,8 @@ def test_it_works_with_ones_own_module_and_tensors(name):
         pytest.skip("a module of one's own that reads text is a tokenizer of one's own, too")
     torch.manual_seed(0)
     outputs = len(examples.classes) or 1
-    own = {part: Own(examples.shape, width, outputs) for part, width in (("student", 3), ("teacher", 5))}
+    kind = OwnMap if examples.task == "segmentation" else Own
+    own = {part: kind(examples.shape, width, outputs) for part, width in (("student", 3), ("teacher", 5))}
     built_in = str(given.get("teacher", "")).partition(":")[0] in ("mlp", "cnn", "cnn1d", "transformer")
     if not (accepts(catalogue.find(name), "teacher") and built_in):
         own.pop("teacher")
@@ -232,7 +245,8 @@ def test_it_works_with_ones_own_module_and_tensors(name):
     after = own["student"].state_dict()
     assert any(not torch.equal(before[key], after[key]) for key in before)
     answer = prepared.method.delivered(train_of(prepared).batch(slice(0, 5))).logits
-    assert answer.shape == (5, outputs)
+    count = 5 * (math.prod(examples.shape[1:]) if kind is OwnMap else 1)
+    assert answer.shape == (count, outputs)
     assert torch.isfinite(answer).all()
 
 

@@ -17,7 +17,7 @@ from didact.materials.examples.source import feed_of, source_of, train_of
 from didact.materials.examples.teacher_data import find_seen, is_fitted_elsewhere
 from didact.parts.part import Part
 from didact.teachers import committees, suspicious_order
-from didact.types import Examples, Features, Labels, pixels_of
+from didact.types import Examples, Features, Labels, is_labelled, pixels_of
 
 CHECKED = 256
 """Labelled training examples on which a teacher's order of classes is checked."""
@@ -176,13 +176,14 @@ def _check_answers(teacher: Part, run: Run[ExampleData]) -> None:
 
 def _check_order(teacher: Part, train: Examples) -> None:
     """Refuse a teacher whose outputs fit the labels far better in another order of classes."""
-    if teacher.control or teacher.warm_starts or train.task != "classification":
+    if teacher.control or teacher.warm_starts or train.task not in ("classification", "segmentation"):
         return
     known = select_labelled(train)
     if not known.size:
         return
     known = known.select(torch.tensor(hashing.sample(known.size, CHECKED)))
-    scores = predict(as_learner(teacher.model), known, batch_size=CHECKED).logits
-    complaint = suspicious_order(scores, known.tensors["label"], train.classes)
+    answers = predict(as_learner(teacher.model), known, batch_size=CHECKED)
+    there = is_labelled(answers.labels)
+    complaint = suspicious_order(answers.logits[there], answers.labels[there], train.classes)
     if complaint is not None:
         raise TeacherError(f"teacher is {teacher.spec!r}. {complaint}")
