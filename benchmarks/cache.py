@@ -2,7 +2,7 @@
 
 The teacher is SmolLM2-135M-Instruct where `memory.py` converted it into `benchmarks/.real-model`, and else a decoder of
 8M parameters with random weights; the text is the documentation of Python's own modules. The bytes and the divergences
-are printed, and written into a file of their own.
+are printed, and written into a file of their own, beside those of DistillKit's scheme at its two published settings.
 
 Capturing is held to the teacher's bare pass over the same batches, with its logits; a step of a student from the cache
 to the same step with the signal in memory already, and reading alone to a tenth of it. The student has 1M parameters
@@ -14,6 +14,7 @@ import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,49 @@ ROWS, LENGTH, BATCHES = 8, 128, 3
 SIZES = (1, 2, 4)
 """How many times the batches, for the memory of capturing."""
 TOP_K = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Polynomial:
+    """A setting of DistillKit's scheme (`logprob_compressor` of arcee-ai/DistillKit), without residual bins.
+
+    The likeliest tokens are sorted. The first log-probabilities are kept in bfloat16. Those after them, at 0, 1, 2 and
+    so on, are the least-squares fit of some terms, whose coefficients are kept in float32. Ids take as many bits as the
+    vocabulary needs.
+    """
+
+    name: str
+    kept: int
+    exact: int
+    powers: tuple[float, ...]
+    """The exponents of the terms; 0.5 is the square root."""
+
+    def bytes(self, vocabulary: int) -> int:
+        """Bytes a token."""
+        bits = max(1, (vocabulary - 1).bit_length())
+        return 2 * self.exact + 4 * len(self.powers) + (self.kept * bits + 7) // 8
+
+    def stored(self, log_probs: torch.Tensor) -> Any:
+        """What is read back of log-probabilities [R, V]: a `TopK` whose tail is what is left of 1."""
+        from didact.types import TopK
+
+        top = log_probs.double().topk(self.kept, -1)
+        place = torch.arange(self.kept - self.exact, dtype=torch.float64)
+        terms = torch.stack([place**power for power in self.powers], -1)
+        rest = top.values[:, self.exact :].T
+        # By QR of columns of unit length, since the powers differ by orders of magnitude.
+        length = terms.norm(dim=0)
+        found = torch.linalg.lstsq(terms / length, rest).solution / length[:, None]
+        fitted = (terms.float() @ found.float()).T
+        values = torch.cat([top.values[:, : self.exact].bfloat16().float(), fitted], -1)
+        return TopK(ids=top.indices, log_probs=values, tail=(1 - values.double().exp().sum(-1)).clamp(0, 1).float())
+
+
+DISTILLKIT = (
+    Polynomial(name="DistillKit, budget pick", kept=50, exact=1, powers=(0, 1, 0.5)),
+    Polynomial(name="DistillKit, recommended", kept=128, exact=16, powers=(0, 1, 2, 3, 4, 0.5)),
+)
+"""Its published settings: about 114 and 300 bytes a token."""
 
 
 def text() -> str:
@@ -231,6 +275,10 @@ def sizes() -> None:
         each = sum(column.width_in_bytes for column in columns.values())
         found.append({"kept": form.kept, "count": form.count, "bytes": each, **lost})
         print(f"{form.kept} {form.count}: {each} bytes a token, " + ", ".join(f"{k} {v:.2g}" for k, v in lost.items()))
+    for scheme in DISTILLKIT:
+        lost, each = loss_of(signal, scheme.stored(signal.log_softmax().float())), scheme.bytes(outcomes)
+        found.append({"kept": scheme.name, "count": scheme.kept, "bytes": each, **lost})
+        print(f"{scheme.name}: {each} bytes a token, " + ", ".join(f"{k} {v:.2g}" for k, v in lost.items()))
     result = {
         "benchmark": "cache_size",
         "device": harness.device_name("cpu"),

@@ -1,5 +1,6 @@
 """Set-ups on images, series and texts."""
 
+import zipfile
 from collections.abc import Sequence
 
 import numpy as np
@@ -48,7 +49,10 @@ def waves(size: int = 300, seed: int = 0, steps: int = 32) -> tuple[np.ndarray, 
 
 def arrays(room: Room, **tensors: np.ndarray | Sequence[object]) -> str:
     """Write arrays to a file, and return its path."""
-    np.savez(room.file("data.npz"), **{name: np.asarray(values) for name, values in tensors.items()})
+    with zipfile.ZipFile(room.file("data.npz"), "w") as file:
+        for name, values in tensors.items():
+            with file.open(f"{name}.npy", "w") as entry:
+                np.lib.format.write_array(entry, np.asarray(values), allow_pickle=False)
     return room.file("data.npz")
 
 

@@ -396,11 +396,25 @@ def _(room: Room) -> list[str]:
     return ["taid", "--teacher", "cache:store", "--data", data, *student(room), *COMMON]
 
 
-@fault("cache", "stored tokens for a method that asks about what the student writes", r"cache")
+@fault("cache", "stored tokens for a method that asks about what the student writes", r"has no signal for")
 def _(room: Room) -> list[str]:
     common = ["--data", room.lines("sums.jsonl", sums()), *student(room), *COMMON]
     run("cache", "build", "store", "--top-k", "8", *teacher(room), *common)
     return ["gkd", "--teacher", "cache:store", "--sampling", "max_new_tokens=4", *common]
+
+
+@fault("cache", "stored tokens for a method that aligns two tokenizers", r"reads the teacher's own tokens")
+def _(room: Room) -> list[str]:
+    common = ["--data", room.lines("sums.jsonl", sums()), *student(room), *COMMON]
+    run("cache", "build", "store", "--top-k", "8", *teacher(room), *common)
+    return ["cross-tokenizer", "--teacher", "cache:store", *common]
+
+
+@fault("cache", "stored likeliest tokens for a method that softens them", r"whose tail can't be softened")
+def _(room: Room) -> list[str]:
+    common = ["--data", room.lines("sums.jsonl", sums()), *student(room), *COMMON]
+    run("cache", "build", "store", "--top-k", "8", *teacher(room), *common)
+    return ["token-sinkhorn", "--teacher", "cache:store", *common]
 
 
 # ---- verifiers and sampling

@@ -160,7 +160,10 @@ def _(room: Room) -> list[str]:
     columns["split"] = np.array(["train", "test", "train", "validation"])[np.arange(400) % 4]
     frame = pandas.DataFrame(columns)[columns["split"] == "train"]
     skops.io.dump(DecisionTreeClassifier().fit(frame[list(NUMBERS)], frame["label"]), room.file("tree.skops"))
-    data, theirs = room.table("table.csv", columns), room.table("theirs.csv", frame.to_dict("list"))
+    data, theirs = (
+        room.table("table.csv", columns),
+        room.table("theirs.csv", {name: frame[name].to_numpy() for name in frame}),
+    )
     words = ["--teacher", room.file("tree.skops"), "--teacher-data", theirs, "--split-column", "split"]
     return ["distill", "--data", data, *words, *STUDENT]
 

@@ -8,7 +8,7 @@ import torch
 from didact import hashing
 from didact.experiment.checking import Check
 from didact.materials.examples.data import select_labelled
-from didact.preprocessing import Dropped, TablePreprocessing, cells
+from didact.preprocessing import Category, Date, Dropped, Number, TablePreprocessing, cells
 from didact.preprocessing import Rows as TableRows
 from didact.types import Examples
 
@@ -29,14 +29,25 @@ def checks(train: Examples) -> Iterator[Check]:
     Args:
         train: the training examples; other data than tables that were read have no columns, and no check.
     """
-    rows, known = train.rows, train.preprocessing
-    if not isinstance(rows, TableRows) or not isinstance(known, TablePreprocessing):
+    known = train.preprocessing
+    if not isinstance(train.rows, TableRows) or not isinstance(known, TablePreprocessing):
         return
-    found = [*_constant(known), *_empty(rows, known), *_telling(train, rows, known)]
+    found = [*_constant(known), *_empty(train, known), *_telling(train, known)]
     yield from (Check("warn", "columns", words) for words in found)
     if not found:
-        used = sum(not isinstance(column, Dropped) for column in known.columns)
-        yield Check("ok", "columns", f"{used} columns are used, and none of them tells the target alone.")
+        count = sum(1 for _ in _used(known))
+        yield Check("ok", "columns", f"{count} columns are used, and none of them tells the target alone.")
+
+
+def _used(known: TablePreprocessing) -> Iterator[Number | Category | Date]:
+    return (column for column in known.columns if not isinstance(column, Dropped))
+
+
+def _sample(examples: Examples) -> tuple[TableRows, np.ndarray]:
+    """Some rows, and their labels."""
+    few = examples.select(torch.tensor(hashing.sample(examples.size, LOOKED_AT)))
+    assert isinstance(few.rows, TableRows)
+    return few.rows, few.tensors["label"].numpy()
 
 
 def _constant(known: TablePreprocessing) -> Iterator[str]:
@@ -49,11 +60,10 @@ def _constant(known: TablePreprocessing) -> Iterator[str]:
         )
 
 
-def _empty(rows: TableRows, known: TablePreprocessing) -> Iterator[str]:
-    for column in known.columns:
-        if isinstance(column, Dropped):
-            continue
-        share = _missing(rows, column.name, known.missing)
+def _empty(train: Examples, known: TablePreprocessing) -> Iterator[str]:
+    rows, _ = _sample(train)
+    for column in _used(known):
+        share = float(np.isnan(_ordered(rows, column, known.missing)).mean())
         if share > GAPS:
             yield (
                 f"The column {column.name!r} is missing in {share:.1%} of the training rows, which are filled with one "
@@ -61,23 +71,14 @@ def _empty(rows: TableRows, known: TablePreprocessing) -> Iterator[str]:
             )
 
 
-def _missing(rows: TableRows, name: str, marks: tuple[str, ...]) -> float:
-    """The share of a column's cells that are missing."""
-    codes, _ = cells.words_of(rows[name], marks)
-    return float((codes < 0).mean()) if len(codes) else 0.0
-
-
-def _telling(train: Examples, rows: TableRows, known: TablePreprocessing) -> Iterator[str]:
-    used = [column for column in known.columns if not isinstance(column, Dropped)]
-    labelled = select_labelled(train)
+def _telling(train: Examples, known: TablePreprocessing) -> Iterator[str]:
+    used, labelled = list(_used(known)), select_labelled(train)
     if len(used) < 2 or labelled.size < LEAST or train.task == "embedding":
         return
-    asked = labelled.select(torch.tensor(hashing.sample(labelled.size, LOOKED_AT)))
-    assert isinstance(asked.rows, TableRows)
-    label = asked.tensors["label"].numpy()
+    rows, label = _sample(labelled)
     for column in used:
-        values = _ordered(asked.rows, column.name, column.kind, known.missing)
-        share = _told(values, label, train.task, alike=column.kind == "category")
+        values = _ordered(rows, column, known.missing)
+        share = _told(values, label, train.task, alike=isinstance(column, Category))
         if share >= TELLING:
             what = f"{share:.1%} of the labels" if train.task == "classification" else f"the target to R2 = {share:.3f}"
             yield (
@@ -87,14 +88,15 @@ def _telling(train: Examples, rows: TableRows, known: TablePreprocessing) -> Ite
             )
 
 
-def _ordered(rows: TableRows, name: str, kind: str, marks: tuple[str, ...]) -> np.ndarray:
+def _ordered(rows: TableRows, column: Number | Category | Date, marks: tuple[str, ...]) -> np.ndarray:
     """A column as float64 [N], NaN where missing: numbers, seconds, or the codes of words."""
-    if kind == "number":
-        return cells.numbers_of(rows[name], marks)[0]
-    if kind == "date":
-        dates = cells.dates_of(rows[name], marks)[0]
+    cell = rows[column.name]
+    if isinstance(column, Number):
+        return cells.numbers_of(cell, marks)[0]
+    if isinstance(column, Date):
+        dates = cells.dates_of(cell, marks)[0]
         return np.where(np.isnat(dates), np.nan, dates.astype(np.int64).astype(np.float64))
-    codes, _ = cells.words_of(rows[name], marks)
+    codes, _ = cells.words_of(cell, marks)
     return np.where(codes < 0, np.nan, codes.astype(np.float64))
 
 

@@ -136,8 +136,15 @@ def _servers(run: Run[QuestionData]) -> None:
 
 
 def _tokenizers(run: Run[QuestionData]) -> None:
-    """Check that the teachers' tokenizers are the student's, unless the method aligns them."""
+    """Check that the teachers' tokenizers are the student's, or that the method can align them."""
     mine = run.student.model.tokenizer
+    for teacher in () if same_tokens(run) else run.teachers:
+        if model_of(teacher.model) is None:
+            raise ConfigError(
+                f"teacher is {teacher.spec!r}, but the method {run.info.name!r} reads the teacher's own tokens, which "
+                "only a model can be asked about, and no cache, server or control; give the model itself, such as "
+                "hf:DIRECTORY, or the method taid with a cache of the student's tokens."
+            )
     for teacher in run.teachers if same_tokens(run) else ():
         model = model_of(teacher.model)
         if model is None:
