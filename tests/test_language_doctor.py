@@ -289,3 +289,9 @@ def test_what_a_teacher_of_tokens_says_is_measured(tmp_path):
     assert f"have {sum(entropy) / len(entropy):.2g} nats of entropy" in said
     same, apart = (teaching._apart(run, model, teacher, asked) for model in (teacher, run.student.model))
     assert same < teaching.SAME < apart
+
+
+def test_a_method_of_two_tokenizers_needs_a_model_that_has_one():
+    said = found("cross_tokenizer", teacher="random")["tokenizers"]
+    assert said.level == "fail"
+    assert "teacher is 'random', but the method 'cross_tokenizer' reads the teacher's own tokens" in said.detail

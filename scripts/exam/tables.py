@@ -158,12 +158,10 @@ def _(room: Room) -> list[str]:
 
     columns = rows(400, noise=0.3)
     columns["split"] = np.array(["train", "test", "train", "validation"])[np.arange(400) % 4]
-    frame = pandas.DataFrame(columns)[columns["split"] == "train"]
+    chosen = {name: column[columns["split"] == "train"] for name, column in columns.items()}
+    frame = pandas.DataFrame(chosen)
     skops.io.dump(DecisionTreeClassifier().fit(frame[list(NUMBERS)], frame["label"]), room.file("tree.skops"))
-    data, theirs = (
-        room.table("table.csv", columns),
-        room.table("theirs.csv", {name: frame[name].to_numpy() for name in frame}),
-    )
+    data, theirs = room.table("table.csv", columns), room.table("theirs.csv", chosen)
     words = ["--teacher", room.file("tree.skops"), "--teacher-data", theirs, "--split-column", "split"]
     return ["distill", "--data", data, *words, *STUDENT]
 

@@ -59,7 +59,7 @@ def _teachers(run: Run[ExampleData]) -> Iterator[Check]:
 def _teacher(teacher: Part, run: Run[ExampleData]) -> Iterator[Check]:
     train = train_of(run)
     if run.priced:
-        # It was asked about two examples before, and is asked nothing else here.
+        # It was asked about a batch before, and is asked nothing else here.
         yield from (Check("ok", "server", words) for words in remarks_of(teacher.model))
         if silent := getattr(teacher.model, "abstained", {}):
             words = f"The teacher abstained on {len(silent)} examples: it {next(iter(silent.values()))}. Look at its "
