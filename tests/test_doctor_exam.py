@@ -16,15 +16,19 @@ from didact.materials.examples.teacher_inputs import forms
 from didact.sources import Splits
 from exam.room import QUESTIONS
 
-SAMPLE = 16
-"""One set-up of so many is asked in `make test`."""
+SAMPLE = {
+    *("a column that never changes", "blank images of every class", "waves of two frequencies"),
+    *("fine-tuning on prompts with completions", "an end of turn that only generation_config knows"),
+    *("a verifier that pays any number", "a server that wants a key"),
+}
+"""Set-ups of several kinds that take no training, asked in `make test`."""
 
 
 @pytest.mark.parametrize(
     "question",
     [
-        pytest.param(one, id=f"{one.kind}: {one.name}", marks=[pytest.mark.slow] if number % SAMPLE else [])
-        for number, one in enumerate(QUESTIONS)
+        pytest.param(one, id=f"{one.kind}: {one.name}", marks=[] if one.name in SAMPLE else [pytest.mark.slow])
+        for one in QUESTIONS
     ],
 )
 def test_the_doctor_finds_the_planted_fault_alone(question):
@@ -47,7 +51,8 @@ def test_a_miss_and_a_false_alarm_fail_the_exam(monkeypatch, capsys):
 def test_the_exam_is_as_large_as_it_says():
     planted = [one for one in QUESTIONS if one.says]
     assert len(planted) >= 30 and len(QUESTIONS) - len(planted) >= 10
-    assert len({one.name for one in QUESTIONS}) == len(QUESTIONS)
+    names = {one.name for one in QUESTIONS}
+    assert len(names) == len(QUESTIONS) and names >= SAMPLE
 
 
 # ---- the checks, each against a slow transcription or a closed form

@@ -444,7 +444,7 @@ def _(room: Room) -> list[str]:
 
 @fault("verifier", "a verifier that pays any number", r"constant completions as good as good ones")
 def _(room: Room) -> list[str]:
-    return _rewarded(room, "regex:/[0-9]/")
+    return _rewarded(room, "regex:/[0-9]/", trained=False)
 
 
 @fault("verifier", "a verifier that refuses the data's own answers", r"refuses \d+ of \d+ completions|accepts nothing")
