@@ -177,7 +177,7 @@ class Material(Generic[D]):
     """The cheap baselines that fit the data, the cheapest first."""
     baseline: Callable[[str, D, RunConfig], ArmResult]
     """Evaluates a cheap baseline."""
-    method_type: Callable[["Run[D]"], type[Method]] = lambda run: run.info.method_type
+    method_type: Callable[["Run[D]"], Callable[..., Method]] = lambda run: run.info.method_type
     """The class of the method, as the data need it."""
 
 

@@ -21,7 +21,7 @@ def masks() -> Examples:
 
     Real: nothing.
 
-    Simulated: 480 canvases of 16 x 16 gray pixels with one to three discs or squares, whose place, radius (2 to 4.5
+    Simulated: 480 canvases of 16 x 16 gray pixels with two or three discs or squares, whose place, radius (3 to 5.5
     pixels) and brightness (0.4 to 0.8) are drawn at random; a later shape covers an earlier one. Stripes and checks are
     0.2 brighter and darker than that. The background of about 0.2 rises from one side to another by up to 0.4, and
     every pixel has Gaussian noise with a deviation of 0.08.
@@ -63,8 +63,8 @@ def draw(shapes: Tensor) -> tuple[Tensor, Tensor]:
     """Draw shapes over each other.
 
     Args:
-        shapes: float [N, K + 1, 7] in [0, 1), see `_places`. The first shape is always there, another one with chance
-            1/2; the last row is the direction and strength of the background.
+        shapes: float [N, K + 1, 7] in [0, 1), see `_places`. The first two shapes are always there, another one with
+            chance 1/2; the last row is the direction and strength of the background.
 
     Returns:
         Classes int64 [N, 16, 16], and brightness float32 [N, 16, 16] in [0, 1].
@@ -76,10 +76,10 @@ def draw(shapes: Tensor) -> tuple[Tensor, Tensor]:
     x, mask = 0.2 + 0.4 * strength * slope, torch.zeros(len(shapes), SIDE, SIDE, dtype=torch.int64)
     for number in range(shapes.shape[1] - 1):
         kind, down, right, radius, round_, light, there = shapes[:, number, :, None, None].unbind(1)
-        kind, radius = (kind * len(PATTERNS)).long(), 2 + 2.5 * radius
+        kind, radius = (kind * len(PATTERNS)).long(), 3 + 2.5 * radius
         near, far = (rows - down * SIDE).abs(), (columns - right * SIDE).abs()
         disc, square = near.square() + far.square() <= radius.square(), torch.maximum(near, far) <= 0.85 * radius
-        inside = torch.where(round_ < 0.5, disc, square) & ((number == 0) | (there < 0.5))
+        inside = torch.where(round_ < 0.5, disc, square) & ((number < 2) | (there < 0.5))
         mask = torch.where(inside, kind + 1, mask)
         x = torch.where(inside, 0.4 + 0.4 * light + _RELIEF * patterns[kind[:, 0, 0]], x)
     return mask, x.clamp(0, 1).float()
