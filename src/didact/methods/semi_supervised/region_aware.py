@@ -1,20 +1,22 @@
 """RAIL: Region-Aware Instructive Learning (Zhao, Huang, Guo, Shen, Zhou, Liu & Yu 2025).
 
-Two groups have two students and an average of the first each. The best of the four on the labels of the batch instructs
-the others. Where a student answers otherwise than the best one, it is held to the labels once more, and where
-it is also wrong, a third time. On unlabelled pixels it learns the best one's sharpened answer, is made less certain
-where it answers otherwise, and learns the sharpened answer of its group's average. That of the first group is
-delivered.
+Two groups have two students and an average of the first each. The best of the four on the batch's labels instructs the
+others: where one differs from it, it is held to the labels once more, and where it is also wrong, a third time. On
+unlabelled pixels it learns the best one's sharpened answer, is made less certain where it differs, and learns the
+sharpened answer of its group's average. That of the first group is delivered.
 
-Departures: the groups learn from each batch at once, not in turns of a few passes; the best student has the lowest
-cross-entropy, where theirs has the lowest Dice loss, which is no sum over pixels and is left out; all students share an
-architecture unless `other` names that of the second ones; theirs deliver the mean of four students.
+Departures: the groups learn from each batch at once, not in turns; the best student has the lowest cross-entropy, where
+theirs has the lowest Dice loss, which is no sum over pixels and is left out; all students share an architecture unless
+`other` names that of the second ones; theirs deliver the mean of four.
 
-Compared with code/train_RAIL.py and code/utils/losses.py of Tournesol-Saturday/RAIL: the masks, the squared errors,
-their weights of 0.5, 20 and 10 (0.5 of 20), the temperature of 0.1 and the rise over 3,000 of 8,000 steps agree. Two
-divergences of theirs take a softmax twice, that of the wrong pixels along a side of the image; here both are
-cross-entropies over classes. Values and gradients:
+Compared with code/train_RAIL.py and code/utils/losses.py of Tournesol-Saturday/RAIL: masks, squared errors, their
+weights of 0.5, 20 and 10, the temperature and the rise over 3,000 of 8,000 steps agree. Two divergences of theirs take
+a softmax twice, one along a side of the image; here both are cross-entropies over classes. Values and gradients:
 `tests/methods/test_maps.py::test_region_aware_learning_is_the_authors`.
+
+On `canvas:masks` with 10 labels, it is better than a tuned `mean_teacher` by 9.6 points of mean IoU (5.7 to 13.6),
+better than `supervised` by 10.9 (3.1 to 18.8), and better than itself without its mechanism ("labels alone") by 5.6
+(2.0 to 9.2); a single run does not show that. Training takes 4.7 times the operations of the baseline.
 """
 
 import math
