@@ -86,6 +86,30 @@ def test_a_group_is_forgotten_modulo_the_outputs():
     assert method.loss(batch)["nuisance"].mean().item() == pytest.approx(wanted.item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("reversal", [2.0, 0.0])
+def test_who_wrote_a_digit_is_forgotten_and_without_reversal_is_not(reversal):
+    """Steps of the net against the classifier, which stays: its loss on the writers rises, and is as it was without."""
+    seen = worlds.load("digits:marked").batch(slice(0, 64))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, 10))
+    method = DomainAdversarial(Config(nuisance="writer", outputs=10, reversal=reversal), ModuleLearner(net), seen)
+    method.fraction = 1.0
+    told = torch.optim.SGD(method.classifier.parameters(), lr=1.0)
+    for _ in range(20):
+        told.zero_grad()
+        method.loss(seen)["nuisance"].mean().backward()
+        told.step()
+    before = method.loss(seen)["nuisance"].mean().item()
+    own = torch.optim.SGD(net.parameters(), lr=0.3)
+    for _ in range(5):
+        own.zero_grad()
+        method.loss(seen)["nuisance"].mean().backward()
+        own.step()
+    after = method.loss(seen)["nuisance"].mean().item()
+    assert after > before + 0.1 if reversal else after == before
+
+
 @pytest.mark.parametrize("name", ["domain", "x"])
 def test_what_is_no_nuisance_is_refused(name):
     batch = Batch({key: tensor for key, tensor in BATCH.items() if key != "domain"})

@@ -40,6 +40,19 @@ def test_the_colour_is_a_hint_in_training_and_always_wrong_in_the_test():
     assert away.mean() == pytest.approx(NOISE / np.sqrt(2 * np.pi), abs=0.01)
 
 
+def test_the_mark_of_a_writer_is_a_hint_in_training_alone():
+    t = {key: value.numpy() for key, value in worlds.load("digits:marked").tensors.items()}
+    own = t["writer"] == t["label"]
+    for split, share in ((0, 0.91), (1, 0.1), (2, 0.1)):
+        here = own[t["split"] == split]
+        assert here.mean() == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / len(here)))
+    clean = CLEAN["x"].numpy()
+    row, column = np.divmod(t["writer"], 2)
+    assert (t["x"][np.arange(len(row)), 0, row, 7 * column] == 1).all()
+    assert ((t["x"] != clean).sum((1, 2, 3)) <= 1).all()
+    assert len(np.unique(t["writer"])) == 10
+
+
 def test_blurred_digits_are_the_target_and_their_training_labels_are_hidden():
     t = worlds.load("digits:blurred").tensors
     target, clean = t["domain"].numpy() == 1, clean_of(t["id"])

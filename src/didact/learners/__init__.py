@@ -22,6 +22,7 @@ from didact.learners.stages import find_stages, match_maps
 from didact.learners.subspace import SubSpace, partition
 from didact.learners.supernet import SubnetSize, Supernet, queries_tap, token_mask
 from didact.learners.taps import TapConfig
+from didact.learners.test_time import NeighbourTuned
 from didact.learners.tokenizers import ByteTokens, HubTokens, NumberTokens, Tokens
 from didact.learners.virtual_step import functional_forward, virtual_step
 from didact.learners.widening import leading_weights, widen
@@ -42,6 +43,7 @@ __all__ = [
     "LinearProbe",
     "ModuleLearner",
     "NumberTokens",
+    "NeighbourTuned",
     "Moments",
     "DinoHead",
     "SubnetSize",
