@@ -13,9 +13,11 @@ from didact.learners.maml import maml_step
 from didact.learners.masking import random_mask
 from didact.learners.module import HIDDEN, ModuleLearner
 from didact.learners.moments import Moments
+from didact.learners.monte_carlo import dropped_scores
 from didact.learners.normalising import averaged_statistics, normalisation_layers
 from didact.learners.probe import LinearProbe
 from didact.learners.projector import projector
+from didact.learners.prototypes import PrototypeNet
 from didact.learners.reversal import ReversedClassifier, reversal_schedule, reverse_gradient
 from didact.learners.sharing import share_layers
 from didact.learners.stages import find_stages, match_maps
@@ -45,6 +47,7 @@ __all__ = [
     "NumberTokens",
     "NeighbourTuned",
     "Moments",
+    "PrototypeNet",
     "DinoHead",
     "SubnetSize",
     "SubSpace",
@@ -54,6 +57,7 @@ __all__ = [
     "check_length",
     "match_maps",
     "describe_causal",
+    "dropped_scores",
     "random_mask",
     "replace_activation",
     "middle_layer",
