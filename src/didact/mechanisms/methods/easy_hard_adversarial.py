@@ -15,14 +15,14 @@ N, D, C = 24, 24, 3
 OF_CLASS = torch.eye(C).repeat(1, D // C)
 
 
-def adapting(table: Tensor, seed: int, **options: float) -> tuple[EasyHardAdversarial, Batch]:
+def adapting(table: Tensor, seed: int, reversal: float = 0.1) -> tuple[EasyHardAdversarial, Batch]:
     """The method on a student that is a table, whose classes have features of their own; and all rows in both views."""
     rows, learner = torch.arange(N), world.student(table, C, seed)
     assert learner.head is not None
     with torch.no_grad():
         learner.head.weight.copy_(OF_CLASS)
         learner.head.bias.zero_()
-    return EasyHardAdversarial(Config(**options), learner, seed), Batch(
+    return EasyHardAdversarial(Config(reversal=reversal), learner, seed), Batch(
         {"id": rows, "weak.row": rows, "strong.row": rows}
     )
 

@@ -6,15 +6,12 @@ classifier learns from the net's features in which part a row is; its gradient i
 hard rows become like those of the easy ones. Meanwhile the student learns, on strong views, the surest answers of its
 average to weak views.
 
-Departures: classes of whole rows, where the paper has boxes, so that the variance is that of class scores alone, and
-the representation is the head's input, not query tokens at several depths. Dropout is at the head's input, since few
-small nets have any elsewhere. The variance is that of the average, which starts as the trained net, and is ranked in
-each batch, not once in all data. The threshold of answers moves with the batch: a share of them is admitted. In the
-paper more variance means more like the old domain, as hard images have no finds at all; the classifier does not care
-which part is which.
+Departures: classes of rows in place of boxes; variance is that of class scores alone, and the representation is the
+head's input, not query tokens at several depths. Dropout is there too, since few small nets have any. The variance is
+that of the average, which starts as the trained net, and is ranked in each batch. A share of a batch's answers is
+admitted. In the paper more variance means more like the old domain; the classifier does not care which part is which.
 
-Compared with no code, as none is public, nor with the paper itself: variance, rank and parts follow a published review
-of it, the reversal is that of Ganin and Lempitsky.
+Compared with no code, as none is public; variance, rank and parts follow a published review of the paper.
 
 Formula: `tests/methods/test_easy_hard_adversarial.py::test_its_gradients_are_those_of_its_three_objectives`.
 
