@@ -14,7 +14,7 @@ from didact.evaluation import MASK, SIMILARITIES
 from didact.experiment.checking import Check
 from didact.experiment.config import RunConfig
 from didact.experiment.material import Run
-from didact.materials.examples import classes, segmentation
+from didact.materials.examples import attacked, classes, segmentation
 from didact.materials.examples.answers import logits_of
 from didact.parts import parse
 from didact.parts.kinds import find
@@ -73,7 +73,8 @@ class ExampleData:
         known = ("accuracy", "balanced_accuracy", "nll", "ece", "macro_f1", "auroc")
         if evaluation.is_unbalanced(self.examples.tensors["label"]):
             known = ("balanced_accuracy", "accuracy", *known[2:])
-        return (*known, "pixel_auroc") if MASK in self.examples.tensors else known
+        known = (*known, "pixel_auroc") if MASK in self.examples.tensors else known
+        return (*known, attacked.METRIC) if attacked.RADIUS in self.examples.tensors else known
 
     @cached_property
     def has_labels(self) -> bool:

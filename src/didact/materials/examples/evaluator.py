@@ -9,7 +9,7 @@ import torch
 from didact import evaluation, hashing
 from didact.errors import ConfigError
 from didact.experiment.material import Evaluation, Run
-from didact.materials.examples import classes, segmentation, suspects, teacher_data, worth
+from didact.materials.examples import attacked, classes, segmentation, suspects, teacher_data, worth
 from didact.materials.examples.answers import as_learner
 from didact.materials.examples.data import ExampleData, select_labelled
 from didact.materials.examples.source import train_of
@@ -66,7 +66,9 @@ class ExampleEvaluator:
 
     def validate(self, student: Any) -> dict[str, float]:
         """Metrics on the validation examples with a label."""
-        return evaluation.metrics(evaluation.predict(student, self.validation))
+        found = evaluation.metrics(evaluation.predict(student, self.validation))
+        under = attacked.RADIUS in self.validation.tensors
+        return {**found, **attacked.metrics(student, self.validation)} if under else found
 
     def test(self) -> Evaluation:
         """Metrics on the test examples with a label."""
@@ -75,8 +77,9 @@ class ExampleEvaluator:
             return self._agreement(student)
         test = select_labelled(self.run.data.splits.test)
         tested = evaluation.predict(student, test)
+        robust = attacked.metrics(student, test) if attacked.RADIUS in test.tensors else {}
         found = Evaluation(
-            metrics=self.run.data.order_metrics(evaluation.metrics(tested)),
+            metrics=self.run.data.order_metrics({**evaluation.metrics(tested), **robust}),
             validation=self.validate(student) if self.validates else {},
             teacher={},
             constant=self._constant(test),
