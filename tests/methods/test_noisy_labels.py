@@ -6,7 +6,9 @@ import torch
 from torch import nn
 
 from didact.learners import ModuleLearner
-from didact.methods.noisy_labels import elr, sce
+from didact.losses.labels.confidence import loss_confidence
+from didact.methods.noisy_labels import elr, kadel, sce
+from didact.teachers import FrozenTeacher
 from didact.types import IGNORE, Batch
 
 CLASSES, SIZE = 4, 12
@@ -84,3 +86,60 @@ def test_sce_and_its_gradient_are_those_of_the_authors():
         np.testing.assert_allclose(mine.numpy(), theirs.numpy(), rtol=1e-4, atol=1e-6)
     soft = Batch({**shown, "label": nn.functional.one_hot(shown["label"], CLASSES).float()})
     assert method.loss(soft).total().item() == pytest.approx(method.loss(shown).total().item(), rel=1e-5)
+
+
+def authors_confidence(losses, base):
+    """`EM`, `cal_Prob` and the confidence of run_gen.py in DeepSoftwareAnalytics/KADEL, in NumPy."""
+    share, mean, variance = np.array([0.5, 0.5]), np.array([0.0, 1.0]), np.array([1.0, 1.0])
+
+    def density(x, mean, variance):
+        return np.exp(-((x - mean) ** 2) / (2 * variance)) / np.sqrt(2 * np.pi * variance)
+
+    for i in range(200):
+        belongs = np.stack([density(losses, mean[k], variance[k]) * share[k] for k in range(2)])
+        belongs = belongs / belongs.sum(0)
+        total = belongs.sum(1)
+        moved = (losses * belongs).sum(1) / total
+        # The authors take the variance around the mean of the round before, which at the end is the same.
+        variance = np.array([(belongs[k] * (losses - moved[k]) ** 2).sum() / total[k] for k in range(2)])
+        done = i > 0 and (np.abs(moved - mean) < 1e-5).all()
+        share, mean = total / len(losses), moved
+        if done:
+            break
+    clean = int(mean.argmin())
+    right = density(losses, mean[clean], variance[clean] * 9) * share[clean]
+    wrong = density(losses, mean[1 - clean], variance[1 - clean]) * share[1 - clean]
+    return (right + base**-losses * wrong) / (right + wrong)
+
+
+def test_kadel_and_its_gradient_are_those_of_the_authors():
+    student, teacher = learner(), learner(seed=2)
+    shown = batch(list(range(SIZE)))
+    given = shown["label"].index_fill(0, torch.tensor([1, 4, 7]), IGNORE)
+    method = kadel.Kadel(kadel.Config(base=2.0), student, SIZE, FrozenTeacher(teacher))
+    hidden = Batch({**shown, "label": given})
+    said = teacher(shown).logits.argmax(1)
+    label = torch.where(given == IGNORE, said, given)
+    plain = nn.functional.cross_entropy(student(shown).logits.double(), label, reduction="none")
+    value, _ = gradient_of(method, hidden)
+    assert value == pytest.approx(plain.mean().item(), rel=1e-5)
+    method.fraction = 0.05
+    method.after_step()
+    assert method.losses.confidence.unique().tolist() == [1.0]
+    method.loss(hidden)
+    method.fraction = 0.1
+    method.after_step()
+    confidence = authors_confidence(plain.detach().numpy(), 2.0)
+    assert confidence.min() < 0.9 < confidence.max()
+    value, gradient = gradient_of(method, hidden)
+    expected = (torch.from_numpy(confidence) * plain).mean()
+    assert value == pytest.approx(expected.item(), rel=1e-4)
+    for mine, theirs in zip(gradient, torch.autograd.grad(expected, list(student.parameters())), strict=True):
+        np.testing.assert_allclose(mine.numpy(), theirs.numpy(), rtol=1e-3, atol=1e-5)
+    alone = kadel.Kadel(kadel.Config(), student, SIZE)
+    assert alone.loss(hidden)["label"].count == 9
+
+
+def test_equal_losses_leave_all_labels_alike():
+    found = loss_confidence(torch.full((9,), 0.7))
+    assert found.unique().numel() == 1 and bool(found.isfinite().all())

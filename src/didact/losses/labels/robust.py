@@ -50,3 +50,33 @@ def small_losses(losses: Tensor, share: float) -> Tensor:
     count = (known.sum() * share).floor().clamp(min=1)
     rank = torch.where(known, losses, torch.inf).argsort(stable=True).argsort()
     return ((rank < count) & known).float()
+
+
+@torch.no_grad()
+def predicted_labels(logits: Tensor, labels: Tensor) -> Tensor:
+    """The examples whose label is the likeliest class (the confident ones of Bai et al. 2021 and Huang et al. 2023).
+
+    Args:
+        logits: float [B, C].
+        labels: int64 [B] with `IGNORE`, or probabilities float [B, C], whose largest counts.
+
+    Returns:
+        float32 [B], 1 for those and 0 for others.
+    """
+    hard = labels if labels.ndim == 1 else labels.argmax(-1)
+    return (logits.argmax(-1) == hard).float()
+
+
+def avoid_labels(logits: Tensor, labels: Tensor, *, trust: Tensor | None = None) -> Term:
+    """Keep away from classes: -log(1 - p), where p is the probability of the class.
+
+    Args:
+        logits: float [B, C], of two classes or more.
+        labels: int64 [B], the classes to avoid, where `IGNORE` is left out of the sum and of the count.
+        trust: float [B] in [0, 1], a weight of each example in the sum and in the count.
+    """
+    logits, known = logits.float(), labels != IGNORE
+    # The others' share, without subtracting from 1, of which little may be left.
+    others = logits.scatter(-1, labels.clamp(min=0)[:, None], -torch.inf)
+    losses = logits.logsumexp(-1) - others.logsumexp(-1)
+    return weigh(losses, known.float() if trust is None else trust * known)

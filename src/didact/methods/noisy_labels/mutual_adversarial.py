@@ -100,7 +100,7 @@ class MutualAdversarial(Method):
         radius = (config.peer_radius or config.radius) if peer else config.radius
 
         def loss(x: Tensor) -> Tensor:
-            return label_loss(student(Batch({**batch, "x": x})).logits, batch["label"]).sum
+            return label_loss(student(Batch({**batch, "x": x})).logits, batch["label"]).sum  # pyright: ignore[reportAttributeAccessIssue]
 
         step = 2.5 * radius / config.attack_steps
         x = attack(batch["x"], loss, radius=radius, step=step, steps=config.attack_steps, norm=norm, bounds=self.bounds)
