@@ -8,7 +8,7 @@ Departures: the students are updated at once on the same predictions, and one op
 delivered. Students attack themselves in the mode in which they train. No public code of the authors was found: the
 terms are those of their description, and each term is a mean over examples.
 
-The attack is compared with PGD of Harry24k/adversarial-attacks-pytorch (torchattacks); terms and gradients:
+Compared with PGD of Harry24k/adversarial-attacks-pytorch (torchattacks): the steps agree. Terms and gradients:
 `tests/methods/test_attacks_in_training.py::test_mutual_adversarial_training_is_written_out`.
 
 On `digits:attacked`, it is undecided against "alone" (-0.7 points of accuracy under attack, -1.8 to +0.5), and better
