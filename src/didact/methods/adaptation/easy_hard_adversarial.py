@@ -1,15 +1,13 @@
 """TITAN: Query-Token based Domain Adaptive Adversarial Learning (Ashraf & Bashir 2025).
 
-A trained net is adapted to rows of another domain, without labels and without its own training data. By how much its
-answers vary under dropout, the new rows are split in two: those that are like the old domain, and those that are not. A
-classifier learns from the net's features in which part a row is; its gradient is reversed, so that the features of the
-hard rows become like those of the easy ones. Meanwhile the student learns, on strong views, the surest answers of its
-average to weak views.
+A trained net is adapted to rows of another domain, without labels. By how much its answers vary under dropout, the rows
+are split in two: those that are like the old domain, and the others. A classifier learns from the features in which
+part a row is, and its gradient is reversed, so that the parts become alike. Meanwhile the student learns, on strong
+views, the surest answers of its average to weak views.
 
-Departures: classes of rows in place of boxes; variance is that of class scores alone, and the representation is the
-head's input, not query tokens at several depths. Dropout is there too, since few small nets have any. The variance is
-that of the average, which starts as the trained net, and is ranked in each batch. A share of a batch's answers is
-admitted. In the paper more variance means more like the old domain; the classifier does not care which part is which.
+Departures: classes of rows in place of boxes, and the head's input in place of query tokens; dropout is there too. The
+variance is that of the average, which starts as the trained net, and is ranked in each batch. A share of a batch's
+answers is admitted. In the paper more variance means more like the old domain, which the classifier need not know.
 
 Compared with no code, as none is public; variance, rank and parts follow a published review of the paper.
 
