@@ -14,6 +14,9 @@ Compared with mix_core_alg.py and prob.py (below ampo/verl/verl/) of SII-Enigma/
 defaults agree. There the loss is divided by the longest length, with a bound of 10 for negative advantages and an
 entropy bonus of 0.001; the form counts, too. Values and gradients:
 `tests/methods/test_language_several_teachers.py::test_ampo_learns_from_teachers_where_all_attempts_fail`.
+
+On `addition:ways`, it is equivalent to a tuned `grpo` (-0.7 points, -2.7 to +1.3), better than `sft` by 6.7 (1.5 to
+11.9), and worse than itself without its mechanism ("one teacher") by 7.0 (4.3 to 9.8).
 """
 
 from collections.abc import Sequence

@@ -12,6 +12,9 @@ clip; KL-Cov does not clip, and its penalty is the absolute difference of log-pr
 Compared with verl/trainer/ppo/core_algos.py of PRIME-RL/Entropy-Mechanism-of-RL: both choices of tokens, the band,
 `hold` and all gradients agree. There controlled tokens add 0 to the value, and the scripts clip at bounds of 1. Values
 and gradients: `tests/methods/test_language_rewards.py::test_clip_cov_takes_the_gradient_from_tokens_in_the_band`.
+
+On `addition`, it is better than a tuned `grpo` by 2.5 points (1.7 to 3.2), and better than "higher clip" by 1.5 (0.3 to
+2.7); a single run does not show that.
 """
 
 from collections.abc import Sequence

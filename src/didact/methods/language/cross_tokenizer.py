@@ -14,6 +14,9 @@ Compared with tokenkit/training/losses.py of bminixhofer/tokenkit: likelihoods, 
 but for the factor, the gradient agree. It adds 0.0001 nats to every surprisal at a temperature of 100, which is
 0.000001 or more here, and by default merges chunks by the probability of a space. Values and gradients:
 `tests/methods/test_cross_tokenizer.py::test_whole_pieces_are_compared_by_the_chain_rule`.
+
+On `choosing`, it is worse than a tuned `sft` by 13.9 points (8.9 to 22.0), and undecided against itself without its
+mechanism ("untaught teacher") (+74.0, +64.6 to +80.1). Training takes 1.3 times the operations of the baseline.
 """
 
 from dataclasses import dataclass

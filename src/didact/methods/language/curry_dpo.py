@@ -9,6 +9,9 @@ optimizer with its schedule; a prompt with fewer pairs spends more stages on eac
 no pair. Compared with no code: the authors published their pairs of answers alone.
 
 Formula: `tests/methods/test_language_ranked.py::test_curry_dpo_is_its_transcription`.
+
+On `last_letter`, it is equivalent to a tuned `dpo` (-0.3 points, -1.6 to +1.0), worse than `sft` by 28.1 (22.1 to
+35.4), and worse than itself without its mechanism ("shuffled") by 3.9 (0.8 to 6.9).
 """
 
 from collections.abc import Mapping, Sequence

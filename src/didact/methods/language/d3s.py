@@ -10,6 +10,10 @@ at random.
 Compared with no code: none of the authors was found; the paper has theirs in its supplement.
 
 Formula: `tests/methods/test_language_rows_a.py::test_d3s_learns_from_what_tells_most`.
+
+On `choosing`, it is undecided against a tuned `grpo` (+0.7 points, -3.8 to +5.3), undecided against `sft` (-0.1, -6.4
+to +6.3), and undecided against itself without its mechanism ("any of them") (+14.9, +7.2 to +22.7). Training takes 0.3
+times the operations of the baseline.
 """
 
 import math

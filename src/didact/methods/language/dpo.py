@@ -13,6 +13,9 @@ Compared with trainers.py of eric-mitchell/direct-preference-optimization (whose
 scripts/simpo_trainer.py of princeton-nlp/SimPO (which advises a margin of half of beta, by default a quarter) and
 src/orpo_trainer.py of xfactlab/orpo (which by default fits prompts too, with a beta of 1): the losses agree. Values and
 gradients: `tests/methods/test_language_objectives.py::test_dpo_has_the_objectives_of_its_successors`.
+
+On `last_letter:compared`, it is worse than a tuned `sft` by 11.8 points (7.4 to 16.3). Training takes 2.7 times the
+operations of the baseline.
 """
 
 from dataclasses import dataclass

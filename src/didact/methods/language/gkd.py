@@ -13,6 +13,9 @@ are sampled at temperature 1. Their overlap metrics are measured by all.
 Compared with trl/experimental/gkd/gkd_trainer.py of huggingface/trl, as the authors' code is not public: `jsd`, both
 KLs and the mean over tokens agree; its defaults are `jsd` and half of the batches on-policy. Values and gradients:
 `tests/methods/test_language_teachers.py::test_gkd_is_its_transcription`.
+
+On `choosing`, it is worse than a tuned "the data's answers" by 2.6 points (0.4 to 15.4), and undecided against `sft`
+(+7.1, -6.4 to +10.8); a single run does not show that.
 """
 
 from collections.abc import Sequence

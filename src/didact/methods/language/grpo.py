@@ -13,6 +13,9 @@ Dr. GRPO (Liu et al. 2025) is `normalise=constant,scale=false`; DAPO (Yu et al. 
 Compared with trl/trainer/grpo_trainer.py of huggingface/trl, as the authors' code is not public: the surrogate, the KL,
 advantages, normalisations and defaults agree. It adds 1e-4 to the deviation, and only here do the weights for an
 engine's rounding apply to the KL, too. Values and gradients: `tests/methods/test_language_rewards.py::test_grpo`.
+
+On `addition`, it is undecided against a tuned `reinforce` (+0.3 points, -0.3 to +0.8), and worse than `sft` by 15.5
+(10.0 to 21.0); grpo and reinforce are nearly the same runs: their figures correlate at 0.996.
 """
 
 from collections.abc import Sequence

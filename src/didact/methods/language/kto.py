@@ -10,6 +10,10 @@ the paper. The loss is a mean over answers and the learning rate a twentieth of 
 Compared with train/trainers.py of ContextualAI/HALOs: the loss, its mean, the divergence (detached, at least 0) and the
 defaults agree; there, each part of a batch estimates its own. Values and gradients:
 `tests/methods/test_language_objectives.py::test_kto_is_its_transcription`.
+
+On `last_letter:compared`, it is better than a tuned `dpo` by 13.0 points (9.3 to 16.8), undecided against `sft` (+1.2,
+-2.0 to +4.3), and undecided against itself without its mechanism ("good answers alone") (+1.6, -1.6 to +4.8). Training
+takes 0.8 times the operations of the baseline.
 """
 
 from collections.abc import Sequence

@@ -14,6 +14,9 @@ tokens weigh alike, and those that are left out are counted.
 Compared with no code: the authors' repository (liushulinle/ULORL) holds none of the training.
 
 Formula: `tests/methods/test_language_stability.py::test_mastered_tokens_is_its_transcription`.
+
+On `addition`, it is equivalent to a tuned `grpo` (+0.6 points, -0.6 to +1.8), worse than `sft` by 18.2 (13.6 to 22.8),
+and undecided against itself without its mechanism ("all tokens") (+0.1, -0.2 to +0.1).
 """
 
 from collections.abc import Sequence

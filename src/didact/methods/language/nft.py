@@ -13,6 +13,9 @@ standard deviation of the whole group.
 Compared with dp_actor.py of NVlabs/NFT: both losses, the floor with its gradient, the weights and the bounds of
 accuracies agree; `priority`, `negative` and `floor` are those of its scripts, which have no entropy bonus either.
 Values and gradients: `tests/methods/test_language_rewards.py::test_nft`.
+
+On `addition`, it is worse than a tuned "right ones alone" by 3.0 points (1.5 to 4.4), and equivalent to `grpo` (0.0,
+-1.4 to +1.4).
 """
 
 from collections.abc import Sequence

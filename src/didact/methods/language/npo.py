@@ -10,6 +10,10 @@ Departures: none. Compared with https://github.com/licong-lin/negative-preferenc
 The authors draw one retained completion for each to forget; here a batch has both as they come.
 
 Formula: `tests/methods/test_language_forgetting.py::test_the_loss_and_its_gradient_are_those_of_a_transcription`.
+
+On `strings:forgetting`, it is undecided against a tuned "gradient ascent" (+31.2 points, +21.0 to +41.3), better than
+"retain alone" by 22.3 (19.8 to 24.7), and better than itself without its mechanism ("gradient ascent, same settings")
+by 24.6 (15.7 to 33.5); gradient ascent is untrained: it is no better than untaught.
 """
 
 from collections.abc import Sequence

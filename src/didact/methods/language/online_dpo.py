@@ -12,6 +12,9 @@ Compared with trl/experimental/online_dpo/online_dpo_trainer.py of huggingface/t
 both objectives, sums over tokens and the default of beta agree. There, equal rewards make a pair too, and
 log-probabilities are at a temperature of 1, here at that of sampling. Values and gradients:
 `tests/methods/test_language_objectives.py::test_online_dpo_prefers_the_best_of_its_own_completions_to_the_worst`.
+
+On `last_letter:compared`, it is undecided against a tuned `dpo` (+3.8 points, -1.9 to +9.4), and undecided against
+`grpo` (-1.6, -4.5 to +1.4). Training takes 0.7 times the operations of the baseline.
 """
 
 from collections.abc import Sequence

@@ -12,6 +12,9 @@ refinements. `teaching` has the paper's alternatives: the teacher's own completi
 Compared with code/ of SalesforceAIResearch/PersDistill: the cross-entropy and PersD (`task`) and PersD-refine (`retry`)
 agree; its PersD-combine learns tasks from the teacher's own answers, `both` from refinements. Values and gradients:
 `tests/methods/test_language_second_try.py::test_only_failures_are_refined_and_only_what_passes_is_learned`.
+
+On `last_letter:attempted`, it is worse than a tuned "standard" by 13.4 points (7.8 to 18.9), and worse than
+"demonstrations" by 12.1 (8.4 to 15.8). Training takes 0.8 times the operations of the baseline.
 """
 
 from collections.abc import Sequence

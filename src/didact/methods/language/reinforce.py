@@ -7,6 +7,8 @@ Departures: the baseline is the mean reward of the round, where the paper leaves
 Compared with reinforcement_learning/reinforce.py of pytorch/examples: sign and baseline agree. There the loss is a sum
 over the actions of one episode, whose returns are also divided by their standard deviation. Values and gradients:
 `tests/methods/test_language_rewards.py::test_a_whole_attempt_is_one_action`.
+
+On `addition`, it is better than a tuned "none" by 3.0 points (1.3 to 4.6), and worse than `sft` by 15.9 (10.5 to 21.4).
 """
 
 from collections.abc import Sequence

@@ -11,6 +11,9 @@ Compared with relift/verl/verl/relift/ (trainer.py, actor.py) of TheRoadQaQ/ReLI
 cross-entropy agree. In its scripts 128 make a step of a second optimizer, for rounds of 128; the policy's loss is a sum
 over the longest length, neither clipped nor scaled; entropy has a bonus of 0.001. Values and gradients:
 `tests/methods/test_language_rows_b.py::test_the_loss_is_that_of_grpo_and_the_cross_entropy_of_demonstrations`.
+
+On `addition`, it is equivalent to a tuned `grpo` (+1.5 points, +0.3 to +2.7), and worse than `sft` by 14.0 (8.9 to
+19.0).
 """
 
 from collections.abc import Sequence

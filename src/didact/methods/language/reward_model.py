@@ -16,6 +16,10 @@ Compared with trl/trainer/reward_trainer.py and trl/experimental/prm/prm_trainer
 agree, `center` too. The authors' code (openai/summarize-from-feedback, reward_model.py) reads its head at the last
 token of the answer, and has no training loss. Values and gradients:
 `tests/methods/test_language_objectives.py::test_a_reward_model_is_a_bradley_terry_model`.
+
+On `last_letter:compared`, it is better than a tuned `sft` by 6.3 points of pairs in the right order (2.7 to 9.2), and
+undecided against itself without its mechanism ("dpo") (+2.2, -1.7 to +5.2); a single run does not show that. Training
+takes 1.9 times the operations of the baseline.
 """
 
 from dataclasses import dataclass, replace

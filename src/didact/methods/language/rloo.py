@@ -9,6 +9,9 @@ Compared with trl/trainer/rloo_trainer.py of huggingface/trl, as the authors' co
 divergence in the reward and the mean over completions agree. It clips the ratio of whole completions, which changes
 nothing at the first step of a round, and its `kl` is 0.05. Values and gradients:
 `tests/methods/test_language_rewards.py::test_a_whole_attempt_is_one_action`.
+
+On `addition`, it is better than a tuned "none" by 2.8 points (0.7 to 4.9), and undecided against "mean of the round"
+(-0.2, -1.0 to +0.6).
 """
 
 from collections.abc import Sequence

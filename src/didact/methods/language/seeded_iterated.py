@@ -12,6 +12,10 @@ Compared with itlearn/finetune/ (sil_trainer.py, imitate_utils.py) of JACKHAHA36
 student that persists, and the mean cross-entropies agree. There a value network is the baseline, and imitation may be
 mixed with labelled data or follow the teacher's distribution. Values and gradients:
 `tests/methods/test_language_iterated.py::test_both_phases_have_the_gradients_of_their_transcriptions`.
+
+On `choosing`, it is worse than a tuned "supervised mix" by 0.306 nats (0.269 to 0.343), worse than "untaught" by 0.156
+(0.123 to 0.189), and better than itself without its mechanism ("rewards alone") by 0.222 (0.173 to 0.271). Training
+takes 0.5 times the operations of the baseline.
 """
 
 from collections.abc import Sequence

@@ -14,6 +14,9 @@ surrogate and the mean over completions agree; the code keeps advantages between
 paper, which is followed here, between -3 and 3. The code weighs completions by their tokens in mean and deviation.
 
 Formula: `tests/methods/test_language_stability.py::test_stable_reinforce_is_its_transcription`.
+
+On `strings:preferred`, it is equivalent to a tuned "reinforce++" (-0.3 points, -0.8 to +0.2), and equivalent to `grpo`
+(-0.1, -1.7 to +1.5).
 """
 
 from collections.abc import Sequence

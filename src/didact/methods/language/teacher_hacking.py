@@ -14,6 +14,9 @@ oracle on the oracle's, both as forward KL by default; the decoders are small, a
 chain. Compared with no code: none is public.
 
 Formula: `tests/methods/test_language_hacking.py::test_the_proxy_is_its_transcription`.
+
+On `markov`, it is better than a tuned "offline" by 0.54 nats (0.43 to 0.65), and undecided against "offline, all
+prompts" (+0.01, -0.07 to +0.08).
 """
 
 from collections.abc import Sequence

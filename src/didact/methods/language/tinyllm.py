@@ -12,6 +12,9 @@ rationales are produced (the paper shows teachers two worked examples and the ri
 Compared with tiny.py and model_utils.py of YikunHan42/TinyLLM: the weighted sum of a mean over tokens for each task
 agrees, and the weights of 1 by default (its example has 2 for rationales). Values and gradients:
 `tests/methods/test_language_several_teachers.py::test_tinyllm_learns_answers_and_the_rationales_of_each_teacher`.
+
+On `last_letter:explained`, it is worse than a tuned "one teacher" by 27.3 points (23.6 to 30.9), and worse than
+"answers" by 27.0 (23.6 to 30.1). Training takes 1.1 times the operations of the baseline.
 """
 
 from collections.abc import Sequence
