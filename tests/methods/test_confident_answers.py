@@ -4,11 +4,13 @@ import math
 
 import pytest
 import torch
+from sklearn.cluster import KMeans
 from torch.nn import functional as F
 
 from conftest import net, planted
 from didact.errors import ConfigError
 from didact.learners import ModuleLearner
+from didact.losses.labels import gates
 from didact.memory import ClassStatistics, ConfidentLabels
 from didact.methods.semi_supervised import (
     balanced_pseudo_labels,
@@ -17,9 +19,11 @@ from didact.methods.semi_supervised import (
     flexmatch,
     freematch,
     learning_with_less,
+    pair_labels,
     pseudo_label,
     shrunk_classes,
     softmatch,
+    two_thresholds,
 )
 from didact.teachers import FrozenTeacher
 from didact.types import IGNORE, Batch
@@ -312,3 +316,109 @@ def test_a_row_counts_once_for_its_last_class():
     assert table.learned().tolist() == [0.5, 1.0]
     table.update(torch.tensor([0, 3]), torch.tensor([0, 1]), torch.tensor([True, False]))
     assert table.learned().tolist() == [1.0, 0.5]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_means_are_those_of_k_means(seed):
+    values = torch.rand(17, generator=torch.Generator().manual_seed(seed))
+    found = KMeans(2, n_init=20, random_state=0).fit(values[:, None].numpy()).cluster_centers_[:, 0]
+    assert [float(one) for one in gates.two_means(values)] == pytest.approx(sorted(found), abs=1e-6)
+
+
+def test_thresholds_of_classes_are_cut_to_two_digits_and_need_three_scores():
+    confidence = torch.tensor([0.5, 0.53, 0.9, 0.999, 0.4, 0.6, 0.7])
+    label = torch.tensor([0, 0, 0, 0, 1, 1, -1])
+    found = gates.two_thresholds(confidence, label, 3, 0.99)
+    assert found.tolist() == [pytest.approx([0.51, 0.94]), pytest.approx([0.99] * 2), pytest.approx([0.99] * 2)]
+
+
+def test_a_gate_has_three_grades_with_strict_limits():
+    confidence = torch.tensor([0.2, 0.5, 0.6, 0.9, 0.95])
+    assert gates.graded_gate(confidence, 0.5, 0.9).tolist() == pytest.approx([0.0, 0.0, 0.6, 0.9, 1.0])
+
+
+def theirs(method, batch):
+    with torch.no_grad():
+        return method.teacher.learner.module(batch["weak.x"]).softmax(-1)
+
+
+@pytest.mark.parametrize("adaptive", [True, False])
+def test_two_thresholds_are_the_authors(adaptive):
+    module = sharp()
+    config = two_thresholds.Config(adaptive=adaptive, threshold=0.8, every=2, weight=0.5)
+    method = two_thresholds.TwoThresholds(config, ModuleLearner(module), next(batches()), SIZE)
+    with torch.no_grad():
+        module[-1].weight.mul_(0.9)  # So that the student is not its average.
+    scores, thresholds, weights = {}, [(0.8, 0.8)] * CLASSES, []
+    for step, batch in enumerate(batches()):
+        method.step = step
+        probs = theirs(method, batch)
+        # All but four are labelled, of which most are answered right, so that classes have scores.
+        label = torch.where(torch.arange(SIZE) % 6 > 0, probs.argmax(-1), 0)
+        label[:4] = IGNORE
+        batch = Batch({**batch, "label": label})
+        for row in range(4, SIZE):
+            scores[row] = (float(probs[row].max()), int(label[row]) if probs[row].argmax() == label[row] else None)
+        if adaptive and step % 2 == 0:
+            thresholds = [(0.8, 0.8)] * CLASSES
+            for kind in range(CLASSES):
+                values = [[score] for score, of in scores.values() if of == kind]
+                if len(values) > 2:
+                    centres = sorted(KMeans(2, n_init=20, random_state=0).fit(values).cluster_centers_[:, 0])
+                    thresholds[kind] = tuple(math.floor(one * 100) / 100 for one in centres)
+        expected = F.cross_entropy(module(batch["weak.x"][4:]), label[4:])
+        for row in range(4):
+            confidence, said = float(probs[row].max()), int(probs[row].argmax())
+            low, high = thresholds[said]
+            weights.append(1.0 if confidence > high else confidence if confidence > low else 0.0)
+            expected = (
+                expected - 0.5 * weights[-1] * module(batch["strong.x"][row : row + 1]).log_softmax(-1)[0, said] / 4
+            )
+        terms = method.loss(batch)
+        same_loss(terms.total(), expected, module.parameters())
+        assert float(terms["admitted"].mean()) == pytest.approx(sum(weights[-4:]) / 4)
+        said, gate = method.own_labels(batch.view("weak"))
+        assert torch.equal(said, probs.argmax(-1)) and gate[:4].tolist() == pytest.approx(weights[-4:])
+    assert 0.0 in weights and 1.0 in weights
+    assert any(0 < one < 1 for one in weights) == adaptive
+
+
+@pytest.mark.parametrize("learn", ["pairs", "weak", "answers"])
+def test_pairs_are_learned_and_rare_ones_merged(learn):
+    student, model = ModuleLearner(net()), ModuleLearner(sharp())
+    weak = torch.arange(SIZE) * 7 % 5 % CLASSES
+    stream = [Batch({**batch, "x": batch["weak.x"], "weak": weak}) for batch in batches()]
+    config = pair_labels.Config(kept=2, learn=learn)
+    method = pair_labels.PairLabels(config, student, lambda _spec: model, stream[0], SIZE)
+    for fraction, learned in ((0.1, model), (0.8, student)):
+        method.fraction = fraction
+        expected = F.cross_entropy(learned(stream[0]).logits[:4], stream[0]["label"][:4])
+        same_loss(method.loss(stream[0]).total(), expected, learned.parameters())
+    method.fraction, pairs, merged = 0.4, {}, 0
+    # Rows that have passed stay counted.
+    for batch in (stream[0], Batch({key: value[:5] for key, value in stream[1].items()})):
+        said = model(batch).logits.argmax(-1).tolist()
+        for row, answer in enumerate(said):
+            pairs[row] = (int(weak[row]), answer)
+        counts = [list(pairs.values()).count(pair) for pair in set(pairs.values())]
+        least = sorted(counts)[-2]
+        target = []
+        for row, answer in enumerate(said):
+            own = list(pairs.values()).count(pairs[row]) >= least
+            merged += not own
+            pair = int(weak[row]) * CLASSES + answer if own else CLASSES**2 + int(weak[row])
+            target.append({"pairs": pair, "weak": int(weak[row]), "answers": answer}[learn])
+        expected = F.cross_entropy(method.head(student(batch).hidden), torch.tensor(target))
+        same_loss(method.loss(batch).total(), expected, [*student.parameters(), *method.head.parameters()])
+    assert 0 < merged < SIZE + 5
+
+
+def test_weak_labels_that_the_data_lack_are_refused():
+    with pytest.raises(ConfigError, match="weak is 'query', of which the data have no integers"):
+        pair_labels.PairLabels(
+            pair_labels.Config(weak="query"),
+            ModuleLearner(net()),
+            lambda _spec: ModuleLearner(net()),
+            next(batches()),
+            SIZE,
+        )

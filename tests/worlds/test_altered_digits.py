@@ -120,3 +120,10 @@ def test_an_image_is_in_one_split_in_all_its_styles():
     assert [set(part.tensors["id"].tolist()) for _, part in plain] == groups
     for _, part in splits:
         assert (part.tensors["style"].bincount() == len(part.tensors["group"].unique())).all()
+
+
+def test_weak_labels_are_right_for_half_and_else_the_digit_below():
+    label, given = arrays("digits:weak", "label", "weak")
+    apart = (label - given) % 10
+    assert set(apart) == {0, 1}
+    assert apart.mean() == pytest.approx(0.5, abs=0.04)

@@ -195,3 +195,59 @@ def _ranked(probs: Tensor, classes_each: int) -> Tensor:
     """The probabilities of the likeliest classes, and zeros for the others."""
     values, places = probs.topk(min(classes_each, probs.shape[-1]), dim=-1)
     return torch.zeros_like(probs).scatter(-1, places, values)
+
+
+@torch.no_grad()
+def two_means(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The centres of two groups of numbers, each number in the group of the nearer centre: k-means with k = 2.
+
+    Args:
+        values: float [N], at least two.
+
+    Returns:
+        The lower and the higher centre, float64 scalars; of all divisions, that of the least squared distances.
+    """
+    ordered = values.double().sort().values
+    below = torch.arange(1, len(values), device=values.device, dtype=torch.float64)
+    above = len(values) - below
+    sums = ordered.cumsum(0)
+    low, high = sums[:-1] / below, (sums[-1] - sums[:-1]) / above
+    # The squares of the numbers add up to the same for every division.
+    best = (below * low.square() + above * high.square()).argmax()
+    return low[best], high[best]
+
+
+@torch.no_grad()
+def two_thresholds(confidence: Tensor, label: Tensor, classes: int, otherwise: float) -> Tensor:
+    """Two thresholds for each class: `two_means` of the confidences in it (Liu et al. 2023, HSSDA, section 3.2).
+
+    Args:
+        confidence: float [N].
+        label: int64 [N], the class of each; those out of range count for none.
+        classes: C.
+        otherwise: both thresholds of a class with fewer than three confidences.
+
+    Returns:
+        float32 [C, 2], the lower and the higher ones, cut to two digits as the authors' code does.
+    """
+    found = torch.full((classes, 2), otherwise, device=confidence.device)
+    for number in range(classes):
+        values = confidence[label == number]
+        if len(values) > 2:
+            found[number] = (torch.stack(two_means(values)) * 100.0).floor() / 100.0
+    return found
+
+
+@torch.no_grad()
+def graded_gate(confidence: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
+    """1 above the higher of two thresholds, the confidence between them, and 0 below.
+
+    Args:
+        confidence: float [B].
+        low: a number, or one for each example, float [B].
+        high: likewise, not below `low`.
+
+    Returns:
+        float [B] in [0, 1].
+    """
+    return torch.where(confidence > high, torch.ones_like(confidence), confidence) * (confidence > low)

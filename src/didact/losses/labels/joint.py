@@ -42,3 +42,19 @@ def joint_class_log_probs(logits: Tensor, turns: int, *, temperature: float = 1.
     logits_KBCK = logits.float().view(turns, -1, logits.shape[-1] // turns, turns)
     scores_BC = torch.diagonal(logits_KBCK, dim1=0, dim2=3).mean(-1)
     return F.log_softmax(scores_BC / temperature, -1)
+
+
+def pair_labels(weak: Tensor, said: Tensor, counts: Tensor, kept: int) -> Tensor:
+    """The label of each pair of a weak label and an answer: its own if the pair is frequent, or that of the rest.
+
+    Args:
+        weak: int64 [B], in [0, W).
+        said: int64 [B], in [0, C).
+        counts: float [W, C], how often each pair occurs; some are above 0.
+        kept: how many of the most frequent pairs have labels of their own, at least 1; more where counts are equal.
+
+    Returns:
+        int64 [B]: w C + c for a frequent pair, and W C + w for the others of the weak label w.
+    """
+    least = counts.flatten().topk(min(kept, counts.numel())).values[-1].clamp(min=1.0)
+    return torch.where(counts[weak, said] >= least, weak * counts.shape[1] + said, counts.numel() + weak)

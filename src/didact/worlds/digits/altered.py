@@ -221,3 +221,27 @@ def in_style(x: Tensor, style: Style) -> Tensor:
         grid = F.affine_grid(back.to(x).expand(len(x), 2, 3), list(x.shape), align_corners=False)
         x = F.grid_sample(x, grid, align_corners=False)
     return style.offset + style.contrast * x
+
+
+@functools.cache
+def weak() -> Examples:
+    """Classify digits of which a cheap label is known too, that is wrong for half of them in a known way.
+
+    Real: the images and their labels; see `digits`.
+
+    Simulated: the weak labels, as of a search for a digit that also finds the next one: that of an image is its digit
+    with a chance of one half, and otherwise the digit below (9 for 0). It depends on the image's id alone.
+
+    Known: given the weak label w alone, the digit is w or w + 1 (0 for 10), with about equal chances.
+
+    Returns:
+        `x` float32 [1797, 1, 8, 8] in [0, 1], `label` int64 [1797], `id` int64 [1797], that of `digits`, `weak` int64
+        [1797] in [0, 10).
+
+    Raises:
+        MissingExtraError: scikit-learn is not installed.
+    """
+    plain = digits()
+    label, ids = plain.tensors["label"], plain.tensors["id"]
+    wrong = (uniform(ids, 1, 0, "digits:weak")[:, 0] < 0.5).long()
+    return dataclasses.replace(plain, tensors={**plain.tensors, "weak": (label - wrong) % 10}, name="digits:weak")
