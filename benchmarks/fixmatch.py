@@ -82,7 +82,7 @@ def by_didact(shape: tuple[int, ...], device: str) -> Any:
         optimizer.zero_grad(set_to_none=True)
         method.after_step()
 
-    return learner.module, method.average.learner, step
+    return learner.module, method.teacher.learner, step
 
 
 def run(prepared: Any) -> list[Tensor]:

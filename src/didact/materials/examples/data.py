@@ -1,6 +1,6 @@
 """Examples: opened, split, and with the labels that the student may see."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -81,7 +81,7 @@ class ExampleData:
         """Whether any example has a label; otherwise only agreement with the teacher can be measured."""
         return count_labels(self.examples) > 0
 
-    def method_type(self, kind: type[Method]) -> type[Method]:
+    def method_type(self, kind: type[Method]) -> Callable[..., Method]:
         """The class of a method as these data need it: of pixels, where they have masks."""
         return per_pixel(kind) if self.examples.task == "segmentation" else kind
 
