@@ -350,6 +350,7 @@ def test_a_logarithmic_axis_has_equal_room_for_equal_factors():
 
 
 def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch):
+    report._template.cache_clear()
     for name in [name for name in sys.modules if name.split(".")[0] == "jinja2"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "jinja2", None)

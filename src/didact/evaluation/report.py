@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -372,6 +373,15 @@ def _first_sentence(words: str) -> tuple[str, str]:
 
 def _write(path: str | Path, page: Values) -> Path:
     """Fill in the template."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(_template().render(page), encoding="utf-8")
+    return path
+
+
+@cache
+def _template() -> Any:
+    """The page of every report, compiled once, which takes longer than to fill it in."""
     try:
         from jinja2 import Environment, StrictUndefined
     except ImportError:
@@ -379,11 +389,7 @@ def _write(path: str | Path, page: Values) -> Path:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["breakable"] = _breakable
     environment.globals |= {"students": None, "tradeoffs": [], "committee": None, "views": None}
-    template = environment.from_string(files("didact.evaluation").joinpath("report.html").read_text(encoding="utf-8"))
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(template.render(page), encoding="utf-8")
-    return path
+    return environment.from_string(files("didact.evaluation").joinpath("report.html").read_text(encoding="utf-8"))
 
 
 def _breakable(name: str) -> Any:

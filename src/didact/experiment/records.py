@@ -7,6 +7,7 @@ import platform
 import re
 import subprocess
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -148,17 +149,21 @@ def working_folder(directory: Path, stored: Document) -> Iterator[Path]:
 
 def environment() -> Document:
     """Versions, and the commit of the working directory's repository, if any."""
-    versions = {name: version(name) for name in _PACKAGES}
     commit = None
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         words = ["git", "describe", "--always", "--abbrev=40", "--dirty"]
         done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=False)
         commit = done.stdout.strip() or None if done.returncode == 0 else None
     return {
-        "versions": {"didact": version("didact"), "python": platform.python_version(), **versions},
+        "versions": dict(_versions()),
         "machine": {"platform": platform.platform(), "threads": torch.get_num_threads()},
         "commit": commit,
     }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {"didact": version("didact"), "python": platform.python_version(), **{n: version(n) for n in _PACKAGES}}
 
 
 def plain(document: Values) -> Document:
