@@ -46,6 +46,12 @@ def by_id():
     return {one["id"]: one for one in systems.listing(STORE)}
 
 
+@pytest.fixture(scope="module")
+def covered():
+    """All systems; each file of a method or a recipe is read for it."""
+    return by_id()
+
+
 def test_there_is_one_fact_for_each_system():
     facts = systems.facts()
     names = [fact["id"] for fact in facts]
@@ -55,8 +61,8 @@ def test_there_is_one_fact_for_each_system():
     assert all(fact["title"].strip() and (("reason" in fact) == (fact["kind"] == "outside")) for fact in facts)
 
 
-def test_a_system_is_covered_by_what_claims_it():
-    found = by_id()
+def test_a_system_is_covered_by_what_claims_it(covered):
+    found = covered
     stated = {}
     for info in catalogue.listing():
         for system in re.findall(r'systems=\("([\w-]+)",\)', info.path.read_text()):
@@ -73,9 +79,9 @@ def test_a_system_is_covered_by_what_claims_it():
 
 
 @pytest.mark.parametrize("recipe", catalogue.recipes(), ids=lambda recipe: recipe.name)
-def test_a_recipe_names_tests_that_are_there_and_says_what_it_leaves_out(recipe):
+def test_a_recipe_names_tests_that_are_there_and_says_what_it_leaves_out(recipe, covered):
     """Its evidence can be run, and its arms are arms."""
-    shown = by_id()[recipe.claim.systems[0]]
+    shown = covered[recipe.claim.systems[0]]
     for part in ("formula", "mechanism"):
         path, _, test = shown[part][recipe.name].partition("::")
         defined = [node.name for node in ast.parse((ROOT / path).read_text()).body if isinstance(node, ast.FunctionDef)]
