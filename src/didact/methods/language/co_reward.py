@@ -13,6 +13,10 @@ Compared with verl/workers/reward_manager/co_reward.py and dp_actor.py of resist
 answers and advantages agree. Its loss is the sum of the wordings' token means, with a bound of 3 for negative
 advantages and a KL of weight 0.005. Values and gradients:
 `tests/methods/test_language_votes.py::test_co_reward_has_the_clipped_loss_of_its_votes`.
+
+On `addition:paraphrased`, it is better than a tuned "one wording" by 4.0 points (0.5 to 7.5), undecided against
+"untaught" (+3.9, -0.2 to +7.9), and undecided against itself without its mechanism ("own votes") (+2.0, -1.0 to +5.0);
+a single run does not show that.
 """
 
 import dataclasses
