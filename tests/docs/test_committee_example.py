@@ -1,18 +1,16 @@
 """The example of a committee, at a small size: a forest, an ONNX net and a Hugging Face model teach one student."""
 
 import json
-import sys
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 
 import pytest
 
-import committee
-
 
 @pytest.mark.slow
-def test_three_kinds_of_teachers_teach_one_student(tmp_path, capsys):
+def test_three_kinds_of_teachers_teach_one_student(tmp_path, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "examples")
+    import committee
+
     committee.run(tmp_path / "run", 240, 8, "learned", students=False)
     found = json.loads((tmp_path / "run" / "student" / "result.json").read_text())
     assert [Path(one["name"]).name for one in found["committee"]["members"]] == ["forest.skops", "net.onnx", "bert"]
