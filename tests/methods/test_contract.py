@@ -27,7 +27,7 @@ from tiny_language import save_model
 
 FRACTIONS = {"examples": (0.25, 0.75), "questions": (0.5,)}
 """Shares of the budget at which a method is looked at."""
-STOPPED, STEPS = 4, 7
+STOPPED, STEPS = 4, 5
 """After how many steps a run is stopped, with batches in its queue, and how many there are in all."""
 
 
@@ -61,7 +61,7 @@ def test_it_lowers_its_own_loss(name):
         prepared = ready(name)
         batch = telling(prepared)
         torch.manual_seed(0)
-        losses = overfit(prepared.method, batch, fraction, 16)
+        losses = overfit(prepared.method, batch, fraction, 12)
         assert all(map(math.isfinite, losses))
         assert sum(losses[-4:]) < sum(losses[:4]), f"at {fraction} of the budget"
 
