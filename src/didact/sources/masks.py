@@ -88,6 +88,13 @@ def load_like(rows: object, like: Examples) -> Examples:
     return found
 
 
+def switch_masks(examples: Examples, name: str) -> Examples:
+    """Images whose masks are another of their tensors, int64 [N, H, W]; those with `IGNORE` alone are left out."""
+    mask = examples.tensors[name]
+    known = (mask != IGNORE).flatten(1).any(1)
+    return examples.with_tensors(mask=mask, label=torch.where(known, 0, IGNORE)).select(known)
+
+
 def _by_name(folder: Path) -> dict[str, Path]:
     """The images in a folder, by their names without an ending."""
     found = dict[str, Path]()

@@ -42,7 +42,8 @@ def pixels_of(batch: Batch) -> PixelBatch:
     """The pixels of a batch of images with masks.
 
     `label` becomes that of each pixel. `id` and `row` get a number for each pixel, so that a table with one row for
-    each example has one for each pixel. What else is known of each image holds for all of its pixels.
+    each example has one for each pixel. What else is known of each pixel goes with it, and what is known of each image
+    holds for all of its pixels.
 
     Args:
         batch: with `mask` [B, H, W].
@@ -57,6 +58,8 @@ def pixels_of(batch: Batch) -> PixelBatch:
             found[key] = (tensor[:, None] * count + place).flatten()
         elif key == "label":
             found[key] = pixel_labels(batch)
+        elif tensor.shape == batch[MASK].shape and key != MASK:
+            found[key] = tensor.flatten()
         elif key != MASK:
             found[key] = tensor.repeat_interleave(count, 0)
     return PixelBatch(found)

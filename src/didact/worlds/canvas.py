@@ -12,6 +12,8 @@ from didact.worlds._chance import normal, uniform
 SIDE = 16
 """Pixels of a canvas's side."""
 PATTERNS = ("plain", "striped", "checked")
+FARTHEST = 4
+"""How far the masks of `canvas:offset` lie beside, at most, in pixels down and to the right."""
 _COUNT, _MOST, _NOISE, _RELIEF = 480, 3, 0.08, 0.2
 
 
@@ -37,6 +39,38 @@ def masks() -> Examples:
     mask, x = draw(_places(ids))
     x = (x + _NOISE * normal(ids, SIDE**2, 0, "canvas: noise").view(-1, SIDE, SIDE)).clamp(0, 1)[:, None]
     return _examples(x, mask, "canvas:masks")
+
+
+@functools.cache
+def offset() -> Examples:
+    """Tell plain, striped and checked shapes from nothing, where most masks lie beside what they mark.
+
+    Real: nothing.
+
+    Simulated: the canvases and masks of `canvas:masks`. Each has a second mask besides, which is the first one moved
+    down and to the right by 0 to 4 pixels each, with the same chances, as an outline of a roof lies beside a house that
+    is seen from the side. Where nothing was moved to, it has nothing.
+
+    Known: the class of every pixel. The second masks lie 2 pixels too low and too far right on average, so that a net
+    that learns them well answers there.
+
+    Returns:
+        `x` float32 [480, 1, 16, 16] in [0, 1], `mask` and `noisy` int64 [480, 16, 16] (0 is nothing), `label` int64
+        [480] (0: there is a mask), `id` int64 [480] from the pixels.
+    """
+    plain = masks().tensors
+    chance = uniform(torch.arange(_COUNT), 2, 0, "canvas:offset")
+    noisy = _moved(plain[MASK], (chance * (FARTHEST + 1)).long())
+    return _examples(plain["x"], plain[MASK], "canvas:offset", noisy=noisy)
+
+
+def _moved(mask: Tensor, shift: Tensor) -> Tensor:
+    """Masks [N, H, W] moved down and right by `shift` [N, 2] pixels, with 0 where nothing comes from."""
+    rows, columns = (
+        torch.arange(side) - far[:, None] for side, far in zip(mask.shape[1:], shift.unbind(1), strict=True)
+    )
+    found = mask[torch.arange(len(mask))[:, None, None], rows.clamp(min=0)[:, :, None], columns.clamp(min=0)[:, None]]
+    return torch.where((rows >= 0)[:, :, None] & (columns >= 0)[:, None], found, 0)
 
 
 def _examples(x: Tensor, mask: Tensor, name: str, **more: Tensor) -> Examples:

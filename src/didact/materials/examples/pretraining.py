@@ -11,6 +11,7 @@ from didact.loop import Budget, OptimizerConfig
 from didact.materials.examples.data import ExampleData, select_labelled
 from didact.parts.part import WarmStart
 from didact.sources import BatchSource, fingerprint, switch_target
+from didact.sources.masks import switch_masks
 from didact.types import Examples
 
 LEAST_STEPS = 500
@@ -19,7 +20,9 @@ LIMIT = 5000
 """Steps after which a model that has not reached its accuracy is given up."""
 EVERY = 25
 """Steps between two measurements of the accuracy."""
-_DRAWN = re.compile(r"((warm:\d+%?|(view|shifted|target):[^:]+):)*(mlp|cnn|bn_cnn|fcn|transformer)(:.*)?")
+_DRAWN = re.compile(
+    r"((warm:\d+%?|(view|shifted|target):[^:]+|first:[^:]+:\d+):)*(mlp|cnn|bn_cnn|fcn|transformer)(:.*)?"
+)
 """Specs of models with random initial weights."""
 
 
@@ -55,7 +58,9 @@ def _cache_key(run: Run[ExampleData], warm_start: WarmStart, train: Examples) ->
 
 def _train(data: ExampleData, role: str, warm_start: WarmStart) -> Examples:
     train = data.labelled if role == "student" else select_labelled(data.splits.train)
-    if warm_start.label:
+    if warm_start.label and train.task == "segmentation":
+        train = switch_masks(data.splits.train, warm_start.label)
+    elif warm_start.label:
         train = switch_target(data.splits.train, warm_start.label, like=data.examples)
     return train.with_tensors(x=train.tensors[warm_start.inputs]) if warm_start.inputs else train
 

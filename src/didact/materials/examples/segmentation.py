@@ -15,7 +15,7 @@ from didact.types import IGNORE, MASK, Batch, Examples, pixel_labels
 
 METHODS = (
     *("supervised", "distill", "mean_teacher", "pseudo_label", "fixmatch", "flexmatch", "freematch", "softmatch"),
-    *("dual_mean_teacher", "decoupled", "sce"),
+    *("dual_mean_teacher", "decoupled", "sce", "mutual_learning"),
 )
 """The methods of single examples that are tested to do with pixels what they do with examples."""
 
