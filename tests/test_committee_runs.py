@@ -12,6 +12,7 @@ from didact.experiment.config import RunConfig
 from didact.experiment.material import Objects
 from didact.experiment.preparing import prepare
 from didact.materials.examples import worth
+from didact.materials.questions import worth as token_worth
 from didact.teachers import Committee
 
 QUICK = {"method": "distill", "student": "mlp:4", "steps": 4, "progress": False, "seed": 1}
@@ -127,3 +128,44 @@ class _Net:
 
     def signal(self, batch):
         return didact.types.Logits(logits=self.function(batch["x"]))
+
+
+SUMS = [{"prompt": f"{a}+{b}=", "completion": str(a + b)} for a in range(6) for b in range(6)]
+LANGUAGE = {"method": "gkd", "student": "decoder:1x16:32", "sampling": "max_new_tokens=2", "batch_size": 8, "steps": 2}
+LANGUAGE |= {"progress": False, "seed": 1}
+
+
+def test_the_worth_of_language_models_is_the_likelihood_that_is_lost_without_them():
+    config = RunConfig.from_flags(**LANGUAGE, data="<sums>", teacher="0.7*decoder:1x16:32+0.3*decoder:1x8:32")
+    run = prepare(config, Objects(data=SUMS), teach=False)
+    found = token_worth.describe(run)
+    references = token_worth.references(run)
+    assert found["rows"] == sum(batch.size for batch in references) == len(run.data.validation)
+    probs = [[], []]
+    for batch in references:
+        for member, own in zip(run.teachers[0].model.teachers, probs, strict=True):
+            answers = member.signal(batch).log_softmax().exp()
+            for row, place in batch["completion_mask"].nonzero().tolist():
+                own.append(float(answers[row, place - 1, batch["input_ids"][row, place]]))
+    first, second = map(np.array, probs)
+    loss = lambda p: -np.log(p).mean()  # noqa: E731
+    assert found["committee"] == pytest.approx(loss(0.7 * first + 0.3 * second), rel=1e-4)
+    for member, alone, other in zip(found["members"], (first, second), (second, first), strict=True):
+        assert member["alone"] == pytest.approx(loss(alone), rel=1e-4)
+        assert member["without"] == pytest.approx(loss(other), rel=1e-4)
+        assert member["worth"] == pytest.approx(member["without"] - found["committee"])
+
+
+def test_language_models_are_weighed_by_skill(tmp_path):
+    teacher = "committee:skill:warm:60:decoder:1x32:32+random"
+    result = didact.run(**LANGUAGE, data=SUMS, teacher=teacher, directory=tmp_path / "run")
+    good, bad = result.committee["members"]
+    assert good["weight"] > 0.8
+    assert good["weight"] + bad["weight"] == pytest.approx(1.0)
+    assert good["worth"] > 0.5 > bad["worth"]
+    assert result.teacher_cost.labels >= result.committee["rows"]
+    assert any("mixture" in note and "random" in note for note in result.notes)
+    assert "nats" in sections.committee_table(result.committee)["columns"][-3]
+    with pytest.raises(ConfigError, match="completions of validation questions, but none"):
+        unanswered = [{"prompt": row["prompt"]} for row in SUMS]
+        didact.run(**LANGUAGE, data=unanswered, teacher=teacher, directory=tmp_path / "other")

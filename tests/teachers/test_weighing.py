@@ -8,7 +8,7 @@ import torch
 
 from didact.errors import ConfigError, TeacherError
 from didact.teachers import BaseTeacher, Committee
-from didact.teachers.weighing import Gate, agreement_weights, inverse_errors
+from didact.teachers.weighing import Gate, agreement_weights, inverse_errors, mixture_shares
 from didact.types import IGNORE, Batch, Labels, Logits
 from didact.types.scores import jensen_shannon
 
@@ -222,3 +222,23 @@ def test_a_member_can_be_left_out():
         signals = [first.signal(rows(labels)), second.signal(rows(labels))]
         left = committee.mean(signals, rows(labels), without=0)
         torch.testing.assert_close(left.log_softmax(), signals[1].log_softmax(), rtol=1e-4, atol=1e-4)
+
+
+def test_shares_make_the_mixture_likeliest():
+    """On many rows they are those of expectation-maximisation, and on none they are equal."""
+    right, answered = log_probs(3, 4000, 5)[..., 0].T, torch.ones(4000, 3, dtype=torch.bool)
+    right = right + torch.tensor([0.0, -0.7, -0.3])
+    shares = np.full(3, 1 / 3)
+    for _ in range(3000):
+        said = shares * right.double().exp().numpy()
+        shares = (said / said.sum(1, keepdims=True)).mean(0)
+    assert mixture_shares(right, answered) == pytest.approx(shares, abs=0.01)
+    assert mixture_shares(right[:0], answered[:0]) == pytest.approx([1 / 3] * 3)
+
+
+def test_a_member_that_abstained_leaves_its_share_to_the_others():
+    """One that is right wherever it answers is not punished for its silence."""
+    right = torch.tensor([[-0.1, -2.0], [-9.0, -2.0]]).repeat(500, 1)
+    answered = torch.tensor([[True, True], [False, True]]).repeat(500, 1)
+    assert mixture_shares(right, answered)[0] > 0.9
+    assert mixture_shares(right, torch.ones_like(answered))[0] < 0.6

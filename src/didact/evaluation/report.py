@@ -329,14 +329,14 @@ def _committee_note(found: Values) -> str:
     if not found:
         return ""
     metric, figure = phrases.heading(found["metric"]), wording.figure(found["metric"], found["committee"])
-    words = f"On {found['rows']} validation examples, where the committee has {figure} ({metric}). "
+    words = f"On {found['rows']} validation rows, where the committee has {figure} ({metric}). "
     if "conflict" in found:
         words += (
             f"Its members name different classes in {found['disagreement']:.1%} of them; their Jensen-Shannon "
             f"divergence is {found['conflict']:.3f} of the largest possible. A share is the member's in the "
             "probability of the committee's answers. "
         )
-    return f"{words}The worth of a member is the committee's figure less that without it."
+    return f"{words}The worth of a member is what the committee's figure loses without it."
 
 
 def _run_costs(result: Values) -> Document:

@@ -25,7 +25,7 @@ from didact.teachers.tables import RawRows, TranslatedTeacher, translate
 from didact.teachers.transparent import TransparentTeacher
 from didact.teachers.tuned import TunedTeacher
 from didact.teachers.verifiers import FunctionVerifier, Verifier, try_verifier
-from didact.teachers.weighing import skill_weights
+from didact.teachers.weighing import mixture_shares, skill_weights
 
 __all__ = [
     "PICKLED",
@@ -64,6 +64,7 @@ __all__ = [
     "check_classes",
     "check_not_pickled",
     "load_skops",
+    "mixture_shares",
     "committee_members",
     "committees",
     "teacher_net",

@@ -33,11 +33,12 @@ class Committee(BaseTeacher):
     - `confidence`: for each row `1 - H(p) / log V`, with the entropy `H` of the member's own `p` over V outcomes;
     - `skill`: `max(0, log(a / (1 - a)) + log(V - 1))` from the member's accuracy `a` on validation data, as boosting
       weighs its rounds (Zhu et al. 2009, multi-class AdaBoost): zero for one that is no better than guessing. In a
-      regression one over the member's mean squared error there;
+      regression one over the member's mean squared error there; over tokens the shares under which the mixture of
+      the members finds validation completions likeliest (see `mixture_shares`);
     - `agreement`: for each row with a label, by how likely the member finds it (see `agreement_weights`);
     - `learned`: for each row, by a small model of the members' own signals (see `Gate`), fitted on validation data.
 
-    Until `measure` is called, `skill` without accuracies and `learned` weigh all alike.
+    Until they are measured, `skill` without accuracies and `learned` weigh all alike.
 
     Args:
         teachers: at least one; anything with a method `signal`. All must have the data's class order, or the same
@@ -83,6 +84,8 @@ class Committee(BaseTeacher):
         self.accuracies = _checked_accuracies(self.weights, accuracies, len(teachers))
         self.errors: tuple[float, ...] = ()
         """The members' mean squared errors, of a regression by skill."""
+        self.mixture: tuple[float, ...] = ()
+        """The members' shares of tokens by skill, once they are measured."""
         self.gate: Gate | None = None
         """What was learnt of the members' shares."""
         self.names = tuple(names) or tuple(str(number + 1) for number in range(len(teachers)))
@@ -236,6 +239,8 @@ class Committee(BaseTeacher):
     def _weights(self, signals: Sequence[Signal], classes: int | None, batch: Batch) -> Sequence[float] | Tensor:
         if self.errors:
             return inverse_errors(self.errors)
+        if self.mixture:
+            return self.mixture
         if self.weights == "skill" and self.accuracies:
             if classes is None:
                 raise TeacherError("weights is 'skill', but no member says how many classes there are; give classes=.")
@@ -252,7 +257,8 @@ class Committee(BaseTeacher):
         if self.weights not in MEASURED:
             return members
         gate = {} if self.gate is None else {"gate": self.gate.state_dict()}
-        return {**members, "accuracies": list(self.accuracies), "errors": list(self.errors), **gate}
+        found = {"accuracies": self.accuracies, "errors": self.errors, "mixture": self.mixture}
+        return {**members, **{name: list(values) for name, values in found.items()}, **gate}
 
     def load_state_dict(self, state: State, /) -> None:
         """Restore the result of `state_dict`."""
@@ -261,6 +267,7 @@ class Committee(BaseTeacher):
                 part.load_state_dict(state[str(i)])
         if self.weights in MEASURED:
             self.accuracies, self.errors = tuple(state["accuracies"]), tuple(state["errors"])
+            self.mixture = tuple(state["mixture"])
         if "gate" in state:
             self.gate = Gate(*state["gate"]["each"].shape)
             self.gate.load_state_dict(state["gate"])

@@ -4,7 +4,7 @@ M is the number of members, N or B that of rows, C that of classes.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -84,6 +84,26 @@ def agreement_weights(log_probs: Tensor, labels: Tensor) -> Tensor:
     return torch.where(known, weights, 1.0 / members).T
 
 
+def mixture_shares(right: Tensor, answered: Tensor) -> tuple[float, ...]:
+    """The shares of M members under which their mixture finds the right outcomes likeliest, as in language models that
+    are interpolated (Jelinek & Mercer 1980).
+
+    They are the softmax of a score for each member, with a standard normal prior on each score as in `Gate`, so that
+    few rows hardly move them from equal shares. Where a member abstained, the others have its share.
+
+    Args:
+        right: float [N, M], each member's log-probability of the right outcome.
+        answered: bool [N, M].
+
+    Returns:
+        M numbers that add up to 1.
+    """
+    right, answered = right.double().cpu(), answered.cpu()
+    scores = torch.zeros(right.shape[1], dtype=torch.float64, requires_grad=True)
+    _make_likely([scores], lambda: _among(answered, scores.expand_as(right)) + right)
+    return tuple(scores.detach().softmax(0).tolist())
+
+
 class Gate:
     """Each member's share in each row, learnt from labelled rows: a mixture of experts that are given.
 
@@ -111,20 +131,10 @@ class Gate:
             labels: int64 [N], all known.
             answered: bool [N, M], False where a member abstained.
         """
-        log_probs, labels = log_probs.double().cpu(), labels.cpu()
+        log_probs, labels, answered = log_probs.double().cpu(), labels.cpu(), answered.cpu()
         right = log_probs.gather(-1, labels[None, :, None].expand(len(self.bias), -1, 1))[..., 0].T
         parameters = [one.requires_grad_() for one in (self.bias, self.slope, self.each)]
-        optimizer = torch.optim.LBFGS(parameters, max_iter=200, tolerance_grad=1e-9, line_search_fn="strong_wolfe")
-
-        def loss() -> Tensor:
-            optimizer.zero_grad()
-            shares = self._log_shares(log_probs, answered.cpu())
-            found = -(shares + right).logsumexp(-1).sum() + sum(one.square().sum() for one in parameters) / 2
-            found.backward()
-            return found
-
-        with torch.enable_grad():
-            optimizer.step(loss)
+        _make_likely(parameters, lambda: self._log_shares(log_probs, answered) + right)
         self.bias, self.slope, self.each = (one.detach() for one in parameters)
 
     def shares(self, log_probs: Tensor, answered: Tensor) -> Tensor:
@@ -139,8 +149,7 @@ class Gate:
     def _log_shares(self, log_probs: Tensor, answered: Tensor) -> Tensor:
         scores = self.bias + self.slope * confidence(log_probs).T
         scores = scores + torch.einsum("mbc,mc->bm", log_probs.exp(), self.each)
-        heard = answered | ~answered.any(-1, keepdim=True)
-        return scores.masked_fill(~heard, -1e9).log_softmax(-1)
+        return _among(answered, scores)
 
     def state_dict(self) -> State:
         """The parameters, float64."""
@@ -149,3 +158,28 @@ class Gate:
     def load_state_dict(self, state: State, /) -> None:
         """Restore the result of `state_dict`."""
         self.bias, self.slope, self.each = (state[name] for name in ("bias", "slope", "each"))
+
+
+def _among(answered: Tensor, scores: Tensor) -> Tensor:
+    """The logarithms of the shares [N, M] among those that answered, from scores; all of them where nobody did."""
+    heard = answered | ~answered.any(-1, keepdim=True)
+    return scores.masked_fill(~heard, -1e9).log_softmax(-1)
+
+
+def _make_likely(parameters: Sequence[Tensor], joint: Callable[[], Tensor]) -> None:
+    """Maximise the likelihood of a mixture, with a standard normal prior on each parameter.
+
+    Args:
+        parameters: float64, changed in place.
+        joint: returns float [N, M], each member's share times its probability of what is right, as logarithms.
+    """
+    optimizer = torch.optim.LBFGS(parameters, max_iter=200, tolerance_grad=1e-9, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        found = -joint().logsumexp(-1).sum() + sum(one.square().sum() for one in parameters) / 2
+        found.backward()
+        return found
+
+    with torch.enable_grad():
+        optimizer.step(loss)

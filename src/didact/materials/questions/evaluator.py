@@ -9,6 +9,7 @@ from didact import hashing
 from didact.documents import Document
 from didact.experiment.material import Evaluation, Run
 from didact.learners.causal import CausalLearner
+from didact.materials.questions import worth
 from didact.materials.questions.conversations import unread_details
 from didact.materials.questions.data import QuestionData
 from didact.materials.questions.models import (
@@ -86,6 +87,7 @@ class QuestionEvaluator:
             teacher={} if teacher is None else self.scores(teacher, self.data.test, taught=False)[0],
             diagnostics={"answers": answers},
             labels=min(WATCHED, len(self.data.validation)) if run.config.select == "best" else 0,
+            committee=worth.describe(run),
         )
 
     def notes(self, evaluation: Evaluation) -> Iterator[str]:
@@ -94,6 +96,7 @@ class QuestionEvaluator:
         yield from unread_details(self.run)
         if (words := other_vocabulary(self.run)) is not None:
             yield words
+        yield from worth.notes(evaluation.committee)
         writer = getattr(self.run.source, "actor", None)
         engine = getattr(writer, "engine", None)
         if failures := getattr(writer, "environment_failures", None):

@@ -1,6 +1,7 @@
 """Runs on questions: a language model learns from the data's completions, or from its own rollouts."""
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from didact.experiment.config import RunConfig
 from didact.experiment.material import Material, Run
 from didact.learners import causal
 from didact.learners.dropout import switch_off_dropout
-from didact.materials.questions import baselines
+from didact.materials.questions import baselines, worth
 from didact.materials.questions.data import QuestionData, open_questions
 from didact.materials.questions.evaluator import QuestionEvaluator
 from didact.materials.questions.pretraining import pretraining_of
@@ -21,6 +22,7 @@ from didact.materials.questions.trials import trials
 from didact.materials.questions.verifying import open_verifier
 from didact.parts import python
 from didact.parts.part import ForQuestions, Part
+from didact.teachers import committees
 
 STUDENT = "student"
 """The folder of the delivered model in a run's directory."""
@@ -40,7 +42,12 @@ def _student(run: Run[QuestionData]) -> Part:
 def _teacher(run: Run[QuestionData]) -> Part:
     """A teacher of tokens."""
     purpose = dataclasses.replace(_purpose(run.config, "teacher"), student=run.student.model)
-    return python.teacher_of(run.argument("teacher"), purpose)
+    part = python.teacher_of(run.argument("teacher"), purpose)
+    measured = [one for one in committees(part.model) if one.weights == "skill" and not one.accuracies]
+    if measured:
+        worth.check_references(run)
+    after = tuple(partial(worth.measure, one, run) for one in measured)
+    return dataclasses.replace(part, settles=(*part.settles, *after))
 
 
 def _purpose(config: RunConfig, role: str) -> ForQuestions:

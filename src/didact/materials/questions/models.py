@@ -34,7 +34,8 @@ def same_tokens(run: Run[QuestionData]) -> bool:
 def can_compare(run: Run[QuestionData]) -> bool:
     """Whether there is a teacher whose distributions can be compared with the student's, token by token."""
     # What the student wrote is in no cache, and nobody pays for an evaluation.
-    return run.teacher is not None and same_tokens(run) and not (getattr(run.teacher, "closed", False) or run.priced)
+    closed = any(getattr(part, "closed", False) for part in run.advisers)
+    return run.teacher is not None and same_tokens(run) and not (closed or run.priced)
 
 
 def other_vocabulary(run: Run[QuestionData]) -> str | None:

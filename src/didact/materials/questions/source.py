@@ -1,6 +1,6 @@
 """Batches of a run on questions: the data's completions, or rollouts of the student."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -17,7 +17,7 @@ from didact.materials.questions.verifying import ground_truth
 from didact.parts.environment import environment_of
 from didact.rollouts import Writer, rollout_rounds
 from didact.teachers import identity
-from didact.types import CompletionFeed, Questions, RolloutFeed, Source
+from didact.types import Batch, CompletionFeed, Questions, RolloutFeed, Source
 
 SEQUENCES = 16
 """Completions that a teacher is asked about at once where its signals are to be stored."""
@@ -42,17 +42,19 @@ def asked_of(run: Run[QuestionData]) -> Asked:
             f"{lacking} of {len(questions)} questions have no completion, about whose tokens a teacher could be asked; "
             "give completions, or leave these questions out."
         )
+    return Asked(
+        unit="token", batches=in_order(run, questions), facts={"tokenizer": identity.of_tokenizer(model.tokenizer)}
+    )
+
+
+def in_order(run: Run[QuestionData], questions: Questions) -> list[Callable[[], Batch]]:
+    """Makers of the batches of all completions of some questions, as the student's tokenizer writes them."""
+    model = run.student.model
     whole = sources.CompletionSource(
         questions, model.tokenizer, batch_size=1, max_length=model.context, turns=run.config.data.turns
     )
-    return Asked(
-        unit="token",
-        batches=[
-            partial(whole.batch, torch.arange(at, min(at + SEQUENCES, len(questions))))
-            for at in range(0, len(questions), SEQUENCES)
-        ],
-        facts={"tokenizer": identity.of_tokenizer(model.tokenizer)},
-    )
+    starts = range(0, len(questions), SEQUENCES)
+    return [partial(whole.batch, torch.arange(at, min(at + SEQUENCES, len(questions)))) for at in starts]
 
 
 def completions(questions: Questions, model: CausalLearner, batch_size: int, seed: int) -> Source:

@@ -57,9 +57,14 @@ def measure(committee: Committee, rows: Callable[[], Examples], device: torch.de
     """Measure the members on labelled validation rows; returns what that cost."""
     examples, before = rows(), committee.to(device).cost
     committee.measure(examples.batch(slice(at, at + ROWS)).to(device) for at in range(0, examples.size, ROWS))
+    return spent(committee, before, examples.size)
+
+
+def spent(committee: Committee, before: Cost, labels: int) -> Cost:
+    """The cost of measuring on this many labels, from the members' cost before."""
     now = committee.cost
-    spent = {axis: getattr(now, axis) - getattr(before, axis) for axis in ("teacher_calls", "teacher_tokens", "money")}
-    return Cost(labels=examples.size, **spent)
+    found = {axis: getattr(now, axis) - getattr(before, axis) for axis in ("teacher_calls", "teacher_tokens", "money")}
+    return Cost(labels=labels, **found)
 
 
 def _how(spec: Spec) -> Document:
@@ -89,12 +94,11 @@ def _labelled_rows(how: Document, spec: Spec, purpose: ForExamples | ForQuestion
         ConfigError: The weights or the limit of conflict do not fit the data, or there are no such rows.
     """
     weights = how.get("weights")
-    by_label = (*MEASURED, "agreement")
     if isinstance(purpose, ForQuestions):
-        if weights in by_label or "most_conflict" in how:
+        if weights in ("agreement", "learned") or "most_conflict" in how:
             raise spec.error(
                 f"{spec.argument!r} is for examples with labels; over tokens, members are weighed by numbers, as in "
-                "0.7*A+0.3*B, or by confidence."
+                "0.7*A+0.3*B, by confidence, or by skill."
             )
         return None
     regression = purpose.examples.task == "regression"
