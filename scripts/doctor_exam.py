@@ -87,7 +87,7 @@ def _findings(printed: str, complaint: str, status: int) -> list[tuple[str, str,
     if status == 2:
         return [("fail", "refused", " ".join(complaint.split()))]
     checks = [(check["level"], check["name"], check["detail"]) for check in json.loads(printed)]
-    return [check for check in checks if check[0] != "ok" and check[1] not in MACHINE]
+    return [check for check in checks if check[0] != "pass" and check[1] not in MACHINE]
 
 
 def chosen(words: Sequence[str]) -> list[Question]:

@@ -1,6 +1,7 @@
 """What many tests need: a small planted problem, and methods ready to run on it."""
 
 import dataclasses
+import gc
 import os
 import signal
 from collections.abc import Callable
@@ -15,6 +16,9 @@ from torch import nn
 from didact.loop import FitResult, LoopConfig, fit
 from didact.types import IGNORE, Batch, Examples, Method, Source
 
+# Collecting the tests makes millions of objects, and all of them stay: looking for garbage takes a quarter of the time.
+gc.disable()
+
 # A shell that starts the tests in the background may have signals ignored, which tests of signals send.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -28,6 +32,12 @@ os.fsync = lambda _descriptor: None
 settings.register_profile("same", derandomize=True, database=None, deadline=None)
 settings.register_profile("fuzz", print_blob=True, database=None, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+
+def pytest_collection_finish() -> None:
+    """From now on there is garbage."""
+    gc.enable()
+    gc.freeze()
 
 
 def planted(size: int = 96, classes: int = 3, *, seed: int = 0, labelled: float = 1.0) -> Examples:

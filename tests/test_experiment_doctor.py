@@ -25,7 +25,7 @@ def levels(checks):
 def test_a_sound_set_up():
     found = levels(diagnose(RunConfig.from_flags(method="distill", teacher="mlp:8", labels=12), Objects(data=DATA)))
     wanted = ("device", "data", "splits", "classes", "duplicates", "method", "student", "self-taught", "teacher")
-    assert {name: found[name] for name in wanted} == dict.fromkeys(wanted, "ok")
+    assert {name: found[name] for name in wanted} == dict.fromkeys(wanted, "pass")
 
 
 def test_what_the_doctor_finds(tmp_path):
@@ -121,11 +121,11 @@ def test_a_teacher_that_repeats_the_labels_is_told():
     assert "(100% are above 0.999)" in told.detail
     assert "distillation is plain training here" in told.detail
     few = targets(Sure(), labels=12)
-    assert few.level == "ok"
+    assert few.level == "pass"
     assert "only examples without a label" in few.detail
     p = torch.tensor([2.0, 0, 0]).softmax(0)
     entropy, apart = float(-(p * p.log()).sum()), float(-p[0].log())
     doubtful = targets(Doubtful())
-    assert doubtful.level == "ok"
+    assert doubtful.level == "pass"
     assert f"have {entropy:.2g} nats of entropy (0% are" in doubtful.detail
     assert f"and are {apart:.2g} nats away" in doubtful.detail

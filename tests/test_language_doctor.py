@@ -39,7 +39,7 @@ def found(method, **settings):
 def test_a_sound_set_up():
     checks = found("gkd", teacher="decoder:1x32:32", verifier="exact")
     wanted = "data splits duplicates method tokenizer chat tokenizers context verifier self-taught student sampling"
-    assert {name: checks[name].level for name in wanted.split()} == dict.fromkeys(wanted.split(), "ok")
+    assert {name: checks[name].level for name in wanted.split()} == dict.fromkeys(wanted.split(), "pass")
     assert "36 with an answer to compare with and 36 with a completion" in checks["data"].detail
     assert "Prompts of up to 5 tokens and answers of up to 4, in a context of 32" in checks["context"].detail
 
@@ -47,7 +47,7 @@ def test_a_sound_set_up():
 def test_attempts_that_are_worth_the_same():
     assert "sft first" in found("grpo", verifier="exact", sampling="max_new_tokens=4,samples=4")["start"].detail
     mixed = found("grpo", verifier="regex:[0-9A-Za-z]", sampling="max_new_tokens=4,samples=4")["start"]
-    assert mixed.level == "ok"
+    assert mixed.level == "pass"
 
 
 def test_answers_that_cannot_be_written_to_their_end():
@@ -65,7 +65,7 @@ def test_conversations_and_templates(tmp_path):
     assert found("sft", data=talks)["chat"].level == "warn"
     save_model(tmp_path / "model", tokenizer=False)
     save_tokenizer(tmp_path / "model", template=TEMPLATE)
-    assert found("sft", data=talks, student=str(tmp_path / "model"))["chat"].level == "ok"
+    assert found("sft", data=talks, student=str(tmp_path / "model"))["chat"].level == "pass"
     plain = found("sft", student=str(tmp_path / "model"))
     assert plain["chat"].level == "warn"
     assert "plain prompts" in plain["chat"].detail
@@ -92,12 +92,12 @@ def test_the_sandbox_where_python_is_verified():
     checks = found("grpo", data=tests, verifier="python:weak", student="decoder:1x32:64",
                    sampling="max_new_tokens=4,samples=2")  # fmt: skip
     assert checks["sandbox"].detail.startswith("The sandbox is ")
-    assert checks["verifier"].level == "ok"
+    assert checks["verifier"].level == "pass"
 
 
 @pytest.mark.filterwarnings("ignore:The verifier:RuntimeWarning")
 def test_what_pays_for_nothing_is_a_failure():
-    assert found("grpo", verifier="exact", sampling="max_new_tokens=4,samples=2")["verifier"].level == "ok"
+    assert found("grpo", verifier="exact", sampling="max_new_tokens=4,samples=2")["verifier"].level == "pass"
     empty = found("grpo", verifier="regex:/^[0-9]{0,2}$/", sampling="max_new_tokens=4,samples=2")["verifier"]
     assert empty.level == "fail"
     same = found("grpo", verifier="regex:/[0-9]/", sampling="max_new_tokens=4,samples=2")["verifier"]

@@ -83,7 +83,7 @@ def doctor(method, **settings):
 
 def test_the_doctor_looks_at_the_model_as_it_learns(gpt2):
     calm = doctor("grpo", student=gpt2)
-    assert calm["sampling"].level == calm["self-taught"].level == "ok"
+    assert calm["sampling"].level == calm["self-taught"].level == "pass"
     noisy = doctor("grpo", student=gpt2, dropout="on")["sampling"]
     assert noisy.level == "warn"
     assert "Leave out dropout=on" in noisy.detail

@@ -54,7 +54,7 @@ _LESSONS = {
     "verifier": "verifier",
 }
 """What can be learned from, by what `MethodInfo.needs` calls it."""
-_MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "bold red")}
+_MARKS = {"pass": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "bold red")}
 
 
 def console() -> Console:
@@ -352,9 +352,9 @@ def checks(found: Sequence["Check"]) -> None:
     out = console()
     out.print(table)
     worst = (
-        "fail" if any(c.level == "fail" for c in found) else "warn" if any(c.level == "warn" for c in found) else "ok"
+        "fail" if any(c.level == "fail" for c in found) else "warn" if any(c.level == "warn" for c in found) else "pass"
     )
-    words = {"ok": "The run is ready.", "warn": "The run would work, but see above.", "fail": "The run would fail."}
+    words = {"pass": "The run is ready.", "warn": "The run would work, but see above.", "fail": "The run would fail."}
     out.print(Text(words[worst], style=_MARKS[worst][1]))
 
 

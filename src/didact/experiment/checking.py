@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 from didact.errors import ConfigError, DataError, DidactError, TeacherError
 from didact.types import Batch, Method
 
-Level = Literal["ok", "warn", "fail"]
+Level = Literal["pass", "warn", "fail"]
 T = TypeVar("T")
 
 
@@ -76,4 +76,4 @@ def gradient_check(method: Method, batch: Batch, words: str) -> Check:
         found = f"{words}; the first loss is {first:.3g}, and no parameter gets a gradient; unfreeze some."
         return Check("fail", "student", found)
     found = f"{words}; the first loss is {first:.3g}, and {moved:,} trained parameters get a gradient."
-    return Check("ok", "student", found)
+    return Check("pass", "student", found)

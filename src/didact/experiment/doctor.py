@@ -66,12 +66,12 @@ def _of_the_run(config: RunConfig, objects: Objects) -> Iterator[Check]:
 
 def _machine(config: RunConfig) -> Iterator[Check]:
     device = find_device(config.loop.device)
-    yield Check("ok", "device", f"{device}, {torch.get_num_threads()} threads.")
+    yield Check("pass", "device", f"{device}, {torch.get_num_threads()} threads.")
     place = next(p for p in (records.RUNS, Path.cwd()) if p.exists())
     free = shutil.disk_usage(place).free
     words = f"{free / ROOM:.1f} GiB free in {place.resolve()}"
     short = "; checkpoints may not fit. Free some space, or write elsewhere (--out)"
-    yield Check("ok" if free >= ROOM else "warn", "disk", f"{words}{'' if free >= ROOM else short}.")
+    yield Check("pass" if free >= ROOM else "warn", "disk", f"{words}{'' if free >= ROOM else short}.")
 
 
 def _data(data: Data, material: Material[Data], config: RunConfig) -> Iterator[Check]:
@@ -80,7 +80,7 @@ def _data(data: Data, material: Material[Data], config: RunConfig) -> Iterator[C
         detail = f"{len(found)} {material.name} are in two splits: {found[0]} Remove one of each."
         yield Check("warn", "duplicates", detail)
     else:
-        yield Check("ok", "duplicates", f"None of the {material.name} is in two splits.")
+        yield Check("pass", "duplicates", f"None of the {material.name} is in two splits.")
 
 
 def _rate(run: Run[Data]) -> Check:
@@ -93,7 +93,7 @@ def _rate(run: Run[Data]) -> Check:
         return Check("warn", "optimizer", f"{words}: the first steps would undo the weights; lower it.")
     if lr < usual / LEAST_SHARE:
         return Check("warn", "optimizer", f"{words}: hardly anything would be learned; raise it.")
-    return Check("ok", "optimizer", f"{words}.")
+    return Check("pass", "optimizer", f"{words}.")
 
 
 def _leaks(run: Run[Data]) -> Iterable[Check]:

@@ -179,7 +179,7 @@ def _method(run: Run[Data]) -> Iterator[Check]:
         )
     check_place(run.method, run.place, run.config.loop.micro_batch)
     limits = ", ".join(f"{amount:g} {axis}" for axis, amount in run.config.budget.limits().items())
-    yield Check("ok", "method", f"{run.info.name}: {type(run.method).__name__}, {run.info.title} Budget: {limits}.")
+    yield Check("pass", "method", f"{run.info.name}: {type(run.method).__name__}, {run.info.title} Budget: {limits}.")
 
 
 def _teach(run: Run[Data], keeper: Keeper | None, directory: Path | None) -> None:

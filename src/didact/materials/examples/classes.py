@@ -25,7 +25,7 @@ def checks(splits: Splits) -> Iterator[Check]:
         found.append(f"Fewer than {FEW} test examples of: {rare}; their figures are a matter of luck.")
     yield from (Check("warn", "classes", words) for words in found)
     if not found:
-        yield Check("ok", "classes", f"{int(counts[2].min())} to {int(counts[2].max())} test examples a class.")
+        yield Check("pass", "classes", f"{int(counts[2].min())} to {int(counts[2].max())} test examples a class.")
 
 
 def notes(splits: Splits, confusion: Sequence[Sequence[int]]) -> Iterator[str]:

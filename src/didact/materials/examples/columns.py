@@ -36,7 +36,7 @@ def checks(train: Examples) -> Iterator[Check]:
     yield from (Check("warn", "columns", words) for words in found)
     if not found:
         count = sum(1 for _ in _used(known))
-        yield Check("ok", "columns", f"{count} columns are used, and none of them tells the target alone.")
+        yield Check("pass", "columns", f"{count} columns are used, and none of them tells the target alone.")
 
 
 def _used(known: TablePreprocessing) -> Iterator[Number | Category | Date]:

@@ -128,10 +128,10 @@ class ExampleData:
         counted = f"{len(examples.classes)} classes"
         kinds = {"classification": counted, "regression": "a regression", "segmentation": f"masks of {counted}"}
         shown = kinds.get(examples.task, embedding)
-        yield Check("ok", "data", f"{examples.size:,} examples of {examples.name} ({examples.modality}), {shown}.")
+        yield Check("pass", "data", f"{examples.size:,} examples of {examples.name} ({examples.modality}), {shown}.")
         sizes = ", ".join(f"{part.size:,} {name}" for name, part in self.splits)
-        yield Check("ok", "splits", f"{sizes}; {count_labels(self.train):,} training labels are used.")
-        yield from (Check("ok", "data", note) for note in self.notes)
+        yield Check("pass", "splits", f"{sizes}; {count_labels(self.train):,} training labels are used.")
+        yield from (Check("pass", "data", note) for note in self.notes)
         if not self.has_labels and examples.task != "embedding":
             yield Check("warn", "classes", "No example has a label; only agreement with the teacher can be measured.")
         elif examples.task == "classification":
@@ -155,7 +155,7 @@ def _texts(examples: Examples, config: RunConfig) -> Check:
     lengths = examples.tensors["attention_mask"].sum(1)
     cut = float((lengths >= config.data.max_length).double().mean())
     words = f"{examples.vocabulary} token ids, {int(lengths.median())} tokens in the middle text; {cut:.0%} are cut."
-    return Check("warn" if cut > 0.1 else "ok", "tokens", words + (" Raise max_length." if cut > 0.1 else ""))
+    return Check("warn" if cut > 0.1 else "pass", "tokens", words + (" Raise max_length." if cut > 0.1 else ""))
 
 
 def open_examples(config: RunConfig, given: object = None) -> ExampleData:

@@ -78,7 +78,7 @@ def check(splits: Splits) -> Check:
     ]
     if lacking:
         return Check("warn", "classes", f"{'; '.join(lacking).capitalize()}.")
-    return Check("ok", "classes", f"Every class has pixels: {_shares(_counts(splits.train), splits.train)}.")
+    return Check("pass", "classes", f"Every class has pixels: {_shares(_counts(splits.train), splits.train)}.")
 
 
 def notes(examples: Examples, confusion: Sequence[Sequence[int]]) -> Iterator[str]:

@@ -60,7 +60,7 @@ def _teacher(teacher: Part, run: Run[ExampleData]) -> Iterator[Check]:
     train = train_of(run)
     if run.priced:
         # It was asked about a batch before, and is asked nothing else here.
-        yield from (Check("ok", "server", words) for words in remarks_of(teacher.model))
+        yield from (Check("pass", "server", words) for words in remarks_of(teacher.model))
         if silent := getattr(teacher.model, "abstained", {}):
             words = f"The teacher abstained on {len(silent)} examples: it {next(iter(silent.values()))}. Look at its "
             yield Check("warn", "server", f"{words}answers, and give another model, instruction or max_tokens.")
@@ -74,16 +74,16 @@ def _teacher(teacher: Part, run: Run[ExampleData]) -> Iterator[Check]:
     good = abs(apart) <= TOLERANCE
     words = f"The teacher's divergence from itself is {abs(apart):.1g}"
     advice = "; it must be 0. Give a teacher whose signals are logits, or probabilities that add up to 1"
-    yield Check("ok" if good else "fail", "self-taught", f"{words}{'' if good else advice}.")
+    yield Check("pass" if good else "fail", "self-taught", f"{words}{'' if good else advice}.")
     if getattr(teacher.model, "frozen", False) and not torch.equal(scores, again):
         words = "Two calls of the teacher give different signals, of which only the first is cached. Switch off its "
         yield Check("warn", "answers", f"{words}dropout and other draws, as eval() does for a module.")
     if teacher.warm_starts:
         epochs = run.config.teacher_epochs
         words = f"{teacher.spec} will be trained first, for {epochs} epochs on every training label."
-        yield Check("ok", "teacher", words)
+        yield Check("pass", "teacher", words)
     elif scores.shape[-1] != train.outputs:
-        yield Check("ok", "teacher", f"{teacher.spec} has classes of its own; its features are used.")
+        yield Check("pass", "teacher", f"{teacher.spec} has classes of its own; its features are used.")
     elif run.data.has_labels:
         yield _skill(teacher, asked, scores)
         yield from teacher_inputs.checks(teacher, asked, scores)
@@ -107,9 +107,9 @@ def _novelty(teacher: Part, train: Examples, label: torch.Tensor, scores: torch.
         f"{SURE}), and are {apart:.2g} nats away from the labels"
     )
     if entropy > NOVEL or apart > NOVEL:
-        yield Check("ok", "teacher's targets", f"{words}.")
+        yield Check("pass", "teacher's targets", f"{words}.")
     elif bool((~is_labelled(train.tensors["label"])).any()):
-        yield Check("ok", "teacher's targets", f"{words}: only examples without a label can teach more than labels do.")
+        yield Check("pass", "teacher's targets", f"{words}: only examples without a label can teach more than labels do.")
     else:
         yield Check(
             "warn",
@@ -136,7 +136,7 @@ def _skill(teacher: Part, known: Examples, scores: torch.Tensor) -> Check:
         "; always predicting the most frequent class would do as well. Look at what it was fitted on, and whether it "
         "is given its inputs as it knows them"
     )
-    return Check("ok" if good else "warn", "teacher", f"{words}{'' if good else advice}.")
+    return Check("pass" if good else "warn", "teacher", f"{words}{'' if good else advice}.")
 
 
 def _explained(teacher: Part, answers: torch.Tensor, label: torch.Tensor, r2: float) -> Check:
@@ -150,7 +150,7 @@ def _explained(teacher: Part, answers: torch.Tensor, label: torch.Tensor, r2: fl
         )
         return Check("warn", "teacher", f"{words}{advice}.")
     if r2 > 0 or teacher.control:
-        return Check("ok", "teacher", f"{words}.")
+        return Check("pass", "teacher", f"{words}.")
     return Check("warn", "teacher", f"{words}; their mean would do better. Look at what it was fitted on.")
 
 

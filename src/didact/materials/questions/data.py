@@ -62,15 +62,15 @@ class QuestionData:
         answers = sum(question.answer is not None for question in self.questions)
         written = sum(question.answered for question in self.questions)
         yield Check(
-            "ok",
+            "pass",
             "data",
             f"{len(self.questions):,} questions of {self.questions.name}, {answers:,} with an answer to compare with "
             f"and {written:,} with a completion to learn from.",
         )
         for sentence in self.questions.layouts:
-            yield Check("ok", "layout", sentence)
+            yield Check("pass", "layout", sentence)
         sizes = ", ".join(f"{len(part):,} {name}" for name, part in self.splits.items())
-        yield Check("ok", "splits", f"{sizes}.")
+        yield Check("pass", "splits", f"{sizes}.")
 
 
 def open_questions(config: RunConfig, given: object = None) -> QuestionData:

@@ -58,7 +58,7 @@ def _teacher(
         advice = ": the student already knows them better. Give a teacher that knows more, or other data"
         yield Check("warn", "teacher", f"{words}{advice}.")
     else:
-        yield Check("ok", "teacher", f"{words}.")
+        yield Check("pass", "teacher", f"{words}.")
 
 
 def _calmly(model: CausalLearner, asked: Questions) -> float:
@@ -89,7 +89,7 @@ def _sharpness(run: Run[QuestionData], teacher: CausalLearner, asked: Questions)
     entropy = float(-(found.exp() * found).nansum(-1).mean())
     words = f"The teacher's tokens have {entropy:.2g} nats of entropy"
     if entropy > SHARP:
-        return Check("ok", "teacher's targets", f"{words}.")
+        return Check("pass", "teacher's targets", f"{words}.")
     return Check(
         "warn",
         "teacher's targets",

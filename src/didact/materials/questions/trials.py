@@ -75,17 +75,17 @@ def _tokenizer(run: Run[QuestionData]) -> Iterator[Check]:
     for role, model in _models(run).items():
         yield _described(role, model)
     yield _template(run)
-    yield Check("ok", "example", f"The first training question, ⟦learned⟧: {_shortened(rendered_example(run))!r}.")
+    yield Check("pass", "example", f"The first training question, ⟦learned⟧: {_shortened(rendered_example(run))!r}.")
     for sentence in unread_details(run):
         yield Check("warn", "columns", sentence)
     if run.teacher is None:
         return
     if not same_tokens(run):
-        yield Check("ok", "tokenizers", f"The method {run.info.name} aligns the teacher's tokens with the student's.")
+        yield Check("pass", "tokenizers", f"The method {run.info.name} aligns the teacher's tokens with the student's.")
     elif (words := other_vocabulary(run)) is not None:
         yield Check("warn", "tokenizers", words)
     else:
-        yield Check("ok", "tokenizers", "Student and teacher have the same token ids.")
+        yield Check("pass", "tokenizers", "Student and teacher have the same token ids.")
 
 
 def _shortened(text: str) -> str:
@@ -107,7 +107,7 @@ def _described(role: str, model: CausalLearner) -> Check:
         words.append(f"logits are capped at {found['softcap']:g}")
     if found["scale"] != 1.0:
         words.append(f"logits are multiplied by {found['scale']:.3g}")
-    return Check("ok", "tokenizer", f"{role.capitalize()} {'; '.join(words)}.")
+    return Check("pass", "tokenizer", f"{role.capitalize()} {'; '.join(words)}.")
 
 
 def _template(run: Run[QuestionData]) -> Check:
@@ -127,17 +127,17 @@ def _template(run: Run[QuestionData]) -> Check:
             "The student's tokenizer has a chat template, but the questions are plain prompts, which are not put into "
             "it; a model that was tuned on conversations needs messages.",
         )
-    return Check("ok", "chat", "Conversations go through the chat template." if chats else "Prompts are plain text.")
+    return Check("pass", "chat", "Conversations go through the chat template." if chats else "Prompts are plain text.")
 
 
 def _context(run: Run[QuestionData]) -> Iterator[Check]:
     student, longest = run.method.learner, _longest_prompt(run)
     if not isinstance(run.method.feed, RolloutFeed):
-        yield Check("ok", "context", f"Prompts of up to {longest} tokens, in a context of {student.context:,}.")
+        yield Check("pass", "context", f"Prompts of up to {longest} tokens, in a context of {student.context:,}.")
         return
     new = run.config.sampling.max_new_tokens
     words = f"Prompts of up to {longest} tokens and answers of up to {new}, in a context of {student.context:,}."
-    yield Check("ok", "context", words)
+    yield Check("pass", "context", words)
     written = [len(student.tokenizer.completion(q)) for q in run.data.train[:1000] if q.answered]
     if cut := sum(length > new for length in written):
         yield Check(
@@ -156,17 +156,17 @@ def _longest_prompt(run: Run[QuestionData]) -> int:
 def _verifier(run: Run[QuestionData]) -> Iterator[Check]:
     verifier = run.verifier
     if verifier is None:
-        yield Check("ok", "verifier", "None: completions have no reward, and are only compared.")
+        yield Check("pass", "verifier", "None: completions have no reward, and are only compared.")
         return
     if any(isinstance(part, PythonVerifier) for part in _parts(verifier)):
         found = strength()
-        yield Check("ok" if found.strong else "warn", "sandbox", str(found))
+        yield Check("pass" if found.strong else "warn", "sandbox", str(found))
     complaints = try_verifier(verifier, run.data.train)
     for complaint in complaints:
         words = f"{complaint.words} Correct it, or take another one: a student learns whatever it pays for."
         yield Check("fail" if complaint.grave else "warn", "verifier", words)
     if not complaints:
-        yield Check("ok", "verifier", f"{verifier} distinguishes known good answers from bad ones.")
+        yield Check("pass", "verifier", f"{verifier} distinguishes known good answers from bad ones.")
 
 
 def _parts(verifier: Verifier) -> Iterator[Verifier]:
@@ -177,12 +177,12 @@ def _parts(verifier: Verifier) -> Iterator[Verifier]:
 
 def _teacher(run: Run[QuestionData]) -> Iterator[Check]:
     for adviser in run.advisers:
-        yield from (Check("ok", "server", words) for words in remarks_of(adviser))
+        yield from (Check("pass", "server", words) for words in remarks_of(adviser))
     for role, model in _models(run).items():
         yield _self_taught(role, model, run)
     for role, part in run.parts.items():
         if part.warm_starts:
-            yield Check("ok", role, f"{part.spec} will be trained first, on the data's own completions.")
+            yield Check("pass", role, f"{part.spec} will be trained first, on the data's own completions.")
 
 
 @torch.no_grad()
@@ -203,7 +203,7 @@ def _self_taught(role: str, model: CausalLearner, run: Run[QuestionData]) -> Che
     good = math.isfinite(apart) and apart <= TOLERANCE
     words = f"The divergence of the {role}{' in training mode' if learns else ''} from itself is {apart:.1g}"
     advice = "; it must be 0. Look for weights that are not finite, and for dropout or other draws in its code"
-    return Check("ok" if good else "fail", "self-taught", f"{words}{'' if good else advice}.")
+    return Check("pass" if good else "fail", "self-taught", f"{words}{'' if good else advice}.")
 
 
 def _student(run: Run[QuestionData]) -> Iterator[Check]:
@@ -252,7 +252,7 @@ def _as_sampled(run: Run[QuestionData], found: Batch) -> Check:
     words = f"Rollouts were sampled with the log-probabilities that the student gives them, to {apart:.1g}"
     advice = " Leave out dropout=on." if run.config.dropout == "on" else ""
     return Check(
-        "ok" if good else "warn", "sampling", f"{words}." if good else f"{words}; their gradient is biased.{advice}"
+        "pass" if good else "warn", "sampling", f"{words}." if good else f"{words}; their gradient is biased.{advice}"
     )
 
 
@@ -261,7 +261,7 @@ def _start(found: Batch) -> Check:
     reward = found["reward"]
     if float(reward.max()) > float(reward.min()):
         right = int(found["correct"].sum())
-        return Check("ok", "start", f"{right} of the student's first {found.size} rollouts are right.")
+        return Check("pass", "start", f"{right} of the student's first {found.size} rollouts are right.")
     return Check(
         "warn",
         "start",
@@ -289,11 +289,11 @@ def _memory(run: Run[QuestionData], resident: int) -> Iterator[Check]:
     there = free_memory(device)
     words = f"About {_size(need.total)} are needed: {_shares(need)}"
     if there is None:
-        yield Check("ok", "memory", f"{words}. How much is free on {device} is not known.")
+        yield Check("pass", "memory", f"{words}. How much is free on {device} is not known.")
         return
     # What this process has already is not free, but is needed.
     there += resident
-    level: Level = "fail" if need.total > 1.5 * there else "warn" if need.total > 0.8 * there else "ok"
+    level: Level = "fail" if need.total > 1.5 * there else "warn" if need.total > 0.8 * there else "pass"
     advice = " Lower micro_batch, slots or max_new_tokens, or train a smaller model or lora:8:hf:DIR."
     yield Check(level, "memory", f"{words}; {_size(there)} are there on {device}.{'' if level == 'ok' else advice}")
 
