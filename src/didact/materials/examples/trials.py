@@ -109,7 +109,9 @@ def _novelty(teacher: Part, train: Examples, label: torch.Tensor, scores: torch.
     if entropy > NOVEL or apart > NOVEL:
         yield Check("pass", "teacher's targets", f"{words}.")
     elif bool((~is_labelled(train.tensors["label"])).any()):
-        yield Check("pass", "teacher's targets", f"{words}: only examples without a label can teach more than labels do.")
+        yield Check(
+            "pass", "teacher's targets", f"{words}: only examples without a label can teach more than labels do."
+        )
     else:
         yield Check(
             "warn",
