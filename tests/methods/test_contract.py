@@ -57,13 +57,17 @@ def telling(prepared: Run):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_lowers_its_own_loss(name):
+    learned = 0
     for fraction in FRACTIONS[material(name)]:
         prepared = ready(name)
         batch = telling(prepared)
         torch.manual_seed(0)
         losses = overfit(prepared.method, batch, fraction, 12)
         assert all(map(math.isfinite, losses))
-        assert sum(losses[-4:]) < sum(losses[:4]), f"at {fraction} of the budget"
+        # A method may have nothing to learn so late in a run of which it has not seen the beginning.
+        learned += any(losses)
+        assert sum(losses[-4:]) < sum(losses[:4]) or not any(losses), f"at {fraction} of the budget"
+    assert learned
 
 
 @pytest.mark.parametrize("name", NAMES)
