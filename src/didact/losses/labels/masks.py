@@ -1,11 +1,13 @@
-"""Masks without labels: regions of like pixels.
+"""Masks without labels: regions of like pixels, what moves in front of a background, and which masks are good.
 
-Axis letters: B images, C classes or channels, H rows, W columns, P pixels. Nothing here carries a gradient.
+Axis letters: B images, C classes or channels, H rows, W columns, P pixels, T frames. Nothing here carries a gradient.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from didact.errors import DataError
 
 
 @torch.no_grad()
@@ -89,3 +91,84 @@ def region_votes(region: Tensor, scores: Tensor) -> Tensor:
     index = torch.unique(region, return_inverse=True)[1]
     sums = torch.zeros_like(scores).index_add_(0, index, scores)
     return sums.argmax(1)[index]
+
+
+@torch.no_grad()
+def moving_foreground(x: Tensor, frames: int, contrast: float) -> Tensor:
+    """A soft mask of what moves in front of a still background, which is the median of a clip's frames.
+
+    Args:
+        x: float [B, C, T * H, W], frames one below the other.
+        frames: T.
+        contrast: the difference from the background from which on a pixel surely moves; half of it is none.
+
+    Returns:
+        float32 [B, T * H, W] in [0, 1]. Differences are averaged over channels and the 3 x 3 pixels around each.
+
+    Raises:
+        DataError: the rows cannot be divided by the frames.
+    """
+    clip = as_frames(x.float(), frames)
+    apart = (clip - clip.median(2, keepdim=True).values).abs().mean(1)
+    apart = F.avg_pool2d(apart, 3, stride=1, padding=1, count_include_pad=False)
+    return (2.0 * apart / contrast - 1.0).clamp(0.0, 1.0).flatten(1, 2)
+
+
+def as_frames(x: Tensor, frames: int) -> Tensor:
+    """Images of frames that are one below the other, [B, C, T * H, W], as clips, [B, C, T, H, W].
+
+    Raises:
+        DataError: the rows cannot be divided by the frames.
+    """
+    if x.shape[2] % frames:
+        raise DataError(
+            f"The images have {x.shape[2]} rows, which are not {frames} frames of equal height; give the number of "
+            "frames that each image has, one below the other."
+        )
+    return x.unflatten(2, (frames, -1))
+
+
+@torch.no_grad()
+def nonzero_means(mask: Tensor) -> Tensor:
+    """How strong soft masks are: the mean of their pixels above zero (Croitoru et al. 2017).
+
+    Args:
+        mask: float [B, ...], 0 or more.
+
+    Returns:
+        float [B]; 0 for an empty mask.
+    """
+    flat = mask.flatten(1)
+    return flat.sum(1) / (flat > 0).sum(1).clamp(min=1)
+
+
+@torch.no_grad()
+def agreement(probs: Tensor) -> Tensor:
+    """How much several masks of an image agree: the pixels of a common class over those that any takes for one.
+
+    Args:
+        probs: float [S, B, P, C], those of S students; the first class is the background, which is not counted.
+
+    Returns:
+        float32 [B] in [0, 1], the intersection over union of the masks; 0 where all are empty.
+    """
+    said = probs.argmax(-1)
+    common = (said == said[:1]).all(0) & (said[0] != 0)
+    return common.sum(1) / (said != 0).any(0).sum(1).clamp(min=1)
+
+
+@torch.no_grad()
+def best_share(scores: Tensor, allowed: Tensor, share: float) -> Tensor:
+    """1 for the best share of those that are allowed, rounded up, and 0 elsewhere.
+
+    Args:
+        scores: float [B]; where it is 0, nothing is taken.
+        allowed: bool [B].
+        share: in (0, 1].
+
+    Returns:
+        float32 [B].
+    """
+    ranked = scores.where(allowed, -1.0).argsort(descending=True, stable=True)
+    rank = torch.empty_like(ranked).scatter_(0, ranked, torch.arange(len(ranked), device=ranked.device))
+    return ((rank < (share * allowed.sum()).ceil()) & allowed & (scores > 0)).float()
