@@ -18,6 +18,11 @@ def flatten_map(scores: Tensor) -> Tensor:
     return scores.movedim(1, -1).flatten(0, -2)
 
 
+def unflatten_map(scores: Tensor, x: Tensor) -> Tensor:
+    """Scores of pixels [B * H * W, C] as those of the images x, [B, ..., H, W]: float [B, C, H, W]."""
+    return scores.view(len(x), *x.shape[-2:], -1).movedim(-1, 1)
+
+
 class PixelNet(nn.Module):
     """Makes any net from images to maps one that answers for pixels.
 
