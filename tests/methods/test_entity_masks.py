@@ -73,7 +73,7 @@ def test_regions_merge_as_in_a_loop_over_pairs(least):
 
 
 def test_regions_that_are_there_are_those_of_single_merges():
-    """One pair at a time, the most similar first, as in the paper."""
+    """One pair at a time, the most similar first."""
     truth = np.array(
         [[0, 0, 1, 1, 1, 2], [0, 0, 1, 1, 2, 2], [0, 3, 3, 3, 2, 2], [4, 4, 3, 3, 2, 2], [4, 4, 4, 3, 3, 3]]
     )

@@ -7,8 +7,8 @@ Departures: classes in place of entities without a name, so that the pixels of a
 features among the labels are nearest, and labels are learned besides; the features are the brightness around a pixel
 and how it changes (`surroundings`), not those of a self-supervised net; pairs of regions that are each other's most
 similar neighbours merge at once, down to one threshold; no mask is refined, no hierarchy of parts is told, and the
-teacher has one threshold. No code of the authors is public; regions are compared with those of a loop that merges the
-most similar pair, as the paper does.
+teacher has one threshold. No code of the authors was found; regions are compared with those of a loop over single
+pairs, the most similar first.
 
 Formula: `tests/methods/test_entity_masks.py::test_masks_come_from_clusters_and_then_from_the_teacher`.
 
