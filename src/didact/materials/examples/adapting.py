@@ -13,6 +13,7 @@ from didact.documents import Document
 from didact.errors import ConfigError, DataError
 from didact.experiment import records
 from didact.experiment.material import Objects
+from didact.experiment.preparing import accepts
 from didact.experiment.running import split_arguments, teach
 from didact.losses.classes.entropy import prediction_entropy
 from didact.materials.examples.data import ExampleData, select_labelled
@@ -94,7 +95,7 @@ def adapt(
     """
     info = catalogue.find(by)
     feed = info.method_type.feed
-    if not (isinstance(feed, ExampleFeed) and feed.adapts):
+    if not (isinstance(feed, ExampleFeed) and feed.adapts) or accepts(info, "teacher"):
         raise ConfigError(f"by is {by!r}, which adapts no student; {', '.join(methods())} would work.")
     if directory is not None and (place := Path(directory)).exists() and (place.is_file() or any(place.iterdir())):
         why = "is a file" if place.is_file() else "holds something already"
@@ -140,8 +141,9 @@ def adapt(
 
 
 def methods() -> tuple[str, ...]:
-    """The names of the methods that adapt."""
-    return tuple(info.name for info in catalogue.listing() if info.feed.get("adapts"))
+    """The names of the methods that adapt a student without a teacher."""
+    adapting = (info for info in catalogue.listing() if info.feed.get("adapts"))
+    return tuple(info.name for info in adapting if not accepts(info, "teacher"))
 
 
 def _measured(student: Student, examples: Examples) -> dict[str, float]:
