@@ -146,3 +146,28 @@ def _scores(first: Tensor, second: Tensor, temperature: float) -> tuple[Tensor, 
 def _term(anchors: Tensor) -> Term:
     rows = anchors.view(2, -1).mean(0)
     return Term(rows.sum(), len(rows), rows=rows)
+
+
+def too_alike(first: Tensor, second: Tensor, *, temperature: float = 0.5) -> Term:
+    """How much more alike the views of an example are than those of others (Qin et al. 2023, MCLRec).
+
+    For each anchor with h the larger and l the lower of s+ and its largest s-: s+ - l, plus the mean over its s- of
+    h - s-. Where the positive stands out, it comes down to the largest negative, and the negatives come up to it; the
+    gradient flows through h and l too.
+
+    Args:
+        first: float [B, D]; see `nt_xent`.
+        second: float [B, D].
+        temperature: above 0.
+
+    Returns:
+        The sum over examples, and their number B.
+
+    Raises:
+        ConfigError: as `nt_xent`.
+    """
+    positive, negatives = _scores(first, second, temperature)
+    largest = negatives.amax(1)
+    others = negatives.isfinite()
+    above = (torch.maximum(positive, largest)[:, None] - negatives).masked_fill(~others, 0.0)
+    return _term(positive - torch.minimum(positive, largest) + above.sum(1) / others.sum(1))
