@@ -251,3 +251,38 @@ def graded_gate(confidence: Tensor, low: Tensor | float, high: Tensor | float) -
         float [B] in [0, 1].
     """
     return torch.where(confidence > high, torch.ones_like(confidence), confidence) * (confidence > low)
+
+
+@torch.no_grad()
+def three_way_gate(probs: Tensor, thresholds: Tensor, low: float) -> tuple[Tensor, Tensor]:
+    """Pseudo-labels of three kinds: a class, the background, or none (Chen et al. 2022, DSL, adaptive filtering).
+
+    Args:
+        probs: float [B, C], of which the first class is the background.
+        thresholds: float [C], from which on the likeliest other class is taken.
+        low: below which the background is; where it is not below a threshold, nothing is left out.
+
+    Returns:
+        The class, int64 [B], 0 for the background; and 1 where it is learned, 0 between the two, float32 [B].
+    """
+    score, likeliest = probs[:, 1:].max(-1)
+    there = score >= thresholds[likeliest + 1]
+    return torch.where(there, likeliest + 1, 0), (there | (score < low)).float()
+
+
+@torch.no_grad()
+def class_thresholds(sums: Tensor, counts: Tensor, low: float, high: float, *, power: float = 0.05) -> Tensor:
+    """Thresholds that rise with how often and how surely a class is said (Chen et al. 2022, DSL, adaptive filtering).
+
+    Args:
+        sums: float [C], of the scores in which each class was said.
+        counts: float [C], how often; classes that never were do not count for the mean.
+        low: the threshold of a class whose sum is the mean count, and the least one.
+        high: the greatest one.
+        power: to which the sum over the mean count is taken.
+
+    Returns:
+        float [C], low · (sum / mean count)^power between low and high.
+    """
+    mean = counts.sum() / (counts > 0).sum().clamp(min=1)
+    return (low * (sums / mean.clamp(min=torch.finfo(sums.dtype).tiny)).pow(power)).clamp(low, high)
