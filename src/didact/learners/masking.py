@@ -44,3 +44,21 @@ def nested_mask(width: int, spread: float, *, device: torch.device | None = None
     place = torch.arange(1, width + 1, device=device)
     chances = (-(place / (spread * width)).square()).exp()
     return (place <= 1 + torch.multinomial(chances, 1)).float()
+
+
+def field_of_view(x: Tensor, least: float, most: float) -> Tensor:
+    """Draw which part of the last dimension of each example is seen, as of a panorama: its ends meet.
+
+    Args:
+        x: float [B, ..., W].
+        least: the smallest share that is seen, in (0, 1].
+        most: the greatest; the share is even between the two, and at least one place is seen.
+
+    Returns:
+        bool [B, 1, ..., W], drawn from the global generator.
+    """
+    width = x.shape[-1]
+    share, start = torch.rand(2, len(x), 1, device=x.device)
+    seen = ((least + (most - least) * share) * width).round().clamp(min=1)
+    place = (torch.arange(width, device=x.device) - (start * width).floor()) % width
+    return (place < seen).view(len(x), *[1] * (x.ndim - 2), width)
