@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from didact.learners.module import ModuleLearner
 from didact.learners.nets import Standardise
 from didact.types import Examples
 
@@ -74,3 +75,11 @@ def fcn(widths: Sequence[int], examples: Examples, outputs: int) -> nn.Module:
     channels = [examples.shape[0], *widths]
     blocks = [MapBlock(channels[place], width, 2**place) for place, width in enumerate(widths)]
     return PixelNet(nn.Sequential(Standardise.fit(examples), *blocks, nn.Conv2d(channels[-1], outputs, 1)))
+
+
+def layer_before_last(learner: ModuleLearner) -> str:
+    """The name of the layer whose output the last layer of a chain makes scores of, to be tapped."""
+    last = learner.candidates()[-1]
+    chain, _, _ = last.rpartition(".")
+    beside = [name for name in learner.candidates() if name.rpartition(".")[0] == chain]
+    return beside[-2] if len(beside) > 1 else last

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from didact import hashing
-from didact.types import MASK, Examples
+from didact.types import IGNORE, MASK, Examples
 from didact.worlds._chance import normal, uniform
 
 SIDE = 16
@@ -16,6 +16,7 @@ PATTERNS = ("plain", "striped", "checked")
 FARTHEST = 4
 """How far the masks of `canvas:offset` lie beside, at most, in pixels down and to the right."""
 _COUNT, _MOST, _NOISE, _RELIEF = 480, 3, 0.08, 0.2
+_VALIDATION, _TEST = 0.1, 0.3
 FRAMES, _CLIPS = 4, 240
 """Frames of a clip, and clips."""
 
@@ -74,6 +75,38 @@ def _moved(mask: Tensor, shift: Tensor) -> Tensor:
     )
     found = mask[torch.arange(len(mask))[:, None, None], rows.clamp(min=0)[:, :, None], columns.clamp(min=0)[:, None]]
     return torch.where((rows >= 0)[:, :, None] & (columns >= 0)[:, None], found, 0)
+
+
+@functools.cache
+def points() -> Examples:
+    """Tell plain, striped and checked shapes from nothing, learned from single pixels of each.
+
+    Real: nothing.
+
+    Simulated: the canvases of `canvas:masks`. In training, a mask holds one pixel of each class that the canvas shows,
+    any of them with the same chance; the others have no class. In validation and test, masks are whole. Splits are
+    fixed.
+
+    Known: the class of every pixel; 2 to 4 of 256 have one in training.
+
+    Returns:
+        `x` float32 [480, 1, 16, 16] in [0, 1], `mask` int64 [480, 16, 16] (0 is nothing, -100 not said), `label` int64
+        [480] (0: there is a mask), `split` (see `didact.sources.split`) and `id` from the pixels, int64 [480].
+    """
+    plain, ids = masks().tensors, torch.arange(_COUNT)
+    chance = uniform(ids, 1, 0, "canvas:points: split")[:, 0]
+    split = torch.where(chance < _TEST, 2, (chance < _TEST + _VALIDATION).long())
+    mask = torch.where((split == 0)[:, None, None], _pointed(plain[MASK], ids), plain[MASK])
+    return _examples(plain["x"], mask, "canvas:points", split=split)
+
+
+def _pointed(mask: Tensor, ids: Tensor) -> Tensor:
+    """Masks [N, H, W] of which one pixel of each class is left, drawn by ids [N]."""
+    chance = uniform(ids, mask[0].numel(), 0, "canvas:points").view_as(mask)
+    classes = range(len(PATTERNS) + 1)
+    tops = [(chance * (mask == number)).amax((1, 2), keepdim=True) for number in classes]
+    kept = torch.stack([(chance == top) & (mask == number) for number, top in zip(classes, tops, strict=True)]).any(0)
+    return torch.where(kept, mask, IGNORE)
 
 
 def _examples(x: Tensor, mask: Tensor, name: str, **more: Tensor) -> Examples:

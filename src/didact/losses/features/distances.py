@@ -144,3 +144,21 @@ def _check_shapes(student: Tensor, teacher: Tensor) -> None:
             f"The student's features are {list(student.shape)} and the teacher's {list(teacher.shape)}; "
             "a projector must bring them to the same shape."
         )
+
+
+def feature_l1(student: Tensor, teacher: Tensor, *, trust: Tensor | None = None) -> Term:
+    """The mean absolute difference of two representations.
+
+    Args:
+        student: float [B, ...].
+        teacher: the same shape; no gradient flows into it.
+        trust: float [B] in [0, 1].
+
+    Returns:
+        The sum over examples of the mean over a representation's elements of the absolute difference.
+
+    Raises:
+        ConfigError: the shapes differ.
+    """
+    _check_shapes(student, teacher)
+    return weigh((student.float() - teacher.detach().float()).abs().flatten(1).mean(-1), trust)
