@@ -151,7 +151,7 @@ def test_the_example_of_a_kind_is_read_as_that_kind_and_can_be_built(role, name,
     text = _for(kind, material)
     spec = parts.parse(text, role)
     assert spec.kind == name
-    own = {"cnn1d": SERIES, "bag": BAGS, "query_bag": BAGS, "fcn": SCENES}.get(name, EXAMPLES)
+    own = {"cnn1d": SERIES, "bag": BAGS, "query_bag": BAGS, "transport_bag": BAGS, "fcn": SCENES}.get(name, EXAMPLES)
     purpose = own if material == "examples" else questions()
     if name in ("cache", "cached"):
         make_cache(purpose)
