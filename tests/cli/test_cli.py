@@ -141,7 +141,7 @@ NAMES = {
     },
     "worlds": worlds.names(),
     "monitors": list(health.kinds()),
-    "curricula": ["by_loss", "labelled_mix", "self_paced", "uniform", "weighted"],
+    "curricula": ["among", "by_loss", "labelled_mix", "self_paced", "uniform", "weighted"],
     "views": get_args(Strength),
 }
 """All that there is, found in another way than by what is tested here."""

@@ -60,6 +60,8 @@ class ExampleFeed:
     """The signal that the method needs. A teacher of features alone may have other classes than the data."""
     asks: bool = False
     """Whether the method asks for labels in rounds: its batches are then what its `collect` makes of a pool."""
+    chooses: bool = False
+    """Whether the method chooses the examples of its batches: by its attribute `curriculum`."""
 
     @property
     def charges(self) -> frozenset[str]:

@@ -22,9 +22,9 @@ class Method:
     """A way of teaching: the loss of a batch, and hooks around a step.
 
     The constructor of a concrete method takes its `Config` first, then what it needs, by these names: `learner` (the
-    student), `teacher`, `sample` (a few training examples, for shapes), `size` (the number of examples, for tables with
-    one row per example), `spawn` (a function that builds another learner of the same kind, freshly initialised, or one
-    of another kind from a spec) and `seed`. A default of None makes one optional.
+    student), `teacher`, `sample` (a few training examples, for shapes), `examples` (all of them), `size` (their number,
+    for tables with one row per example), `spawn` (a function that builds another learner of the same kind, freshly
+    initialised, or one of another kind from a spec) and `seed`. A default of None makes one optional.
 
     Its attributes are constant configuration and data, or parts: modules are trained, whatever has a `state_dict` is
     saved in checkpoints, and teachers give signals. Parts may be nested in lists and dictionaries at any depth. A value

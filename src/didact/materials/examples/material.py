@@ -67,6 +67,7 @@ def _ingredients(run: Run[ExampleData]) -> Values:
         "teacher": teachers[0] if len(teachers) == 1 else None,
         "teachers": teachers,
         "sample": pixels_of(sample_of(run)) if masks else sample_of(run),
+        "examples": train,
         "size": train.tensors[MASK].numel() if masks else train.size,
         "spawn": python.Spawn(run.argument("student"), _purpose(run, train, "student")),
         "seed": hashing.stream(run.config.seed, "method"),

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 
 from didact import hashing
-from didact.curricula import LabelledMix
+from didact.curricula import Among, LabelledMix
 from didact.errors import ConfigError, TeacherError
 from didact.evaluation import predict
 from didact.experiment.checking import Check, run_checks
@@ -93,6 +93,7 @@ def _batches(run: Run[ExampleData]) -> None:
     train, source, size = train_of(run), source_of(run), run.config.batches.size
     least, left = feed_of(run).least_batch, train.size % source.batch_size
     mixed = isinstance(source.curriculum, LabelledMix)
+    left = 0 if isinstance(source.curriculum, Among) else left
     if mixed and size == 1:
         raise ConfigError(
             f"batch_size is 1, so that no batch has both a labelled and an unlabelled example, as {run.info.name!r} "

@@ -1,12 +1,12 @@
 """Batches of a run on examples, of those that its method uses."""
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from didact import hashing
-from didact.curricula import LabelledMix, Weighted
+from didact.curricula import Among, LabelledMix, Weighted
 from didact.curricula.acquisition import FOR_NUMBERS
 from didact.errors import ConfigError, DataError
 from didact.experiment.material import Run
@@ -91,7 +91,9 @@ def source_of(run: Run[ExampleData]) -> BatchSource | PoolRounds:
     known = is_labelled(train.tensors["label"])
     share = run.config.batches.labelled_share or feed.labelled_share
     curriculum, seed = None, hashing.stream(run.config.order_seed, "order")
-    if run.config.batches.sampler == "balanced":
+    if feed.chooses:
+        curriculum = _chosen(run)
+    elif run.config.batches.sampler == "balanced":
         curriculum = Weighted(sampling_weights(train.tensors["label"], share), seed)
     elif share is not None and not bool(known.all()):
         curriculum = LabelledMix(known, share, seed)
@@ -105,6 +107,20 @@ def source_of(run: Run[ExampleData]) -> BatchSource | PoolRounds:
         views=views_of(run),
         augment=run.config.batches.augment,
     )
+
+
+def _chosen(run: Run[ExampleData]) -> Among:
+    """The rows that the method chooses.
+
+    Raises:
+        ConfigError: The run says how to choose them, too.
+    """
+    if run.config.batches.labelled_share is not None or run.config.batches.sampler != "uniform":
+        raise ConfigError(
+            f"The method {run.info.name!r} chooses the rows of its batches; leave out labelled_share and sampler."
+        )
+    method: Any = run.method
+    return method.curriculum
 
 
 def _rounds(run: Run[ExampleData], train: Examples) -> PoolRounds:
