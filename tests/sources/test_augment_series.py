@@ -118,3 +118,18 @@ def test_noise_is_in_the_unit_of_each_channel():
 def test_views_that_images_lack_are_refused_by_name():
     with pytest.raises(ConfigError, match=r"'time_warp', a view of series data, which .*digits.* \(image\) lack"):
         augmenter(worlds.load("digits"), "time_warp")
+
+
+def test_a_rolled_series_begins_elsewhere():
+    """Anywhere, in all channels alike; what leaves at one end comes in at the other."""
+    x = torch.arange(80.0).view(1, 2, 40).expand(4000, -1, -1)
+    found = views.roll(x, 1.0, seeded())
+    by = (found[:, 0] == 0).int().argmax(1)
+    expected = np.stack([np.roll(series, shift, axis=-1) for series, shift in zip(x.numpy(), by.tolist(), strict=True)])
+    np.testing.assert_array_equal(found, expected)
+    # Both ends of the range are half as likely, as they are rounded from one side, and are the same shift.
+    counts = by.bincount(minlength=40)
+    assert counts.min() > 60 and counts.max() < 145
+    assert set(((by + 20) % 40 - 20).tolist()) == set(range(-20, 20))
+    near = (views.roll(x, 0.2, seeded())[:, 0] == 0).int().argmax(1)
+    assert set(((near + 20) % 40 - 20).tolist()) == set(range(-4, 5))

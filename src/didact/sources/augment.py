@@ -37,6 +37,7 @@ VIEWS: dict[Strength, str] = {
     "window_warp": "Series in which a window of 10% passes at half or double speed.",
     "magnitude_warp": "Series multiplied by a smooth curve around 1, with a deviation of 20%.",
     "time_warp": "Series in which time passes at a smoothly varying speed, with a deviation of 20%.",
+    "roll": "Series that begin elsewhere, anywhere, and go on from their end to their beginning.",
     "mask": "Texts with 15% of the tokens hidden.",
     "drop": "Texts without 10% of their tokens.",
     "swap": "Texts in which 10% of the pairs of neighbouring tokens change places.",
@@ -72,7 +73,7 @@ _TOKENS_HIDDEN = {"weak": 0.1, "strong": 0.3, "mask": 0.15}
 _OF: Mapping[Modality, tuple[Strength, ...]] = {
     "image": ("randaugment", "crop_flip"),
     "table": ("corrupt", "cutmix"),
-    "series": ("jitter", "scaling", "window_slice", "window_warp", "magnitude_warp", "time_warp"),
+    "series": ("jitter", "scaling", "window_slice", "window_warp", "magnitude_warp", "time_warp", "roll"),
     "text": ("mask", "drop", "swap"),
 }
 

@@ -72,6 +72,14 @@ def window_warp(x: Tensor, strength: float, generator: torch.Generator) -> Tenso
     return resample(x, torch.where(steps < start, steps, places))
 
 
+def roll(x: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """Begin somewhere else: what is shifted beyond the end, by up to half a share of the length, comes in before it."""
+    last = x.shape[2]
+    by = ((torch.rand(len(x), 1, generator=generator, device=x.device) - 0.5) * strength * last).round().long()
+    places = (torch.arange(last, device=x.device) - by) % last
+    return x.gather(2, places[:, None].expand(-1, x.shape[1], -1))
+
+
 def resample(x: Tensor, places: Tensor) -> Tensor:
     """Series at other places, by linear interpolation.
 
@@ -125,9 +133,10 @@ TRANSFORMS: Mapping[str, Transform] = {
     "window_warp": window_warp,
     "magnitude_warp": magnitude_warp,
     "time_warp": time_warp,
+    "roll": roll,
 }
 STRENGTHS: Mapping[str, Mapping[str, float]] = {
-    **{name: {name: strength} for name, strength in zip(TRANSFORMS, (0.03, 0.1, 0.1, 0.1, 0.2, 0.2), strict=True)},
+    **{name: {name: strength} for name, strength in zip(TRANSFORMS, (0.03, 0.1, 0.1, 0.1, 0.2, 0.2, 1.0), strict=True)},
     "weak": {"scaling": 0.1, "jitter": 0.03},
     "strong": {"window_slice": 0.1, "time_warp": 0.2, "magnitude_warp": 0.2, "jitter": 0.1},
 }

@@ -24,6 +24,7 @@ Strength = Literal[
     "window_warp",
     "magnitude_warp",
     "time_warp",
+    "roll",
     "mask",
     "drop",
     "swap",
