@@ -10,13 +10,12 @@ that of its probabilities, compared by the cosine with the change of the scores,
 images and sentences; the prompt is no vector before a sentence, as a classifier has none. How the paper weighs its two
 losses is not known here. `didact.load` needs the net that is delivered as a module.
 
-Compared with no code, as none was found, and with the paper's abstract alone. In its claim the learning rate of the
-other arm was searched for, and its own was not.
+Compared with no code, as none was found, and with the paper's abstract alone.
 
 Formula: `tests/methods/test_prompt_adaptation.py::test_the_loss_is_that_of_expected_scores_and_directions`.
 
-On `pairs:shifted`, it is worse than a tuned "similarity alone" by 1.9 points (1.2 to 2.7), and better than "source" by
-35.4 (33.1 to 37.7).
+On `pairs:shifted`, it is worse than a tuned "similarity alone" by 2.8 points (2.0 to 3.7), and better than "source" by
+36.6 (33.2 to 39.9).
 """
 
 from collections.abc import Mapping
@@ -131,12 +130,12 @@ CLAIM = Claim(
     smallest_effect=0.01,
     settings={"steps": 150, "student": "warm:200:mlp:64", "teacher": "didact.worlds.pairs:scorer", "lr": 0.03},
     search={
-        "prompt_adaptation": {"direction": (0.03, 0.1, 0.3)},
-        "similarity alone": {"lr": (0.01, 0.03, 0.1)},
+        "prompt_adaptation": {"direction": (0.03, 0.1), "lr": (0.01, 0.03)},
+        "similarity alone": {"lr": (0.003, 0.01, 0.03, 0.1)},
     },
     equal="steps",
     tuned_on=(0, 1, 2),
-    seeds=(400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411),
+    seeds=(430, 431, 432, 433, 434, 435, 436, 437, 438, 439, 440, 441),
     shows="A prompt that moves inputs, by a frozen scorer of classes and the direction in which scores change.",
     omits="Captions, CLIP, photographs whose attributes are transferred by a generator; splits are fixed.",
     systems=("improving-generalization-of-image-captioning-wit",),
