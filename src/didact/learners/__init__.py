@@ -16,7 +16,7 @@ from didact.learners.moments import Moments
 from didact.learners.monte_carlo import dropped_scores
 from didact.learners.normalising import averaged_statistics, normalisation_layers
 from didact.learners.probe import LinearProbe
-from didact.learners.projector import projector
+from didact.learners.projector import projection_head, projector
 from didact.learners.prototypes import PrototypeNet
 from didact.learners.reversal import ReversedClassifier, reversal_schedule, reverse_gradient
 from didact.learners.sharing import share_layers
@@ -65,6 +65,7 @@ __all__ = [
     "virtual_step",
     "partition",
     "pool_features",
+    "projection_head",
     "projector",
     "queries_tap",
     "averaged_statistics",

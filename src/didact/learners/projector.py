@@ -38,3 +38,15 @@ def projector(student: Sequence[int], teacher: Sequence[int], *, seed: int = 0, 
         "joins; tap other modules, such that both are vectors, or both tokens of one length, or both maps of which the "
         "student's is at least as high and wide."
     )
+
+
+def projection_head(inputs: int, outputs: int, *, seed: int = 0) -> nn.Sequential:
+    """Two linear layers with ReLU between, whose outputs are contrasted (Chen et al. 2020).
+
+    Args:
+        inputs: numbers of a representation, also those of the layer between.
+        outputs: numbers of what is contrasted.
+        seed: of the weights.
+    """
+    first, last = (projector((inputs,), (size,), seed=seed) for size in (inputs, outputs))
+    return nn.Sequential(first, nn.ReLU(), last)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from didact import hashing
 from didact.errors import MissingExtraError, import_optional
-from didact.types import Examples
+from didact.types import IGNORE, Examples
 from didact.worlds._chance import uniform
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -25,6 +25,11 @@ FONTS = (
     *("cmr10", "cmb10", "cmss10", "cmti10", "cmtt10", "cmmi10"),
 )
 """The fonts, by their number in `font`: those of matplotlib that have all letters."""
+TARGET = "BDEFHKPR"
+"""The classes of `characters:open_set`."""
+KINDS = ("target letter", "other letter", "scrambled")
+"""The names of the numbers in `kind`."""
+_SCRAMBLED = 1000
 _COPIES, _CANVAS, _SIDE, _POINTS = 8, 32, 16, 24
 
 
@@ -68,6 +73,54 @@ def fonts() -> Examples:
         MissingExtraError: matplotlib or Pillow is not installed.
     """
     return _examples("characters:fonts", by_font=True)
+
+
+@functools.cache
+def open_set() -> Examples:
+    """Tell eight similar letters apart, with few images of them beside a heap of others.
+
+    Real: the letters; see `characters`, whose images these are.
+
+    Simulated: what is known of them. The target are B, D, E, F, H, K, P and R: the images of four tenths of these
+    letters in their fonts are the test, of one tenth the validation, and of 15% the training data. The others are in
+    the open set without a label, with all images of the 18 other letters, and with 1,000 of these once more, whose
+    pixels are in random order. Splits are fixed.
+
+    Known: what each image shows. About one in ten of the open set shows a letter of the target.
+
+    Returns:
+        `x` float32 [5576, 1, 16, 16] in [0, 1], `label`, `domain` (1 is the open set), `kind` (see `KINDS`), `split`,
+        `group` and `id`, all int64 [5576].
+
+    Raises:
+        MissingExtraError: matplotlib or Pillow is not installed.
+    """
+    known = characters().tensors
+    place = torch.tensor([TARGET.find(letter) for letter in LETTERS])[known["label"]]
+    chance = uniform(known["group"], 1, 0, "characters: open set")[:, 0]
+    split = torch.bucketize(chance, torch.tensor([0.4, 0.5, 0.65], dtype=torch.float64))
+    kind = (place < 0).long()
+    domain = ((split == 3) | (kind == 1)).long()
+    others = (kind == 1).nonzero()[:_SCRAMBLED, 0]
+    order = uniform(known["id"][others], _SIDE**2, 0, "characters: scrambled").argsort(1)
+    scrambled = known["x"][others].flatten(1).gather(1, order).view(-1, 1, _SIDE, _SIDE)
+    more = torch.full_like(others, 2)
+    splits = torch.where(domain == 1, 0, torch.tensor([2, 1, 0, 0])[split])
+    return Examples(
+        tensors={
+            "x": torch.cat([known["x"], scrambled]),
+            "label": torch.cat([torch.where(domain == 1, IGNORE, place), torch.full_like(others, IGNORE)]),
+            "domain": torch.cat([domain, torch.ones_like(others)]),
+            "kind": torch.cat([kind, more]),
+            "split": torch.cat([splits, torch.zeros_like(others)]),
+            "group": torch.cat([known["group"], known["group"][others]]),
+            "id": torch.cat([known["id"], hashing.keyed_hash(known["id"][others], 0, "characters: scrambled")]),
+        },
+        task="classification",
+        modality="image",
+        classes=tuple(TARGET),
+        name="characters:open_set",
+    )
 
 
 def _examples(name: str, *, by_font: bool) -> Examples:

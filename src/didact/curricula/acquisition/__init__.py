@@ -4,6 +4,13 @@ from didact.curricula.acquisition.agreement import agreed_labels, neighbour_agre
 from didact.curricula.acquisition.choosing import FOR_NUMBERS, Ask, Seen, choose
 from didact.curricula.acquisition.covering import Chosen, k_center, k_means, typicality
 from didact.curricula.acquisition.gradients import badge
+from didact.curricula.acquisition.open_set import (
+    edit_similarity,
+    feature_similarity,
+    find_target,
+    nearest_coreset,
+    target_centroids,
+)
 from didact.curricula.acquisition.sampling import leverage, leverage_scores, minimax, minimax_chances
 from didact.curricula.acquisition.uncertainty import bald, disagreement, entropy, least_confidence, margin
 
@@ -17,6 +24,9 @@ __all__ = [
     "bald",
     "choose",
     "disagreement",
+    "edit_similarity",
+    "feature_similarity",
+    "find_target",
     "entropy",
     "k_center",
     "k_means",
@@ -26,6 +36,8 @@ __all__ = [
     "margin",
     "minimax",
     "minimax_chances",
+    "nearest_coreset",
     "neighbour_agreement",
+    "target_centroids",
     "typicality",
 ]
