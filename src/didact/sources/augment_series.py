@@ -159,3 +159,21 @@ def augment_series(x: Tensor, name: str, unit: Tensor, generator: torch.Generato
     for transform, strength in STRENGTHS[name].items():
         x = TRANSFORMS[transform](x, strength, generator)
     return x * unit
+
+
+def reorder(x: Tensor, segments: int, share: float) -> Tensor:
+    """Let parts of series pass backwards, each with a chance, drawn by torch's own generator.
+
+    Args:
+        x: float [B, C, T].
+        segments: the number of equal parts; steps that are left over stay at the end.
+        share: of the parts that are turned around, in the mean.
+
+    Returns:
+        As `x`.
+    """
+    length = x.shape[2] // segments
+    parts = x[:, :, : length * segments].unflatten(2, (segments, length))
+    turned = torch.rand(len(x), 1, segments, 1, device=x.device) < share
+    found = torch.where(turned, parts.flip(3), parts).flatten(2)
+    return torch.cat([found, x[:, :, length * segments :]], 2)

@@ -3,6 +3,8 @@
 Axis letters: B examples, C classes. Nothing here carries a gradient.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -286,3 +288,19 @@ def class_thresholds(sums: Tensor, counts: Tensor, low: float, high: float, *, p
     """
     mean = counts.sum() / (counts > 0).sum().clamp(min=1)
     return (low * (sums / mean.clamp(min=torch.finfo(sums.dtype).tiny)).pow(power)).clamp(low, high)
+
+
+def steady_gate(confidence: Tensor, deviation: Tensor) -> Tensor:
+    """More for answers that are sure, and less for those that vary from one time to another (Huang et al. 2025, SeFAR).
+
+    2 sigmoid(e^p - e) · (2 sigmoid(1 / (20 s)) - 1), with p the confidence and s its standard deviation.
+
+    Args:
+        confidence: float [B] in [0, 1], the mean probability of the likeliest class.
+        deviation: float [B], the standard deviation of that probability.
+
+    Returns:
+        float [B] in [0, 1]; 1 for a constant probability of 1.
+    """
+    sure = 2.0 * torch.sigmoid(confidence.exp() - math.e)
+    return sure * (2.0 * torch.sigmoid(1.0 / (20.0 * deviation + torch.finfo(torch.float32).eps)) - 1.0)
