@@ -275,6 +275,7 @@ def test_a_committee_holds_its_members_by_their_weights_and_draws_each_by_a_seed
         assert measured_one.gate is not None if how == "learned" else len(measured_one.accuracies) == 2
         with pytest.raises(ConfigError, match=f"{how} is measured on validation examples.*and there are none"):
             EXAMPLES.open(f"committee:{how}:cnn:4+mlp:8", "teacher")
+    for how in ("learned", "agreement"):
         with pytest.raises(ConfigError, match="is for examples with labels"):
             questions().open(f"committee:{how}:decoder:1x32+decoder:1x32", "teacher")
     with pytest.raises(ConfigError, match="says twice how"):
