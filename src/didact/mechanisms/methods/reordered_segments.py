@@ -30,10 +30,11 @@ def an_unsteady_answer_weighs_little(seed: int) -> Found:
     x = torch.ones(N, 1, 8)
 
     def measured(steady: bool) -> float:
-        net = nn.Sequential(nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(1, 2))
+        head = nn.Linear(1, 2)
         with torch.no_grad():
-            net[2].weight.copy_(torch.tensor([[20.0], [0.0]]))
-            net[2].bias.zero_()
+            head.weight.copy_(torch.tensor([[20.0], [0.0]]))
+            head.bias.zero_()
+        net = nn.Sequential(nn.AdaptiveAvgPool1d(1), nn.Flatten(), head)
         method = ReorderedSegments(Config(passes=PASSES, steady=steady), ModuleLearner(net), shown(x))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -57,10 +58,11 @@ def the_student_learns_from_parts_that_pass_backwards(seed: int) -> Found:
     x[:, :, [0, length]] = 1.0
 
     def measured(turned: float) -> float:
-        net = nn.Sequential(nn.Flatten(), nn.Linear(2 * length, 3))
+        head = nn.Linear(2 * length, 3)
+        net = nn.Sequential(nn.Flatten(), head)
         method = ReorderedSegments(Config(segments=2, turned=turned), ModuleLearner(net), shown(x))
         method.fraction = 1.0
-        (slope,) = torch.autograd.grad(method.loss(shown(x)).total(), [net[1].weight])
+        (slope,) = torch.autograd.grad(method.loss(shown(x)).total(), [head.weight])
         first = slope[:, :length].abs().sum(0)
         return float(first.argmax()) if bool(first.any()) else float("nan")
 
