@@ -71,7 +71,7 @@ def test_a_server_teaches_and_so_does_the_cache_of_its_answers(learner, tmp_path
         common = ["--data", "sums.jsonl", "--student", "decoder:1x32:64", "--no-progress"]
         assert main(["cache", "build", "store", "--teacher", teacher, *common, "--bits", "32"]) == 0
         assert main(["doctor", "taid", "--teacher", teacher, *common]) in (0, 1)
-    printed = capsys.readouterr().out
+    printed = " ".join(capsys.readouterr().out.split())
     stored = didact.run(**settings, teacher="cache:store")
     assert same(live, stored)
     assert "prompt_logprobs" in printed and "8 likeliest" in printed
