@@ -57,17 +57,18 @@ def telling(prepared: Run):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_lowers_its_own_loss(name):
-    learned = 0
-    for fraction in FRACTIONS[material(name)]:
+    for place, fraction in enumerate(FRACTIONS[material(name)]):
         prepared = ready(name)
         batch = telling(prepared)
         torch.manual_seed(0)
         losses = overfit(prepared.method, batch, fraction, 12)
+        if not any(losses):
+            # It learns so late only what it found at the beginning of the run, which it then has to see.
+            for earlier in FRACTIONS[material(name)][:place]:
+                overfit(prepared.method, batch, earlier, 24)
+            losses = overfit(prepared.method, batch, fraction, 12)
         assert all(map(math.isfinite, losses))
-        # A method may have nothing to learn so late in a run of which it has not seen the beginning.
-        learned += any(losses)
-        assert sum(losses[-4:]) < sum(losses[:4]) or not any(losses), f"at {fraction} of the budget"
-    assert learned
+        assert sum(losses[-4:]) < sum(losses[:4]), f"at {fraction} of the budget"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -244,10 +245,13 @@ def test_it_works_with_ones_own_module_and_tensors(name):
         changes["exits"] = f"{__name__}:{Deeper.__name__}"
     data = dataclasses.replace(examples, tensors=dict(examples.tensors), name="one's own")
     prepared = ready(name, objects=Objects(data=data, **own), **changes)
-    # What is delivered, since a prompt before a frozen student may be all that changes.
-    before = copy.deepcopy(prepared.method.delivered.state_dict())
+    # A student that is frozen is delivered with what was trained before it.
+    trained = {id(parameter) for parameter in prepared.method.parameters() if parameter.requires_grad}
+    frozen = trained.isdisjoint(map(id, own["student"].parameters()))
+    changed = prepared.method.delivered if frozen else own["student"]
+    before = copy.deepcopy(changed.state_dict())
     taught(prepared)
-    after = prepared.method.delivered.state_dict()
+    after = changed.state_dict()
     assert any(not torch.equal(before[key], after[key]) for key in before)
     answer = prepared.method.delivered(train_of(prepared).batch(slice(0, 5))).logits
     count = 5 * (math.prod(examples.shape[1:]) if kind is OwnMap else 1)
