@@ -2,7 +2,9 @@
 
 import json
 import re
+import statistics
 import textwrap
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,15 +75,13 @@ def summary(store: ResultStore) -> str:
     infos = [info for info in catalogue.listing() if info.claim is not None]
     found = {info.name: store.read(info.name) or {} for info in infos}
     decided = {name: one for name, one in found.items() if one and "first_verdict" not in one}
-    words = [f"Claims of methods: {len(found)}; decided by these rules: {len(decided)}."]
-    for verdict, about in (
-        ("better", "Better than the tuned baseline"),
-        ("equivalent", "Equivalent to it"),
-        ("worse", "Worse"),
-        ("undecided", "Undecided"),
-    ):
-        words.append(_named(about, [name for name, one in decided.items() if one["verdict"] == verdict]))
-    words += _best_on_distill(infos, decided)
+    count = Counter(one["verdict"] for one in decided.values())
+    words = [
+        f"Claims of methods: {len(found)}; decided by these rules: {len(decided)}.",
+        f"Against the tuned baseline {count['better']} are better, {count['equivalent']} equivalent, "
+        f"{count['worse']} worse and {count['undecided']} undecided (`didact list` shows which).",
+    ]
+    words += _gains_over_distill(infos, decided)
     words.append(_named("Better than baseline and ablation", [n for n, one in decided.items() if one.get("works")]))
     old = sum("first_verdict" in one for one in found.values())
     words += [f"Of the first design, and so undecided: {old}."] * bool(old)
@@ -91,8 +91,8 @@ def summary(store: ResultStore) -> str:
     return textwrap.fill(" ".join(words), 120, break_long_words=False, break_on_hyphens=False)
 
 
-def _best_on_distill(infos: Sequence[CatalogueEntry], decided: Mapping[str, Values]) -> Iterator[str]:
-    """The largest gain in accuracy over a tuned `distill`, as a sentence."""
+def _gains_over_distill(infos: Sequence[CatalogueEntry], decided: Mapping[str, Values]) -> Iterator[str]:
+    """The median gain in accuracy over a tuned `distill`, and the range, as a sentence."""
     claims = {info.name: info.claim for info in infos if info.claim is not None and info.claim.metric == "accuracy"}
     gains = {
         name: one["effect"]
@@ -100,8 +100,11 @@ def _best_on_distill(infos: Sequence[CatalogueEntry], decided: Mapping[str, Valu
         if name in claims and code.method_of(claims[name].arms[claims[name].baseline]) == "distill"
     }
     if gains:
-        best = max(gains, key=lambda name: gains[name])
-        yield f"Of {len(gains)} compared with `distill`, `{best}` gains most: {100 * gains[best]:+.1f} points."
+        lowest, median, highest = (100 * one(gains.values()) for one in (min, statistics.median, max))
+        yield (
+            f"The {len(gains)} methods compared with `distill` gain a median of {median:+.1f} points of accuracy "
+            f"({lowest:+.1f} to {highest:+.1f})."
+        )
 
 
 def _named(about: str, names: list[str]) -> str:
