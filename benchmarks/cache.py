@@ -234,6 +234,7 @@ def cases(_options: Namespace) -> list[harness.Case]:
             check=check_capture,
             units=ROWS * LENGTH * BATCHES,
             targets={"didact": 1.10},
+            rounds=9,
         ),
         harness.Case(
             name="a student's step",

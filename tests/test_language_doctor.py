@@ -230,6 +230,14 @@ def test_the_estimate_is_within_a_tenth_of_the_tensors_of_two_steps(
     assert need.total == pytest.approx(measured.peak + sum(own.values()), rel=0.1)
 
 
+def test_advice_is_given_where_memory_is_short(monkeypatch):
+    enough = found("sft")["memory"]
+    assert enough.level == "pass" and "Lower" not in enough.detail
+    monkeypatch.setattr("didact.materials.questions.trials.free_memory", lambda _: 1)
+    short = found("sft")["memory"]
+    assert short.level != "pass" and "Lower micro_batch" in short.detail
+
+
 def test_free_memory_is_a_number_here():
     free = free_memory(torch.device("cpu"))
     assert free is None or free > 1 << 20

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -384,3 +385,35 @@ def test_a_killed_run_ends_as_a_calm_one(whole, short, tmp_path, method):
     assert all((calm / name).read_bytes() == (killed / name).read_bytes() for name in files)
     metrics = [json.loads((folder / "result.json").read_text())["metrics"] for folder in (calm, killed)]
     assert metrics[0] == metrics[1]
+
+
+PEAK = """
+import resource, sys
+from didact.cli import main
+status = main(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+sys.exit(status)
+"""
+
+
+@pytest.mark.parametrize("more", [(), ("--gradient-checkpointing",)])
+def test_the_doctor_foretells_the_peak_of_the_whole_process(whole, tmp_path, more):
+    rows = [
+        {"prompt": f"Write {i}.", "completion": " ".join(str((7 * i + k) % 100) for k in range(140))} for i in range(64)
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["sft", "--data", str(tmp_path / "rows.jsonl"), "--student", whole, "--batch-size", "4", *more]
+    said = subprocess.run(
+        [sys.executable, "-m", "didact", "doctor", *words, "--json"], capture_output=True, text=True, check=False
+    )
+    checks = {one["name"]: one["detail"] for one in json.loads(said.stdout)}
+    number, unit = re.search(r"About ([\d.]+) (GiB|MiB)", checks["memory"]).groups()
+    foretold = float(number) * (1 << (30 if unit == "GiB" else 20))
+    short = ["--steps", "3", "--validation-size", "4", "--evaluate-every", "100", "--no-progress"]
+    ran = subprocess.run(
+        [sys.executable, "-c", PEAK, "run", *words, *short, "--out", str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert foretold == pytest.approx(int(ran.stdout.split()[-1]), rel=0.1)

@@ -173,6 +173,26 @@ def test_the_likeliest_are_kept_with_the_rest_as_tail(kind, shape, monkeypatch):
     assert keep_top(signal(kind, z), V + 3).ids.shape == (*shape, V)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_the_top_of_scores_is_that_of_their_log_probabilities(dtype, monkeypatch):
+    monkeypatch.setattr(scores, "_CACHED", 100)
+    z = (4.0 * torch.randn(7, 40, generator=torch.Generator().manual_seed(3))).to(dtype)
+    z[2, 5:] = -math.inf
+    places, log_probs, tail = scores.top_scores(z, 8)
+    wide = z.double().numpy()
+    shares = np.exp(wide - wide.max(-1, keepdims=True))
+    shares /= shares.sum(-1, keepdims=True)
+    order = np.argsort(-wide, axis=-1, kind="stable")[:, :8]
+    best = np.take_along_axis(shares, order, -1)
+    with np.errstate(divide="ignore"):
+        expected = np.maximum(np.log(best), scores.LOG_FLOOR)
+    rest = np.array([np.delete(row, kept).sum() for row, kept in zip(shares, order, strict=True)])
+    assert log_probs.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert np.allclose(log_probs, expected, atol=1e-5)
+    assert np.allclose(tail, rest, atol=1e-6)
+    assert np.allclose(np.take_along_axis(shares, places.numpy(), -1), best)
+
+
 def test_a_tiny_tail_keeps_its_digits():
     kept = keep_top(Logits(logits=torch.tensor([[0.0, -30.0, -31.0]])), 1)
     assert kept.tail.item() == pytest.approx(math.exp(-30.0) + math.exp(-31.0), rel=1e-5)

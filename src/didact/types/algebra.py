@@ -14,7 +14,7 @@ from torch import Tensor
 
 from didact.documents import Document
 from didact.errors import TeacherError, check_range
-from didact.types.scores import Space, demote_top, log_probs_of, mix_log_probs, swap_top, top_log_probs
+from didact.types.scores import Space, demote_top, log_probs_of, mix_log_probs, swap_top, top_log_probs, top_scores
 from didact.types.signals import Derived, Features, Labels, Logits, Signal, TopK
 
 CHUNK = 2**24
@@ -190,7 +190,7 @@ def keep_top(signal: Signal, top_k: int) -> TopK:
     flat = signal.flatten().upcast()
     size = max(1, CHUNK // (flat.outcomes or 1))
     starts = range(0, max(1, flat.shape[0]), size)
-    parts = [top_log_probs(flat.rows(slice(at, at + size)).log_softmax(), top_k) for at in starts]
+    parts = [top_scores(flat.rows(slice(at, at + size)).scores(), top_k) for at in starts]
     ids, log_probs, tail = (torch.cat(found).unflatten(0, signal.shape) for found in zip(*parts, strict=True))
     return TopK(ids=ids, log_probs=log_probs, tail=tail, trust=signal.effective_trust)
 

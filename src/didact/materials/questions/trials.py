@@ -295,7 +295,7 @@ def _memory(run: Run[QuestionData], resident: int) -> Iterator[Check]:
     there += resident
     level: Level = "fail" if need.total > 1.5 * there else "warn" if need.total > 0.8 * there else "pass"
     advice = " Lower micro_batch, slots or max_new_tokens, or train a smaller model or lora:8:hf:DIR."
-    yield Check(level, "memory", f"{words}; {_size(there)} are there on {device}.{'' if level == 'ok' else advice}")
+    yield Check(level, "memory", f"{words}; {_size(there)} are there on {device}.{'' if level == 'pass' else advice}")
 
 
 def _others(run: Run[QuestionData]) -> list[torch.nn.Module]:
