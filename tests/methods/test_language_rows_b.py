@@ -71,6 +71,7 @@ def test_the_waiting_questions_are_part_of_the_state(tmp_path):
 
 
 def test_the_loss_is_that_of_grpo_and_the_cross_entropy_of_demonstrations():
+    """In the authors' scripts the policy's loss is neither clipped nor scaled, and entropy has a bonus of 0.001."""
     learner = build_causal("decoder:1x16")
     method = made(learner, demonstrations=2, demonstration=0.5)
     batch = collected(method, [1, 3, 2, 5])

@@ -61,6 +61,11 @@ def authors_terms(students, translations, labels, exchange):
 
 @pytest.mark.parametrize("exchange", [True, False])
 def test_prototype_exchange_is_the_authors(exchange):
+    """The same are labels of classes that an image does not show, which are left out, thresholds of 0.5 and 0.7, the
+    temperature of 0.1, absolute differences of translated features, all weights, and what carries a gradient.
+
+    Theirs are confidences of logits above zero, and features of one layer in their last version.
+    """
     students = [net(1, scale=20.0), net(2, scale=20.0)]
     assert layer_before_last(students[0]) == "module.1"
     config = prototype_exchange.Config(exchange=exchange)

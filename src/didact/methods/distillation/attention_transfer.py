@@ -1,13 +1,11 @@
 """Paying More Attention to Attention (Zagoruyko & Komodakis 2017).
 
-A net's attention map is its activation at each position, summed over the channels. The student is distilled, and at the
-end of each stage its normalised attention map is trained towards the teacher's. No projector is needed, since channels
-are summed out.
+A net's attention map is its activation at each position, summed over the channels, so that no projector is needed. The
+student is distilled, and at the end of each stage its normalised attention map is trained towards the teacher's.
 
-Departures: the loss is the squared distance of two maps, as in the authors' code, in place of the distance in equation
-2; it is not divided by the number of positions, so that one weight suits maps of any size (4 is the authors' 1000 for
-maps of 16 x 16). Tokens of a transformer, which the paper does not treat, are positions too. Of the paper's two
-variants this is the one joined with distillation; `alpha` 0 gives the other.
+Departures: the loss is the squared distance of two maps, as in the authors' code, not the distance in equation 2; it is
+not divided by the number of positions, so that one weight suits maps of any size (4 is the authors' 1000 for maps of 16
+x 16). Tokens of a transformer are positions too. `alpha` 0 gives the paper's variant without distillation.
 
 Compared with distiller_zoo/AT.py of HobbitLong/RepDistiller, whose weight of 1000 is that of a mean over positions.
 Values: `tests/losses/test_attention.py::test_maps_match_a_slow_transcription`.

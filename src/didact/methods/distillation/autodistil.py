@@ -2,18 +2,16 @@
 
 The student is a supernet, whose parts are smaller transformers with shared weights. The space of these nets is divided
 into compact sub-spaces, so that nets of very different sizes do not interfere. At each step the largest, the smallest
-and some random nets of one sub-space learn, without labels, to match the teacher's relations between tokens in the
-queries, keys and values of the last layer. The best net by this loss within a cost limit is selected without retraining
-and fine-tuned on the labels. It is delivered in the student's shape, with the other weights set to zero;
-`supernet.extract` makes it small.
+and some random nets of one sub-space learn, without labels, the teacher's relations between tokens in the queries, keys
+and values of the last layer. The best net by this loss within a cost limit is fine-tuned on the labels. It is delivered
+in the student's shape, with the other weights zero; `supernet.extract` makes it small.
 
-Departures: only the supernet of the sub-space that contains the limit is trained, since the others share nothing with
-it; nets differ in depth, heads and feed-forward units, but not in the width between blocks; training, the search on one
-batch, and fine-tuning share one budget and one schedule; only didact's own transformers can be students.
-
-Compared with run_wiki_plus_book_NoAssist_RndSampl.py of microsoft/autodistil (in Code/): the relations, in as many
-parts as the teacher has heads, and the four nets of a step agree. Its loss is the squared error of the scores before
-the softmax, summed over the nets, not the paper's divergence. Values and gradients:
+Departures: only the sub-space that contains the limit is trained, since the others share nothing with it; nets differ
+in depth, heads and feed-forward units, but not in width; training, the search on one batch, and fine-tuning share one
+budget and one schedule; only didact's own transformers can be students. Compared with
+run_wiki_plus_book_NoAssist_RndSampl.py of microsoft/autodistil (in Code/): the relations, in as many parts as the
+teacher has heads, and the nets of a step agree. Its loss is the squared error of the scores before the softmax, summed
+over the nets. Values and gradients:
 `tests/methods/test_autodistil.py::test_all_nets_follow_the_relations_in_value_and_gradient`.
 
 On `digits` with 200 labels, it is better than a tuned "all sizes" by 20.1 points (12.2 to 28.1), worse than
@@ -68,8 +66,7 @@ class AutoDistil(Method):
         sample: a few examples, to check that the relations can be compared.
 
     Raises:
-        ConfigError: the student is no built-in transformer, no net is within the limit, `relation_heads` does not
-            divide the widths, or the teacher has no tap for queries, keys and values.
+        ConfigError: no built-in transformer, no net within the limit, or a teacher without a tap that can be compared.
     """
 
     feed = ExampleFeed(unlabelled=True)
@@ -147,8 +144,7 @@ CLAIM = Claim(
     equal="flops",
     tuned_on=(0, 1, 2),
     seeds=(420, 421, 422, 423, 424, 425, 426, 427, 428, 429),
-    shows="A compact sub-space against the whole space, whose largest net costs so much that batches are smaller; and "
-    "a small net on labels alone.",
+    shows="A compact sub-space against the whole, with the small batches of its largest net; a small net on labels.",
     omits="Language models, long training without labels, other widths, and several limits of cost.",
     systems=("autodistil",),
 )

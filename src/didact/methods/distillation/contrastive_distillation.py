@@ -1,15 +1,11 @@
 """Contrastive Representation Distillation (Tian, Krishnan & Isola 2020).
 
-The student's and the teacher's representations of the same example, each mapped linearly to a sphere, are distinguished
-from those of different examples by noise-contrastive estimation, whose loss is a lower bound on the mutual information
-between the two. A memory bank keeps the embeddings of earlier examples, which gives thousands of negatives.
+Student's and teacher's representations of an example, mapped linearly to a sphere, are told from those of others by
+noise-contrastive estimation, which bounds their mutual information. A memory bank gives thousands of negatives.
 
-Departures: the negatives of a step are the same for all its examples, and the whole bank if it is small; the authors'
-code draws 16384 for each. The student is also distilled, the paper's "CRD+KD" (`alpha` 0 removes that).
-
-Compared with crd/ of HobbitLong/RepDistiller: banks that begin with random rows, rows that are used before they are
-updated, the normaliser (the mean of the first step, not the paper's), sharpness, momentum and weight agree. Values:
-`tests/losses/test_contrastive.py::test_it_matches_the_papers_critic`.
+Departures: all examples of a step have the same negatives (theirs: 16384 for each). It is the paper's "CRD+KD"; `alpha`
+0 is CRD. Compared with crd/ of HobbitLong/RepDistiller: banks (used, then updated), the normaliser (of the first step),
+sharpness, momentum and weight agree: `tests/losses/test_contrastive.py::test_it_matches_the_papers_critic`.
 
 On `mnist1d` with 300 labels, it is equivalent to a tuned `distill` (-0.2 points, -0.7 to +0.3). Training takes 187
 times the operations of the baseline.

@@ -1,17 +1,13 @@
 """Student-Teacher Feature Pyramid Matching for Anomaly Detection (Wang, Han, Ding & Huang 2021, STPM).
 
-From images without a defect alone, a student learns to predict the features of a frozen teacher at several stages: the
-loss is half the squared distance of their features, normalised over the channels, at each position. The student fails
-on what it has never seen, so the product of the stages' distances, each resized to the image, shows where a defect is.
-Both nets are delivered together, with `result.learner(batch).features["anomaly_map"]` [B, 1, H, W]; its maximum gives
-the logits. The teacher may have other classes than the data's, as in `--teacher target:digit:cnn:16,32,64`.
+From images without a defect, a student learns the features of a frozen teacher at several stages, by half the squared
+distance of features normalised over the channels, at each position. It fails on what it has never seen, so the product
+of the stages' distances, resized to the image, shows a defect: `result.learner(batch).features["anomaly_map"]` [B, 1,
+H, W]. The teacher may have other classes, as in `--teacher target:digit:cnn:16,32,64`.
 
-Departures: by default, the last layer of each resolution of both nets (theirs: `layer1,layer2,layer3`), with projectors
-if channels differ; standardised logits.
-
-Compared with main.py of gdwang08/STFPM: the loss agrees but for the paper's half, which it leaves out, and the map but
-for its size, 64 by 64 there. Values and gradients:
-`tests/methods/test_feature_pyramid.py::test_the_loss_and_its_gradient_are_half_of_the_authors`.
+Departures: the last layer of each resolution by default (theirs: `layer1,layer2,layer3`); projectors if channels
+differ; standardised logits. Compared with main.py of gdwang08/STFPM, without the half in the loss and with maps of 64
+by 64: `tests/methods/test_feature_pyramid.py::test_the_loss_and_its_gradient_are_half_of_the_authors`.
 
 On `digits:defects`, it is better than a tuned "one stage" by 5.8 points of pixel AUROC (4.2 to 7.4), and worse than
 `pixel_gaussian` by 11.8 (10.2 to 13.4). Training takes 1.5 times the operations of the baseline.
@@ -76,11 +72,8 @@ class FeaturePyramid(Method):
         config: the options.
         learner: the student, a net for images; the paper's has the teacher's architecture.
         teacher: a frozen net with features, which is delivered with the student.
-        sample: a few examples, to find the layers and the shapes of their maps.
+        sample: a few examples, to find layers of a common resolution and the shapes of their maps; DidactError if none.
         seed: of the projectors' initial weights.
-
-    Raises:
-        DidactError: an unknown tap, no common resolution of the nets, no class `normal`, or a teacher that is no net.
     """
 
     feed = ExampleFeed(teacher="features")

@@ -1,16 +1,15 @@
 """Self-Distillation for Further Pre-training of Transformers (Lee, Kang, Lee, Hwang & Kawaguchi 2023).
 
 The given student is the initial model. First a copy of it is pre-trained without labels to reconstruct masked inputs,
-and then frozen as the teacher. Next the student, from the same initial weights, is pre-trained in the same way and also
-matches the teacher's representation of the whole inputs by squared distance. Last, it is fine-tuned on the labels.
+and frozen as the teacher. Next the student is pre-trained in the same way, and also matches the teacher's
+representation of the whole inputs by squared distance. Last, it is fine-tuned on the labels.
 
 Departures: the three phases share one budget, optimizer and schedule; masked parts are replaced by the mean, where a
 masked autoencoder leaves them out, and a linear layer on the representation reconstructs them; targets are standardised
 over all examples, where the authors' are over each patch; text, in which the paper masks words, is refused.
 
-Compared with trainer.py of seanie12/self-distillation: the distance (on unmasked inputs, a sum over the
-representation's elements and a mean over examples, of weight 1), the masked share of 0.75, and phases of equal length
-before fine-tuning agree. Values and gradients:
+Compared with trainer.py of seanie12/self-distillation: the distance (on unmasked inputs, summed over elements, a mean
+over examples, of weight 1), the masked share of 0.75, and phases of equal length agree. Values and gradients:
 `tests/methods/test_further_pretraining.py::test_the_distance_and_its_gradient_are_those_of_the_authors`.
 
 On `characters` with 520 labels, it is worse than a tuned "plain" by 6.3 points (5.1 to 7.4), worse than "fine-tuning

@@ -5,12 +5,11 @@ along the principal components of the teacher's representations of its members, 
 own head reads are projected out. The student learns to predict the subclass, too.
 
 Departures: the student's probability of a subclass is that of the class, from its own head, times that of the subclass
-within it, from a second head that is dropped afterwards; so the classes' probabilities are the sums over their
-subclasses, and the student keeps its shape. A subclass's share in a class is the softmax of the standardised
-projections over a temperature. The directions are estimated from the batches of the first `gather` of the budget, in
-which the student is plainly distilled, not in a pass beforehand. Embeddings belong to the teacher's most likely class.
-
-Compared with no code: none of the authors' is public.
+within it, from a second head that is dropped afterwards; so the classes' probabilities are sums over subclasses, and
+the student keeps its shape. A subclass's share in a class is the softmax of the standardised projections over a
+temperature. The directions are estimated from batches of the first `gather` of the budget, in which the student is
+plainly distilled, not beforehand. Embeddings belong to the teacher's likeliest class. Compared with no code: none is
+public.
 
 Formula: `tests/methods/test_linear_projections.py::test_the_loss_and_its_gradient_in_torch`.
 

@@ -66,13 +66,10 @@ class RandomTeachers(Method):
 
     Args:
         config: the options.
-        learner: the student, whose last layer is linear; its weights are moved towards the teacher's.
+        learner: the student, with a linear head (or ConfigError); its weights are moved towards the teacher's.
         spawn: makes the teacher, which is of the student's kind.
         sample: a few examples, to find the width of the representation.
         seed: of the projection heads' weights.
-
-    Raises:
-        ConfigError: the student has no linear head with one vector for each example.
     """
 
     feed = ExampleFeed(unlabelled=True)

@@ -1,18 +1,14 @@
 """Learning to Retain while Acquiring: Combating Distribution-Shift in Adversarial Data-Free KD (Patel et al. 2023).
 
-Distillation without data: a generator makes images on which student and teacher disagree (and on which the teacher is
-confident, in all classes), and the student learns the teacher's predictions on them. As the generator changes, the
-student would forget, so a memory keeps earlier images. The loss on new images is L_acq(w), that on remembered ones is
-computed after a virtual step, L_ret(w - rate · dL_acq/dw); the gradient of their sum improves both.
-Only the size of a batch is used; of the data, a built-in student knows only the normalisation of its inputs.
+Distillation without data: a generator makes images on which student and teacher disagree (and the teacher is sure, in
+all classes), and the student learns the teacher's predictions on them. Lest it forget, a memory keeps some. The losses
+are L_acq(w) on new images and L_ret(w - rate · dL_acq/dw) on old ones, after a virtual step.
 
 Departures: one optimizer, which moves the generator as often as the student (theirs: once in 10 steps); gradients
-through the teacher's part of the disagreement; a virtual step without momentum; a uniform sample of the past as the
-memory; no generator as memory, no bonus for activations; the Jensen-Shannon divergence as the disagreement.
-
-Compared with predfkd_meta_memory.py of gaurav104/LRA: distances and confidence agree. It adds old images to L_acq, but
-L_ret does not reach its student (`higher` copies the weights). Its disagreement is the mean over classes of KL(M || P)
-and KL(M || Q), clipped, at temperature 3; its balance weighs 2.2. Values and gradients:
+through the teacher's part of the disagreement; no momentum in the virtual step; a uniform sample as memory, no
+generator; no bonus for activations; the Jensen-Shannon divergence. Compared with predfkd_meta_memory.py of
+gaurav104/LRA: distances and confidence agree. Its disagreement is the mean of KL(M || P) and KL(M || Q), clipped, and
+its L_ret does not reach its student (`higher` copies the weights). Values and gradients:
 `tests/methods/test_retain_while_acquiring.py::test_the_student_learns_from_new_images_and_from_old_ones_after_a_step`.
 
 On `characters`, it is better than a tuned "plain adversarial" by 3.9 points (0.3 to 6.0), undecided against "more
@@ -64,13 +60,9 @@ class RetainWhileAcquiring(Method):
     Args:
         config: the options.
         learner: the student.
-        teacher: a model, whose gradient the generator follows.
-        sample: a few examples, used only for the shape of an image.
+        teacher: a model, whose gradient the generator follows; TeacherError for another.
+        sample: a few examples, used only for the shape of an image; ConfigError for others.
         seed: of the generator's initial weights.
-
-    Raises:
-        ConfigError: the inputs are not images.
-        TeacherError: the teacher is no model.
     """
 
     feed = ExampleFeed(

@@ -1,19 +1,14 @@
 """Talking Models: Distill Pre-trained Knowledge to Downstream Models via Interactive Communication (Zhao et al. 2023).
 
-Student and teacher each have an encoder, from hidden states to messages, and a decoder, from messages to their own
-hidden states. The teacher sends a message about the input. The student sends one as well, which the teacher decodes to
-a state of its middle layer, processes through its remaining layers and replies to; so the student requests knowledge on
-its own terms. Three losses train the conversation: the student's head must predict the label from each decoded message;
-the states that the teacher decodes must agree with its own; and the student's state must agree with the teacher's
-message, also without labels. Encoders and decoders are dropped at the end.
+Student and teacher each have an encoder, from hidden states to messages, and a decoder back. The teacher sends a
+message about the input. The student sends one as well, which the teacher decodes to a state of its middle layer,
+processes through its remaining layers and replies to; so the student requests knowledge on its own terms. Three losses
+train the conversation: the student's head must predict the label from each decoded message, and states must agree with
+messages on either side, also without labels. The frozen teacher may have other classes; `rounds` 0 is one-way.
 
-The teacher stays frozen and may have other classes than the data's (a foundation model); `rounds` 0 is one-way.
-
-Departures: this is written from the abstract and a summary; the encoders and decoders are nets of two layers, the
-consistency of states is a squared error relative to the state's norm, and the weights are ours. The student's state is
-not trained towards the replies, in which it would follow its own echo.
-
-Compared with no code: none of the authors' is public.
+Departures: this is written from the abstract, and no code is public; the encoders and decoders are nets of two layers,
+the consistency of states is a squared error relative to the state's norm, and the weights are ours. The student's state
+is not trained towards the replies, in which it would follow its own echo.
 
 Formula: `tests/methods/test_talking_models.py::test_the_loss_and_its_gradient_in_torch`.
 
@@ -62,12 +57,9 @@ class TalkingModels(Method):
     Args:
         config: the options.
         learner: the student, whose last layer is linear.
-        teacher: a frozen net with features, whose last layer is linear.
+        teacher: a frozen net with features, whose last layer is linear; DidactError for others and for unknown taps.
         sample: a few examples, to find layers and shapes.
         seed: of the encoders' and decoders' initial weights.
-
-    Raises:
-        DidactError: an unknown tap, a student without a linear head, or a teacher that is no net or has no linear head.
     """
 
     feed = ExampleFeed(unlabelled=True, teacher="features")

@@ -2,15 +2,13 @@
 
 One student learns, without labels, the features of several teachers. A translator for each teacher maps the student's
 features to the teacher's, standardised by channel; the loss is 0.9 times one minus their cosine plus 0.1 times their
-smooth L1 distance, averaged over the teachers. Then the translators are dropped, and the head alone learns from labels.
-Several teachers are a committee: `--teacher mlp:64+cnn:16,32`; their taps are `--teacher-tap hidden+blocks.1`.
+smooth L1 distance, averaged over the teachers. Last, the head alone learns from labels. Several teachers are a
+committee: `--teacher mlp:64+cnn:16,32`; their taps are `--teacher-tap hidden+blocks.1`.
 
-Departures: projectors in place of nets of three layers; moments that are estimated during training; a probe in the last
-`probe_share` of the budget.
-
-Compared with models/rvfm.py and scripts/train/train_rvfm.py of bdaiinstitute/theia (in src/theia): the cosine of whole
-features, the smooth L1 distance, their weights, the mean over teachers and the standardisation by channel agree. Values
-and gradients: `tests/methods/test_theia.py::test_the_loss_and_its_gradient_are_those_of_the_authors`.
+Departures: projectors in place of nets of three layers; moments that are estimated in training; a probe in the last
+`probe_share`. Compared with models/rvfm.py and scripts/train/train_rvfm.py of bdaiinstitute/theia (in src/theia): both
+distances, their weights, the mean and the standardisation agree. Values and gradients:
+`tests/methods/test_theia.py::test_the_loss_and_its_gradient_are_those_of_the_authors`.
 
 On `characters` with 1040 labels, it is worse than a tuned "one teacher" by 2.5 points (1.8 to 3.3), and worse than
 `distill` by 3.1 (2.4 to 3.8). Training takes 1.3 times the operations of the baseline.
@@ -49,15 +47,10 @@ class Theia(Method):
 
     Args:
         config: the options.
-        learner: the student, whose last layer is linear.
-        teacher: a teacher with features, or a committee of such.
+        learner: the student, whose last layer is linear; DidactError for others, and for taps that do not fit.
+        teacher: a teacher with features, or a committee of such; TeacherError for others.
         sample: a few examples, to find the shapes of the features.
         seed: of the translators' initial weights.
-
-    Raises:
-        ConfigError: a tap is unknown, there are more or fewer taps than teachers, no projector joins the features, or
-            the student has no linear head.
-        TeacherError: a teacher has no features.
     """
 
     feed = ExampleFeed(unlabelled=True, teacher="features")

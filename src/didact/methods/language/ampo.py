@@ -58,10 +58,7 @@ class AMPO(Method):
         config: the options.
         learner: a causal language model.
         questions: the training prompts, some of which may have `rationales` in their `data`.
-        teachers: language models; may be empty if the data have rationales.
-
-    Raises:
-        ConfigError: there is neither a teacher nor a rationale.
+        teachers: language models; may be empty if the data have rationales (ConfigError with neither).
     """
 
     feed = RolloutFeed(rewards="verifier", rate=0.1, grouped=True, tokenizers="any")
@@ -134,11 +131,7 @@ CLAIM = Claim(
     ablation="one teacher",
     untaught="untaught",
     smallest_effect=0.05,
-    search={
-        "ampo": {"lr": (2e-4, 5e-4)},
-        "grpo": {"lr": (2e-4, 5e-4)},
-        "sft": {"lr": (2e-4, 5e-4)},
-    },
+    search={"ampo": {"lr": (2e-4, 5e-4)}, "grpo": {"lr": (2e-4, 5e-4)}, "sft": {"lr": (2e-4, 5e-4)}},
     tuned_on=(0, 1, 2),
     seeds=(300, 301, 302, 303, 304, 305, 306, 307, 308, 309),
     settings={

@@ -66,12 +66,8 @@ class CurryDPO(Method):
 
     Args:
         config: the options.
-        learner: a causal language model.
-        questions: the training prompts, with their `rated` answers.
-
-    Raises:
-        DataError: a prompt without two answers of different rating.
-        ConfigError: an answer that does not fit into the learner's context.
+        learner: a causal language model; ConfigError for an answer that does not fit into its context.
+        questions: the training prompts, with `rated` answers; DataError for a prompt without two of different rating.
     """
 
     feed = RolloutFeed(rate=0.05)

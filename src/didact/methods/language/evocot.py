@@ -2,8 +2,7 @@
 
 A prompt whose completions all fail gives no gradient. In stage 1 the learner is given the answer and writes a chain of
 thought that leads to it. In stage 2 it learns from completions that continue a prefix of such a chain: at first all but
-the last step is given, then all but the last two, until the learner starts from scratch. The current learner then
-writes new chains.
+the last step is given, then all but the last two, until it starts from scratch. It then writes new chains.
 
 Departures: a chain is kept if the learner, without the answer, completes it correctly from all steps but the last (in
 the authors' code, gtxygyzb/EvoCoT, if its own answer is right); chains are written when their prompt is sampled and

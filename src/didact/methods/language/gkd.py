@@ -1,18 +1,15 @@
 """On-Policy Distillation of Language Models: Learning from Self-Generated Mistakes (Agarwal et al. 2024, GKD).
 
-The student samples its own completions of the prompts and, at each of their tokens, learns the teacher's distribution
-by a generalised Jensen-Shannon divergence or one of the two KLs. No gradient passes through sampling. A share of the
-prompts uses the completions of the data instead.
+The student samples its own completions and, at each of their tokens, learns the teacher's distribution by a generalised
+Jensen-Shannon divergence or one of the two KLs. A share of the prompts uses the completions of the data instead.
 
 Departures: whether a prompt is on-policy is drawn for each prompt, where the paper draws for each batch; `scaled_jsd`
 is the paper's divergence divided by beta (1 - beta), which does not vanish at the ends. Cheaper estimates are options:
 `estimate=top_k` compares the student's likeliest tokens and the tail (Li et al. 2026 leave out the tail), and
 `estimate=sampled` the sampled token alone, by half the squared log-ratio, whose gradient is unbiased where completions
-are sampled at temperature 1. Their overlap metrics are measured by all.
-
-Compared with trl/experimental/gkd/gkd_trainer.py of huggingface/trl, as the authors' code is not public: `jsd`, both
-KLs and the mean over tokens agree; its defaults are `jsd` and half of the batches on-policy. Values and gradients:
-`tests/methods/test_language_teachers.py::test_gkd_is_its_transcription`.
+are sampled at temperature 1. Compared with trl/experimental/gkd/gkd_trainer.py of huggingface/trl, as the authors' code
+is not public: `jsd`, both KLs and the mean over tokens agree; its defaults are `jsd` and half of the batches on-policy.
+Values and gradients: `tests/methods/test_language_teachers.py::test_gkd_is_its_transcription`.
 
 On `choosing`, it is worse than a tuned "the data's answers" by 2.6 points (0.4 to 15.4), and undecided against `sft`
 (+7.1, -6.4 to +10.8); a single run does not show that.
@@ -115,8 +112,7 @@ class GKD(Method):
 
 
 CLAIM = Claim(
-    statement="A student that is distilled on its own completions is right more often than one that is distilled on "
-    "the completions of the data.",
+    statement="A student distilled on its own completions is right more often than one distilled on those of the data.",
     arms={
         "gkd": "gkd",
         "the data's answers": {"method": "gkd", "on_policy": 0.0},

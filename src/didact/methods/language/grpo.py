@@ -5,14 +5,13 @@ the others of its group, in the clipped surrogate of PPO; there is no value netw
 
 Departures: there is no KL term unless `kl` is set, and the loss is averaged over all tokens of a step, as in most of
 its successors; `normalise=sequence`, `kl=0.04` and equal clipping bounds are the paper's, and so is its other kind of
-supervision, by the rewards of steps (section 4.1.3): `supervision=process`. Successors are options:
-Dr. GRPO (Liu et al. 2025) is `normalise=constant,scale=false`; DAPO (Yu et al. 2025) is `clip_high=0.28,redraw=10` with
+supervision, by the rewards of steps (section 4.1.3): `supervision=process`. Successors are options: Dr. GRPO (Liu et
+al. 2025) is `normalise=constant,scale=false`; DAPO (Yu et al. 2025) is `clip_high=0.28,redraw=10` with
 `overlong=punish` or `overlong=mask` (its new prompts come from the whole training data); GSPO (Zheng et al. 2025) is
-`ratio=sequence,normalise=sequence,clip_low=0.0003,clip_high=0.0004`.
-
-Compared with trl/trainer/grpo_trainer.py of huggingface/trl, as the authors' code is not public: the surrogate, the KL,
-advantages, normalisations and defaults agree. It adds 1e-4 to the deviation, and only here do the weights for an
-engine's rounding apply to the KL, too. Values and gradients: `tests/methods/test_language_rewards.py::test_grpo`.
+`ratio=sequence,normalise=sequence,clip_low=0.0003,clip_high=0.0004`. Compared with trl/trainer/grpo_trainer.py of
+huggingface/trl, as the authors' code is not public: the surrogate, the KL, advantages, normalisations and defaults
+agree. It adds 1e-4 to the deviation, and only here do the weights for an engine's rounding apply to the KL, too. Values
+and gradients: `tests/methods/test_language_rewards.py::test_grpo`.
 
 On `addition`, it is undecided against a tuned `reinforce` (+0.3 points, -0.3 to +0.8), and worse than `sft` by 15.5
 (10.0 to 21.0); grpo and reinforce are nearly the same runs: their figures correlate at 0.996.

@@ -5,10 +5,9 @@ log-ratio to the frozen initial model, relative to the mean divergence of the po
 value up to saturation, bad ones lose it.
 
 Departures: the divergence is estimated once before each step, from prompts with the answers of their neighbours as in
-the paper. The loss is a mean over answers and the learning rate a twentieth of `sft`'s, as in TRL.
-
-Compared with train/trainers.py of ContextualAI/HALOs: the loss, its mean, the divergence (detached, at least 0) and the
-defaults agree; there, each part of a batch estimates its own. Values and gradients:
+the paper. The loss is a mean over answers and the learning rate a twentieth of `sft`'s, as in TRL. Compared with
+train/trainers.py of ContextualAI/HALOs: the loss, its mean, the divergence (detached, at least 0) and the defaults
+agree; there, each part of a batch estimates its own. Values and gradients:
 `tests/methods/test_language_objectives.py::test_kto_is_its_transcription`.
 
 On `last_letter:compared`, it is better than a tuned `dpo` by 13.0 points (9.3 to 16.8), undecided against `sft` (+1.2,
@@ -53,10 +52,7 @@ class KTO(Method):
     Args:
         config: the options.
         learner: a causal language model.
-        questions: the training prompts, each with a `completion`, and with a `label` or a `rejected` answer.
-
-    Raises:
-        DataError: a prompt with neither.
+        questions: training prompts, each with a `completion`, and a `label` or a `rejected` answer (or DataError).
     """
 
     feed = RolloutFeed(rate=0.05, completions=True, unpaired=True)

@@ -131,10 +131,7 @@ CLAIM = Claim(
     ablation="standard",
     untaught="untaught",
     smallest_effect=0.03,
-    search={
-        "personalised": {"lr": (0.001, 0.003, 0.01)},
-        "standard": {"lr": (0.001, 0.003, 0.01)},
-    },
+    search={"personalised": {"lr": (0.001, 0.003, 0.01)}, "standard": {"lr": (0.001, 0.003, 0.01)}},
     tuned_on=(0, 1, 2),
     seeds=(300, 301, 302, 303, 304, 305, 306, 307, 308, 309, 310, 311, 312, 313, 314, 315, 316, 317, 318, 319),
     settings={

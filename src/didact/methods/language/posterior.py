@@ -5,14 +5,12 @@ Maximising reward alone collapses the policy onto one answer; approaching pi* do
 its own: `reverse` is reinforcement learning with a KL penalty, and `forward` is distributional policy gradients
 (Khalifa, Elsahar & Dymetman 2021, GDC), which weigh each completion by how much likelier it is under pi*.
 
-Departures: each prompt has a target and a Z of its own (Korbak et al. 2022, "Controlling conditional language models
-without catastrophic forgetting"), estimated from the completions of the round, or with `normaliser=running` from those
-of earlier rounds too; completions are sampled from the policy itself, where GDC has a proposal that follows it;
-`reverse` is `rloo` with its `kl` set to beta, whose gradient is divided by beta.
-
-Compared with pointwise_gdc.py of naver/gdc (in cdpg/ and rm_vs_dm/): the weights of `forward`, the mean over
-completions, and each prompt's Z from its own completions agree. There Z divides the weights or is their baseline, as
-chosen; here it is both. Its `reverse` is PPO with a value network. Values and gradients:
+Departures: each prompt has a target and a Z of its own (Korbak et al. 2022, CDPG), estimated from the completions of
+the round, or with `normaliser=running` from those of earlier rounds too; completions are sampled from the policy
+itself, where GDC has a proposal that follows it; `reverse` is `rloo` with its `kl` set to beta, whose gradient is
+divided by beta. Compared with pointwise_gdc.py of naver/gdc (in cdpg/ and rm_vs_dm/): the weights of `forward`, the
+mean over completions, and each prompt's Z agree. There Z divides the weights or is their baseline; here it is both. Its
+`reverse` is PPO with a value network. Values and gradients:
 `tests/methods/test_language_posterior.py::test_the_loss_is_that_of_whole_attempts`.
 
 On `choosing`, it is better than a tuned `rloo` by 0.049 nats (0.028 to 0.070), equivalent to "untaught" (-0.0339,
@@ -144,8 +142,7 @@ CLAIM = Claim(
         "evaluate_every": 1000,
     },
     equal="steps",
-    shows="Where 20 answers are right and earn the same, rewards alone end at a few of them; 0.75 nats a token would "
-    "be all 20, each as likely.",
+    shows="Where 20 answers earn the same, rewards alone end at a few of them; all, as likely, are 0.75 nats a token.",
     omits="Rewards that are learned from preferences, which a collapsed policy exploits; answers of some length.",
     world="choosing",
     metric="nll",

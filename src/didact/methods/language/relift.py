@@ -1,15 +1,11 @@
 """Learning What Reinforcement Learning Can't: Interleaved Online Fine-Tuning for Hardest Questions (Ma et al. 2025).
 
 ReLIFT learns from its own completions as GRPO does. A prompt whose completions all fail gives no gradient that way: if
-the data have a demonstration for it, it is buffered, and once the buffer holds enough prompts, their demonstrations are
-learned by cross-entropy. Demonstrations are thus spent on what the model cannot find by itself.
+the data have a demonstration for it, it is buffered, and once enough are, their demonstrations are learned.
 
-Departures: the demonstrations share the step of the round in which the buffer fills, with the weight `demonstration`;
-they are the data's, where the authors have a large model's; the loss of completions is that of `grpo`.
-
-Compared with relift/verl/verl/relift/ (trainer.py, actor.py) of TheRoadQaQ/ReLIFT: which prompts are buffered and the
-cross-entropy agree. In its scripts 128 make a step of a second optimizer, for rounds of 128; the policy's loss is a sum
-over the longest length, neither clipped nor scaled; entropy has a bonus of 0.001. Values and gradients:
+Departures: demonstrations, the data's (theirs: a large model's), share the step of the round that fills the buffer.
+Compared with trainer.py and actor.py of TheRoadQaQ/ReLIFT (in relift/verl/verl/relift/): which are buffered and the
+cross-entropy agree. There 128 make a step of their own, and the policy's loss is a sum over the longest length:
 `tests/methods/test_language_rows_b.py::test_the_loss_is_that_of_grpo_and_the_cross_entropy_of_demonstrations`.
 
 On `addition`, it is equivalent to a tuned `grpo` (+1.5 points, +0.3 to +2.7), and worse than `sft` by 14.0 (8.9 to
@@ -81,10 +77,7 @@ class ReLIFT(Method):
     Args:
         config: the options.
         learner: a causal language model.
-        questions: the training prompts, some of which have a `completion`.
-
-    Raises:
-        ConfigError: no question has one.
+        questions: the training prompts, some of which have a `completion` (ConfigError if none has one).
     """
 
     feed = RolloutFeed(rewards="verifier", rate=0.1, grouped=True)

@@ -6,11 +6,9 @@ does not raise the reward is partly lost, since there is little time to imitate 
 
 Departures: the teacher learns as in GRPO with one step per round (the paper has actor-critic and Gumbel-softmax); both
 have the run's learning rate, and moments that persist, as with `same_opt` in the authors' code. `supervised` adds the
-cross-entropy of the data's completions; with `imitation=0` this is the paper's baseline S2P.
-
-Compared with itlearn/finetune/ (sil_trainer.py, imitate_utils.py) of JACKHAHA363/SILTranslationGame: the phases, the
-student that persists, and the mean cross-entropies agree. There a value network is the baseline, and imitation may be
-mixed with labelled data or follow the teacher's distribution. Values and gradients:
+cross-entropy of the data's completions; with `imitation=0` it is the baseline S2P. Compared with itlearn/finetune/
+(sil_trainer.py, imitate_utils.py) of JACKHAHA363/SILTranslationGame: the phases, the student that persists, and the
+mean cross-entropies agree; a value network is the baseline there. Values and gradients:
 `tests/methods/test_language_iterated.py::test_both_phases_have_the_gradients_of_their_transcriptions`.
 
 On `choosing`, it is worse than a tuned "supervised mix" by 0.306 nats (0.269 to 0.343), worse than "untaught" by 0.156
@@ -53,10 +51,7 @@ class SeededIterated(Method):
     Args:
         config: the options.
         learner: a causal language model: the teacher, which takes the student's weights after each imitation.
-        questions: the training prompts; all with a `completion` if `supervised` is set.
-
-    Raises:
-        ConfigError: a prompt has none.
+        questions: the training prompts; all with a `completion` if `supervised` is set (or ConfigError).
     """
 
     feed = RolloutFeed(rewards="verifier", rate=0.1, grouped=True)
@@ -120,8 +115,7 @@ class SeededIterated(Method):
 
 CLAIM = Claim(
     statement="After as many steps, the data's completions, each one of many that are right, are likelier under a "
-    "model that alternates between rewards and imitation than under one that learns from rewards and from the data's "
-    "completions at once.",
+    "model that alternates between rewards and imitation than under one that learns from rewards and data at once.",
     arms={
         "seeded_iterated": {"method": "seeded_iterated", "imitation": 10},
         "supervised mix": {"method": "seeded_iterated", "imitation": 0, "supervised": 0.3},

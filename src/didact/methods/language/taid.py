@@ -129,10 +129,7 @@ CLAIM = Claim(
     ablation="distillation",
     untaught="untaught",
     smallest_effect=0.02,
-    search={
-        "taid": {"t_start": (0.2, 0.4), "lr": (0.01, 0.02)},
-        "distillation": {"lr": (0.003, 0.01, 0.02, 0.03)},
-    },
+    search={"taid": {"t_start": (0.2, 0.4), "lr": (0.01, 0.02)}, "distillation": {"lr": (0.003, 0.01, 0.02, 0.03)}},
     tuned_on=(0, 1, 2),
     seeds=(300, 301, 302, 303, 304, 305, 306, 307, 308, 309, 310, 311),
     settings={

@@ -57,13 +57,9 @@ class TeacherHacking(Method):
 
     Args:
         config: the options.
-        learner: the student, a causal language model.
+        learner: the student, a causal language model; ConfigError for an answer that does not fit into its context.
         teacher: a language model with the same tokenizer.
-        questions: the training prompts, each with a `golden` answer in its `data` or a completion.
-
-    Raises:
-        DataError: a prompt with neither.
-        ConfigError: an answer that does not fit into the student's context.
+        questions: the training prompts, each with a `golden` answer in its `data` or a completion (or DataError).
     """
 
     feed = RolloutFeed()
