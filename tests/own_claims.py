@@ -14,6 +14,7 @@ WORDS = {
     "equal": "steps",
     "shows": "That claims can be run.",
     "omits": "Anything else.",
+    "world": "wine",
     "seeds": (5, 6, 7, 8, 9),
     "tuned_on": (0, 1),
     "tuned": "Nothing of interest.",

@@ -384,7 +384,8 @@ def _read_needs(path: Path) -> tuple[str, ...]:
     tree, feed = parse(path)[1], _read_feed(path)
     made = next(node for body in _bodies(path) for node in body if _is_init(node))
     taken = set(_required(made.args))
-    taps = {ast.unparse(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
+    called = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
+    taps = {ast.unparse(one) for one in called if isinstance(one, ast.Attribute) and one.attr == "tap"}
     found = {
         "labels": feed["kind"] == "ExampleFeed",
         "prompts": feed["kind"] == "RolloutFeed",

@@ -46,9 +46,10 @@ def read_options(path: Path, class_name: str = "Config") -> tuple[Option, ...]:
     """
     found: dict[str, Option] = {}
     for home, node in reversed(lineage(path, class_name)):
+        own = "\n".join(parse(home)[0].split("\n")[node.lineno - 1 : node.end_lineno])
         comments = {
-            token.start[0]: token.string.lstrip("#").strip()
-            for token in tokenize.generate_tokens(io.StringIO(parse(home)[0]).readline)
+            token.start[0] + node.lineno - 1: token.string.lstrip("#").strip()
+            for token in tokenize.generate_tokens(io.StringIO(own).readline)
             if token.type == tokenize.COMMENT
         }
         for line in node.body:

@@ -83,7 +83,7 @@ def test_it_is_what_compare_finds(store):
             dict(claim.arms),
             seeds=claim.seeds,
             reference="supervised",
-            data="digits",
+            data=claim.world,
             device="cpu",
             split_seed=workers.SPLIT_SEED,
             **claim.settings,
@@ -505,7 +505,7 @@ def test_the_command_line(store, capsys):
     assert main(["show", "mine.py", "--store", str(store.path)]) == 0
     out = capsys.readouterr().out
     assert "Its claim: It helps." in out
-    assert "seeds    5, 6, 7, 8, 9, 10 on digits" in out
+    assert "seeds    5, 6, 7, 8, 9, 10 on wine" in out
     for words, said in (
         ([], "Give the claims to replicate by one of"),
         (["distill", "--all"], "Give the claims to replicate by one of"),

@@ -230,7 +230,7 @@ def test_the_tuning_seeds_come_first_and_the_test_examples_are_the_same(store, c
         {"mine": "mine.py,lr=0.05"},
         seeds=[5],
         baselines="none",
-        data="digits",
+        data="wine",
         device="cpu",
         split_seed=0,
         progress=False,
@@ -313,7 +313,7 @@ def test_a_stage_before_the_last_is_paid_on_top():
         arms,
         seeds=[0],
         baselines="none",
-        data="digits",
+        data="wine",
         labels=40,
         steps=7,
         student="mlp:4",
@@ -357,7 +357,7 @@ def test_the_floor_is_the_root_mean_square_of_reruns(store):
     assert store.read("mine")["floor"]["rms"] == found.floor.rms
     assert "mine, again" not in found.comparison.arms
     assert replicating.count(replicating.plan(["mine.py"], store=store)) == 5 * 4 + 3
-    settings = {**given, "data": "digits", "device": "cpu", "split_seed": 0, "seed": 5, "progress": False}
+    settings = {**given, "data": "wine", "device": "cpu", "split_seed": 0, "seed": 5, "progress": False}
     other = hashing.stream(5, "another order")
     by_hand = didact.run(method="supervised", lr=0.05, order_seed=other, **settings)
     assert by_hand.metrics["accuracy"] == second[0]

@@ -67,7 +67,8 @@ def test_another_run_is_run(ran, monkeypatch, change):
 
 
 def test_runs_of_few_states_of_the_code_are_kept(ran, tmp_path, monkeypatch):
-    for number in range(5):
+    monkeypatch.setattr(sharing, "KEPT", 2)
+    for number in range(3):
         monkeypatch.setattr(keeping, "_code", lambda number=number: str(number))
         teach({"distill": "distill"})
     assert len(list((tmp_path / sharing.FOLDER).iterdir())) == sharing.KEPT

@@ -96,7 +96,7 @@ def drawn(generator, n, *, collapse=0.0, size=1.0):
     return [(arm - 20.0 * (generator.random(n) < collapse)).tolist() for arm in arms]
 
 
-@pytest.mark.parametrize(("collapse", "n"), [(0.1, 20), (0.1, 40), (0.2, 40)])
+@pytest.mark.parametrize(("collapse", "n"), [(0.1, 20), pytest.param(0.1, 40, marks=pytest.mark.slow), (0.2, 40)])
 def test_intervals_cover_the_truth_where_runs_collapse(collapse, n, monkeypatch):
     monkeypatch.setattr(verdicts, "_RESAMPLES", 500)
     generator = np.random.default_rng(n)

@@ -35,7 +35,10 @@ def moved(name, reward, **options):
     return max(float((p.detach() - old).abs().max()) for p, old in zip(run.method.parameters(), before, strict=True))
 
 
-@pytest.mark.parametrize("reward", [0.0, 0.1, 10.1, 100.1, -1e6 / 3])
+# A tenth leaves rounding in a mean, as most rewards do; that others do no more, the parts of the loss are tested for.
+@pytest.mark.parametrize(
+    "reward", [0.1, *(pytest.param(one, marks=pytest.mark.slow) for one in (0.0, 10.1, 100.1, -1e6 / 3))]
+)
 @pytest.mark.parametrize("name", ALONE)
 def test_equal_rewards_move_no_weight(name, reward):
     assert moved(name, reward, **ALONE[name]) == 0.0

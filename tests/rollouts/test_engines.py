@@ -235,7 +235,8 @@ def test_a_resumed_stream_gives_the_same_rollouts_though_their_weights_are_gone(
     with serving(copy.deepcopy(learner)) as (_, address):
         whole, student = copy.deepcopy(learner), learner
         expected = trained(begun(whole, address), whole, 7)
-        for stop in (1, 2, 4, 5):
+        # At the end of a round and within one; a server takes seconds.
+        for stop in (1, 2, 4, 5) if kind == "own" else (2, 5):
             student = copy.deepcopy(learner)
             first = begun(student, address)
             trained(first, student, stop)

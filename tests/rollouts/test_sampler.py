@@ -52,14 +52,29 @@ KINDS = [
 def weights(request, monkeypatch):
     """Both layouts of weights; those of a large model are shared, and go through oneDNN."""
     if request.param == "shared":
-        monkeypatch.setattr(products, "COPIED", 0)
-        monkeypatch.setattr(products, "_WORTH_ONEDNN", 0)
+        share(monkeypatch)
     return request.param
 
 
+def share(monkeypatch):
+    monkeypatch.setattr(products, "COPIED", 0)
+    monkeypatch.setattr(products, "_WORTH_ONEDNN", 0)
+
+
+# Each kind with either layout of weights, and with slots for some or for all; the other two pairs are slow.
 @pytest.mark.parametrize(("kind", "options"), KINDS)
-@pytest.mark.parametrize("slots", [3, 64])
-def test_greedy_completions_are_those_of_generate(weights, kind, options, slots):
+@pytest.mark.parametrize(
+    ("layout", "slots"),
+    [
+        ("shared", 3),
+        ("copied", 64),
+        pytest.param("copied", 3, marks=pytest.mark.slow),
+        pytest.param("shared", 64, marks=pytest.mark.slow),
+    ],
+)
+def test_greedy_completions_are_those_of_generate(monkeypatch, kind, options, layout, slots):
+    if layout == "shared":
+        share(monkeypatch)
     model = learner(kind, **options)
     found = Sampler(model, dataclasses.replace(GREEDY, slots=slots)).sample(PROMPTS, IDS)
     assert rows(found) == generated(model.module, PROMPTS, 20)
