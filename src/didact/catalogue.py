@@ -170,7 +170,7 @@ def recipes() -> tuple[CatalogueEntry, ...]:
     They are the files of `didact/recipes`, and didact's modules outside of `methods` that state a `CLAIM`.
     """
     found = [_described_recipe(path) for path in RECIPES.glob("*.toml")]
-    found += [_described_module(path) for path in PACKAGE.rglob("*.py") if _states_claim(path)]
+    found += [_described_module(path) for path in PACKAGE.rglob("*.py") if _states_claim(path, path.stat().st_mtime_ns)]
     return tuple(sorted(found, key=lambda entry: entry.name))
 
 
@@ -183,12 +183,12 @@ def find_claim(name: str) -> CatalogueEntry:
     Raises:
         ConfigError: there is neither; the nearest names are suggested.
     """
-    known = {entry.name: entry for entry in recipes()}
     plain = name.replace("-", "_")
-    if plain in known:
-        return known[plain]
     if plain in _paths() or "." in name:
         return find(name)
+    known = {entry.name: entry for entry in recipes()}
+    if plain in known:
+        return known[plain]
     raise ConfigError(f"There is no method or recipe {name!r}. {nearest(plain, {**known, **_paths()})}")
 
 
@@ -308,7 +308,8 @@ def _described_module(path: Path) -> CatalogueEntry:
     return CatalogueEntry(path.stem, path.parent.name, module, path, words.partition("\n")[0], words)
 
 
-def _states_claim(path: Path) -> bool:
+@cache
+def _states_claim(path: Path, _modified: int) -> bool:
     """Whether a module of didact's that is no method has a claim."""
     return METHODS not in path.parents and "\nCLAIM = Claim(" in path.read_text(encoding="utf-8")
 

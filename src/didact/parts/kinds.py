@@ -180,10 +180,9 @@ def kinds(role: str) -> dict[str, Kind]:
         ConfigError: The role is unknown, or a file has not the required contents.
     """
     check_choice("role", role, ROLES)
-    folders = importlib.import_module(ROLES[role].package).__path__
-    found = {module.name for module in pkgutil.iter_modules(folders) if not module.name.startswith("_")}
-    paths = {name: next(p for folder in folders if (p := Path(folder) / f"{name}.py").is_file()) for name in found}
-    return {name: _described(role, paths[name], paths[name].stat().st_mtime_ns) for name in sorted(paths)}
+    folders = tuple(importlib.import_module(ROLES[role].package).__path__)
+    paths = _paths(folders, tuple(Path(folder).stat().st_mtime_ns for folder in folders))
+    return {name: _described(role, path, path.stat().st_mtime_ns) for name, path in paths.items()}
 
 
 def find(role: str, name: str) -> Kind:
@@ -195,6 +194,13 @@ def find(role: str, name: str) -> Kind:
     known, plain = kinds(role), name.replace("-", "_")
     check_choice(role, plain, known)
     return known[plain]
+
+
+@cache
+def _paths(folders: tuple[str, ...], _modified: tuple[int, ...]) -> dict[str, Path]:
+    """The files of kinds by name, sorted."""
+    found = sorted(module.name for module in pkgutil.iter_modules(folders) if not module.name.startswith("_"))
+    return {name: next(p for folder in folders if (p := Path(folder) / f"{name}.py").is_file()) for name in found}
 
 
 @cache
