@@ -12,8 +12,9 @@ import torch
 
 from conftest import quiet_fit
 from didact import catalogue
-from didact.experiment import running
-from didact.experiment.material import Objects, Run
+from didact.experiment import finding, running
+from didact.experiment.config import RunConfig
+from didact.experiment.material import Data, Objects, Run
 from didact.experiment.preparing import accepts, prepare
 from didact.loop import FitResult
 from small_questions import questions
@@ -24,6 +25,7 @@ SAMPLING = {"max_new_tokens": 4, "samples": 4}
 EXAMPLES = {"labels": 100, "student": "cnn:4,8", "teacher": "cnn:8,16", "data": "digits"}
 QUESTIONS = {"sampling": SAMPLING, "lr": 1e-2, "schedule": "constant", "validation": 0.1, "test": 0.1}
 TEACHERS: dict = {}
+OPENED: dict = {}
 
 
 def material(name: str) -> str:
@@ -70,11 +72,20 @@ def ready(name: str, *, train: bool = False, objects: Objects | None = None, **c
     given = {} if material(name) == "examples" else {"data": questions(), "student": LEARNER, "teacher": TEACHER}
     values = {**settings(name), "method": name, "steps": 3, "seed": 0, **given, **changes}
     if material(name) == "examples":
-        values["batch_size"] = changes.get("batch_size", 24)
+        values["batch_size"] = changes.get("batch_size", min(24, int(values["batch_size"])))
     if not accepts(catalogue.find(name), "teacher"):
         values.pop("teacher", None)
     config, found = running.split_arguments(None, **values)
-    return prepare(config, objects or found, keeper=keep_teacher, teach=train)
+    data = None if found.data is not None or objects is not None else opened(config)
+    return prepare(config, objects or found, data=data, keeper=keep_teacher, teach=train)
+
+
+def opened(config: RunConfig) -> Data:
+    """The data of a run, which are opened once for all tests of it."""
+    key = repr((config.data, config.split, config.select, config.seed))
+    if key not in OPENED:
+        OPENED[key] = finding.find(catalogue.find(config.method)).open(config, None)
+    return OPENED[key]
 
 
 def taught(prepared: Run, **settings) -> FitResult:
