@@ -37,6 +37,13 @@ def browser():
     driver.quit()
 
 
+@pytest.fixture(autouse=True)
+def _fresh(browser):
+    """Nothing of the last test's page, which may have lost its server, is in the console."""
+    browser.get("about:blank")
+    browser.get_log("browser")
+
+
 @pytest.fixture
 def served(tmp_path):
     """Starts `didact label` and returns the process and the pages' addresses."""
