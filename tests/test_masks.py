@@ -113,6 +113,15 @@ def test_pixels_keep_the_order_of_rows_and_columns():
     assert torch.equal(shown[1], VIEWS["strong.x"][1])
 
 
+def test_an_image_is_shown_whole_where_one_of_its_pixels_is_asked_for():
+    mask = torch.zeros(36, dtype=torch.bool)
+    mask[[7, 30]] = True
+    shown, positions = pixels_of(BATCH).only(mask, "weak")
+    assert torch.equal(shown["x"], VIEWS["weak.x"][[1, 5]])
+    assert positions.tolist() == [*range(6, 12), *range(30, 36)]
+    assert torch.equal(shown["label"], pixels_of(BATCH)["label"][positions])
+
+
 def test_the_net_answers_each_pixel_from_its_surroundings():
     examples = worlds.load("canvas:masks")
     net = fcn((4, 4), examples, 4)

@@ -1,10 +1,12 @@
 """Methods that learn their own confident answers, against USB's arithmetic written out row by row."""
 
+import copy
 import math
 
 import pytest
 import torch
 from sklearn.cluster import KMeans
+from torch import nn
 from torch.nn import functional as F
 
 from conftest import net, planted
@@ -297,6 +299,64 @@ def test_all_predictions_below_the_gate_teach_nothing():
         terms = method.loss(batch)
     assert float(terms["pseudo"].mean()) == float(terms["admitted"].mean()) == 0.0
     assert terms.total().item() == pytest.approx(float(terms["label"].mean()))
+
+
+SELF_LABELLING = {
+    "fixmatch": lambda learner, _batch, least=0.4: fixmatch.FixMatch(fixmatch.Config(threshold=least), learner),
+    "freematch": lambda learner, batch: freematch.FreeMatch(freematch.Config(), learner, batch),
+    "softmatch": lambda learner, batch: softmatch.SoftMatch(softmatch.Config(), learner, batch),
+    "shrunk_classes": lambda learner, _batch: shrunk_classes.ShrunkClasses(shrunk_classes.Config(), learner),
+}
+"""Methods that need no answers to labelled examples."""
+
+
+def normalised(name, batch, **options):
+    """A method whose student has batch normalisation, and a copy of its net."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        inputs = batch["x"].shape[1]
+        module = nn.Sequential(nn.Linear(inputs, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, CLASSES))
+    method = SELF_LABELLING[name](ModuleLearner(module), batch, **options)
+    return method, module, copy.deepcopy(module)
+
+
+@pytest.mark.parametrize("name", SELF_LABELLING)
+def test_labelled_examples_are_not_answered_for_pseudo_labels(name):
+    """Batch normalisation has the statistics that it has in USB."""
+    batch = next(batches())
+    method, module, twin = normalised(name, batch)
+    shown = []
+    module.register_forward_pre_hook(lambda _module, args: shown.append(args[0]))
+    terms = method.loss(batch)
+    with torch.no_grad():
+        confidence, said = twin(batch["weak.x"][4:]).softmax(-1).max(-1)
+    logits = twin(torch.cat([batch["weak.x"][:4], batch["strong.x"][4:]]))
+    assert torch.equal(shown[0], batch["weak.x"][4:]) and len(shown[1]) == SIZE
+    torch.testing.assert_close(module.state_dict(), twin.state_dict())
+    label = F.cross_entropy(logits[:4], batch["label"][:4])
+    torch.testing.assert_close(terms["label"].mean(), label)
+    if name == "fixmatch":
+        mask = (confidence >= 0.4).float()
+        assert 0 < mask.sum() < 12
+        (label + (F.cross_entropy(logits[4:], said, reduction="none") * mask).mean()).backward()
+        terms.total().backward()
+        for mine, theirs in zip(module.parameters(), twin.parameters(), strict=True):
+            torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("unlabelled", [0, 1])
+def test_too_few_unlabelled_examples_are_normalised_with_the_others(unlabelled):
+    batch = next(batches())
+    label = planted(SIZE).tensors["label"].clone()
+    label[:unlabelled] = IGNORE
+    method, _, twin = normalised("fixmatch", batch, least=0.0)
+    terms = method.loss(Batch({**batch, "label": label}))
+    said = twin(batch["weak.x"]).argmax(-1)[:unlabelled]
+    logits = twin(torch.cat([batch["strong.x"][:unlabelled], batch["weak.x"][unlabelled:]]))
+    expected = F.cross_entropy(logits[unlabelled:], label[unlabelled:])
+    if unlabelled:
+        expected = expected + F.cross_entropy(logits[:unlabelled], said)
+    torch.testing.assert_close(terms.total(), expected)
 
 
 def test_statistics_count_nothing_where_nothing_counts():

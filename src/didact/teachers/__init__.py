@@ -18,6 +18,7 @@ from didact.teachers.on_demand import OnDemandTeacher
 from didact.teachers.onnx_file import OnnxTeacher
 from didact.teachers.peers import PeerTeacher
 from didact.teachers.row_texts import RowTextTeacher, row_texts
+from didact.teachers.self_labelling import SelfLabellingMethod
 from didact.teachers.series import RawSeries, reader_of
 from didact.teachers.specialists import ClassGroups, committee_members, committees, teacher_net, unwrap
 from didact.teachers.stored import StoredTeacher
@@ -53,6 +54,7 @@ __all__ = [
     "RawRows",
     "RawSeries",
     "RowTextTeacher",
+    "SelfLabellingMethod",
     "reader_of",
     "row_texts",
     "StoredTeacher",

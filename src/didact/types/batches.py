@@ -104,6 +104,14 @@ class Batch(Mapping[str, Tensor]):
         under = {key: mask.view(-1, *[1] * (other[key].ndim - 1)) for key in other if f"{second}.{key}" in self}
         return Batch({**other, **{key: torch.where(under[key], one[key], other[key]) for key in under}})
 
+    def only(self, mask: Tensor, name: str) -> tuple["Batch", Tensor]:
+        """The view `name` of the examples under a mask (bool [B]), and their positions (int64 [K]).
+
+        Finding them waits for the device.
+        """
+        positions = mask.nonzero()[:, 0]
+        return self.view(name).select(positions), positions
+
     def split(self, size: int) -> list["Batch"]:
         """Cut into consecutive batches of at most `size` examples."""
         chunks = {key: tensor.split(size) for key, tensor in self._tensors.items()}

@@ -37,6 +37,14 @@ class PixelBatch(Batch):
         images = next(tensor.shape[0] for key, tensor in self.items() if key.startswith(f"{first}."))
         return super().either(mask.view(images, -1).any(1), first, second)
 
+    def only(self, mask: Tensor, name: str) -> tuple[Batch, Tensor]:
+        """As for any batch, with all pixels of each image of which one is under the mask (bool [B * H * W])."""
+        shown = self.view(name)
+        pixels = mask.view(len(shown["x"]), -1)
+        images = pixels.any(1)
+        positions = images[:, None].expand_as(pixels).flatten().nonzero()[:, 0]
+        return Batch({key: t[images if key == "x" else positions] for key, t in shown.items()}), positions
+
 
 def pixels_of(batch: Batch) -> PixelBatch:
     """The pixels of a batch of images with masks.

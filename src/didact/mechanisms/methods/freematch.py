@@ -29,7 +29,7 @@ def the_threshold_follows_the_students_confidence(seed: int) -> Found:
         method = FreeMatch(Config(adaptive=adaptive, decay=0.5), student(probs.log()), batch)
         for _ in range(STEPS):
             method.statistics.update(probs, torch.ones(ROWS))
-        gate, _ = method.admit(probs)
+        _, gate = method.admit(probs.log())
         return float(gate.mean())
 
     return Found(effect=measured(True), predicted=near(float(expected)), control=measured(False), null=(0.0, 0.1))

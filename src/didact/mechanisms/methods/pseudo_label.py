@@ -14,7 +14,7 @@ ROWS, CLASSES = 32, 4
     world="A table of scores, of examples without a label.",
     effect="The gradient is that of the student's own likeliest class: the answers become surer.",
     control="No confidence reaches the threshold.",
-    breaks=("flip cross_entropy", "drop cross_entropy"),
+    breaks=("flip pseudo_label_terms", "drop pseudo_label_terms"),
 )
 def the_student_becomes_surer_of_its_own_answers(seed: int) -> Found:
     """The gradient on the student's scores, by the closed form p - y over the examples."""

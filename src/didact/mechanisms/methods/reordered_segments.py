@@ -49,7 +49,7 @@ def an_unsteady_answer_weighs_little(seed: int) -> Found:
     world="A linear student, whose gradient is the input; series with a mark at the first step of each part.",
     effect="Where all parts pass backwards, the mark is learned at the last step of a part.",
     control="Where none does, it is learned at the first one.",
-    breaks=("bypass reorder", "drop cross_entropy"),
+    breaks=("bypass reorder", "drop pseudo_label_terms"),
 )
 def the_student_learns_from_parts_that_pass_backwards(seed: int) -> Found:
     """The step of the first part that is learned; NaN if nothing is."""

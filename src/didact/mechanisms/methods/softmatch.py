@@ -27,7 +27,8 @@ def the_weight_falls_with_the_confidence_as_a_gaussian(seed: int) -> Found:
 
     def measured(sigmas: float) -> float:
         method = SoftMatch(Config(sigmas=sigmas, aligned=False, decay=0.0), student(probs.log()), batch)
-        shortfall = 1.0 - method.weigh(probs, torch.ones(ROWS))
+        method.note(probs.log(), torch.ones(ROWS))
+        shortfall = 1.0 - method.admit(probs.log())[1]
         return float((shortfall * closed).sum() / closed.square().sum())
 
     return Found(effect=measured(2.0), predicted=near(1.0), control=measured(0.0), null=near(0.0))

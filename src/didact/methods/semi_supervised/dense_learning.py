@@ -15,9 +15,9 @@ chenbinghui1/DSL: the three kinds and their comparisons, the power 0.05 and the 
 half of the images cut, once, across or along, an average with a decay of 0.99 after each step and a weight of 3 agree.
 Values and gradients: `tests/methods/test_dense_learning.py::test_dense_learning_is_the_authors`.
 
-On `canvas:masks` with 10 labels, it is worse than a tuned `fixmatch` by 11.7 points of mean IoU (6.9 to 16.4),
-undecided against `supervised` (+5.3, -4.1 to +14.7), and better than itself without its mechanism ("nothing left out")
-by 40.9 (34.8 to 47.0).
+On `canvas:masks` with 10 labels, it is worse than a tuned `fixmatch` by 15.0 points of mean IoU (11.1 to 18.9),
+undecided against `supervised` (+2.9, -7.0 to +12.8), and undecided against itself without its mechanism ("nothing left
+out") (+34.7, +27.3 to +42.1). Training takes 1.1 times the operations of the baseline.
 """
 
 import math
@@ -139,7 +139,7 @@ CLAIM = Claim(
     },
     equal="steps",
     tuned_on=(0, 1, 2),
-    seeds=(840, 841, 842, 843, 844, 845, 846, 847, 848, 849),
+    seeds=(1840, 1841, 1842, 1843, 1844, 1845, 1846, 1847, 1848, 1849),
     shows="Three kinds of pseudo-labels and shuffled parts, with ten masks of small canvases.",
     omits="Objects and boxes, several levels of a detector, the focal loss, and the consistency of two sizes.",
     systems=("dense-learning-based-semi-supervised-object-dete",),

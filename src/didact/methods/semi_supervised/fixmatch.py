@@ -11,22 +11,21 @@ Compared with semilearn/algorithms/fixmatch/fixmatch.py and utils/loss.py of mic
 hard labels, the threshold of 0.95 that confidences reach or not, the mean over all unlabelled examples, the weight of 1
 and a ratio of 1 to 7 agree. Values and gradients: `tests/methods/test_confident_answers.py::test_fixmatch_is_usbs`.
 
-On `digits` with 40 labels, it is better than a tuned `supervised` by 4.4 points (2.4 to 6.4), undecided against
-`label_spreading` (+0.9, -0.4 to +2.3), and better than itself without its mechanism ("labels alone") by 6.8 (4.7 to
-9.0). Training takes 4.7 times the operations of the baseline.
+On `digits` with 40 labels, it is better than a tuned `supervised` by 2.9 points (1.6 to 4.3), undecided against
+`label_spreading` (+0.4, -1.4 to +2.3), and better than itself without its mechanism ("labels alone") by 7.4 (5.5 to
+9.4). Training takes 4.3 times the operations of the baseline.
 """
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses.labels.gates import admitted_share, fixed_gate, pseudo_labels
-from didact.losses.labels.supervised import cross_entropy, label_loss
-from didact.teachers import AveragingMethod
-from didact.types import Batch, ExampleFeed, Learner, Terms, is_labelled
+from didact.losses.labels.gates import fixed_gate, pseudo_labels
+from didact.losses.labels.pseudo import pseudo_label_counts, pseudo_label_terms
+from didact.teachers import SelfLabellingMethod
+from didact.types import Batch, ExampleFeed, Learner, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +42,7 @@ class Config:
         check_range("ema_decay", self.ema_decay, above=0.0, below=1.0)
 
 
-class FixMatch(AveragingMethod):
+class FixMatch(SelfLabellingMethod):
     """Learns its own confident answers to weak views on strong views.
 
     Args:
@@ -59,26 +58,17 @@ class FixMatch(AveragingMethod):
 
     def loss(self, batch: Batch) -> Terms:
         """`label` over the labelled examples, `pseudo` over the others; `admitted`, the share that pass the gate."""
-        known = is_labelled(batch["label"])
-        unlabelled = (~known).float()
-        said, gate = self.own_labels(batch.view("weak"))
-        logits = self.learner(batch.either(known, "weak", "strong")).logits
-        return Terms(
-            label=label_loss(logits, batch["label"], weight=batch.label_weight),
-            pseudo=cross_entropy(logits, said, trust=unlabelled, weight=gate).times(self.config.weight),
-            admitted=admitted_share(gate, unlabelled),
-        )
+        said, gate = self.admit(self.weak_logits(batch))
+        return pseudo_label_terms(self.strong_logits(batch), batch, said, gate, weight=self.config.weight)
 
-    @torch.no_grad()
-    def own_labels(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """What it teaches itself of a batch: classes, int64 [B], and their weights, float [B]."""
-        confidence, said = pseudo_labels(self.learner(batch).logits)
+    def admit(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Lets in the answers whose confidence reaches the threshold."""
+        confidence, said = pseudo_labels(logits)
         return said, fixed_gate(confidence, self.config.threshold)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """The labelled examples for the labels, the others for the pseudo-labels."""
-        known = is_labelled(batch["label"]).sum()
-        return {"label": known, "pseudo": batch.size - known, "admitted": batch.size - known}
+        return pseudo_label_counts(batch)
 
 
 CLAIM = Claim(
@@ -104,7 +94,7 @@ CLAIM = Claim(
     },
     equal="steps",
     tuned_on=(0, 1, 2),
-    seeds=(400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411),
+    seeds=(1400, 1401, 1402, 1403, 1404, 1405, 1406, 1407, 1408, 1409, 1410, 1411),
     shows="Confident answers to weak views as labels of strong views, beside as many augmented labels.",
     omits="Deep nets on natural images, RandAugment, and 250 steps where the paper has 2^20.",
 )

@@ -13,8 +13,8 @@ Compared with CIFAR/shrinkmatch.py of LiheYoung/ShrinkMatch: the order in which 
 0.95, the rule that one rival stays, and both weights agree. Values and gradients:
 `tests/methods/test_confident_answers.py::test_shrunk_classes_is_the_authors`.
 
-On `digits` with 40 labels, it is equivalent to a tuned `fixmatch` (+1.3 points, +0.9 to +1.8), and equivalent to
-`label_spreading` (-0.4, -1.7 to +1.0).
+On `digits` with 40 labels, it is equivalent to a tuned `fixmatch` (+0.6 points, -0.1 to +1.2), and better than
+`label_spreading` by 1.9 (0.4 to 3.4).
 """
 
 from dataclasses import dataclass
@@ -24,9 +24,10 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses.labels.gates import admitted_share, fixed_gate, pseudo_labels, shrink
-from didact.losses.labels.supervised import cross_entropy, label_loss
-from didact.teachers import AveragingMethod
+from didact.losses.labels.gates import fixed_gate, pseudo_labels, shrink
+from didact.losses.labels.pseudo import pseudo_label_terms
+from didact.losses.labels.supervised import cross_entropy
+from didact.teachers import SelfLabellingMethod
 from didact.types import Batch, Buffer, ExampleFeed, Learner, Terms, is_labelled
 
 
@@ -46,7 +47,7 @@ class Config:
         check_range("ema_decay", self.ema_decay, above=0.0, below=1.0)
 
 
-class ShrunkClasses(AveragingMethod):
+class ShrunkClasses(SelfLabellingMethod):
     """Learns confident answers, and uncertain ones among fewer classes.
 
     Args:
@@ -63,28 +64,21 @@ class ShrunkClasses(AveragingMethod):
 
     def loss(self, batch: Batch) -> Terms:
         """`label` over the labelled examples; over the others `pseudo`, `shrunk`, and the share that is `admitted`."""
-        known = is_labelled(batch["label"])
-        unlabelled = (~known).float()
-        with torch.no_grad():
-            scores = self.learner(batch.view("weak")).logits
-        confidence, said = pseudo_labels(scores)
-        gate = fixed_gate(confidence, self.config.threshold)
-        left_out, reached = shrink(scores.float().softmax(-1), self.config.threshold)
+        unlabelled, weak = (~is_labelled(batch["label"])).float(), self.weak_logits(batch)
+        said, gate = self.admit(weak)
+        probs = weak.float().softmax(-1)
+        left_out, reached = shrink(probs, self.config.threshold)
         self.note(gate, unlabelled)
-        logits = self.learner(batch.either(known, "weak", "strong")).logits
+        logits = self.strong_logits(batch)
         fewer = logits.masked_fill(left_out, -torch.inf)
-        trusted = reached * confidence * self.certain.value
-        return Terms(
-            label=label_loss(logits, batch["label"], weight=batch.label_weight),
-            pseudo=cross_entropy(logits, said, trust=unlabelled, weight=gate).times(self.config.weight),
-            shrunk=cross_entropy(fewer, said, trust=unlabelled, weight=trusted).times(self.config.shrunk),
-            admitted=admitted_share(gate, unlabelled),
-        )
+        trusted = reached * probs.amax(-1) * self.certain.value
+        terms = pseudo_label_terms(logits, batch, said, gate, weight=self.config.weight)
+        terms["shrunk"] = cross_entropy(fewer, said, trust=unlabelled, weight=trusted).times(self.config.shrunk)
+        return terms
 
-    @torch.no_grad()
-    def own_labels(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """What it teaches itself of a batch: classes, int64 [B], and their weights, float [B]."""
-        confidence, said = pseudo_labels(self.learner(batch).logits)
+    def admit(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Lets in the answers whose confidence reaches the threshold."""
+        confidence, said = pseudo_labels(logits)
         return said, fixed_gate(confidence, self.config.threshold)
 
     def note(self, gate: Tensor, unlabelled: Tensor) -> None:
@@ -118,7 +112,7 @@ CLAIM = Claim(
     },
     equal="steps",
     tuned_on=(0, 1, 2),
-    seeds=(500, 501, 502, 503, 504, 505, 506, 507, 508, 509, 510, 511),
+    seeds=(1500, 1501, 1502, 1503, 1504, 1505, 1506, 1507, 1508, 1509, 1510, 1511),
     shows="Class spaces cut example by example, with both weights.",
     omits="The auxiliary head, deep nets on natural images with many classes, and the paper's 2^20 steps.",
     systems=("shrinking-class-space-for-enhanced-certainty",),

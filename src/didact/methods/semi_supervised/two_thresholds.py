@@ -14,9 +14,9 @@ k-means with two centres on the scores of matched predictions, cut to two digits
 two scores, the weights and the strict comparisons agree. Values and gradients:
 `tests/methods/test_confident_answers.py::test_two_thresholds_are_the_authors`.
 
-On `digits` with 40 labels, it is equivalent to a tuned `fixmatch` (-0.3 points, -1.2 to +0.7), undecided against
-`label_spreading` (+1.2, -0.7 to +3.0), and equivalent to itself without its mechanism ("not adapted") (+1.1, +0.3 to
-+1.9).
+On `digits` with 40 labels, it is equivalent to a tuned `fixmatch` (+0.1 points, -0.6 to +0.9), equivalent to
+`label_spreading` (-0.2, -1.8 to +1.4), and equivalent to itself without its mechanism ("not adapted") (+1.1, +0.1 to
++2.0). Training takes 1.1 times the operations of the baseline.
 """
 
 from dataclasses import dataclass
@@ -26,10 +26,10 @@ from torch import Tensor
 
 from didact.claiming import Claim
 from didact.errors import check_range
-from didact.losses.labels.gates import admitted_share, graded_gate, pseudo_labels, two_thresholds
-from didact.losses.labels.supervised import cross_entropy, label_loss
+from didact.losses.labels.gates import graded_gate, pseudo_labels, two_thresholds
+from didact.losses.labels.pseudo import pseudo_label_terms
 from didact.memory import PerExample
-from didact.teachers import AveragingMethod
+from didact.teachers import SelfLabellingMethod
 from didact.types import Batch, Buffer, ExampleFeed, Learner, Terms, is_labelled
 
 
@@ -50,7 +50,7 @@ class Config:
         check_range("ema_decay", self.ema_decay, above=0.0, below=1.0)
 
 
-class TwoThresholds(AveragingMethod):
+class TwoThresholds(SelfLabellingMethod):
     """Learns its average's answers as labels, by weight, or not at all.
 
     Args:
@@ -70,28 +70,23 @@ class TwoThresholds(AveragingMethod):
 
     def loss(self, batch: Batch) -> Terms:
         """`label` over the labelled examples, `pseudo` over the others; `admitted`, the mean weight of these."""
-        known = is_labelled(batch["label"])
-        unlabelled = (~known).float()
         with torch.no_grad():
-            confidence, said = pseudo_labels(self.teacher.learner(batch.view("weak")).logits)
-        self.note(batch, confidence, said)
-        gate = self.gate(confidence, said)
-        logits = self.learner(batch.either(known, "weak", "strong")).logits
-        return Terms(
-            label=label_loss(logits, batch["label"], weight=batch.label_weight),
-            pseudo=cross_entropy(logits, said, trust=unlabelled, weight=gate).times(self.config.weight),
-            admitted=admitted_share(gate, unlabelled),
-        )
+            weak = self.teacher.learner(batch.view("weak")).logits
+        self.note(batch, weak)
+        said, gate = self.admit(weak)
+        return pseudo_label_terms(self.strong_logits(batch), batch, said, gate, weight=self.config.weight)
 
-    def gate(self, confidence: Tensor, said: Tensor) -> Tensor:
-        """The weights of answers with these confidences and classes, [B] each."""
+    def admit(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Lets in answers in three grades, by the thresholds of their classes."""
+        confidence, said = pseudo_labels(logits)
         low, high = self.thresholds.value.to(confidence)[said].unbind(-1)
-        return graded_gate(confidence, low, high)
+        return said, graded_gate(confidence, low, high)
 
-    def note(self, batch: Batch, confidence: Tensor, said: Tensor) -> None:
+    def note(self, batch: Batch, logits: Tensor) -> None:
         """Keep the confidences in right answers, and now and then take the thresholds from them."""
         if not self.config.adaptive:
             return
+        confidence, said = pseudo_labels(logits)
         label, rows, confidence, said = map(self.place.gather, (batch["label"], batch["row"], confidence, said))
         known = is_labelled(label)
         self.scores.put(rows[known], "confidence", confidence[known])
@@ -103,9 +98,8 @@ class TwoThresholds(AveragingMethod):
 
     @torch.no_grad()
     def own_labels(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """What it teaches itself of a batch: classes, int64 [B], and their weights, float [B]."""
-        confidence, said = pseudo_labels(self.teacher.learner(batch).logits)
-        return said, self.gate(confidence, said)
+        """What its average teaches it of a batch: classes, int64 [B], and their weights, float [B]."""
+        return self.admit(self.teacher.learner(batch).logits)
 
 
 CLAIM = Claim(
@@ -131,7 +125,7 @@ CLAIM = Claim(
     },
     equal="steps",
     tuned_on=(0, 1, 2),
-    seeds=(600, 601, 602, 603, 604, 605, 606, 607, 608, 609, 610, 611),
+    seeds=(1600, 1601, 1602, 1603, 1604, 1605, 1606, 1607, 1608, 1609, 1610, 1611),
     shows="Thresholds by class from two means of confidences, and three kinds of pseudo-labels.",
     omits="Point clouds, boxes, three scores for each, and shuffled patches.",
     systems=("hierarchical-supervision-and-shuffle-data-augmen",),
