@@ -4,7 +4,7 @@ import dataclasses
 import gc
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,12 @@ def net(width: int = 8, *, classes: int = 3, seed: int = 0, dropout: float = 0.0
         return nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, classes))
 
 
+def few(cases: Iterable[Any], every: int) -> list[Any]:
+    """The cases of a sweep for `parametrize`: one in `every` guards their kind; the others are slow."""
+    slow = [pytest.mark.slow]
+    return [pytest.param(case, marks=slow if number % every else []) for number, case in enumerate(cases)]
+
+
 METHODS = ("supervised", "distill", "fitnet", "mutual_learning", "mean_teacher")
 
 
@@ -107,6 +113,12 @@ def weights(method: Method) -> dict[str, torch.Tensor]:
 def no_pretrained(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is taken from, or left to, other runs of this machine."""
     monkeypatch.setenv("DIDACT_CACHE", "")
+
+
+@pytest.fixture(autouse=True)
+def brief_teachers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Teachers are trained for as many epochs as a test says, and not for 500 steps at least."""
+    monkeypatch.setattr("didact.materials.examples.pretraining.LEAST_STEPS", 1)
 
 
 @pytest.fixture

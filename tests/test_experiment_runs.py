@@ -19,7 +19,8 @@ from didact.types import Examples, Method
 # ---- runs
 
 
-def test_a_run_teaches_and_counts(tmp_path):
+def test_a_run_teaches_and_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr("didact.materials.examples.pretraining.LEAST_STEPS", 100)  # 30 epochs would be 90
     result = didact.run(
         method="distill",
         teacher="mlp:16",
@@ -35,7 +36,7 @@ def test_a_run_teaches_and_counts(tmp_path):
     cost = result.cost
     assert (cost.labels, cost.steps, cost.teacher_calls) == (12, 150, train)
     assert result.teacher_cost.labels == train
-    assert result.teacher_cost.steps >= 500
+    assert result.teacher_cost.steps >= 100
     kept = json.loads((tmp_path / "run" / "result.json").read_text())
     assert kept["metrics"] == result.metrics
     assert kept["cost"]["labels"] == 12

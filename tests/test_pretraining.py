@@ -62,16 +62,16 @@ def hung_up_at(monkeypatch, method, step):
 
 @pytest.mark.parametrize("part", ["teacher", "student"])
 def test_a_training_before_a_run_goes_on_where_it_was_hung_up_to_the_bit(tmp_path, monkeypatch, part):
-    settings = {**QUICK, "method": "distill", "teacher": "mlp:6", "teacher_epochs": 1}
-    settings |= {"teacher": "random", "student": "warm:400:mlp:8"} if part == "student" else {}
+    settings = {**QUICK, "method": "distill", "teacher": "mlp:6", "teacher_epochs": 20}
+    settings |= {"teacher": "random", "student": "warm:60:mlp:8"} if part == "student" else {}
     whole = didact.run(**settings, directory=tmp_path / "whole")
-    hung_up_at(monkeypatch, Supervised, 137)
+    hung_up_at(monkeypatch, Supervised, 37)
     with pytest.raises(
         KeyboardInterrupt, match=f"Interrupted in the training.*Continue with: didact resume {tmp_path}"
     ):
         didact.run(**settings, directory=tmp_path / "cut")
     (training,) = (tmp_path / "cut" / "teachers").iterdir()
-    assert [path.name for path in list_checkpoints(training / "checkpoints")] == ["step-0000000138", "step-0000000001"]
+    assert [path.name for path in list_checkpoints(training / "checkpoints")] == ["step-0000000038", "step-0000000001"]
     again = didact.resume(tmp_path / "cut", data=DATA, progress=False)
     assert same(again.learner, whole.learner)
     assert again.metrics == whole.metrics
@@ -94,17 +94,17 @@ def full(_directory, _record):
 
 @pytest.mark.parametrize("part", ["teacher", "student"])
 def test_a_training_before_a_run_goes_on_from_its_last_checkpoint_to_the_bit(tmp_path, monkeypatch, part):
-    settings = {**QUICK, "method": "distill", "teacher": "mlp:6", "checkpoint_every": 100, "teacher_epochs": 1}
-    settings |= {"teacher": "random", "student": "warm:400:mlp:8"} if part == "student" else {}
+    settings = {**QUICK, "method": "distill", "teacher": "mlp:6", "checkpoint_every": 20, "teacher_epochs": 20}
+    settings |= {"teacher": "random", "student": "warm:60:mlp:8"} if part == "student" else {}
     whole = didact.run(**settings, directory=tmp_path / "whole")
-    seen = killed_at(monkeypatch, Supervised, 250)
+    seen = killed_at(monkeypatch, Supervised, 50)
     with pytest.raises(KilledError):
         didact.run(**settings, directory=tmp_path / "cut")
     (training,) = (tmp_path / "cut" / "teachers").iterdir()
     assert training.name.endswith("-training")
     again = didact.resume(tmp_path / "cut", data=DATA, progress=False)
-    after = seen[seen.index(250) + 1 :]
-    assert after[0] == 200
+    after = seen[seen.index(50) + 1 :]
+    assert after[0] == 40
     assert same(again.learner, whole.learner)
     assert again.metrics == whole.metrics
     spent = [
@@ -178,7 +178,7 @@ def test_a_teacher_is_trained_once_for_all_runs_that_would_train_it_alike(tmp_pa
     assert again.teacher == one.teacher
     for changed in (
         {"seed": 1},
-        {"teacher_epochs": 200},
+        {"teacher_epochs": 2},
         {"batch_size": 32},
         {"data": blobs(seed=1)},
         {"teacher": "mlp:7"},

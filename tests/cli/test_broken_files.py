@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from blobs import DATA
+from conftest import few
 from didact import files
 from didact.cli import main
 from didact.experiment import records
@@ -102,7 +103,7 @@ COSTS = {
 
 
 @pytest.mark.parametrize("sealed", [True, False])
-@pytest.mark.parametrize("kind", COSTS)
+@pytest.mark.parametrize("kind", few(COSTS, 3))
 def test_the_cost_of_a_kept_teacher(kind, sealed, stopped, said):
     (kept,) = (stopped / "teachers").iterdir()
     content = COSTS[kind]
@@ -117,7 +118,7 @@ def test_the_cost_of_a_kept_teacher(kind, sealed, stopped, said):
 RECORDS = {"no step": '{"loss/total": 1.0}', "a word": '{"step": "three"}', "a list": "[1, 2]", "cut off": '{"step": 1'}
 
 
-@pytest.mark.parametrize("kind", [*RECORDS, "nested"])
+@pytest.mark.parametrize("kind", few([*RECORDS, "nested"], 2))
 def test_records_of_a_run(kind, stopped, said):
     file = stopped / "metrics.jsonl"
     file.write_text("\n".join([RECORDS.get(kind, nested("[", "]")), *file.read_text().splitlines()]) + "\n")
@@ -188,7 +189,7 @@ def test_the_state_of_a_checkpoint(content, stopped, said):
     assert "checkpoint" in said("resume", "run", "--no-progress")
 
 
-@pytest.mark.parametrize("content", [nested("[", "]"), "[]", '{"a": 5}', '{"../../table.csv": "0"}', "5"])
+@pytest.mark.parametrize("content", few(['{"../../table.csv": "0"}', nested("[", "]"), '{"a": 5}', "[]", "5"], 2))
 def test_the_checksums_of_a_checkpoint(content, stopped, said):
     for path in (stopped / "checkpoints").iterdir():
         (path / files.MANIFEST).write_text(content)
@@ -313,7 +314,7 @@ FACTS = {
 }
 
 
-@pytest.mark.parametrize("kind", FACTS)
+@pytest.mark.parametrize("kind", few(FACTS, 3))
 def test_what_a_file_says_of_its_student(kind, said):
     data = load("digits")
     facts = {**describe(data), "spec": "mlp:4", "config": {}} | FACTS[kind]
@@ -479,7 +480,7 @@ SIZES = {
 }
 
 
-@pytest.mark.parametrize("kind", SIZES)
+@pytest.mark.parametrize("kind", few(SIZES, 3))
 def test_sizes_that_a_model_says_of_itself(kind, said):
     assert "model" in said(*language_model(**SIZES[kind]))
 
@@ -518,7 +519,7 @@ def test_a_model_that_is_too_large_for_the_machine(said, monkeypatch):
     assert re.search(r"'model' has [\d,]+ parameters, which take 0\.0 GiB; this machine has 0\.0", said(*words))
 
 
-@pytest.mark.parametrize("content", [nested("[", "]"), nested('{"a":', "}", "1"), "5", "[]", "{"])
+@pytest.mark.parametrize("content", few([nested("[", "]"), nested('{"a":', "}", "1"), "5", "[]", "{"], 2))
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "tokenizer.json"])
 def test_documents_of_a_model(name, content, said):
     words = language_model()

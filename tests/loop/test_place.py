@@ -1,35 +1,20 @@
 """Processes that learn together: what they sum and gather is what one process has."""
 
-import textwrap
-
 import pytest
 import torch
 
 from didact.errors import ConfigError
+from didact.learners import Moments
 from didact.loop.place import find_place
 from didact.types import Batch, Place
-from together import run_together
-
-
-def in_processes(tmp_path, size, body):
-    """Run a script in `size` processes of gloo; it has `place` and the folder `out`."""
-    script = tmp_path / "script.py"
-    head = f"""
-        import torch
-        from pathlib import Path
-        from didact.loop.place import find_place
-        place, out = find_place(torch.device("cpu")), Path({str(tmp_path)!r})
-    """
-    script.write_text(textwrap.dedent(head) + textwrap.dedent(body))
-    run_together([str(script)], size)
+from together import fork_together
 
 
 def test_two_processes_sum_and_gather_as_one(tmp_path):
     x = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
-    torch.save(x, tmp_path / "x.pt")
-    body = """
-        x = torch.load(out / "x.pt", weights_only=True)
-        from didact.types import Batch
+
+    def work():
+        place = find_place(torch.device("cpu"))
         mine = place.mine(Batch({"x": x, "id": torch.arange(5)}))
         weight = torch.eye(3, requires_grad=True)
         rows = place.gather(mine["x"] @ weight)
@@ -39,9 +24,9 @@ def test_two_processes_sum_and_gather_as_one(tmp_path):
         total = [mine["x"].sum(0), torch.tensor(float(mine.size)), weight.grad]
         place.sum(total)
         (most,) = place.max([float(place.rank)])
-        torch.save([rows.detach(), *total, most, mine["id"]], out / f"{place.rank}.pt")
-    """
-    in_processes(tmp_path, 2, body)
+        torch.save([rows.detach(), *total, most, mine["id"]], tmp_path / f"{place.rank}.pt")
+
+    fork_together(work, 2)
     found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     weight = torch.eye(3, requires_grad=True)
     rows = x @ weight
@@ -54,20 +39,16 @@ def test_two_processes_sum_and_gather_as_one(tmp_path):
     assert [one[-1].tolist() for one in found] == [[0, 1, 2], [3, 4]]
 
 
-@pytest.mark.slow
 def test_moments_are_those_of_all_rows(tmp_path):
     x = torch.randn(7, 3, 2, 2, generator=torch.Generator().manual_seed(1))
-    torch.save(x, tmp_path / "x.pt")
-    body = """
-        from didact.learners import Moments
-        from didact.types import Batch
-        x = torch.load(out / "x.pt", weights_only=True)
-        moments = Moments(x[:2])
+
+    def work():
+        place, moments = find_place(torch.device("cpu")), Moments(x[:2])
         moments.accumulate(place.mine(Batch({"x": x, "id": torch.arange(7)}))["x"], place)
         moments.update()
-        torch.save([moments.mean, moments.spread], out / f"{place.rank}.pt")
-    """
-    in_processes(tmp_path, 2, body)
+        torch.save([moments.mean, moments.spread], tmp_path / f"{place.rank}.pt")
+
+    fork_together(work, 2)
     every = torch.cat([x[:2], x]).double().transpose(0, 1).flatten(1)
     for rank in range(2):
         mean, spread = torch.load(tmp_path / f"{rank}.pt", weights_only=True)

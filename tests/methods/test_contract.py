@@ -274,14 +274,13 @@ def llama(tmp_path_factory):
     """A user's own model in the format of Hugging Face, with a tokenizer of its own."""
     path = tmp_path_factory.mktemp("llama")
     save_model(path, num_hidden_layers=1)
-    return f"hf:{path}"
+    return build_causal(f"hf:{path}")
 
 
 @pytest.mark.parametrize("name", of("questions"))
 def test_it_works_with_ones_own_hugging_face_model(name, llama):
-    own = build_causal(llama)
+    own, teacher = copy.deepcopy(llama), copy.deepcopy(llama)
     before = {key: value.clone() for key, value in own.state_dict().items()}
-    teacher = build_causal(llama)
     with torch.no_grad():
         teacher.head.weight.mul_(1.1)
     result = taught(ready(name, student=own, teacher=teacher, steps=2))

@@ -1,9 +1,12 @@
 """Any teacher teaches a language model: by each method that looks at distributions, as a frozen model does."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 
+from conftest import few
 from didact import worlds
 from didact.methods.language import cross_tokenizer, gkd, kdrl, taid, teacher_hacking, token_sinkhorn
 from didact.parts.models import build_causal
@@ -94,9 +97,10 @@ def gradient(method, learner, batch):
     return terms, torch.cat([p.grad.flatten() for p in learner.parameters() if p.grad is not None])
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("teacher", TEACHERS)
-def test_each_method_learns_from_each_teacher_what_it_says(teacher, method):
+# A third of all pairs, in which each method and each teacher is.
+@pytest.mark.parametrize("pair", few(itertools.product(TEACHERS, METHODS), 3), ids=" to ".join)
+def test_each_method_learns_from_each_teacher_what_it_says(pair):
+    teacher, method = pair
     learner = model(0)
     batch, found = batch_for(learner), []
     for wrapped in (lambda t: t, Shown):

@@ -597,13 +597,14 @@ def one_token(states, head, token):
     )
 
 
-@pytest.mark.parametrize("options", [{"estimate": "top_k", "top_k": 5}, {"estimate": "sampled"}, {}])
-def test_each_estimate_brings_the_student_nearer_to_its_teacher(options):
+def test_each_estimate_brings_the_student_nearer_to_its_teacher():
     values = {"data": worlds.load("addition").select(range(60)), "student": LEARNER, "teacher": "decoder:1x16:64"}
-    values |= {"batch_size": 32, "sampling": "max_new_tokens=4", "progress": False}
+    values |= {"batch_size": 16, "sampling": "max_new_tokens=4", "progress": False}
     start = didact.run("gkd", steps=1, lr=1e-9, **values).metrics["teacher_kl"]
-    steps = 120 if options.get("estimate") == "sampled" else 60  # a sampled token says less
-    assert didact.run("gkd", steps=steps, lr=1e-2, **values, **options).metrics["teacher_kl"] < 0.7 * start
+    # A sampled token says less.
+    for steps, options in ((80, {"estimate": "sampled"}), (40, {"estimate": "top_k", "top_k": 5}), (40, {})):
+        found = didact.run("gkd", steps=steps, lr=2e-2, **values, **options)
+        assert found.metrics["teacher_kl"] < 0.7 * start, options
 
 
 def test_estimates_that_would_not_be_what_they_say_are_refused():

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import importlib.util
 import json
 import logging
 import warnings
@@ -41,11 +42,10 @@ def to_onnx(
     tokenizer: "Tokenizer | None" = None,
 ) -> None:
     """Write a graph, what lies beside it, and check its answers; see `export.export`."""
+    # onnxscript takes a second to import, and is needed for other layers than those of didact's own nets alone.
     for package in ("onnx", "onnxscript", "onnxruntime"):
-        try:
-            __import__(package)
-        except ImportError as error:
-            raise MissingExtraError(package, "foreign", "Exporting to ONNX") from error
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(package, "foreign", "Exporting to ONNX")
     if logits and examples.task != "classification":
         raise ConfigError(f"logits is set, but the learner answers a {examples.task}, which has none; leave it out.")
     import onnx
