@@ -61,6 +61,12 @@ SCENES = replace(
     EXAMPLES,
     examples=replace(DATA.with_tensors(mask=torch.zeros(12, 8, 8, dtype=torch.int64)), task="segmentation"),
 )
+PAIRS = replace(
+    SCENES,
+    examples=replace(
+        SCENES.examples.with_tensors(x=torch.rand(12, 2, 8, 8)), classes=tuple(str(place) for place in range(25))
+    ),
+)
 
 
 def questions():
@@ -151,7 +157,8 @@ def test_the_example_of_a_kind_is_read_as_that_kind_and_can_be_built(role, name,
     text = _for(kind, material)
     spec = parts.parse(text, role)
     assert spec.kind == name
-    own = {"cnn1d": SERIES, "bag": BAGS, "query_bag": BAGS, "transport_bag": BAGS, "fcn": SCENES}.get(name, EXAMPLES)
+    bags = {"bag": BAGS, "query_bag": BAGS, "transport_bag": BAGS}
+    own = {"cnn1d": SERIES, "fcn": SCENES, "matcher": PAIRS, **bags}.get(name, EXAMPLES)
     purpose = own if material == "examples" else questions()
     if name in ("cache", "cached"):
         make_cache(purpose)
