@@ -116,9 +116,10 @@ def no_pretrained(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def brief_teachers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Teachers are trained for as many epochs as a test says, and not for 500 steps at least."""
-    monkeypatch.setattr("didact.materials.examples.pretraining.LEAST_STEPS", 1)
+def brief_teachers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Teachers are trained for as many epochs as a test says, and not for 500 steps at least, unless it is slow."""
+    if request.node.get_closest_marker("slow") is None:
+        monkeypatch.setattr("didact.materials.examples.pretraining.LEAST_STEPS", 1)
 
 
 @pytest.fixture

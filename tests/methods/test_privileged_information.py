@@ -76,7 +76,7 @@ def test_a_teacher_is_trained_on_the_view_that_the_student_does_not_see():
         data=seen_better(300),
         student="mlp:8",
         teacher="view:privileged:mlp:8",
-        teacher_epochs=1,
+        teacher_epochs=30,
         steps=5,
         progress=False,
     )
@@ -85,7 +85,7 @@ def test_a_teacher_is_trained_on_the_view_that_the_student_does_not_see():
         data=seen_better(300),
         student="mlp:8",
         teacher="mlp:8",
-        teacher_epochs=1,
+        teacher_epochs=30,
         steps=5,
         progress=False,
     )

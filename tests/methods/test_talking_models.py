@@ -131,7 +131,7 @@ def test_the_reply_comes_through_the_teacher():
 
 
 def test_a_shifted_teacher_looks_at_what_the_student_sees():
-    given = {"data": worlds.load("digits:privileged"), "student": "mlp:8", "teacher_epochs": 1, "steps": 5}
+    given = {"data": worlds.load("digits:privileged"), "student": "mlp:8", "teacher_epochs": 12, "steps": 5}
     found = {
         kind: didact.run(method="distill", teacher=f"{kind}:privileged:mlp:32", progress=False, **given).teacher
         for kind in ("view", "shifted")
