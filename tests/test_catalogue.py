@@ -181,10 +181,8 @@ class Mine(Base):
 
 @pytest.mark.parametrize("name", catalogue.names())
 def test_a_method_is_read_on_one_screen_or_two(name):
-    source = catalogue.find(name).path.read_text()
-    # The docstring is left out: what it tells of other codes and of outcomes is as long as the evidence.
-    lines = source.splitlines()[ast.parse(source).body[0].end_lineno :]
-    assert len(lines) <= 145, f"{len(lines)} lines: move a formula to losses/, or what a second method has down a room"
+    lines = catalogue.find(name).path.read_text().splitlines()
+    assert len(lines) <= 150, f"{len(lines)} lines: move a formula to losses/, or what a second method has down a room"
 
 
 def test_what_a_method_extends_is_part_of_it(tmp_path):

@@ -47,6 +47,10 @@ def queues(similarity, count, stop, patience):
 
 @pytest.mark.parametrize(("count", "stop", "patience"), [(20, 0.0, 1), (33, 0.0, 1), (90, 0.8, 2), (90, 0.95, 5)])
 def test_the_coreset_is_that_of_the_authors_queues(count, stop, patience):
+    """As theirs are centroids, rounds, the stop and its defaults, the projection head and the temperature, too.
+
+    Their 100 clusters and 20 rounds of patience are many where rows are few.
+    """
     similarity = normal(120, 7).abs()
     found = nearest_coreset(similarity, count, generator(), stop=stop, patience=patience).tolist()
     rounds = queues(similarity.double().numpy(), count, stop, patience)

