@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 import didact
+from conftest import few
 from didact.errors import ConfigError, MissingExtraError
 from didact.experiment.preparing import prepare
 from didact.experiment.running import split_arguments
@@ -110,7 +111,7 @@ def test_a_reference_shares_what_is_frozen_and_copies_what_is_trained(llama):
     assert any(parameter.requires_grad for parameter in learner.parameters())
 
 
-@pytest.mark.parametrize("method", ["dpo", "kto", "grpo", "curry_dpo", "seeded_iterated"])
+@pytest.mark.parametrize("method", few(["dpo", "kto", "grpo", "curry_dpo", "seeded_iterated"], 2))
 def test_methods_with_a_second_model_have_one_base(llama, tmp_path, method):
     texts = [[{"text": r["chosen"], "rating": 2}, {"text": r["rejected"], "rating": 1}] for r in RECORDS]
     rated = [{"prompt": r["prompt"], "rated": both} for r, both in zip(RECORDS, texts, strict=True)]

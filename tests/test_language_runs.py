@@ -129,9 +129,9 @@ def test_adapters_that_do_not_fit_their_base_are_named(llama, tmp_path):
 @pytest.mark.parametrize(
     ("method", "settings"),
     [
-        ("sft", {}),
+        pytest.param("sft", {}, marks=pytest.mark.slow),
         ("sft", {"student": "lora"}),
-        ("gkd", {"teacher": "llama", "on_policy": 0.5}),
+        pytest.param("gkd", {"teacher": "llama", "on_policy": 0.5}, marks=pytest.mark.slow),
         ("grpo", {"verifier": "characters:4:4", "updates": 2, "kl": 0.1}),
     ],
 )
