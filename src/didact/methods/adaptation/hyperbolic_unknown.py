@@ -14,11 +14,8 @@ distances, the midpoints, the largest distance of the labelled examples as thres
 for families), the curvature of 0.1 and the weights agree. Values and gradients:
 `tests/methods/test_hyperbolic_unknown.py::test_the_loss_and_its_gradient_are_those_of_the_authors`.
 
-In the world of the claim unknown classes are so far from known ones that nearly all unlabelled examples counted as
-background, by any distance; its arms differ from `supervised` by that alone.
-
-On `planted:hierarchy`, it is equivalent to a tuned "cosines" (0.0 points, -0.2 to +0.1), better than `supervised` by
-24.0 (23.8 to 24.1), and equivalent to itself without its mechanism ("no pull") (+0.1, -0.2 to +0.2).
+On `planted:hierarchy`, it is undecided against a tuned "cosines" (+0.5 points, -0.8 to +1.7), better than `supervised`
+by 30.3 (29.0 to 31.6), and undecided against itself without its mechanism ("no pull") (+1.0, -0.4 to +2.4).
 """
 
 from dataclasses import dataclass
@@ -136,8 +133,11 @@ CLAIM = Claim(
     },
     equal="steps",
     tuned_on=(0, 1, 2),
-    seeds=(400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411),
+    seeds=(
+        1340, 1341, 1342, 1343, 1344, 1345, 1346, 1347, 1348, 1349,
+        1350, 1351, 1352, 1353, 1354, 1355, 1356, 1357, 1358, 1359,
+    ),
     shows="Midpoints in the ball, families, and a threshold from the labelled examples, in a made-up hierarchy.",
     omits="Detection, photographs, classes that come one task after another, and replay; splits are fixed.",
     systems=("hyp-ow",),
-)
+)  # fmt: skip

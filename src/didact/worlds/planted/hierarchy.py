@@ -11,7 +11,7 @@ from didact.worlds._chance import normal, uniform
 
 FAMILIES, KNOWN = 4, 12
 _SIZE, _COLUMNS = 4000, 16
-_APART, _WITHIN = 3.0, 1.5
+_APART, _WITHIN = 3.0, 0.75
 _TRAINING, _VALIDATION = 0.4, 0.2
 _OBJECTS, _NEW = 0.75, 1 / 3
 
@@ -27,8 +27,8 @@ def hierarchy() -> Examples:
     place, a class a place near it, and a row lies around its class with a standard deviation of 1 in each column. In
     training, known objects have labels, and all other rows have none. Splits are fixed.
 
-    Known: everything. The places of families are 3, and those of classes another 1.5 away in each column, in standard
-    deviation.
+    Known: everything. The places of families are 3, and those of classes another 0.75 away in each column, in standard
+    deviation. An unknown class is as far from the known ones of its family as these are from each other.
 
     Returns:
         `x` float32 [4000, 16], `label` int64 [4000] in 0 to 11, 12 (unknown) and 13 (background), `family` int64 [4000]
