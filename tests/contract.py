@@ -6,8 +6,10 @@ questions with decoders of one block, with the options of its claim. Nothing her
 """
 
 import copy
+from collections.abc import Iterable
 from functools import cache
 
+import pytest
 import torch
 
 from conftest import quiet_fit
@@ -35,6 +37,16 @@ def material(name: str) -> str:
 def of(kind: str) -> tuple[str, ...]:
     """The methods of a material."""
     return tuple(name for name in NAMES if material(name) == kind)
+
+
+def one_of_each(names: Iterable[str]) -> list:
+    """Methods for `parametrize`: the first of all that need the same parts and data; the others are slow."""
+    first: dict[object, str] = {}
+    found = []
+    for name in names:
+        key = catalogue.find(name).needs, str(settings(name).get("data", "")).partition(":")[0]
+        found.append(pytest.param(name, marks=[] if first.setdefault(key, name) == name else pytest.mark.slow))
+    return found
 
 
 @cache
