@@ -409,7 +409,7 @@ def test_the_doctor_foretells_the_peak_of_the_whole_process(whole, tmp_path, mor
     checks = {one["name"]: one["detail"] for one in json.loads(said.stdout)}
     number, unit = re.search(r"About ([\d.]+) (GiB|MiB)", checks["memory"]).groups()
     foretold = float(number) * (1 << (30 if unit == "GiB" else 20))
-    short = ["--steps", "3", "--validation", "4", "--evaluate-every", "100", "--no-progress"]
+    short = ["--steps", "3", "--evaluate-every", "100", "--no-progress"]
     ran = subprocess.run(
         [sys.executable, "-c", PEAK, "run", *words, *short, "--out", str(tmp_path / "run")],
         capture_output=True,
