@@ -25,7 +25,7 @@ demo: setup ## teach a student on real images, and show that it worked
 # that fail are run once more with it.
 test: setup ## everything that takes seconds
 	$(ONE_THREAD) $(BIN)/pytest -n 2 --assert=plain -m "not slow and not gpu and not real" || \
-	  { $(ONE_THREAD) $(BIN)/pytest --last-failed -m "not slow and not gpu and not real"; exit 1; }
+	  { $(ONE_THREAD) $(BIN)/pytest --last-failed --last-failed-no-failures none -m "not slow and not gpu and not real"; exit 1; }
 
 test-slow: setup ## what takes minutes, and what needs a GPU where there is one
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]' selenium
