@@ -396,13 +396,12 @@ sys.exit(status)
 """
 
 
-@pytest.mark.parametrize("more", [(), ("--gradient-checkpointing",)])
-def test_the_doctor_foretells_the_peak_of_the_whole_process(whole, tmp_path, more):
+def test_the_doctor_foretells_the_peak_of_the_whole_process(whole, tmp_path):
     rows = [
         {"prompt": f"Write {i}.", "completion": " ".join(str((7 * i + k) % 100) for k in range(140))} for i in range(64)
     ]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    words = ["sft", "--data", str(tmp_path / "rows.jsonl"), "--student", whole, "--batch-size", "4", *more]
+    words = ["sft", "--data", str(tmp_path / "rows.jsonl"), "--student", whole, "--batch-size", "4"]
     said = subprocess.run(
         [sys.executable, "-m", "didact", "doctor", *words, "--json"], capture_output=True, text=True, check=False
     )
