@@ -8,6 +8,7 @@ import threading
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from conftest import METHODS, make_method, net, planted, quiet_fit, weights
@@ -437,12 +438,13 @@ def test_micro_batches_are_refused_where_they_would_weigh_wrongly(problem):
         def counts(self, batch):
             return {"label": batch.size + 1}
 
-    for kind, match in [
-        (Coupled, "compares the examples"),
-        (Uncounted, "has no `counts`"),
-        (Miscounted, "counted 96 where 97"),
+    for kind, layers, match in [
+        (Coupled, (), "compares the examples"),
+        (Supervised, (nn.BatchNorm1d(3),), "has batch normalisation"),
+        (Uncounted, (), "has no `counts`"),
+        (Miscounted, (), "counted 96 where 97"),
     ]:
-        method = kind(Config(), ModuleLearner(net()))
+        method = kind(Config(), ModuleLearner(nn.Sequential(net(), *layers), head=None))
         with pytest.raises(ConfigError, match=match):
             quiet_fit(method, BatchSource(problem, batch_size=96), budget=Budget(steps=5), micro_batch=8, **QUIET)
 

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from torch import nn
 
 from didact.errors import ConfigError
 from didact.learners import Moments
 from didact.loop.place import find_place
+from didact.loop.statistics import SharedStatistics
 from didact.types import Batch, Place
 from together import fork_together
 
@@ -54,6 +56,35 @@ def test_moments_are_those_of_all_rows(tmp_path):
         mean, spread = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         torch.testing.assert_close(mean, every.mean(1).float())
         torch.testing.assert_close(spread, every.std(1, correction=0).float())
+
+
+def normalised(x, count):
+    """What batch normalisation gives of x, the gradients of x and of the weights, and the state of the net."""
+    torch.manual_seed(2)
+    net = nn.Sequential(nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(12, 4), nn.BatchNorm1d(4, affine=False))
+    x = x.clone().requires_grad_()
+    out = net(x)
+    (out**3).sum().div(count).backward()
+    return out.detach(), x.grad, [weight.grad for weight in net.parameters()], net.state_dict()
+
+
+@pytest.mark.parametrize("sizes", [(3, 2), (5, 0)])
+def test_batch_normalisation_is_that_of_all_rows(tmp_path, sizes):
+    x = torch.randn(5, 3, 2, 2, generator=torch.Generator().manual_seed(3)) * 2.0 + 1.0
+
+    def work():
+        place = find_place(torch.device("cpu"))
+        with SharedStatistics(place):
+            found = normalised(x.split(sizes)[place.rank], 5)
+        place.sum(found[2])
+        torch.save(found, tmp_path / f"{place.rank}.pt")
+
+    fork_together(work, 2)
+    out, grad, grads, state = normalised(x, 5)
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        expected = (out.split(sizes)[rank], grad.split(sizes)[rank], grads, state)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_one_process_does_nothing():

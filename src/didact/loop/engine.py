@@ -19,6 +19,7 @@ from didact.loop.ledger import BATCHES, charge_labels
 from didact.loop.progress import ProgressLine
 from didact.loop.recorder import merge
 from didact.loop.result import FitResult
+from didact.loop.statistics import SharedStatistics
 from didact.loop.together import reduce_gradients, reduce_terms
 from didact.loop.training_state import TrainingState, explained
 from didact.types import (
@@ -185,7 +186,8 @@ class Engine(TrainingState):
 
     def shared_gradients(self, batch: Batch) -> Terms:
         """Compute the loss of this process's rows, and the gradient of all."""
-        with autocast(self.loop.precision, self.device), self.ledger.gather_charges(self.place):
+        charges = self.ledger.gather_charges(self.place)
+        with autocast(self.loop.precision, self.device), charges, SharedStatistics(self.place):
             terms = self.method.loss(mine := self.place.mine(batch))
         rows = (mine.size, batch.size if self.method.feed.coupled else mine.size) if self.uses_feedback else ()
         whole = reduce_terms(terms, self.place, rows)

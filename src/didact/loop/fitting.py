@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from torch.nn.modules.batchnorm import _BatchNorm
+
 from didact import health, stopping
 from didact.errors import CheckpointError, ConfigError, check_range
 from didact.loop.budget import Budget
@@ -117,6 +119,12 @@ def _check(
             raise ConfigError(
                 f"micro_batch is {micro_batch}, but {name} compares the examples of a batch with each other, "
                 "so that the batch cannot be cut; leave micro_batch out and choose a smaller batch."
+            )
+        if any(isinstance(part, _BatchNorm) for module in method.modules().values() for part in module.modules()):
+            raise ConfigError(
+                f"micro_batch is {micro_batch}, but what {name} trains has batch normalisation, which takes the mean "
+                "of a whole batch, so that the batch cannot be cut; leave micro_batch out, and take a student that "
+                "normalises otherwise, as cnn:16,32 does, choose a smaller batch, or start several processes."
             )
         if type(method).counts is Method.counts:
             raise ConfigError(

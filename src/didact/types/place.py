@@ -107,10 +107,10 @@ class Place:
         return found.tolist()
 
     @overload
-    def gather(self, tensor: Tensor) -> Tensor: ...
+    def gather(self, tensor: Tensor, *, each: int | None = None) -> Tensor: ...
     @overload
-    def gather(self, tensor: None) -> None: ...
-    def gather(self, tensor: Tensor | None) -> Tensor | None:
+    def gather(self, tensor: None, *, each: int | None = None) -> None: ...
+    def gather(self, tensor: Tensor | None, *, each: int | None = None) -> Tensor | None:
         """The rows of all processes, in the order of the batch that `mine` cut.
 
         Every process computes the whole loss of the gathered rows: its term has the same sum and count everywhere, so
@@ -119,13 +119,15 @@ class Place:
         Args:
             tensor: [K, ...], this process's rows; K may differ between processes, the other dimensions may not. None,
                 as for full trust, stays None.
+            each: K, if it is the same in all processes, which need not ask each other then.
 
         Returns:
             [B, ...], differentiable with respect to this process's rows.
         """
         if self.size == 1 or tensor is None:
             return tensor
-        return _Gather.apply(tensor, self)
+        sizes = self.gather_objects(len(tensor)) if each is None else [each] * self.size
+        return _Gather.apply(tensor, self, sizes)
 
     def broadcast(self, value: T) -> T:
         """Return the first process's value in all of them, such as what it read from files, which it alone writes."""
@@ -145,8 +147,7 @@ class _Gather(torch.autograd.Function):
     """Rows of all processes; their gradient is summed over processes and returned to the process of each row."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, tensor: Tensor, place: Place) -> Tensor:
-        sizes = place.gather_objects(tensor.shape[0])
+    def forward(ctx: FunctionCtx, tensor: Tensor, place: Place, sizes: list[int]) -> Tensor:
         ctx.place, ctx.sizes = place, sizes  # pyright: ignore[reportAttributeAccessIssue]
         # The processes' numbers of rows differ by one at most; the smaller ones are padded.
         padded = tensor.new_zeros(max(sizes), *tensor.shape[1:])
@@ -157,9 +158,9 @@ class _Gather(torch.autograd.Function):
         return torch.cat([part[:size] for part, size in zip(found, sizes, strict=True)])
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (grad,) = grads
         whole = grad.contiguous().clone()
         with together():
             dist.all_reduce(whole)
-        return whole.split(ctx.sizes)[ctx.place.rank], None
+        return whole.split(ctx.sizes)[ctx.place.rank], None, None

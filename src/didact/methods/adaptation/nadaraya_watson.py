@@ -88,8 +88,9 @@ class NadarayaWatson(Method):
         config, label, hidden = self.config, batch["label"], self.learner(batch).hidden
         assert hidden is not None
         place = batch[config.support] % config.environments
+        hidden, label, place = (self.place.gather(rows) for rows in (hidden, label, place))
         self.means.update(torch.where(is_labelled(label), place * self.classes + label, -1), hidden.detach())
-        others = ~torch.eye(batch.size, dtype=torch.bool, device=label.device) & is_labelled(label)
+        others = ~torch.eye(len(label), dtype=torch.bool, device=label.device) & is_labelled(label)
         same = label[:, None] == label
         count, terms = config.environments if config.restricted else 1, Terms()
         for number in range(count):
@@ -124,7 +125,7 @@ CLAIM = Claim(
     },
     equal="steps",
     tuned_on=(0, 1, 2),
-    seeds=(400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411),
+    seeds=(1900, 1901, 1902, 1903, 1904, 1905, 1906, 1907, 1908, 1909, 1910, 1911),
     shows="Supports of one of two environments, in which the colour is right for 95% and 75% of the digits.",
     omits="Photographs, deep nets, balanced supports, and settings that were chosen on another environment.",
     systems=("learning-invariant-representations-with-a-nonpar",),
