@@ -14,8 +14,8 @@ Compared with classification/methods/rmt.py of mariodoebler/test-time-adaptation
 the contrast of prototype, row and view, the temperature, the projection, the weights and the decay agree. Values and
 gradients: `tests/methods/test_robust_mean_teacher.py::test_the_loss_and_its_gradient_are_those_of_the_authors`.
 
-On `digits:blurred`, it is worse than a tuned `tent` by 4.7 points (2.1 to 7.2), and worse than "no pull" by 4.6 (2.4 to
-6.8). Training takes 5.6 times the operations of the baseline.
+On `digits:blurred`, it is worse than a tuned `tent` by 4.9 points (3.1 to 6.7), and worse than "no pull" by 4.4 (2.8 to
+6.1). Training takes 5.6 times the operations of the baseline.
 """
 
 from dataclasses import dataclass

@@ -12,9 +12,9 @@ Compared with README.md and lowRes-net.py of ioanacroi/unsup-learning-from-video
 their non-zero pixels, the top 10 to 20% of them, and the squared error agree. Values and gradients:
 `tests/methods/test_generations.py::test_a_group_learns_the_best_masks_of_its_teacher`.
 
-On `canvas:moving` with 5 labels, it is worse than a tuned "first generation" by 1.1 points of mean IoU (0.1 to 6.0),
-undecided against `supervised` (+0.5, -5.0 to +2.8), and better than itself without its mechanism ("all masks") by 2.4
-(0.5 to 4.5); a single run does not show that.
+On `canvas:moving` with 5 labels, it is worse than a tuned "first generation" by 2.8 points of mean IoU (1.1 to 8.4),
+worse than `supervised` by 4.3 (0.1 to 12.0), and undecided against itself without its mechanism ("all masks") (+0.2,
+-0.4 to +7.0); a single run does not show that.
 """
 
 import math
