@@ -7,6 +7,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from didact import health, stopping
 from didact.errors import CheckpointError, ConfigError, check_range
+from didact.loop.allocator import blocks_returned, size_of
 from didact.loop.budget import Budget
 from didact.loop.config import LoopConfig, Validation
 from didact.loop.devices import find_device
@@ -82,7 +83,12 @@ def fit(
     made = isinstance(run, str | Path)
     directory = RunDirectory(run, fresh=not resume, track=loop.track, writes=place.first) if made else run
     try:
-        with seed_generators(seed, place.device), stopping.stop_requested() as stop:
+        weights = size_of(weight for module in method.modules().values() for weight in module.parameters())
+        with (
+            blocks_returned(weights, place.device),
+            seed_generators(seed, place.device),
+            stopping.stop_requested() as stop,
+        ):
             engine = Engine(method, source, budget, optimizer, monitors, place, loop, validation, directory)
             if resume:
                 engine.resume()

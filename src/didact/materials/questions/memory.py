@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_iter
 from didact.documents import Values
 from didact.learners.causal import CausalLearner
 from didact.learners.decoder import Llama
+from didact.loop.allocator import kept, size_of
 from didact.loop.masters import HALF
 from didact.rollouts.products import COPIED
 from didact.types import Batch, Method
@@ -21,8 +22,6 @@ MOMENTS = {"sgd": 1, "adamw8bit": 0.5}
 """Numbers that an optimizer keeps per trained parameter, if not two."""
 TRIED = 512
 """Tokens of the larger trial, if these are two rows or more."""
-KEPT = 64 << 20
-"""The bytes of freed memory that glibc may keep: twice the largest size that it takes from the heap; see mallopt(3)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +79,8 @@ def estimate_memory(
     half = sum(4 * p.numel() for p in trained if p.dtype in HALF)
     gradients = half + sum(p.nbytes for p in trained if p.dtype not in HALF)
     layers, keys = _shape(learner)
-    weights, own = _bytes(learner, *others), _bytes(learner)
+    own = size_of(learner.parameters())
+    weights = size_of(parameter for model in (learner, *others) for parameter in model.parameters())
     copied = own if slots and sum(p.numel() for p in learner.parameters()) <= COPIED else 0
     size = learner.head.weight.element_size()
     step = _step(method, batch, rows, length, summed=summed)
@@ -90,13 +90,8 @@ def estimate_memory(
         optimizer=int(gradients * MOMENTS.get(optimizer, 2)) + half,
         step=step + gradients if summed else max(step, gradients),
         cache=slots * length * layers * 2 * keys * size + copied,
-        allocator=min(KEPT, step) if resident else 0,
+        allocator=min(kept(own), step) if resident else 0,
     )
-
-
-def _bytes(*models: nn.Module) -> int:
-    """The bytes of all weights, of which several models may share some."""
-    return sum({p.untyped_storage().data_ptr(): p.nbytes for model in models for p in model.parameters()}.values())
 
 
 def _step(method: Method, batch: Batch, rows: int, length: int, *, summed: bool) -> int:

@@ -69,8 +69,7 @@ class RegionAware(Method):
     feed = ExampleFeed(unlabelled=True, labelled_share=0.5, tasks=("classification", "segmentation"), coupled=True)
 
     def __init__(self, config: Config, learner: Learner, spawn: Callable[[str], nn.Module]) -> None:
-        self.config = config
-        self.learner = learner
+        self.config, self.learner = config, learner
         self.others = nn.ModuleList(spawn(spec) for spec in (config.other, "", config.other))
         self.averages = [EmaTeacher(student, decay=config.ema_decay) for student in (learner, self.others[1])]
 
@@ -81,8 +80,7 @@ class RegionAware(Method):
 
     def loss(self, batch: Batch) -> Terms:
         """The terms of the four students, numbered 0 to 3, of which 0 and 1 are the first group."""
-        label = batch["label"]
-        said = [student(batch).logits.float() for student in (self.learner, *self.others)]
+        label, said = batch["label"], [student(batch).logits.float() for student in (self.learner, *self.others)]
         losses = torch.stack([label_loss(logits.detach(), label).sum for logits in said])
         self.place.sum([losses])
         best = losses.argmin()
