@@ -1,6 +1,7 @@
 """A server on the loopback that answers like vLLM, SGLang or `transformers serve`, or misbehaves as it is told."""
 
 import contextlib
+import copy
 import json
 import os
 import subprocess
@@ -8,10 +9,14 @@ import sys
 import threading
 import time
 import urllib.request
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pytest
 import torch
 
+import didact
+from didact.errors import PausedError
 from didact.learners.causal import load_causal
 from didact.rollouts import Sampler, Sampling
 
@@ -283,3 +288,35 @@ def transformers_serve(folder, port):
         finally:
             process.kill()
             process.wait(30)
+
+
+def check_killed_server(learner, settings, folder, *, back):
+    """A run whose server is killed ends as one whose server is left alone.
+
+    It is there again at once; or, without `back`, the run pauses, and is resumed when it is.
+    """
+    (folder / "data.jsonl").write_text("".join(json.dumps({"prompt": f"{i}?"}) + "\n" for i in range(40)))
+    shown = {}
+    for name in ("calm", "killed"):
+        with serving(copy.deepcopy(learner)) as (stand_in, kind):
+            # Of 16 requests a round: in the third, after the checkpoint of the second step.
+            stand_in.misdeeds = [""] * 40 + (["restart"] if back else ["gone"]) if name == "killed" else []
+            engine = f"{kind},reload=sglang,concurrency=1"
+            run = partial(didact.run, **settings, data=folder / "data.jsonl", engine=engine, directory=folder / name)
+            if name == "calm":
+                shown[name] = run()
+                continue
+            with pytest.warns(RuntimeWarning, match="failed: no connection"):
+                if back:
+                    shown[name] = run()
+                else:
+                    with pytest.raises(PausedError, match=r"no connection.*go on with: didact resume .*killed"):
+                        run()
+        if not back:
+            with serving(copy.deepcopy(learner), port=int(kind.rpartition(":")[2])):
+                trust = (kind, settings["student"])
+                shown[name] = didact.resume(folder / name, progress=False, trust=trust)
+    calm, killed = (dict(shown[name].learner.named_parameters()) for name in ("calm", "killed"))
+    assert all(torch.equal(calm[name], parameter) for name, parameter in killed.items())
+    assert any(not torch.equal(p, q) for p, q in zip(learner.parameters(), calm.values(), strict=True))
+    assert shown["calm"].cost.sampled_tokens == shown["killed"].cost.sampled_tokens

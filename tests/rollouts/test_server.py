@@ -1,16 +1,14 @@
 """Rollouts by an OpenAI-compatible server: what is asked and read, and what becomes of misbehaviour."""
 
 import copy
-import json
 import logging
 import time
 
 import pytest
 import torch
 
-import didact
 from didact import trusting
-from didact.errors import ConfigError, DataError, EngineError, PausedError, TrustError
+from didact.errors import ConfigError, DataError, EngineError, TrustError
 from didact.learners.causal import load_causal
 from didact.parts.models import build_causal
 from didact.rollouts import EngineConfig, Sampling, Writer
@@ -18,7 +16,7 @@ from didact.rollouts.server import ServerEngine
 from didact.teachers.remote import client as module
 from didact.teachers.remote.client import WrongAnswerError
 from didact.types import Question
-from stand_in import moved, serving, transformers_serve
+from stand_in import check_killed_server, moved, serving, transformers_serve
 
 pytest.importorskip("openai")
 QUESTIONS = [Question(id=100 + i, prompt=f"{i}?") for i in range(3)]
@@ -263,30 +261,7 @@ def test_an_answer_that_came_while_another_was_lost_is_asked_for_again(learner, 
 @pytest.mark.slow
 @pytest.mark.parametrize("back", [True, False])
 def test_a_run_whose_server_is_killed_ends_as_one_that_is_left_alone(learner, tmp_path, back):
-    """The server is there again at once; or the run pauses, and is resumed when it is."""
-    (tmp_path / "data.jsonl").write_text("".join(json.dumps({"prompt": f"{i}?"}) + "\n" for i in range(40)))
-    shown = {}
-    for name in ("calm", "killed"):
-        with serving(copy.deepcopy(learner)) as (stand_in, kind):
-            # Of 16 requests a round: in the third, after the checkpoint of the second step.
-            stand_in.misdeeds = [""] * 40 + (["restart"] if back else ["gone"]) if name == "killed" else []
-            settings = {**RUN, "data": tmp_path / "data.jsonl", "engine": f"{kind},reload=sglang,concurrency=1"}
-            if name == "calm":
-                shown[name] = didact.run(**settings, directory=tmp_path / name)
-                continue
-            with pytest.warns(RuntimeWarning, match="failed: no connection"):
-                if back:
-                    shown[name] = didact.run(**settings, directory=tmp_path / name)
-                else:
-                    with pytest.raises(PausedError, match=r"no connection.*go on with: didact resume .*killed"):
-                        didact.run(**settings, directory=tmp_path / name)
-        if not back:
-            with serving(copy.deepcopy(learner), port=int(kind.rpartition(":")[2])):
-                shown[name] = didact.resume(tmp_path / name, progress=False, trust=(kind,))
-    calm, killed = (dict(shown[name].learner.named_parameters()) for name in ("calm", "killed"))
-    assert all(torch.equal(calm[name], parameter) for name, parameter in killed.items())
-    assert any(not torch.equal(p, q) for p, q in zip(learner.parameters(), calm.values(), strict=True))
-    assert shown["calm"].cost.sampled_tokens == shown["killed"].cost.sampled_tokens
+    check_killed_server(learner, RUN, tmp_path, back=back)
 
 
 @pytest.mark.slow

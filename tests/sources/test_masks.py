@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from didact import sources
@@ -78,3 +79,22 @@ def test_what_cannot_be_read_is_named(tmp_path):
         sources.load(folder(tmp_path / "labels"), labels_file="labels.csv")
     with pytest.raises(ConfigError, match="target"):
         sources.load(tmp_path / "labels", target="x")
+    with pytest.raises(DataError, match=r"validation is '.*part', where 1 of 4 images have no mask, first 3\.jpg; put"):
+        sources.load(folder(tmp_path / "whole"), validation_file=str(folder(tmp_path / "part", VALUES[:3])))
+    with pytest.raises(DataError, match=r"test is '.*images', but the data have masks; give a fraction, or a folder"):
+        sources.load(tmp_path / "whole", test_file=str(tmp_path / "whole" / "images"))
+    with pytest.raises(DataError, match=r"unlabelled is '.*nowhere', but .* has masks; give a folder of images"):
+        sources.load(tmp_path / "whole", unlabelled_file=str(tmp_path / "nowhere"))
+
+
+def test_folders_for_validation_and_test_and_without_masks(tmp_path):
+    for name in ("train", "val", "test", "more"):
+        folder(tmp_path / name)
+    (tmp_path / "more" / "masks" / "0.png").unlink()
+    files = {f"{field}_file": str(tmp_path / name) for field, name in (("validation", "val"), ("test", "test"))}
+    found = sources.load(tmp_path, split="train", unlabelled_file=str(tmp_path / "more"), **files)
+    assert found.tensors["split"].tolist() == [-1] * 4 + [1] * 4 + [2] * 4 + [0] * 4
+    assert found.tensors["domain"].tolist() == [0] * 12 + [1] * 4
+    assert found.tensors["label"].tolist() == [0] * 12 + [IGNORE] * 4
+    assert torch.equal(found.tensors["mask"][8:12], found.tensors["mask"][:4])
+    assert (found.tensors["mask"][12:] == IGNORE).all()

@@ -37,12 +37,12 @@ def export(
         learner: the learner; it is not changed.
         destination: a file for safetensors and ONNX, to which the suffix is added if missing; a directory for `hf`.
         to: `safetensors`: weights, with what is needed to rebuild the learner. `onnx`: a graph from rows as they came
-            to `probabilities` [B, C] and `label` [B], the name of the likeliest class, or to `prediction` [B, 1] in the
-            user's unit; with any batch size, checked against torch. Its inputs are the columns of a table [B, 1] by
-            name, `images` uint8 [B, H, W, channels], `series` float64 [B, channels, steps], or token ids; what it can't
-            do is told in `NAME.onnx.json`, and done by the script `NAME.onnx.py`. `hf`: a directory that
-            `from_pretrained` reads, for learners that were loaded from one; of an encoder, as sentence-transformers has
-            it.
+            to `probabilities` [B, C] and `label` [B], the name of the likeliest class; of masks [B, C, H, W] and `mask`
+            [B, H, W], its number; or to `prediction` [B, 1] in the user's unit; with any batch size, checked against
+            torch. Its inputs are the columns of a table [B, 1] by name, `images` uint8 [B, H, W, channels], `series`
+            float64 [B, channels, steps], or token ids; what it can't do is told in `NAME.onnx.json`, and done by the
+            script `NAME.onnx.py`. `hf`: a directory that `from_pretrained` reads, for learners that were loaded from
+            one; of an encoder, as sentence-transformers has it.
         examples: any with the kind, shape and classes of its training data.
         spec: the spec from which `didact.parts` builds the learner; None for a user's own module.
         config: further facts to keep in the file, as JSON.

@@ -41,6 +41,9 @@ _TAIL = """names = [one.name for one in session.get_outputs()]
 for answer in zip(*session.run(None, feed), strict=True):
     print(json.dumps({name: numpy.asarray(value).tolist() for name, value in zip(names, answer, strict=True)}))
 """
+_MASKS = """mask = session.run(["mask"], feed)[0][0]
+Image.fromarray(mask.astype("uint8")).save(sys.argv[2])
+"""
 _TABLE = r'''
 
 def number(cell):
@@ -97,7 +100,11 @@ def write(path: Path, examples: Examples, outputs: Sequence[Values], tokenizer: 
     if isinstance(known, TablePreprocessing):
         told, script = _table(known), _script("table", "rows of a .csv file", "rows.csv", _TABLE)
     elif isinstance(known, ImagePreprocessing):
-        told, script = _image(known), _script("image", "an image", "image.png", _IMAGE)
+        told = _image(known)
+        if examples.task == "segmentation":
+            script = _script("image", "an image by a mask", "image.png mask.png", _IMAGE, _MASKS)
+        else:
+            script = _script("image", "an image", "image.png", _IMAGE)
     elif isinstance(known, SeriesPreprocessing):
         told, script = _series(known), _script("series", "the series x of a .npz file", "series.npz", _SERIES)
     elif examples.modality == "text":
@@ -118,7 +125,7 @@ def _write_text(path: Path, suffix: str, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def _script(kind: str, what: str, example: str, body: str) -> str:
+def _script(kind: str, what: str, example: str, body: str, end: str = _TAIL) -> str:
     imports = "import re\nimport sys" if kind == "table" else "import sys"
     more = {
         "table": "import pandas\n",
@@ -128,7 +135,7 @@ def _script(kind: str, what: str, example: str, body: str) -> str:
         "series": "",
     }[kind]
     doc = f"Answers {what}: python student.onnx.py {example}"
-    return _HEAD.format(doc=doc, imports=imports, more=more) + body + _TAIL
+    return _HEAD.format(doc=doc, imports=imports, more=more) + body + end
 
 
 def _table(known: TablePreprocessing) -> Document:

@@ -18,6 +18,7 @@ from didact import files
 from didact.documents import Values
 from didact.errors import ConfigError, DidactError, MissingExtraError
 from didact.learners import onnx_beside, onnx_graph, onnx_layers
+from didact.learners.maps import unflatten_map
 from didact.learners.module import ModuleLearner, _logits_of, _Tap
 from didact.preprocessing import ImagePreprocessing, SeriesPreprocessing, TablePreprocessing
 from didact.types import Examples
@@ -46,25 +47,26 @@ def to_onnx(
     for package in ("onnx", "onnxscript", "onnxruntime"):
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(package, "foreign", "Exporting to ONNX")
-    if logits and examples.task != "classification":
+    if logits and examples.task not in ("classification", "segmentation"):
         raise ConfigError(f"logits is set, but the learner answers a {examples.task}, which has none; leave it out.")
     import onnx
 
-    model, scale = _Answering(learner), examples.scale
+    model, scale, masks = _Answering(learner, examples), examples.scale, examples.task == "segmentation"
     inputs = probe(learner, examples, 3)
     with torch.no_grad():
-        width = model(inputs).shape[-1]
+        width = model(inputs).shape[1]
     if width != examples.outputs:
         raise ConfigError(
             f"to is 'onnx', but the learner gives {width} numbers where {examples.outputs} belong, one for each answer."
         )
     graph = onnx_graph.answering(
-        onnx_layers.net_of(model.module, examples.shape) or _net(model, inputs),
+        (None if masks else onnx_layers.net_of(model.module, examples.shape)) or _net(model, inputs),
         examples.preprocessing,
         classes=examples.classes,
         scale=None if scale is None else (scale.mean, scale.std),
         logits=logits,
         embedding=examples.task == "embedding",
+        side=examples.shape[1:] if masks else (),
     )
     onnx.helper.set_model_props(
         graph, {"didact": json.dumps(facts), "classes": json.dumps(list(examples.classes), ensure_ascii=False)}
@@ -87,10 +89,14 @@ def _shown(output: "ValueInfoProto") -> str:
 
 
 class _Answering(nn.Module):
-    """Named inputs in, logits out: a copy of a learner without taps, on the CPU, in evaluation mode."""
+    """Named inputs in, logits out: a copy of a learner without taps, on the CPU, in evaluation mode.
 
-    def __init__(self, learner: ModuleLearner) -> None:
+    The logits of masks are [B, C, H, W].
+    """
+
+    def __init__(self, learner: ModuleLearner, examples: Examples) -> None:
         super().__init__()
+        self.masks = examples.task == "segmentation"
         self.module = copy.deepcopy(learner.module).cpu().eval().requires_grad_(False)
         for part in self.module.modules():
             for hooks in (part._forward_hooks, part._forward_pre_hooks):
@@ -99,7 +105,8 @@ class _Answering(nn.Module):
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         result = self.module(next(iter(inputs.values()))) if len(inputs) == 1 else self.module(**inputs)
-        return result if isinstance(result, Tensor) else _logits_of(result)
+        scores = result if isinstance(result, Tensor) else _logits_of(result)
+        return unflatten_map(scores, inputs["x"]) if self.masks else scores
 
 
 def _net(model: nn.Module, inputs: dict[str, Tensor]) -> "ModelProto":
@@ -184,7 +191,7 @@ def _check(path: Path, model: nn.Module, learner: ModuleLearner, examples: Examp
     with torch.no_grad():
         wanted = model(inputs).double()
     scale = examples.scale
-    if examples.task == "classification":
+    if examples.classes and examples.task != "embedding":
         wanted = wanted.softmax(1)
     elif scale is not None:
         answer = (answer - scale.mean) / scale.std

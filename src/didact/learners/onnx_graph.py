@@ -370,26 +370,30 @@ def answering(
     scale: tuple[float, float] | None = None,
     logits: bool = False,
     embedding: bool = False,
+    side: Sequence[int] = (),
 ) -> "ModelProto":
     """A model from rows as they came to answers.
 
     Args:
-        net: from `x`, or from token ids, to logits [B, C], or [B, 1] for a regression: its only output.
+        net: from `x`, or from token ids, to logits [B, C], [B, C, H, W] for masks, or [B, 1] for a regression: its only
+            output.
         known: what makes `x` of rows; None, and that of text, leave the net's inputs as they are.
         classes: their names, C of them; none for a regression.
         scale: the mean and standard deviation of a regression's targets; None where it answers in the user's unit.
         logits: whether the logits are an output too.
         embedding: whether the net's output is an embedding, which is the only output then, float32 [B, D].
+        side: the height and width of masks; empty for other answers.
 
     Returns:
         The model, of opset 20, with the outputs `probabilities` float32 [B, C] and `label` (the name of the likeliest
-        class) [B], or `prediction` float64 [B, 1] in the user's unit. Where a column has an output's name, the output's
-        ends in an underscore.
+        class) [B], or of masks `probabilities` float32 [B, C, H, W] and `mask` (the number of the likeliest class)
+        int64 [B, H, W], or `prediction` float64 [B, 1] in the user's unit. Where a column has an output's name, the
+        output's ends in an underscore.
     """
     from onnx import compose, helper
 
     names = _names(known)
-    graph = Graph([*names, IMAGES, SERIES, "probabilities", "label", "logits", "prediction", "embedding"])
+    graph = Graph([*names, IMAGES, SERIES, "probabilities", "label", "mask", "logits", "prediction", "embedding"])
     inner = compose.add_prefix(net, f"{graph.prefix}net{graph.prefix}")
     _connect(graph, net, inner, known)
     graph.nodes += inner.graph.node
@@ -398,7 +402,7 @@ def answering(
     if embedding:
         graph.output(output, "embedding", np.float32, (_BATCH, len(classes)))
     else:
-        _answer(graph, output, names, classes, scale, logits=logits)
+        _answer(graph, output, names, classes, scale, side, logits=logits)
     model = graph.model()
     model.ir_version = max(model.ir_version, net.ir_version)
     model.graph.value_info.extend(inner.graph.value_info)
@@ -433,6 +437,7 @@ def _answer(
     names: Sequence[str],
     classes: Sequence[str],
     scale: tuple[float, float] | None,
+    side: Sequence[int],
     *,
     logits: bool,
 ) -> None:
@@ -447,12 +452,14 @@ def _answer(
         value = graph.add("Add", value, graph.constant(mean, np.float64))
         graph.output(value, free("prediction"), np.float64, (_BATCH, 1))
         return
-    shape = (_BATCH, len(classes))
+    shape = (_BATCH, len(classes), *side)
     graph.output(graph.add("Softmax", output, axis=1), free("probabilities"), np.float32, shape)
     likeliest = graph.add("ArgMax", output, axis=1, keepdims=0)
-    graph.output(
-        graph.add("Gather", graph.constant(list(classes), np.object_), likeliest), free("label"), np.object_, (_BATCH,)
-    )
+    if side:
+        graph.output(likeliest, free("mask"), np.int64, (_BATCH, *side))
+    else:
+        label = graph.add("Gather", graph.constant(list(classes), np.object_), likeliest)
+        graph.output(label, free("label"), np.object_, (_BATCH,))
     if logits:
         graph.output(output, free("logits"), np.float32, shape)
 

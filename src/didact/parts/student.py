@@ -249,10 +249,6 @@ class Student:
             ConfigError: It has no such form.
             DidactError: The ONNX graph can't be exported, or answers differently.
         """
-        if self._side and to != "safetensors":
-            raise ConfigError(
-                f"to is {to!r}, but the student answers with masks, which go into safetensors alone so far."
-            )
         if not isinstance(self.learner, ModuleLearner):
             raise ConfigError(f"The student is a {type(self.learner).__name__}, which can't be exported.")
         return export.export(

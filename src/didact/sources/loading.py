@@ -119,7 +119,8 @@ def _load_folder(path: Path, request: Request) -> Examples:
     if request.columns != TableOptions():
         raise ConfigError(f"{path.name} is a folder of images, without columns; leave out what is said of columns.")
     _refuse(path, request, "a folder of images", ("group_column", "time_column", "split_column", "modality"))
-    return masks.load_masks(path, request) if masks.has_masks(path) else images.load_folder(path, request)
+    inside = path / (request.split or "")
+    return masks.load_masks(inside, request) if masks.has_masks(inside) else images.load_folder(path, request)
 
 
 def _load_file(path: Path, request: Request) -> Examples:

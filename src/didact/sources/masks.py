@@ -1,6 +1,7 @@
 """Images with masks beside them: images/NAME.png and masks/NAME.png."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from didact.errors import DataError, import_optional
 from didact.sources.images import SUFFIXES, stack_images
+from didact.sources.marks import UNLABELLED, marks_of_files
 from didact.sources.request import Request, Size
 from didact.sources.text import ByteTokenizer
 from didact.types import IGNORE, MASK, Examples
@@ -29,6 +31,7 @@ def load_masks(path: Path, request: Request) -> Examples:
     A mask is a file without loss, of one channel or with a palette, whose values are the numbers of the classes: 0, 1,
     ... and 255 for a pixel without a class. Where all values are 0 and 255, 255 is the class 1. Images without a mask
     are unlabelled. The names of the classes are those of the request, or the lines of `classes.txt`, or their numbers.
+    Folders for validation and test are of the same kind, and one of unlabelled images may be any.
 
     Args:
         path: the folder.
@@ -38,29 +41,67 @@ def load_masks(path: Path, request: Request) -> Examples:
         A segmentation.
 
     Raises:
-        DataError: a mask without an image or of another size, colours in place of numbers, or fewer than two classes.
+        DataError: a mask without an image or of another size, an image to test with without one, colours in place of
+            numbers, or fewer than two classes.
         MissingExtraError: pillow is not installed.
     """
-    if request.labels_file is not None or request.files:
+    if request.labels_file is not None:
         raise DataError(
-            f"{path} has masks, which go with fractions for validation and test, and with no file of labels; put "
-            f"images without a mask into {path / IMAGES} too."
+            f"{path} has masks, which go with no file of labels; put images without a mask into {path / IMAGES} too."
         )
-    images, found = (_by_name(path / folder) for folder in (IMAGES, MASKS))
-    if not images or not found:
-        raise DataError(f"{path / (MASKS if images else IMAGES)} has no images; they end in {', '.join(SUFFIXES)}.")
-    if odd := sorted(set(found) - set(images)):
-        raise DataError(f"The mask {found[odd[0]].name} has no image of that name in {path / IMAGES}.")
-    names = list(images)
-    items = [(f"{IMAGES}/{images[name].relative_to(path / IMAGES)}", images[name]) for name in names]
+    listed = _listed(path, "data", -1)
+    for number, field, folder in request.files:
+        listed += _unlabelled(folder, path) if number == UNLABELLED else _listed(folder, field, number)
+    items = [(one.name, one.image) for one in listed]
     x, ids, kept = stack_images(items, image_size=request.image_size, skip_bad=request.skip_bad)
-    side = (x.shape[2], x.shape[3])
-    masks = [_read(images[names[place]], found.get(names[place]), side, request.image_size) for place in kept.tolist()]
-    mask = _numbered(torch.from_numpy(np.stack(masks)))
+    side, listed = (x.shape[2], x.shape[3]), [listed[place] for place in kept.tolist()]
+    mask = _numbered(torch.from_numpy(np.stack([_read(one, side, request.image_size) for one in listed])))
     classes = _names(path, mask, request.classes())
     label = torch.where((mask != IGNORE).flatten(1).any(1), 0, IGNORE)
-    tensors = {"x": x, MASK: mask, "label": label, "id": ids}
+    marks = marks_of_files(torch.tensor([one.file for one in listed])) if request.files else {}
+    tensors = {"x": x, MASK: mask, "label": label, "id": ids, **marks}
     return Examples(tensors=tensors, task="segmentation", modality="image", classes=classes, name=path.name)
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """An image, its mask if it has one, how it is named in messages, and the number of its folder; see `marks.FILE`."""
+
+    name: str
+    image: Path
+    mask: Path | None
+    file: int
+
+
+def _listed(folder: Path, field: str, number: int) -> list[_Listed]:
+    """The images of a folder with `images` and `masks`, of which those to validate or test with all have a mask."""
+    if not has_masks(folder):
+        raise DataError(
+            f"{field} is {str(folder)!r}, but the data have masks; give a fraction, or a folder with {IMAGES} and "
+            f"{MASKS}."
+        )
+    images, found = (_by_name(folder / part) for part in (IMAGES, MASKS))
+    if not images or not found:
+        raise DataError(f"{folder / (MASKS if images else IMAGES)} has no images; they end in {', '.join(SUFFIXES)}.")
+    if odd := sorted(set(found) - set(images)):
+        raise DataError(f"The mask {found[odd[0]].name} has no image of that name in {folder / IMAGES}.")
+    if number >= 0 and (bare := [name for name in images if name not in found]):
+        raise DataError(
+            f"{field} is {str(folder)!r}, where {len(bare)} of {len(images)} images have no mask, first "
+            f"{images[bare[0]].name}; put them into the folder of the data, or give them as unlabelled."
+        )
+    prefix = "" if number < 0 else f"{folder.name}/"
+    return [
+        _Listed(f"{prefix}{file.relative_to(folder)}", file, found.get(name), number) for name, file in images.items()
+    ]
+
+
+def _unlabelled(folder: Path, path: Path) -> list[_Listed]:
+    """The images of a folder without masks, or of its folder `images`."""
+    inside = _by_name(Path(str(images_in(folder)))) if folder.is_dir() else {}
+    if not inside:
+        raise DataError(f"unlabelled is {str(folder)!r}, but {path} has masks; give a folder of images.")
+    return [_Listed(f"{folder.name}/{file.name}", file, None, UNLABELLED) for file in inside.values()]
 
 
 def images_in(rows: object) -> object:
@@ -107,8 +148,9 @@ def _by_name(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _read(image: Path, mask: Path | None, side: tuple[int, int], resize: Size | None) -> np.ndarray:
+def _read(one: _Listed, side: tuple[int, int], resize: Size | None) -> np.ndarray:
     """The values of a mask, int64 [H, W]; `IGNORE` everywhere where there is none."""
+    image, mask = one.image, one.mask
     if mask is None:
         return np.full(side, IGNORE, dtype=np.int64)
     pillow = import_optional("PIL.Image", "vision", "Reading masks", "pillow")

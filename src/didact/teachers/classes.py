@@ -45,6 +45,11 @@ def align(own_classes: Iterable[object], data_classes: Iterable[object]) -> Tens
     return torch.tensor([position[name] for name in data], dtype=torch.int64)
 
 
+def pixel_rows(scores: np.ndarray) -> np.ndarray:
+    """Scores of masks [B, C, H, W] as a row for each pixel [B * H * W, C], image by image; others are unchanged."""
+    return np.moveaxis(scores, 1, -1).reshape(-1, scores.shape[1]) if scores.ndim == 4 else scores
+
+
 def check_classes(own: Iterable[object], data: Iterable[object]) -> None:
     """Raise `TeacherError` unless a teacher and the data have the same classes, in any order."""
     align(own, data)

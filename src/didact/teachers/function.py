@@ -8,7 +8,7 @@ from torch import Tensor
 
 from didact.errors import TeacherError
 from didact.teachers.base import BaseTeacher, reorder
-from didact.teachers.classes import align, canonical, check_count
+from didact.teachers.classes import align, canonical, check_count, pixel_rows
 from didact.teachers.tables import RawRows
 from didact.types import Batch, Labels, Logits, Signal, Task
 
@@ -27,13 +27,14 @@ class FunctionTeacher(BaseTeacher):
       and logits otherwise;
     - a class for each example, [B], by its name in the data, which gets probability 1; 1, 1.0 and "1" are the same.
 
-    For a regression, it is a number for each example, [B] or [B, 1], in the user's unit.
+    For a regression, it is a number for each example, [B] or [B, 1], in the user's unit. For masks, it is scores
+    [B, C, H, W], or the number of each pixel's class, [B, H, W].
 
     Args:
         function: the function.
         classes: the data's class names, in the order of the label numbers; empty for a regression.
         rows: the rows behind the batches, for data that are a table.
-        task: `classification` or `regression`.
+        task: `classification`, `regression` or `segmentation`.
         view: name of the view of the batch that it reads, where the batch has that view.
     """
 
@@ -58,7 +59,7 @@ class FunctionTeacher(BaseTeacher):
 
         Returns:
             `Labels` of probabilities float32 [B, C] or of targets float64 [B]; or `Logits` float32 [B, C]. Classes are
-            in the data's order.
+            in the data's order. Of masks, a row for each pixel, [B * H * W, C].
 
         Raises:
             TeacherError: the function fails, or its answer has another form.
@@ -93,11 +94,15 @@ class FunctionTeacher(BaseTeacher):
         order = None
         if self.classes and hasattr(answer, "columns"):
             order = align(list(getattr(answer, "columns")), self.classes)  # noqa: B009
-        values = _array(answer)
+        given = _array(answer)
+        values = self._of_pixels(given) if self.task == "segmentation" else given
         if values.shape[:1] != (size,) or values.ndim > 2:
+            kind, form = (
+                ("example", "one row") if values is given else ("pixel", "scores [B, C, H, W] or a class [B, H, W]")
+            )
             raise TeacherError(
-                f"The teacher is a function that answers {size} examples with the shape {list(values.shape)}; return "
-                "one row for each example."
+                f"The teacher is a function that answers {size} {kind}s with the shape {list(given.shape)}; return "
+                f"{form} for each {kind}."
             )
         if self.task == "regression":
             return Labels(labels=_targets(values, size).to(device))
@@ -114,6 +119,17 @@ class FunctionTeacher(BaseTeacher):
                 "not sum to 1; return probabilities for all examples, or logits for all."
             )
         return Labels(labels=scores) if self._probable else Logits(logits=scores)
+
+    def _of_pixels(self, values: np.ndarray) -> np.ndarray:
+        """Answers to images as those to their pixels, where classes [B, H, W] get their names."""
+        if values.ndim == 3 and values.dtype.kind in "iu":
+            if values.min() < 0 or values.max() >= len(self.classes):
+                raise TeacherError(
+                    f"The teacher is a function that answers with the classes {values.min()} to {values.max()} of "
+                    f"pixels, but the data have {len(self.classes)}; number them from 0."
+                )
+            return np.array(self.classes, dtype=object)[values].reshape(-1)
+        return pixel_rows(values)
 
     def _named(self, values: np.ndarray) -> Tensor:
         """The probabilities [B, C] of names of classes [B]."""

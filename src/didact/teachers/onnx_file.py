@@ -13,7 +13,7 @@ from torch import Tensor
 from didact.documents import Document, parse_json
 from didact.errors import MissingExtraError, TeacherError
 from didact.teachers.base import BaseTeacher, reorder
-from didact.teachers.classes import align, check_count
+from didact.teachers.classes import align, check_count, pixel_rows
 from didact.teachers.files import check_not_pickled
 from didact.teachers.tables import RawRows, check_columns
 from didact.types import Batch, Labels, Logits, Task
@@ -45,13 +45,13 @@ class OnnxTeacher(BaseTeacher):
     or, where it takes bytes, images [B, H, W, C]; a graph whose inputs are named as tensors of the batch (`input_ids`,
     `attention_mask`) is given those, and one whose inputs are named as columns of a table is given these as they came,
     [B, 1] each. The answer is the output named `probabilities` or `logits`, else the only one of shape [B, C]; a ZipMap
-    at the end, as of skl2onnx, is taken off. Class names, from the file's metadata (`classes`, a JSON list) or the
-    ZipMap, are aligned with the data's.
+    at the end, as of skl2onnx, is taken off. For masks it is [B, C, H, W]. Class names, from the file's metadata
+    (`classes`, a JSON list) or the ZipMap, are aligned with the data's.
 
     Args:
         path: of an `.onnx` file.
         classes: the data's class names, in the order of the label numbers; empty for a regression.
-        task: `classification` or `regression`.
+        task: `classification`, `regression` or `segmentation`.
         output: name of the output to use, where it is ambiguous.
         order: int64 [C], as for `FrozenTeacher`, where the file has no class names.
         view: name of the view of the batch that it looks at, where the batch has that view.
@@ -77,7 +77,7 @@ class OnnxTeacher(BaseTeacher):
     ) -> None:
         super().__init__(view=view)
         self.path, self.classes, self.task = check_not_pickled(path), tuple(classes), task
-        self._rows = rows
+        self._rows, self.masks = rows, task == "segmentation"
         self._session, own = _opened(self.path)
         self._check_inputs()
         self._output = self._pick_output(output)
@@ -89,7 +89,7 @@ class OnnxTeacher(BaseTeacher):
 
         Returns:
             `Labels` of probabilities float32 [B, C] if the rows of the first prediction sum to 1, else `Logits`;
-            `Labels` float32 [B] for a regression.
+            `Labels` float32 [B] for a regression. Of masks, a row for each pixel, [B * H * W, C].
 
         Raises:
             TeacherError: the batch doesn't fit the graph, or the prediction doesn't fit the data.
@@ -97,7 +97,8 @@ class OnnxTeacher(BaseTeacher):
         seen = self._look(batch)
         answer = self._run(self._feed(seen), batch.size)
         self.count(seen)
-        scores = torch.from_numpy(np.asarray(answer, dtype=np.float32)).to(batch["id"].device)
+        answer = np.asarray(answer, dtype=np.float32)
+        scores = torch.from_numpy(pixel_rows(answer) if self.masks else answer).to(batch["id"].device)
         if self.task == "regression":
             return Labels(labels=self._targets(scores, batch.size))
         check_count(scores.shape[-1] if scores.ndim == 2 else 1, self.classes, self.kind)
@@ -206,22 +207,24 @@ class OnnxTeacher(BaseTeacher):
                 raise TeacherError(f"output is {name!r}, but {self.path} has: {known}.")
             return by_name[name]
         for usual in ("probabilities", "logits"):
-            if usual in by_name and self.task == "classification":
+            if usual in by_name and self.task != "regression":
                 return by_name[usual]
         numbers = [part for part in outputs if part.type in ("tensor(float)", "tensor(double)", "tensor(float16)")]
-        if self.task == "classification":
-            numbers = [part for part in numbers if len(part.shape or ()) == 2]
+        if self.task != "regression":
+            numbers = [part for part in numbers if len(part.shape or ()) == (4 if self.masks else 2)]
         if len(numbers) != 1:
             raise TeacherError(
                 f"{self.path} has the outputs {known}, of which {len(numbers)} could be the prediction. Name one as "
-                "output=, or export the model with one of shape [B, classes] named 'logits' or 'probabilities'."
+                f"output=, or export the model with one of shape [B, classes{', H, W' if self.masks else ''}] named "
+                "'logits' or 'probabilities'."
             )
         return numbers[0]
 
     def _find_order(self, own: "_Names") -> Tensor | None:
         if self.task == "regression":
             return None
-        count = (self._output.shape or [None])[-1]
+        shape = self._output.shape or [None]
+        count = shape[1] if self.masks and len(shape) == 4 else shape[-1]
         if isinstance(count, int):
             check_count(count, self.classes, self.kind)
         if own.sure:
