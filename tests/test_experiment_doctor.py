@@ -61,6 +61,12 @@ def suspected(data, teacher):
     return [check.detail for check in found if check.name == "labels" and check.level == "warn"]
 
 
+def test_a_batch_that_cannot_be_cut_is_refused_before_a_teacher_is_trained():
+    config = RunConfig.from_flags(method="relational", teacher="warm:100000:mlp:8", micro_batch=4)
+    found = diagnose(config, Objects(data=DATA))[-1]
+    assert (found.name, found.level) == ("method", "fail") and "Relational compares the examples" in found.detail
+
+
 def test_equal_rows_with_different_labels_are_counted():
     x, label = DATA.tensors["x"], DATA.tensors["label"]
     x, label = torch.cat([x, x[:9]]), torch.cat([label, label[:6], (label[6:9] + 1) % 3])

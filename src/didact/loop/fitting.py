@@ -77,7 +77,7 @@ def fit(
         raise ConfigError(f"evaluate_every is {loop.evaluate_every}, but there is no `validation`.")
     if loop.patience is not None and loop.evaluate_every is None:
         raise ConfigError(f"patience is {loop.patience}, but nothing is evaluated during the run; set evaluate_every.")
-    _check(method, source, budget, monitors, run, loop.micro_batch, resume)
+    _check(method, source, budget, monitors, run, resume)
     place = find_place(find_device(loop.device))
     check_place(method, place, loop.micro_batch)
     made = isinstance(run, str | Path)
@@ -105,7 +105,6 @@ def _check(
     budget: Budget,
     monitors: Sequence[Monitor],
     run: object,
-    micro_batch: int | None,
     resume: bool,
 ) -> None:
     """Refuse what cannot work before anything is computed."""
@@ -120,6 +119,28 @@ def _check(
     rolling = [type(m).__name__ for m in monitors if getattr(m, "action", None) == "roll_back"]
     if rolling and run is None:
         raise ConfigError(f"{rolling[0]} asks to roll back, which needs checkpoints; give the run a directory.")
+
+
+def check_place(method: Method, place: Place, micro_batch: int | None) -> None:
+    """Refuse batches that cannot be cut, for several processes or to save memory.
+
+    Args:
+        method: it may have to learn in one process, or to see whole batches.
+        place: this process among the others.
+        micro_batch: see `LoopConfig`.
+
+    Raises:
+        ConfigError: There are several processes, and the method or the cut of batches wants one; or batches are cut
+            although the method compares their examples, or cannot count them.
+    """
+    name = type(method).__name__
+    if place.size > 1 and method.feed.alone:
+        raise ConfigError(f"{name} cannot learn in {place.size} processes, as {method.feed.alone}; start one.")
+    if place.size > 1 and micro_batch is not None:
+        raise ConfigError(
+            f"micro_batch is {micro_batch}, but {place.size} processes cut each batch already; leave micro_batch out, "
+            "and start more of them, or choose a smaller batch."
+        )
     if micro_batch is not None:
         if method.feed.coupled:
             raise ConfigError(
@@ -137,24 +158,3 @@ def _check(
                 f"micro_batch is {micro_batch}, but {name} has no `counts`, without which a cut batch would be "
                 "weighed wrongly; leave micro_batch out, or define counts(batch)."
             )
-
-
-def check_place(method: Method, place: Place, micro_batch: int | None) -> None:
-    """Refuse what several processes cannot share.
-
-    Args:
-        method: it may have to learn in one process, or to see whole batches.
-        place: this process among the others.
-        micro_batch: see `LoopConfig`.
-
-    Raises:
-        ConfigError: There are several processes, and the method or the cut of batches wants one.
-    """
-    name = type(method).__name__
-    if place.size > 1 and method.feed.alone:
-        raise ConfigError(f"{name} cannot learn in {place.size} processes, as {method.feed.alone}; start one.")
-    if place.size > 1 and micro_batch is not None:
-        raise ConfigError(
-            f"micro_batch is {micro_batch}, but {place.size} processes cut each batch already; leave micro_batch out, "
-            "and start more of them, or choose a smaller batch."
-        )

@@ -49,13 +49,13 @@ class SharedStatistics(TorchFunctionMode):
         every = torch.cat([mean.new_tensor([own.shape[1]]), mean, around])
         count, means, arounds = self.place.gather(every[None], each=1).split([1, channels, channels], 1)
         total = count.sum()
-        mean = (count * means).sum(0) / total
+        mean = (count * means).sum(0) / total.clamp(min=1)
         around = (arounds + count * (means - mean).square()).sum(0)
         with torch.no_grad():
-            for running, now in ((running_mean, mean), (running_var, around / (total - 1))):
+            for running, now in ((running_mean, mean), (running_var, around / (total - 1).clamp(min=1))):
                 if running is not None:
-                    running.lerp_(now.to(running), momentum)
+                    running.lerp_(now.to(running), (momentum * (total > 0)).to(running))
         shape = (channels, *[1] * (input.ndim - 2))
-        scale = (around / total + eps).rsqrt() * (1.0 if weight is None else weight)
+        scale = (around / total.clamp(min=1) + eps).rsqrt() * (1.0 if weight is None else weight)
         offset = (0.0 if bias is None else bias) - mean * scale
         return (input * scale.view(shape) + offset.view(shape)).to(input)
