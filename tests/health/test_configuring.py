@@ -7,7 +7,7 @@ from didact.errors import ConfigError
 
 BOTH = {"loss_spike", "non_finite"}
 PSEUDO = {"class_coverage", "confirmation_bias", "gate_closed", "pseudo_label_precision"}
-EXAMPLES = {"effective_rank", "prediction_entropy", "silent_classes", *PSEUDO}
+EXAMPLES = {"effective_rank", "memorised_labels", "prediction_entropy", "silent_classes", *PSEUDO}
 QUESTIONS = {
     *("dead_groups", "length_drift", "policy_entropy", "reference_drift", "repetition", "reward_gap"),
     *("teacher_hacking", "teacher_overlap", "unique_correct"),
@@ -35,7 +35,7 @@ def test_each_says_which_materials_it_means_something_for():
 
 def test_actions_are_chosen_and_monitors_left_out():
     found = {m.name: m.action for m in health.monitors("examples", ["loss_spike = roll_back", "effective_rank=off"])}
-    warning = dict.fromkeys(("prediction_entropy", "silent_classes", *PSEUDO), "warn")
+    warning = dict.fromkeys(EXAMPLES - {"effective_rank"}, "warn")
     assert found == {"non_finite": "stop", "loss_spike": "roll_back", **warning}
     assert names("questions", ("dead_groups=off", "effective_rank=stop")) == BOTH | QUESTIONS - {"dead_groups"}
 

@@ -202,7 +202,7 @@ def test_the_default_monitors_watch_a_healthy_run_in_silence():
     torch.manual_seed(0)
     output = Output(logits=torch.randn(128, 10), hidden=torch.randn(128, 64))
     monitors = health.monitors()
-    assert len({monitor.name for monitor in monitors}) == 9
+    assert len({monitor.name for monitor in monitors}) == 10
     for part in np.split(noisy(200), 4):
         assert {monitor.observe(window(part, probe=lambda: output)).level for monitor in monitors} == {"ok"}
 

@@ -101,7 +101,9 @@ class Evaluator(Protocol):
     metrics: tuple[str, ...]
     """The metrics of a finished run."""
     held_out: Batch | None
-    """Some labelled validation examples, for monitors of pseudo-labels; None where there are no classes."""
+    """Some labelled validation examples, for monitors of labels; None where there are no classes."""
+    held_in: Batch | None
+    """Some labelled training examples, for the same."""
 
     def validate(self, student: Any) -> dict[str, float]:
         """Metrics of a student on validation data, during training."""

@@ -274,7 +274,8 @@ def _fit(run: Run[Data], directory: RunDirectory | None, *, going_on: bool = Fal
             steps = int(config.budget.epochs * run.source.epoch_size / config.batches.size)
         every = max(1, (steps or 1000) // 10)
     if evaluator.validates:
-        validation = Validation(evaluator.validate, evaluator.metric, config.select, evaluator.held_out)
+        some = evaluator.held_out, evaluator.held_in
+        validation = Validation(evaluator.validate, evaluator.metric, config.select, *some)
     return fit(
         run.method,
         run.source,

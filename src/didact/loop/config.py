@@ -60,7 +60,9 @@ class Validation:
     select: Literal["last", "best"] = "last"
     """The weights that are delivered when the budget is used up: the last, or those of the best evaluation."""
     examples: Batch | None = None
-    """Some labelled validation examples, for monitors of pseudo-labels."""
+    """Some labelled validation examples, for monitors of labels and pseudo-labels."""
+    train: Batch | None = None
+    """Some labelled training examples, for monitors of labels."""
 
     def __post_init__(self) -> None:
         check_choice("select", self.select, ("last", "best"))

@@ -246,6 +246,7 @@ class Engine(TrainingState):
             finite=not halted,
             probe=_once(self.answer_probe) if probing else None,
             held_out=_once(self.answer_held_out) if probing and self.teaches_itself else None,
+            labels=_once(self.answer_labels) if probing and self.labelled else None,
         )
         verdicts = [monitor.observe(window) for monitor in self.monitors]
         if halted and not any(v.level in ("pause", "roll_back", "stop") for v in verdicts):
@@ -278,6 +279,20 @@ class Engine(TrainingState):
             assert own is not None
             student = self.method.delivered(batch).logits.argmax(-1)
         return HeldOut(label=batch["label"].cpu(), said=own[0].cpu(), gate=own[1].cpu(), student=student.cpu())
+
+    @property
+    def labelled(self) -> tuple[Batch, ...]:
+        """Some training and some validation examples with labels, if there are both."""
+        both = () if self.validation is None else (self.validation.train, self.validation.examples)
+        return tuple(batch.to(self.device) for batch in both if batch is not None) if None not in both else ()
+
+    def answer_labels(self) -> tuple[Tensor, Tensor]:
+        """Whether the delivered learner answers these labels as given, in evaluation mode."""
+        with _evaluating(self.method.delivered):
+            train, validation = (
+                (self.method.delivered(batch).logits.argmax(-1) == batch["label"]).cpu() for batch in self.labelled
+            )
+        return train, validation
 
     def apply_verdicts(self, verdicts: list[Verdict], since: int) -> None:
         """Do what the most drastic verdict on the steps since `since` asks for."""

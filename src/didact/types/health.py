@@ -60,6 +60,9 @@ class Window:
     held_out: Callable[[], HeldOut] | None = None
     """Computes what the method teaches itself of validation examples, once for all monitors. None where the window does
     not allow probing, where the method has no pseudo-labels, or without validation labels of classes."""
+    labels: Callable[[], tuple[Tensor, Tensor]] | None = None
+    """Computes whether the delivered learner answers some training labels as given, bool [N], and some validation
+    labels, bool [M]; the same ones in each window. None where the window does not allow probing, or without them."""
 
 
 class Monitor(Protocol):

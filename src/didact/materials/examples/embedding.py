@@ -25,7 +25,7 @@ class EmbeddingEvaluator(ExampleEvaluator):
         if run.data.splits.test.size < LEAST:
             raise ConfigError(f"There are {run.data.splits.test.size} test examples; give {LEAST} or more to compare.")
         self.metric, self.validation = run.data.metrics[0], run.data.splits.validation
-        self.validates, self.held_out = self.validation.size >= LEAST, None
+        self.validates, self.held_out, self.held_in = self.validation.size >= LEAST, None, None
 
     @cached_property
     def _wanted(self) -> Predictions:

@@ -16,10 +16,14 @@ from didact.materials.examples.source import train_of
 from didact.memory import JudgesLabels
 from didact.parts.part import Part
 from didact.sources import switch_target
-from didact.types import Examples
+from didact.types import Batch, Examples
 
-HELD_OUT = 512
-"""Labelled validation examples for monitors of pseudo-labels."""
+LOOKED_AT = 512
+"""Labelled examples of validation, and of training, for monitors."""
+
+
+def _some(examples: Examples) -> Batch:
+    return examples.batch(torch.tensor(hashing.sample(examples.size, LOOKED_AT), dtype=torch.int64))
 
 
 def _unfit(run: Run[ExampleData], what: str) -> ConfigError:
@@ -52,9 +56,9 @@ class ExampleEvaluator:
         self.metric = "rmse" if run.data.examples.task == "regression" else run.data.metrics[0]
         self.validation = select_labelled(run.data.splits.validation)
         self.validates = bool(self.validation.size)
-        some = torch.tensor(hashing.sample(self.validation.size, HELD_OUT), dtype=torch.int64)
         classes = self.validates and run.data.examples.task == "classification"
-        self.held_out = self.validation.batch(some) if classes else None
+        self.held_out = _some(self.validation) if classes else None
+        self.held_in = _some(run.data.labelled) if classes and run.data.has_labels else None
         self.metrics = run.data.metrics
         few = train_of(run).select(torch.arange(1))
         try:

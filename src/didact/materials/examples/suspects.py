@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from didact.evaluation import predict
 from didact.evaluation.suspects import Suspects, find_suspects
 from didact.experiment.material import Run
 from didact.files import whole_file
@@ -24,17 +23,12 @@ FILE = "suspects.csv"
 
 
 def note(run: Run[ExampleData]) -> str:
-    """How many labels are suspects, what says so, and how many of them the student has memorised, as a sentence."""
-    examples, rows, evidence = _labelled(run)
-    suspect = rows[_find(run, rows, evidence).suspect]
-    memorised = ""
-    if len(suspect):
-        answers = predict(run.method.delivered, examples.select(suspect)).logits.argmax(1)
-        share = (answers == examples.tensors["label"][suspect]).double().mean()
-        memorised = f" The student has memorised {float(share):.0%} of them."
+    """How many labels are suspects, and what says so, as a sentence."""
+    _, rows, evidence = _labelled(run)
+    count = int(_find(run, rows, evidence).suspect.sum())
     return (
-        f"{len(suspect):,} of {len(rows):,} training labels are suspects, by confident learning on {evidence.source}; "
-        f"in a run with a directory, {FILE} lists them.{memorised}"
+        f"{count:,} of {len(rows):,} training labels are suspects, by confident learning on {evidence.source}; "
+        f"in a run with a directory, {FILE} lists them."
     )
 
 

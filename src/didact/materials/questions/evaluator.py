@@ -56,6 +56,7 @@ class QuestionEvaluator:
         deciding = _DECIDING if own is None else ("pair_accuracy", "step_accuracy")
         self.metric = next((name for name in deciding if name in self.metrics), "")
         self.held_out: Batch | None = None
+        self.held_in: Batch | None = None
         self.validates = bool(self.metric) and len(run.data.validation) > 0
 
     def _reported(self) -> tuple[str, ...]:
