@@ -69,7 +69,7 @@ def main(folder: Path, seed: int) -> int:
     train = write(folder / "CBF_TRAIN.tsv", np.concatenate([own[:30], many]), kinds)
     test = write(folder / "CBF_TEST.tsv", new, new_kind)
     shared = {"data": train, "test": test, "validation": 0.0, "select": "last", "student": "cnn1d:16,32,16"}
-    shared |= {"steps": 600, "seed": seed, "augment": "weak", "progress": sys.stderr.isatty()}
+    shared |= {"steps": 600, "lr": 0.01, "seed": seed, "augment": "weak", "progress": sys.stderr.isatty()}
     alone = didact.run(method="supervised", directory=folder / "alone", **shared)
     taught = didact.run(method="distill", teacher=forest, directory=folder / "taught", **shared)
     graph = didact.load(folder / "taught").export(folder / "student.onnx")

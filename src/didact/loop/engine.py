@@ -246,7 +246,7 @@ class Engine(TrainingState):
             finite=not halted,
             probe=_once(self.answer_probe) if probing else None,
             held_out=_once(self.answer_held_out) if probing and self.teaches_itself else None,
-            labels=_once(self.answer_labels) if probing and self.labelled else None,
+            labels=_once(self.answer_labels) if probing and self.has_labels else None,
         )
         verdicts = [monitor.observe(window) for monitor in self.monitors]
         if halted and not any(v.level in ("pause", "roll_back", "stop") for v in verdicts):
@@ -281,17 +281,18 @@ class Engine(TrainingState):
         return HeldOut(label=batch["label"].cpu(), said=own[0].cpu(), gate=own[1].cpu(), student=student.cpu())
 
     @property
-    def labelled(self) -> tuple[Batch, ...]:
-        """Some training and some validation examples with labels, if there are both."""
-        both = () if self.validation is None else (self.validation.train, self.validation.examples)
-        return tuple(batch.to(self.device) for batch in both if batch is not None) if None not in both else ()
+    def has_labels(self) -> bool:
+        """Whether there are some training and some validation labels to look at."""
+        there = self.validation
+        return there is not None and there.train is not None and there.examples is not None
 
     def answer_labels(self) -> tuple[Tensor, Tensor]:
         """Whether the delivered learner answers these labels as given, in evaluation mode."""
+        assert self.validation is not None and self.validation.train is not None
+        assert self.validation.examples is not None
+        both = (batch.to(self.device) for batch in (self.validation.train, self.validation.examples))
         with _evaluating(self.method.delivered):
-            train, validation = (
-                (self.method.delivered(batch).logits.argmax(-1) == batch["label"]).cpu() for batch in self.labelled
-            )
+            train, validation = ((self.method.delivered(b).logits.argmax(-1) == b["label"]).cpu() for b in both)
         return train, validation
 
     def apply_verdicts(self, verdicts: list[Verdict], since: int) -> None:
