@@ -45,7 +45,7 @@ def blocks_returned(weights: int, device: torch.device) -> Iterator[None]:
         device: where they are.
     """
     glibc = ctypes.CDLL(None) if sys.platform == "linux" and device.type == "cpu" and weights >= MANY else None
-    if not hasattr(glibc, "mallopt"):
+    if glibc is None or not hasattr(glibc, "mallopt"):
         yield
         return
     glibc.malloc_trim(0)
