@@ -218,7 +218,7 @@ def test_a_net_with_other_outputs_than_classes_is_refused(tmp_path):
 
 
 def other_weights(monkeypatch, data):
-    net_of, other = onnx_layers.net_of, onnx_export._Answering(build("mlp:4", data, seed=9)).module
+    net_of, other = onnx_layers.net_of, onnx_export._Answering(build("mlp:4", data, seed=9), data).module
     monkeypatch.setattr(onnx_layers, "net_of", lambda _module, shape: net_of(other, shape))
 
 

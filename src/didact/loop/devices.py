@@ -1,16 +1,27 @@
 """Devices, precision and memory."""
 
 import contextlib
+import ctypes
 import resource
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from didact.errors import ConfigError
 
 Precision = Literal["auto", "float32", "bfloat16"]
+MANY_WEIGHTS = 256 << 20
+"""Bytes of weights from which on `blocks_returned` does something."""
+LARGE_BLOCK = 1 << 20
+"""Bytes of the blocks that are given back then."""
+_LARGEST = 32 << 20
+"""Bytes of the largest block that glibc takes from the heap; see mallopt(3)."""
+_TRIM, _MAP = -1, -3
+"""M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h."""
 
 
 def find_device(name: str) -> torch.device:
@@ -85,3 +96,47 @@ def _left_in_container() -> int | None:
     except OSError:
         return None
     return max(0, int(most) - int(used)) if most.isdecimal() and used.isdecimal() else None
+
+
+def size_of(tensors: Iterable[Tensor]) -> int:
+    """The bytes of tensors, of which several may share some."""
+    return sum({one.untyped_storage().data_ptr(): one.nbytes for one in tensors}.values())
+
+
+def heap_kept(weights: int) -> int:
+    """The bytes of freed memory that glibc may keep at the end of its heap, for so many bytes of weights."""
+    return 2 * (LARGE_BLOCK if weights >= MANY_WEIGHTS else _LARGEST)
+
+
+@contextlib.contextmanager
+def blocks_returned(weights: int, device: torch.device) -> Iterator[None]:
+    """Let freed blocks of 1 MiB and more be the system's again, where there are many bytes of weights on a CPU.
+
+    glibc takes blocks of up to 32 MiB from a heap, which doesn't shrink while anything behind a hole is in use. Where
+    weights are large, activations and gradients of a few MiB leave a fifth of all memory in such holes. Larger blocks
+    are given back at once. Taking these costs time where operations on them are cheap, as convolutions are, and next to
+    none where they are products with large weights.
+
+    Without glibc it does nothing. Afterwards, blocks are taken from the heap as far as glibc lets them.
+
+    Args:
+        weights: their bytes.
+        device: where they are.
+    """
+    wanted = sys.platform == "linux" and device.type == "cpu" and weights >= MANY_WEIGHTS
+    glibc = ctypes.CDLL(None) if wanted else None
+    if glibc is None or not hasattr(glibc, "mallopt"):
+        yield
+        return
+    glibc.malloc_trim(0)
+    try:
+        _take_from_heap(glibc, LARGE_BLOCK)
+        yield
+    finally:
+        _take_from_heap(glibc, _LARGEST)
+
+
+def _take_from_heap(glibc: ctypes.CDLL, size: int) -> None:
+    """Blocks below a size come from the heap, at whose end twice as much may be free."""
+    glibc.mallopt(_MAP, size)
+    glibc.mallopt(_TRIM, 2 * size)

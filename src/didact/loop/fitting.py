@@ -7,10 +7,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from didact import health, stopping
 from didact.errors import CheckpointError, ConfigError, check_range
-from didact.loop.allocator import blocks_returned, size_of
 from didact.loop.budget import Budget
 from didact.loop.config import LoopConfig, Validation
-from didact.loop.devices import find_device
+from didact.loop.devices import blocks_returned, find_device, size_of
 from didact.loop.engine import Engine
 from didact.loop.generators import seed_generators
 from didact.loop.ledger import check_budget

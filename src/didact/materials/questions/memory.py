@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_iter
 from didact.documents import Values
 from didact.learners.causal import CausalLearner
 from didact.learners.decoder import Llama
-from didact.loop.allocator import kept, size_of
+from didact.loop.devices import heap_kept, size_of
 from didact.loop.masters import HALF
 from didact.rollouts.products import COPIED
 from didact.types import Batch, Method
@@ -90,7 +90,7 @@ def estimate_memory(
         optimizer=int(gradients * MOMENTS.get(optimizer, 2)) + half,
         step=step + gradients if summed else max(step, gradients),
         cache=slots * length * layers * 2 * keys * size + copied,
-        allocator=min(kept(own), step) if resident else 0,
+        allocator=min(heap_kept(own), step) if resident else 0,
     )
 
 

@@ -7,8 +7,7 @@ import sys
 import pytest
 import torch
 
-from didact.loop.allocator import LARGE, MANY, blocks_returned, kept
-from didact.loop.devices import resident_memory
+from didact.loop.devices import LARGE_BLOCK, MANY_WEIGHTS, blocks_returned, heap_kept, resident_memory
 
 CPU = torch.device("cpu")
 MIB = 1 << 20
@@ -32,16 +31,16 @@ def holes(weights, pipe):
 @pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs glibc")
 def test_blocks_are_given_back_where_weights_are_large():
     found = {}
-    for weights in (MANY, MANY - 1):
+    for weights in (MANY_WEIGHTS, MANY_WEIGHTS - 1):
         ours, theirs = multiprocessing.Pipe()
         process = multiprocessing.get_context("fork").Process(target=holes, args=(weights, theirs))
         process.start()
         found[weights] = ours.recv()
         process.join()
-    assert found[MANY][0] > 90 * MIB
-    assert all(shrunk < 10 * MIB for shrunk in (found[MANY][1], *found[MANY - 1]))
+    assert found[MANY_WEIGHTS][0] > 90 * MIB
+    assert all(shrunk < 10 * MIB for shrunk in (found[MANY_WEIGHTS][1], *found[MANY_WEIGHTS - 1]))
 
 
 def test_what_may_be_kept_is_twice_the_largest_block_of_the_heap():
-    assert kept(MANY) == 2 * LARGE
-    assert kept(MANY - 1) == 64 * MIB
+    assert heap_kept(MANY_WEIGHTS) == 2 * LARGE_BLOCK
+    assert heap_kept(MANY_WEIGHTS - 1) == 64 * MIB
