@@ -1,5 +1,7 @@
 """The monitor of memorised labels, on answers of which it is known what was learned, and in runs."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -38,12 +40,8 @@ def test_validation_labels_that_are_learned_too_were_not_memorised():
     watching = MemorisedLabels()
     watching.observe(window(60, 100))
     right = torch.arange(100) < 80, (torch.arange(200) >= 70) & (torch.arange(200) < 150)
-    verdict = watching.observe(Window(**{**vars_of(window(0, 0)), "labels": lambda: right}))
+    verdict = watching.observe(dataclasses.replace(window(0, 0), labels=lambda: right))
     assert (verdict.level, verdict.figure) == ("ok", 0.0)
-
-
-def vars_of(one):
-    return {name: getattr(one, name) for name in one.__dataclass_fields__}
 
 
 def test_too_few_labels_say_nothing():

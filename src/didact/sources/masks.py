@@ -98,7 +98,7 @@ def _listed(folder: Path, field: str, number: int) -> list[_Listed]:
 
 def _unlabelled(folder: Path, path: Path) -> list[_Listed]:
     """The images of a folder without masks, or of its folder `images`."""
-    inside = _by_name(Path(str(images_in(folder)))) if folder.is_dir() else {}
+    inside = _by_name(folder / IMAGES if has_masks(folder) else folder)
     if not inside:
         raise DataError(f"unlabelled is {str(folder)!r}, but {path} has masks; give a folder of images.")
     return [_Listed(f"{folder.name}/{file.name}", file, None, UNLABELLED) for file in inside.values()]

@@ -207,10 +207,10 @@ class OnnxTeacher(BaseTeacher):
                 raise TeacherError(f"output is {name!r}, but {self.path} has: {known}.")
             return by_name[name]
         for usual in ("probabilities", "logits"):
-            if usual in by_name and self.task != "regression":
+            if usual in by_name and (self.masks or self.task == "classification"):
                 return by_name[usual]
         numbers = [part for part in outputs if part.type in ("tensor(float)", "tensor(double)", "tensor(float16)")]
-        if self.task != "regression":
+        if self.masks or self.task == "classification":
             numbers = [part for part in numbers if len(part.shape or ()) == (4 if self.masks else 2)]
         if len(numbers) != 1:
             raise TeacherError(
