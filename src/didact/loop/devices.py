@@ -4,12 +4,11 @@ import contextlib
 import ctypes
 import resource
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from didact.errors import ConfigError
 
@@ -96,11 +95,6 @@ def _left_in_container() -> int | None:
     except OSError:
         return None
     return max(0, int(most) - int(used)) if most.isdecimal() and used.isdecimal() else None
-
-
-def size_of(tensors: Iterable[Tensor]) -> int:
-    """The bytes of tensors, of which several may share some."""
-    return sum({one.untyped_storage().data_ptr(): one.nbytes for one in tensors}.values())
 
 
 def heap_kept(weights: int) -> int:

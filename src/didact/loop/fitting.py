@@ -9,7 +9,7 @@ from didact import health, stopping
 from didact.errors import CheckpointError, ConfigError, check_range
 from didact.loop.budget import Budget
 from didact.loop.config import LoopConfig, Validation
-from didact.loop.devices import blocks_returned, find_device, size_of
+from didact.loop.devices import blocks_returned, find_device
 from didact.loop.engine import Engine
 from didact.loop.generators import seed_generators
 from didact.loop.ledger import check_budget
@@ -82,9 +82,9 @@ def fit(
     made = isinstance(run, str | Path)
     directory = RunDirectory(run, fresh=not resume, track=loop.track, writes=place.first) if made else run
     try:
-        weights = size_of(weight for module in method.modules().values() for weight in module.parameters())
+        weights = {weight for module in method.modules().values() for weight in module.parameters()}
         with (
-            blocks_returned(weights, place.device),
+            blocks_returned(sum(weight.nbytes for weight in weights), place.device),
             seed_generators(seed, place.device),
             stopping.stop_requested() as stop,
         ):

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_iter
 from didact.documents import Values
 from didact.learners.causal import CausalLearner
 from didact.learners.decoder import Llama
-from didact.loop.devices import heap_kept, size_of
+from didact.loop.devices import heap_kept
 from didact.loop.masters import HALF
 from didact.rollouts.products import COPIED
 from didact.types import Batch, Method
@@ -79,8 +79,7 @@ def estimate_memory(
     half = sum(4 * p.numel() for p in trained if p.dtype in HALF)
     gradients = half + sum(p.nbytes for p in trained if p.dtype not in HALF)
     layers, keys = _shape(learner)
-    own = size_of(learner.parameters())
-    weights = size_of(parameter for model in (learner, *others) for parameter in model.parameters())
+    weights, own = _bytes(learner, *others), _bytes(learner)
     copied = own if slots and sum(p.numel() for p in learner.parameters()) <= COPIED else 0
     size = learner.head.weight.element_size()
     step = _step(method, batch, rows, length, summed=summed)
@@ -92,6 +91,11 @@ def estimate_memory(
         cache=slots * length * layers * 2 * keys * size + copied,
         allocator=min(heap_kept(own), step) if resident else 0,
     )
+
+
+def _bytes(*models: nn.Module) -> int:
+    """The bytes of all weights, of which several models may share some."""
+    return sum({p.untyped_storage().data_ptr(): p.nbytes for model in models for p in model.parameters()}.values())
 
 
 def _step(method: Method, batch: Batch, rows: int, length: int, *, summed: bool) -> int:
